@@ -1,0 +1,45 @@
+"""`NumpyBackend`, the reference that other backends are measured against."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from born.backend import ArrayBackend
+from born.errors import IndexOutOfRangeError
+from born.raw import RawTensor
+
+
+class NumpyBackend(ArrayBackend):
+    """Compute on the CPU with NumPy.
+
+    Args:
+        seed: where the random generator starts; 0 by default, so that a program
+            gives the same numbers each time.
+
+    >>> backend = NumpyBackend(seed=0)
+    >>> x = backend.from_numpy(np.array([1.0, 2.0], np.float32))
+    >>> backend.to_numpy(backend.mul(x, 2.0))
+    array([2., 4.], dtype=float32)
+    """
+
+    name = "numpy"
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(np, seed)
+
+    def _check_label_range(self, labels: RawTensor, classes: int) -> None:
+        array = labels.array
+        if not array.size:
+            return
+        # As unsigned numbers, negative labels are huge: one pass finds both ends.
+        if array.dtype.kind == "i":
+            array = array.view(np.dtype(f"u{array.itemsize}"))
+        if array.max() >= classes:
+            least, most = labels.array.min(), labels.array.max()
+            raise IndexOutOfRangeError(
+                f"expected labels from 0 to {classes - 1}, got labels from {least} to {most}; "
+                "check the labels or the number of classes"
+            )
+
+    def __repr__(self) -> str:
+        return "NumpyBackend()"

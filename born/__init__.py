@@ -1,0 +1,20 @@
+"""born: training with the arrays people already have.
+
+A typed backend contract, a gradient tape over any backend, optimizers written once
+as the paper's formula, and checkpoints that survive crashes.
+"""
+
+from born.backend import available_backends as available_backends
+from born.backend import get_backend as get_backend
+from born.creation import arange as arange
+from born.creation import eye as eye
+from born.creation import full as full
+from born.creation import ones as ones
+from born.creation import rand as rand
+from born.creation import randn as randn
+from born.creation import tensor as tensor
+from born.creation import zeros as zeros
+from born.raw import RawTensor as RawTensor
+from born.tensor import Tensor as Tensor
+
+__version__ = "0.1.0"

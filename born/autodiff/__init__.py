@@ -1,0 +1,13 @@
+"""Reverse-mode differentiation over any backend.
+
+`Autodiff` records, `backward` walks the tape to a map from tensor to gradient, and
+`grad`, `value_and_grad` and `hvp` do both as functions of functions.
+"""
+
+from born.autodiff.decorator import Autodiff as Autodiff
+from born.autodiff.gradients import Gradients as Gradients
+from born.autodiff.gradients import backward as backward
+from born.autodiff.tape import Tape as Tape
+from born.autodiff.transforms import grad as grad
+from born.autodiff.transforms import hvp as hvp
+from born.autodiff.transforms import value_and_grad as value_and_grad

@@ -1,0 +1,223 @@
+"""`backward` and what it returns: a map from raw tensor to gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar, overload
+
+from typing_extensions import override
+
+from born.autodiff.decorator import Autodiff, check_scalar
+from born.backend import Backend
+from born.errors import BackendMismatchError, GradientError, MissingGradientError, TapeError
+from born.raw import RawTensor
+from born.tensor import Tensor
+
+B = TypeVar("B", bound=Backend)
+_Default = TypeVar("_Default")
+
+
+class Gradients(Mapping[RawTensor, RawTensor]):
+    """Gradients by the raw tensor they belong to.
+
+    Look one up by `RawTensor`, `Tensor` or `Parameter`. Two maps add up entry by
+    entry, where a missing one counts as zero, and a map times a number scales
+    every entry: that is how gradients of several batches are averaged.
+
+    Args:
+        values: tensor -> gradient.
+        backend: the backend that the gradients were computed on.
+        leaves: which of the tensors are leaves; all by default, the others being
+            those that `backward` was asked to retain.
+
+    >>> import born
+    >>> from born.autodiff import Autodiff, backward
+    >>> from born_numpy import NumpyBackend
+    >>> backend = Autodiff(NumpyBackend())
+    >>> x = born.tensor([3.0], backend)
+    >>> x.requires_grad = True
+    >>> with backend.tape:
+    ...     loss = (x * x).sum()
+    >>> gradients = backward(loss)
+    >>> (gradients + gradients * 0.5)[x].array
+    array([9.], dtype=float32)
+    """
+
+    __slots__ = ("_backend", "_leaves", "_values")
+
+    def __init__(
+        self,
+        values: Mapping[RawTensor, RawTensor],
+        backend: Backend,
+        leaves: Iterable[RawTensor] | None = None,
+    ) -> None:
+        self._values = dict(values)
+        self._backend = backend
+        self._leaves = frozenset(self._values if leaves is None else leaves)
+
+    @property
+    def leaves(self) -> frozenset[RawTensor]:
+        """The tensors that are leaves, and not results that were retained."""
+        return self._leaves
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that the gradients were computed on."""
+        return self._backend
+
+    @override
+    def __getitem__(self, key: RawTensor | Tensor[Any]) -> RawTensor:
+        """The gradient of a tensor.
+
+        Raises:
+            MissingGradientError: the loss does not depend on it.
+        """
+        try:
+            return self._values[_raw(key)]
+        except KeyError as error:
+            raise MissingGradientError(
+                f"expected a tensor that the loss depends on, got {key!r}; set requires_grad "
+                "before recording, or name it in retain if it is not a leaf"
+            ) from error
+
+    @overload
+    def get(self, key: RawTensor | Tensor[Any], default: None = None, /) -> RawTensor | None: ...
+    @overload
+    def get(self, key: RawTensor | Tensor[Any], default: RawTensor, /) -> RawTensor: ...
+    @overload
+    def get(self, key: RawTensor | Tensor[Any], default: _Default, /) -> RawTensor | _Default: ...
+    @override
+    def get(self, key: RawTensor | Tensor[Any], default: Any = None, /) -> Any:
+        """The gradient of a tensor, or a default where there is none."""
+        return self._values.get(_raw(key), default)
+
+    @override
+    def __contains__(self, key: object) -> bool:
+        return (key.raw if isinstance(key, Tensor) else key) in self._values
+
+    @override
+    def __iter__(self) -> Iterator[RawTensor]:
+        return iter(self._values)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def select(self, tensors: Iterable[RawTensor | Tensor[Any]]) -> Gradients:
+        """Only the gradients of these tensors, those without one left out.
+
+        For a model trained by two optimizers: `first.step(gradients.select(encoder.parameters()))`.
+        """
+        wanted = [_raw(tensor) for tensor in tensors]
+        values = {raw: self._values[raw] for raw in wanted if raw in self._values}
+        return Gradients(values, self._backend, self._leaves & values.keys())
+
+    def __add__(self, other: Gradients) -> Gradients:
+        """The sum, entry by entry.
+
+        Raises:
+            BackendMismatchError: the other map was computed on another backend.
+        """
+        if self._backend is not other._backend:
+            raise BackendMismatchError(
+                f"expected gradients of one backend, got {self._backend!r} and "
+                f"{other._backend!r}; compute both on the same backend object"
+            )
+        values = dict(self._values)
+        for raw, gradient in other._values.items():
+            values[raw] = self._backend.add(values[raw], gradient) if raw in values else gradient
+        return Gradients(values, self._backend, self._leaves | other._leaves)
+
+    def __mul__(self, factor: float) -> Gradients:
+        """Every entry times a number."""
+        values = {raw: self._backend.mul(g, factor) for raw, g in self._values.items()}
+        return Gradients(values, self._backend, self._leaves)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Gradients:
+        """Every entry over a number."""
+        values = {raw: self._backend.div(g, divisor) for raw, g in self._values.items()}
+        return Gradients(values, self._backend, self._leaves)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(raw.shape) for raw in self._values)
+        return f"Gradients of {len(self)} tensors of shapes {shapes or 'none'}"
+
+
+def backward(
+    loss: Tensor[Autodiff[B]],
+    *,
+    seed: Tensor[Any] | RawTensor | None = None,
+    retain: Iterable[Tensor[Any] | RawTensor] = (),
+    keep_tape: bool = False,
+) -> Gradients:
+    """The gradients of `loss` with respect to every leaf it depends on.
+
+    The walk starts at `loss`, whatever was recorded after it, and frees each record
+    as it passes; afterwards the tape is consumed.
+
+    Args:
+        loss: a tensor recorded by this thread, of one element unless `seed` is given.
+        seed: the gradient of what follows with respect to `loss`, of its shape and
+            dtype; 1 by default.
+        retain: results (not leaves) whose gradients to return as well.
+        keep_tape: whether to leave the tape as it was, for another backward pass.
+
+    Returns:
+        raw tensor -> gradient of the same shape and dtype, computed on
+        `loss.backend.inner`.
+
+    Raises:
+        TapeError: the loss, or a tensor to retain, is not on this thread's tape, or
+            the tape was consumed.
+        ShapeError: the loss has not one element and there is no seed.
+        GradientError: the seed has not the shape and dtype of the loss.
+
+    >>> import born
+    >>> from born.autodiff import Autodiff
+    >>> from born_numpy import NumpyBackend
+    >>> backend = Autodiff(NumpyBackend())
+    >>> x = born.tensor([1.0, 2.0], backend)
+    >>> x.requires_grad = True
+    >>> with backend.tape:
+    ...     y = x * x
+    ...     loss = y.sum()
+    >>> gradients = backward(loss, retain=[y])
+    >>> gradients[x].array, gradients[y].array
+    (array([2., 4.], dtype=float32), array([1., 1.], dtype=float32))
+    """
+    check_records(loss.backend)
+    backend = loss.backend
+    tape, inner, raw = backend.tape, backend.inner, loss.raw
+    root = tape.root(raw)
+    if seed is None:
+        check_scalar(raw)
+        start = inner.ones(raw.shape, raw.dtype)
+    else:
+        start = _raw(seed)
+        _check_seed(raw, start)
+    kept = [(tensor, tape.root(tensor)) for tensor in map(_raw, retain)]
+    leaves, retained = tape.walk(root, start, inner.add, kept, keep=keep_tape)
+    return Gradients({**retained, **leaves}, inner, leaves)
+
+
+def check_records(backend: object) -> None:
+    """Refuse a backend that has no tape."""
+    if not isinstance(backend, Autodiff):
+        raise TapeError(
+            f"expected a loss on an Autodiff backend, got one on {backend!r}, which records "
+            "nothing; make the model's tensors on Autodiff(backend)"
+        )
+
+
+def _check_seed(loss: RawTensor, seed: RawTensor) -> None:
+    if seed.shape != loss.shape or seed.dtype != loss.dtype:
+        raise GradientError(
+            f"expected a seed of shape {loss.shape} and dtype {loss.dtype}, the loss's own, "
+            f"got {seed.shape} and {seed.dtype}; reshape or convert it"
+        )
+
+
+def _raw(key: Tensor[Any] | RawTensor) -> RawTensor:
+    return key.raw if isinstance(key, Tensor) else key

@@ -1,0 +1,255 @@
+"""`Tape`: what was computed, and how to walk it backwards.
+
+A recorded result carries a `Node` (in `RawTensor.node`) that knows the nodes it
+came from and a pullback, the function from its gradient to theirs. A node never
+holds the tensors of the forward pass; only what a pullback has saved stays alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Literal, Self, TypeAlias
+
+from born.errors import TapeError
+from born.raw import RawTensor
+
+Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | None]"]
+"""From the gradient of a result to those of its tensor arguments: one gradient for an
+operation of one tensor, a sequence with None where none is due for the others."""
+
+Life: TypeAlias = Literal["open", "consumed", "cleared"]
+
+
+class Epoch:
+    """One life of a tape: from its first record until it is consumed or cleared."""
+
+    __slots__ = ("life", "tape")
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self.life: Life = "open"
+
+
+class Node:
+    """The mark of one tape on one tensor: a record, or a leaf."""
+
+    __slots__ = ("below", "epoch", "index", "leaf", "parents", "pullback")
+
+    def __init__(
+        self,
+        epoch: Epoch,
+        index: int,
+        parents: tuple[Node | None, ...],
+        pullback: Pullback | None,
+        leaf: RawTensor | None,
+        below: Node | None,
+    ) -> None:
+        self.epoch = epoch
+        self.index = index
+        self.parents = parents
+        self.pullback = pullback
+        self.leaf = leaf
+        self.below = below  # the mark of another tape on the same tensor, for nested backends
+
+
+class Tape:
+    """A list of what an `Autodiff` backend has computed while recording; one per thread.
+
+    Only what depends on a tensor with `requires_grad` is recorded. Recording adds
+    to what is there, so a computation may be recorded in pieces; `backward`
+    consumes the whole tape.
+
+    >>> from born.autodiff import Autodiff
+    >>> from born_numpy import NumpyBackend
+    >>> tape = Autodiff(NumpyBackend()).tape
+    >>> with tape:
+    ...     tape.is_recording
+    True
+    >>> len(tape)
+    0
+    """
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self._epoch = Epoch(self)
+        self._records: list[Node | None] = []
+        self._leaves: dict[RawTensor, Node] = {}
+
+    # -- recording --
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether operations are being recorded."""
+        return self.depth > 0
+
+    def start_recording(self) -> None:
+        """Record from here on; calls nest, each ended by its own `stop_recording`."""
+        self.depth += 1
+
+    def stop_recording(self) -> None:
+        """End the latest `start_recording`; what was recorded stays.
+
+        Raises:
+            TapeError: the tape is not recording.
+        """
+        if self.depth == 0:
+            raise TapeError(
+                "expected a tape that is recording, got one that is not; "
+                "call start_recording first, or use `with backend.tape:`"
+            )
+        self.depth -= 1
+
+    def clear(self) -> None:
+        """Forget everything recorded and free what it saved; recording goes on if it was on."""
+        self._end("cleared")
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __enter__(self) -> Self:
+        self.start_recording()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop_recording()
+        if kind is not None and self.depth == 0:
+            self.clear()  # half a forward pass is of no use, and would keep its memory
+
+    def watch(self, tensor: RawTensor) -> Node:
+        """Treat a tensor as a leaf of this tape, whatever its `requires_grad`."""
+        node = Node(self._epoch, -1, (), None, tensor, None)
+        self._leaves[tensor] = node
+        return node
+
+    def node_of(self, tensor: object) -> Node | None:
+        """The node of a tensor on this tape, or None if no leaf reaches it."""
+        if not isinstance(tensor, RawTensor):
+            return None
+        node: Node | None = tensor.node
+        epoch = self._epoch
+        while node is not None:
+            if node.epoch is epoch:
+                return node
+            node = node.below
+        if tensor.requires_grad or self._leaves:
+            leaf = self._leaves.get(tensor)
+            if leaf is None and tensor.requires_grad:
+                leaf = self.watch(tensor)
+            return leaf
+        return None
+
+    def record(self, out: RawTensor, parents: tuple[Node | None, ...], pullback: Pullback) -> None:
+        """Remember that `out` came from `parents`."""
+        records = self._records
+        node = Node(self._epoch, len(records), parents, pullback, None, out.node)
+        out.node = node
+        records.append(node)
+
+    # -- walking --
+
+    def root(self, loss: RawTensor) -> Node:
+        """The node to start a backward pass from.
+
+        Raises:
+            TapeError: there is none on this tape; the message says why.
+        """
+        node = self.node_of(loss)
+        if node is not None:
+            return node
+        stale: Node | None = loss.node
+        if stale is not None and stale.epoch.tape is not self:
+            raise TapeError(
+                "expected a loss recorded by this thread and backend, got one recorded on "
+                "another tape; call backward where the loss was computed"
+            )
+        if stale is not None and stale.epoch.life == "consumed":
+            raise TapeError(
+                "expected a tape that still holds the loss, got one that a backward pass has "
+                "consumed; pass keep_tape=True to the first of several backward passes"
+            )
+        if not self._records:
+            raise TapeError(
+                "expected a recorded loss, but nothing is recorded; compute the loss inside "
+                "`with backend.tape:` from tensors that require gradients"
+            )
+        raise TapeError(
+            "expected a loss on the tape, got one that is not; compute it inside "
+            "`with backend.tape:` from at least one tensor that requires a gradient"
+        )
+
+    def walk(
+        self,
+        root: Node,
+        seed: RawTensor,
+        add: Callable[[RawTensor, RawTensor], RawTensor],
+        retain: Iterable[tuple[RawTensor, Node]] = (),
+        *,
+        keep: bool = False,
+    ) -> tuple[dict[RawTensor, RawTensor], dict[RawTensor, RawTensor]]:
+        """The gradients of the leaves, and of the tensors to retain, given that of the root.
+
+        Unless `keep`, each record is freed as soon as it has been walked and the tape
+        is consumed, even if a pullback fails on the way.
+        """
+        try:
+            return self._walk(root, seed, add, retain, keep)
+        finally:
+            if not keep:
+                self._end("consumed")
+
+    def _walk(
+        self,
+        root: Node,
+        seed: RawTensor,
+        add: Callable[[RawTensor, RawTensor], RawTensor],
+        retain: Iterable[tuple[RawTensor, Node]],
+        keep: bool,
+    ) -> tuple[dict[RawTensor, RawTensor], dict[RawTensor, RawTensor]]:
+        leaves: dict[RawTensor, RawTensor] = {}
+        retained: dict[RawTensor, RawTensor] = {}
+        wanted = {node.index: tensor for tensor, node in retain}
+        if root.leaf is not None:
+            return {root.leaf: seed}, retained
+        pending: dict[int, RawTensor] = {root.index: seed}
+        records = self._records
+        for index in range(root.index, -1, -1):
+            node = records[index]
+            if not keep:
+                records[index] = None
+            g = pending.pop(index, None)
+            if node is None or node.pullback is None:
+                continue
+            if g is not None:
+                if index in wanted:
+                    retained[wanted[index]] = g
+                found = node.pullback(g)
+                parts = (found,) if isinstance(found, RawTensor) else found
+                for parent, part in zip(node.parents, parts, strict=True):
+                    if parent is None or part is None:
+                        continue
+                    if parent.leaf is not None:
+                        leaf = parent.leaf
+                        before = leaves.get(leaf)
+                        leaves[leaf] = part if before is None else add(before, part)
+                    else:
+                        before = pending.get(parent.index)
+                        pending[parent.index] = part if before is None else add(before, part)
+            if not keep:
+                node.pullback = None
+        return leaves, retained
+
+    def _end(self, life: Life) -> None:
+        self._epoch.life = life
+        for node in self._records:
+            if node is not None:
+                # A pullback may hold its own result, which holds the node: break the circle.
+                node.pullback = None
+        self._records = []
+        self._leaves = {}
+        self._epoch = Epoch(self)

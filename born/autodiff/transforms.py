@@ -1,0 +1,182 @@
+"""`grad`, `value_and_grad` and `hvp`: differentiation as functions of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from typing_extensions import TypeIs
+
+from born.autodiff.decorator import Autodiff, check_scalar
+from born.backend import Backend
+from born.errors import ShapeError, TapeError
+from born.raw import is_floating
+from born.tensor import Tensor, is_tensor
+
+B = TypeVar("B", bound=Backend)
+
+
+def grad(function: Callable[..., Tensor[B]], argnum: int = 0) -> Callable[..., Tensor[B]]:
+    """The function that computes the gradient of `function`.
+
+    It nests, one `Autodiff` for each level: `grad(grad(f))` needs tensors on
+    `Autodiff(Autodiff(backend))`.
+
+    Args:
+        function: from tensors (and anything else) to a tensor of one element.
+        argnum: which positional argument to differentiate by; the first by default.
+
+    Returns:
+        a function of the same arguments, that returns a tensor of the shape and
+        dtype of that argument.
+
+    Raises:
+        TapeError: when called, if no level of `Autodiff` is free to record.
+        ShapeError: when called, if the function returns more than one element.
+
+    >>> import born
+    >>> from born.autodiff import Autodiff
+    >>> from born_numpy import NumpyBackend
+    >>> x = born.tensor(3.0, Autodiff(Autodiff(NumpyBackend())))
+    >>> def cube(x):
+    ...     return x * x * x
+    >>> grad(cube)(x).item(), grad(grad(cube))(x).item()
+    (27.0, 18.0)
+    """
+    both = value_and_grad(function, argnum)
+
+    def gradient(*args: Any, **options: Any) -> Tensor[B]:
+        return both(*args, **options)[1]
+
+    return gradient
+
+
+def value_and_grad(
+    function: Callable[..., Tensor[B]], argnum: int = 0
+) -> Callable[..., tuple[Tensor[B], Tensor[B]]]:
+    """The function that computes both `function` and its gradient, as `grad` does.
+
+    Args:
+        function: from tensors (and anything else) to a tensor of one element.
+        argnum: which positional argument to differentiate by; the first by default.
+
+    Returns:
+        a function of the same arguments, that returns the value and the gradient.
+
+    Raises:
+        TapeError: when called, if no level of `Autodiff` is free to record.
+        ShapeError: when called, if the function returns more than one element.
+
+    >>> import born
+    >>> from born.autodiff import Autodiff
+    >>> from born_numpy import NumpyBackend
+    >>> x = born.tensor([1.0, 2.0], Autodiff(NumpyBackend()))
+    >>> value, gradient = value_and_grad(lambda x: (x * x).sum())(x)
+    >>> value.item(), gradient.numpy()
+    (5.0, array([2., 4.], dtype=float32))
+    """
+
+    def both(*args: Any, **options: Any) -> tuple[Tensor[B], Tensor[B]]:
+        x = _argument(args, argnum)
+        backend: B = x.backend
+        level = _free_level(backend)
+        inner: Backend = level.inner
+        with level.fresh_tape() as tape:
+            # A tensor of its own, so that the same tensor captured elsewhere stays constant.
+            leaf = inner.reshape(x.raw, x.shape)
+            tape.watch(leaf)
+            replaced = (*args[:argnum], Tensor(leaf, backend), *args[argnum + 1 :])
+            value = function(*replaced, **options)
+            check_scalar(value.raw)
+            node = tape.node_of(value.raw)
+        if node is None:
+            return value, Tensor(inner.zeros(x.shape, x.dtype), backend)
+        seed = inner.ones(value.shape, value.dtype)
+        leaves, _ = tape.walk(node, seed, inner.add)
+        found = leaves.get(leaf)
+        gradient = inner.zeros(x.shape, x.dtype) if found is None else found
+        return value, Tensor(gradient, backend)
+
+    return both
+
+
+def hvp(
+    function: Callable[[Tensor[B]], Tensor[B]],
+) -> Callable[[Tensor[B], Tensor[B]], Tensor[B]]:
+    """The function that multiplies the Hessian of `function` with a vector.
+
+    It never forms the Hessian H: H v is the gradient of the inner product of the
+    gradient with v (Pearlmutter, 1994, "Fast exact multiplication by the Hessian").
+
+    Args:
+        function: from one tensor to a tensor of one element.
+
+    Returns:
+        a function of x and v, both of one shape on `Autodiff(Autodiff(backend))`,
+        that returns H(x) v, of that shape.
+
+    Raises:
+        TapeError: when called, if fewer than two levels of `Autodiff` are free.
+        ShapeError: when called, if x and v have not one shape.
+
+    >>> import born
+    >>> from born.autodiff import Autodiff
+    >>> from born_numpy import NumpyBackend
+    >>> backend = Autodiff(Autodiff(NumpyBackend()))
+    >>> x, v = born.tensor([1.0, 2.0], backend), born.tensor([1.0, 0.0], backend)
+    >>> hvp(lambda x: (x * x * x).sum())(x, v).numpy()
+    array([6., 0.], dtype=float32)
+    """
+
+    def product(x: Tensor[B], v: Tensor[B]) -> Tensor[B]:
+        if x.shape != v.shape:
+            raise ShapeError(
+                f"expected a vector of the point's shape {x.shape}, got {v.shape}; reshape it first"
+            )
+
+        def along(y: Tensor[B]) -> Tensor[B]:
+            return (grad(function)(y) * v).sum()
+
+        return grad(along)(x)
+
+    return product
+
+
+def _argument(args: tuple[Any, ...], argnum: int) -> Tensor[Any]:
+    if not 0 <= argnum < len(args):
+        raise ShapeError(
+            f"expected a positional argument number {argnum} to differentiate by, got "
+            f"{len(args)} positional arguments; pass it by position, or another argnum"
+        )
+    x = args[argnum]
+    if not is_tensor(x) or not is_floating(x.dtype):
+        got = f"one of dtype {x.dtype}" if is_tensor(x) else type(x).__name__
+        raise TapeError(
+            f"expected a floating tensor to differentiate by, got {got}; "
+            "make it with born.tensor(value, backend)"
+        )
+    return x
+
+
+def _free_level(backend: Backend) -> Autodiff[Any]:
+    """The level to record on: the lowest that no level at or above it is recording on.
+
+    An inner call of a nested `grad` runs while the outer one records, so it takes
+    the next level up, and its backward pass is recorded below.
+    """
+    free: Autodiff[Any] | None = None
+    level = backend
+    while _is_autodiff(level) and not level.tape.is_recording:
+        free = level
+        level = level.inner
+    if free is None:
+        raise TapeError(
+            f"expected a level of Autodiff that is free to record, got {backend!r}; wrap the "
+            "backend in one Autodiff for each order of derivative, as in "
+            "Autodiff(Autodiff(backend)) for second derivatives"
+        )
+    return free
+
+
+def _is_autodiff(backend: Backend) -> TypeIs[Autodiff[Any]]:
+    return isinstance(backend, Autodiff)

@@ -1,0 +1,107 @@
+"""Backends by name, found through the entry-point group `born.backends`."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from born.backend.fused import Backend
+from born.errors import BackendUnavailableError
+
+GROUP: Final = "born.backends"
+
+_EXTRAS: Final = {"numba": "numba", "cupy": "cuda13"}
+"""Backends that a plain installation lacks -> the extra of born-optim that brings them."""
+
+_AUTO: Final = ("cupy", "numba", "numpy")
+"""What `"auto"` tries, fastest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend can be used here; true or false as such.
+
+    Attributes:
+        usable: whether `get_backend` would succeed.
+        reason: why not and what to do about it; empty where it is usable.
+    """
+
+    usable: bool
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return self.usable
+
+
+def available_backends() -> dict[str, Availability]:
+    """Every backend that is installed or that born knows of, and whether it can be used.
+
+    Returns:
+        name -> `Availability`, which is true where the backend is usable and else
+        has a `reason`.
+
+    >>> bool(available_backends()["numpy"])
+    True
+    """
+    names = sorted({*_entry_points(), *_EXTRAS, "numpy"})
+    return {name: _availability(name) for name in names}
+
+
+def get_backend(name: str = "auto", **options: Any) -> Backend:
+    """Make a backend by name.
+
+    Args:
+        name: `"numpy"`, `"numba"`, `"cupy"`, the name of an installed third-party
+            backend, or `"auto"`: the GPU if one answers, else numba if it is
+            installed, else numpy.
+        **options: handed to the backend's class, such as `seed=0`.
+
+    Raises:
+        BackendUnavailableError: there is no such backend, or it cannot be used here;
+            the message says why and what to install.
+
+    >>> get_backend("numpy", seed=1)
+    NumpyBackend()
+    """
+    if name == "auto":
+        name = next((each for each in _AUTO if _availability(each)), "numpy")
+    availability = _availability(name)
+    if not availability:
+        raise BackendUnavailableError(
+            f"expected a usable backend, got {name!r}: {availability.reason}"
+        )
+    backend: Backend = _load(name)(**options)
+    return backend
+
+
+def _availability(name: str) -> Availability:
+    try:
+        backend = _load(name)
+    except BackendUnavailableError as error:
+        return Availability(False, str(error))
+    except ImportError as error:
+        return Availability(False, f"its package does not import ({error}); reinstall it")
+    reason = backend.unavailable_reason()
+    return Availability(reason is None, reason or "")
+
+
+def _load(name: str) -> type[Backend]:
+    entries = _entry_points()
+    if name in entries:
+        backend: type[Backend] = entries[name].load()
+        return backend
+    if name in _EXTRAS:
+        raise BackendUnavailableError(
+            f'not installed; run: pip install "born-optim[{_EXTRAS[name]}]"'
+        )
+    raise BackendUnavailableError(
+        f"no package provides it; installed are {', '.join(sorted(entries)) or 'none'}, "
+        'and "auto" picks the fastest of them'
+    )
+
+
+def _entry_points() -> dict[str, Any]:
+    # Costs tens of milliseconds to import, and few programs ask for a backend by name.
+    metadata = importlib.import_module("importlib.metadata")
+    return {entry.name: entry for entry in metadata.entry_points(group=GROUP)}

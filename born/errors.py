@@ -1,0 +1,96 @@
+"""Every error that born raises on purpose.
+
+Each derives from `BornError` and from the builtin a Python programmer would
+expect, so both `except BornError` and `except ValueError` work. Each message
+states what was expected, what arrived, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class BornError(Exception):
+    """The root of born's errors."""
+
+
+class ShapeError(BornError, ValueError):
+    """Shapes or axes that do not fit the operation."""
+
+
+class DTypeError(BornError, TypeError):
+    """A dtype that the operation does not take, or two dtypes that differ."""
+
+
+class OperandError(BornError, TypeError):
+    """An operand that is neither a tensor nor a Python number."""
+
+
+class IndexOutOfRangeError(BornError, IndexError):
+    """An index or a class label outside of the axis it points into."""
+
+
+class DomainError(BornError, ValueError):
+    """An argument outside of the range in which the operation is defined."""
+
+
+class BackendMismatchError(BornError, TypeError):
+    """Tensors of two backends met in one operation."""
+
+
+class BackendUnavailableError(BornError, RuntimeError):
+    """A backend that is unknown, not installed, or has no device here."""
+
+
+class TapeError(BornError, RuntimeError):
+    """A gradient was asked of a tape that cannot give it."""
+
+
+class GradientError(BornError, ValueError):
+    """A gradient that does not fit the tensor it belongs to."""
+
+
+class MissingGradientError(BornError, KeyError):
+    """A lookup of a tensor that the loss does not depend on."""
+
+    def __str__(self) -> str:
+        """The message as it was written; `KeyError` would show its repr."""
+        return str(self.args[0]) if self.args else ""
+
+
+class ConfigError(BornError, ValueError):
+    """A configuration value outside of its range."""
+
+
+class ConfigTypeError(ConfigError, TypeError):
+    """A configuration value of the wrong type."""
+
+
+class ParameterError(BornError, ValueError):
+    """A list of parameters, or a module, that cannot be trained as given."""
+
+
+class StateDictError(BornError, ValueError):
+    """A state dict whose entries do not fit what they are loaded into."""
+
+
+class CheckpointError(BornError, ValueError):
+    """A checkpoint that cannot be used; the subclasses say why."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """No checkpoint at the path."""
+
+
+class CheckpointCorruptError(CheckpointError):
+    """A file that is not what was written: truncated, altered, or no checkpoint."""
+
+
+class CheckpointVersionError(CheckpointError):
+    """A checkpoint written in a newer format than this version of born reads."""
+
+
+class CheckpointMismatchError(CheckpointError):
+    """A sound checkpoint of another model or another optimizer."""
+
+
+class CheckpointWriteError(BornError, OSError):
+    """A checkpoint that could not be written; the previous file is untouched."""

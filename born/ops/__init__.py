@@ -1,0 +1,95 @@
+"""Every operation as a function of tensors, with NumPy's keywords (`axis`, `keepdims`).
+
+The common ones are methods of `Tensor` too. Tensors of one call share a backend and a
+dtype; Python numbers take the dtype of the tensor beside them.
+"""
+
+from born.ops.comparison import equal as equal
+from born.ops.comparison import greater as greater
+from born.ops.comparison import greater_equal as greater_equal
+from born.ops.comparison import isfinite as isfinite
+from born.ops.comparison import less as less
+from born.ops.comparison import less_equal as less_equal
+from born.ops.comparison import logical_and as logical_and
+from born.ops.comparison import logical_not as logical_not
+from born.ops.comparison import logical_or as logical_or
+from born.ops.comparison import not_equal as not_equal
+from born.ops.elementwise import abs as abs
+from born.ops.elementwise import add as add
+from born.ops.elementwise import clamp as clamp
+from born.ops.elementwise import cos as cos
+from born.ops.elementwise import div as div
+from born.ops.elementwise import erf as erf
+from born.ops.elementwise import exp as exp
+from born.ops.elementwise import expm1 as expm1
+from born.ops.elementwise import gelu as gelu
+from born.ops.elementwise import log as log
+from born.ops.elementwise import log1p as log1p
+from born.ops.elementwise import maximum as maximum
+from born.ops.elementwise import minimum as minimum
+from born.ops.elementwise import mul as mul
+from born.ops.elementwise import neg as neg
+from born.ops.elementwise import pow as pow
+from born.ops.elementwise import relu as relu
+from born.ops.elementwise import rsqrt as rsqrt
+from born.ops.elementwise import sigmoid as sigmoid
+from born.ops.elementwise import sign as sign
+from born.ops.elementwise import silu as silu
+from born.ops.elementwise import sin as sin
+from born.ops.elementwise import softplus as softplus
+from born.ops.elementwise import sqrt as sqrt
+from born.ops.elementwise import sub as sub
+from born.ops.elementwise import tanh as tanh
+from born.ops.elementwise import where as where
+from born.ops.linear import gather as gather
+from born.ops.linear import getitem as getitem
+from born.ops.linear import index_add as index_add
+from born.ops.linear import linear as linear
+from born.ops.linear import matmul as matmul
+from born.ops.linear import scatter_add as scatter_add
+from born.ops.linear import take as take
+from born.ops.network import avg_pool2d as avg_pool2d
+from born.ops.network import conv2d as conv2d
+from born.ops.network import cross_entropy as cross_entropy
+from born.ops.network import dropout as dropout
+from born.ops.network import fold as fold
+from born.ops.network import layer_norm as layer_norm
+from born.ops.network import log_softmax as log_softmax
+from born.ops.network import max_pool2d as max_pool2d
+from born.ops.network import rms_norm as rms_norm
+from born.ops.network import softmax as softmax
+from born.ops.network import unfold as unfold
+from born.ops.reduction import all as all
+from born.ops.reduction import any as any
+from born.ops.reduction import argmax as argmax
+from born.ops.reduction import argmin as argmin
+from born.ops.reduction import cumprod as cumprod
+from born.ops.reduction import cumsum as cumsum
+from born.ops.reduction import logsumexp as logsumexp
+from born.ops.reduction import max as max
+from born.ops.reduction import mean as mean
+from born.ops.reduction import min as min
+from born.ops.reduction import norm as norm
+from born.ops.reduction import prod as prod
+from born.ops.reduction import sum as sum
+from born.ops.reduction import var as var
+from born.ops.shape import astype as astype
+from born.ops.shape import broadcast_to as broadcast_to
+from born.ops.shape import concatenate as concatenate
+from born.ops.shape import copy as copy
+from born.ops.shape import expand_dims as expand_dims
+from born.ops.shape import flip as flip
+from born.ops.shape import pad as pad
+from born.ops.shape import reshape as reshape
+from born.ops.shape import split as split
+from born.ops.shape import squeeze as squeeze
+from born.ops.shape import stack as stack
+from born.ops.shape import transpose as transpose
+
+# NumPy's names for the same functions.
+clip = clamp
+divide = div
+multiply = mul
+negative = neg
+power = pow
+subtract = sub

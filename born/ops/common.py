@@ -1,0 +1,85 @@
+"""What the functions of tensors share: finding the backend of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from born.backend import Backend, Operand, Scalar
+from born.errors import OperandError, ShapeError
+from born.raw import RawTensor
+from born.tensor import Tensor, is_tensor, mixed_backends
+
+B = TypeVar("B", bound=Backend)
+
+
+def both(name: str, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> tuple[B, Operand, Operand]:
+    """The backend of two operands, and what to hand it.
+
+    Raises:
+        OperandError: neither is a tensor, or one is neither a tensor nor a number.
+        BackendMismatchError: they are tensors of two backends.
+    """
+    if isinstance(x, Tensor):
+        if isinstance(y, Tensor):
+            if x.backend is not y.backend:
+                raise mixed_backends(x.backend, y.backend)
+            return x.backend, x.raw, y.raw
+        return x.backend, x.raw, _number(name, y)
+    if isinstance(y, Tensor):
+        return y.backend, _number(name, x), y.raw
+    raise OperandError(
+        f"expected at least one tensor in {name}, got {x!r} and {y!r}; "
+        "make one with born.tensor(value, backend)"
+    )
+
+
+def _number(name: str, value: Any) -> Scalar:
+    if isinstance(value, int | float | np.generic):
+        number: Scalar = value  # type: ignore[assignment]  # backends take NumPy's scalars as weak
+        return number
+    raise OperandError(
+        f"expected a tensor or a Python number in {name}, got {type(value).__name__}; "
+        "make it a tensor with born.tensor(value, backend)"
+    )
+
+
+def raws(name: str, backend: Backend, *tensors: object) -> list[RawTensor]:
+    """The raw tensors of further arguments, which must be on `backend`.
+
+    Raises:
+        OperandError: one is not a tensor.
+        BackendMismatchError: one is on another backend.
+    """
+    found: list[RawTensor] = []
+    for tensor in tensors:
+        if not is_tensor(tensor):
+            raise OperandError(
+                f"expected a tensor in {name}, got {type(tensor).__name__}; "
+                "make it a tensor with born.tensor(value, backend)"
+            )
+        if tensor.backend is not backend:
+            raise mixed_backends(backend, tensor.backend)
+        found.append(tensor.raw)
+    return found
+
+
+def optional_raw(name: str, backend: Backend, tensor: Tensor[Any] | None) -> RawTensor | None:
+    """As `raws` for one argument that may be None."""
+    return None if tensor is None else raws(name, backend, tensor)[0]
+
+
+def sequence(name: str, tensors: Sequence[Tensor[B]]) -> tuple[B, list[RawTensor]]:
+    """The backend and raw tensors of a sequence of at least one tensor.
+
+    Raises:
+        ShapeError: the sequence is empty.
+    """
+    if len(tensors) == 0:
+        raise ShapeError(
+            f"expected at least one tensor in {name}, got none; check what fills the list"
+        )
+    backend = tensors[0].backend
+    return backend, raws(name, backend, *tensors)

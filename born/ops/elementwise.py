@@ -1,0 +1,330 @@
+"""Functions of each element.
+
+In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this package.
+"""
+
+from __future__ import annotations
+
+from born.backend import Approximation, Scalar
+from born.ops.common import B, both, raws
+from born.tensor import Tensor
+
+
+def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """The sum of two tensors, or of a tensor and a number.
+
+        x + y
+
+    They broadcast; a Python number takes the tensor's dtype.
+
+    >>> ops.add(born.tensor([1, 2], backend), 10)
+    Tensor([11., 12.], dtype=float32)
+    """
+    backend, a, b = both("add", x, y)
+    return Tensor(backend.add(a, b), backend)
+
+
+def sub(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """The difference.
+
+        x - y
+
+    >>> ops.sub(born.tensor([1, 2], backend), 1)
+    Tensor([0., 1.], dtype=float32)
+    """
+    backend, a, b = both("sub", x, y)
+    return Tensor(backend.sub(a, b), backend)
+
+
+def mul(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """The product, element by element.
+
+        x y
+
+    >>> ops.mul(born.tensor([1, 2], backend), 3)
+    Tensor([3., 6.], dtype=float32)
+    """
+    backend, a, b = both("mul", x, y)
+    return Tensor(backend.mul(a, b), backend)
+
+
+def div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """The quotient of floating tensors.
+
+        x / y
+
+    >>> ops.div(born.tensor([1, 2], backend), 2)
+    Tensor([0.5, 1. ], dtype=float32)
+    """
+    backend, a, b = both("div", x, y)
+    return Tensor(backend.div(a, b), backend)
+
+
+def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """The power.
+
+        x^y
+
+    >>> ops.pow(born.tensor([1, 3], backend), 2)
+    Tensor([1., 9.], dtype=float32)
+    """
+    backend, a, b = both("pow", x, y)
+    return Tensor(backend.pow(a, b), backend)
+
+
+def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """The larger of each two elements; NaN where either is.
+
+        max(x, y)
+
+    Of a tie, each side gets half of the gradient.
+
+    >>> ops.maximum(born.tensor([-1, 2], backend), 0)
+    Tensor([0., 2.], dtype=float32)
+    """
+    backend, a, b = both("maximum", x, y)
+    return Tensor(backend.maximum(a, b), backend)
+
+
+def minimum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """The smaller of each two elements; NaN where either is.
+
+        min(x, y)
+
+    Of a tie, each side gets half of the gradient.
+
+    >>> ops.minimum(born.tensor([-1, 2], backend), 0)
+    Tensor([-1.,  0.], dtype=float32)
+    """
+    backend, a, b = both("minimum", x, y)
+    return Tensor(backend.minimum(a, b), backend)
+
+
+def neg(x: Tensor[B]) -> Tensor[B]:
+    """The negative.
+
+        -x
+
+    >>> ops.neg(born.tensor([1, -2], backend))
+    Tensor([-1.,  2.], dtype=float32)
+    """
+    return Tensor(x.backend.neg(x.raw), x.backend)
+
+
+def abs(x: Tensor[B]) -> Tensor[B]:
+    """The absolute value.
+
+        |x|
+
+    >>> ops.abs(born.tensor([1, -2], backend))
+    Tensor([1., 2.], dtype=float32)
+    """
+    return Tensor(x.backend.abs(x.raw), x.backend)
+
+
+def sign(x: Tensor[B]) -> Tensor[B]:
+    """The sign; its gradient is zero.
+
+        -1, 0 or 1
+
+    >>> ops.sign(born.tensor([3, 0, -2], backend))
+    Tensor([ 1.,  0., -1.], dtype=float32)
+    """
+    return Tensor(x.backend.sign(x.raw), x.backend)
+
+
+def exp(x: Tensor[B]) -> Tensor[B]:
+    """The exponential.
+
+        e^x
+
+    >>> ops.exp(born.tensor([0], backend))
+    Tensor([1.], dtype=float32)
+    """
+    return Tensor(x.backend.exp(x.raw), x.backend)
+
+
+def expm1(x: Tensor[B]) -> Tensor[B]:
+    """The exponential minus one, exact near zero.
+
+        e^x - 1
+
+    >>> ops.expm1(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return Tensor(x.backend.expm1(x.raw), x.backend)
+
+
+def log(x: Tensor[B]) -> Tensor[B]:
+    """The natural logarithm.
+
+        log(x)
+
+    >>> ops.log(born.tensor([1.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return Tensor(x.backend.log(x.raw), x.backend)
+
+
+def log1p(x: Tensor[B]) -> Tensor[B]:
+    """The logarithm of one plus x, exact near zero.
+
+        log(1 + x)
+
+    >>> ops.log1p(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return Tensor(x.backend.log1p(x.raw), x.backend)
+
+
+def sqrt(x: Tensor[B]) -> Tensor[B]:
+    """The square root; its gradient at zero is infinite.
+
+        sqrt(x)
+
+    >>> ops.sqrt(born.tensor([4.0], backend))
+    Tensor([2.], dtype=float32)
+    """
+    return Tensor(x.backend.sqrt(x.raw), x.backend)
+
+
+def rsqrt(x: Tensor[B]) -> Tensor[B]:
+    """The reciprocal of the square root.
+
+        1 / sqrt(x)
+
+    >>> ops.rsqrt(born.tensor([4.0], backend))
+    Tensor([0.5], dtype=float32)
+    """
+    return Tensor(x.backend.rsqrt(x.raw), x.backend)
+
+
+def sin(x: Tensor[B]) -> Tensor[B]:
+    """The sine of x in radians.
+
+        sin(x)
+
+    >>> ops.sin(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return Tensor(x.backend.sin(x.raw), x.backend)
+
+
+def cos(x: Tensor[B]) -> Tensor[B]:
+    """The cosine of x in radians.
+
+        cos(x)
+
+    >>> ops.cos(born.tensor([0.0], backend))
+    Tensor([1.], dtype=float32)
+    """
+    return Tensor(x.backend.cos(x.raw), x.backend)
+
+
+def tanh(x: Tensor[B]) -> Tensor[B]:
+    """The hyperbolic tangent.
+
+        (e^x - e^-x) / (e^x + e^-x)
+
+    >>> ops.tanh(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return Tensor(x.backend.tanh(x.raw), x.backend)
+
+
+def erf(x: Tensor[B]) -> Tensor[B]:
+    """The error function, exact to the dtype's precision.
+
+        2 / sqrt(pi) * integral of exp(-t^2) from 0 to x
+
+    >>> ops.erf(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return Tensor(x.backend.erf(x.raw), x.backend)
+
+
+def sigmoid(x: Tensor[B]) -> Tensor[B]:
+    """The logistic function, stable on both sides.
+
+        1 / (1 + e^-x)
+
+    >>> ops.sigmoid(born.tensor([0.0], backend))
+    Tensor([0.5], dtype=float32)
+    """
+    return Tensor(x.backend.sigmoid(x.raw), x.backend)
+
+
+def relu(x: Tensor[B]) -> Tensor[B]:
+    """The rectifier; its gradient at zero is zero.
+
+        max(x, 0)
+
+    >>> ops.relu(born.tensor([-1, 2], backend))
+    Tensor([0., 2.], dtype=float32)
+    """
+    return Tensor(x.backend.relu(x.raw), x.backend)
+
+
+def silu(x: Tensor[B]) -> Tensor[B]:
+    """The sigmoid-weighted linear unit, also called swish (Elfwing et al., 2017, arXiv:1702.03118).
+
+        x sigmoid(x)
+
+    >>> ops.silu(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return Tensor(x.backend.silu(x.raw), x.backend)
+
+
+def softplus(x: Tensor[B]) -> Tensor[B]:
+    """A smooth rectifier, without overflow.
+
+        log(1 + e^x)
+
+    >>> ops.softplus(born.tensor([-1000, 1000], backend))
+    Tensor([   0., 1000.], dtype=float32)
+    """
+    return Tensor(x.backend.softplus(x.raw), x.backend)
+
+
+def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
+    """The Gaussian error linear unit (Hendrycks and Gimpel, 2016, arXiv:1606.08415).
+
+        x Phi(x) = x / 2 * (1 + erf(x / sqrt(2)))                                  "none"
+        x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))                      "tanh"
+
+    Args:
+        x: a floating tensor.
+        approximate: the exact form, `"none"`, by default; or `"tanh"`, as GPT-2 uses.
+
+    Raises:
+        DomainError: `approximate` is neither.
+
+    >>> ops.gelu(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return Tensor(x.backend.gelu(x.raw, approximate), x.backend)
+
+
+def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -> Tensor[B]:
+    """x held between two numbers; None leaves that side open.
+
+        min(max(x, low), high)
+
+    The gradient passes where low <= x <= high.
+
+    >>> ops.clamp(born.tensor([-2, 0.5, 2], backend), -1, 1)
+    Tensor([-1. ,  0.5,  1. ], dtype=float32)
+    """
+    return Tensor(x.backend.clamp(x.raw, low, high), x.backend)
+
+
+def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """x where a bool tensor holds, y elsewhere; the three broadcast.
+
+    >>> x = born.tensor([-1, 2], backend)
+    >>> ops.where(x > 0, x, 0)
+    Tensor([0., 2.], dtype=float32)
+    """
+    backend, a, b = both("where", x, y)
+    return Tensor(backend.where(raws("where", backend, condition)[0], a, b), backend)

@@ -1,0 +1,259 @@
+"""What networks are made of: softmax, normalisation, convolution, pooling, dropout."""
+
+from __future__ import annotations
+
+from born.backend import Reduction
+from born.backend.checks import Pair
+from born.errors import ShapeError
+from born.ops.common import B, optional_raw, raws
+from born.tensor import Tensor
+
+
+def softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
+    """Probabilities from logits, shifted so that nothing overflows.
+
+        y_i = e^(x_i) / sum_j e^(x_j)
+
+    >>> ops.softmax(born.tensor([1000, 1000], backend))
+    Tensor([0.5, 0.5], dtype=float32)
+    """
+    return Tensor(x.backend.softmax(x.raw, axis), x.backend)
+
+
+def log_softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
+    """Log-probabilities from logits, by the shifted log-sum-exp.
+
+        y_i = x_i - log(sum_j e^(x_j))
+
+    >>> ops.log_softmax(born.tensor([0, 1000], backend))
+    Tensor([-1000.,     0.], dtype=float32)
+    """
+    return Tensor(x.backend.log_softmax(x.raw, axis), x.backend)
+
+
+def cross_entropy(
+    logits: Tensor[B],
+    labels: Tensor[B],
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Tensor[B]:
+    """The cross-entropy of integer class labels under softmax(logits).
+
+        loss_n = -sum_c q_nc log(softmax(logits_n)_c)
+
+    where q is 1 at the label, mixed with `label_smoothing` of the uniform distribution
+    (Szegedy et al., 2016, arXiv:1512.00567, section 7).
+
+    Args:
+        logits: shape (..., classes), floating. The classes are the last axis; in
+            PyTorch they are the second.
+        labels: shape (...), integers from 0 to classes - 1.
+        label_smoothing: from 0, the default, to 1.
+        reduction: `"mean"` by default, `"sum"`, or `"none"` for one loss a label.
+
+    Raises:
+        DTypeError: labels that are not integers.
+        ShapeError: labels that do not match the logits.
+        IndexOutOfRangeError: a label that names no class.
+
+    >>> logits = born.tensor([[0.0, 0.0]], backend)
+    >>> ops.cross_entropy(logits, born.tensor([1], backend, dtype="int64"))
+    Tensor(0.6931472, dtype=float32)
+    """
+    backend = logits.backend
+    (classes,) = raws("cross_entropy", backend, labels)
+    loss, _ = backend.cross_entropy(logits.raw, classes, label_smoothing, reduction)
+    return Tensor(loss, backend)
+
+
+def layer_norm(
+    x: Tensor[B],
+    weight: Tensor[B] | None = None,
+    bias: Tensor[B] | None = None,
+    *,
+    axes: int = 1,
+    eps: float = 1e-5,
+) -> Tensor[B]:
+    """Layer normalisation (Ba et al., 2016, arXiv:1607.06450).
+
+        y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias
+
+    Args:
+        x: a floating tensor.
+        weight: of the shape of the last `axes` axes of `x`; 1 by default.
+        bias: of that shape; 0 by default.
+        axes: how many trailing axes to normalise over, 1 by default.
+        eps: keeps the root away from zero; 1e-5 by default.
+
+    Raises:
+        ShapeError: `x` has fewer axes, or the weight or bias another shape.
+
+    >>> ops.layer_norm(born.tensor([[1.0, 1.0]], backend))
+    Tensor([[0., 0.]], dtype=float32)
+    """
+    backend = x.backend
+    w, b = optional_raw("layer_norm", backend, weight), optional_raw("layer_norm", backend, bias)
+    _check_trailing(x, weight, axes)
+    _check_trailing(x, bias, axes)
+    return Tensor(backend.layer_norm(x.raw, w, b, axes, eps)[0], backend)
+
+
+def rms_norm(
+    x: Tensor[B], weight: Tensor[B] | None = None, *, axes: int = 1, eps: float = 1e-6
+) -> Tensor[B]:
+    """Root-mean-square normalisation (Zhang and Sennrich, 2019, arXiv:1910.07467).
+
+        y = x / sqrt(mean(x^2) + eps) * weight
+
+    Args:
+        x: a floating tensor.
+        weight: of the shape of the last `axes` axes of `x`; 1 by default.
+        axes: how many trailing axes to normalise over, 1 by default.
+        eps: keeps the root away from zero; 1e-6 by default.
+
+    Raises:
+        ShapeError: `x` has fewer axes, or the weight another shape.
+
+    >>> ops.rms_norm(born.tensor([[2.0, -2.0]], backend))
+    Tensor([[ 0.9999999, -0.9999999]], dtype=float32)
+    """
+    backend = x.backend
+    w = optional_raw("rms_norm", backend, weight)
+    _check_trailing(x, weight, axes)
+    return Tensor(backend.rms_norm(x.raw, w, axes, eps)[0], backend)
+
+
+def _check_trailing(x: Tensor[B], weight: Tensor[B] | None, axes: int) -> None:
+    if weight is not None and weight.shape != x.shape[x.ndim - axes :]:
+        raise ShapeError(
+            f"expected a weight and bias of shape {x.shape[x.ndim - axes :]}, the last {axes} "
+            f"axes of {x.shape}, got {weight.shape}; reshape them or change axes"
+        )
+
+
+def dropout(x: Tensor[B], p: float) -> Tensor[B]:
+    """Each element zeroed with probability p, the others over 1 - p (Srivastava et al., 2014).
+
+    It draws from the backend's generator. `born.nn.Dropout` does this in training only.
+
+    Raises:
+        DomainError: p is not from 0 to 1.
+
+    >>> ops.dropout(born.ones(3, backend), 0.0)
+    Tensor([1., 1., 1.], dtype=float32)
+    """
+    return Tensor(x.backend.dropout(x.raw, p)[0], x.backend)
+
+
+def conv2d(
+    x: Tensor[B],
+    weight: Tensor[B],
+    bias: Tensor[B] | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Tensor[B]:
+    """The cross-correlation that networks call convolution.
+
+        y[n, o, i, j] = b[o] + sum_{c, k, l} w[o, c, k, l] x[n, c, s i + d k - p, s j + d l - p]
+
+    Args:
+        x: images, shape (N, C, H, W).
+        weight: w, shape (out, C / groups, kernel height, kernel width).
+        bias: b, shape (out,); none by default.
+        stride: s, one integer or (height, width); 1 by default.
+        padding: p, zeros added on every side; 0 by default.
+        dilation: d, the distance between elements of the kernel; 1 by default.
+        groups: into how many groups the channels fall that do not mix; 1 by default.
+
+    Returns:
+        shape (N, out, H', W') with H' = (H + 2 p - d (kernel height - 1) - 1) // s + 1.
+
+    Raises:
+        ShapeError: the shapes do not fit each other.
+
+    >>> ops.conv2d(born.ones((1, 1, 3, 3), backend), born.ones((2, 1, 2, 2), backend)).shape
+    (1, 2, 2, 2)
+    """
+    backend = x.backend
+    (w,) = raws("conv2d", backend, weight)
+    b = optional_raw("conv2d", backend, bias)
+    return Tensor(backend.conv2d(x.raw, w, b, stride, padding, dilation, groups), backend)
+
+
+def max_pool2d(
+    x: Tensor[B],
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+) -> Tensor[B]:
+    """The largest element of each window of images (N, C, H, W).
+
+    Args:
+        x: images; padded with minus infinity.
+        kernel_size: the window, one integer or (height, width).
+        stride: the distance between windows; that of the kernel by default.
+        padding: at most half the kernel; 0 by default.
+        dilation: the distance between elements of a window; 1 by default.
+
+    Raises:
+        ShapeError: no window fits, or the padding is too wide.
+
+    >>> ops.max_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
+    Tensor([[[[4.]]]], dtype=float32)
+    """
+    step = kernel_size if stride is None else stride
+    y, _ = x.backend.max_pool2d(x.raw, kernel_size, step, padding, dilation)
+    return Tensor(y, x.backend)
+
+
+def avg_pool2d(
+    x: Tensor[B], kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0
+) -> Tensor[B]:
+    """The mean of each window of images (N, C, H, W), zeros of the padding counted.
+
+    Args:
+        x: images; padded with zeros.
+        kernel_size: the window, one integer or (height, width).
+        stride: the distance between windows; that of the kernel by default.
+        padding: at most half the kernel; 0 by default.
+
+    Raises:
+        ShapeError: no window fits, or the padding is too wide.
+
+    >>> ops.avg_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
+    Tensor([[[[2.5]]]], dtype=float32)
+    """
+    step = kernel_size if stride is None else stride
+    return Tensor(x.backend.avg_pool2d(x.raw, kernel_size, step, padding), x.backend)
+
+
+def unfold(
+    x: Tensor[B], kernel_size: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1
+) -> Tensor[B]:
+    """The windows of images (N, C, H, W), shape (N, C, kernel elements, windows): im2col.
+
+    >>> ops.unfold(born.ones((1, 1, 3, 3), backend), 2).shape
+    (1, 1, 4, 4)
+    """
+    return Tensor(x.backend.unfold(x.raw, kernel_size, stride, padding, dilation), x.backend)
+
+
+def fold(
+    columns: Tensor[B],
+    size: tuple[int, int],
+    kernel_size: Pair,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+) -> Tensor[B]:
+    """The adjoint of `unfold`: windows added up into images of (height, width) `size`.
+
+    >>> ops.fold(born.ones((1, 1, 4, 4), backend), (3, 3), 2).numpy()[0, 0, 1]
+    array([2., 4., 2.], dtype=float32)
+    """
+    backend = columns.backend
+    raw = backend.fold(columns.raw, size, kernel_size, stride, padding, dilation)
+    return Tensor(raw, backend)

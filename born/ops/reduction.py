@@ -1,0 +1,178 @@
+"""Reductions: `axis` and `keepdims` as in NumPy, over all axes by default."""
+
+from __future__ import annotations
+
+from born.backend import Axis
+from born.ops.common import B
+from born.tensor import Tensor
+
+
+def sum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+    """The sum; of integers and bools, int64.
+
+        sum_i x_i
+
+    float16 and bfloat16 add up in float32.
+
+    >>> ops.sum(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    Tensor([4., 6.], dtype=float32)
+    """
+    return Tensor(x.backend.sum(x.raw, axis, keepdims), x.backend)
+
+
+def mean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+    """The arithmetic mean of floating numbers; NaN of none.
+
+        sum_i x_i / n
+
+    >>> ops.mean(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    Tensor([2., 3.], dtype=float32)
+    """
+    return Tensor(x.backend.mean(x.raw, axis, keepdims), x.backend)
+
+
+def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+    """The variance; NaN where n - ddof is not positive.
+
+        sum_i (x_i - mean(x))^2 / (n - ddof)
+
+    >>> ops.var(born.tensor([1, 3], backend))
+    Tensor(1., dtype=float32)
+    """
+    return Tensor(x.backend.var(x.raw, axis, ddof, keepdims), x.backend)
+
+
+def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+    """The product; of integers and bools, int64.
+
+        x_1 x_2 ... x_n
+
+    Its gradient is exact also where elements are zero.
+
+    >>> ops.prod(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    Tensor([3., 8.], dtype=float32)
+    """
+    return Tensor(x.backend.prod(x.raw, axis, keepdims), x.backend)
+
+
+def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+    """The largest element; NaN where there is one.
+
+        max_i x_i
+
+    Those that tie share the gradient equally.
+
+    >>> ops.max(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    Tensor([3., 4.], dtype=float32)
+    """
+    return Tensor(x.backend.max(x.raw, axis, keepdims), x.backend)
+
+
+def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+    """The smallest element; NaN where there is one.
+
+        min_i x_i
+
+    Those that tie share the gradient equally.
+
+    >>> ops.min(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    Tensor([1., 2.], dtype=float32)
+    """
+    return Tensor(x.backend.min(x.raw, axis, keepdims), x.backend)
+
+
+def logsumexp(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+    """The logarithm of the sum of exponentials, shifted so that it cannot overflow.
+
+        log(sum_i e^(x_i))
+
+    >>> ops.logsumexp(born.tensor([-1000, 1000], backend))
+    Tensor(1000., dtype=float32)
+    """
+    return Tensor(x.backend.logsumexp(x.raw, axis, keepdims), x.backend)
+
+
+def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float = 2) -> Tensor[B]:
+    """The norm of the elements along the axes.
+
+        (sum_i |x_i|^order)^(1 / order)
+
+    Args:
+        x: a floating tensor.
+        axis: the axes, all by default.
+        keepdims: whether to keep them with length one.
+        order: 2 by default, 1, or `math.inf` for the largest magnitude.
+
+    Raises:
+        DomainError: another order.
+
+    >>> ops.norm(born.tensor([3, 4], backend))
+    Tensor(5., dtype=float32)
+    """
+    return Tensor(x.backend.norm(x.raw, axis, keepdims, order), x.backend)
+
+
+def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
+    """The running sum along an axis; of integers and bools, int64.
+
+        y_k = sum_{i <= k} x_i
+
+    >>> ops.cumsum(born.tensor([1, 2, 3], backend), axis=0)
+    Tensor([1., 3., 6.], dtype=float32)
+    """
+    return Tensor(x.backend.cumsum(x.raw, axis), x.backend)
+
+
+def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
+    """The running product along an axis.
+
+        y_k = x_1 x_2 ... x_k
+
+    >>> ops.cumprod(born.tensor([1, 2, 3], backend), axis=0)
+    Tensor([1., 2., 6.], dtype=float32)
+    """
+    return Tensor(x.backend.cumprod(x.raw, axis), x.backend)
+
+
+def argmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
+    """The index of the first largest element, int64.
+
+        argmax_i x_i
+
+    >>> ops.argmax(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    Tensor([1, 1], dtype=int64)
+    """
+    return Tensor(x.backend.argmax(x.raw, axis, keepdims), x.backend)
+
+
+def argmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
+    """The index of the first smallest element, int64.
+
+        argmin_i x_i
+
+    >>> ops.argmin(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    Tensor([0, 0], dtype=int64)
+    """
+    return Tensor(x.backend.argmin(x.raw, axis, keepdims), x.backend)
+
+
+def any(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+    """Whether any element is non-zero.
+
+        x_1 or ... or x_n
+
+    >>> ops.any(born.tensor([[0, 1], [0, 0]], backend), axis=0)
+    Tensor([False,  True], dtype=bool)
+    """
+    return Tensor(x.backend.any(x.raw, axis, keepdims), x.backend)
+
+
+def all(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+    """Whether every element is non-zero.
+
+        x_1 and ... and x_n
+
+    >>> ops.all(born.tensor([[0, 1], [0, 1]], backend), axis=0)
+    Tensor([False,  True], dtype=bool)
+    """
+    return Tensor(x.backend.all(x.raw, axis, keepdims), x.backend)

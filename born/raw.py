@@ -1,0 +1,201 @@
+"""`RawTensor`, the storage every backend computes with, and the dtypes it may have."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from born.errors import DTypeError
+
+Array: TypeAlias = Any
+"""An array of some backend's namespace. NumPy's and CuPy's share no static type."""
+
+Shape: TypeAlias = tuple[int, ...]
+
+HostArray: TypeAlias = npt.NDArray[Any]
+"""A NumPy array on the host, of any dtype that born knows."""
+
+DTypeLike: TypeAlias = npt.DTypeLike
+"""A NumPy dtype, a scalar type such as `numpy.float32`, or a name such as `"bfloat16"`."""
+
+float32: Final = np.dtype(np.float32)
+int64: Final = np.dtype(np.int64)
+bool_: Final = np.dtype(np.bool_)
+
+DTYPE_NAMES: Final = (
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "int32",
+    "int64",
+    "uint8",
+    "bool",
+)
+FLOATING_NAMES: Final = frozenset({"float32", "float64", "float16", "bfloat16"})
+
+
+def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Resolve `dtype` to one of born's dtypes.
+
+    Args:
+        dtype: a NumPy dtype, scalar type or name. `"bfloat16"` needs the package
+            ml_dtypes.
+
+    Raises:
+        DTypeError: born has no such dtype, or ml_dtypes is missing.
+
+    >>> as_dtype("float32")
+    dtype('float32')
+    """
+    try:
+        # Resolving costs a microsecond and happens in every creation.
+        return _RESOLVED[dtype]
+    except (KeyError, TypeError):
+        resolved = _resolve(dtype)
+    if isinstance(dtype, np.dtype | type | str):
+        _RESOLVED[dtype] = resolved
+    return resolved
+
+
+_RESOLVED: Final[dict[Any, np.dtype[Any]]] = {}
+
+
+def _resolve(dtype: DTypeLike | None) -> np.dtype[Any]:
+    if dtype is None:  # to NumPy, None is float64
+        raise _unknown(dtype)
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        _import_bfloat16()
+    try:
+        resolved = np.dtype(dtype)
+    except TypeError as error:
+        raise _unknown(dtype) from error
+    if resolved.name not in DTYPE_NAMES:
+        raise _unknown(dtype)
+    return resolved
+
+
+def _import_bfloat16() -> None:
+    try:
+        importlib.import_module("ml_dtypes")
+    except ImportError as error:
+        raise DTypeError(
+            "expected the package ml_dtypes, which defines bfloat16, but it is not installed; "
+            "run: pip install ml_dtypes"
+        ) from error
+
+
+def _unknown(dtype: object) -> DTypeError:
+    return DTypeError(
+        f"expected one of the dtypes {', '.join(DTYPE_NAMES)}, got {dtype!r}; "
+        "convert the array with .astype first"
+    )
+
+
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether values of `dtype` can carry a gradient.
+
+    >>> is_floating(as_dtype("int64"))
+    False
+    """
+    # kind "f" first: reading a dtype's name costs a microsecond, and bfloat16 has kind "V".
+    return dtype.kind == "f" or dtype.name in FLOATING_NAMES
+
+
+class RawTensor:
+    """One backend array: the storage behind a `born.Tensor`.
+
+    Compared and hashed by identity, so that it can be the key of a map from
+    tensor to gradient. Operations never return one of their arguments: a result
+    is always a new `RawTensor`, though it may be a view of the same memory.
+
+    Args:
+        array: an array of the backend's namespace, of one of born's dtypes.
+            It is held, not copied.
+
+    Attributes:
+        array: the backend's array.
+        requires_grad: whether a tape records what is computed from this tensor.
+        grad: the gradient that `Tensor.backward` has accumulated, or None.
+        node: the mark of the tape that computed this tensor; it belongs to
+            `born.autodiff`.
+
+    >>> RawTensor(np.zeros((2, 3), np.float32)).shape
+    (2, 3)
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "node", "requires_grad")
+
+    array: Array
+    requires_grad: bool
+    grad: RawTensor | None
+    node: Any  # what a node is, only born.autodiff knows
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.requires_grad = False
+        self.grad = None
+        self.node = None
+
+    @property
+    def shape(self) -> Shape:
+        """The length of each axis."""
+        shape: Shape = self.array.shape
+        return shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        ndim: int = self.array.ndim
+        return ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        size: int = self.array.size
+        return size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        dtype: np.dtype[Any] = self.array.dtype
+        return dtype
+
+    @property
+    def device(self) -> str:
+        """Where the array lives: `"cpu"`, or the device as its library names it."""
+        return str(self.array.device)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the elements in bytes."""
+        nbytes: int = self.array.nbytes
+        return nbytes
+
+    def item(self) -> float | int | bool:
+        """The only element as a Python number; waits for the device.
+
+        Raises:
+            ValueError: the array has not exactly one element.
+        """
+        value: float | int | bool = self.array.item()
+        return value
+
+    def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> HostArray:
+        """The array for NumPy; a device array refuses, as its own library does."""
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """The array as a DLPack capsule, without a copy."""
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The DLPack device type and index."""
+        device: tuple[int, int] = self.array.__dlpack_device__()
+        return device
+
+    def __repr__(self) -> str:
+        return f"RawTensor(shape={self.shape}, dtype={self.dtype}, device={self.device!r})"

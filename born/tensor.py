@@ -1,0 +1,447 @@
+"""`Tensor[B]`, what people compute with, and the functions that make one."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, SupportsIndex, TypeAlias, TypeVar
+
+import numpy as np
+from typing_extensions import TypeIs
+
+from born.backend import Axis, Backend, Index, Operand, Scalar
+from born.backend.arguments import is_tuple
+from born.backend.array_base import is_numpy_scalar
+from born.errors import BackendMismatchError, DTypeError, OperandError, ShapeError
+from born.raw import DTypeLike, HostArray, RawTensor, Shape, is_floating
+
+B = TypeVar("B", bound=Backend)
+
+ShapeLike: TypeAlias = int | Sequence[int]
+
+_MOST_SHOWN = 1000  # elements; a larger tensor's repr shows its shape, as reading it may be slow
+
+
+class Tensor(Generic[B]):
+    """An array on a backend, with NumPy's operators and methods.
+
+    Two tensors meet in an operation only on the same backend object and with the
+    same dtype; Python numbers take the dtype of the tensor beside them. Most
+    programs make one with `born.tensor`, `born.zeros` and the like.
+
+    Args:
+        raw: the storage.
+        backend: what computes with it.
+
+    >>> import born
+    >>> from born_numpy import NumpyBackend
+    >>> x = born.tensor([[1.0, 2.0], [3.0, 4.0]], NumpyBackend())
+    >>> (x @ x + 1).sum(axis=0)
+    Tensor([24., 34.], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "backend", "raw")
+
+    __array_ufunc__ = None  # NumPy's operators leave the work to these
+
+    def __init__(self, raw: RawTensor, backend: B) -> None:
+        self.raw = raw
+        self.backend = backend
+
+    # -- what it is --
+
+    @property
+    def shape(self) -> Shape:
+        """The length of each axis."""
+        return self.raw.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.raw.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.raw.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        return self.raw.dtype
+
+    @property
+    def device(self) -> str:
+        """Where the elements are."""
+        return self.raw.device
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the elements in bytes."""
+        return self.raw.nbytes
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether tapes record what is computed from this tensor; settable on floating ones."""
+        return self.raw.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if wanted and not is_floating(self.dtype):
+            raise DTypeError(
+                f"expected a floating tensor to require a gradient, got {self.dtype}; "
+                'convert it with .astype("float32")'
+            )
+        self.raw.requires_grad = wanted
+
+    # -- to the host --
+
+    def numpy(self) -> HostArray:
+        """The elements as a NumPy array of their own: a copy, moved from the device if need be."""
+        return self.backend.to_numpy(self.raw)
+
+    def item(self) -> float | int | bool:
+        """The only element as a Python number.
+
+        Raises:
+            ShapeError: there is not exactly one.
+        """
+        if self.size != 1:
+            raise ShapeError(
+                f"expected a tensor of one element, got shape {self.shape}; "
+                "index or reduce it, or use .numpy()"
+            )
+        return self.raw.item()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> HostArray:
+        """The elements for NumPy; a device array refuses, as its own library does."""
+        return self.raw.__array__(dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """The memory as a DLPack capsule, without a copy."""
+        return self.raw.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The DLPack device type and index."""
+        return self.raw.__dlpack_device__()
+
+    def __repr__(self) -> str:
+        if self.size > _MOST_SHOWN:
+            return f"Tensor(shape={self.shape}, dtype={self.dtype}, device={self.device!r})"
+        prefix = f"{type(self).__name__}("
+        text = np.array2string(self.numpy(), separator=", ", prefix=prefix)
+        return f"{prefix}{text}, dtype={self.dtype})"
+
+    # -- gradients --
+
+    def backward(self) -> None:
+        """Add the gradient of this one-element tensor into `grad` of every leaf it depends on.
+
+        It consumes the tape. `born.autodiff.backward` returns the gradients instead.
+
+        Raises:
+            TapeError: the backend records nothing, or this tensor is not on its tape.
+            ShapeError: this tensor has not exactly one element.
+        """
+        self.backend.accumulate(self.raw)
+
+    def detach(self) -> Tensor[B]:
+        """The same memory as a constant: no tape knows where it came from."""
+        return Tensor(RawTensor(self.raw.array), self.backend)
+
+    # -- arithmetic --
+
+    def _operand(self, other: object) -> Operand:
+        if is_tensor(other):
+            if other.backend is not self.backend:
+                raise mixed_backends(self.backend, other.backend)
+            return other.raw
+        if isinstance(other, int | float):
+            return other
+        if is_numpy_scalar(other):
+            number: Scalar = other.item()
+            return number
+        raise OperandError(
+            f"expected a tensor or a Python number, got {type(other).__name__}; "
+            "make it a tensor with born.tensor(value, backend)"
+        )
+
+    def _of(self, raw: RawTensor) -> Tensor[B]:
+        return Tensor(raw, self.backend)
+
+    def __add__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return Tensor(self.backend.add(self.raw, self._operand(other)), self.backend)
+
+    def __radd__(self, other: Scalar) -> Tensor[B]:
+        return Tensor(self.backend.add(self._operand(other), self.raw), self.backend)
+
+    def __sub__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return Tensor(self.backend.sub(self.raw, self._operand(other)), self.backend)
+
+    def __rsub__(self, other: Scalar) -> Tensor[B]:
+        return Tensor(self.backend.sub(self._operand(other), self.raw), self.backend)
+
+    def __mul__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return Tensor(self.backend.mul(self.raw, self._operand(other)), self.backend)
+
+    def __rmul__(self, other: Scalar) -> Tensor[B]:
+        return Tensor(self.backend.mul(self._operand(other), self.raw), self.backend)
+
+    def __truediv__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return Tensor(self.backend.div(self.raw, self._operand(other)), self.backend)
+
+    def __rtruediv__(self, other: Scalar) -> Tensor[B]:
+        return Tensor(self.backend.div(self._operand(other), self.raw), self.backend)
+
+    def __pow__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return Tensor(self.backend.pow(self.raw, self._operand(other)), self.backend)
+
+    def __rpow__(self, other: Scalar) -> Tensor[B]:
+        return Tensor(self.backend.pow(self._operand(other), self.raw), self.backend)
+
+    def __matmul__(self, other: Tensor[B]) -> Tensor[B]:
+        right = self._operand(other)
+        if not isinstance(right, RawTensor):
+            raise OperandError(
+                f"expected a tensor on the right of @, got {other!r}; use * for a number"
+            )
+        return Tensor(self.backend.matmul(self.raw, right), self.backend)
+
+    def __neg__(self) -> Tensor[B]:
+        return self._of(self.backend.neg(self.raw))
+
+    def __abs__(self) -> Tensor[B]:
+        return self._of(self.backend.abs(self.raw))
+
+    # -- comparison and logic --
+
+    def __eq__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
+        return self._of(self.backend.equal(self.raw, self._operand(other)))
+
+    def __ne__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
+        return self._of(self.backend.not_equal(self.raw, self._operand(other)))
+
+    __hash__ = object.__hash__
+
+    def __lt__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return self._of(self.backend.less(self.raw, self._operand(other)))
+
+    def __le__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return self._of(self.backend.less_equal(self.raw, self._operand(other)))
+
+    def __gt__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return self._of(self.backend.greater(self.raw, self._operand(other)))
+
+    def __ge__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return self._of(self.backend.greater_equal(self.raw, self._operand(other)))
+
+    def __and__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        """Both non-zero (logical, not bitwise)."""
+        return self._of(self.backend.logical_and(self.raw, self._operand(other)))
+
+    def __or__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        """Either non-zero (logical, not bitwise)."""
+        return self._of(self.backend.logical_or(self.raw, self._operand(other)))
+
+    def __invert__(self) -> Tensor[B]:
+        """Zero (logical, not bitwise)."""
+        return self._of(self.backend.logical_not(self.raw))
+
+    # -- functions of each element --
+
+    def abs(self) -> Tensor[B]:
+        """|x|."""
+        return self._of(self.backend.abs(self.raw))
+
+    def exp(self) -> Tensor[B]:
+        """e to the x."""
+        return self._of(self.backend.exp(self.raw))
+
+    def log(self) -> Tensor[B]:
+        """The natural logarithm."""
+        return self._of(self.backend.log(self.raw))
+
+    def sqrt(self) -> Tensor[B]:
+        """The square root."""
+        return self._of(self.backend.sqrt(self.raw))
+
+    def sign(self) -> Tensor[B]:
+        """-1, 0 or 1."""
+        return self._of(self.backend.sign(self.raw))
+
+    def sin(self) -> Tensor[B]:
+        """The sine."""
+        return self._of(self.backend.sin(self.raw))
+
+    def cos(self) -> Tensor[B]:
+        """The cosine."""
+        return self._of(self.backend.cos(self.raw))
+
+    def tanh(self) -> Tensor[B]:
+        """The hyperbolic tangent."""
+        return self._of(self.backend.tanh(self.raw))
+
+    def sigmoid(self) -> Tensor[B]:
+        """1 / (1 + exp(-x))."""
+        return self._of(self.backend.sigmoid(self.raw))
+
+    def relu(self) -> Tensor[B]:
+        """max(x, 0)."""
+        return self._of(self.backend.relu(self.raw))
+
+    def clamp(self, low: Scalar | None = None, high: Scalar | None = None) -> Tensor[B]:
+        """Held between two numbers; None leaves that side open."""
+        return self._of(self.backend.clamp(self.raw, low, high))
+
+    def astype(self, dtype: DTypeLike) -> Tensor[B]:
+        """Rounded to another dtype; a gradient passes between floating ones."""
+        return self._of(self.backend.astype(self.raw, dtype))
+
+    def copy(self) -> Tensor[B]:
+        """In memory of its own; a gradient passes."""
+        return self._of(self.backend.copy(self.raw))
+
+    # -- reductions --
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+        """The sum along the axes, all by default; of integers and bools, int64."""
+        return self._of(self.backend.sum(self.raw, axis, keepdims))
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+        """The arithmetic mean along the axes."""
+        return self._of(self.backend.mean(self.raw, axis, keepdims))
+
+    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+        """The variance along the axes, over n - ddof."""
+        return self._of(self.backend.var(self.raw, axis, ddof, keepdims))
+
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+        """The product along the axes."""
+        return self._of(self.backend.prod(self.raw, axis, keepdims))
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+        """The largest element along the axes."""
+        return self._of(self.backend.max(self.raw, axis, keepdims))
+
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+        """The smallest element along the axes."""
+        return self._of(self.backend.min(self.raw, axis, keepdims))
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
+        """The index of the first largest element, int64."""
+        return self._of(self.backend.argmax(self.raw, axis, keepdims))
+
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
+        """The index of the first smallest element, int64."""
+        return self._of(self.backend.argmin(self.raw, axis, keepdims))
+
+    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+        """Whether any element is non-zero."""
+        return self._of(self.backend.any(self.raw, axis, keepdims))
+
+    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+        """Whether every element is non-zero."""
+        return self._of(self.backend.all(self.raw, axis, keepdims))
+
+    def cumsum(self, axis: int) -> Tensor[B]:
+        """The running sum along an axis."""
+        return self._of(self.backend.cumsum(self.raw, axis))
+
+    # -- shape --
+
+    def reshape(self, *shape: ShapeLike) -> Tensor[B]:
+        """The same elements in another shape, given as integers or as one tuple."""
+        lengths = tuple(length for part in shape for length in as_shape(part))
+        return self._of(self.backend.reshape(self.raw, lengths))
+
+    def transpose(self, *axes: int) -> Tensor[B]:
+        """The axes in another order; reversed by default."""
+        return self._of(self.backend.transpose(self.raw, axes or None))
+
+    @property
+    def T(self) -> Tensor[B]:  # noqa: N802  # NumPy's name
+        """The axes reversed."""
+        return self._of(self.backend.transpose(self.raw))
+
+    def squeeze(self, axis: Axis = None) -> Tensor[B]:
+        """Without axes of length one."""
+        return self._of(self.backend.squeeze(self.raw, axis))
+
+    def flatten(self) -> Tensor[B]:
+        """All elements along one axis."""
+        return self._of(self.backend.reshape(self.raw, (-1,)))
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError(
+                "expected a tensor with axes to take the length of, got one with none; "
+                "use .item() for its element"
+            )
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor[B]]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Index) -> Tensor[B]:
+        return self._of(self.backend.getitem(self.raw, raw_index(index, self.backend)))
+
+
+def is_tensor(value: object) -> TypeIs[Tensor[Any]]:
+    """Whether a value is a tensor, of whatever backend."""
+    return isinstance(value, Tensor)
+
+
+def mixed_backends(first: object, second: object) -> BackendMismatchError:
+    """The error for tensors of two backends in one operation."""
+    return BackendMismatchError(
+        f"expected tensors of one backend object, got {first!r} and {second!r}; "
+        "make both on the same backend, or move one with born.tensor(x.numpy(), backend)"
+    )
+
+
+def raw_index(index: Index, backend: Backend) -> Index:
+    """What stands in `x[...]`, with raw tensors in place of tensors, arrays and lists."""
+    if is_tuple(index):
+        return tuple(raw_index(part, backend) for part in index)
+    if is_tensor(index):
+        if index.backend is not backend:
+            raise mixed_backends(backend, index.backend)
+        return index.raw
+    if _is_listed(index):
+        array: HostArray = np.asarray(index)
+        # An empty list is float64 to NumPy, and no index at all.
+        return backend.from_numpy(array if array.size else array.astype(np.int64))
+    return index
+
+
+def _is_listed(index: object) -> TypeIs[HostArray | list[Any]]:
+    return isinstance(index, np.ndarray | list)
+
+
+def as_shape(shape: ShapeLike) -> Shape:
+    """A shape as a tuple.
+
+    Raises:
+        ShapeError: it is neither an integer nor a sequence of them.
+
+    >>> as_shape(3)
+    (3,)
+    """
+    try:
+        if isinstance(shape, SupportsIndex):
+            return (operator.index(shape),)
+        return tuple(operator.index(length) for length in shape)
+    except TypeError as error:
+        raise ShapeError(
+            f"expected a shape as an integer or a tuple of integers, got {shape!r}; "
+            "pass for example (2, 3)"
+        ) from error

@@ -1,0 +1,18 @@
+"""What the examples in docstrings may use without importing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import ops
+from born_numpy import NumpyBackend
+
+
+@pytest.fixture(autouse=True)
+def names_in_examples(doctest_namespace: dict[str, Any]) -> None:
+    """`born`, `ops`, `np` and a `backend`; an example that says where they come from may not."""
+    doctest_namespace.update(born=born, ops=ops, np=np, backend=NumpyBackend())
