@@ -302,6 +302,22 @@ class Tensor(Generic[B]):
         """Held between two numbers; None leaves that side open."""
         return self._of(self.backend.clamp(self.raw, low, high))
 
+    def maximum(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        """The larger of the two; NaN where either is."""
+        return self._of(self.backend.maximum(self.raw, self._operand(other)))
+
+    def minimum(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        """The smaller of the two; NaN where either is."""
+        return self._of(self.backend.minimum(self.raw, self._operand(other)))
+
+    def isfinite(self) -> Tensor[B]:
+        """Whether each element is neither infinite nor NaN."""
+        return self._of(self.backend.isfinite(self.raw))
+
+    def where(self, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+        """Of a bool tensor: x where it holds, y elsewhere."""
+        return self._of(self.backend.where(self.raw, self._operand(x), self._operand(y)))
+
     def astype(self, dtype: DTypeLike) -> Tensor[B]:
         """Rounded to another dtype; a gradient passes between floating ones."""
         return self._of(self.backend.astype(self.raw, dtype))

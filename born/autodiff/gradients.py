@@ -51,14 +51,15 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         backend: Backend,
         leaves: Iterable[RawTensor] | None = None,
     ) -> None:
-        self._values = dict(values)
+        self._values = values if values.__class__ is dict else dict(values)
         self._backend = backend
-        self._leaves = frozenset(self._values if leaves is None else leaves)
+        self._leaves: Iterable[RawTensor] | None = leaves
 
     @property
     def leaves(self) -> frozenset[RawTensor]:
         """The tensors that are leaves, and not results that were retained."""
-        return self._leaves
+        # Made when asked for: a training step asks for gradients and nothing else.
+        return frozenset(self._values if self._leaves is None else self._leaves)
 
     @property
     def backend(self) -> Backend:
@@ -110,7 +111,7 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         """
         wanted = [_raw(tensor) for tensor in tensors]
         values = {raw: self._values[raw] for raw in wanted if raw in self._values}
-        return Gradients(values, self._backend, self._leaves & values.keys())
+        return Gradients(values, self._backend, self.leaves & values.keys())
 
     def __add__(self, other: Gradients) -> Gradients:
         """The sum, entry by entry.
@@ -126,7 +127,7 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         values = dict(self._values)
         for raw, gradient in other._values.items():
             values[raw] = self._backend.add(values[raw], gradient) if raw in values else gradient
-        return Gradients(values, self._backend, self._leaves | other._leaves)
+        return Gradients(values, self._backend, self.leaves | other.leaves)
 
     def __mul__(self, factor: float) -> Gradients:
         """Every entry times a number."""
@@ -199,7 +200,7 @@ def backward(
         _check_seed(raw, start)
     kept = [(tensor, tape.root(tensor)) for tensor in map(_raw, retain)]
     leaves, retained = tape.walk(root, start, inner.add, kept, keep=keep_tape)
-    return Gradients({**retained, **leaves}, inner, leaves)
+    return Gradients({**retained, **leaves}, inner, leaves) if retained else Gradients(leaves, inner)
 
 
 def check_records(backend: object) -> None:

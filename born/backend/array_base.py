@@ -135,6 +135,10 @@ class ArrayBase(Backend):
         """A tensor of zeros."""
         return RawTensor(self.xp.zeros(shape, as_dtype(dtype)))
 
+    def ones(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
+        """A tensor of ones."""
+        return RawTensor(self.xp.ones(shape, as_dtype(dtype)))
+
     def arange(self, start: Scalar, stop: Scalar, step: Scalar, dtype: DTypeLike) -> RawTensor:
         """Equally spaced numbers."""
         if step == 0:

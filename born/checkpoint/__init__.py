@@ -1,0 +1,15 @@
+"""Saving a training run and going on with it, through one safe file.
+
+>>> import tempfile, born
+>>> from born import checkpoint, nn
+>>> model = nn.Linear(2, 1, born.get_backend("numpy"))
+>>> with tempfile.TemporaryDirectory() as folder:
+...     checkpoint.save(f"{folder}/model.safetensors", model=model)
+...     checkpoint.load(f"{folder}/model.safetensors", model=model)
+{}
+"""
+
+from born.checkpoint.training import load as load
+from born.checkpoint.training import save as save
+
+__all__ = ["load", "save"]

@@ -1,0 +1,247 @@
+"""The checkpoint file: safetensors, sealed so that no byte of it can change unseen.
+
+A safetensors file is the length of a header (8 bytes), the header (JSON: the shape, dtype
+and place of each tensor, and a map of strings), and the elements. born adds one string,
+`born`, itself JSON:
+
+- `version`: of this format. A reader refuses a newer one.
+- `digest`: SHA-256 of the length and the header, the digest's own digits taken as zeros.
+- `tensors`: the shape, dtype and SHA-256 of each tensor.
+- whatever the caller saves beside the tensors.
+
+A later version keeps `version` and `digest` as they are, so that it can be told from a
+damaged file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import (
+    save_file,  # pyright: ignore[reportUnknownVariableType]  # its os.PathLike has no parameter
+)
+
+from born.errors import (
+    CheckpointCorruptError,
+    CheckpointNotFoundError,
+    CheckpointVersionError,
+    CheckpointWriteError,
+)
+from born.raw import HostArray, as_dtype
+
+VERSION: Final = 1
+
+_KEY: Final = "born"  # the name of born's string among the metadata that safetensors allows
+_LENGTH_BYTES: Final = 8  # of the header's length, little-endian, as safetensors defines it
+_ZEROS: Final = b"0" * 64  # as many as a SHA-256 has hexadecimal digits
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a checkpoint file holds.
+
+    Attributes:
+        document: what was saved beside the tensors, as JSON types.
+        arrays: the tensors that were asked for, by name; not writable.
+    """
+
+    document: Mapping[str, Any]
+    arrays: Mapping[str, HostArray]
+
+
+# -- writing -------------------------------------------------------------------------------
+
+
+def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, Any]) -> None:
+    """Write a checkpoint file, or leave what is there as it is.
+
+    The file is written under a temporary name beside `path`, flushed to the disk and
+    then renamed, so that whoever looks finds the old file or the new one, whole.
+
+    Args:
+        path: where to. Links are followed, so that a link to a checkpoint stays one.
+        arrays: tensors by name.
+        document: what to save beside them, as JSON types.
+
+    Raises:
+        CheckpointWriteError: the file cannot be written; a previous one is untouched.
+    """
+    target = Path(os.path.realpath(path))
+    # safetensors writes an array's memory as it lies, so it has to lie in order.
+    ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    token = secrets.token_hex(len(_ZEROS) // 2)  # stands where the digest will be
+    text = json.dumps(
+        {
+            "version": VERSION,
+            "digest": token,
+            "tensors": {name: _entry(array) for name, array in ordered.items()},
+            **document,
+        },
+        allow_nan=False,
+    )
+    temporary = target.with_name(f".born-{secrets.token_hex(8)}.tmp")
+    try:
+        _write_sealed(temporary, ordered, text, token)
+        os.replace(temporary, target)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointWriteError(
+            f"{path}: expected to write a checkpoint of {_bytes(ordered)} bytes, got "
+            f"{error}; free space or choose another path, any previous file is untouched"
+        ) from error
+    finally:
+        # An error in tidying up must not hide the one that made it necessary.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def _write_sealed(path: Path, arrays: Mapping[str, HostArray], text: str, token: str) -> None:
+    with open(path, "xb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    save_file(dict(arrays), path, {_KEY: text})
+    # safetensors makes a file that only its owner can read; the user's umask decides that here.
+    os.chmod(path, mode)
+    with open(path, "r+b") as file:
+        prefix, header = _read_header(file)
+        digest = _digest(prefix, header, token)
+        file.seek(_LENGTH_BYTES)
+        file.write(header.replace(token.encode(), digest.encode()))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _entry(array: HostArray) -> dict[str, Any]:
+    return {
+        "shape": list(array.shape),
+        "dtype": array.dtype.name,
+        "sha256": hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest(),
+    }
+
+
+def _bytes(arrays: Mapping[str, HostArray]) -> int:
+    return sum(array.nbytes for array in arrays.values())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming last through a power failure, where folders can be flushed."""
+    # Where they cannot (Windows, some network drives) the old file may come back: a whole one.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# -- reading -------------------------------------------------------------------------------
+
+
+def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
+    """Read a checkpoint file and check every byte of it.
+
+    Args:
+        path: of the file.
+        wanted: says by its name whether a tensor is to be kept; all are checked.
+
+    Raises:
+        CheckpointNotFoundError: there is no file.
+        CheckpointCorruptError: it is not what was written, or no checkpoint.
+        CheckpointVersionError: a newer version of the format.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _read_sealed(file, wanted)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise CheckpointNotFoundError(
+            f"{path}: expected a checkpoint file, got {error.strerror}; check the path"
+        ) from error
+    except _DamageError as error:
+        raise CheckpointCorruptError(
+            f"{path}: expected a checkpoint as it was written, got {error}; "
+            "use another copy or an earlier checkpoint"
+        ) from error
+    except _NewerError as error:
+        raise CheckpointVersionError(
+            f"{path}: expected format version {VERSION} or older, got {error}; update born"
+        ) from error
+
+
+class _DamageError(Exception):
+    """What is wrong with a file, before its path is known."""
+
+
+class _NewerError(Exception):
+    """The version of a newer file."""
+
+
+def _read_sealed(file: BinaryIO, wanted: Callable[[str], bool]) -> Contents:
+    prefix, header = _read_header(file)
+    places, document = _parsed(header)
+    stated = document.get("digest")
+    if not isinstance(stated, str) or len(stated) != len(_ZEROS):
+        raise _DamageError("a header without its digest")
+    if _digest(prefix, header, stated) != stated:
+        raise _DamageError("a header that does not match its digest")
+    version = document.pop("version")
+    if version > VERSION:
+        raise _NewerError(version)
+    start = len(prefix) + len(header)
+    _check_places(places, os.fstat(file.fileno()).st_size - start)
+    arrays: dict[str, HostArray] = {}
+    for name, entry in document.pop("tensors").items():
+        begin, end = places[name]
+        file.seek(start + begin)
+        elements = file.read(end - begin)
+        if hashlib.sha256(elements).hexdigest() != entry["sha256"]:
+            raise _DamageError(f"a tensor {name!r} that does not match its checksum")
+        if wanted(name):
+            dtype = as_dtype(entry["dtype"])
+            arrays[name] = np.ndarray(tuple(entry["shape"]), dtype, elements)
+    return Contents(document, arrays)
+
+
+def _read_header(file: BinaryIO) -> tuple[bytes, bytes]:
+    """The bytes of the header's length, and the header."""
+    size = os.fstat(file.fileno()).st_size
+    prefix = file.read(_LENGTH_BYTES)
+    length = int.from_bytes(prefix, "little")
+    if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
+        raise _DamageError(f"a file of {size} bytes that ends within its header")
+    return prefix, file.read(length)
+
+
+def _parsed(header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
+    """Where each tensor lies, and born's document."""
+    try:
+        fields: dict[str, Any] = json.loads(header)
+        document = json.loads(fields.pop("__metadata__")[_KEY])
+        places = {name: tuple(field["data_offsets"]) for name, field in fields.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _DamageError("a header that is not one of a checkpoint") from error
+    if not isinstance(document, dict):
+        raise _DamageError("a header that is not one of a checkpoint")
+    return places, cast("dict[str, Any]", document)
+
+
+def _check_places(places: Mapping[str, tuple[int, int]], size: int) -> None:
+    """Refuse elements that do not fill the rest of the file exactly."""
+    expected = max((end for _, end in places.values()), default=0)
+    if size != expected:
+        raise _DamageError(f"{size} bytes of elements in place of {expected}")
+
+
+def _digest(prefix: bytes, header: bytes, digits: str) -> str:
+    """The digest of a header in which `digits` stand in the digest's place."""
+    masked = header.replace(digits.encode(errors="replace"), _ZEROS)
+    return hashlib.sha256(prefix + masked).hexdigest()

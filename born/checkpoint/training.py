@@ -1,0 +1,288 @@
+"""`save` and `load`: the state of a training run in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from born.backend import Backend
+from born.checkpoint import format as file_format
+from born.checkpoint.format import Contents
+from born.errors import (
+    BackendMismatchError,
+    BornError,
+    CheckpointError,
+    CheckpointMismatchError,
+    ConfigError,
+)
+from born.nn import Module
+from born.optim import Optimizer
+from born.raw import HostArray, RawTensor
+from born.tensor import B
+
+_MODEL: Final = "model."
+_OPTIMIZER: Final = "optimizer."
+
+
+def save(
+    path: str | os.PathLike[str],
+    *,
+    model: Module[B] | None = None,
+    optimizer: Optimizer[B] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what it takes to go on later, to the bit, into one file.
+
+    That is the model's parameters, the optimizer's state and config (with the current
+    learning rate), and the random state of their backend. The file is a safetensors
+    file with a checksum for each tensor and one for everything else. It is written
+    beside `path`, flushed to the disk and then renamed: a crash, or a full disk,
+    leaves the previous file as it was.
+
+    Args:
+        path: where to; an existing file is replaced.
+        model: saved as `model.{path}` for each entry of its `state_dict`.
+        optimizer: saved as `optimizer.{key}` for each entry of its `state_dict`.
+        metadata: your own, as JSON types (tuples come back as lists); `load` returns it.
+
+    Raises:
+        CheckpointError: the metadata is not JSON; nothing was written.
+        BackendMismatchError: the model and the optimizer are on two backends.
+        CheckpointWriteError: the file cannot be written; a previous one is untouched.
+
+    >>> import tempfile, born
+    >>> from born import checkpoint, nn, optim
+    >>> model = nn.Linear(2, 1, born.get_backend("numpy"))
+    >>> optimizer = optim.Adam(model.parameters(), optim.AdamConfig())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/run.safetensors"
+    ...     checkpoint.save(path, model=model, optimizer=optimizer, metadata={"epoch": 3})
+    ...     checkpoint.load(path, model=model, optimizer=optimizer)
+    {'epoch': 3}
+    """
+    own = _json({} if metadata is None else metadata)
+    backend = _backend(model, optimizer)
+    state: dict[str, RawTensor] = {}
+    if model is not None:
+        state |= {_MODEL + key: raw for key, raw in model.state_dict().items()}
+    if optimizer is not None:
+        state |= {_OPTIMIZER + key: raw for key, raw in optimizer.state_dict().items()}
+    arrays: dict[str, HostArray] = {}
+    if backend is not None:
+        # The snapshot is given up as its copy on the host grows, so that there is only one.
+        arrays = {name: backend.to_numpy(state.pop(name)) for name in list(state)}
+    file_format.write(
+        Path(path),
+        arrays,
+        {
+            "model": None if model is None else {"type": type(model).__name__},
+            "optimizer": None if optimizer is None else _optimizer_document(model, optimizer),
+            "random_state": None if backend is None else backend.random_state,
+            "metadata": own,
+        },
+    )
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    model: Module[B] | None = None,
+    optimizer: Optimizer[B] | None = None,
+) -> dict[str, Any]:
+    """Go on from a file that `save` wrote: all that is asked for is restored, or nothing.
+
+    The values are written into the parameters and buffers that exist, so references to
+    them stay good. The optimizer takes the config that it was saved with, learning rate
+    included: set `optimizer.lr` afterwards to go on with another. The backend's random
+    state is restored if all that the file holds is asked for: whoever takes only the
+    model starts something new.
+
+    Args:
+        path: of the file.
+        model: to write the parameters into; without it, they are left in the file.
+        optimizer: to write the state and the config into; likewise.
+
+    Returns:
+        The caller's own metadata, as JSON types.
+
+    Raises:
+        CheckpointNotFoundError: there is no file.
+        CheckpointCorruptError: it is not, byte for byte, what `save` wrote.
+        CheckpointVersionError: it was written by a newer version of born.
+        CheckpointMismatchError: it holds no model, or another one; or so for the
+            optimizer. The message lists every difference.
+
+        On an error, nothing has changed.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/notes.safetensors", metadata={"shape": (2, 3)})
+    ...     load(f"{folder}/notes.safetensors")
+    {'shape': [2, 3]}
+    """
+    backend = _backend(model, optimizer)
+    parts = ((_MODEL, model), (_OPTIMIZER, optimizer))
+    asked = tuple(prefix for prefix, part in parts if part is not None)
+    contents = file_format.read(Path(path), lambda name: name.startswith(asked))
+    saved = contents.document
+    whole = all(saved[part] is None or part + "." in asked for part in ("model", "optimizer"))
+    random_state = saved["random_state"] if whole else None
+    problems = [
+        *_model_problems(model, contents),
+        *_optimizer_problems(model, optimizer, contents),
+        *_random_problems(backend, random_state),
+    ]
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise CheckpointMismatchError(
+            f"{path}: expected a checkpoint of this model and this optimizer, got "
+            f"{len(problems)} difference{'s' if len(problems) > 1 else ''}; make both as they "
+            f"were made when it was saved, nothing was changed:{listed}"
+        )
+    if model is not None:
+        model.load_state_dict(_part(contents, _MODEL))
+    if optimizer is not None:
+        optimizer.config = optimizer.config_type.from_json(saved["optimizer"]["config"])
+        optimizer.load_state_dict(_part(contents, _OPTIMIZER))
+    if backend is not None and random_state is not None:
+        backend.set_random_state(random_state)
+    metadata: dict[str, Any] = saved["metadata"]
+    return metadata
+
+
+# -- what does not fit, in words -----------------------------------------------------------
+
+
+def _model_problems(model: Module[B] | None, contents: Contents) -> list[str]:
+    if model is None:
+        return []
+    if contents.document["model"] is None:
+        return ["model: expected one, got a checkpoint that was saved without a model"]
+    found = model.check_state_dict(_part(contents, _MODEL))
+    return [f"model: {problem}" for problem in found]
+
+
+def _optimizer_problems(
+    model: Module[B] | None, optimizer: Optimizer[B] | None, contents: Contents
+) -> list[str]:
+    if optimizer is None:
+        return []
+    saved = contents.document["optimizer"]
+    if saved is None:
+        return ["optimizer: expected one, got a checkpoint that was saved without an optimizer"]
+    kind = type(optimizer).__name__
+    if saved["type"] != kind:
+        return [f"optimizer: expected {kind}, got the state of {saved['type']}"]
+    found = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
+    try:
+        optimizer.config_type.from_json(saved["config"])
+    except ConfigError as error:
+        found.append(str(error))
+    if model is not None and contents.document["model"] is not None:
+        pairs = zip(_paths(model, optimizer), saved["parameters"], strict=False)
+        found += [
+            f"parameter {index}: expected {here!r}, got the state of {there!r}"
+            for index, (here, there) in enumerate(pairs)
+            if here != there
+        ]
+    return [f"optimizer: {problem}" for problem in found]
+
+
+def _random_problems(backend: Backend | None, state: Mapping[str, Any] | None) -> list[str]:
+    if backend is None or state is None:
+        return []
+    try:
+        backend.check_random_state(state)
+    except BornError as error:
+        return [f"random state: {error}"]
+    return []
+
+
+# -- helpers -------------------------------------------------------------------------------
+
+
+def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:
+    """The arrays whose names begin with `prefix`, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in contents.arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _optimizer_document(model: Module[B] | None, optimizer: Optimizer[B]) -> dict[str, Any]:
+    return {
+        "type": type(optimizer).__name__,
+        "config": optimizer.config.to_json(),
+        "parameters": _paths(model, optimizer),
+    }
+
+
+def _paths(model: Module[B] | None, optimizer: Optimizer[B]) -> list[str]:
+    """What each parameter of the optimizer is called: by its path in the model, if it has one."""
+    paths = {} if model is None else {p.raw: path for path, p in model.named_parameters()}
+    return [paths.get(p.raw, p.name) for p in optimizer.parameters]
+
+
+def _backend(model: Module[B] | None, optimizer: Optimizer[B] | None) -> Backend | None:
+    """The one backend that computes for both, or None where there are no parameters."""
+    parameters = [] if model is None else list(model.parameters())
+    if optimizer is not None:
+        parameters += optimizer.parameters
+    found = {id(inner): inner for inner in (p.backend.innermost for p in parameters)}
+    if len(found) > 1:
+        raise BackendMismatchError(
+            f"expected the model and the optimizer on one backend, whose random state belongs to "
+            f"the checkpoint, got {', '.join(map(repr, found.values()))}; "
+            "make them on the same backend object"
+        )
+    return next(iter(found.values()), None)
+
+
+def _json(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata as JSON gives it back.
+
+    Raises:
+        CheckpointError: it is not JSON.
+    """
+    if not isinstance(cast("object", metadata), Mapping):
+        raise CheckpointError(
+            f"expected metadata as a mapping of JSON types, got {type(metadata).__name__}; "
+            "pass a dict"
+        )
+    try:
+        text = json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"expected metadata of JSON types (dict, list, str, int, float, bool, None), got "
+            f"something else: {error}; convert arrays with .tolist(), NumPy numbers with "
+            ".item() and the rest to strings"
+        ) from error
+    copied: dict[str, Any] = json.loads(text)
+    wrong = _first_other_key(metadata, "metadata")
+    if wrong:
+        raise CheckpointError(
+            f"expected strings as the keys of metadata, got {wrong}, which JSON would turn "
+            "into a string; use str(key)"
+        )
+    return copied
+
+
+def _first_other_key(value: object, where: str) -> str | None:
+    """Where the first key lies that is no string."""
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        for key, item in items:
+            inside = f"{where}[{key!r}]"
+            found = _first_other_key(item, inside) if isinstance(key, str) else inside
+            if found:
+                return found
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(cast("list[object] | tuple[object, ...]", value)):
+            found = _first_other_key(item, f"{where}[{index}]")
+            if found:
+                return found
+    return None

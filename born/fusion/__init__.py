@@ -1,0 +1,31 @@
+"""The maths that update rules are written in.
+
+>>> from born.fusion import sqrt
+>>> def scaled(p, g, v, *, lr, t):
+...     v = v + g * g
+...     return p - lr * g / sqrt(v), v
+>>> scaled(1.0, 2.0, 0.0, lr=0.5, t=1)
+(0.5, 4.0)
+"""
+
+from born.fusion.expression import Value as Value
+from born.fusion.expression import abs as abs
+from born.fusion.expression import exp as exp
+from born.fusion.expression import log as log
+from born.fusion.expression import maximum as maximum
+from born.fusion.expression import minimum as minimum
+from born.fusion.expression import sign as sign
+from born.fusion.expression import sqrt as sqrt
+from born.fusion.expression import where as where
+
+__all__ = [
+    "Value",
+    "abs",
+    "exp",
+    "log",
+    "maximum",
+    "minimum",
+    "sign",
+    "sqrt",
+    "where",
+]

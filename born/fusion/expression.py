@@ -1,0 +1,200 @@
+"""The maths an update rule may use: operators, and these functions.
+
+Each takes Python numbers and gives one, or takes anything with the operators and
+methods of `Value` and asks it. So one formula computes with numbers on the host,
+with tensors, or with symbols that write down what is to be computed.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import Any, Protocol, Self, TypeVar, overload
+
+
+class Value(Protocol):
+    """What a rule computes with: elementwise maths with its own kind and with numbers.
+
+    Annotate the arrays of a rule with a type variable bound to it: they are all of one
+    kind, whichever it is. The condition of `where` is such a value too, as comparisons
+    give it.
+
+    >>> from typing import TypeVar
+    >>> V = TypeVar("V", bound=Value)
+    >>> def descend(p: V, g: V, *, lr: float, t: int) -> tuple[V]:
+    ...     return (p - lr * g,)
+    """
+
+    def __add__(self, other: Self | float, /) -> Self: ...
+    def __radd__(self, other: float, /) -> Self: ...
+    def __sub__(self, other: Self | float, /) -> Self: ...
+    def __rsub__(self, other: float, /) -> Self: ...
+    def __mul__(self, other: Self | float, /) -> Self: ...
+    def __rmul__(self, other: float, /) -> Self: ...
+    def __truediv__(self, other: Self | float, /) -> Self: ...
+    def __rtruediv__(self, other: float, /) -> Self: ...
+    def __pow__(self, other: Self | float, /) -> Self: ...
+    def __neg__(self) -> Self: ...
+    def __lt__(self, other: Self | float, /) -> Self: ...
+    def __le__(self, other: Self | float, /) -> Self: ...
+    def __gt__(self, other: Self | float, /) -> Self: ...
+    def __ge__(self, other: Self | float, /) -> Self: ...
+
+    def sqrt(self) -> Self:
+        """The square root."""
+        ...
+
+    def exp(self) -> Self:
+        """e to the power of each element."""
+        ...
+
+    def log(self) -> Self:
+        """The natural logarithm."""
+        ...
+
+    def abs(self) -> Self:
+        """The absolute value."""
+        ...
+
+    def sign(self) -> Self:
+        """-1, 0 or 1."""
+        ...
+
+    def maximum(self, other: Self | float, /) -> Self:
+        """The larger of the two; NaN where either is."""
+        ...
+
+    def minimum(self, other: Self | float, /) -> Self:
+        """The smaller of the two; NaN where either is."""
+        ...
+
+    def where(self, x: Self | float, y: Self | float, /) -> Self:
+        """Of a condition: x where it holds, y elsewhere."""
+        ...
+
+
+V = TypeVar("V", bound=Value)
+
+
+@overload
+def sqrt(x: float, /) -> float: ...
+@overload
+def sqrt(x: V, /) -> V: ...
+def sqrt(x: Any, /) -> Any:
+    """The square root.
+
+    >>> sqrt(9.0)
+    3.0
+    """
+    return math.sqrt(x) if _is_number(x) else x.sqrt()
+
+
+@overload
+def exp(x: float, /) -> float: ...
+@overload
+def exp(x: V, /) -> V: ...
+def exp(x: Any, /) -> Any:
+    """e to the power of x.
+
+    >>> exp(0.0)
+    1.0
+    """
+    return math.exp(x) if _is_number(x) else x.exp()
+
+
+@overload
+def log(x: float, /) -> float: ...
+@overload
+def log(x: V, /) -> V: ...
+def log(x: Any, /) -> Any:
+    """The natural logarithm.
+
+    >>> log(1.0)
+    0.0
+    """
+    return math.log(x) if _is_number(x) else x.log()
+
+
+@overload
+def abs(x: float, /) -> float: ...
+@overload
+def abs(x: V, /) -> V: ...
+def abs(x: Any, /) -> Any:
+    """|x|.
+
+    >>> abs(-2.0)
+    2.0
+    """
+    return builtins.abs(x) if _is_number(x) else x.abs()
+
+
+@overload
+def sign(x: float, /) -> float: ...
+@overload
+def sign(x: V, /) -> V: ...
+def sign(x: Any, /) -> Any:
+    """-1, 0 or 1, as x is below, at or above zero.
+
+    >>> sign(-2.0)
+    -1.0
+    """
+    return float((x > 0) - (x < 0)) if _is_number(x) else x.sign()
+
+
+@overload
+def maximum(x: float, y: float, /) -> float: ...
+@overload
+def maximum(x: V, y: V | float, /) -> V: ...
+@overload
+def maximum(x: float, y: V, /) -> V: ...
+def maximum(x: Any, y: Any, /) -> Any:
+    """The larger of x and y; NaN where either is.
+
+    >>> maximum(1.0, 2.0)
+    2.0
+    """
+    if not _is_number(x):
+        return x.maximum(y)
+    if not _is_number(y):
+        return y.maximum(x)
+    return x + y if math.isnan(x) or math.isnan(y) else max(x, y)
+
+
+@overload
+def minimum(x: float, y: float, /) -> float: ...
+@overload
+def minimum(x: V, y: V | float, /) -> V: ...
+@overload
+def minimum(x: float, y: V, /) -> V: ...
+def minimum(x: Any, y: Any, /) -> Any:
+    """The smaller of x and y; NaN where either is.
+
+    >>> minimum(1.0, 2.0)
+    1.0
+    """
+    if not _is_number(x):
+        return x.minimum(y)
+    if not _is_number(y):
+        return y.minimum(x)
+    return x + y if math.isnan(x) or math.isnan(y) else min(x, y)
+
+
+@overload
+def where(condition: bool, x: float, y: float, /) -> float: ...
+@overload
+def where(condition: bool, x: V, y: V, /) -> V: ...
+@overload
+def where(condition: V, x: V | float, y: V | float, /) -> V: ...
+def where(condition: Any, x: Any, y: Any, /) -> Any:
+    """x where the condition holds, y elsewhere; both are computed.
+
+    >>> where(3 > 2, 1.0, 0.0)
+    1.0
+    """
+    if isinstance(condition, bool):
+        return x if condition else y
+    return condition.where(x, y)
+
+
+def _is_number(x: object) -> bool:
+    return isinstance(x, int | float)

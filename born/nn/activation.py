@@ -1,0 +1,199 @@
+"""The nonlinearities as layers; `born.ops` has them as functions."""
+
+from __future__ import annotations
+
+from born import ops
+from born.backend import Approximation
+from born.backend.checks import check_approximation
+from born.errors import ConfigTypeError
+from born.nn.arguments import number
+from born.nn.module import Stateless
+from born.tensor import B, Tensor
+
+
+class ReLU(Stateless):
+    """max(x, 0).
+
+    Source: Nair and Hinton (2010), "Rectified Linear Units Improve Restricted
+    Boltzmann Machines".
+
+    >>> import born
+    >>> ReLU()(born.tensor([-2.0, 3.0], born.get_backend("numpy"))).numpy().tolist()
+    [0.0, 3.0]
+    """
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """max(x, 0)."""
+        return ops.relu(x)
+
+
+class LeakyReLU(Stateless):
+    """x where it is positive, slope x elsewhere.
+
+    Args:
+        slope: of the negative side.
+
+    Raises:
+        ConfigError, ConfigTypeError: the slope is not a finite number.
+
+    Source: Maas, Hannun and Ng (2013), "Rectifier Nonlinearities Improve Neural
+    Network Acoustic Models", equation 2.
+
+    >>> import born
+    >>> LeakyReLU(0.5)(born.tensor([-2.0, 3.0], born.get_backend("numpy"))).numpy().tolist()
+    [-1.0, 3.0]
+    """
+
+    def __init__(self, slope: float = 0.01) -> None:
+        self.slope = number("slope", slope)
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """x where it is positive, slope x elsewhere."""
+        return ops.where(x > 0.0, x, x * self.slope)
+
+
+class GELU(Stateless):
+    """x Phi(x), Phi the distribution function of the standard normal distribution.
+
+    Args:
+        approximate: `"none"` for the exact form, `"tanh"` for
+            x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+
+    Raises:
+        DomainError: another form.
+
+    Source: Hendrycks and Gimpel (2016), "Gaussian Error Linear Units (GELUs)", section 2.
+
+    >>> import born
+    >>> GELU()(born.tensor([-1.0, 1.0], born.get_backend("numpy"))).numpy().round(4).tolist()
+    [-0.158..., 0.841...]
+    """
+
+    def __init__(self, approximate: Approximation = "none") -> None:
+        check_approximation(approximate)
+        self.approximate: Approximation = approximate
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """x Phi(x)."""
+        return ops.gelu(x, approximate=self.approximate)
+
+
+class SiLU(Stateless):
+    """x sigmoid(x).
+
+    Source: Elfwing, Uchibe and Doya (2018), "Sigmoid-weighted linear units for neural
+    network function approximation in reinforcement learning".
+
+    >>> import born
+    >>> SiLU()(born.zeros((1,), born.get_backend("numpy"))).item()
+    0.0
+    """
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """x sigmoid(x)."""
+        return ops.silu(x)
+
+
+class Sigmoid(Stateless):
+    """1 / (1 + exp(-x)), without overflow on either side.
+
+    >>> import born
+    >>> Sigmoid()(born.zeros((1,), born.get_backend("numpy"))).item()
+    0.5
+    """
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """1 / (1 + exp(-x))."""
+        return ops.sigmoid(x)
+
+
+class Tanh(Stateless):
+    """The hyperbolic tangent.
+
+    >>> import born
+    >>> Tanh()(born.zeros((1,), born.get_backend("numpy"))).item()
+    0.0
+    """
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """tanh(x)."""
+        return ops.tanh(x)
+
+
+class Softplus(Stateless):
+    """log(1 + exp(x)), without overflow.
+
+    Source: Dugas et al. (2001), "Incorporating Second-Order Functional Knowledge for
+    Better Option Pricing".
+
+    >>> import born
+    >>> Softplus()(born.tensor([1000.0], born.get_backend("numpy"))).item()
+    1000.0
+    """
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """log(1 + exp(x))."""
+        return ops.softplus(x)
+
+
+class Softmax(Stateless):
+    """exp(x) / sum(exp(x)) along an axis, without overflow.
+
+    For training a classifier use `nn.cross_entropy`, which takes the logits.
+
+    Args:
+        axis: the axis along which the results add up to one.
+
+    Raises:
+        ConfigTypeError: the axis is not an integer.
+
+    >>> import born
+    >>> Softmax()(born.tensor([5.0, 5.0], born.get_backend("numpy"))).numpy().tolist()
+    [0.5, 0.5]
+    """
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = _axis(axis)
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """exp(x) / sum(exp(x)).
+
+        Raises:
+            ShapeError: `x` has no such axis.
+        """
+        return ops.softmax(x, axis=self.axis)
+
+
+class LogSoftmax(Stateless):
+    """log(softmax(x)) along an axis, without overflow or log(0).
+
+    Args:
+        axis: the axis along which the probabilities add up to one.
+
+    Raises:
+        ConfigTypeError: the axis is not an integer.
+
+    >>> import born
+    >>> LogSoftmax()(born.tensor([5.0], born.get_backend("numpy"))).item()
+    0.0
+    """
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = _axis(axis)
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """x - log(sum(exp(x))).
+
+        Raises:
+            ShapeError: `x` has no such axis.
+        """
+        return ops.log_softmax(x, axis=self.axis)
+
+
+def _axis(axis: object) -> int:
+    if isinstance(axis, bool) or not isinstance(axis, int):
+        raise ConfigTypeError(
+            f"expected axis as an integer, got {axis!r} of type {type(axis).__name__}; "
+            "-1 is the last axis"
+        )
+    return axis

@@ -1,0 +1,52 @@
+"""`Embedding`: a table of vectors, looked up by number."""
+
+from __future__ import annotations
+
+from born import ops
+from born.nn import init
+from born.nn.arguments import integer
+from born.nn.module import Module
+from born.nn.parameter import Parameter
+from born.raw import DTypeLike
+from born.tensor import B, Tensor
+
+
+class Embedding(Module[B]):
+    """y = W[x]: the rows of a table that integers name.
+
+    Args:
+        num_embeddings: rows of the table.
+        embedding_dim: length of a row.
+        backend: where the table lives; its random state is used.
+        dtype: of the table, a floating dtype.
+
+    Attributes:
+        weight: W, of shape `(num_embeddings, embedding_dim)`, drawn from N(0, 1) at
+            first, as in PyTorch.
+
+    Raises:
+        ConfigError, ConfigTypeError: a size that is not a positive integer.
+
+    >>> import born, numpy as np
+    >>> backend = born.get_backend("numpy")
+    >>> Embedding(10, 4, backend)(born.tensor(np.array([[3, 1, 4]]), backend)).shape
+    (1, 3, 4)
+    """
+
+    weight: Parameter[B]
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, backend: B, dtype: DTypeLike = "float32"
+    ) -> None:
+        rows = integer("num_embeddings", num_embeddings)
+        table = init.normal((rows, integer("embedding_dim", embedding_dim)), backend, dtype=dtype)
+        self.weight = Parameter(table)
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """The rows that `x`, integers of any shape, names: shape `(*x.shape, embedding_dim)`.
+
+        Raises:
+            DTypeError: `x` is not of an integer dtype.
+            IndexOutOfRangeError: it names a row that the table does not have.
+        """
+        return ops.take(self.weight, x, axis=0)

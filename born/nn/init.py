@@ -1,0 +1,240 @@
+"""First values of weights, drawn from the backend's random state.
+
+Each takes the shape of a weight, `(out, in)` or `(out, in / groups, height, width)`,
+and returns a tensor. To initialise a layer otherwise than by its default:
+
+>>> import born
+>>> from born import nn
+>>> layer = nn.Linear(4, 8, born.get_backend("numpy"))
+>>> layer.weight = nn.Parameter(nn.init.xavier_uniform((8, 4), layer.weight.backend))
+
+The same seed gives the same weights on every backend.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from born.errors import ConfigError, ShapeError
+from born.nn.arguments import number
+from born.raw import DTypeLike, RawTensor, Shape
+from born.tensor import B, Tensor
+
+Nonlinearity: TypeAlias = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
+Fan: TypeAlias = Literal["fan_in", "fan_out"]
+
+
+def fans(shape: Sequence[int]) -> tuple[int, int]:
+    """How many inputs feed an output of a weight, and how many outputs an input feeds.
+
+    A convolution's kernel counts: `in * height * width` and `out * height * width`.
+
+    Args:
+        shape: the shape of the weight, `(out, in, *kernel)`.
+
+    Returns:
+        `(fan_in, fan_out)`.
+
+    Raises:
+        ShapeError: fewer than two axes.
+
+    >>> fans((16, 3, 5, 5))
+    (75, 400)
+    """
+    if len(shape) < 2:
+        raise ShapeError(
+            f"expected a weight of shape (out, in, ...), got {tuple(shape)}; "
+            "initialise vectors with born.zeros, born.ones or nn.init.uniform"
+        )
+    kernel = math.prod(shape[2:])
+    return shape[1] * kernel, shape[0] * kernel
+
+
+def gain(nonlinearity: Nonlinearity, slope: float = 0.01) -> float:
+    """How much larger weights before a nonlinearity are, to keep the variance of what follows.
+
+    1 for `"linear"` and `"sigmoid"`, 5/3 for `"tanh"`, sqrt(2) for `"relu"`,
+    sqrt(2 / (1 + slope^2)) for `"leaky_relu"`, 3/4 for `"selu"`.
+
+    Args:
+        nonlinearity: what follows the weight.
+        slope: of the negative side of `"leaky_relu"`.
+
+    Raises:
+        ConfigError: an unknown nonlinearity.
+
+    Source: He et al. (2015), "Delving Deep into Rectifiers", equations 10 and 15, for
+    relu and leaky_relu; the others are the values of PyTorch's `init.calculate_gain`.
+
+    >>> round(gain("relu"), 6)
+    1.414214
+    """
+    gains = {
+        "linear": 1.0,
+        "sigmoid": 1.0,
+        "tanh": 5.0 / 3.0,
+        "relu": math.sqrt(2.0),
+        "leaky_relu": math.sqrt(2.0 / (1.0 + slope * slope)),
+        "selu": 0.75,
+    }
+    if nonlinearity not in gains:
+        raise ConfigError(
+            f"expected one of the nonlinearities {', '.join(gains)}, got {nonlinearity!r}; "
+            'use the nearest of them, "relu" for gelu and silu'
+        )
+    return gains[nonlinearity]
+
+
+def uniform(
+    shape: Shape, backend: B, low: float = 0.0, high: float = 1.0, dtype: DTypeLike = "float32"
+) -> Tensor[B]:
+    """Draws from the uniform distribution over [low, high).
+
+    >>> import born
+    >>> bool((abs(uniform((9,), born.get_backend("numpy"), -0.1, 0.1).numpy()) <= 0.1).all())
+    True
+    """
+    return _scaled(backend.innermost.uniform(shape, dtype), backend, high - low, low)
+
+
+def normal(
+    shape: Shape, backend: B, mean: float = 0.0, std: float = 1.0, dtype: DTypeLike = "float32"
+) -> Tensor[B]:
+    """Draws from the normal distribution.
+
+    >>> import born
+    >>> normal((2, 3), born.get_backend("numpy"), std=0.02).shape
+    (2, 3)
+    """
+    return _scaled(backend.innermost.normal(shape, dtype), backend, std, mean)
+
+
+def xavier_uniform(
+    shape: Shape, backend: B, gain: float = 1.0, dtype: DTypeLike = "float32"
+) -> Tensor[B]:
+    """Draws from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)).
+
+    Args:
+        shape: of the weight, `(out, in, *kernel)`.
+        backend: where the tensor is made; its random state is used.
+        gain: see the function `gain`.
+        dtype: a floating dtype.
+
+    Raises:
+        ShapeError: fewer than two axes.
+        ConfigError: a gain that is negative or not finite.
+
+    Source: Glorot and Bengio (2010), "Understanding the difficulty of training deep
+    feedforward neural networks", equation 16.
+
+    >>> import born
+    >>> xavier_uniform((3, 5), born.get_backend("numpy")).shape
+    (3, 5)
+    """
+    bound = math.sqrt(3.0) * _xavier_std(shape, gain)
+    return uniform(shape, backend, -bound, bound, dtype)
+
+
+def xavier_normal(
+    shape: Shape, backend: B, gain: float = 1.0, dtype: DTypeLike = "float32"
+) -> Tensor[B]:
+    """Draws from N(0, std^2), std = gain sqrt(2 / (fan_in + fan_out)).
+
+    Arguments and errors as for `xavier_uniform`.
+
+    Source: Glorot and Bengio (2010), equation 12.
+
+    >>> import born
+    >>> xavier_normal((3, 5), born.get_backend("numpy")).shape
+    (3, 5)
+    """
+    return normal(shape, backend, 0.0, _xavier_std(shape, gain), dtype)
+
+
+def kaiming_uniform(
+    shape: Shape,
+    backend: B,
+    nonlinearity: Nonlinearity = "relu",
+    slope: float = 0.01,
+    fan: Fan = "fan_in",
+    dtype: DTypeLike = "float32",
+) -> Tensor[B]:
+    """Draws from U(-a, a), a = gain sqrt(3 / fan).
+
+    Args:
+        shape: of the weight, `(out, in, *kernel)`.
+        backend: where the tensor is made; its random state is used.
+        nonlinearity: what follows the weight; it sets the gain.
+        slope: of the negative side of `"leaky_relu"`.
+        fan: `"fan_in"` keeps the variance of the activations on the way forward,
+            `"fan_out"` that of the gradients on the way back.
+        dtype: a floating dtype.
+
+    Raises:
+        ShapeError: fewer than two axes.
+        ConfigError: an unknown nonlinearity or fan.
+
+    Source: He et al. (2015), "Delving Deep into Rectifiers", equation 10 (forward) and
+    14 (backward).
+
+    >>> import born
+    >>> kaiming_uniform((3, 5), born.get_backend("numpy")).shape
+    (3, 5)
+    """
+    bound = math.sqrt(3.0) * _kaiming_std(shape, nonlinearity, slope, fan)
+    return uniform(shape, backend, -bound, bound, dtype)
+
+
+def kaiming_normal(
+    shape: Shape,
+    backend: B,
+    nonlinearity: Nonlinearity = "relu",
+    slope: float = 0.01,
+    fan: Fan = "fan_in",
+    dtype: DTypeLike = "float32",
+) -> Tensor[B]:
+    """Draws from N(0, std^2), std = gain / sqrt(fan).
+
+    Arguments, errors and source as for `kaiming_uniform`.
+
+    >>> import born
+    >>> kaiming_normal((3, 5), born.get_backend("numpy"), "tanh").shape
+    (3, 5)
+    """
+    return normal(shape, backend, 0.0, _kaiming_std(shape, nonlinearity, slope, fan), dtype)
+
+
+def default_bound(fan_in: int) -> float:
+    """1 / sqrt(fan_in), the bound of the uniform distribution `Linear` and `Conv2d` start from.
+
+    It is what PyTorch's layers do: Kaiming uniform for a leaky rectifier of slope
+    sqrt(5), whose bound sqrt(2 / (1 + 5)) sqrt(3 / fan_in) is this one; and the bound
+    of the bias is the same. Source: LeCun et al. (1998), "Efficient BackProp", section
+    4.6, scale by fan_in likewise; PyTorch, `torch.nn.Linear`, section Variables.
+
+    >>> default_bound(64)
+    0.125
+    """
+    return 1.0 / math.sqrt(fan_in)
+
+
+def _scaled(draws: RawTensor, backend: B, factor: float, offset: float) -> Tensor[B]:
+    """factor draws + offset: the same two roundings on every backend, and nothing recorded."""
+    inner = backend.innermost
+    return Tensor(inner.add(inner.mul(draws, factor), offset), backend)
+
+
+def _xavier_std(shape: Shape, gain: float) -> float:
+    fan_in, fan_out = fans(shape)
+    return number("gain", gain, low=0.0) * math.sqrt(2.0 / max(fan_in + fan_out, 1))
+
+
+def _kaiming_std(shape: Shape, nonlinearity: Nonlinearity, slope: float, fan: Fan) -> float:
+    if fan not in ("fan_in", "fan_out"):
+        raise ConfigError(
+            f'expected fan "fan_in" or "fan_out", got {fan!r}; "fan_in" is the usual one'
+        )
+    fan_in, fan_out = fans(shape)
+    return gain(nonlinearity, slope) / math.sqrt(max(fan_in if fan == "fan_in" else fan_out, 1))

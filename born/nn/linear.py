@@ -1,0 +1,67 @@
+"""`Linear`: the affine map."""
+
+from __future__ import annotations
+
+from born import ops
+from born.nn import init
+from born.nn.arguments import flag, integer
+from born.nn.module import Module
+from born.nn.parameter import Parameter
+from born.raw import DTypeLike
+from born.tensor import B, Tensor
+
+
+class Linear(Module[B]):
+    """y = x W^T + b.
+
+    Args:
+        in_features: length of the last axis of x.
+        out_features: length of the last axis of y.
+        backend: where the parameters live; its random state is used.
+        bias: whether there is a b.
+        dtype: of the parameters, a floating dtype.
+
+    Attributes:
+        weight: W, of shape `(out_features, in_features)`.
+        bias: b, of shape `(out_features,)`, or None.
+
+    Both start from U(-1/sqrt(in_features), 1/sqrt(in_features)), see
+    `nn.init.default_bound`.
+
+    Raises:
+        ConfigError, ConfigTypeError: a size that is not a positive integer.
+
+    >>> import born
+    >>> backend = born.get_backend("numpy")
+    >>> layer = Linear(4, 2, backend)
+    >>> layer(born.zeros((3, 4), backend)).shape
+    (3, 2)
+    >>> layer
+    Linear(weight=(2, 4), bias=(2,))
+    """
+
+    weight: Parameter[B]
+    bias: Parameter[B] | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        backend: B,
+        bias: bool = True,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        shape = (integer("out_features", out_features), integer("in_features", in_features))
+        bound = init.default_bound(shape[1])
+        self.weight = Parameter(init.uniform(shape, backend, -bound, bound, dtype))
+        self.bias = None
+        if flag("bias", bias):
+            self.bias = Parameter(init.uniform(shape[:1], backend, -bound, bound, dtype))
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """The map of the last axis of `x`, of shape `(..., in_features)`.
+
+        Raises:
+            ShapeError: the last axis has another length.
+        """
+        return ops.linear(x, self.weight, self.bias)

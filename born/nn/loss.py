@@ -1,0 +1,211 @@
+"""Losses, and the accuracy of a classifier.
+
+All take predictions first. `reduction` says what becomes of the losses of the single
+elements: `"mean"` (the default) and `"sum"` give a scalar, `"none"` leaves them.
+"""
+
+from __future__ import annotations
+
+import math
+
+from born import ops
+from born.backend import Reduction
+from born.backend.checks import check_reduction
+from born.errors import DTypeError, ShapeError
+from born.nn.arguments import number
+from born.tensor import B, Tensor
+
+
+def cross_entropy(
+    logits: Tensor[B],
+    labels: Tensor[B],
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Tensor[B]:
+    """-sum over c of q_c log softmax(logits)_c, for q all on the label.
+
+    With label smoothing s and K classes, q is 1 - s + s/K on the label and s/K elsewhere.
+
+    Args:
+        logits: of shape `(..., classes)`, unnormalised.
+        labels: integers of shape `(...)`, from 0 to classes - 1.
+        label_smoothing: s, from 0 to 1. 0.1 keeps a classifier from growing certain.
+        reduction: `"mean"`, `"sum"` or `"none"`.
+
+    Returns:
+        A scalar, or for `"none"` a loss for each label.
+
+    Raises:
+        ShapeError: the labels have not the shape of the logits without the last axis.
+        DTypeError: the labels are not integers.
+        IndexOutOfRangeError: a label names no class.
+        DomainError: the smoothing or the reduction is none of those allowed.
+
+    Source, for the smoothing: Szegedy et al. (2016), "Rethinking the Inception
+    Architecture for Computer Vision", section 7.
+
+    >>> import born, numpy as np
+    >>> backend = born.get_backend("numpy")
+    >>> labels = born.tensor(np.array([0, 1, 2]), backend)
+    >>> round(cross_entropy(born.zeros((3, 10), backend), labels).item(), 4)
+    2.3026
+    """
+    return ops.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction=reduction)
+
+
+def mse_loss(
+    predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "mean"
+) -> Tensor[B]:
+    """(prediction - target)^2.
+
+    Args:
+        predictions: of any shape.
+        targets: of the same shape and dtype; nothing is broadcast.
+        reduction: `"mean"`, `"sum"` or `"none"`.
+
+    Raises:
+        ShapeError: the shapes differ.
+        DTypeError: the dtypes differ.
+        DomainError: an unknown reduction.
+
+    >>> import born
+    >>> backend = born.get_backend("numpy")
+    >>> mse_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
+    2.0
+    """
+    _check_same_shape(predictions, targets)
+    difference = predictions - targets
+    return _reduced(difference * difference, reduction)
+
+
+def l1_loss(predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "mean") -> Tensor[B]:
+    """|prediction - target|.
+
+    Arguments and errors as for `mse_loss`.
+
+    >>> import born
+    >>> backend = born.get_backend("numpy")
+    >>> l1_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
+    1.0
+    """
+    _check_same_shape(predictions, targets)
+    return _reduced(ops.abs(predictions - targets), reduction)
+
+
+def huber_loss(
+    predictions: Tensor[B],
+    targets: Tensor[B],
+    delta: float = 1.0,
+    reduction: Reduction = "mean",
+) -> Tensor[B]:
+    """r^2/2 where |r| <= delta, delta (|r| - delta/2) beyond, r = prediction - target.
+
+    A square for small errors and a line for large ones, so that outliers pull less.
+
+    Args:
+        predictions: of any shape.
+        targets: of the same shape and dtype; nothing is broadcast.
+        delta: where the line begins, a positive number in the units of r.
+        reduction: `"mean"`, `"sum"` or `"none"`.
+
+    Raises:
+        ShapeError: the shapes differ.
+        DTypeError: the dtypes differ.
+        ConfigError, ConfigTypeError: delta is not a positive number.
+        DomainError: an unknown reduction.
+
+    Source: Huber (1964), "Robust Estimation of a Location Parameter".
+
+    >>> import born
+    >>> backend = born.get_backend("numpy")
+    >>> targets = born.zeros((2,), backend)
+    >>> huber_loss(born.tensor([1.0, 4.0], backend), targets, reduction="none").numpy().tolist()
+    [0.5, 3.5]
+    """
+    number("delta", delta, low=math.ulp(0.0))
+    _check_same_shape(predictions, targets)
+    distance = ops.abs(predictions - targets)
+    # Both branches at once: c (|r| - c/2) with c = min(|r|, delta).
+    near = ops.clamp(distance, high=delta)
+    return _reduced(near * (distance - near * 0.5), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    logits: Tensor[B], targets: Tensor[B], reduction: Reduction = "mean"
+) -> Tensor[B]:
+    """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)).
+
+    It is computed as t softplus(-x) + (1 - t) softplus(x), which neither overflows nor
+    loses the small losses of confident predictions.
+
+    Args:
+        logits: x, of any shape, unnormalised.
+        targets: t, probabilities from 0 to 1 of the same shape and dtype; nothing is
+            broadcast, and their range is not checked.
+        reduction: `"mean"`, `"sum"` or `"none"`.
+
+    Raises:
+        ShapeError: the shapes differ.
+        DTypeError: the dtypes differ.
+        DomainError: an unknown reduction.
+
+    >>> import born
+    >>> backend = born.get_backend("numpy")
+    >>> logits, targets = born.tensor([0.0, 100.0], backend), born.tensor([1.0, 1.0], backend)
+    >>> binary_cross_entropy_with_logits(logits, targets, reduction="sum").item()
+    0.693...
+    """
+    _check_same_shape(logits, targets)
+    positive = targets * ops.softplus(-logits)
+    return _reduced(positive + (1.0 - targets) * ops.softplus(logits), reduction)
+
+
+def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
+    """The share of rows whose largest logit is the label's; NaN of no rows.
+
+    Args:
+        logits: of shape `(..., classes)`; probabilities will do as well.
+        labels: integers of shape `(...)`.
+
+    Returns:
+        A Python number from 0 to 1.
+
+    Raises:
+        ShapeError: the labels have not the shape of the logits without the last axis.
+        DTypeError: the labels are not integers.
+
+    >>> import born, numpy as np
+    >>> backend = born.get_backend("numpy")
+    >>> logits = born.tensor([[0.1, 0.9], [0.8, 0.2]], backend)
+    >>> accuracy(logits, born.tensor(np.array([1, 1]), backend))
+    0.5
+    """
+    if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
+        raise ShapeError(
+            f"expected labels of shape {logits.shape[:-1]} for logits of shape {logits.shape} "
+            f"(classes last), got {labels.shape}; pass one label for each row of logits"
+        )
+    if labels.dtype.kind not in "iu":
+        raise DTypeError(
+            f'expected integer class labels, got {labels.dtype}; convert them with .astype("int64")'
+        )
+    if labels.size == 0:
+        return math.nan
+    hits = ops.argmax(logits, axis=-1) == labels.astype("int64")
+    return hits.astype("int64").sum().item() / labels.size
+
+
+def _check_same_shape(predictions: Tensor[B], targets: Tensor[B]) -> None:
+    # (n,) against (n, 1) would broadcast to (n, n): the classic silent mistake.
+    if predictions.shape != targets.shape:
+        raise ShapeError(
+            f"expected targets of the shape of the predictions, {predictions.shape}, got "
+            f"{targets.shape}; reshape one of them"
+        )
+
+
+def _reduced(losses: Tensor[B], reduction: Reduction) -> Tensor[B]:
+    check_reduction(reduction)
+    if reduction == "mean":
+        return losses.mean()
+    return losses.sum() if reduction == "sum" else losses

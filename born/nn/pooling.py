@@ -1,0 +1,74 @@
+"""Pooling: a summary of each window of an image."""
+
+from __future__ import annotations
+
+from born import ops
+from born.nn.arguments import Pair, pair
+from born.nn.module import Stateless
+from born.tensor import B, Tensor
+
+
+class MaxPool2d(Stateless):
+    """The largest element of each window.
+
+    Args:
+        kernel_size: height and width of a window, or one integer for both.
+        stride: step from window to window; by default the kernel's size.
+        padding: minus infinities added on each side, at most half the kernel.
+        dilation: step between the elements of a window.
+
+    Raises:
+        ConfigError, ConfigTypeError: a size that is not a positive integer (padding:
+            non-negative).
+
+    >>> import born
+    >>> MaxPool2d(2)(born.zeros((1, 3, 8, 8), born.get_backend("numpy"))).shape
+    (1, 3, 4, 4)
+    """
+
+    def __init__(
+        self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
+    ) -> None:
+        self.kernel_size = pair("kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else pair("stride", stride)
+        self.padding = pair("padding", padding, least=0)
+        self.dilation = pair("dilation", dilation)
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """Pool images `x` of shape `(batch, channels, height, width)`.
+
+        Raises:
+            ShapeError: another number of axes, or an image smaller than a window.
+        """
+        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation)
+
+
+class AvgPool2d(Stateless):
+    """The mean of each window, zeros of the padding counted.
+
+    Args:
+        kernel_size: height and width of a window, or one integer for both.
+        stride: step from window to window; by default the kernel's size.
+        padding: zeros added on each side, at most half the kernel.
+
+    Raises:
+        ConfigError, ConfigTypeError: a size that is not a positive integer (padding:
+            non-negative).
+
+    >>> import born
+    >>> AvgPool2d(4)(born.zeros((1, 3, 8, 8), born.get_backend("numpy"))).shape
+    (1, 3, 2, 2)
+    """
+
+    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
+        self.kernel_size = pair("kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else pair("stride", stride)
+        self.padding = pair("padding", padding, least=0)
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """Pool images `x` of shape `(batch, channels, height, width)`.
+
+        Raises:
+            ShapeError: another number of axes, or an image smaller than a window.
+        """
+        return ops.avg_pool2d(x, self.kernel_size, self.stride, self.padding)

@@ -1,0 +1,81 @@
+"""`Sequential`: layers applied one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, TypeAlias
+
+from born.errors import ParameterError
+from born.nn.module import Layer, Module, Stateless
+from born.tensor import B, Tensor
+
+
+class _OneToOne(Protocol[B]):
+    """A module that takes one tensor and returns one."""
+
+    training: bool
+
+    def __call__(self, x: Tensor[B], /) -> Tensor[B]: ...
+
+
+Chainable: TypeAlias = _OneToOne[B] | Stateless
+"""A layer that takes one tensor and returns one: what `Sequential` is made of.
+
+Write `list[Chainable[B]]` for a field that holds layers of several kinds.
+"""
+
+
+class Sequential(Module[B]):
+    """Layers applied one after the other; each is called what its place is: `0`, `1`, ...
+
+    Args:
+        layers: modules and layers that take one tensor and return one. Their backend
+            is the type parameter, so at least one of them has to know it.
+
+    Raises:
+        ParameterError: one of them is not a layer.
+
+    >>> import born
+    >>> from born import nn
+    >>> backend = born.get_backend("numpy")
+    >>> model = Sequential(nn.Linear(4, 8, backend), nn.ReLU(), nn.Linear(8, 2, backend))
+    >>> model(born.zeros((3, 4), backend)).shape
+    (3, 2)
+    >>> model[1], len(model), [path for path, _ in model.named_parameters()]
+    (ReLU(), 3, ['0.weight', '0.bias', '2.weight', '2.bias'])
+    """
+
+    layers: tuple[Chainable[B], ...]
+
+    def __init__(self, *layers: Chainable[B]) -> None:
+        for index, layer in enumerate(layers):
+            if not _is_layer(layer):
+                raise ParameterError(
+                    f"expected layers, got {type(layer).__name__} at place {index}; pass an "
+                    "instance of a Module, such as nn.ReLU(), or wrap a function in one"
+                )
+        self.layers = layers
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """The last layer of ... of the first layer of x."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def named_fields(self) -> Iterator[tuple[str, object]]:
+        """The layers, by place."""
+        return ((str(index), layer) for index, layer in enumerate(self.layers))
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Chainable[B]:
+        return self.layers[index]
+
+    def __iter__(self) -> Iterator[Chainable[B]]:
+        return iter(self.layers)
+
+
+def _is_layer(value: object) -> bool:
+    # Annotations do not hold callers back at run time; a checker would call the test needless.
+    return isinstance(value, Layer)

@@ -1,0 +1,43 @@
+"""Layers that change the shape of what passes through them."""
+
+from __future__ import annotations
+
+import math
+
+from born.errors import ShapeError
+from born.nn.arguments import integer
+from born.nn.module import Stateless
+from born.tensor import B, Tensor
+
+
+class Flatten(Stateless):
+    """The axes from `start_axis` on as one.
+
+    Args:
+        start_axis: the first axis that is flattened; the default keeps the batch.
+
+    Raises:
+        ConfigError, ConfigTypeError: not an integer of at least 0.
+
+    >>> import born
+    >>> Flatten()(born.zeros((8, 3, 4, 4), born.get_backend("numpy"))).shape
+    (8, 48)
+    """
+
+    def __init__(self, start_axis: int = 1) -> None:
+        self.start_axis = integer("start_axis", start_axis, least=0)
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """The same elements with `start_axis` + 1 axes.
+
+        Raises:
+            ShapeError: `x` has fewer axes than `start_axis`.
+        """
+        if x.ndim < self.start_axis:
+            raise ShapeError(
+                f"expected a tensor of at least {self.start_axis} axes to flatten from axis "
+                f"{self.start_axis}, got shape {x.shape}; pass a batch or a smaller start_axis"
+            )
+        kept = x.shape[: self.start_axis]
+        # -1 would be ambiguous for a tensor without elements.
+        return x.reshape(*kept, math.prod(x.shape[self.start_axis :]))

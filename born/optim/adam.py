@@ -1,0 +1,110 @@
+"""Adam: steps scaled by running averages of the gradient and of its square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from born.fusion import sqrt
+from born.fusion.expression import V
+from born.optim.config import Config, DecayRate, NonNegative
+from born.optim.optimizer import Optimizer
+from born.optim.rule import Rule, with_l2
+from born.tensor import B
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdamConfig(Config):
+    """What `Adam` is told; what each value does is said there.
+
+    Args:
+        lr: learning rate, at least 0.
+        betas: decay rates of the two averages, each in [0, 1).
+        eps: added to the denominator, at least 0.
+        weight_decay: factor of the L2 term, at least 0.
+
+    Raises:
+        ConfigError: a value out of range.
+        ConfigTypeError: a value of the wrong type.
+
+    >>> AdamConfig.from_json(AdamConfig(lr=0.01).to_json())
+    AdamConfig(lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0)
+    """
+
+    lr: NonNegative = 0.001
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
+    eps: NonNegative = 1e-8
+    weight_decay: NonNegative = 0.0
+
+
+class Adam(Optimizer[B, AdamConfig]):
+    """Adam: each element steps by about lr, whatever the size of its gradient.
+
+    With the gradient g, plus weight_decay · p where that is not 0::
+
+        m ← β1 · m + (1 - β1) · g
+        v ← β2 · v + (1 - β2) · g²
+        p ← p - lr · m̂ / (√v̂ + eps)      m̂ = m / (1 - β1ᵗ),  v̂ = v / (1 - β2ᵗ)
+
+    Args:
+        parameters: what to train, each once, all on one backend.
+        config: an `AdamConfig`:
+
+            - lr (0.001): about the largest change of an element in one step. Try 3e-4
+              for large networks, 1e-2 for small models.
+            - betas ((0.9, 0.999)): how much of the averages of g and of g² is kept.
+              Lower the second to 0.99 or 0.95 where gradients change their size
+              quickly, as they do with large batches.
+            - eps (1e-8): bounds the step where gradients vanish. Raise it, up to 1, if
+              elements with tiny gradients jump about; float16 rounds the default to 0,
+              so raise it to 1e-4 there.
+            - weight_decay (0.0): an L2 term added to the gradient.
+
+    Raises:
+        ParameterError: no parameters, one twice, or parameters of two backends.
+        ConfigTypeError: not an `AdamConfig`.
+
+    >>> import born
+    >>> from born import nn, optim
+    >>> p = nn.Parameter(born.tensor([1.0, 1.0], born.get_backend("numpy")))
+    >>> optimizer = optim.Adam([p], optim.AdamConfig(lr=0.1))
+    >>> optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> p.numpy().round(5)
+    array([0.9, 0.9], dtype=float32)
+
+    Where other libraries differ: PyTorch and Optax compute the same up to rounding.
+    TensorFlow and section 2 of the paper, in its faster form, add eps before v is
+    corrected, which makes it a larger eps in early steps. weight_decay is scaled by
+    √v̂ like the rest of the gradient; the decay that is not is called AdamW.
+
+    Source: Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization",
+    algorithm 1.
+    """
+
+    config_type = AdamConfig
+
+    @classmethod
+    def rule(cls, config: AdamConfig) -> Rule:
+        """The formula with this config's scalars."""
+        beta1, beta2 = config.betas
+        plain = Rule(
+            adam,
+            slots=("m", "v"),
+            scalars={"lr": config.lr, "beta1": beta1, "beta2": beta2, "eps": config.eps},
+        )
+        return with_l2(plain, config.weight_decay)
+
+
+def adam(
+    p: V, g: V, m: V, v: V, *, lr: float, beta1: float, beta2: float, eps: float, t: int
+) -> tuple[V, V, V]:
+    """One update of Adam, as in the paper's algorithm 1.
+
+    >>> p, m, v = adam(1.0, 2.0, 0.0, 0.0, lr=0.5, beta1=0.5, beta2=0.75, eps=0.0, t=1)
+    >>> p, m, v
+    (0.5, 1.0, 1.0)
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return p - lr * m_hat / (sqrt(v_hat) + eps), m, v

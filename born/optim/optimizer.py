@@ -1,0 +1,382 @@
+"""`Optimizer`: the one driver of every update rule."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Generic, cast
+
+from typing_extensions import TypeVar
+
+from born.autodiff import Gradients
+from born.backend import Backend
+from born.errors import (
+    BackendMismatchError,
+    ConfigError,
+    ConfigTypeError,
+    DTypeError,
+    GradientError,
+    ParameterError,
+    StateDictError,
+)
+from born.nn import Parameter
+from born.optim import state as states
+from born.optim.config import Config
+from born.optim.rule import Rule
+from born.raw import RawTensor, is_floating
+from born.tensor import B, Tensor
+
+C_co = TypeVar("C_co", bound=Config, default=Config, covariant=True)
+
+
+class Optimizer(ABC, Generic[B, C_co]):
+    """Updates parameters from their gradients by a rule; the base of every optimizer.
+
+    A subclass says which config it takes and which `Rule` follows from a config.
+    Everything else is done here: gradients are handed out and checked, state is kept,
+    saved and restored, and the rule is run on the computing backend, where no tape
+    records it.
+
+    Args:
+        parameters: what to train, each once, all on one backend.
+        config: the settings, of the class that the optimizer names in `config_type`.
+
+    Attributes:
+        config_type: the class of the config.
+
+    Raises:
+        ParameterError: no parameters, something that is no parameter, one twice, or
+            parameters of two backends.
+        ConfigTypeError: a config of another class.
+
+    >>> from dataclasses import dataclass
+    >>> import born
+    >>> from born import nn, optim
+    >>> from born.fusion import sign
+    >>> from born.tensor import B
+    >>> @dataclass(frozen=True, slots=True, kw_only=True)
+    ... class SignConfig(optim.Config):
+    ...     lr: float = 0.1
+    >>> def sign_descent(p, g, *, lr, t):
+    ...     return (p - lr * sign(g),)
+    >>> class SignDescent(optim.Optimizer[B, SignConfig]):
+    ...     config_type = SignConfig
+    ...
+    ...     @classmethod
+    ...     def rule(cls, config):
+    ...         return optim.Rule(sign_descent, slots=(), scalars={"lr": config.lr})
+    >>> p = nn.Parameter(born.tensor([1.0, 1.0], born.get_backend("numpy")))
+    >>> SignDescent([p], SignConfig()).step({p.raw: born.tensor([-7.0, 3.0], p.backend).raw})
+    >>> p.numpy()
+    array([1.1, 0.9], dtype=float32)
+    """
+
+    config_type: ClassVar[type[Config]]
+
+    def __init__(self, parameters: Iterable[Parameter[B]], config: C_co) -> None:
+        self._parameters = _checked_parameters(parameters)
+        self._index = {p.raw: i for i, p in enumerate(self._parameters)}
+        self._config = cast("C_co", self._checked_config(config))
+        self._rule = self.rule(self._config)
+        inner = self._inner
+        self._buffers = [
+            tuple(inner.zeros(p.shape, p.dtype) for _ in self._rule.slots) for p in self._parameters
+        ]
+        self._counts = [0] * len(self._parameters)
+
+    @classmethod
+    @abstractmethod
+    def rule(cls, config: Any) -> Rule:
+        """The rule that follows from a config.
+
+        Args:
+            config: of the class `config_type`; a subclass annotates it so.
+        """
+
+    # -- what it holds ---------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> tuple[Parameter[B], ...]:
+        """The parameters, in the order that the indices in `state_dict` count."""
+        return self._parameters
+
+    @property
+    def backend(self) -> B:
+        """The backend of the parameters."""
+        return self._parameters[0].backend
+
+    @property
+    def timestep(self) -> int:
+        """The largest number of updates that any parameter has had."""
+        return max(self._counts)
+
+    @property
+    def config(self) -> C_co:
+        """The settings, with the current learning rate.
+
+        Set it to change them between steps; the state stays as it is.
+
+        Raises:
+            ConfigTypeError: on setting, a config of another class.
+            ConfigError: on setting, a config that keeps other state: momentum, for
+                example, cannot be switched on under way.
+        """
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        checked = cast("C_co", self._checked_config(config))
+        rule = self.rule(checked)
+        if rule.slots != self._rule.slots:
+            raise ConfigError(
+                f"expected a {type(config).__name__} that keeps {_listed(self._rule.slots)} like "
+                f"the present one, got one that keeps {_listed(rule.slots)}: {config}; "
+                f"make a new {type(self).__name__} with it"
+            )
+        self._config = checked
+        self._rule = rule
+
+    @property
+    def lr(self) -> float:
+        """The learning rate. Set it to change it for the steps that follow.
+
+        Raises:
+            ConfigError: on setting, a value that the config refuses.
+            ConfigTypeError: on setting, something that is no number.
+        """
+        return self._config.lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self.config = self._config.replace(lr=lr)
+
+    def __repr__(self) -> str:
+        count = len(self._parameters)
+        return (
+            f"{type(self).__name__}({count} parameter{'s' if count > 1 else ''}, {self._config!r})"
+        )
+
+    # -- updating ----------------------------------------------------------------------------
+
+    def step(self, grads: Mapping[RawTensor, RawTensor] | None = None) -> None:
+        """Update every parameter that has a gradient, in place.
+
+        A parameter without one is left alone: not updated, not decayed, its count of
+        updates not advanced. So is one whose `requires_grad` is False.
+
+        Args:
+            grads: raw tensor of a parameter -> its gradient, of the same shape and
+                dtype, from `born.autodiff.backward` or from anywhere else. Without it,
+                the gradients that `Tensor.backward` has accumulated in the parameters.
+
+        Raises:
+            GradientError: a gradient of another shape or dtype, or for a tensor that
+                this optimizer does not hold.
+            BackendMismatchError: a gradient on another backend.
+
+            Every gradient is checked before the first parameter changes.
+        """
+        inner = self._inner
+        for index, gradient in self._gradients(grads):
+            raw = self._parameters[index].raw
+            buffers = self._buffers[index]
+            count = self._counts[index] + 1
+            values = [Tensor(x, inner) for x in (raw, gradient, *buffers)]
+            results = self._rule.function(*values, **self._rule.scalars, t=count)
+            for target, result in zip((raw, *buffers), results, strict=True):
+                inner.assign(target, result.raw)
+            self._counts[index] = count
+
+    def zero_grad(self) -> None:
+        """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
+        for parameter in self._parameters:
+            parameter.zero_grad()
+
+    def _gradients(
+        self, grads: Mapping[RawTensor, RawTensor] | None
+    ) -> list[tuple[int, RawTensor]]:
+        """The gradients to follow, checked, each with the index of its parameter."""
+        if grads is None:
+            pairs = [(i, p.raw.grad) for i, p in enumerate(self._parameters)]
+        else:
+            self._check_keys(grads)
+            pairs = [(i, grads.get(p.raw)) for i, p in enumerate(self._parameters)]
+        found = [(i, gradient) for i, gradient in pairs if gradient is not None]
+        for index, gradient in found:
+            self._check_gradient(index, gradient)
+        return [(i, g) for i, g in found if self._parameters[i].raw.requires_grad]
+
+    def _check_keys(self, grads: Mapping[RawTensor, RawTensor]) -> None:
+        keys: Iterable[object] = grads
+        if isinstance(grads, Gradients):
+            # Results retained beside the leaves are for the caller to look at.
+            keys = grads.leaves
+            if grads.backend.innermost is not self._inner:
+                raise BackendMismatchError(
+                    f"expected gradients on the parameters' backend {self.backend!r}, got "
+                    f"gradients on {grads.backend!r}; compute the loss with the parameters' own "
+                    "backend"
+                )
+        elif not isinstance(cast("object", grads), Mapping):
+            raise GradientError(
+                "expected a mapping from a parameter's raw tensor to its gradient, got "
+                f"{type(grads).__name__}; write {{parameter.raw: gradient}}"
+            )
+        unknown = [key for key in keys if key not in self._index]
+        if unknown:
+            raise GradientError(
+                f"expected gradients for the {len(self._parameters)} tensors that this "
+                f"{type(self).__name__} holds, got {len(unknown)} for others, the first for "
+                f"{unknown[0]!r}; use parameter.raw as the key, and hand over only the gradients "
+                "of this optimizer's parameters (Gradients.select picks them)"
+            )
+
+    def _check_gradient(self, index: int, gradient: RawTensor) -> None:
+        raw = self._parameters[index].raw
+        if not isinstance(cast("object", gradient), RawTensor):
+            raise GradientError(
+                f"{self._called(index)}: expected a gradient as a RawTensor, got "
+                f"{type(gradient).__name__}; pass tensor.raw, or RawTensor(array)"
+            )
+        ours, theirs = raw.array, gradient.array
+        if ours.__class__ is not theirs.__class__ or ours.device != theirs.device:
+            raise BackendMismatchError(
+                f"{self._called(index)}: expected a gradient on {self.backend!r}, an array of type "
+                f"{_array_type(raw)} on {raw.device!r}, got {_array_type(gradient)} on "
+                f"{gradient.device!r}; bring it over with backend.from_numpy"
+            )
+        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            raise GradientError(
+                f"{self._called(index)}: expected a gradient of shape {raw.shape} and dtype "
+                f"{raw.dtype}, got shape {gradient.shape} and dtype {gradient.dtype}; a gradient "
+                "has the shape and the dtype of its parameter"
+            )
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, RawTensor]:
+        """A snapshot of the state; nothing in it aliases what the optimizer goes on to use.
+
+        Returns:
+            `{slot}.{index}` -> what the rule carries for that parameter, of its shape
+            and dtype, such as `velocity.0`; and `t.{index}` -> the number of updates
+            it has had, int64 of shape ().
+
+        >>> import born
+        >>> from born import nn, optim
+        >>> p = nn.Parameter(born.zeros((2, 3), born.get_backend("numpy")))
+        >>> {key: x.shape for key, x in optim.Adam([p], optim.AdamConfig()).state_dict().items()}
+        {'m.0': (2, 3), 'v.0': (2, 3), 't.0': ()}
+        """
+        return states.snapshot(self._inner, self._live, self._counts)
+
+    def check_state_dict(self, state: states.OptimizerState) -> list[str]:
+        """Every reason why `state` could not be loaded, in words; changes nothing."""
+        return states.misfits(self._inner, self._live, self._counts, state)
+
+    def load_state_dict(self, state: states.OptimizerState) -> None:
+        """Write a state into the optimizer's buffers, all of it or nothing.
+
+        Args:
+            state: what `state_dict` gives. Tensors and NumPy arrays will do as well,
+                and Python integers for `t.{index}`.
+
+        Raises:
+            StateDictError: entries are missing, unexpected, misshapen or mistyped, or a
+                count is negative; the message lists every one, and nothing was changed.
+        """
+        problems = self.check_state_dict(state)
+        if problems:
+            listed = "".join(f"\n  {problem}" for problem in problems)
+            raise StateDictError(
+                f"expected a state dict of this {type(self).__name__}, got {len(problems)} "
+                f"problem{'s' if len(problems) > 1 else ''}; make the optimizer with the "
+                f"parameters and the config that the state was saved with:{listed}"
+            )
+        self._counts = states.write(self._inner, self._live, self._counts, state)
+
+    @property
+    def _live(self) -> dict[str, RawTensor]:
+        """The buffers by name: the first slot of every parameter, then the second, ..."""
+        return {
+            f"{slot}.{i}": buffers[k]
+            for k, slot in enumerate(self._rule.slots)
+            for i, buffers in enumerate(self._buffers)
+        }
+
+    # -- helpers -------------------------------------------------------------------------------
+
+    @property
+    def _inner(self) -> Backend:
+        return self._parameters[0].backend.innermost
+
+    def _called(self, index: int) -> str:
+        return _called(index, self._parameters[index])
+
+    def _checked_config(self, config: Config) -> Config:
+        if not isinstance(config, self.config_type):
+            raise ConfigTypeError(
+                f"expected a {self.config_type.__name__} for {type(self).__name__}, got "
+                f"{config!r} of type {type(config).__name__}; "
+                f"write {type(self).__name__}(parameters, {self.config_type.__name__}(lr=...))"
+            )
+        return config
+
+
+def _checked_parameters(parameters: Iterable[Parameter[B]]) -> tuple[Parameter[B], ...]:
+    if isinstance(cast("object", parameters), Tensor) or not isinstance(
+        cast("object", parameters), Iterable
+    ):
+        raise ParameterError(
+            f"expected several parameters, got one {type(parameters).__name__}; "
+            "pass model.parameters(), or a list"
+        )
+    held = tuple(parameters)
+    if not held:
+        raise ParameterError(
+            "expected at least one parameter, got none; pass model.parameters(), "
+            "of a model that has some"
+        )
+    first_with: dict[RawTensor, int] = {}
+    for index, parameter in enumerate(held):
+        _check_parameter(index, parameter, held[0])
+        earlier = first_with.setdefault(parameter.raw, index)
+        if earlier != index:
+            raise ParameterError(
+                f"expected every parameter once, got {_called(earlier, held[earlier])} again as "
+                f"{_called(index, parameter)}; remove one of them"
+            )
+    return held
+
+
+def _check_parameter(index: int, parameter: Parameter[B], first: Parameter[B]) -> None:
+    if not isinstance(cast("object", parameter), Parameter):
+        raise ParameterError(
+            f"parameter {index}: expected a Parameter, got {type(parameter).__name__}; wrap a "
+            "tensor as nn.Parameter(tensor), and pass model.parameters() without names"
+        )
+    if not is_floating(parameter.dtype):
+        raise DTypeError(
+            f"{_called(index, parameter)}: expected a floating dtype, got {parameter.dtype}; "
+            'convert it with .astype("float32")'
+        )
+    if parameter.backend is not first.backend:
+        raise BackendMismatchError(
+            f"{_called(index, parameter)}: expected a parameter on {first.backend!r} like "
+            f"{_called(0, first)}, got one on {parameter.backend!r}; "
+            "make one optimizer for each backend"
+        )
+
+
+def _called(index: int, parameter: Parameter[Any]) -> str:
+    name = f" ({parameter.name!r})" if parameter.name else ""
+    return f"parameter {index}{name}"
+
+
+def _listed(slots: tuple[str, ...]) -> str:
+    return ", ".join(slots) or "no state"
+
+
+def _array_type(raw: RawTensor) -> str:
+    kind = type(cast("object", raw.array))
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,321 @@
+"""What goes wrong while a checkpoint is written leaves the previous one as it was."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import (
+    load_file,  # pyright: ignore[reportUnknownVariableType]  # its os.PathLike has no parameter
+)
+
+import born
+from born import checkpoint, nn, optim
+from born.checkpoint import format as file_format
+from born.errors import CheckpointError, CheckpointWriteError
+from tests.checkpoint.runs import Run, make_run
+from tests.tools import ROOT
+
+
+@pytest.fixture
+def run() -> Run:
+    return make_run(optim.AdamConfig())
+
+
+@pytest.fixture
+def old(run: Run, tmp_path: Path) -> Path:
+    """A checkpoint that is there already."""
+    path = tmp_path / "run.safetensors"
+    checkpoint.save(path, model=run.model, optimizer=run.optimizer, metadata={"old": True})
+    return path
+
+
+def assert_untouched(old: Path, before: bytes) -> None:
+    assert old.read_bytes() == before
+    assert os.listdir(old.parent) == [old.name]
+
+
+# -- disks and crashes -----------------------------------------------------------------------
+
+
+@contextmanager
+def largest_file(size: int) -> Generator[None]:
+    """Let the system refuse to write files beyond a size, as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 4500])
+def test_full_disk_leaves_the_old_file(size: int, run: Run, old: Path) -> None:
+    before = old.read_bytes()
+    assert size < len(before)
+    with (
+        largest_file(size),
+        pytest.raises(CheckpointWriteError, match=r"run\.safetensors: expected to write .*; free"),
+    ):
+        checkpoint.save(old, model=run.model, optimizer=run.optimizer)
+    assert_untouched(old, before)
+
+
+def _failing(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("function", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), CheckpointWriteError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (MemoryError(), MemoryError),
+    ],
+)
+def test_failure_before_the_renaming_leaves_the_old_file(
+    function: str,
+    error: BaseException,
+    seen: type[BaseException],
+    run: Run,
+    old: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = old.read_bytes()
+    with monkeypatch.context() as broken:
+        broken.setattr(os, function, _failing(error))
+        with pytest.raises(seen):
+            checkpoint.save(old, model=run.model, optimizer=run.optimizer)
+    assert_untouched(old, before)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "I/O error")])
+def test_failure_while_the_elements_are_written_leaves_the_old_file(
+    error: BaseException, run: Run, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = old.read_bytes()
+
+    def half(arrays: Any, path: Path, metadata: Any) -> None:
+        path.write_bytes(b"half of it")
+        raise error
+
+    monkeypatch.setattr(file_format, "save_file", half)
+    with pytest.raises((KeyboardInterrupt, CheckpointWriteError)):
+        checkpoint.save(old, model=run.model, optimizer=run.optimizer)
+    assert_untouched(old, before)
+
+
+CRASH = """
+import os, signal, sys
+import born
+from born import checkpoint, nn
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+model = nn.Linear(2, 2, born.get_backend("numpy"))
+checkpoint.save(sys.argv[1], model=model)
+"""
+
+
+def test_process_killed_before_the_renaming_leaves_the_old_file(run: Run, old: Path) -> None:
+    before = old.read_bytes()
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
+    killed = subprocess.run(
+        [sys.executable, "-c", CRASH, old],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert old.read_bytes() == before
+    assert checkpoint.load(old, model=run.model, optimizer=run.optimizer) == {"old": True}
+    # Nobody was left to clean up; the name says whose file it is.
+    (left,) = set(os.listdir(old.parent)) - {old.name}
+    assert left.startswith(".born-")
+
+
+def test_file_is_flushed_before_the_renaming_and_the_folder_after(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    replace, fsync = os.replace, os.fsync
+
+    def noted_replace(source: Any, target: Any) -> None:
+        events.append("rename")
+        replace(source, target)
+
+    def noted_fsync(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        events.append("folder flushed" if folder else "file flushed")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "replace", noted_replace)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    checkpoint.save(tmp_path / "run", model=run.model)
+    assert events == ["file flushed", "rename", "folder flushed"]
+
+
+def test_folder_that_cannot_be_flushed_is_no_error(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    checkpoint.save(tmp_path / "run", metadata={"a": 1})
+    assert checkpoint.load(tmp_path / "run") == {"a": 1}
+
+
+# -- paths -------------------------------------------------------------------------------------
+
+
+def _missing_folder(tmp_path: Path) -> Path:
+    return tmp_path / "missing" / "run"
+
+
+def _folder_that_is_a_file(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_text("mine")
+    return tmp_path / "file" / "run"
+
+
+def _path_that_is_a_folder(tmp_path: Path) -> Path:
+    (tmp_path / "folder").mkdir()
+    return tmp_path / "folder"
+
+
+def _path_too_long(tmp_path: Path) -> Path:
+    return tmp_path / ("long" * 100)
+
+
+@pytest.mark.parametrize(
+    "make", [_missing_folder, _folder_that_is_a_file, _path_that_is_a_folder, _path_too_long]
+)
+def test_path_that_cannot_be_written_is_refused(
+    make: Callable[[Path], Path], run: Run, tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CheckpointWriteError, match="or choose another path") as caught:
+        checkpoint.save(path, model=run.model)
+    assert isinstance(caught.value, OSError)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_path_may_be_a_string_and_relative(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint.save("run", model=run.model)
+    assert checkpoint.load("run", model=run.model) == {}
+
+
+def test_link_to_a_checkpoint_stays_one(run: Run, old: Path) -> None:
+    link = old.with_name("latest")
+    link.symlink_to(old.name)
+    checkpoint.save(link, model=run.model, optimizer=run.optimizer)
+    assert link.is_symlink()
+    assert checkpoint.load(old) == {}
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_file_is_as_readable_as_the_umask_says(umask: int, run: Run, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        checkpoint.save(tmp_path / "run", model=run.model)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o666 & ~umask
+
+
+# -- metadata ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (
+            {"when": object()},
+            "something else: Object of type object is not JSON serializable; ",
+        ),
+        ({"loss": float("nan")}, "something else: Out of range float values"),
+        ({"loss": np.float32(1)}, r"Object of type float32 is not JSON serializable; .*\.item\(\)"),
+        ({"losses": np.zeros(2)}, r"Object of type ndarray .*\.tolist\(\)"),
+        ({"a": {"b": [{1: 2}]}}, r"strings as the keys of metadata, got metadata\['a'\]\['b'\]\[0"),
+        ({None: 1}, r"got metadata\[None\], which JSON would turn into a string; use str\(key\)"),
+        ([], "expected metadata as a mapping of JSON types, got list; pass a dict"),
+    ],
+)
+def test_metadata_that_is_no_json_is_refused_before_anything_is_written(
+    metadata: Any, message: str, run: Run, old: Path
+) -> None:
+    before = old.read_bytes()
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.save(old, model=run.model, metadata=metadata)
+    assert_untouched(old, before)
+
+
+def test_metadata_that_contains_itself_is_refused(run: Run, tmp_path: Path) -> None:
+    metadata: dict[str, Any] = {}
+    metadata["self"] = metadata
+    with pytest.raises(CheckpointError, match="Circular reference"):
+        checkpoint.save(tmp_path / "run", model=run.model, metadata=metadata)
+    assert not os.listdir(tmp_path)
+
+
+# -- the file --------------------------------------------------------------------------------------
+
+
+def test_safetensors_reads_the_file(run: Run, old: Path) -> None:
+    tensors = load_file(old)
+    expected = {f"model.{key}": x for key, x in run.model.state_dict().items()}
+    expected |= {f"optimizer.{key}": x for key, x in run.optimizer.state_dict().items()}
+    assert tensors.keys() == expected.keys()
+    for key, array in tensors.items():
+        np.testing.assert_array_equal(array, run.backend.to_numpy(expected[key]))
+
+
+def test_same_state_makes_the_same_file(run: Run, old: Path) -> None:
+    again = old.with_name("again")
+    checkpoint.save(again, model=run.model, optimizer=run.optimizer, metadata={"old": True})
+    assert again.read_bytes() == old.read_bytes()
+
+
+def test_arrays_that_do_not_lie_in_order_are_saved_right(tmp_path: Path) -> None:
+    backend = born.get_backend("numpy")
+    values = np.arange(24.0, dtype=np.float32).reshape(4, 6)
+
+    class Holder(nn.Module[Any]):
+        def __init__(self) -> None:
+            self.p = nn.Parameter(born.zeros((6, 2), backend))
+
+    model = Holder()
+    model.p.raw.array = values.T[:, ::2]
+    checkpoint.save(tmp_path / "run", model=model)
+    np.testing.assert_array_equal(load_file(tmp_path / "run")["model.p"], values.T[:, ::2])
+
+
+def test_format_orders_arrays_itself(tmp_path: Path) -> None:
+    values = np.arange(6.0).reshape(2, 3).T
+    file_format.write(tmp_path / "run", {"x": values}, {})
+    contents = file_format.read(tmp_path / "run", lambda name: True)
+    np.testing.assert_array_equal(contents.arrays["x"], values)
+    assert file_format.read(tmp_path / "run", lambda name: False).arrays == {}

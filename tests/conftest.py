@@ -1,0 +1,60 @@
+"""What every test may ask for: a backend, and Autodiff over it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import born
+from born.autodiff import Autodiff
+from born.backend import Backend
+
+# Written to be wrong: tests/test_typing.py has type checkers read them, nothing runs them.
+collect_ignore_glob = ["typing/*"]
+
+# A deadline measures the machine, not the code. CI draws the same examples in every run, so
+# that a red run can be repeated; a developer's runs keep searching.
+settings.register_profile(
+    "born",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("born")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that choose backends and forbid skipping for want of a tool."""
+    parser.addoption(
+        "--backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run the tests of the contract on this backend; may be repeated (default: numpy)",
+    )
+    parser.addoption(
+        "--require-tools",
+        action="store_true",
+        help="fail, instead of skipping, a test whose tool or package index cannot be reached",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for a backend once on each of those chosen."""
+    if "backend_name" in metafunc.fixturenames:
+        names: list[str] = metafunc.config.getoption("--backend") or ["numpy"]
+        metafunc.parametrize("backend_name", names, scope="session")
+
+
+@pytest.fixture
+def backend(backend_name: str) -> Backend:
+    """A backend that computes and records nothing, new for each test."""
+    return born.get_backend(backend_name)
+
+
+@pytest.fixture
+def autodiff(backend: Backend) -> Autodiff[Backend]:
+    """Autodiff over `backend`, with a tape of its own."""
+    return Autodiff(backend)

@@ -1,0 +1,150 @@
+"""First values: their distributions, and the same from the same seed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import nn
+from born.autodiff import Autodiff
+from born.backend import Backend
+from born.errors import ConfigError, ConfigTypeError, DTypeError, ShapeError
+from born.nn import init
+
+SHAPE = (400, 300)
+FAN_IN, FAN_OUT = 300, 400
+
+# Of n = 120,000 draws the mean strays by std / sqrt(n) and the standard deviation by
+# std / sqrt(2 n), 0.3% and 0.2% of the standard deviation; five of them.
+SPREAD = 0.015
+
+
+def check_moments(draws: Any, std: float, mean: float = 0.0) -> None:
+    assert draws.mean() == pytest.approx(mean, abs=SPREAD * std)
+    assert draws.std() == pytest.approx(std, rel=SPREAD)
+
+
+def check_uniform(draws: Any, bound: float) -> None:
+    check_moments(draws, bound / math.sqrt(3.0))
+    assert abs(draws).max() <= bound * (1.0 + 1e-6)  # float32 rounds the bound
+    assert abs(draws).max() > 0.999 * bound
+
+
+def check_normal(draws: Any, std: float) -> None:
+    check_moments(draws, std)
+    # 0.27% of a normal distribution lies beyond three standard deviations; none of a uniform one.
+    assert (abs(draws) > 3.0 * std).mean() == pytest.approx(0.0027, abs=0.0008)
+
+
+@pytest.mark.parametrize("gain", [1.0, 2.0])
+def test_xavier(backend: Backend, gain: float) -> None:
+    std = gain * math.sqrt(2.0 / (FAN_IN + FAN_OUT))
+    check_uniform(init.xavier_uniform(SHAPE, backend, gain).numpy(), std * math.sqrt(3.0))
+    check_normal(init.xavier_normal(SHAPE, backend, gain).numpy(), std)
+
+
+@pytest.mark.parametrize(
+    ("nonlinearity", "slope", "gain"),
+    [
+        ("linear", 0.01, 1.0),
+        ("sigmoid", 0.01, 1.0),
+        ("tanh", 0.01, 5.0 / 3.0),
+        ("relu", 0.01, math.sqrt(2.0)),
+        ("leaky_relu", 0.5, math.sqrt(1.6)),
+        ("selu", 0.01, 0.75),
+    ],
+)
+@pytest.mark.parametrize(("fan", "size"), [("fan_in", FAN_IN), ("fan_out", FAN_OUT)])
+def test_kaiming(
+    backend: Backend, nonlinearity: Any, slope: float, gain: float, fan: Any, size: int
+) -> None:
+    assert init.gain(nonlinearity, slope) == pytest.approx(gain, rel=1e-15)
+    std = gain / math.sqrt(size)
+    uniform = init.kaiming_uniform(SHAPE, backend, nonlinearity, slope, fan)
+    check_uniform(uniform.numpy(), std * math.sqrt(3.0))
+    check_normal(init.kaiming_normal(SHAPE, backend, nonlinearity, slope, fan).numpy(), std)
+
+
+def test_kaiming_keeps_the_scale_through_many_layers(backend: Backend) -> None:
+    # What He et al. (2015) is about: thirty layers on, the signal is neither gone nor huge.
+    x = born.randn((64, 256), backend)
+    for _ in range(30):
+        x = (x @ init.kaiming_normal((256, 256), backend).T).relu()
+    assert 0.05 < float((x * x).mean().item()) < 20.0
+
+
+def test_fans_count_the_kernel() -> None:
+    assert init.fans((5, 3)) == (3, 5)
+    assert init.fans((16, 3, 5, 2)) == (30, 160)
+    with pytest.raises(
+        ShapeError, match=r"expected a weight of shape \(out, in, ...\), got \(3,\)"
+    ):
+        init.fans((3,))
+
+
+def test_linear_and_conv_start_like_pytorch(backend: Backend) -> None:
+    linear = nn.Linear(FAN_IN, FAN_OUT, backend)
+    check_uniform(linear.weight.numpy(), 1.0 / math.sqrt(FAN_IN))
+    conv = nn.Conv2d(64, 128, (3, 5), backend, groups=2)
+    bound = 1.0 / math.sqrt(32 * 15)
+    check_uniform(conv.weight.numpy(), bound)
+    for bias, limit in ((linear.bias, 1.0 / math.sqrt(FAN_IN)), (conv.bias, bound)):
+        assert bias is not None
+        assert 0.9 * limit < abs(bias.numpy()).max() <= limit * (1.0 + 1e-6)
+
+
+def test_embedding_starts_standard_normal(backend: Backend) -> None:
+    check_normal(nn.Embedding(*SHAPE, backend).weight.numpy(), 1.0)
+
+
+def test_uniform_and_normal_are_scaled(backend: Backend) -> None:
+    draws = init.uniform(SHAPE, backend, 2.0, 5.0).numpy()
+    check_moments(draws, 3.0 / math.sqrt(12.0), 3.5)
+    assert draws.min() >= 2.0
+    assert draws.max() <= 5.0
+    check_moments(init.normal(SHAPE, backend, 2.0, 0.5, "float64").numpy(), 0.5, 2.0)
+
+
+def test_same_seed_gives_the_same_weights_recorded_or_not(backend: Backend) -> None:
+    autodiff = Autodiff(backend)
+    weights: list[Any] = []
+    for where in (backend, autodiff):
+        where.seed(5)
+        with autodiff.tape:
+            weights.append(nn.Linear(7, 5, where).weight.numpy())
+            assert len(autodiff.tape) == 0
+    np.testing.assert_array_equal(weights[0], weights[1])
+    backend.seed(6)
+    assert (nn.Linear(7, 5, backend).weight.numpy() != weights[0]).any()
+
+
+@pytest.mark.parametrize("draw", [init.xavier_uniform, init.xavier_normal])
+def test_bad_gains_are_refused(backend: Backend, draw: Any) -> None:
+    with pytest.raises(ConfigError, match="gain as a finite number from 0"):
+        draw((2, 2), backend, -1.0)
+    with pytest.raises(ConfigTypeError, match="gain as a number, got 'relu'"):
+        draw((2, 2), backend, "relu")
+
+
+@pytest.mark.parametrize("draw", [init.kaiming_uniform, init.kaiming_normal])
+def test_bad_names_are_refused(backend: Backend, draw: Any) -> None:
+    with pytest.raises(ConfigError, match=r"expected one of the nonlinearities linear.*got 'gelu'"):
+        draw((2, 2), backend, "gelu")
+    with pytest.raises(ConfigError, match=r"fan_in.*got 'both'"):
+        draw((2, 2), backend, "relu", fan="both")
+    with pytest.raises(ShapeError, match="out, in"):
+        draw((2,), backend)
+
+
+def test_integer_weights_are_refused(backend: Backend) -> None:
+    with pytest.raises(DTypeError, match="float"):
+        nn.Linear(2, 2, backend, dtype="int64")
+
+
+def test_weights_of_no_elements(backend: Backend) -> None:
+    assert init.xavier_uniform((0, 0), backend).shape == (0, 0)
+    assert init.kaiming_normal((0, 3), backend).shape == (0, 3)

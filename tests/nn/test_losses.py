@@ -1,0 +1,287 @@
+"""The losses against their formulas, at their edges, and against PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import nn
+from born.autodiff import Autodiff, backward
+from born.backend import Backend
+from born.errors import (
+    ConfigError,
+    ConfigTypeError,
+    DomainError,
+    DTypeError,
+    IndexOutOfRangeError,
+    ShapeError,
+)
+
+# Sums of a few dozen float64 terms of order one.
+TOLERANCE = 1e-13
+
+REDUCTIONS: dict[Any, Callable[[Any], Any]] = {
+    "mean": np.mean,
+    "sum": np.sum,
+    "none": np.asarray,
+}
+
+Loss = Callable[..., Any]
+
+
+def huber(r: Any, delta: float) -> Any:
+    near = abs(r) <= delta
+    return near * r * r / 2 + ~near * delta * (abs(r) - delta / 2)
+
+
+FORMULAS: dict[str, tuple[Loss, dict[str, Any], Callable[[Any, Any], Any]]] = {
+    "mse_loss": (nn.mse_loss, {}, lambda p, t: (p - t) ** 2),
+    "l1_loss": (nn.l1_loss, {}, lambda p, t: abs(p - t)),
+    "huber_loss": (
+        nn.huber_loss,
+        {},
+        lambda p, t: huber(p - t, 1.0),
+    ),
+    "huber_loss, delta=0.3": (
+        nn.huber_loss,
+        {"delta": 0.3},
+        lambda p, t: huber(p - t, 0.3),
+    ),
+    "binary_cross_entropy_with_logits": (
+        nn.binary_cross_entropy_with_logits,
+        {},
+        lambda x, t: -t * np.log(1 / (1 + np.exp(-x))) - (1 - t) * np.log(1 / (1 + np.exp(x))),
+    ),
+}
+
+
+def pair_of_arrays(shape: tuple[int, ...] = (4, 5)) -> tuple[Any, Any]:
+    chance = np.random.default_rng(0)
+    return chance.normal(0.0, 1.5, shape), chance.uniform(0.0, 1.0, shape)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_loss_is_its_formula(backend: Backend, name: str, reduction: Any) -> None:
+    loss, options, formula = FORMULAS[name]
+    predictions, targets = pair_of_arrays()
+    got = loss(
+        born.tensor(predictions, backend),
+        born.tensor(targets, backend),
+        reduction=reduction,
+        **options,
+    )
+    expected = REDUCTIONS[reduction](formula(predictions, targets))
+    assert got.shape == np.shape(expected)
+    np.testing.assert_allclose(got.numpy(), expected, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("shape", [(4,), (2, 3), ()])
+def test_cross_entropy_is_its_formula(
+    backend: Backend, shape: tuple[int, ...], reduction: Any, smoothing: float
+) -> None:
+    chance = np.random.default_rng(1)
+    logits, labels = chance.normal(size=(*shape, 6)), chance.integers(0, 6, shape)
+    got = nn.cross_entropy(
+        born.tensor(logits, backend), born.tensor(np.asarray(labels), backend), smoothing, reduction
+    )
+    target = (1 - smoothing) * np.eye(6)[labels] + smoothing / 6
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = REDUCTIONS[reduction](-(target * log_p).sum(-1))
+    assert got.shape == np.shape(expected)
+    np.testing.assert_allclose(got.numpy(), expected, rtol=TOLERANCE)
+
+
+def gradient(loss: Loss, predictions: Any, targets: Any, **options: Any) -> tuple[float, Any]:
+    """The value of a loss, and its gradient in the predictions."""
+    backend = Autodiff(born.get_backend("numpy"))
+    x = nn.Parameter(born.tensor(predictions, backend))
+    with backend.tape:
+        value = loss(x, born.tensor(targets, backend), **options)
+    return value.item(), np.asarray(backward(value)[x])
+
+
+# -- at the edges --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "value", "slope"),
+    [
+        (0.0, 1.0, math.log(2.0), -0.5),
+        (0.0, 0.0, math.log(2.0), 0.5),
+        (0.0, 0.25, math.log(2.0), 0.25),
+        (50.0, 1.0, math.exp(-50.0), -math.exp(-50.0)),
+        (-50.0, 0.0, math.exp(-50.0), math.exp(-50.0)),
+        (1000.0, 0.0, 1000.0, 1.0),
+        (-1000.0, 1.0, 1000.0, -1.0),
+        (1000.0, 1.0, 0.0, 0.0),
+    ],
+)
+def test_binary_cross_entropy_is_stable(x: float, t: float, value: float, slope: float) -> None:
+    got, derivative = gradient(nn.binary_cross_entropy_with_logits, np.array([x]), np.array([t]))
+    assert got == pytest.approx(value, rel=1e-13)
+    assert derivative[0] == pytest.approx(slope, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("r", "value", "slope"),
+    [(0.0, 0.0, 0.0), (1.0, 0.5, 1.0), (2.0, 2.0, 2.0), (-5.0, 8.0, -2.0), (3.0, 4.0, 2.0)],
+)
+def test_huber_joins_its_branches(r: float, value: float, slope: float) -> None:
+    got, derivative = gradient(nn.huber_loss, np.array([r]), np.array([0.0]), delta=2.0)
+    assert got == value
+    # Where the branches meet, any number between the slopes at either side will do: both are 2.
+    assert derivative[0] == slope
+
+
+def test_cross_entropy_of_huge_logits_is_finite() -> None:
+    logits = np.array([[1e4, 0.0], [0.0, 1e4]])
+    value, slope = gradient(nn.cross_entropy, logits, np.array([0, 0]), reduction="sum")
+    assert value == 1e4
+    np.testing.assert_array_equal(slope, [[0.0, 0.0], [-1.0, 1.0]])
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_loss_of_no_elements(backend: Backend, name: str) -> None:
+    loss, options, _ = FORMULAS[name]
+    nothing = born.zeros((0, 3), backend)
+    assert loss(nothing, nothing, reduction="sum", **options).item() == 0.0
+    assert loss(nothing, nothing, reduction="none", **options).shape == (0, 3)
+    assert math.isnan(loss(nothing, nothing, **options).item())
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_zero_dimensional_loss(backend: Backend, name: str) -> None:
+    loss, options, formula = FORMULAS[name]
+    x, t = np.float64(0.3), np.float64(0.9)
+    got = loss(born.tensor(x, backend), born.tensor(t, backend), **options)
+    assert got.shape == ()
+    assert got.item() == pytest.approx(formula(x, t), rel=TOLERANCE)
+
+
+# -- bad input -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_nothing_is_broadcast(backend: Backend, name: str) -> None:
+    loss = FORMULAS[name][0]
+    column, row = born.zeros((3, 1), backend), born.zeros((3,), backend)
+    with pytest.raises(ShapeError, match=r"predictions, \(3, 1\), got \(3,\); reshape one"):
+        loss(column, row)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_dtypes_and_reductions_are_checked(backend: Backend, name: str) -> None:
+    loss = FORMULAS[name][0]
+    x = born.zeros((3,), backend)
+    with pytest.raises(DTypeError, match=r"float32.*float64"):
+        loss(x, born.zeros((3,), backend, dtype="float64"))
+    with pytest.raises(DomainError, match='"mean", "sum" or "none", got \'average\''):
+        loss(x, x, reduction="average")
+
+
+@pytest.mark.parametrize("delta", [0.0, -1.0, math.inf, math.nan])
+def test_huber_delta_is_checked(backend: Backend, delta: float) -> None:
+    x = born.zeros((3,), backend)
+    with pytest.raises(ConfigError, match="delta as a finite number"):
+        nn.huber_loss(x, x, delta)
+    wrong: Any = "1"
+    with pytest.raises(ConfigTypeError, match="delta as a number, got '1'"):
+        nn.huber_loss(x, x, wrong)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_out_of_range_are_refused(backend: Backend, label: int) -> None:
+    labels = born.tensor(np.array([0, label]), backend)
+    with pytest.raises(IndexOutOfRangeError, match="labels from 0 to 2, got"):
+        nn.cross_entropy(born.zeros((2, 3), backend), labels)
+
+
+def test_cross_entropy_checks_its_arguments(backend: Backend) -> None:
+    logits = born.zeros((2, 3), backend)
+    labels = born.tensor(np.array([0, 1]), backend)
+    with pytest.raises(ShapeError, match=r"labels of shape \(2,\)"):
+        nn.cross_entropy(logits, born.tensor(np.array([0, 1, 2]), backend))
+    with pytest.raises(DTypeError, match="expected integer class labels, got float32"):
+        nn.cross_entropy(logits, born.zeros((2,), backend))
+    with pytest.raises(DomainError, match=r"label_smoothing from 0 to 1, got 1\.5"):
+        nn.cross_entropy(logits, labels, 1.5)
+    reduction: Any = "average"
+    with pytest.raises(DomainError, match="got 'average'"):
+        nn.cross_entropy(logits, labels, reduction=reduction)
+
+
+# -- accuracy ------------------------------------------------------------------------------
+
+
+def test_accuracy_counts_hits(backend: Backend) -> None:
+    logits = born.tensor([[[0.0, 1.0], [1.0, 0.0]], [[2.0, 1.0], [0.0, 3.0]]], backend)
+    labels = np.array([[1, 1], [0, 1]])
+    for dtype in (np.int64, np.int32, np.uint8):
+        got = nn.accuracy(logits, born.tensor(labels.astype(dtype), backend))
+        assert isinstance(got, float)
+        assert got == 0.75
+
+
+def test_accuracy_of_nothing_is_nan(backend: Backend) -> None:
+    labels = born.tensor(np.zeros(0, np.int64), backend)
+    assert math.isnan(nn.accuracy(born.zeros((0, 3), backend), labels))
+
+
+def test_accuracy_checks_its_arguments(backend: Backend) -> None:
+    logits = born.zeros((2, 3), backend)
+    with pytest.raises(ShapeError, match=r"labels of shape \(2,\) .* got \(3,\)"):
+        nn.accuracy(logits, born.tensor(np.array([0, 1, 2]), backend))
+    with pytest.raises(DTypeError, match="expected integer class labels, got float32"):
+        nn.accuracy(logits, born.zeros((2,), backend))
+
+
+# -- against PyTorch -----------------------------------------------------------------------
+
+TORCH_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mse_loss": ("mse_loss", {}),
+    "l1_loss": ("l1_loss", {}),
+    "huber_loss": ("huber_loss", {}),
+    "huber_loss, delta=0.3": ("huber_loss", {"delta": 0.3}),
+    "binary_cross_entropy_with_logits": ("binary_cross_entropy_with_logits", {}),
+}
+
+
+def torch_gradient(name: str, predictions: Any, targets: Any, **options: Any) -> tuple[float, Any]:
+    """What `gradient` computes, by PyTorch."""
+    torch: Any = pytest.importorskip("torch", reason="the parity extra installs PyTorch")
+    x = torch.tensor(predictions, requires_grad=True)
+    value = getattr(torch.nn.functional, name)(x, torch.tensor(targets), **options)
+    value.backward()
+    return value.item(), x.grad.numpy()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_loss_and_gradient_agree_with_pytorch(name: str, reduction: str) -> None:
+    torch_name, options = TORCH_NAMES[name]
+    arrays = pair_of_arrays()
+    expected = torch_gradient(torch_name, *arrays, reduction=reduction, **options)
+    value, slope = gradient(FORMULAS[name][0], *arrays, reduction=reduction, **options)
+    assert value == pytest.approx(expected[0], rel=TOLERANCE)
+    np.testing.assert_allclose(slope, expected[1], rtol=TOLERANCE, atol=1e-16)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_agrees_with_pytorch(smoothing: float, reduction: str) -> None:
+    chance = np.random.default_rng(2)
+    arrays = chance.normal(size=(8, 5)), chance.integers(0, 5, 8)
+    options = {"label_smoothing": smoothing, "reduction": reduction}
+    expected = torch_gradient("cross_entropy", *arrays, **options)
+    value, slope = gradient(nn.cross_entropy, *arrays, **options)
+    assert value == pytest.approx(expected[0], rel=TOLERANCE)
+    # Differences of probabilities near each other cancel, to a few units in the last place of one.
+    np.testing.assert_allclose(slope, expected[1], rtol=TOLERANCE, atol=1e-15)

@@ -1,0 +1,302 @@
+"""`Module`: what lies in its fields is found, named, switched and shown, without ceremony."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import nn, ops
+from born.autodiff import Autodiff, backward
+from born.backend import Backend
+from born.errors import ParameterError
+from born.tensor import B, Tensor
+
+
+def vector(backend: B) -> nn.Parameter[B]:
+    return nn.Parameter(born.ones((2,), backend))
+
+
+class Tower(nn.Module[B]):
+    """Parameters and layers in every kind of field."""
+
+    def __init__(self, backend: B) -> None:
+        self.scale = vector(backend)
+        self.blocks = [nn.Linear(2, 2, backend), nn.Linear(2, 2, backend, bias=False)]
+        self.head = nn.Linear(2, 1, backend)
+        self.more = {"left": vector(backend), "right": (vector(backend), nn.ReLU())}
+        self.dropout = nn.Dropout(0.25)
+        self.constant = born.ones((2,), backend)
+        self.note = "no parameter"
+
+    def forward(self, x: Tensor[B], twice: bool = False) -> tuple[Tensor[B], Tensor[B]]:
+        for block in self.blocks:
+            x = block(x)
+        return x * self.scale, self.head(x) * (2.0 if twice else 1.0)
+
+
+@dataclass
+class Scaled(nn.Module[B]):
+    """A module as a dataclass."""
+
+    inner: nn.Linear[B]
+    gain: nn.Parameter[B]
+    power: int = 2
+    more: tuple[nn.Parameter[B], ...] = ()
+
+    def forward(self, x: Tensor[B]) -> Tensor[B]:
+        return self.inner(x) * self.gain**self.power
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen(nn.Module[B]):
+    """A module whose fields cannot be set and lie in slots."""
+
+    weight: nn.Parameter[B]
+    dropout: nn.Dropout
+
+    def forward(self, x: Tensor[B]) -> Tensor[B]:
+        return self.dropout(x * self.weight)
+
+
+def paths(module: nn.Module[B]) -> list[str]:
+    return [path for path, _ in module.named_parameters()]
+
+
+TOWER_PATHS = [
+    "scale",
+    "blocks.0.weight",
+    "blocks.0.bias",
+    "blocks.1.weight",
+    "head.weight",
+    "head.bias",
+    "more.left",
+    "more.right.0",
+]
+
+
+def test_parameters_are_found_in_field_order(backend: Backend) -> None:
+    tower = Tower(backend)
+    assert paths(tower) == TOWER_PATHS
+    assert [p.raw for p in tower.parameters()] == [p.raw for _, p in tower.named_parameters()]
+
+
+def test_modules_are_found_with_their_paths(backend: Backend) -> None:
+    tower = Tower(backend)
+    assert [path for path, _ in tower.named_modules()] == [
+        "",
+        "blocks.0",
+        "blocks.1",
+        "head",
+        "more.right.1",
+        "dropout",
+    ]
+    assert tower.named_modules()[0][1] is tower
+
+
+def test_dataclass_is_a_module(autodiff: Autodiff[Backend]) -> None:
+    module = Scaled(nn.Linear(2, 2, autodiff), vector(autodiff), more=(vector(autodiff),))
+    assert paths(module) == ["inner.weight", "inner.bias", "gain", "more.0"]
+    with autodiff.tape:
+        loss = module(born.ones((3, 2), autodiff)).sum()
+    assert len(backward(loss)) == 3
+    assert module.eval().inner.training is False
+
+
+def test_frozen_dataclass_with_slots_is_a_module(backend: Backend) -> None:
+    module = Frozen(vector(backend), nn.Dropout(0.5))
+    assert paths(module) == ["weight"]
+    x = born.ones((4, 2), backend)
+    np.testing.assert_array_equal(module.eval()(x).numpy(), x.numpy())
+    assert module.training is False
+
+
+def test_call_hands_every_argument_to_forward(backend: Backend) -> None:
+    tower = Tower(backend)
+    x = born.ones((1, 2), backend)
+    once, twice = tower(x)[1], tower(x, twice=True)[1]
+    np.testing.assert_array_equal(twice.numpy(), 2.0 * once.numpy())
+
+
+def test_tied_parameter_is_listed_once_at_its_first_path(backend: Backend) -> None:
+    model = nn.Sequential(nn.Linear(2, 2, backend), nn.Linear(2, 2, backend))
+    first, second = model[0], model[1]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    second.weight = first.weight
+    assert paths(model) == ["0.weight", "0.bias", "1.bias"]
+    # The same storage behind another Parameter object is the same parameter.
+    second.weight = nn.Parameter(first.weight.tensor)
+    assert paths(model) == ["0.weight", "0.bias", "1.bias"]
+    assert list(model.state_dict()) == ["0.weight", "0.bias", "1.bias"]
+
+
+def test_gradients_of_tied_parameters_add_up(autodiff: Autodiff[Backend]) -> None:
+    shared = nn.Linear(2, 2, autodiff, bias=False)
+    model = nn.Sequential(shared, shared)
+    shared.load_state_dict({"weight": np.eye(2, dtype=np.float32)})
+    with autodiff.tape:
+        loss = model(born.ones((1, 2), autodiff)).sum()
+    (parameter,) = model.parameters()
+    np.testing.assert_array_equal(np.asarray(backward(loss)[parameter]), np.full((2, 2), 2.0))
+
+
+def test_circle_of_modules_ends(backend: Backend) -> None:
+    class Child(nn.Module[B]):
+        def __init__(self, parent: nn.Module[B]) -> None:
+            self.parent = parent
+
+    class Parent(nn.Module[B]):
+        def __init__(self, backend: B) -> None:
+            self.weight = vector(backend)
+            self.child = Child(self)
+
+    parent = Parent(backend)
+    assert paths(parent) == ["weight"]
+    assert paths(parent.child) == ["parent.weight"]
+    assert "parent=..." in repr(parent)
+
+
+def test_empty_name_is_filled_with_the_path_and_a_given_one_is_kept(backend: Backend) -> None:
+    model = nn.Sequential(nn.Linear(2, 2, backend))
+    layer = model[0]
+    assert isinstance(layer, nn.Linear)
+    layer.weight.name = "mixing matrix"
+    assert layer.bias is not None
+    assert layer.bias.name == ""
+    assert [p.name for p in model.parameters()] == ["mixing matrix", "0.bias"]
+    assert layer.bias.name == "0.bias"
+
+
+def test_two_parameters_at_one_path_are_refused(backend: Backend) -> None:
+    class Ambiguous(nn.Module[B]):
+        def __init__(self, backend: B) -> None:
+            self.table: dict[str, Any] = {"a.b": vector(backend), "a": {"b": vector(backend)}}
+
+    with pytest.raises(ParameterError, match=r"got two at 'table\.a\.b'; rename"):
+        Ambiguous(backend).parameters()
+
+
+def test_parameters_in_a_set_are_refused(backend: Backend) -> None:
+    class Unordered(nn.Module[B]):
+        def __init__(self) -> None:
+            self.layers = {nn.ReLU(), nn.Tanh()}
+            self.numbers = {1, 2}
+
+    with pytest.raises(ParameterError, match=r"got a set at 'layers'.*make it a list"):
+        Unordered[Backend]().parameters()
+
+
+def test_train_and_eval_reach_every_layer(backend: Backend) -> None:
+    tower = Tower(backend)
+    assert all(layer.training for _, layer in tower.named_modules())
+    assert tower.eval() is tower
+    assert not any(layer.training for _, layer in tower.named_modules())
+    assert tower.train() is tower
+    assert all(layer.training for _, layer in tower.named_modules())
+    assert paths(tower) == TOWER_PATHS
+
+
+def test_eval_of_one_model_leaves_others_alone(backend: Backend) -> None:
+    first, second = nn.Dropout(0.5), nn.Dropout(0.5)
+    first.eval()
+    assert second.training
+    assert nn.Dropout(0.5).training
+
+
+def test_zero_grad_clears_every_parameter(backend: Backend) -> None:
+    tower = Tower(backend)
+    for parameter in tower.parameters():
+        parameter.grad = parameter.tensor
+    tower.zero_grad()
+    assert all(parameter.grad is None for parameter in tower.parameters())
+
+
+def test_repr_shows_settings_shapes_and_nesting(backend: Backend) -> None:
+    tower = Tower(backend)
+    tower.scale.requires_grad = False
+    assert repr(tower) == (
+        "Tower(\n"
+        "  note='no parameter',\n"
+        "  scale=(2,) frozen,\n"
+        "  blocks.0=Linear(weight=(2, 2), bias=(2,)),\n"
+        "  blocks.1=Linear(bias=None, weight=(2, 2)),\n"
+        "  head=Linear(weight=(1, 2), bias=(1,)),\n"
+        "  more.left=(2,),\n"
+        "  more.right.0=(2,),\n"
+        "  more.right.1=ReLU(),\n"
+        "  dropout=Dropout(p=0.25)\n"
+        ")"
+    )
+
+
+def test_repr_indents_what_lies_deeper(backend: Backend) -> None:
+    model = nn.Sequential(nn.Sequential(nn.Linear(1, 1, backend, dtype="float64")), nn.Flatten())
+    assert repr(model) == (
+        "Sequential(\n"
+        "  0=Sequential(\n"
+        "    0=Linear(weight=(1, 1) float64, bias=(1,) float64)\n"
+        "  ),\n"
+        "  1=Flatten(start_axis=1)\n"
+        ")"
+    )
+
+
+def test_sequential_applies_layers_in_order(backend: Backend) -> None:
+    class Plus(nn.Stateless):
+        def forward(self, x: Tensor[B], /) -> Tensor[B]:
+            return x + 1.0
+
+    class Times(nn.Module[B]):
+        def __init__(self, backend: B) -> None:
+            self.factor = nn.Parameter(born.full((1,), 3.0, backend))
+
+        def forward(self, x: Tensor[B]) -> Tensor[B]:
+            return x * self.factor
+
+    model = nn.Sequential(Plus(), Times(backend), Plus())
+    assert model(born.ones((1,), backend)).item() == 7.0
+    assert [type(layer).__name__ for layer in model] == ["Plus", "Times", "Plus"]
+    assert len(model) == 3
+    assert isinstance(model[-1], Plus)
+
+
+def test_sequential_refuses_what_is_no_layer(backend: Backend) -> None:
+    function: Any = ops.relu
+    with pytest.raises(ParameterError, match=r"got function at place 1; pass an instance"):
+        nn.Sequential(nn.Linear(1, 1, backend), function)
+    kind: Any = nn.ReLU
+    with pytest.raises(ParameterError, match=r"got \w+ at place 0; pass an instance"):
+        nn.Sequential(kind, nn.Linear(1, 1, backend))
+
+
+def test_stateless_needs_a_forward() -> None:
+    class Nothing(nn.Stateless):
+        pass
+
+    kind: Any = Nothing
+    with pytest.raises(TypeError, match="forward"):
+        kind()
+
+
+def test_two_threads_train_two_models_on_one_backend(autodiff: Autodiff[Backend]) -> None:
+    gradients: dict[float, Any] = {}
+
+    def work(scale: float) -> None:
+        layer = nn.Linear(2, 1, autodiff, bias=False)
+        for _ in range(20):
+            with autodiff.tape:
+                loss = (layer(born.ones((1, 2), autodiff)) * scale).sum()
+            gradients[scale] = np.asarray(backward(loss)[layer.weight])
+
+    threads = [threading.Thread(target=work, args=(scale,)) for scale in (1.0, 2.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for scale in (1.0, 2.0):
+        np.testing.assert_array_equal(gradients[scale], [[scale, scale]])

@@ -1,0 +1,111 @@
+"""`Parameter`: shares its tensor's storage, holds a gradient, and refuses what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import nn
+from born.autodiff import Autodiff
+from born.backend import Backend
+from born.errors import DTypeError, GradientError, ParameterError
+
+
+def test_parameter_is_a_tensor_over_the_same_storage(backend: Backend) -> None:
+    tensor = born.tensor([1.0, 2.0], backend)
+    parameter = nn.Parameter(tensor, "w")
+    assert isinstance(parameter, born.Tensor)
+    assert parameter.raw is tensor.raw
+    assert parameter.backend is backend
+    assert parameter.name == "w"
+    assert type(parameter.tensor) is born.Tensor
+    assert parameter.tensor.raw is tensor.raw
+    np.testing.assert_array_equal((parameter * 2.0).numpy(), [2.0, 4.0])
+
+
+def test_results_of_operations_are_plain_tensors(backend: Backend) -> None:
+    parameter = nn.Parameter(born.ones((2, 2), backend))
+    assert type(parameter + parameter) is born.Tensor
+    assert type(parameter.T) is born.Tensor
+    assert type(parameter.detach()) is born.Tensor
+
+
+def test_parameter_requires_a_gradient_until_it_is_frozen(autodiff: Autodiff[Backend]) -> None:
+    tensor = born.ones((2,), autodiff)
+    parameter = nn.Parameter(tensor)
+    assert tensor.raw.requires_grad
+    parameter.requires_grad = False
+    other = nn.Parameter(born.ones((2,), autodiff))
+    with autodiff.tape:
+        loss = (parameter * other).sum()
+    loss.backward()
+    assert parameter.grad is None
+    assert other.grad is not None
+
+
+def test_backward_accumulates_and_zero_grad_forgets(autodiff: Autodiff[Backend]) -> None:
+    parameter = nn.Parameter(born.tensor([1.0, 2.0], autodiff))
+    for _ in range(2):
+        with autodiff.tape:
+            loss = (parameter * parameter).sum()
+        loss.backward()
+    assert parameter.grad is not None
+    np.testing.assert_array_equal(parameter.grad.numpy(), [4.0, 8.0])
+    parameter.zero_grad()
+    assert parameter.grad is None
+
+
+def test_grad_can_be_set_and_cleared(backend: Backend) -> None:
+    parameter = nn.Parameter(born.zeros((3,), backend))
+    parameter.grad = born.ones((3,), backend)
+    assert parameter.raw.grad is not None
+    np.testing.assert_array_equal(parameter.grad.numpy(), [1.0, 1.0, 1.0])
+    parameter.grad = None
+    assert parameter.raw.grad is None
+
+
+MISFITS: dict[str, tuple[Callable[[Backend], Any], str]] = {
+    "shape": (lambda b: born.ones((2,), b), r"shape \(3,\) .* got shape \(2,\)"),
+    "dtype": (lambda b: born.ones((3,), b, dtype="float64"), r"dtype float32 .* got .* float64"),
+    "backend": (lambda _: born.ones((3,), born.get_backend("numpy")), "parameter's own backend"),
+    "type": (lambda _: np.ones(3, np.float32), "got ndarray; make it a tensor"),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_grad_that_does_not_fit_is_refused(backend: Backend, misfit: str) -> None:
+    make, words = MISFITS[misfit]
+    parameter = nn.Parameter(born.zeros((3,), backend), "weight")
+    before = parameter.grad = born.ones((3,), backend)
+    with pytest.raises(GradientError, match=words) as caught:
+        parameter.grad = make(backend)
+    assert "'weight'" in str(caught.value)
+    assert parameter.raw.grad is before.raw
+
+
+def test_only_floating_tensors_are_parameters(backend: Backend) -> None:
+    numbers = born.tensor(np.arange(3), backend)
+    with pytest.raises(DTypeError, match=r"'steps', got int64; .*astype\(\"float32\"\)"):
+        nn.Parameter(numbers, "steps")
+    assert not numbers.raw.requires_grad
+    array: Any = np.zeros(3)
+    with pytest.raises(ParameterError, match=r"got ndarray; make one with born\.tensor"):
+        nn.Parameter(array)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
+def test_every_floating_dtype_will_do(backend: Backend, dtype: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="ml_dtypes defines bfloat16")
+    assert nn.Parameter(born.zeros((0, 2), backend, dtype=dtype)).dtype.name == dtype
+
+
+def test_repr_shows_name_shape_dtype_and_frozenness(backend: Backend) -> None:
+    parameter = nn.Parameter(born.zeros((2, 3), backend), "w")
+    assert repr(parameter) == "Parameter('w', shape=(2, 3), dtype=float32)"
+    parameter.requires_grad = False
+    assert repr(parameter) == "Parameter('w', shape=(2, 3), dtype=float32, frozen)"

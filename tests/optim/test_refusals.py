@@ -1,0 +1,230 @@
+"""What optimizers refuse: parameters, configs and gradients that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import nn, optim
+from born.autodiff import Autodiff, backward
+from born.backend import Backend
+from born.errors import (
+    BackendMismatchError,
+    BornError,
+    ConfigTypeError,
+    DTypeError,
+    GradientError,
+    ParameterError,
+)
+from born.raw import RawTensor
+from tests.optim.making import (
+    CONFIGS,
+    Optimizer,
+    Parameter,
+    assert_unchanged,
+    contents,
+    gradients,
+    loss_of,
+    make,
+    make_model,
+    parameter,
+    raw,
+    two,
+)
+
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
+
+
+# -- what is refused when an optimizer is made -----------------------------------------------
+
+
+def _duplicate(backend: Backend) -> list[Any]:
+    first, second = two(backend)
+    return [first, second, first]
+
+
+def _shared(backend: Backend) -> list[Any]:
+    first = parameter(1.0, backend, "tied")
+    return [first, nn.Parameter(first.tensor)]
+
+
+def _of_two_backends(backend: Backend) -> list[Any]:
+    return [parameter(1.0, backend, "here"), parameter(1.0, Autodiff(backend), "there")]
+
+
+def _integers(backend: Backend) -> list[Any]:
+    p = parameter(1.0, backend, "counts")
+    p.raw.array = p.raw.array.astype(np.int64)
+    return [p]
+
+
+REFUSED_PARAMETERS: list[tuple[Callable[[Backend], Any], type[BornError], str]] = [
+    (lambda backend: [], ParameterError, "expected at least one parameter, got none; pass"),
+    (
+        _duplicate,
+        ParameterError,
+        r"got parameter 0 \('first'\) again as parameter 2 \('first'\); remove",
+    ),
+    (_shared, ParameterError, r"got parameter 0 \('tied'\) again as parameter 1; remove"),
+    (
+        _of_two_backends,
+        BackendMismatchError,
+        r"parameter 1 \('there'\): expected a parameter on NumpyBackend.* got one on Autodiff",
+    ),
+    (
+        _integers,
+        DTypeError,
+        r"parameter 0 \('counts'\): expected a floating dtype, got int64; convert",
+    ),
+    (
+        lambda backend: [born.ones((1,), backend)],
+        ParameterError,
+        "parameter 0: expected a Parameter, got Tensor; wrap",
+    ),
+    (
+        lambda backend: nn.Linear(1, 1, backend).named_parameters(),
+        ParameterError,
+        "parameter 0: expected a Parameter, got tuple; .* without names",
+    ),
+    (
+        lambda backend: parameter([1.0], backend),
+        ParameterError,
+        "expected several parameters, got one Parameter; pass",
+    ),
+    (
+        lambda backend: nn.Linear(1, 1, backend),
+        ParameterError,
+        r"expected several parameters, got one Linear; pass model\.parameters\(\)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("build", "error", "message"), REFUSED_PARAMETERS)
+@pytest.mark.parametrize("config", [optim.SGDConfig(), optim.AdamConfig()], ids=repr)
+def test_parameters_that_cannot_be_trained_are_refused(
+    config: optim.Config,
+    build: Callable[[Backend], Any],
+    error: type[BornError],
+    message: str,
+    backend: Backend,
+) -> None:
+    parameters = build(backend)
+    with pytest.raises(error, match=message):
+        make(config, parameters)
+
+
+@pytest.mark.parametrize("config", [None, {"lr": 0.1}, optim.SGDConfig(), optim.AdamConfig])
+def test_config_of_another_class_is_refused(config: Any, backend: Backend) -> None:
+    with pytest.raises(ConfigTypeError, match=r"expected a AdamConfig for Adam, got .*; write"):
+        optim.Adam([parameter(1.0, backend)], config)
+
+
+# -- what a step refuses ----------------------------------------------------------------------
+
+
+class _Elsewhere:
+    """An array of another library, on another device."""
+
+    shape = (2, 2)
+    dtype = np.dtype(np.float32)
+    device = "gpu 0"
+
+
+REFUSED_GRADIENTS: list[tuple[Callable[[list[Parameter]], Any], type[BornError], str]] = [
+    (
+        lambda ps: {ps[0].raw: raw([1.0, 2.0], ps[0].backend)},
+        GradientError,
+        r"parameter 0 \('first'\): expected a gradient of shape \(2, 2\) and dtype float32, got "
+        r"shape \(2,\) and dtype float32; a gradient has",
+    ),
+    (
+        lambda ps: {ps[1].raw: raw(1.0, ps[1].backend, "float64")},
+        GradientError,
+        r"parameter 1 \('second'\): .* dtype float32, got shape \(\) and dtype float64; a gradient",
+    ),
+    (
+        lambda ps: {raw(1.0, ps[0].backend): raw(1.0, ps[0].backend)},
+        GradientError,
+        r"expected gradients for the 2 tensors that this \w+ holds, got 1 for others, .*; use",
+    ),
+    (
+        lambda ps: {ps[0]: raw(np.ones((2, 2)), ps[0].backend)},
+        GradientError,
+        r"got 1 for others, the first for Parameter\('first'.*; use parameter\.raw as the key",
+    ),
+    (
+        lambda ps: {ps[0].raw: RawTensor(_Elsewhere())},
+        BackendMismatchError,
+        r"parameter 0 \('first'\): expected a gradient on NumpyBackend\(\), an array of type "
+        r"numpy\.ndarray on 'cpu', got .*_Elsewhere on 'gpu 0'; bring",
+    ),
+    (
+        lambda ps: {ps[0].raw: born.ones((2, 2), ps[0].backend)},
+        GradientError,
+        r"parameter 0 \('first'\): expected a gradient as a RawTensor, got Tensor; pass tensor",
+    ),
+    (
+        lambda ps: {ps[0].raw: np.ones((2, 2), np.float32)},
+        GradientError,
+        r"expected a gradient as a RawTensor, got ndarray; pass",
+    ),
+    (lambda ps: [raw(1.0, ps[0].backend)], GradientError, "expected a mapping .* got list; write"),
+]
+
+
+@every_config
+@pytest.mark.parametrize(("build", "error", "message"), REFUSED_GRADIENTS)
+def test_gradients_that_do_not_fit_are_refused_and_nothing_changes(
+    config: optim.Config,
+    build: Callable[[list[Parameter]], Any],
+    error: type[BornError],
+    message: str,
+    backend: Backend,
+) -> None:
+    parameters = two(backend)
+    optimizer = make(config, parameters)
+    good = gradients(parameters)
+    optimizer.step(good)
+    before = contents(optimizer)
+    bad = build(parameters)
+    with pytest.raises(error, match=message):
+        optimizer.step(good | bad if isinstance(bad, dict) else bad)
+    assert_unchanged(optimizer, before)
+
+
+def test_accumulated_gradient_that_does_not_fit_is_refused(backend: Backend) -> None:
+    parameters = two(backend)
+    optimizer: Optimizer = optim.SGD(parameters, optim.SGDConfig())
+    before = contents(optimizer)
+    for p in parameters:
+        p.raw.grad = raw(1.0, backend)
+    with pytest.raises(GradientError, match=r"parameter 0 \('first'\): expected a gradient of sha"):
+        optimizer.step()
+    assert_unchanged(optimizer, before)
+
+
+def test_gradients_computed_on_another_backend_are_refused(backend: Backend) -> None:
+    _, model = make_model(backend)
+    optimizer = optim.SGD(model.parameters(), optim.SGDConfig())
+    other, twin = make_model(born.get_backend(backend.name))
+    with other.tape:
+        loss = loss_of(twin, other)
+    with pytest.raises(BackendMismatchError, match="expected gradients on the parameters' backend"):
+        optimizer.step(backward(loss))
+    assert optimizer.timestep == 0
+
+
+def test_gradients_of_another_model_are_refused(backend: Backend) -> None:
+    autodiff, model = make_model(backend)
+    optimizer = optim.SGD(model.parameters()[:2], optim.SGDConfig())
+    with autodiff.tape:
+        loss = loss_of(model, autodiff)
+    grads = backward(loss)
+    with pytest.raises(GradientError, match=r"got 2 for others.*Gradients\.select"):
+        optimizer.step(grads)
+    optimizer.step(grads.select(optimizer.parameters))
+    assert optimizer.timestep == 1

@@ -1,0 +1,238 @@
+"""The state of optimizers: its names, its snapshots, and loading all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import optim
+from born.autodiff import Autodiff
+from born.backend import Backend
+from born.errors import StateDictError
+from born.raw import RawTensor
+from tests.optim.making import CONFIGS, Optimizer, assert_unchanged, contents, make, parameter, raw
+
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
+
+SLOTS = {
+    optim.SGDConfig(): [],
+    optim.SGDConfig(momentum=0.9): ["velocity"],
+    optim.SGDConfig(momentum=0.9, nesterov=True, weight_decay=0.1): ["velocity"],
+    optim.AdamConfig(): ["m", "v"],
+    optim.AdamConfig(weight_decay=0.1): ["m", "v"],
+}
+
+State = dict[str, Any]
+
+
+def fresh(config: optim.Config, backend: Backend) -> Optimizer:
+    return make(config, [parameter([[1.0, 2.0]], backend), parameter(3.0, backend)])
+
+
+def used(config: optim.Config, backend: Backend, steps: int = 2) -> Optimizer:
+    optimizer = fresh(config, backend)
+    first, second = optimizer.parameters
+    for step in range(steps):
+        gradient = {first.raw: raw([[0.5, -1.0 - step]], backend)}
+        optimizer.step(gradient if step else gradient | {second.raw: raw(2.0, backend)})
+    return optimizer
+
+
+@pytest.mark.parametrize(("config", "slots"), SLOTS.items(), ids=repr)
+def test_state_is_flat_named_and_complete_from_the_beginning(
+    config: optim.Config, slots: list[str], backend: Backend
+) -> None:
+    state = fresh(config, backend).state_dict()
+    assert list(state) == [f"{slot}.{i}" for slot in [*slots, "t"] for i in range(2)]
+    for key, value in state.items():
+        assert isinstance(value, RawTensor)
+        assert not np.asarray(value).any()
+        if key.startswith("t."):
+            assert (value.shape, value.dtype.name) == ((), "int64")
+        else:
+            assert (value.shape, value.dtype.name) == ([(1, 2), ()][int(key[-1])], "float32")
+
+
+@every_config
+def test_state_is_a_snapshot(config: optim.Config, backend: Backend) -> None:
+    optimizer = used(config, backend)
+    state = optimizer.state_dict()
+    before = {key: x.array.tobytes() for key, x in state.items()}
+    optimizer.step({p.raw: raw(np.ones(p.shape), backend) for p in optimizer.parameters})
+    assert {key: x.array.tobytes() for key, x in state.items()} == before
+    live = contents(optimizer)
+    for value in state.values():
+        value.array[...] = 7
+    assert_unchanged(optimizer, live)
+
+
+@every_config
+def test_state_does_not_alias_the_gradient(config: optim.Config, backend: Backend) -> None:
+    optimizer = fresh(config, backend)
+    gradients = {p.raw: raw(np.ones(p.shape), backend) for p in optimizer.parameters}
+    optimizer.step(gradients)
+    before = contents(optimizer)
+    for gradient in gradients.values():
+        gradient.array[...] = 7
+    assert_unchanged(optimizer, before)
+
+
+# -- loading -----------------------------------------------------------------------------------
+
+
+def _raw_tensors(state: dict[str, RawTensor], backend: Backend) -> State:
+    return dict(state)
+
+
+def _tensors(state: dict[str, RawTensor], backend: Backend) -> State:
+    return {key: born.Tensor(x, backend) for key, x in state.items()}
+
+
+def _tensors_elsewhere(state: dict[str, RawTensor], backend: Backend) -> State:
+    other = Autodiff(born.get_backend("numpy"))
+    return {key: born.tensor(backend.to_numpy(x), other) for key, x in state.items()}
+
+
+def _arrays(state: dict[str, RawTensor], backend: Backend) -> State:
+    return {key: backend.to_numpy(x) for key, x in state.items()}
+
+
+def _arrays_and_integers(state: dict[str, RawTensor], backend: Backend) -> State:
+    arrays = _arrays(state, backend)
+    return {key: int(x) if key.startswith("t.") else x for key, x in arrays.items()}
+
+
+def _views_and_numpy_integers(state: dict[str, RawTensor], backend: Backend) -> State:
+    arrays = _arrays(state, backend)
+    return {
+        key: np.int32(x) if key.startswith("t.") else np.stack([x, x], -1)[..., 0]
+        for key, x in arrays.items()
+    }
+
+
+FORMS = [
+    _raw_tensors,
+    _tensors,
+    _tensors_elsewhere,
+    _arrays,
+    _arrays_and_integers,
+    _views_and_numpy_integers,
+]
+
+
+@every_config
+@pytest.mark.parametrize("form", FORMS)
+def test_loading_goes_on_from_there(
+    config: optim.Config,
+    form: Callable[[dict[str, RawTensor], Backend], State],
+    backend: Backend,
+) -> None:
+    saved, loaded = used(config, backend), fresh(config, backend)
+    buffers = {id(x.array) for x in _live(loaded)}
+    loaded.load_state_dict(form(saved.state_dict(), backend))
+    assert {id(x.array) for x in _live(loaded)} == buffers  # written into, not replaced
+    for there, here in zip(saved.parameters, loaded.parameters, strict=True):
+        backend.assign(here.raw, there.raw)
+    assert_unchanged(loaded, contents(saved))
+    for optimizer in (saved, loaded):
+        optimizer.step({p.raw: raw(np.ones(p.shape), backend) for p in optimizer.parameters})
+    assert_unchanged(loaded, contents(saved))
+
+
+def _live(optimizer: Optimizer) -> list[RawTensor]:
+    return [buffer for buffers in optimizer._buffers for buffer in buffers]  # pyright: ignore[reportPrivateUsage]  # no public way leads to live state, as it should be
+
+
+@every_config
+def test_loading_holds_on_to_nothing(config: optim.Config, backend: Backend) -> None:
+    optimizer = fresh(config, backend)
+    state = used(config, backend).state_dict()
+    optimizer.load_state_dict(state)
+    before = contents(optimizer)
+    for value in state.values():
+        value.array[...] = 7
+    assert_unchanged(optimizer, before)
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+ADAM = optim.AdamConfig()
+
+
+def _without(*keys: str) -> Callable[[State], State]:
+    return lambda state: {key: x for key, x in state.items() if key not in keys}
+
+
+def _with(**changes: Any) -> Callable[[State], State]:
+    return lambda state: state | {key.replace("_", "."): x for key, x in changes.items()}
+
+
+REFUSED: list[tuple[Callable[[State], Any], list[str]]] = [
+    (_without("m.0"), ["'m.0': missing, expected shape (1, 2) and dtype float32"]),
+    (_without("m.1", "t.0"), ["'m.1': missing", "'t.0': missing, expected shape () and dtype int"]),
+    (lambda state: {}, [f"'{slot}.{i}': missing" for slot in ("m", "v", "t") for i in range(2)]),
+    (_with(velocity_0=np.zeros(2)), ["'velocity.0': unexpected"]),
+    (_with(m_2=np.zeros(2)), ["'m.2': unexpected"]),
+    (_with(m_0=np.zeros((2, 1), np.float32)), ["'m.0': expected shape (1, 2), got (2, 1)"]),
+    (_with(m_1=np.zeros((1,), np.float32)), ["'m.1': expected shape (), got (1,)"]),
+    (_with(v_0=np.zeros((1, 2))), ["'v.0': expected dtype float32, got float64"]),
+    (_with(v_0=[[0.0, 0.0]]), ["'v.0': expected a RawTensor, Tensor or NumPy array, got list"]),
+    (_with(t_0=np.zeros((), np.int32)), ["'t.0': expected dtype int64, got int32"]),
+    (_with(t_0=np.zeros((1,), np.int64)), ["'t.0': expected shape (), got (1,)"]),
+    (_with(t_0=1.0), ["'t.0': expected a RawTensor, Tensor or NumPy array, got float"]),
+    (_with(t_0=True), ["'t.0': expected a RawTensor, Tensor or NumPy array, got bool"]),
+    (_with(t_0=10**30), ["'t.0': expected a RawTensor, Tensor or NumPy array, got int"]),
+    (_with(t_0=-1), ["'t.0': expected a number of updates, at least 0, got -1"]),
+    (
+        lambda state: _without("t.1")(
+            _with(m_0=np.zeros(3), t_0=np.array(-5), extra=np.zeros(1))(state)
+        ),
+        [
+            "'t.1': missing",
+            "'extra': unexpected",
+            "'m.0': expected shape (1, 2), got (3,)",
+            "'m.0': expected dtype float32, got float64",
+            "'t.0': expected a number of updates, at least 0, got -5",
+        ],
+    ),
+    (lambda state: list(state), ["expected a mapping from name to array, got list"]),
+]
+
+
+@pytest.mark.parametrize(("change", "reasons"), REFUSED)
+def test_state_that_does_not_fit_is_refused_whole(
+    change: Callable[[State], Any], reasons: list[str], backend: Backend
+) -> None:
+    optimizer = used(ADAM, backend)
+    before = contents(optimizer)
+    state = change(dict(used(ADAM, backend, steps=3).state_dict()))
+    with pytest.raises(StateDictError) as caught:
+        optimizer.load_state_dict(state)
+    message = str(caught.value)
+    first_line = message.split("\n")[0]
+    assert first_line.startswith(f"expected a state dict of this Adam, got {len(reasons)} problem")
+    assert "make the optimizer with" in first_line
+    for reason in reasons:
+        assert reason in message
+    assert_unchanged(optimizer, before)
+
+
+def test_check_lists_the_same_reasons_and_changes_nothing(backend: Backend) -> None:
+    optimizer = used(ADAM, backend)
+    before = contents(optimizer)
+    assert optimizer.check_state_dict(optimizer.state_dict()) == []
+    problems = optimizer.check_state_dict({"t.0": -1})
+    assert len(problems) == 6
+    assert_unchanged(optimizer, before)
+
+
+def test_state_of_another_optimizer_is_refused(backend: Backend) -> None:
+    optimizer = used(optim.SGDConfig(momentum=0.9), backend)
+    before = contents(optimizer)
+    with pytest.raises(StateDictError, match=r"'velocity\.0': missing.*\n.*\n.*'m\.0': unexpected"):
+        optimizer.load_state_dict(used(ADAM, backend).state_dict())
+    assert_unchanged(optimizer, before)

@@ -1,0 +1,75 @@
+"""SGD and Adam follow PyTorch's trajectories, recorded and live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import born
+from born import nn, ops, optim
+from born.backend import Backend
+from tests.optim.cases import OPTIONS, RECORDED, STEPS, Options, gradient, start
+from tests.optim.record_pytorch import Trajectory, flat, run_pytorch
+
+# Both libraries round each of about fifteen operations a step differently: 100 steps drift
+# apart by some 1e-15 of the values, which lie between 1 and 4. A wrong formula, or a scalar
+# rounded to float32 on its way, differs by 1e-9 or more.
+RELATIVE = 1e-12
+
+CASES = [(name, number) for name, every in OPTIONS.items() for number in range(len(every))]
+
+
+def run_born(name: str, options: Options, backend: Backend) -> Trajectory:
+    """The parameters after each step of a born optimizer in float64."""
+    parameters = [nn.Parameter(born.tensor(p, backend)) for p in start()]
+    config = getattr(optim, f"{name}Config")(**options)
+    optimizer: optim.Optimizer[Backend] = getattr(optim, name)(parameters, config)
+    rows: list[Trajectory] = []
+    for _ in range(STEPS):
+        gradients = {
+            p.raw: gradient(p.detach(), index, ops.sin).raw for index, p in enumerate(parameters)
+        }
+        optimizer.step(gradients)
+        rows.append(flat([p.numpy() for p in parameters]))
+    return np.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, npt.NDArray[Any]]:
+    with np.load(RECORDED) as file:
+        return dict(file)
+
+
+def test_recording_is_of_the_pinned_pytorch_and_of_every_case(
+    recorded: dict[str, npt.NDArray[Any]],
+) -> None:
+    assert str(recorded["torch_version"]).split("+")[0] == "2.13.0"
+    for name, every in OPTIONS.items():
+        assert recorded[name].shape[:2] == (len(every), STEPS)
+
+
+def test_cases_vary_every_option_of_every_config() -> None:
+    for name, every in OPTIONS.items():
+        fields = set(getattr(optim, f"{name}Config")().to_json()) - {"type"}
+        assert {field for options in every for field in options} == fields
+        for field in fields:
+            assert len({options[field] for options in every}) > 1, field
+
+
+@pytest.mark.parametrize(("name", "number"), CASES)
+def test_follows_the_recorded_trajectory(
+    name: str, number: int, recorded: dict[str, npt.NDArray[Any]], backend: Backend
+) -> None:
+    ours = run_born(name, OPTIONS[name][number], backend)
+    np.testing.assert_allclose(ours, recorded[name][number], rtol=RELATIVE, atol=0)
+
+
+@pytest.mark.parametrize(("name", "number"), CASES)
+def test_follows_pytorch_live(name: str, number: int, backend: Backend) -> None:
+    pytest.importorskip("torch", reason='torch is not installed; run: pip install -e ".[parity]"')
+    options = OPTIONS[name][number]
+    ours = run_born(name, options, backend)
+    np.testing.assert_allclose(ours, run_pytorch(name, options), rtol=RELATIVE, atol=0)
