@@ -225,9 +225,13 @@ class Tensor(Generic[B]):
     # -- comparison and logic --
 
     def __eq__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
+        if not _is_comparable(other):
+            return NotImplemented  # equal to nothing else, as Python has it
         return self._of(self.backend.equal(self.raw, self._operand(other)))
 
     def __ne__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
+        if not _is_comparable(other):
+            return NotImplemented
         return self._of(self.backend.not_equal(self.raw, self._operand(other)))
 
     __hash__ = object.__hash__
@@ -461,3 +465,8 @@ def as_shape(shape: ShapeLike) -> Shape:
             f"expected a shape as an integer or a tuple of integers, got {shape!r}; "
             "pass for example (2, 3)"
         ) from error
+
+
+def _is_comparable(other: object) -> bool:
+    """Whether == compares with it element by element, or refuses it; None is never equal."""
+    return isinstance(other, Tensor | int | float | np.generic | np.ndarray | list | tuple)

@@ -101,6 +101,7 @@ class Stateless(Layer, ABC):
     Subclass it with a `forward` that takes and returns a tensor.
 
     >>> import born
+    >>> from born.tensor import B
     >>> class Square(Stateless):
     ...     def forward(self, x: born.Tensor[B], /) -> born.Tensor[B]:
     ...         return x * x
@@ -127,6 +128,7 @@ class Module(Layer, Generic[B]):
 
     >>> import born
     >>> from born import nn
+    >>> from born.tensor import B
     >>> class Residual(nn.Module[B]):
     ...     def __init__(self, width: int, backend: B) -> None:
     ...         self.inner = nn.Sequential(nn.Linear(width, width, backend), nn.ReLU())

@@ -31,7 +31,7 @@ class LayerNorm(Module[B]):
         ConfigError, ConfigTypeError: lengths that are not positive integers, or an eps
             that is negative or not finite.
 
-    Source: Ba, Kiros and Hinton (2016), "Layer Normalization", equation 3.
+    Source: Ba, Kiros and Hinton (2016), "Layer Normalization", section 3.
 
     >>> import born
     >>> backend = born.get_backend("numpy")

@@ -20,7 +20,8 @@ class Parameter(Tensor[B]):
             filled with the path under which a module first lists the parameter.
 
     Raises:
-        ParameterError: `tensor` is not a tensor.
+        ParameterError: `tensor` is not a tensor, or one that a tape has recorded the
+            making of.
         DTypeError: its dtype cannot carry a gradient.
 
     >>> import born
@@ -34,7 +35,7 @@ class Parameter(Tensor[B]):
     name: str
 
     def __init__(self, tensor: Tensor[B], name: str = "") -> None:
-        _check_floating(tensor, name)
+        _check_leaf(tensor, name)
         super().__init__(tensor.raw, tensor.backend)
         self.raw.requires_grad = True
         self.name = name
@@ -101,7 +102,7 @@ class Parameter(Tensor[B]):
         return f"Parameter({name}shape={self.shape}, dtype={self.dtype}{frozen})"
 
 
-def _check_floating(tensor: Tensor[B], name: str) -> None:
+def _check_leaf(tensor: Tensor[B], name: str) -> None:
     called = f" for parameter {name!r}" if name else ""
     if not _is_tensor(tensor):
         raise ParameterError(
@@ -112,6 +113,12 @@ def _check_floating(tensor: Tensor[B], name: str) -> None:
         raise DTypeError(
             f"expected a floating dtype{called}, got {tensor.dtype}; "
             'only floats carry gradients: convert with .astype("float32")'
+        )
+    if tensor.raw.node is not None:
+        # Its gradient would go on to what it was made from, and not stay with the parameter.
+        raise ParameterError(
+            f"expected a tensor that no tape has recorded{called}, got a recorded result; "
+            "take .detach() of it, or make it before recording starts"
         )
 
 

@@ -14,7 +14,14 @@ import born
 from born import nn
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
-from born.errors import BornError, ConfigError, ConfigTypeError, DomainError, ShapeError
+from born.errors import (
+    ConfigError,
+    ConfigTypeError,
+    DomainError,
+    DTypeError,
+    IndexOutOfRangeError,
+    ShapeError,
+)
 from born.tensor import Tensor
 
 AnyLayer: TypeAlias = Any  # one table holds layers of every signature and backend
@@ -324,10 +331,16 @@ def test_embedding_adds_up_gradients_of_repeated_rows(autodiff: Autodiff[Backend
     np.testing.assert_array_equal(gradient, [[0, 0], [2, 2], [0, 0], [1, 1]])
 
 
-@pytest.mark.parametrize("index", [[5], [-6]])
-def test_embedding_refuses_rows_it_does_not_have(backend: Backend, index: list[int]) -> None:
-    with pytest.raises((BornError, IndexError)):
-        nn.Embedding(5, 3, backend)(born.tensor(np.array(index), backend))
+@pytest.mark.parametrize("index", [5, -1])
+def test_embedding_refuses_rows_it_does_not_have(backend: Backend, index: int) -> None:
+    words = f"from 0 to 4, got integers from {min(0, index)} to {max(0, index)}; check"
+    with pytest.raises(IndexOutOfRangeError, match=words):
+        nn.Embedding(5, 3, backend)(born.tensor(np.array([0, index]), backend))
+
+
+def test_embedding_refuses_what_is_no_integer(backend: Backend) -> None:
+    with pytest.raises(DTypeError, match="integers from 0 to 4, got float32"):
+        nn.Embedding(5, 3, backend)(born.zeros((2,), backend))
 
 
 # -- dropout ---------------------------------------------------------------------------------

@@ -97,6 +97,17 @@ def test_only_floating_tensors_are_parameters(backend: Backend) -> None:
         nn.Parameter(array)
 
 
+def test_recorded_results_are_no_parameters(autodiff: Autodiff[Backend]) -> None:
+    first = nn.Parameter(born.ones((2,), autodiff))
+    with autodiff.tape:
+        result = first * 2.0
+        constant = born.ones((2,), autodiff) * 2.0
+    with pytest.raises(ParameterError, match=r"got a recorded result; take \.detach\(\)"):
+        nn.Parameter(result)
+    assert nn.Parameter(result.detach()).requires_grad
+    assert nn.Parameter(constant).requires_grad
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
 def test_every_floating_dtype_will_do(backend: Backend, dtype: str) -> None:
     if dtype == "bfloat16":

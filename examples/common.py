@@ -1,0 +1,238 @@
+"""What the examples share: their arguments, the loop over epochs, how their pictures look."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic
+
+import born
+from born import checkpoint, nn, optim
+from born.backend import Backend
+from born.errors import BackendUnavailableError, CheckpointError
+from born.tensor import B
+
+
+def extra(module: str) -> Any:
+    """A module that only the examples need; without it the program ends, saying what to install.
+
+    The packages of the `examples` extra come with few types or none, hence Any.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"the examples need the package {error.name}, which is not installed; "
+            'in the folder of the checkout run: pip install -e ".[examples]"'
+        )
+
+
+figures = extra("matplotlib.figure")
+rich_console = extra("rich.console")
+rich_progress = extra("rich.progress")
+threads = extra("threadpoolctl")  # comes with scikit-learn
+
+INTERRUPTED: Final = 130  # what a shell reports for a program that Ctrl-C ended: 128 + SIGINT
+PLAIN_LINES: Final = 10  # of progress, however many epochs there are
+
+Metrics = dict[str, float]
+"""What an epoch reports: name -> figure."""
+
+
+# -- arguments -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of an example."""
+
+    backend: Backend
+    epochs: int
+    seed: int
+    checkpoint: Path | None
+    resume: bool
+    output: Path
+
+
+def parse(
+    description: str, name: str, epochs: int, arguments: Sequence[str] | None = None
+) -> Options:
+    """The arguments of the example `name`; wrong ones end the program with a message."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--backend", default="auto", metavar="NAME", help="what computes, such as numpy (auto)"
+    )
+    parser.add_argument(
+        "--epochs", type=_at_least(1), default=epochs, metavar="N", help="how many (%(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=_at_least(0),
+        default=0,
+        metavar="N",
+        help="start of all chance (%(default)s)",
+    )
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, metavar="DIR", help="save after every epoch in this folder"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in --checkpoint-dir"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=f"{name}.png", metavar="PNG", help="picture (%(default)s)"
+    )
+    given = parser.parse_args(arguments)
+    if given.resume and given.checkpoint_dir is None:
+        parser.error("--resume needs --checkpoint-dir, the folder given when training began")
+    try:
+        backend = born.get_backend(given.backend)
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        if given.checkpoint_dir is not None and not given.resume:
+            given.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    except (BackendUnavailableError, OSError) as error:
+        parser.error(str(error))
+    # The matrices are small: a second thread of BLAS would cost more waiting than it saves work,
+    # and many times that on a machine that is busy otherwise.
+    threads.threadpool_limits(limits=1, user_api="blas")
+    backend.seed(given.seed)
+    file = given.checkpoint_dir and given.checkpoint_dir / f"{name}.safetensors"
+    return Options(backend, given.epochs, given.seed, file, given.resume, given.output)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"expected an integer of at least {least}, got {text!r}"
+            )
+        return int(text)
+
+    return integer
+
+
+# -- training --------------------------------------------------------------------------------
+
+
+@dataclass
+class Training(Generic[B]):
+    """A model in training: it resumes, runs epochs, reports them and saves after each."""
+
+    options: Options
+    model: nn.Module[B]
+    optimizer: optim.Optimizer[B]
+
+    def run(self, epoch: Callable[[int], Metrics]) -> list[Metrics]:
+        """Call `epoch(1)`, `epoch(2)`, ... and return what each reported.
+
+        A resumed training returns the reports from before as well.
+        """
+        history = self._resumed() if self.options.resume else []
+        saved = len(history)
+        try:
+            with _Reporter(self.options.epochs, len(history)) as reporter:
+                for number in range(len(history) + 1, self.options.epochs + 1):
+                    history.append(epoch(number))
+                    self._save(history)
+                    saved = number
+                    reporter.report(number, history[-1])
+        except KeyboardInterrupt:
+            print(f"\ninterrupted in epoch {saved + 1}; {self._hint(saved)}")
+            sys.exit(INTERRUPTED)
+        return history
+
+    def _save(self, history: list[Metrics]) -> None:
+        if self.options.checkpoint is not None:
+            checkpoint.save(
+                self.options.checkpoint,
+                model=self.model,
+                optimizer=self.optimizer,
+                metadata={"seed": self.options.seed, "history": history},
+            )
+
+    def _resumed(self) -> list[Metrics]:
+        assert self.options.checkpoint is not None  # `parse` sees to it
+        try:
+            metadata = checkpoint.load(
+                self.options.checkpoint, model=self.model, optimizer=self.optimizer
+            )
+        except CheckpointError as error:
+            sys.exit(f"cannot resume: {error}")
+        if metadata["seed"] != self.options.seed:
+            sys.exit(
+                f"cannot resume: expected --seed {metadata['seed']}, with which the checkpoint "
+                f"was made, got --seed {self.options.seed}"
+            )
+        history: list[Metrics] = metadata["history"]
+        print(f"resumed after epoch {len(history)}")
+        return history
+
+    def _hint(self, saved: int) -> str:
+        if self.options.checkpoint is None:
+            return "nothing was saved: with --checkpoint-dir DIR it could go on"
+        if not saved:
+            return "no epoch was finished, so nothing was saved"
+        again = [*sys.argv, *([] if self.options.resume else ["--resume"])]
+        return f"to go on:\n  python {shlex.join(again)}"
+
+
+class _Reporter:
+    """A bar on a terminal, and about `PLAIN_LINES` lines anywhere else."""
+
+    def __init__(self, epochs: int, done: int) -> None:
+        self._epochs = epochs
+        self._every = -(-epochs // PLAIN_LINES)
+        console = rich_console.Console()
+        self._bar = rich_progress.Progress(
+            rich_progress.TextColumn("epoch"),
+            rich_progress.MofNCompleteColumn(),
+            rich_progress.BarColumn(),
+            rich_progress.TextColumn("{task.fields[metrics]}"),
+            rich_progress.TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=epochs, completed=done, metrics="")
+
+    def __enter__(self) -> _Reporter:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def report(self, number: int, metrics: Metrics) -> None:
+        """Show what epoch `number` reported."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        if not self._bar.disable:
+            self._bar.update(self._task, completed=number, metrics=text)
+        elif number % self._every == 0 or number == self._epochs:
+            print(f"epoch {number}/{self._epochs}  {text}", flush=True)
+
+
+# -- pictures --------------------------------------------------------------------------------
+
+INK: Final = "#1b1f24"
+BLUE: Final = "#2563a6"
+ORANGE: Final = "#d9822b"
+RED: Final = "#c62828"
+GREY: Final = "#8a929a"
+
+
+def clean(axes: Any, title: str, x: str, y: str) -> None:
+    """Give a plot its titles and take away what it does not need."""
+    axes.set_title(title, loc="left", fontsize=12, color=INK)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure and say where."""
+    figure.savefig(path, dpi=110)
+    print(f"wrote {path}")

@@ -1,0 +1,245 @@
+"""The examples, run as a newcomer runs them: what they print and write, and that they resume."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import nn, optim
+from born.autodiff import Autodiff, backward
+from tests.tools import ROOT, output_of, run
+
+for package in ("sklearn", "matplotlib", "rich"):
+    pytest.importorskip(package, reason='the examples need: pip install -e ".[examples]"')
+
+EXAMPLES = ("digits_mlp", "digits_cnn", "fit_oscillator")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SMALLEST_PICTURE = 20_000  # bytes; an empty figure of this size has less than half of that
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    # Warnings are errors here as they are in the other tests.
+    return [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py"), *arguments]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Import a module of the examples, which find each other as `python examples/x.py` does."""
+    monkeypatch.setattr(sys, "path", [str(ROOT / "examples"), *sys.path])
+    return importlib.import_module
+
+
+@pytest.fixture
+def common(load: Callable[[str], Any]) -> Any:
+    """The module that the examples share."""
+    return load("common")
+
+
+# -- what they print and write ----------------------------------------------------------
+
+
+def test_every_example_is_tested() -> None:
+    programs = {path.stem for path in (ROOT / "examples").glob("*.py")}
+    assert programs - {"common", "digits"} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_runs_for_one_epoch(name: str, tmp_path: Path) -> None:
+    printed = output_of(command(name, "--epochs", "1", "--backend", "numpy"), tmp_path)
+    assert printed.startswith("epoch 1/1  loss ")
+    assert "\x1b" not in printed
+    assert f"wrote {name}.png\n" in printed
+    picture = (tmp_path / f"{name}.png").read_bytes()
+    assert picture.startswith(PNG_SIGNATURE)
+    assert len(picture) > SMALLEST_PICTURE
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
+
+
+@pytest.mark.parametrize(("name", "least"), [("digits_mlp", 97.0), ("digits_cnn", 98.5)])
+def test_digits_are_read(name: str, least: float, tmp_path: Path) -> None:
+    last = output_of(command(name), tmp_path).splitlines()[-1]
+    found = re.fullmatch(r"test accuracy: (\d+\.\d\d)%", last)
+    assert found, last
+    assert float(found[1]) >= least
+
+
+def test_oscillator_is_recovered(tmp_path: Path) -> None:
+    rows = [line.split() for line in output_of(command("fit_oscillator"), tmp_path).splitlines()]
+    fitted = {row[0]: (float(row[2]), float(row[3])) for row in rows[-3:]}
+    assert list(fitted) == ["mass", "damping", "stiffness"]
+    # The noise leaves standard deviations of 1.6% in mass and stiffness and of 2.4% in damping, by
+    # the inverse of the Fisher information; three of them.
+    for name, tolerance in (("mass", 0.05), ("damping", 0.075), ("stiffness", 0.05)):
+        value, true = fitted[name]
+        assert value == pytest.approx(true, rel=tolerance), name
+
+
+# -- going on ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_resumed_equals_never_stopped(name: str, tmp_path: Path) -> None:
+    def train(folder: str, epochs: int, *more: str) -> bytes:
+        arguments = ("--epochs", str(epochs), "--checkpoint-dir", folder, "--seed", "3", *more)
+        output_of(command(name, *arguments), tmp_path)
+        return (tmp_path / folder / f"{name}.safetensors").read_bytes()
+
+    whole = train("whole", 3)
+    first = train("parts", 1)
+    assert train("parts", 3, "--resume") == whole
+    assert first != whole
+
+
+def test_interrupt_ends_politely_and_can_be_resumed(tmp_path: Path) -> None:
+    arguments = ("--epochs", "100000", "--checkpoint-dir", "runs")
+    process = subprocess.Popen(
+        command("digits_mlp", *arguments),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has SIGINT ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        deadline = time.monotonic() + 60.0
+        while not (tmp_path / "runs" / "digits_mlp.safetensors").exists():
+            assert time.monotonic() < deadline, "no checkpoint within a minute"
+            assert process.poll() is None, "the example ended by itself"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=60.0)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGINT
+    assert re.search(r"interrupted in epoch \d+; to go on:\n  python .*digits_mlp.py ", printed)
+    assert printed.endswith(f"{' '.join(arguments)} --resume\n")
+    resumed = output_of(
+        command("digits_mlp", "--checkpoint-dir", "runs", "--resume", "--epochs", "1"), tmp_path
+    )
+    assert resumed.startswith("resumed after epoch ")
+
+
+def test_resuming_what_is_not_there_or_another_run_is_refused(tmp_path: Path) -> None:
+    missing = run(command("digits_mlp", "--checkpoint-dir", "none", "--resume"), tmp_path)
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("cannot resume: ")
+    assert not (tmp_path / "none").exists()
+    output_of(command("digits_mlp", "--checkpoint-dir", "runs", "--epochs", "1"), tmp_path)
+    seeded = ("--checkpoint-dir", "runs", "--resume", "--seed", "5")
+    other = run(command("digits_mlp", *seeded), tmp_path)
+    assert other.returncode == 1
+    assert "expected --seed 0" in other.stderr
+    assert "got --seed 5" in other.stderr
+
+
+# -- their arguments --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--epochs", "0"], "argument --epochs: expected an integer of at least 1, got '0'"),
+        (["--epochs", "ten"], "expected an integer of at least 1, got 'ten'"),
+        (["--seed", "-1"], "argument --seed"),
+        (["--resume"], "--resume needs --checkpoint-dir"),
+        (["--backend", "abacus"], "got 'abacus'"),
+        (["--speed", "9"], "unrecognized arguments: --speed 9"),
+    ],
+)
+def test_wrong_arguments_get_a_message(
+    common: Any, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        common.parse("An example.", "example", 3, arguments)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_picture_that_cannot_be_written_is_refused_at_once(
+    common: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        common.parse("An example.", "example", 3, ["--output", str(tmp_path / "file" / "a.png")])
+    assert "file" in capsys.readouterr().err
+
+
+def test_missing_package_gets_a_message(common: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "absent", None)
+    with pytest.raises(SystemExit, match=r"package absent, .* pip install -e \"\.\[examples\]\""):
+        common.extra("absent")
+
+
+def test_arguments_become_options(common: Any, tmp_path: Path) -> None:
+    picture = tmp_path / "new" / "a.png"
+    arguments = ["--output", str(picture), "--checkpoint-dir", str(tmp_path / "runs")]
+    options = common.parse("An example.", "example", 3, arguments)
+    assert (options.epochs, options.seed, options.output) == (3, 0, picture)
+    assert options.checkpoint == tmp_path / "runs" / "example.safetensors"
+    assert picture.parent.is_dir()
+
+
+def test_progress_is_a_bar_on_a_terminal(
+    common: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    backend = Autodiff(born.get_backend("numpy"))
+    model = nn.Linear(1, 1, backend)
+    optimizer = optim.SGD(model.parameters(), optim.SGDConfig())
+
+    def epoch(number: int) -> dict[str, float]:
+        with backend.tape:
+            loss = nn.mse_loss(model(born.ones((1, 1), backend)), born.ones((1, 1), backend))
+        optimizer.step(backward(loss))
+        return {"loss": float(number)}
+
+    options = common.Options(backend, 2, 0, None, False, Path("unused.png"))
+    history = common.Training(options, model, optimizer).run(epoch)
+    assert history == [{"loss": 1.0}, {"loss": 2.0}]
+    printed = capsys.readouterr().out
+    assert "2/2" in printed
+    assert "\x1b[" in printed
+    assert "epoch 2/2  loss" not in printed
+
+
+# -- the data ---------------------------------------------------------------------------
+
+
+def test_digits_are_the_real_ones_and_batches_cover_them(load: Callable[[str], Any]) -> None:
+    digits = load("digits")
+    data = digits.load()
+    assert len(data.train_images) + len(data.test_images) == 1797
+    assert data.train_images.shape[1:] == (64,)
+    assert data.train_images.dtype == np.float32
+    assert data.test_labels.dtype == np.int64
+    assert (data.train_images.min(), data.train_images.max()) == (0.0, 1.0)
+    rows: list[Any] = list(digits.batches(100, 32, seed=1, epoch=2))
+    assert [len(batch) for batch in rows] == [32, 32, 32, 4]
+    assert sorted(np.concatenate(rows).tolist()) == list(range(100))
+    again = list(digits.batches(100, 32, seed=1, epoch=2))
+    np.testing.assert_array_equal(np.concatenate(rows), np.concatenate(again))
+    other = list(digits.batches(100, 32, seed=1, epoch=3))
+    assert (np.concatenate(rows) != np.concatenate(other)).any()
+
+
+def test_shifted_images_stay_whole_but_for_the_border(load: Callable[[str], Any]) -> None:
+    cnn = load("digits_cnn")
+    images = np.zeros((200, 1, 8, 8), np.float32)
+    images[:, 0, 4, 4] = 1.0
+    moved = cnn.shifted(images, seed=0, epoch=1)
+    assert moved.shape == images.shape
+    np.testing.assert_array_equal(moved.sum((1, 2, 3)), np.ones(200))
+    places = {(int(row), int(column)) for _, _, row, column in np.argwhere(moved)}
+    assert places == {(row, column) for row in (3, 4, 5) for column in (3, 4, 5)}

@@ -1,0 +1,39 @@
+"""The backend's type follows from the call that makes a tensor to the optimizer."""
+
+from typing import reveal_type
+
+import born
+from born import nn, ops, optim
+from born.autodiff import Autodiff, backward
+from born_numpy import NumpyBackend
+
+backend = Autodiff(NumpyBackend())
+reveal_type(backend)  # reveals: Autodiff[NumpyBackend]
+reveal_type(Autodiff(backend))  # reveals: Autodiff[Autodiff[NumpyBackend]]
+reveal_type(backend.inner)  # reveals: NumpyBackend
+
+x = born.zeros((4, 64), backend)
+reveal_type(x)  # reveals: Tensor[Autodiff[NumpyBackend]]
+reveal_type(x + 1.0)  # reveals: Tensor[Autodiff[NumpyBackend]]
+reveal_type(1.0 - x)  # reveals: Tensor[Autodiff[NumpyBackend]]
+reveal_type(x.sum())  # reveals: Tensor[Autodiff[NumpyBackend]]
+reveal_type(ops.relu(x))  # reveals: Tensor[Autodiff[NumpyBackend]]
+
+layer = nn.Linear(64, 10, backend)
+reveal_type(layer)  # reveals: Linear[Autodiff[NumpyBackend]]
+reveal_type(layer.weight)  # reveals: Parameter[Autodiff[NumpyBackend]]
+reveal_type(layer.weight.grad)  # reveals: Tensor[Autodiff[NumpyBackend]] | None
+reveal_type(layer(x))  # reveals: Tensor[Autodiff[NumpyBackend]]
+reveal_type(x @ layer.weight.T)  # reveals: Tensor[Autodiff[NumpyBackend]]
+
+model = nn.Sequential(layer, nn.ReLU())
+reveal_type(
+    optim.SGD(model.parameters(), optim.SGDConfig())  # reveals: SGD[Autodiff[NumpyBackend]]
+)
+reveal_type(
+    optim.Adam(layer.parameters(), optim.AdamConfig())  # reveals: Adam[Autodiff[NumpyBackend]]
+)
+
+loss = nn.mse_loss(model(x), born.zeros((4, 10), backend))
+reveal_type(backward(loss))  # reveals: Gradients
+reveal_type(backward(loss)[layer.weight])  # reveals: RawTensor
