@@ -9,7 +9,7 @@ import numpy as np
 
 from born.backend import Scalar
 from born.errors import ShapeError
-from born.raw import DTypeLike, HostArray
+from born.raw import DTypeLike, HostArray, Shape
 from born.tensor import B, ShapeLike, Tensor, as_shape
 
 
@@ -56,7 +56,7 @@ def zeros(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
     >>> zeros(2, NumpyBackend())
     Tensor([0., 0.], dtype=float32)
     """
-    return Tensor(backend.zeros(as_shape(shape), dtype), backend)
+    return Tensor(backend.zeros(_lengths(shape), dtype), backend)
 
 
 def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -66,7 +66,7 @@ def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
     >>> ones((1, 2), NumpyBackend())
     Tensor([[1., 1.]], dtype=float32)
     """
-    return Tensor(backend.ones(as_shape(shape), dtype), backend)
+    return Tensor(backend.ones(_lengths(shape), dtype), backend)
 
 
 def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -76,7 +76,7 @@ def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float3
     >>> full(2, 7, NumpyBackend())
     Tensor([7., 7.], dtype=float32)
     """
-    return Tensor(backend.full(as_shape(shape), value, dtype), backend)
+    return Tensor(backend.full(_lengths(shape), value, dtype), backend)
 
 
 def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -88,7 +88,7 @@ def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
     >>> randn((2, 3), NumpyBackend(seed=0)).shape
     (2, 3)
     """
-    return Tensor(backend.normal(as_shape(shape), dtype), backend)
+    return Tensor(backend.normal(_lengths(shape), dtype), backend)
 
 
 def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -100,7 +100,7 @@ def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
     >>> rand(3, NumpyBackend(seed=0)).shape
     (3,)
     """
-    return Tensor(backend.uniform(as_shape(shape), dtype), backend)
+    return Tensor(backend.uniform(_lengths(shape), dtype), backend)
 
 
 def arange(
@@ -137,3 +137,13 @@ def eye(
             [0., 1.]], dtype=float32)
     """
     return Tensor(backend.eye(rows, rows if columns is None else columns, dtype), backend)
+
+
+def _lengths(shape: ShapeLike) -> Shape:
+    lengths = as_shape(shape)
+    if any(length < 0 for length in lengths):
+        raise ShapeError(
+            f"expected a shape of non-negative lengths, got {lengths}; "
+            "a length that is to be worked out is for reshape"
+        )
+    return lengths

@@ -153,9 +153,9 @@ def _several(name: str, row: Row) -> _Operation:
         out: RawTensor = getattr(inner, name)(*args, **options)
         tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
         if tape.depth:
-            nodes = tuple([tape.node_of(x) for x in args[tensors]])
-            needs = tuple([node is not None for node in nodes])
-            if True in needs:
+            nodes = tuple(map(tape.node_of, args[tensors]))
+            if nodes.count(None) < len(nodes):
+                needs = tuple([node is not None for node in nodes])
                 pullback = rule(inner, out, needs, *args, **options)
                 if pullback is not None:
                     tape.record(out, nodes, pullback)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from typing_extensions import override
 
 from born.autodiff.decorator import Autodiff, check_scalar
 from born.backend import Backend
-from born.errors import BackendMismatchError, GradientError, MissingGradientError, TapeError
+from born.errors import (
+    BackendMismatchError,
+    GradientError,
+    MissingGradientError,
+    OperandError,
+    TapeError,
+)
 from born.raw import RawTensor
-from born.tensor import Tensor
+from born.tensor import Tensor, is_tensor
 
 B = TypeVar("B", bound=Backend)
 _Default = TypeVar("_Default")
@@ -188,6 +194,7 @@ def backward(
     >>> gradients[x].array, gradients[y].array
     (array([2., 4.], dtype=float32), array([1., 1.], dtype=float32))
     """
+    check_tensor(loss, "a recorded tensor as the loss")
     check_records(loss.backend)
     backend = loss.backend
     tape, inner, raw = backend.tape, backend.inner, loss.raw
@@ -196,11 +203,12 @@ def backward(
         check_scalar(raw)
         start = inner.ones(raw.shape, raw.dtype)
     else:
-        start = _raw(seed)
-        _check_seed(raw, start)
-    kept = [(tensor, tape.root(tensor)) for tensor in map(_raw, retain)]
+        start = _checked_seed(loss, seed)
+    kept = [(tensor, tape.root(tensor)) for tensor in map(_checked_raw, retain)]
     leaves, retained = tape.walk(root, start, inner.add, kept, keep=keep_tape)
-    return Gradients({**retained, **leaves}, inner, leaves) if retained else Gradients(leaves, inner)
+    if not retained:
+        return Gradients(leaves, inner)
+    return Gradients({**retained, **leaves}, inner, leaves)
 
 
 def check_records(backend: object) -> None:
@@ -210,6 +218,38 @@ def check_records(backend: object) -> None:
             f"expected a loss on an Autodiff backend, got one on {backend!r}, which records "
             "nothing; make the model's tensors on Autodiff(backend)"
         )
+
+
+def check_tensor(value: object, what: str) -> None:
+    """Refuse what is not a tensor."""
+    if not isinstance(value, Tensor):
+        raise OperandError(
+            f"expected {what}, got {value!r} of type {type(value).__name__}; compute it from "
+            "tensors, inside `with backend.tape:`"
+        )
+
+
+def _checked_raw(tensor: object) -> RawTensor:
+    if isinstance(tensor, RawTensor):
+        return tensor
+    check_tensor(tensor, "tensors to retain the gradients of")
+    return cast("Tensor[Any]", tensor).raw
+
+
+def _checked_seed(loss: Tensor[Any], seed: object) -> RawTensor:
+    if is_tensor(seed) and seed.backend.innermost is not loss.backend.innermost:
+        raise BackendMismatchError(
+            f"expected a seed on the loss's backend {loss.backend!r}, got one on "
+            f"{seed.backend!r}; make it with born.tensor(value, loss.backend)"
+        )
+    raw = seed.raw if is_tensor(seed) else seed
+    if not isinstance(raw, RawTensor):
+        raise OperandError(
+            f"expected a seed that is a tensor, got {type(seed).__name__}; "
+            "make it with born.tensor(value, loss.backend)"
+        )
+    _check_seed(loss.raw, raw)
+    return raw
 
 
 def _check_seed(loss: RawTensor, seed: RawTensor) -> None:

@@ -216,32 +216,33 @@ class Tape:
         wanted = {node.index: tensor for tensor, node in retain}
         if root.leaf is not None:
             return {root.leaf: seed}, retained
-        pending: dict[int, RawTensor] = {root.index: seed}
+        pending: list[RawTensor | None] = [None] * root.index
+        pending.append(seed)
         records = self._records
         for index in range(root.index, -1, -1):
-            node = records[index]
-            if not keep:
-                records[index] = None
-            g = pending.pop(index, None)
+            node, g = records[index], pending[index]
             if node is None or node.pullback is None:
                 continue
-            if g is not None:
-                if index in wanted:
-                    retained[wanted[index]] = g
-                found = node.pullback(g)
-                parts = (found,) if isinstance(found, RawTensor) else found
-                for parent, part in zip(node.parents, parts, strict=True):
-                    if parent is None or part is None:
-                        continue
-                    if parent.leaf is not None:
-                        leaf = parent.leaf
-                        before = leaves.get(leaf)
-                        leaves[leaf] = part if before is None else add(before, part)
-                    else:
-                        before = pending.get(parent.index)
-                        pending[parent.index] = part if before is None else add(before, part)
+            pullback = node.pullback
             if not keep:
-                node.pullback = None
+                records[index] = node.pullback = None
+            if g is None:
+                continue
+            pending[index] = None
+            if index in wanted:
+                retained[wanted[index]] = g
+            found = pullback(g)
+            parts = (found,) if isinstance(found, RawTensor) else found
+            for parent, part in zip(node.parents, parts, strict=True):
+                if parent is None or part is None:
+                    continue
+                leaf = parent.leaf
+                if leaf is not None:
+                    before = leaves.get(leaf)
+                    leaves[leaf] = part if before is None else add(before, part)
+                else:
+                    before = pending[parent.index]
+                    pending[parent.index] = part if before is None else add(before, part)
         return leaves, retained
 
     def _end(self, life: Life) -> None:

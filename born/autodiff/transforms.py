@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from typing_extensions import TypeIs
 
 from born.autodiff.decorator import Autodiff, check_scalar
+from born.autodiff.gradients import check_tensor
 from born.backend import Backend
 from born.errors import ShapeError, TapeError
 from born.raw import is_floating
@@ -87,13 +88,14 @@ def value_and_grad(
             tape.watch(leaf)
             replaced = (*args[:argnum], Tensor(leaf, backend), *args[argnum + 1 :])
             value = function(*replaced, **options)
+            check_tensor(value, "a function that returns a tensor")
             check_scalar(value.raw)
             node = tape.node_of(value.raw)
-        if node is None:
-            return value, Tensor(inner.zeros(x.shape, x.dtype), backend)
-        seed = inner.ones(value.shape, value.dtype)
-        leaves, _ = tape.walk(node, seed, inner.add)
-        found = leaves.get(leaf)
+            found = None
+            if node is not None:
+                seed = inner.ones(value.shape, value.dtype)
+                found = tape.walk(node, seed, inner.add)[0].get(leaf)
+            tape.clear()
         gradient = inner.zeros(x.shape, x.dtype) if found is None else found
         return value, Tensor(gradient, backend)
 

@@ -11,7 +11,7 @@ from born.backend.arguments import is_tuple, normal_axes, normal_axis
 from born.backend.array_base import INTEGRAL, ArrayBase, is_half, misfit
 from born.backend.erf import erf
 from born.backend.protocol import Axis, Index, Operand, Scalar
-from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
+from born.errors import DomainError, DTypeError, IndexOutOfRangeError, ShapeError
 from born.raw import Array, RawTensor, Shape, bool_, float32, int64
 
 _ERF_TILE: Final = 16_384  # elements; a tile's dozen temporaries of float64 stay in a 2 MB cache
@@ -49,7 +49,18 @@ class ArrayCore(ArrayBase):
         """x to the power of y; squares by multiplication."""
         if isinstance(x, RawTensor) and not isinstance(y, RawTensor) and y == 2:
             return self._binary(self.xp.multiply, x, x)
+        self._check_power(x, y)
         return self._binary(self.xp.power, x, y)
+
+    def _check_power(self, x: Operand, y: Operand) -> None:
+        """Refuse integers to negative powers, which are no integers."""
+        integral = isinstance(x, RawTensor) and x.array.dtype.kind in INTEGRAL
+        negative = (y.array < 0).any() if isinstance(y, RawTensor) else y < 0
+        if integral and negative:
+            raise DomainError(
+                f"expected integers to non-negative powers, got a negative one: {y!r}; "
+                'convert the base with .astype("float32")'
+            )
 
     def maximum(self, x: Operand, y: Operand, /) -> RawTensor:
         """The larger."""
@@ -130,7 +141,11 @@ class ArrayCore(ArrayBase):
         try:
             return self._wrap(self.xp.where(condition.array, a, b))
         except ValueError as error:
-            raise misfit("where", a, b, error) from error
+            shapes = [getattr(part, "shape", ()) for part in (condition, a, b)]
+            raise ShapeError(
+                "expected a condition and two operands that broadcast in where, got "
+                f"{shapes[0]}, {shapes[1]} and {shapes[2]}; reshape or index one of them"
+            ) from error
 
     # -- comparison and logic --
 
@@ -268,7 +283,8 @@ class ArrayCore(ArrayBase):
             if is_half(a.dtype):
                 product = self.xp.matmul(a.astype(float32), b.astype(float32))
                 return product.astype(a.dtype)
-            return self.xp.matmul(a, b)
+            # Two matrices go straight to BLAS by dot, a microsecond sooner than by matmul.
+            return a.dot(b) if a.ndim == b.ndim == 2 else self.xp.matmul(a, b)
         except ValueError as error:
             raise misfit("matmul", a, b, error) from error
 
@@ -319,7 +335,7 @@ class ArrayCore(ArrayBase):
 
     def flip(self, x: RawTensor, /, axis: Axis = None) -> RawTensor:
         """In reverse order."""
-        return RawTensor(self.xp.flip(x.array, normal_axes(axis, x.ndim)))
+        return self._wrap(self.xp.flip(x.array, normal_axes(axis, x.ndim)))
 
     def pad(
         self, x: RawTensor, /, widths: Sequence[tuple[int, int]], value: Scalar = 0

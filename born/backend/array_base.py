@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -84,6 +84,12 @@ class ArrayBase(Backend):
         bits = np.random.Philox(0)
         try:
             words: Mapping[str, list[int]] = state["state"]
+            lengths = ((words["counter"], 4), (words["key"], 2), (state["buffer"], 4))
+            if not all(_are_words(listed, length) for listed, length in lengths):
+                raise ValueError("not words of 64 bits, as many as there should be")
+            limits = (("buffer_pos", 4), ("has_uint32", 1), ("uinteger", 2**32 - 1))
+            if not all(_is_natural(state[name], most) for name, most in limits):
+                raise ValueError("a number out of range")
             arrays = {name: np.array(words[name], np.uint64) for name in ("counter", "key")}
             restored: Any = {
                 **state,
@@ -129,7 +135,15 @@ class ArrayBase(Backend):
 
     def full(self, shape: Shape, value: Scalar, dtype: DTypeLike) -> RawTensor:
         """A tensor of one value."""
-        return RawTensor(self.xp.full(shape, value, as_dtype(dtype)))
+        wanted = as_dtype(dtype)
+        try:
+            if wanted.kind in "iu" and value != int(value):
+                raise ValueError("not a whole number")
+            return RawTensor(self.xp.full(shape, value, wanted))
+        except (OverflowError, ValueError) as error:
+            raise DTypeError(
+                f"expected a value that {wanted} holds, got {value!r}; use another value or dtype"
+            ) from error
 
     def zeros(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
         """A tensor of zeros."""
@@ -270,3 +284,12 @@ def misfit(name: str, a: Any, b: Any, error: Exception) -> ShapeError:
 def is_numpy_scalar(value: object) -> TypeIs[np.generic[Any]]:
     """Whether a value is one of NumPy's scalars, which count as Python numbers."""
     return isinstance(value, np.generic)
+
+
+def _are_words(listed: Sequence[object], length: int) -> bool:
+    """Whether a list holds so many integers of 64 bits."""
+    return len(listed) == length and all(_is_natural(word, 2**64 - 1) for word in listed)
+
+
+def _is_natural(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most

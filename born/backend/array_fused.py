@@ -18,7 +18,8 @@ from born.backend.checks import (
     trailing_axes,
     window,
 )
-from born.backend.fused import Reduction
+from born.backend.fused import Approximation, Reduction
+from born.backend.protocol import Axis
 from born.errors import ShapeError
 from born.raw import Array, RawTensor, float32
 
@@ -33,6 +34,12 @@ class ArrayBackend(ArrayCore):
     Args:
         xp: the namespace, such as the module numpy.
         seed: where the random generator starts; 0 by default.
+
+    >>> class Plain(ArrayBackend):
+    ...     name = "plain"
+    >>> backend = Plain(np)
+    >>> backend.relu(backend.from_numpy(np.array([-1.0, 2.0]))).array
+    array([0., 2.])
     """
 
     def sigmoid(self, x: RawTensor, /) -> RawTensor:
@@ -46,7 +53,51 @@ class ArrayBackend(ArrayCore):
 
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`."""
-        return RawTensor(self.xp.multiply(g.array, y.array > 0))
+        # Not a product with the mask: an infinite gradient times zero is NaN.
+        return self._wrap(self.xp.where(y.array > 0, g.array, g.dtype.type(0)))
+
+    def _widened(self, x: RawTensor) -> RawTensor:
+        return RawTensor(x.array.astype(float32))
+
+    def _widened_or_none(self, x: RawTensor | None) -> RawTensor | None:
+        return None if x is None else self._widened(x)
+
+    def gelu(self, x: RawTensor, /, approximate: Approximation = "none") -> RawTensor:
+        """x Phi(x); halves in float32."""
+        if not is_half(x.dtype):
+            return super().gelu(x, approximate)
+        return self.astype(super().gelu(self._widened(x), approximate), x.dtype)
+
+    def gelu_backward(
+        self, g: RawTensor, x: RawTensor, /, approximate: Approximation = "none"
+    ) -> RawTensor:
+        """The gradient of `gelu`; halves in float32."""
+        if not is_half(x.dtype):
+            return super().gelu_backward(g, x, approximate)
+        wide = super().gelu_backward(self._widened(g), self._widened(x), approximate)
+        return self.astype(wide, x.dtype)
+
+    def mean(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
+        """The arithmetic mean; halves in float32."""
+        if not is_half(x.dtype):
+            return super().mean(x, axis, keepdims)
+        return self.astype(super().mean(self._widened(x), axis, keepdims), x.dtype)
+
+    def var(
+        self, x: RawTensor, /, axis: Axis = None, ddof: int = 0, keepdims: bool = False
+    ) -> RawTensor:
+        """The variance; halves in float32."""
+        if not is_half(x.dtype):
+            return super().var(x, axis, ddof, keepdims)
+        return self.astype(super().var(self._widened(x), axis, ddof, keepdims), x.dtype)
+
+    def norm(
+        self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False, order: float = 2
+    ) -> RawTensor:
+        """The norm; halves in float32."""
+        if not is_half(x.dtype):
+            return super().norm(x, axis, keepdims, order)
+        return self.astype(super().norm(self._widened(x), axis, keepdims, order), x.dtype)
 
     def cumprod(self, x: RawTensor, /, axis: int) -> RawTensor:
         """The running product; halves multiply in float32."""
@@ -70,7 +121,7 @@ class ArrayBackend(ArrayCore):
                 f"and {w.shape}; the last axes must be equal"
             )
         # One large product: matmul of (..., m, in) would run many small ones.
-        flat = a.reshape(-1, a.shape[-1]) if a.ndim > 2 else a
+        flat = a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) if a.ndim > 2 else a
         out = self._product(flat, w.T)
         if bias is not None:
             b = bias.array
@@ -140,7 +191,8 @@ class ArrayBackend(ArrayCore):
         e /= total
         losses = self.xp.log(total).reshape(labels.shape) - picked.reshape(labels.shape)
         if label_smoothing:
-            uniform = self.xp.log(total)[..., 0] - shifted.mean(axis=-1)
+            classes = max(shifted.shape[-1], 1)
+            uniform = self.xp.log(total)[..., 0] - shifted.sum(axis=-1) / classes
             losses = losses * (1.0 - label_smoothing) + uniform * label_smoothing
         if reduction == "mean":
             losses = losses.sum() / rows.size if rows.size else self.xp.float32(math.nan)
@@ -179,6 +231,40 @@ class ArrayBackend(ArrayCore):
 
     # -- normalisation --
 
+    def layer_norm(
+        self,
+        x: RawTensor,
+        weight: RawTensor | None,
+        bias: RawTensor | None,
+        /,
+        axes: int = 1,
+        eps: float = 1e-5,
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        """Layer normalisation; halves in float32."""
+        if not is_half(x.dtype):
+            return super().layer_norm(x, weight, bias, axes, eps)
+        self._check_parts("layer_norm", x, weight, bias)
+        gain, shift = self._widened_or_none(weight), self._widened_or_none(bias)
+        y, normal, scale = super().layer_norm(self._widened(x), gain, shift, axes, eps)
+        return self.astype(y, x.dtype), self.astype(normal, x.dtype), self.astype(scale, x.dtype)
+
+    def rms_norm(
+        self, x: RawTensor, weight: RawTensor | None, /, axes: int = 1, eps: float = 1e-6
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        """Root-mean-square normalisation; halves in float32."""
+        if not is_half(x.dtype):
+            return super().rms_norm(x, weight, axes, eps)
+        self._check_parts("rms_norm", x, weight)
+        gain = self._widened_or_none(weight)
+        y, normal, scale = super().rms_norm(self._widened(x), gain, axes, eps)
+        return self.astype(y, x.dtype), self.astype(normal, x.dtype), self.astype(scale, x.dtype)
+
+    def _check_parts(self, name: str, x: RawTensor, *parts: RawTensor | None) -> None:
+        """Refuse a weight or bias of another dtype, which widening would hide."""
+        for part in parts:
+            if part is not None and part.dtype != x.dtype:
+                raise self._mixed(name, x, part)
+
     def layer_norm_backward(
         self, g: RawTensor, normal: RawTensor, scale: RawTensor, /, axes: int = 1
     ) -> RawTensor:
@@ -186,6 +272,8 @@ class ArrayBackend(ArrayCore):
         if is_half(g.dtype):
             return super().layer_norm_backward(g, normal, scale, axes)
         trailing = trailing_axes(normal, axes)
+        if not g.size:
+            return self.copy(g)
         out = g.array * normal.array
         along = out.mean(axis=trailing, keepdims=True)
         self.xp.multiply(normal.array, along, out=out)
@@ -243,4 +331,4 @@ class ArrayBackend(ArrayCore):
         self._require_floating("dropout", a)
         mask = (self.uniform(a.shape, "float32").array >= p).astype(a.dtype)
         mask *= a.dtype.type(0.0 if p == 1 else 1.0 / (1.0 - p))
-        return RawTensor(a * mask), RawTensor(mask)
+        return self._wrap(a * mask), self._wrap(mask)

@@ -147,16 +147,13 @@ class Composed(Core):
         if count(x.shape, axes) == 0:
             return self.add(self.sum(x, axis, keepdims), -math.inf)
         largest = self.max(x, axis, keepdims=True)
-        # A row of infinities has no finite shift: exp(inf - inf) would be NaN.
-        shift = self.where(self.isfinite(largest), largest, 0.0)
-        total = self.sum(self.exp(self.sub(x, shift)), axis, keepdims=True)
-        result = self.add(self._log_of_sum(total), shift)
+        # Where the largest is infinite or NaN it is the result, and nothing may be computed
+        # from it: exp(inf - inf) would be NaN, and say so.
+        finite = self.isfinite(largest)
+        shift = self.where(finite, largest, 0.0)
+        total = self.sum(self.exp(self.sub(self.where(finite, x, 0.0), shift)), axis, keepdims=True)
+        result = self.where(finite, self.add(self.log(total), shift), largest)
         return result if keepdims else self.squeeze(result, axes)
-
-    def _log_of_sum(self, total: RawTensor) -> RawTensor:
-        """log(total) with log(0) = -inf in silence, for rows of negative infinities."""
-        empty = self.equal(total, 0.0)
-        return self.where(empty, -math.inf, self.log(self.where(empty, 1.0, total)))
 
     @optional
     def norm(

@@ -41,6 +41,10 @@ class Backend(Composed):
 
     Subclass it, or better `ArrayBackend`, to add a backend; name it in the
     entry-point group `born.backends` for `born.get_backend` to find it.
+
+    >>> import born
+    >>> isinstance(born.get_backend("numpy"), Backend)
+    True
     """
 
     @property

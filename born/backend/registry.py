@@ -25,6 +25,9 @@ class Availability:
     Attributes:
         usable: whether `get_backend` would succeed.
         reason: why not and what to do about it; empty where it is usable.
+
+    >>> bool(Availability(False, "no device"))
+    False
     """
 
     usable: bool

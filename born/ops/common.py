@@ -46,29 +46,31 @@ def _number(name: str, value: Any) -> Scalar:
     )
 
 
-def raws(name: str, backend: Backend, *tensors: object) -> list[RawTensor]:
-    """The raw tensors of further arguments, which must be on `backend`.
+def raw_of(name: str, backend: Backend, tensor: object) -> RawTensor:
+    """The raw tensor of a further argument, which must be on `backend`.
 
     Raises:
-        OperandError: one is not a tensor.
-        BackendMismatchError: one is on another backend.
+        OperandError: it is not a tensor.
+        BackendMismatchError: it is on another backend.
     """
-    found: list[RawTensor] = []
-    for tensor in tensors:
-        if not is_tensor(tensor):
-            raise OperandError(
-                f"expected a tensor in {name}, got {type(tensor).__name__}; "
-                "make it a tensor with born.tensor(value, backend)"
-            )
-        if tensor.backend is not backend:
-            raise mixed_backends(backend, tensor.backend)
-        found.append(tensor.raw)
-    return found
+    if not is_tensor(tensor):
+        raise OperandError(
+            f"expected a tensor in {name}, got {type(tensor).__name__}; "
+            "make it a tensor with born.tensor(value, backend)"
+        )
+    if tensor.backend is not backend:
+        raise mixed_backends(backend, tensor.backend)
+    return tensor.raw
+
+
+def raws(name: str, backend: Backend, *tensors: object) -> list[RawTensor]:
+    """As `raw_of`, of several arguments."""
+    return [raw_of(name, backend, tensor) for tensor in tensors]
 
 
 def optional_raw(name: str, backend: Backend, tensor: Tensor[Any] | None) -> RawTensor | None:
-    """As `raws` for one argument that may be None."""
-    return None if tensor is None else raws(name, backend, tensor)[0]
+    """As `raw_of`, of an argument that may be None."""
+    return None if tensor is None else raw_of(name, backend, tensor)
 
 
 def sequence(name: str, tensors: Sequence[Tensor[B]]) -> tuple[B, list[RawTensor]]:

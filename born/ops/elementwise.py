@@ -6,7 +6,7 @@ In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this p
 from __future__ import annotations
 
 from born.backend import Approximation, Scalar
-from born.ops.common import B, both, raws
+from born.ops.common import B, both, raw_of
 from born.tensor import Tensor
 
 
@@ -327,4 +327,4 @@ def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) ->
     Tensor([0., 2.], dtype=float32)
     """
     backend, a, b = both("where", x, y)
-    return Tensor(backend.where(raws("where", backend, condition)[0], a, b), backend)
+    return Tensor(backend.where(raw_of("where", backend, condition), a, b), backend)

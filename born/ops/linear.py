@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from born.backend import Index
-from born.ops.common import B, optional_raw, raws
+from born.ops.common import B, optional_raw, raw_of, raws
 from born.tensor import Tensor, raw_index
 
 
@@ -18,7 +18,7 @@ def matmul(x: Tensor[B], y: Tensor[B]) -> Tensor[B]:
     >>> ops.matmul(born.ones((2, 3), backend), born.ones((3, 4), backend)).shape
     (2, 4)
     """
-    (right,) = raws("matmul", x.backend, y)
+    right = raw_of("matmul", x.backend, y)
     return Tensor(x.backend.matmul(x.raw, right), x.backend)
 
 
@@ -39,7 +39,7 @@ def linear(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) -> Te
     (2, 4)
     """
     backend = x.backend
-    (w,) = raws("linear", backend, weight)
+    w = raw_of("linear", backend, weight)
     return Tensor(backend.linear(x.raw, w, optional_raw("linear", backend, bias)), backend)
 
 
@@ -58,7 +58,7 @@ def index_add(x: Tensor[B], index: Index, y: Tensor[B]) -> Tensor[B]:
     >>> ops.index_add(born.zeros(2, backend), [1, 1], born.ones(2, backend))
     Tensor([0., 2.], dtype=float32)
     """
-    (added,) = raws("index_add", x.backend, y)
+    added = raw_of("index_add", x.backend, y)
     return Tensor(x.backend.index_add(x.raw, raw_index(index, x.backend), added), x.backend)
 
 
@@ -69,7 +69,7 @@ def take(x: Tensor[B], index: Tensor[B], axis: int = 0) -> Tensor[B]:
     >>> ops.take(table, born.tensor([1], backend, dtype="int64"))
     Tensor([[3., 4.]], dtype=float32)
     """
-    (where,) = raws("take", x.backend, index)
+    where = raw_of("take", x.backend, index)
     return Tensor(x.backend.take(x.raw, where, axis), x.backend)
 
 
@@ -83,7 +83,7 @@ def gather(x: Tensor[B], index: Tensor[B], axis: int) -> Tensor[B]:
     Tensor([[2.],
             [3.]], dtype=float32)
     """
-    (where,) = raws("gather", x.backend, index)
+    where = raw_of("gather", x.backend, index)
     return Tensor(x.backend.gather(x.raw, where, axis), x.backend)
 
 

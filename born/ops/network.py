@@ -5,7 +5,7 @@ from __future__ import annotations
 from born.backend import Reduction
 from born.backend.checks import Pair
 from born.errors import ShapeError
-from born.ops.common import B, optional_raw, raws
+from born.ops.common import B, optional_raw, raw_of
 from born.tensor import Tensor
 
 
@@ -61,7 +61,7 @@ def cross_entropy(
     Tensor(0.6931472, dtype=float32)
     """
     backend = logits.backend
-    (classes,) = raws("cross_entropy", backend, labels)
+    classes = raw_of("cross_entropy", backend, labels)
     loss, _ = backend.cross_entropy(logits.raw, classes, label_smoothing, reduction)
     return Tensor(loss, backend)
 
@@ -177,7 +177,7 @@ def conv2d(
     (1, 2, 2, 2)
     """
     backend = x.backend
-    (w,) = raws("conv2d", backend, weight)
+    w = raw_of("conv2d", backend, weight)
     b = optional_raw("conv2d", backend, bias)
     return Tensor(backend.conv2d(x.raw, w, b, stride, padding, dilation, groups), backend)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from born.autodiff.tape import Pullback
 from born.autodiff.vjps.table import Needs, Rule, fit, row, several, shape_of
 from born.backend import Approximation, Backend, Operand
 from born.raw import DTypeLike, RawTensor, is_floating
+
+_ERF_FLAT: Final = 30.0  # exp(-x**2) is zero in float64, and so in every dtype, from here on
 
 # -- arithmetic --
 
@@ -184,7 +187,12 @@ def _tanh(b: Backend, out: RawTensor, needs: Needs, x: RawTensor) -> Pullback:
 @row("erf")
 def _erf(b: Backend, out: RawTensor, needs: Needs, x: RawTensor) -> Pullback:
     slope = 2.0 / math.sqrt(math.pi)
-    return lambda g: b.mul(b.mul(g, slope), b.exp(b.neg(b.mul(x, x))))
+
+    def pullback(g: RawTensor) -> RawTensor:
+        near = b.clamp(x, -_ERF_FLAT, _ERF_FLAT)  # or the square overflows in float16
+        return b.mul(b.mul(g, slope), b.exp(b.neg(b.mul(near, near))))
+
+    return pullback
 
 
 @row("sigmoid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from born.autodiff.tape import Pullback
@@ -58,12 +59,12 @@ def _linear(
     outputs = weight.shape[0]
 
     def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
-        rows = g if g.ndim == 2 else b.reshape(g, (-1, outputs))
+        rows = g if g.ndim == 2 else b.reshape(g, (math.prod(g.shape[:-1]), outputs))
         weight_grad = None
         if for_weight is not None:
             inputs = for_weight
             if inputs.ndim != 2:
-                inputs = b.reshape(inputs, (-1, inputs.shape[-1]))
+                inputs = b.reshape(inputs, (math.prod(inputs.shape[:-1]), inputs.shape[-1]))
             weight_grad = b.matmul(b.transpose(rows), inputs)
         return (
             None if for_x is None else b.matmul(g, for_x),

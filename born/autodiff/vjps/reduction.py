@@ -126,8 +126,10 @@ def _logsumexp(
     def pullback(g: RawTensor) -> RawTensor:
         shape = x.shape
         total = kept(b, out, shape, axis, keepdims)
-        shift = b.where(b.isfinite(total), total, 0)  # a row of -inf has weights of zero
-        return b.mul(b.exp(b.sub(x, shift)), kept(b, g, shape, axis, keepdims))
+        finite = b.isfinite(total)
+        # A row without a finite sum has no gradient: its weights are zero.
+        shifted = b.where(finite, b.sub(x, b.where(finite, total, 0)), -math.inf)
+        return b.mul(b.exp(shifted), kept(b, g, shape, axis, keepdims))
 
     return pullback
 

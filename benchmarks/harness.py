@@ -1,0 +1,257 @@
+"""Timing competitors against each other so that the ratios can be believed.
+
+A machine's speed drifts while a program runs: clocks change, caches are shared, other programs
+wake up. So the competitors take turns, in an order drawn anew for each of many short rounds, and
+sleep in between until the threads of the one before have come to rest. A ratio is taken within a
+round, where drift is the same for both, and what is reported is the median of the rounds with
+the middle half of them as its spread.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Protocol, TypeAlias
+
+Clock: TypeAlias = Callable[[], float]
+"""A function that returns seconds since some fixed moment."""
+
+
+class Outcome(Protocol):
+    """A tensor of one element, of any library."""
+
+    def item(self) -> float:
+        """The element as a Python number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Competitor:
+    """One library doing the work.
+
+    Attributes:
+        name: what the table calls it.
+        step: does the work once. It returns a number that all competitors agree on after
+            the same number of steps, such as the loss.
+        ours: whether it is born's, to which the others are compared.
+    """
+
+    name: str
+    step: Callable[[], Outcome]
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A competitor that cannot run here.
+
+    Attributes:
+        name: what the table calls it.
+        reason: why, and what to install.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Something to be done by several competitors.
+
+    Attributes:
+        name: what the table calls it.
+        prepare: makes the competitors, each in the same state; called when their turn comes,
+            so that only one work's data is in memory.
+        tolerance: the largest relative difference allowed between their outcomes.
+    """
+
+    name: str
+    prepare: Callable[[], Sequence[Competitor | Skipped]]
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How thoroughly to measure.
+
+    Attributes:
+        rounds: how many samples are taken of each competitor.
+        pause: seconds of sleep before each sample. The worker threads of a library spin for a
+            while after their work is done (OpenBLAS's for some 30 ms), which would take a core
+            from whoever comes next.
+        settle: seconds of untimed steps after the pause, in which caches fill and threads wake.
+        sample: seconds that a sample lasts at least; it holds one step or more.
+        warm_up: seconds of untimed steps before the first round.
+        seed: what the order within the rounds is drawn from.
+    """
+
+    rounds: int = 50
+    pause: float = 0.1
+    settle: float = 0.01
+    sample: float = 0.02
+    warm_up: float = 0.5
+    seed: int = 0
+
+
+QUICK = Settings(rounds=10, settle=0.005, sample=0.01, warm_up=0.1)
+"""For a first look: seconds instead of a minute, and a wider spread."""
+
+CHECKED_STEPS = 20
+"""For how many steps the outcomes of competitors are compared before they are timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of several values, between the quartiles.
+
+    Attributes:
+        low: a quarter of the values is smaller.
+        median: half of the values is smaller.
+        high: a quarter of the values is larger.
+    """
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of at least one value."""
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0])
+        return cls(*statistics.quantiles(values, n=4, method="inclusive"))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was measured of one work.
+
+    Attributes:
+        work: its name.
+        samples: competitor -> seconds a step, round by round.
+        ours: which of the competitors are born's.
+        skipped: those that did not run.
+    """
+
+    work: str
+    samples: Mapping[str, Sequence[float]]
+    ours: Sequence[str]
+    skipped: Sequence[Skipped]
+
+    def seconds(self, name: str) -> Spread:
+        """Seconds a step."""
+        return Spread.of(self.samples[name])
+
+    def ratio(self, name: str, ours: str) -> Spread:
+        """How many times longer `name` took than `ours`; over 1 means that `ours` is faster."""
+        pairs = zip(self.samples[name], self.samples[ours], strict=True)
+        return Spread.of([theirs / mine for theirs, mine in pairs])
+
+
+class DisagreementError(Exception):
+    """Competitors that ought to do the same work compute different numbers."""
+
+
+def run(work: Work, settings: Settings, clock: Clock = time.perf_counter) -> Result:
+    """Prepare the competitors of a work, check that they do the same, and time them.
+
+    Raises:
+        DisagreementError: they do not do the same.
+    """
+    prepared = work.prepare()
+    competitors = [each for each in prepared if isinstance(each, Competitor)]
+    check_agreement(competitors, work.tolerance)
+    return Result(
+        work=work.name,
+        samples=measure(competitors, settings, clock),
+        ours=[each.name for each in competitors if each.ours],
+        skipped=[each for each in prepared if isinstance(each, Skipped)],
+    )
+
+
+def check_agreement(
+    competitors: Sequence[Competitor], tolerance: float, steps: int = CHECKED_STEPS
+) -> None:
+    """Step each competitor and compare its outcomes with those of the first.
+
+    Raises:
+        DisagreementError: an outcome differs by more than `tolerance`, relatively.
+    """
+    expected: list[float] = []
+    for competitor in competitors:
+        outcomes = [competitor.step().item() for _ in range(steps)]
+        expected = expected or outcomes
+        for index, (theirs, first) in enumerate(zip(outcomes, expected, strict=True)):
+            if not math.isclose(theirs, first, rel_tol=tolerance):
+                raise DisagreementError(
+                    f"expected the outcome of step {index} of {competitor.name} to be within "
+                    f"{tolerance:g} of {first!r}, that of {competitors[0].name}, got {theirs!r}; "
+                    "timing different work would say nothing, so make them compute the same"
+                )
+
+
+def measure(
+    competitors: Sequence[Competitor], settings: Settings, clock: Clock = time.perf_counter
+) -> dict[str, list[float]]:
+    """Let the competitors take turns.
+
+    Returns:
+        competitor -> seconds a step, one for each round, in the order given.
+    """
+    samples: dict[str, list[float]] = {each.name: [] for each in competitors}
+    order = list(competitors)
+    draw = random.Random(settings.seed)
+    with _small_collections():
+        costs = {each.name: _cost(each, settings.warm_up, clock) for each in competitors}
+        for _ in range(settings.rounds):
+            draw.shuffle(order)
+            for each in order:
+                time.sleep(settings.pause)
+                _timed(each, _steps(settings.settle, costs[each.name]), clock)
+                steps = _steps(settings.sample, costs[each.name])
+                samples[each.name].append(_timed(each, steps, clock) / steps)
+    return samples
+
+
+def _cost(competitor: Competitor, warm_up: float, clock: Clock) -> float:
+    """Seconds a step, roughly, once warm."""
+    steps, spent = 1, 0.0
+    while True:
+        seconds = _timed(competitor, steps, clock)
+        spent += seconds
+        if spent >= warm_up:
+            return seconds / steps
+        steps *= 2
+
+
+def _steps(seconds: float, cost: float) -> int:
+    return max(1, math.ceil(seconds / cost))
+
+
+def _timed(competitor: Competitor, steps: int, clock: Clock) -> float:
+    step = competitor.step
+    start = clock()
+    for _ in repeat(None, steps):
+        step()
+    return clock() - start
+
+
+@contextmanager
+def _small_collections() -> Generator[None, None, None]:
+    """Keep the garbage collector on, as users have it, but away from what is there already.
+
+    One competitor's garbage would else make it visit the modules of all the others.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,270 @@
+"""`backward` and `Gradients`: the map from tensor to gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+
+import born
+from born import nn, ops
+from born.autodiff import Autodiff, Gradients, backward
+from born.backend import Backend
+from born.errors import BackendMismatchError, BornError, GradientError, MissingGradientError
+
+T: TypeAlias = "born.Tensor[Autodiff[Backend]]"
+
+
+def leaf(autodiff: Autodiff[Backend], *values: float) -> T:
+    """A tensor that requires a gradient."""
+    x = born.tensor(np.array(values), autodiff)
+    x.requires_grad = True
+    return x
+
+
+def values(
+    gradients: Gradients, key: born.RawTensor | born.Tensor[Autodiff[Backend]]
+) -> list[float]:
+    """One gradient as a list."""
+    found: list[float] = gradients.backend.to_numpy(gradients[key]).tolist()
+    return found
+
+
+def squares(*tensors: T) -> Gradients:
+    """The gradients of the sum of squares."""
+    with tensors[0].backend.tape:
+        loss = (tensors[0] * tensors[0]).sum()
+        for tensor in tensors[1:]:
+            loss = loss + (tensor * tensor).sum()
+    return backward(loss)
+
+
+# -- the map -------------------------------------------------------------------------------
+
+
+def test_lookup_by_raw_tensor_tensor_and_parameter(autodiff: Autodiff[Backend]) -> None:
+    parameter = nn.Parameter(born.tensor(np.array([1.0, 2.0]), autodiff), "w")
+    gradients = squares(parameter)
+    assert isinstance(gradients, Mapping)
+    for key in (parameter, parameter.raw, parameter.tensor):
+        assert values(gradients, key) == [2.0, 4.0]
+        assert key in gradients
+        assert gradients.get(key) is gradients[key]
+    assert list(gradients) == [parameter.raw]
+    assert list(gradients.items()) == [(parameter.raw, gradients[parameter])]
+    assert len(gradients) == 1
+    assert gradients.leaves == {parameter.raw}
+    assert gradients.backend is autodiff.inner
+    assert repr(gradients) == "Gradients of 1 tensors of shapes (2,)"
+
+
+def test_missing_gradient(autodiff: Autodiff[Backend]) -> None:
+    x, other = leaf(autodiff, 1.0), leaf(autodiff, 2.0)
+    gradients = squares(x)
+    assert other not in gradients
+    assert gradients.get(other) is None
+    assert gradients.get(other, "none") == "none"
+    with pytest.raises(MissingGradientError, match=r"^expected a tensor .*got Tensor\(.*; set"):
+        gradients[other]
+    with pytest.raises(KeyError):
+        gradients[other.raw]
+
+
+def test_sum_counts_a_missing_gradient_as_zero(autodiff: Autodiff[Backend]) -> None:
+    x, y, z = leaf(autodiff, 1.0), leaf(autodiff, 2.0), leaf(autodiff, 3.0)
+    one, other = squares(x, y), squares(y, z)
+    total = one + other
+    assert [values(total, each) for each in (x, y, z)] == [[2.0], [8.0], [6.0]]
+    assert total.leaves == {x.raw, y.raw, z.raw}
+    assert values(one, y) == [4.0], "the terms are what they were"
+    assert z not in one
+
+
+def test_scaling(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 1.0, 2.0)
+    gradients = squares(x)
+    assert values(gradients * 0.5, x) == [1.0, 2.0]
+    assert values(0.5 * gradients, x) == [1.0, 2.0]
+    assert values(gradients / 4, x) == [0.5, 1.0]
+    assert values(gradients, x) == [2.0, 4.0]
+    assert (gradients * 2).leaves == gradients.leaves
+
+
+def test_average_over_batches(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 1.0, 2.0)
+    total = sum((squares(x) for _ in range(3)), squares(x))
+    assert values(total / 4, x) == [2.0, 4.0]
+
+
+def test_sum_of_two_backends(autodiff: Autodiff[Backend], backend_name: str) -> None:
+    other = Autodiff(born.get_backend(backend_name))
+    one, two = squares(leaf(autodiff, 1.0)), squares(leaf(other, 1.0))
+    with pytest.raises(BackendMismatchError, match=r"expected gradients of one backend, got .*; "):
+        one.__add__(two)
+
+
+def test_select_keeps_what_there_is(autodiff: Autodiff[Backend]) -> None:
+    x, y, z = leaf(autodiff, 1.0), leaf(autodiff, 2.0), leaf(autodiff, 3.0)
+    chosen = squares(x, y).select([y, z])
+    assert list(chosen) == [y.raw]
+    assert chosen.leaves == {y.raw}
+    assert values(chosen, y) == [4.0]
+
+
+def test_map_of_ones_own(backend: Backend) -> None:
+    x = backend.zeros((2,), "float32")
+    gradients = Gradients({x: backend.ones((2,), "float32")}, backend)
+    assert values(gradients + gradients, x) == [2.0, 2.0]
+    assert gradients.leaves == {x}
+    assert repr(Gradients({}, backend)) == "Gradients of 0 tensors of shapes none"
+
+
+# -- backward: its options -----------------------------------------------------------------
+
+
+def test_gradients_are_of_leaves_only(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 1.0)
+    with autodiff.tape:
+        y = x * 2
+        loss = (y * y).sum()
+    gradients = backward(loss)
+    assert list(gradients) == [x.raw]
+
+
+def test_retained_results(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 1.0, 2.0)
+    with autodiff.tape:
+        y = x * 2
+        z = y * y
+        loss = z.sum()
+        after = z * 3
+    gradients = backward(loss, retain=[y, z.raw, loss, x, after])
+    assert values(gradients, x) == [8.0, 16.0]
+    assert values(gradients, y) == [4.0, 8.0]
+    assert values(gradients, z) == [1.0, 1.0]
+    assert gradients[loss].item() == 1.0
+    assert after not in gradients, "the loss does not depend on it"
+    assert gradients.leaves == {x.raw}
+
+
+def test_retained_result_used_twice_has_its_whole_gradient(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 3.0)
+    with autodiff.tape:
+        y = x * 1.0
+        loss = (y * y + y).sum()
+    assert values(backward(loss, retain=[y]), y) == [7.0]
+
+
+@pytest.mark.parametrize("as_raw", [False, True])
+def test_seed(as_raw: bool, autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 1.0, 2.0)
+    with autodiff.tape:
+        y = x * x
+    seed = born.tensor(np.array([10.0, 1.0]), autodiff)
+    gradients = backward(y, seed=seed.raw if as_raw else seed)
+    assert values(gradients, x) == [20.0, 4.0]
+
+
+def test_seed_of_a_loss_of_no_elements(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff)
+    with autodiff.tape:
+        y = x * x
+    assert backward(y, seed=born.zeros(0, autodiff, "float64"))[x].shape == (0,)
+
+
+def test_loss_of_one_element_and_several_axes(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 3.0)
+    with autodiff.tape:
+        loss = (x * x).reshape(1, 1)
+    assert values(backward(loss), x) == [6.0]
+
+
+def test_keep_tape_leaves_it_as_it_was(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 1.0, 2.0)
+    with autodiff.tape:
+        loss = (ops.exp(x) * x).sum()
+    recorded = len(autodiff.tape)
+    first = backward(loss, keep_tape=True)
+    assert len(autodiff.tape) == recorded
+    second = backward(loss)
+    assert values(first, x) == values(second, x)
+    assert len(autodiff.tape) == 0
+
+
+def test_gradient_has_the_dtype_of_its_tensor(autodiff: Autodiff[Backend]) -> None:
+    for dtype in ("float16", "bfloat16", "float32", "float64"):
+        x = born.ones((2, 2), autodiff, dtype)
+        x.requires_grad = True
+        with autodiff.tape:
+            y = ops.gelu(ops.layer_norm(x @ x)).astype("float32")
+            loss = (y * y).mean()
+        assert backward(loss)[x].dtype == x.dtype
+
+
+# -- accumulation --------------------------------------------------------------------------
+
+
+def test_loss_backward_adds_up_in_the_leaves(autodiff: Autodiff[Backend]) -> None:
+    x, untouched = leaf(autodiff, 1.0, 2.0), leaf(autodiff, 1.0)
+    for times in (1, 2, 3):
+        with autodiff.tape:
+            loss = (x * x).sum()
+        loss.backward()
+        assert x.raw.grad is not None
+        assert autodiff.to_numpy(x.raw.grad).tolist() == [2.0 * times, 4.0 * times]
+    assert untouched.raw.grad is None
+    assert len(autodiff.tape) == 0
+
+
+def test_accumulated_gradients_do_not_share_what_they_add_up(autodiff: Autodiff[Backend]) -> None:
+    x, y = leaf(autodiff, 1.0, 2.0), leaf(autodiff, 3.0, 4.0)
+    with autodiff.tape:
+        loss = (x + y).sum()
+    loss.backward()
+    with autodiff.tape:
+        loss = (x * 10.0).sum()
+    loss.backward()
+    assert x.raw.grad is not None
+    assert y.raw.grad is not None
+    assert autodiff.to_numpy(x.raw.grad).tolist() == [11.0, 11.0]
+    assert autodiff.to_numpy(y.raw.grad).tolist() == [1.0, 1.0]
+
+
+def test_accumulated_gradients_equal_the_map(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 0.3, -0.7, 1.9)
+    with autodiff.tape:
+        loss = (ops.softmax(x) * ops.exp(x)).sum()
+    expected = backward(loss, keep_tape=True)
+    loss.backward()
+    assert x.raw.grad is not None
+    np.testing.assert_array_equal(autodiff.to_numpy(x.raw.grad), autodiff.to_numpy(expected[x]))
+
+
+# -- gradients that were computed are not those of a later change --------------------------
+
+
+def test_seed_and_gradient_of_another_backend(
+    autodiff: Autodiff[Backend], backend_name: str
+) -> None:
+    x = leaf(autodiff, 1.0)
+    with autodiff.tape:
+        loss = (x * x).sum()
+    recorded = len(autodiff.tape)
+    stranger = born.ones((), born.get_backend(backend_name), "float64")
+    with pytest.raises((BackendMismatchError, GradientError), match=r"expected .*got.*; "):
+        backward(loss, seed=stranger)
+    assert len(autodiff.tape) == recorded
+
+
+@pytest.mark.parametrize("seed", [2.0, np.ones(()), [1.0]])
+def test_seed_that_is_no_tensor(seed: object, autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 1.0)
+    with autodiff.tape:
+        loss = (x * x).sum()
+    recorded = len(autodiff.tape)
+    with pytest.raises(BornError, match=r"expected a seed .*got.*; "):
+        backward(loss, seed=seed)  # type: ignore[arg-type]  # wrong on purpose
+    assert len(autodiff.tape) == recorded
+    assert values(backward(loss), x) == [2.0]

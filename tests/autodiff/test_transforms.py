@@ -1,0 +1,279 @@
+"""`grad`, `value_and_grad` and `hvp`, and backends that record on two levels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+import born
+from born import ops
+from born.autodiff import Autodiff, backward, grad, hvp, value_and_grad
+from born.backend import Backend
+from born.errors import BornError, ShapeError, TapeError
+
+T: TypeAlias = "born.Tensor[Any]"
+
+
+def sum_of_squares(x: T) -> T:
+    """sum x^2."""
+    return (x * x).sum()
+
+
+def sum_of_cubes(x: T) -> T:
+    """sum x^3."""
+    return (x * x * x).sum()
+
+
+def of(function: Callable[[T], T]) -> Callable[[T], T]:
+    """A lambda, given types."""
+    return function
+
+
+def identity(x: T) -> T:
+    """x."""
+    return x
+
+
+@pytest.fixture
+def nested(backend: Backend) -> Autodiff[Autodiff[Backend]]:
+    """Two levels."""
+    return Autodiff(Autodiff(backend))
+
+
+def vector(backend: Backend, *values: float) -> T:
+    """A float64 tensor that requires no gradient."""
+    return born.tensor(np.array(values), backend)
+
+
+# -- one level -----------------------------------------------------------------------------
+
+
+def test_value_and_gradient(autodiff: Autodiff[Backend]) -> None:
+    x = vector(autodiff, 1.0, 2.0)
+    value, gradient = value_and_grad(sum_of_cubes)(x)
+    assert value.item() == 9.0
+    assert gradient.numpy().tolist() == [3.0, 12.0]
+    assert gradient.backend is autodiff
+    assert grad(sum_of_cubes)(x).numpy().tolist() == [3.0, 12.0]
+    assert x.requires_grad is False
+    assert len(autodiff.tape) == 0
+
+
+def test_argument_to_differentiate_by(autodiff: Autodiff[Backend]) -> None:
+    x, y = vector(autodiff, 1.0, 2.0), vector(autodiff, 3.0, 4.0)
+
+    def function(x: T, y: T, power: int, *, scale: float = 1.0) -> T:
+        return (x**power * y * scale).sum()
+
+    assert grad(function)(x, y, 2).numpy().tolist() == [6.0, 16.0]
+    assert grad(function, argnum=1)(x, y, 2, scale=2.0).numpy().tolist() == [2.0, 8.0]
+
+
+def test_captured_tensors_are_constants(autodiff: Autodiff[Backend]) -> None:
+    x = vector(autodiff, 3.0)
+    assert grad(of(lambda y: (y * x).sum()))(x).numpy().tolist() == [3.0]
+    assert grad(of(lambda y: (x * x).sum()))(x).numpy().tolist() == [0.0]
+
+
+def test_captured_leaves_get_no_gradient_here(autodiff: Autodiff[Backend]) -> None:
+    x, weight = vector(autodiff, 3.0), vector(autodiff, 2.0)
+    weight.requires_grad = True
+    assert grad(of(lambda x: (x * weight).sum()))(x).numpy().tolist() == [2.0]
+    assert weight.raw.grad is None
+
+
+def test_constant_function_has_gradient_zero(autodiff: Autodiff[Backend]) -> None:
+    constant = of(lambda x: born.ones((), x.backend))
+    value, gradient = value_and_grad(constant)(vector(autodiff, 1.0, 2.0))
+    assert value.item() == 1.0
+    assert gradient.numpy().tolist() == [0.0, 0.0]
+
+
+def test_identity(autodiff: Autodiff[Backend]) -> None:
+    assert grad(identity)(born.tensor(2.0, autodiff)).item() == 1.0
+
+
+def test_gradient_of_no_elements(autodiff: Autodiff[Backend]) -> None:
+    assert grad(sum_of_squares)(vector(autodiff)).shape == (0,)
+
+
+def test_what_is_recorded_already_stays(autodiff: Autodiff[Backend]) -> None:
+    x = vector(autodiff, 2.0)
+    x.requires_grad = True
+    with autodiff.tape:
+        loss = (x * x).sum()
+    assert grad(of(lambda y: (y * 5).sum()))(x).numpy().tolist() == [5.0]
+    assert autodiff.to_numpy(backward(loss)[x]).tolist() == [4.0]
+
+
+# -- several levels ------------------------------------------------------------------------
+
+
+def test_higher_derivatives(backend: Backend) -> None:
+    x = born.tensor(np.float64(0.7), Autodiff(Autodiff(Autodiff(backend))))
+    once = grad(ops.sin)
+    twice = grad(once)
+    thrice = grad(twice)
+    # Each level rounds a few times.
+    np.testing.assert_allclose(once(x).item(), math.cos(0.7), rtol=1e-15)
+    np.testing.assert_allclose(twice(x).item(), -math.sin(0.7), rtol=1e-15)
+    np.testing.assert_allclose(thrice(x).item(), -math.cos(0.7), rtol=1e-15)
+
+
+def test_hessian_vector_product_of_a_quadratic_form(nested: Autodiff[Autodiff[Backend]]) -> None:
+    matrix = np.array([[2.0, 1.0, 0.0], [3.0, -1.0, 4.0], [0.5, 0.0, 1.0]])
+    a: T = born.tensor(matrix, nested)
+    x, v = vector(nested, 1.0, 2.0, 3.0), vector(nested, 0.5, -1.0, 2.0)
+    found = hvp(of(lambda x: x @ a @ x))(x, v)
+    np.testing.assert_allclose(found.numpy(), (matrix + matrix.T) @ v.numpy(), rtol=1e-15)
+
+
+def test_hessian_is_symmetric(nested: Autodiff[Autodiff[Backend]]) -> None:
+    labels = born.tensor(np.array([0, 2]), nested)
+    generator = np.random.default_rng(0)
+    weight = born.tensor(generator.normal(size=(3, 4)), nested)
+
+    def function(x: T) -> T:
+        return ops.cross_entropy(ops.linear(ops.layer_norm(x.reshape(2, 4)), weight), labels)
+
+    x = born.tensor(generator.normal(size=8), nested)
+    rows = [hvp(function)(x, born.tensor(row, nested)).numpy() for row in np.eye(8)]
+    # Elements are of size one, and made of some hundred terms.
+    np.testing.assert_allclose(np.array(rows), np.array(rows).T, atol=1e-13)
+    assert np.abs(rows).max() > 0.01
+
+
+def test_inner_variable_is_not_taken_for_the_outer(nested: Autodiff[Autodiff[Backend]]) -> None:
+    one = born.tensor(np.float64(1.0), nested)
+    # d/dx (x d/dy (x + y)) = 1, not 2; d/dx (x d/dy (x y)) = 2x.
+    assert grad(of(lambda x: x * grad(of(lambda y: x + y))(one)))(one).item() == 1.0
+    assert grad(of(lambda x: x * grad(of(lambda y: x * y))(one)))(one).item() == 2.0
+
+
+def test_second_derivatives_by_two_tapes(nested: Autodiff[Autodiff[Backend]]) -> None:
+    x = vector(nested, 1.0, 2.0)
+    x.requires_grad = True
+    with nested.inner.tape:
+        with nested.tape:
+            loss = (x * x * x).sum()
+        first = backward(loss)
+        slope = born.Tensor(first[x], nested.inner).sum()
+    second = backward(slope)
+    assert nested.to_numpy(first[x]).tolist() == [3.0, 12.0]
+    assert nested.to_numpy(second[x]).tolist() == [6.0, 12.0]
+
+
+def test_gradient_penalty_reaches_the_weights(nested: Autodiff[Autodiff[Backend]]) -> None:
+    x, weight = vector(nested, 1.0, 2.0), vector(nested, 3.0, 4.0)
+    x.requires_grad = weight.requires_grad = True
+    with nested.inner.tape:
+        with nested.tape:
+            loss = (weight * x * x).sum()
+        slopes = born.Tensor(backward(loss)[x], nested.inner)
+        penalty = (slopes * slopes).sum()
+    gradients = backward(penalty)
+    # penalty = sum (2 w x)^2
+    assert nested.to_numpy(gradients[weight]).tolist() == [24.0, 128.0]
+    assert nested.to_numpy(gradients[x]).tolist() == [72.0, 256.0]
+
+
+def test_either_level_may_record_alone(nested: Autodiff[Autodiff[Backend]]) -> None:
+    x = vector(nested, 1.0, 2.0)
+    x.requires_grad = True
+    with nested.tape:
+        loss = (ops.layer_norm(x) * x).sum()
+    outer = nested.to_numpy(backward(loss)[x])
+    with nested.inner.tape:
+        inner_loss = (ops.layer_norm(x) * x).sum()
+    on_inner = born.Tensor(inner_loss.raw, nested.inner)
+    np.testing.assert_allclose(outer, nested.to_numpy(backward(on_inner)[x]), atol=1e-12)
+
+
+def test_wrapping_hands_on_everything_else(nested: Autodiff[Autodiff[Backend]]) -> None:
+    computing = nested.inner.inner
+    assert nested.innermost is computing
+    assert nested.name == computing.name
+    assert repr(nested) == f"Autodiff(Autodiff({computing!r}))"
+    nested.seed(3)
+    state = nested.random_state
+    first = nested.to_numpy(nested.normal((4,), "float32"))
+    nested.check_random_state(state)
+    nested.set_random_state(state)
+    np.testing.assert_array_equal(first, computing.to_numpy(computing.normal((4,), "float32")))
+    nested.synchronize()
+
+
+# -- errors --------------------------------------------------------------------------------
+
+
+def test_too_few_levels(autodiff: Autodiff[Backend]) -> None:
+    x = vector(autodiff, 1.0)
+    message = r"expected a level of Autodiff that is free .*got Autodiff\(.*; wrap"
+    with pytest.raises(TapeError, match=message):
+        grad(grad(sum_of_squares))(x)
+    with pytest.raises(TapeError, match=message):
+        hvp(sum_of_squares)(x, x)
+    with pytest.raises(TapeError, match=message), autodiff.tape:
+        grad(sum_of_squares)(x)
+    assert not autodiff.tape.is_recording
+    assert grad(sum_of_squares)(x).item() == 2.0
+
+
+def test_backend_that_records_nothing(backend: Backend) -> None:
+    with pytest.raises(TapeError, match="expected a level of Autodiff that is free to record"):
+        grad(sum_of_squares)(vector(backend, 1.0))
+
+
+def test_function_of_several_results(autodiff: Autodiff[Backend]) -> None:
+    with pytest.raises(ShapeError, match=r"expected a loss with one element, got shape \(2,\)"):
+        grad(of(lambda x: x * x))(vector(autodiff, 1.0, 2.0))
+    assert not autodiff.tape.is_recording
+
+
+def test_function_that_returns_no_tensor(autodiff: Autodiff[Backend]) -> None:
+    def wrong(x: T) -> Any:
+        return 3.0
+
+    with pytest.raises(BornError, match=r"expected .*tensor.*got.*; "):
+        grad(wrong)(vector(autodiff, 1.0))
+
+
+def test_missing_argument(autodiff: Autodiff[Backend]) -> None:
+    with pytest.raises(ShapeError, match=r"expected a positional argument number 1 .*got 1 .*; "):
+        grad(sum_of_squares, argnum=1)(vector(autodiff, 1.0))
+
+
+@pytest.mark.parametrize("argument", [1.0, "x", None])
+def test_argument_that_is_no_tensor(argument: Any) -> None:
+    with pytest.raises(TapeError, match=r"expected a floating tensor .*got .*; make it"):
+        grad(identity)(argument)
+
+
+def test_argument_of_integers(autodiff: Autodiff[Backend]) -> None:
+    with pytest.raises(TapeError, match=r"expected a floating tensor .*got one of dtype int64"):
+        grad(sum_of_squares)(born.tensor(np.array([1]), autodiff))
+
+
+def test_vector_of_another_shape(nested: Autodiff[Autodiff[Backend]]) -> None:
+    x, v = vector(nested, 1.0), vector(nested, 1.0, 2.0)
+    with pytest.raises(ShapeError, match=r"expected a vector .* \(1,\), got \(2,\); reshape"):
+        hvp(sum_of_squares)(x, v)
+
+
+def test_error_inside_the_function_leaves_the_tape_as_it_was(autodiff: Autodiff[Backend]) -> None:
+    x = vector(autodiff, 1.0)
+
+    def failing(x: T) -> T:
+        (x * x).sum()
+        raise KeyError
+
+    before = autodiff.tape
+    with pytest.raises(KeyError):
+        grad(failing)(x)
+    assert autodiff.tape is before
+    assert not before.is_recording
+    assert len(before) == 0

@@ -1,0 +1,180 @@
+"""Drawing one call of an operation: Hypothesis draws the shapes, a generator the values.
+
+Hypothesis would shrink values towards zero, where functions have their kinks; so it
+draws only the seed, and the values keep a distance from each other and from zero.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeVar, cast
+
+import numpy as np
+from hypothesis import strategies as st
+
+from born.backend import Axis, Backend
+from born.raw import HostArray, RawTensor, Shape
+
+_Choice = TypeVar("_Choice")
+
+Results: TypeAlias = RawTensor | Sequence[RawTensor]
+
+Apply: TypeAlias = (
+    Callable[[Backend], Results]
+    | Callable[[Backend, RawTensor], Results]
+    | Callable[[Backend, RawTensor, RawTensor], Results]
+    | Callable[[Backend, RawTensor, RawTensor, RawTensor], Results]
+)
+"""Calls an operation on a backend with so many tensors."""
+
+Reference: TypeAlias = (
+    Callable[[], Any]
+    | Callable[[HostArray], Any]
+    | Callable[[HostArray, HostArray], Any]
+    | Callable[[HostArray, HostArray, HostArray], Any]
+)
+"""Computes the same in NumPy."""
+
+SOME_LENGTHS: Final = (1, 2, 3, 4)
+"""Lengths of axes, short: a directional derivative sees a wrong element of four as of many."""
+
+ZERO_LENGTHS: Final = (0, 0, 1, 2)
+"""Lengths that make most shapes hold no element."""
+
+MOST_AXES: Final = 3
+
+GRID_STEP: Final = 0.1
+GRID_OFFSET: Final = 0.03
+"""Elements of `distinct` differ by 0.1, their magnitudes by 0.04, and none is nearer to zero
+than 0.03: far more than the 2e-4 by which a central difference moves them."""
+
+LAYOUTS: Final = ("contiguous", "transposed", "strided", "flipped")
+"""How a tensor lies in memory."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of an operation.
+
+    Attributes:
+        inputs: its floating tensor arguments, in float64.
+        apply: calls it on a backend with those arguments as raw tensors.
+        reference: the same in NumPy, or None where there is nothing to compare with.
+    """
+
+    inputs: tuple[HostArray, ...]
+    apply: Apply
+    reference: Reference | None = None
+
+    def results(self, backend: Backend, raws: Sequence[RawTensor]) -> list[RawTensor]:
+        """What the operation returns, as a list."""
+        found = cast("Callable[..., Results]", self.apply)(backend, *raws)
+        return [found] if isinstance(found, RawTensor) else list(found)
+
+    def expected(self, inputs: Sequence[HostArray]) -> list[HostArray]:
+        """What the reference gives, as a list; it may warn of means of nothing."""
+        reference = cast("Callable[..., Any]", self.reference)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)
+            found = reference(*inputs)
+        several = cast("list[HostArray]", found) if isinstance(found, list) else [found]
+        return [np.asarray(each) for each in several]
+
+
+class Draw:
+    """The arguments of one call.
+
+    Args:
+        draw: Hypothesis's own function.
+        lengths: the lengths that an axis may have.
+        most_axes: how many axes a tensor may have, unless its operation needs more.
+    """
+
+    def __init__(
+        self,
+        draw: st.DrawFn,
+        lengths: Sequence[int] = SOME_LENGTHS,
+        most_axes: int = MOST_AXES,
+    ) -> None:
+        self._draw = draw
+        self.lengths = lengths
+        self.most_axes = most_axes
+        self._generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    # -- arguments -----------------------------------------------------------------------
+
+    def choice(self, choices: Sequence[_Choice]) -> _Choice:
+        """One of several."""
+        return self._draw(st.sampled_from(choices))
+
+    def flag(self) -> bool:
+        """A truth value."""
+        return self._draw(st.booleans())
+
+    def integer(self, least: int, most: int) -> int:
+        """An integer, both ends included."""
+        return self._draw(st.integers(least, most))
+
+    def shape(self, least: int = 0, most: int = 0) -> Shape:
+        """A shape of at least so many axes, and at most `most` or what is usual."""
+        axes = self.integer(least, max(least, most or self.most_axes))
+        return tuple(self.choice(self.lengths) for _ in range(axes))
+
+    def broadcasting(self, count: int, least: int = 0) -> list[Shape]:
+        """So many shapes that broadcast together."""
+        whole = self.shape(least)
+        return [self.stretched(whole) for _ in range(count)]
+
+    def stretched(self, whole: Shape) -> Shape:
+        """A shape that broadcasts to this one: leading axes left out, others of length one."""
+        kept = whole[self.integer(0, len(whole)) :]
+        return tuple(1 if self.flag() else length for length in kept)
+
+    def axis(self, ndim: int) -> int:
+        """One axis, counted from either end."""
+        return self.integer(-ndim, ndim - 1)
+
+    def axes(self, shape: Shape, *, filled: bool = False) -> Axis:
+        """What `axis` of a reduction may be; if `filled`, none of them of length zero."""
+        ndim = len(shape)
+        usable = [i for i in range(ndim) if shape[i] or not filled]
+        if len(usable) == ndim and self.flag():
+            return None
+        chosen = [i for i in usable if self.flag()]
+        named = tuple(i - ndim if self.flag() else i for i in chosen)
+        return named[0] if len(named) == 1 and self.flag() else named
+
+    # -- values --------------------------------------------------------------------------
+
+    def uniform(self, shape: Shape, low: float = -2.0, high: float = 2.0) -> HostArray:
+        """Numbers between two bounds."""
+        return self._generator.uniform(low, high, shape)
+
+    def distinct(self, shape: Shape, offset: float = GRID_OFFSET) -> HostArray:
+        """Numbers of either sign, all apart from each other and from zero, in any order."""
+        size = math.prod(shape)
+        grid = (np.arange(size) - size // 2) * GRID_STEP + offset
+        return self._generator.permutation(grid).reshape(shape)
+
+    def integers(self, shape: Shape, below: int, dtype: str = "int64") -> HostArray:
+        """Integers from zero."""
+        return self._generator.integers(0, below, shape).astype(dtype)
+
+    def bools(self, shape: Shape) -> HostArray:
+        """Truth values."""
+        return self._generator.random(shape) < 0.5
+
+
+def place(backend: Backend, array: HostArray, layout: str = "contiguous") -> RawTensor:
+    """A tensor of these values, laid out in memory in one of several ways."""
+    if array.ndim == 0 or layout == "contiguous":
+        return backend.from_numpy(array)
+    if layout == "transposed":
+        return backend.transpose(backend.from_numpy(array.T))
+    if layout == "flipped":
+        return backend.flip(backend.from_numpy(np.flip(array)))
+    doubled = backend.from_numpy(np.repeat(array, 2, axis=-1))
+    return backend.getitem(doubled, (..., slice(None, None, 2)))

@@ -1,0 +1,218 @@
+"""References in NumPy, written to be read rather than to be fast."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from born.raw import HostArray
+
+Pair = tuple[int, int]
+
+GELU_SCALE: Final = math.sqrt(2 / math.pi)
+GELU_CUBIC: Final = 0.044715
+
+
+# -- elementwise ---------------------------------------------------------------------------
+
+
+def erf(x: HostArray) -> HostArray:
+    """The C library's error function of each element."""
+    return np.array([math.erf(value) for value in np.ravel(x)]).reshape(np.shape(x))
+
+
+def gelu(x: HostArray) -> HostArray:
+    """x Phi(x)."""
+    y: HostArray = x * 0.5 * (1 + erf(x / math.sqrt(2)))
+    return y
+
+
+def gelu_slope(x: HostArray) -> HostArray:
+    """Phi(x) + x phi(x)."""
+    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    slope: HostArray = 0.5 * (1 + erf(x / math.sqrt(2))) + x * density
+    return slope
+
+
+def gelu_tanh(x: HostArray) -> HostArray:
+    """The approximation of `gelu` by tanh."""
+    y: HostArray = 0.5 * x * (1 + np.tanh(GELU_SCALE * (x + GELU_CUBIC * x**3)))
+    return y
+
+
+def gelu_tanh_slope(x: HostArray) -> HostArray:
+    """The derivative of `gelu_tanh`."""
+    t = np.tanh(GELU_SCALE * (x + GELU_CUBIC * x**3))
+    inner_slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * x * x)
+    slope: HostArray = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner_slope
+    return slope
+
+
+# -- softmax and normalisation -------------------------------------------------------------
+
+
+def softmax(x: HostArray, axis: int = -1) -> HostArray:
+    """Exponentials over their sum."""
+    e = np.exp(x)
+    y: HostArray = e / e.sum(axis=axis, keepdims=True)
+    return y
+
+
+def cross_entropy(x: HostArray, labels: HostArray, smoothing: float, reduction: str) -> Any:
+    """The cross-entropy of smoothed labels."""
+    classes = x.shape[-1]
+    target = np.eye(classes)[labels] * (1 - smoothing) + smoothing / classes
+    losses = -(target * np.log(softmax(x))).sum(axis=-1)
+    if reduction == "none":
+        return losses
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def cross_entropy_backward(
+    g: HostArray, p: HostArray, labels: HostArray, smoothing: float, reduction: str
+) -> HostArray:
+    """The gradient of `cross_entropy`, given its probabilities."""
+    classes = p.shape[-1]
+    target = np.eye(classes)[labels] * (1 - smoothing) + smoothing / classes
+    scale = g[..., None] if reduction == "none" else g
+    x: HostArray = (p - target) * scale / (max(labels.size, 1) if reduction == "mean" else 1)
+    return x
+
+
+def _over(x: HostArray, axes: int) -> tuple[int, ...]:
+    """The last axes."""
+    return tuple(range(x.ndim - axes, x.ndim))
+
+
+def layer_norm(
+    x: HostArray, weight: HostArray | None, bias: HostArray | None, axes: int, eps: float
+) -> HostArray:
+    """Zero mean and unit variance, scaled and shifted."""
+    over = _over(x, axes)
+    centred = x - x.mean(axis=over, keepdims=True)
+    y: HostArray = centred / np.sqrt(x.var(axis=over, keepdims=True) + eps)
+    return y * (1 if weight is None else weight) + (0 if bias is None else bias)
+
+
+def layer_norm_backward(g: HostArray, normal: HostArray, scale: HostArray, axes: int) -> HostArray:
+    """The gradient of the normalisation."""
+    over = _over(g, axes)
+    mean = g.mean(axis=over, keepdims=True)
+    x: HostArray = scale * (g - mean - normal * (g * normal).mean(axis=over, keepdims=True))
+    return x
+
+
+def rms_norm(x: HostArray, weight: HostArray | None, axes: int, eps: float) -> HostArray:
+    """Unit root mean square, scaled."""
+    square = (x * x).mean(axis=_over(x, axes), keepdims=True)
+    y: HostArray = x / np.sqrt(square + eps)
+    return y if weight is None else y * weight
+
+
+def rms_norm_backward(g: HostArray, normal: HostArray, scale: HostArray, axes: int) -> HostArray:
+    """The gradient of the normalisation."""
+    along = (g * normal).mean(axis=_over(g, axes), keepdims=True)
+    x: HostArray = scale * (g - normal * along)
+    return x
+
+
+# -- images --------------------------------------------------------------------------------
+
+
+def _padded(x: HostArray, padding: Pair, value: float = 0.0) -> HostArray:
+    (ph, pw) = padding
+    return np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
+
+
+def _places(size: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair) -> list[range]:
+    """The first element of each window, along height and width of a padded image."""
+    return [
+        range(0, n - d * (k - 1), s)
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+    ]
+
+
+def _patches(
+    x: HostArray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, value: float = 0.0
+) -> HostArray:
+    """Every window, shape (N, C, kernel height, kernel width, rows, columns)."""
+    padded = _padded(x, padding, value)
+    rows, columns = _places(padded.shape[2:], kernel, stride, dilation)
+    (kh, kw), (dh, dw) = kernel, dilation
+    out = np.empty((*x.shape[:2], kh, kw, len(rows), len(columns)), x.dtype)
+    for i, top in enumerate(rows):
+        for j, left in enumerate(columns):
+            window = padded[:, :, top : top + dh * kh : dh, left : left + dw * kw : dw]
+            out[..., i, j] = window[:, :, :kh, :kw]
+    return out
+
+
+def unfold(x: HostArray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> HostArray:
+    """The windows as columns."""
+    patches = _patches(x, kernel, stride, padding, dilation)
+    n, c, kh, kw, rows, columns = patches.shape
+    return patches.reshape(n, c, kh * kw, rows * columns)
+
+
+def fold(
+    columns: HostArray, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> HostArray:
+    """Columns added up where their windows were."""
+    (n, c), (kh, kw), (ph, pw), (dh, dw) = columns.shape[:2], kernel, padding, dilation
+    padded = np.zeros((n, c, size[0] + 2 * ph, size[1] + 2 * pw), columns.dtype)
+    rows, cols = _places(padded.shape[2:], kernel, stride, dilation)
+    taps = columns.reshape(n, c, kh, kw, len(rows), len(cols))
+    for i, top in enumerate(rows):
+        for j, left in enumerate(cols):
+            for k in range(kh):
+                for m in range(kw):
+                    padded[:, :, top + k * dh, left + m * dw] += taps[:, :, k, m, i, j]
+    return padded[:, :, ph : ph + size[0], pw : pw + size[1]]
+
+
+def conv2d(
+    x: HostArray,
+    weight: HostArray,
+    bias: HostArray | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> HostArray:
+    """Each window times each filter of its group."""
+    patches = _patches(x, (weight.shape[2], weight.shape[3]), stride, padding, dilation)
+    outputs, inputs = weight.shape[0] // groups, x.shape[1] // groups
+    out = np.zeros((x.shape[0], weight.shape[0], *patches.shape[4:]), x.dtype)
+    for o in range(weight.shape[0]):
+        first = o // outputs * inputs
+        group = patches[:, first : first + inputs]
+        out[:, o] = (group * weight[o][None, ..., None, None]).sum(axis=(1, 2, 3))
+    return out if bias is None else out + bias[:, None, None]
+
+
+def max_pool2d(
+    x: HostArray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> HostArray:
+    """The largest element of each window."""
+    patches = _patches(x, kernel, stride, padding, dilation, -math.inf)
+    largest: HostArray = patches.max(axis=(2, 3))
+    return largest
+
+
+def max_pool2d_backward(
+    g: HostArray, x: HostArray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> HostArray:
+    """The gradient of each window, given to its largest element."""
+    patches = _patches(x, kernel, stride, padding, dilation, -math.inf)
+    chosen = patches == patches.max(axis=(2, 3), keepdims=True)
+    n, c, kh, kw, rows, columns = patches.shape
+    taps = (chosen * g[:, :, None, None]).reshape(n, c, kh * kw, rows * columns)
+    return fold(taps, (x.shape[2], x.shape[3]), kernel, stride, padding, dilation)
+
+
+def avg_pool2d(x: HostArray, kernel: Pair, stride: Pair, padding: Pair) -> HostArray:
+    """The mean of each window, zeros of the padding counted."""
+    mean: HostArray = _patches(x, kernel, stride, padding, (1, 1)).mean(axis=(2, 3))
+    return mean

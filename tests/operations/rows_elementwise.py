@@ -1,0 +1,214 @@
+"""Functions of each element, comparison and logic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from born.backend import Scalar
+from born.raw import HostArray
+from tests.operations import naive
+from tests.operations.drawing import Case, Draw
+from tests.operations.row import Derivative, Table
+
+ROWS: Final = Table()
+
+OTHER_OFFSET: Final = 0.08
+"""A second grid of numbers, 0.05 away from those of the first."""
+
+
+# -- two operands: tensors that broadcast, or a number on either side ----------------------
+
+
+def _pair(d: Draw, name: str, function: Callable[..., Any], x: Any, y: Any, number: Scalar) -> Case:
+    """A call with two tensors, or with a number in place of one of them."""
+    form = d.choice(("tensors", "number right", "number left"))
+    if form == "tensors":
+        return Case((x, y), lambda b, x, y: getattr(b, name)(x, y), function)
+    if form == "number right":
+        return Case((x,), lambda b, x: getattr(b, name)(x, number), lambda x: function(x, number))
+    return Case((y,), lambda b, y: getattr(b, name)(number, y), lambda y: function(number, y))
+
+
+def _binary(name: str, function: Callable[..., Any]) -> None:
+    @ROWS.row(name, integers=True)
+    def _(d: Draw) -> Case:
+        x, y = map(d.uniform, d.broadcasting(2))
+        return _pair(d, name, function, x, y, d.choice((2, True) if name == "add" else (2, 3)))
+
+
+_binary("add", np.add)
+_binary("sub", np.subtract)
+_binary("mul", np.multiply)
+
+
+@ROWS.row("div")
+def _div(d: Draw) -> Case:
+    above, below = d.broadcasting(2)
+    x, y = d.uniform(above), d.uniform(below, 0.5, 2.0) * (-1.0 if d.flag() else 1.0)
+    return _pair(d, "div", np.divide, x, y, 1.5)
+
+
+@ROWS.row("pow")
+def _pow(d: Draw) -> Case:
+    base, exponent = d.broadcasting(2)
+    x, y = d.uniform(base, 0.5, 2.0), d.uniform(exponent)
+    return _pair(d, "pow", np.power, x, y, d.choice((0.5, 1, 2, 3, 2.5)))
+
+
+def _extreme(name: str, function: Callable[..., Any]) -> None:
+    @ROWS.row(name, integers=True)
+    def _(d: Draw) -> Case:
+        one, other = d.broadcasting(2)
+        return _pair(d, name, function, d.distinct(one), d.distinct(other, OTHER_OFFSET), 0)
+
+
+_extreme("maximum", np.maximum)
+_extreme("minimum", np.minimum)
+
+
+@ROWS.row("where", integers=True)
+def _where(d: Draw) -> Case:
+    shapes = d.broadcasting(3)
+    condition = d.bools(shapes[0])
+    x, y = d.uniform(shapes[1]), d.uniform(shapes[2])
+    form = d.choice(("tensors", "number right", "number left"))
+    if form == "tensors":
+        return Case(
+            (x, y),
+            lambda b, x, y: b.where(b.from_numpy(condition), x, y),
+            lambda x, y: np.where(condition, x, y),
+        )
+    if form == "number right":
+        return Case(
+            (x,),
+            lambda b, x: b.where(b.from_numpy(condition), x, 1),
+            lambda x: np.where(condition, x, 1),
+        )
+    return Case(
+        (y,),
+        lambda b, y: b.where(b.from_numpy(condition), 1, y),
+        lambda y: np.where(condition, 1, y),
+    )
+
+
+def _comparison(name: str, function: Callable[..., Any]) -> None:
+    @ROWS.row(name, derivative=Derivative.CONSTANT, integers=True, result="bool")
+    def _(d: Draw) -> Case:
+        one, other = d.broadcasting(2)
+        # Of three values, so that some are equal.
+        x, y = np.sign(d.uniform(one)), np.sign(d.uniform(other))
+        return _pair(d, name, function, x, y, 1)
+
+
+_comparison("equal", np.equal)
+_comparison("not_equal", np.not_equal)
+_comparison("less", np.less)
+_comparison("less_equal", np.less_equal)
+_comparison("greater", np.greater)
+_comparison("greater_equal", np.greater_equal)
+_comparison("logical_and", np.logical_and)
+_comparison("logical_or", np.logical_or)
+
+
+# -- one tensor ----------------------------------------------------------------------------
+
+
+def _unary(
+    name: str,
+    function: Callable[[HostArray], Any],
+    low: float = -2.0,
+    high: float = 2.0,
+    *,
+    integers: bool = False,
+) -> None:
+    """A smooth function between two bounds."""
+
+    @ROWS.row(name, integers=integers)
+    def _(d: Draw) -> Case:
+        x = d.uniform(d.shape(), low, high)
+        return Case((x,), lambda b, x: getattr(b, name)(x), function)
+
+
+def _kinked(
+    name: str,
+    function: Callable[[HostArray], Any],
+    derivative: Derivative = Derivative.ROW,
+    *,
+    integers: bool = False,
+    result: str = "",
+) -> None:
+    """A function with a kink at zero, from which the arguments keep away."""
+
+    @ROWS.row(name, derivative=derivative, integers=integers, result=result)
+    def _(d: Draw) -> Case:
+        return Case((d.distinct(d.shape()),), lambda b, x: getattr(b, name)(x), function)
+
+
+_unary("neg", np.negative, integers=True)
+_unary("exp", np.exp)
+_unary("expm1", np.expm1)
+_unary("log", np.log, 0.3, 3.0)
+_unary("log1p", np.log1p, -0.5, 3.0)
+_unary("sqrt", np.sqrt, 0.3, 3.0)
+_unary("rsqrt", lambda x: 1 / np.sqrt(x), 0.3, 3.0)
+_unary("sin", np.sin)
+_unary("cos", np.cos)
+_unary("tanh", np.tanh)
+_unary("erf", naive.erf)
+_unary("sigmoid", lambda x: 1 / (1 + np.exp(-x)))
+_unary("silu", lambda x: x / (1 + np.exp(-x)))
+_unary("softplus", lambda x: np.log(1 + np.exp(x)))
+
+_kinked("abs", np.abs, integers=True)
+_kinked("relu", lambda x: np.maximum(x, 0), integers=True)
+_kinked("sign", np.sign, Derivative.CONSTANT)
+_kinked("logical_not", np.logical_not, Derivative.CONSTANT, integers=True, result="bool")
+_kinked("isfinite", np.isfinite, Derivative.CONSTANT, integers=True, result="bool")
+
+
+@ROWS.row("gelu")
+def _gelu(d: Draw) -> Case:
+    x = d.uniform(d.shape())
+    if d.flag():
+        return Case((x,), lambda b, x: b.gelu(x), naive.gelu)
+    return Case((x,), lambda b, x: b.gelu(x, "tanh"), naive.gelu_tanh)
+
+
+@ROWS.row("gelu_backward", derivative=Derivative.COMPOSED)
+def _gelu_backward(d: Draw) -> Case:
+    shape, approximate = d.shape(), d.choice(("none", "tanh"))
+    slope = naive.gelu_slope if approximate == "none" else naive.gelu_tanh_slope
+    return Case(
+        (d.uniform(shape), d.uniform(shape)),
+        lambda b, g, x: b.gelu_backward(g, x, approximate),
+        lambda g, x: g * slope(x),
+    )
+
+
+@ROWS.row("relu_backward", derivative=Derivative.COMPOSED)
+def _relu_backward(d: Draw) -> Case:
+    shape = d.shape()
+    x = d.distinct(shape)
+    return Case(
+        (d.uniform(shape),),
+        lambda b, g: b.relu_backward(g, b.relu(b.astype(b.from_numpy(x), g.dtype))),
+        lambda g: np.where(x > 0, g, 0),
+    )
+
+
+@ROWS.row("clamp", integers=True)
+def _clamp(d: Draw) -> Case:
+    x = d.distinct(d.shape())
+    low, high = d.choice((None, 0, 1)), d.choice((None, 1, 2))
+    return Case((x,), lambda b, x: b.clamp(x, low, high), lambda x: _clamped(x, low, high))
+
+
+def _clamped(x: HostArray, low: int | None, high: int | None) -> HostArray:
+    least = -math.inf if low is None else low
+    most = math.inf if high is None else high
+    clamped: HostArray = np.minimum(np.maximum(x, least), most)
+    return clamped

@@ -1,0 +1,126 @@
+"""Convolution, pooling, and the windows they look through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from born.backend import Backend
+from born.raw import RawTensor, Shape
+from tests.operations import naive
+from tests.operations.drawing import Case, Draw
+from tests.operations.row import Derivative, Table
+
+ROWS: Final = Table()
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows over images, drawn so that at least one fits.
+
+    Attributes:
+        size: height and width of the images.
+        options: kernel, stride, padding and dilation, for height and width each.
+    """
+
+    size: tuple[int, int]
+    options: tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+def _windows(d: Draw, *, pooled: bool = False, dilated: bool = True) -> Windows:
+    """Windows; for a pool the padding is at most half of the kernel."""
+    each: list[tuple[int, int, int, int, int]] = []
+    for _ in range(2):
+        kernel, stride = d.integer(1, 3), d.integer(1, 3)
+        dilation = d.integer(1, 2) if dilated else 1
+        padding = d.integer(0, kernel // 2 if pooled else 2)
+        span = dilation * (kernel - 1) + 1
+        # A pool's window that holds nothing but padding would have no largest element.
+        least = span if pooled and dilation > 1 else max(span - 2 * padding, 1)
+        each.append((least + d.integer(0, 3), kernel, stride, padding, dilation))
+    (h, kh, sh, ph, dh), (w, kw, sw, pw, dw) = each
+    return Windows((h, w), ((kh, kw), (sh, sw), (ph, pw), (dh, dw)))
+
+
+def _images(d: Draw, size: tuple[int, int], channels: int) -> Shape:
+    return (d.choice(d.lengths[:2]), channels, *size)
+
+
+@ROWS.row("unfold", integers=True)
+def _unfold(d: Draw) -> Case:
+    view = _windows(d)
+    x = d.uniform(_images(d, view.size, d.choice(d.lengths)))
+    return Case(
+        (x,), lambda b, x: b.unfold(x, *view.options), lambda x: naive.unfold(x, *view.options)
+    )
+
+
+@ROWS.row("fold", integers=True)
+def _fold(d: Draw) -> Case:
+    view = _windows(d)
+    shape = _images(d, view.size, d.choice(d.lengths))
+    columns = d.uniform(naive.unfold(np.zeros(shape), *view.options).shape)
+    return Case(
+        (columns,),
+        lambda b, c: b.fold(c, view.size, *view.options),
+        lambda c: naive.fold(c, view.size, *view.options),
+    )
+
+
+@ROWS.row("conv2d", integers=True)
+def _conv2d(d: Draw) -> Case:
+    view = _windows(d)
+    kernel, stride, padding, dilation = view.options
+    groups = d.integer(1, 2)
+    channels, outputs = groups * d.choice(d.lengths[:2]), groups * d.choice(d.lengths[:2])
+    x = d.uniform(_images(d, view.size, channels))
+    weight = d.uniform((outputs, channels // groups, *kernel))
+    if d.flag():
+        return Case(
+            (x, weight, d.uniform((outputs,))),
+            lambda b, x, w, c: b.conv2d(x, w, c, stride, padding, dilation, groups),
+            lambda x, w, c: naive.conv2d(x, w, c, stride, padding, dilation, groups),
+        )
+    return Case(
+        (x, weight),
+        lambda b, x, w: b.conv2d(x, w, None, stride, padding, dilation, groups),
+        lambda x, w: naive.conv2d(x, w, None, stride, padding, dilation, groups),
+    )
+
+
+@ROWS.row("max_pool2d")
+def _max_pool2d(d: Draw) -> Case:
+    view = _windows(d, pooled=True)
+    x = d.distinct(_images(d, view.size, d.choice(d.lengths)))
+    return Case(
+        (x,),
+        lambda b, x: b.max_pool2d(x, *view.options)[0],
+        lambda x: naive.max_pool2d(x, *view.options),
+    )
+
+
+@ROWS.row("max_pool2d_backward", derivative=Derivative.COMPOSED)
+def _max_pool2d_backward(d: Draw) -> Case:
+    view = _windows(d, pooled=True)
+    x = d.distinct(_images(d, view.size, d.choice(d.lengths)))
+    g = d.uniform(naive.max_pool2d(x, *view.options).shape)
+
+    def apply(b: Backend, g: RawTensor) -> RawTensor:
+        winner = b.max_pool2d(b.from_numpy(x), *view.options)[1]
+        return b.max_pool2d_backward(g, winner, view.size, *view.options)
+
+    return Case((g,), apply, lambda g: naive.max_pool2d_backward(g, x, *view.options))
+
+
+@ROWS.row("avg_pool2d")
+def _avg_pool2d(d: Draw) -> Case:
+    view = _windows(d, pooled=True, dilated=False)
+    kernel, stride, padding, _ = view.options
+    x = d.uniform(_images(d, view.size, d.choice(d.lengths)))
+    return Case(
+        (x,),
+        lambda b, x: b.avg_pool2d(x, kernel, stride, padding),
+        lambda x: naive.avg_pool2d(x, kernel, stride, padding),
+    )

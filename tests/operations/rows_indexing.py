@@ -1,0 +1,121 @@
+"""Indexing."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import numpy as np
+
+from born.backend import Backend, Index
+from born.raw import HostArray, RawTensor, Shape
+from tests.operations.drawing import Case, Draw
+from tests.operations.row import Table
+
+ROWS: Final = Table()
+
+
+def _drawn_index(d: Draw, shape: Shape) -> tuple[Any, ...]:
+    """An index into a shape: basic, advanced, or both; arrays stand for raw tensors."""
+    if shape and d.flag():
+        return (d.bools(shape),)
+    parts: list[Any] = []
+    for length in shape[: d.integer(0, len(shape))]:
+        kinds = ["slice", "reversed"]
+        if length:
+            kinds += ["integer", "integers"]
+        kind = d.choice(kinds)
+        if kind == "slice":
+            parts.append(slice(d.integer(-1, 2), d.choice((None, 2, -1, length)), d.integer(1, 2)))
+        elif kind == "reversed":
+            parts.append(slice(None, None, -1))
+        elif kind == "integer":
+            parts.append(d.integer(-length, length - 1))
+        else:
+            # Repeated, negative and few enough to broadcast together.
+            parts.append(d.integers((d.choice((1, 3)),), 2 * length) - length)
+    if d.flag():
+        parts.insert(d.integer(0, len(parts)), None)
+    if d.flag():
+        parts.append(...)
+    return tuple(parts)
+
+
+def _raw(b: Backend, index: tuple[Any, ...]) -> Index:
+    return tuple(
+        b.from_numpy(cast("HostArray", part)) if isinstance(part, np.ndarray) else part
+        for part in index
+    )
+
+
+@ROWS.row("getitem", integers=True)
+def _getitem(d: Draw) -> Case:
+    shape = d.shape()
+    index = _drawn_index(d, shape)
+    return Case((d.uniform(shape),), lambda b, x: b.getitem(x, _raw(b, index)), lambda x: x[index])
+
+
+@ROWS.row("index_add", integers=True)
+def _index_add(d: Draw) -> Case:
+    shape = d.shape()
+    index = _drawn_index(d, shape)
+    selected = np.empty(shape)[index].shape
+    x, y = d.uniform(shape), d.uniform(d.stretched(selected))
+
+    def reference(x: HostArray, y: HostArray) -> HostArray:
+        out = x.copy()
+        np.add.at(out, index, y)
+        return out
+
+    return Case((x, y), lambda b, x, y: b.index_add(x, _raw(b, index), y), reference)
+
+
+@ROWS.row("take", integers=True)
+def _take(d: Draw) -> Case:
+    shape = list(d.shape(1))
+    axis = d.axis(len(shape))
+    named = d.shape(most=2)
+    if not shape[axis]:
+        named = (*named, 0)
+    index = d.integers(named, max(shape[axis], 1), d.choice(("int64", "int32", "uint8")))
+    return Case(
+        (d.uniform(tuple(shape)),),
+        lambda b, x: b.take(x, b.from_numpy(index), axis),
+        lambda x: np.take(x, index, axis),
+    )
+
+
+def _along(d: Draw) -> tuple[tuple[int, ...], int, HostArray]:
+    """A shape, an axis, and an index along it as `gather` takes."""
+    shape = d.shape(1)
+    axis = d.axis(len(shape))
+    lengths = list(shape)
+    lengths[axis] = d.choice(d.lengths) if shape[axis] else 0
+    return shape, axis, d.integers(tuple(lengths), max(shape[axis], 1))
+
+
+@ROWS.row("gather", integers=True)
+def _gather(d: Draw) -> Case:
+    shape, axis, index = _along(d)
+    return Case(
+        (d.uniform(shape),),
+        lambda b, x: b.gather(x, b.from_numpy(index), axis),
+        lambda x: np.take_along_axis(x, index, axis),
+    )
+
+
+@ROWS.row("scatter_add", integers=True)
+def _scatter_add(d: Draw) -> Case:
+    shape, axis, index = _along(d)
+
+    def apply(b: Backend, x: RawTensor, y: RawTensor) -> RawTensor:
+        return b.scatter_add(x, b.from_numpy(index), y, axis)
+
+    def reference(x: HostArray, y: HostArray) -> HostArray:
+        out = x.copy()
+        for place in np.ndindex(*index.shape):
+            target = list(place)
+            target[axis] = int(index[place])
+            out[tuple(target)] += y[place]
+        return out
+
+    return Case((d.uniform(shape), d.uniform(index.shape)), apply, reference)

@@ -1,0 +1,194 @@
+"""`Tensor` and the functions of `born.ops`: another face of the same operations."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import ops
+from born.autodiff import Autodiff
+from born.backend import OPERATIONS, Backend
+from born.errors import DTypeError
+
+ELSEWHERE = frozenset(
+    [
+        "from_numpy",
+        "to_numpy",
+        "assign",
+        "zeros",
+        "ones",
+        "full",
+        "arange",
+        "eye",
+        "normal",
+        "uniform",
+    ]
+)
+"""Creation and transfer, which `born` and `Tensor` offer."""
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_is_a_function_of_tensors(name: str) -> None:
+    if name in ELSEWHERE or name.endswith("_backward"):
+        assert not hasattr(ops, name)
+    else:
+        assert callable(getattr(ops, name))
+
+
+@pytest.mark.parametrize(
+    "name", ["add", "sub", "mul", "truediv", "pow", "eq", "ne", "lt", "le", "gt", "ge"]
+)
+def test_operators_are_those_of_numpy(name: str, backend: Backend) -> None:
+    function: Callable[[Any, Any], Any] = getattr(operator, name)
+    a, b = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([2.0, 3.0])
+    x, y = born.tensor(a, backend), born.tensor(b, backend)
+    np.testing.assert_array_equal(function(x, y).numpy(), function(a, b))
+    np.testing.assert_array_equal(function(x, 2).numpy(), function(a, 2))
+    np.testing.assert_array_equal(function(2, x).numpy(), function(2, a))
+    np.testing.assert_array_equal(function(x, np.float64(2)).numpy(), function(a, 2))
+    np.testing.assert_array_equal(function(np.float64(2), x).numpy(), function(2, a))
+
+
+def test_unary_operators_and_logic(backend: Backend) -> None:
+    x = born.tensor(np.array([-1.0, 0.0, 2.0]), backend)
+    positive, negative = x > 0, x < 0
+    assert (-x).numpy().tolist() == [1.0, 0.0, -2.0]
+    assert abs(x).numpy().tolist() == [1.0, 0.0, 2.0]
+    assert (positive | negative).numpy().tolist() == [True, False, True]
+    assert (positive & negative).numpy().tolist() == [False, False, False]
+    assert (~positive).numpy().tolist() == [True, True, False]
+    assert (x.T @ x).item() == 5.0
+
+
+def test_methods_are_those_of_numpy(backend: Backend) -> None:
+    a = np.random.default_rng(0).uniform(0.5, 2.0, (2, 3, 4))
+    x = born.tensor(a, backend)
+    pairs: list[tuple[born.Tensor[Backend], Any]] = [
+        (x.sum(), a.sum()),
+        (x.sum(axis=(0, 2)), a.sum(axis=(0, 2))),
+        (x.mean(axis=1, keepdims=True), a.mean(axis=1, keepdims=True)),
+        (x.var(axis=0, ddof=1), a.var(axis=0, ddof=1)),
+        (x.prod(axis=0), a.prod(axis=0)),
+        (x.max(axis=2), a.max(axis=2)),
+        (x.min(), a.min()),
+        (x.argmax(axis=1), a.argmax(axis=1)),
+        (x.argmin(), a.argmin()),
+        (x.cumsum(axis=1), a.cumsum(axis=1)),
+        ((x > 1).any(axis=0), (a > 1).any(axis=0)),
+        ((x > 1).all(), (a > 1).all()),
+        (x.reshape(6, -1), a.reshape(6, -1)),
+        (x.reshape((4, 6)), a.reshape(4, 6)),
+        (x.transpose(1, 0, 2), a.transpose(1, 0, 2)),
+        (x.transpose(), a.transpose()),
+        (x.T, a.T),
+        (x[:, :1].squeeze(1), a[:, 0]),
+        (x.flatten(), a.ravel()),
+        (x.exp(), np.exp(a)),
+        (x.log(), np.log(a)),
+        (x.sqrt(), np.sqrt(a)),
+        (x.sin(), np.sin(a)),
+        (x.cos(), np.cos(a)),
+        (x.tanh(), np.tanh(a)),
+        (x.sigmoid(), 1 / (1 + np.exp(-a))),
+        ((x - 1).relu(), np.maximum(a - 1, 0)),
+        ((x - 1).abs(), np.abs(a - 1)),
+        ((x - 1).sign(), np.sign(a - 1)),
+        (x.clamp(1, 1.5), a.clip(1, 1.5)),
+        (x.astype("int64"), a.astype("int64")),
+        (x.copy(), a),
+        (x.detach(), a),
+    ]
+    for found, expected in pairs:
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-14)
+        assert found.dtype == np.asarray(expected).dtype
+
+
+def test_indexing_takes_what_numpy_takes(backend: Backend) -> None:
+    a = np.arange(24.0).reshape(2, 3, 4)
+    x = born.tensor(a, backend)
+    index = born.tensor(np.array([1, 0, 1]), backend)
+    np.testing.assert_array_equal(x[1].numpy(), a[1])
+    np.testing.assert_array_equal(x[..., None, ::2].numpy(), a[..., None, ::2])
+    np.testing.assert_array_equal(x[index].numpy(), a[[1, 0, 1]])
+    np.testing.assert_array_equal(x[[1, 0, 1], :, [0, 1, 2]].numpy(), a[[1, 0, 1], :, [0, 1, 2]])
+    np.testing.assert_array_equal(x[np.array([1, 0])].numpy(), a[[1, 0]])
+    np.testing.assert_array_equal(x[x > 10].numpy(), a[a > 10])
+    assert x[[]].shape == (0, 3, 4)
+    np.testing.assert_array_equal([row.numpy() for row in x], list(a))
+    assert len(x) == 2
+
+
+def test_tensor_keeps_the_dtype_of_an_array_and_copies_it(backend: Backend) -> None:
+    array = np.array([1.0, 2.0])
+    x = born.tensor(array, backend)
+    array[0] = 9.0
+    assert x.dtype == np.float64
+    assert x.numpy().tolist() == [1.0, 2.0]
+    x.numpy()[0] = 9.0
+    assert x.numpy().tolist() == [1.0, 2.0]
+    assert born.tensor(np.float16(1.5), backend).dtype == np.float16
+    assert born.tensor(x, backend, dtype="float32").dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [(1, "float32"), (1.5, "float32"), ([1, 2], "float32"), ([], "float32"), (True, "bool")],
+)
+def test_python_numbers_become_float32(data: Any, dtype: str, backend: Backend) -> None:
+    assert born.tensor(data, backend).dtype == dtype
+
+
+def test_python_numbers_are_weak(backend: Backend) -> None:
+    for dtype in ("float16", "bfloat16", "float32", "float64"):
+        x = born.ones(2, backend, dtype)
+        for result in (x + 1, 2.0 * x, x / 3, x**2, x - True, ops.maximum(x, 0.5), 1 - x):
+            assert result.dtype == x.dtype
+    x = born.ones(2, backend, "int32")
+    assert (x + 1).dtype == np.int32
+    assert (x > 0.5).numpy().all()
+
+
+def test_creation(backend: Backend) -> None:
+    assert born.zeros((2, 3), backend).shape == (2, 3)
+    assert born.ones(2, backend, "int64").numpy().tolist() == [1, 1]
+    assert born.full((), 7, backend).item() == 7.0
+    assert born.arange(3, backend=backend).numpy().tolist() == [0.0, 1.0, 2.0]
+    assert born.arange(5, 1, -2, backend=backend, dtype="int64").numpy().tolist() == [5, 3]
+    assert born.eye(2, backend, 3).numpy().tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    assert born.randn((3, 2), backend, "float64").shape == (3, 2)
+    assert (born.rand(100, backend) < 1).all().item()
+
+
+def test_numbers_and_other_libraries(backend: Backend) -> None:
+    x = born.tensor(2.5, backend)
+    assert (float(x), int(x), bool(x), x.item()) == (2.5, 2, True, 2.5)
+    assert repr(x) == "Tensor(2.5, dtype=float32)"
+    assert "shape=(2000,)" in repr(born.zeros(2000, backend))
+    row = born.tensor([1.0, 2.0], backend)
+    assert np.asarray(row).tolist() == [1.0, 2.0]
+    assert np.from_dlpack(row).tolist() == [1.0, 2.0]
+    assert (row.nbytes, row.ndim, row.size, row.device) == (8, 1, 2, "cpu")
+    assert len({row, row, x}) == 2
+
+
+def test_detached_tensor_is_a_constant_over_the_same_memory(autodiff: Autodiff[Backend]) -> None:
+    x = born.tensor([1.0, 2.0], autodiff)
+    x.requires_grad = True
+    with autodiff.tape:
+        y = x * 2
+        assert len(autodiff.tape) == 1
+        assert (y.detach() * 3).numpy().tolist() == [6.0, 12.0]
+        assert len(autodiff.tape) == 1
+    assert np.shares_memory(y.detach().raw.array, y.raw.array)
+
+
+def test_only_floating_tensors_require_gradients(backend: Backend) -> None:
+    counts = born.zeros(2, backend, "int64")
+    with pytest.raises(DTypeError, match="expected a floating tensor to require a gradient"):
+        counts.requires_grad = True
+    assert counts.requires_grad is False

@@ -1,0 +1,167 @@
+"""Values and gradients against PyTorch, where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, cast
+
+import numpy as np
+import pytest
+
+import born
+from born import ops
+from born.autodiff import Autodiff, backward
+from born.backend import Backend
+from born.raw import HostArray
+
+torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: the parity extra")
+functional: Any = torch.nn.functional
+
+TOLERANCE: Final = 1e-12
+"""Both compute in float64, each in its own order: some hundred terms, each good to 1e-16."""
+
+CONVOLUTIONS: Final[list[dict[str, Any]]] = [
+    {},
+    {"stride": 2, "padding": 1},
+    {"stride": (2, 1), "padding": (0, 2), "dilation": (1, 2)},
+    {"groups": 2, "dilation": 2, "padding": 2},
+    {"groups": 4, "stride": 3, "padding": 1},
+]
+
+POOLS: Final[list[tuple[Any, ...]]] = [
+    (2,),
+    (3, 2, 1),
+    ((2, 3), (1, 2), (1, 1)),
+    ((3, 1), 3, (1, 0)),
+]
+
+
+T: TypeAlias = "born.Tensor[Any]"
+Mine: TypeAlias = Callable[[T], T] | Callable[[T, T], T] | Callable[[T, T, T], T]
+Theirs: TypeAlias = (
+    Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any]
+)
+
+
+def check(
+    mine: Mine,
+    theirs: Theirs,
+    autodiff: Autodiff[Backend],
+    *arrays: HostArray,
+) -> None:
+    """Equal values, and equal gradients of the same weighted sum."""
+    tensors = [born.tensor(x, autodiff) for x in arrays]
+    leaves = [torch.tensor(x, requires_grad=True) for x in arrays]
+    for tensor in tensors:
+        tensor.requires_grad = True
+    expected = cast("Callable[..., Any]", theirs)(*leaves)
+    weight = np.random.default_rng(1).normal(size=tuple(expected.shape))
+    (expected * torch.tensor(weight)).sum().backward()
+    with autodiff.tape:
+        found = cast("Callable[..., T]", mine)(*tensors)
+        loss = ops.sum(found * born.tensor(weight, autodiff))
+    gradients = backward(loss)
+    np.testing.assert_allclose(
+        found.numpy(), expected.detach().numpy(), rtol=TOLERANCE, atol=TOLERANCE
+    )
+    for tensor, leaf in zip(tensors, leaves, strict=True):
+        np.testing.assert_allclose(
+            autodiff.to_numpy(gradients[tensor]), leaf.grad.numpy(), rtol=TOLERANCE, atol=TOLERANCE
+        )
+
+
+def normal(*shape: int) -> HostArray:
+    """Normally distributed numbers, the same in every run."""
+    return np.random.default_rng(0).normal(size=shape)
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+def test_conv2d(options: dict[str, Any], autodiff: Autodiff[Backend]) -> None:
+    groups = options.get("groups", 1)
+    arrays = normal(2, 4, 7, 8), normal(4, 4 // groups, 3, 2), normal(4)
+    check(
+        lambda x, w, b: ops.conv2d(x, w, b, **options),
+        lambda x, w, b: functional.conv2d(x, w, b, **options),
+        autodiff,
+        *arrays,
+    )
+
+
+@pytest.mark.parametrize("options", POOLS, ids=str)
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_pools(name: str, options: tuple[Any, ...], autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x: getattr(ops, name)(x, *options),
+        lambda x: getattr(functional, name)(x, *options),
+        autodiff,
+        normal(2, 3, 7, 8),
+    )
+
+
+def test_max_pool2d_dilated(autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x: ops.max_pool2d(x, 2, 2, 1, 3),
+        lambda x: functional.max_pool2d(x, 2, 2, 1, 3),
+        autodiff,
+        normal(2, 3, 7, 8),
+    )
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "softplus"])
+def test_activations(name: str, autodiff: Autodiff[Backend]) -> None:
+    check(getattr(ops, name), getattr(functional, name), autodiff, 3.0 * normal(5, 7))
+
+
+def test_gelu_by_tanh(autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x: ops.gelu(x, "tanh"),
+        lambda x: functional.gelu(x, approximate="tanh"),
+        autodiff,
+        3.0 * normal(5, 7),
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_cross_entropy(smoothing: float, reduction: Any, autodiff: Autodiff[Backend]) -> None:
+    labels = np.array([2, 0, 1, 2])
+    check(
+        lambda x: ops.cross_entropy(x, born.tensor(labels, autodiff), smoothing, reduction),
+        lambda x: functional.cross_entropy(
+            x, torch.tensor(labels), label_smoothing=smoothing, reduction=reduction
+        ),
+        autodiff,
+        normal(4, 3),
+    )
+
+
+def test_normalisation(autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x, w, b: ops.layer_norm(x, w, b, axes=2),
+        lambda x, w, b: functional.layer_norm(x, (3, 5), w, b),
+        autodiff,
+        *(normal(4, 3, 5), normal(3, 5), normal(3, 5)),
+    )
+    check(
+        lambda x, w: ops.rms_norm(x, w, eps=1e-6),
+        lambda x, w: functional.rms_norm(x, (5,), w, eps=1e-6),
+        autodiff,
+        *(normal(4, 5), normal(5)),
+    )
+
+
+def test_unfold_and_fold(autodiff: Autodiff[Backend]) -> None:
+    options = {"padding": 1, "stride": 2, "dilation": 1}
+    check(
+        lambda x: ops.unfold(x, (3, 2), **options),
+        lambda x: functional.unfold(x, (3, 2), **options).reshape(2, 3, 6, -1),
+        autodiff,
+        normal(2, 3, 5, 6),
+    )
+    columns = normal(2, 3, 6, 12)
+    check(
+        lambda c: ops.fold(c, (5, 6), (3, 2), **options),
+        lambda c: functional.fold(c.reshape(2, 18, 12), (5, 6), (3, 2), **options),
+        autodiff,
+        columns,
+    )

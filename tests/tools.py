@@ -1,0 +1,43 @@
+"""Running other programs from tests."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The root of the checkout."""
+
+TIME_LIMIT = 240
+"""Seconds after which a program is taken to hang; the slowest needs about a quarter of it."""
+
+
+def run(command: Sequence[str | Path], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end and keep what it prints, whatever its exit status."""
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+
+
+def output_of(command: Sequence[str | Path], cwd: Path = ROOT) -> str:
+    """What a program prints; the test fails, showing all of it, unless it exits with 0."""
+    done = run(command, cwd)
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def unavailable(config: pytest.Config, reason: str) -> NoReturn:
+    """Skip the test for want of a tool, or fail it under `--require-tools`."""
+    if config.getoption("--require-tools"):
+        pytest.fail(reason)
+    pytest.skip(reason)
