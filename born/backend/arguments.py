@@ -46,7 +46,13 @@ def normal_axis(axis: int, ndim: int) -> int:
     >>> normal_axis(-1, 3)
     2
     """
-    number = operator.index(axis)
+    try:
+        number = operator.index(axis)
+    except TypeError as error:
+        raise ShapeError(
+            f"expected an axis as an integer, got {axis!r}; pass one integer, or a tuple of them "
+            "where several axes are allowed"
+        ) from error
     if not -ndim <= number < ndim:
         raise ShapeError(
             f"expected an axis from {-ndim} to {ndim - 1} of a tensor with {ndim} axes, "

@@ -212,7 +212,7 @@ class ArrayCore(ArrayBase):
                 out = function(a, axis=axis, keepdims=keepdims, dtype=float32).astype(a.dtype)
             else:
                 out = function(a, axis=axis, keepdims=keepdims)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise _bad_axis(function.__name__, axis, a, error) from error
         if out.__class__ is not self._ndarray:
             out = self.xp.asarray(out)
@@ -231,7 +231,7 @@ class ArrayCore(ArrayBase):
     ) -> RawTensor:
         try:
             return self._wrap(function(x.array, axis=axis, keepdims=keepdims))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise _bad_axis(function.__name__, axis, x.array, error) from error
 
     def max(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:

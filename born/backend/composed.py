@@ -14,7 +14,7 @@ from born.backend.checks import (
     check_approximation,
 )
 from born.backend.protocol import Axis, Core, Scalar, optional
-from born.errors import DomainError, ShapeError
+from born.errors import DomainError, DTypeError, ShapeError
 from born.raw import DTypeLike, RawTensor, Shape
 
 Approximation: TypeAlias = Literal["none", "tanh"]
@@ -241,4 +241,9 @@ class Composed(Core):
     def take(self, x: RawTensor, index: RawTensor, /, axis: int = 0) -> RawTensor:
         """The slices of `x` along `axis` that an integer tensor names; a table of embeddings."""
         axis = normal_axis(axis, x.ndim)
+        if index.dtype.kind not in "iu":
+            raise DTypeError(
+                f"expected an integer index in take, got {index.dtype}; "
+                "use x[mask] to select by a bool mask"
+            )
         return self.getitem(x, (*(slice(None),) * axis, index))

@@ -68,7 +68,7 @@ def _concatenate(d: Draw) -> Case:
     shape = d.shape(1)
     axis = d.axis(len(shape))
     shapes: list[Shape] = []
-    for _ in range(d.integer(1, 3)):
+    for _ in range(d.choice((1, 2, 3, 3))):
         lengths = list(shape)
         lengths[axis] = d.choice(d.lengths)
         shapes.append(tuple(lengths))
@@ -93,7 +93,7 @@ def _joined(
 def _stack(d: Draw) -> Case:
     shape = d.shape()
     axis = d.axis(len(shape) + 1)
-    inputs = tuple(d.uniform(shape) for _ in range(d.integer(1, 3)))
+    inputs = tuple(d.uniform(shape) for _ in range(d.choice((1, 2, 3, 3))))
     return _joined(inputs, "stack", np.stack, axis)
 
 
