@@ -84,7 +84,7 @@ class Settings:
     Attributes:
         rounds: how many samples are taken of each competitor.
         pause: seconds of sleep before each sample. The worker threads of a library spin for a
-            while after their work is done (OpenBLAS's for some 30 ms), which would take a core
+            while after their work is done (OpenBLAS's for 0.1 s), which would take a core
             from whoever comes next.
         settle: seconds of untimed steps after the pause, in which caches fill and threads wake.
         sample: seconds that a sample lasts at least; it holds one step or more.
@@ -93,7 +93,7 @@ class Settings:
     """
 
     rounds: int = 50
-    pause: float = 0.1
+    pause: float = 0.15
     settle: float = 0.01
     sample: float = 0.02
     warm_up: float = 0.5

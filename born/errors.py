@@ -94,3 +94,7 @@ class CheckpointMismatchError(CheckpointError):
 
 class CheckpointWriteError(BornError, OSError):
     """A checkpoint that could not be written; the previous file is untouched."""
+
+
+class RuleError(BornError, ValueError):
+    """An update rule that cannot be traced, or does not return what it should."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -38,7 +39,9 @@ def test_python_blocks_run_one_after_another(
     monkeypatch.chdir(tmp_path)
     blocks = _blocks(README, "python")
     assert len(blocks) >= 6
-    names: dict[str, object] = {"__name__": "readme"}
+    module = ModuleType("readme")
+    monkeypatch.setitem(sys.modules, "readme", module)  # dataclasses look their module up
+    names = vars(module)
     for block in blocks:
         # The lines before it are kept as empty ones, so that a traceback names README's lines.
         before = README[: README.index(block)].count("\n")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from born.backend import ArrayBackend
+from born.backend.update import UpdateKernel
 from born.errors import IndexOutOfRangeError
+from born.fusion import Program
 from born.raw import RawTensor
+from born_numpy.update import NumpyUpdate
 
 
 class NumpyBackend(ArrayBackend):
@@ -26,6 +31,15 @@ class NumpyBackend(ArrayBackend):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(np, seed)
+
+    def extent(self, x: RawTensor) -> tuple[int, int]:
+        """The first address of a tensor's memory and the first after it."""
+        start, stop = np.lib.array_utils.byte_bounds(x.array)
+        return int(start), int(stop)
+
+    def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
+        """Compile a traced update rule to ufuncs over tiles."""
+        return NumpyUpdate(program, dtypes)
 
     def _check_label_range(self, labels: RawTensor, classes: int) -> None:
         array = labels.array

@@ -68,6 +68,11 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         return frozenset(self._values if self._leaves is None else self._leaves)
 
     @property
+    def by_raw(self) -> Mapping[RawTensor, RawTensor]:
+        """The same map, of raw tensors only."""
+        return self._values
+
+    @property
     def backend(self) -> Backend:
         """The backend that the gradients were computed on."""
         return self._backend

@@ -8,7 +8,9 @@ mask of a dropout), it returns a tuple: the result first, the residuals after it
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from born.backend.arguments import normal_axis, windows
 from born.backend.checks import (
@@ -25,7 +27,9 @@ from born.backend.checks import (
 )
 from born.backend.composed import Composed
 from born.backend.protocol import optional
+from born.backend.update import PlainUpdate, UpdateKernel
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
+from born.fusion import Program
 from born.raw import RawTensor
 
 Approximation: TypeAlias = Literal["none", "tanh"]
@@ -51,6 +55,23 @@ class Backend(Composed):
     def innermost(self) -> Backend:
         """The backend that computes: `self`, unless it wraps another."""
         return self
+
+    def extent(self, x: RawTensor) -> tuple[int, int] | None:
+        """The first address of a tensor's memory and the first after it, if the backend knows."""
+        return None
+
+    def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
+        """Compile a traced update rule for one combination of dtypes.
+
+        Args:
+            program: from `born.fusion.trace`.
+            dtypes: of the parameter, the gradient and the slots, in the program's order.
+
+        Returns:
+            a kernel that updates all parameters of an optimizer in one call; by
+            default one that runs instruction by instruction.
+        """
+        return PlainUpdate(self, program, dtypes)
 
     # -- softmax and its company --
 

@@ -8,24 +8,22 @@
 (0.5, 4.0)
 """
 
+from born.fusion.expression import V as V
 from born.fusion.expression import Value as Value
 from born.fusion.expression import abs as abs
 from born.fusion.expression import exp as exp
+from born.fusion.expression import isfinite as isfinite
 from born.fusion.expression import log as log
 from born.fusion.expression import maximum as maximum
 from born.fusion.expression import minimum as minimum
 from born.fusion.expression import sign as sign
 from born.fusion.expression import sqrt as sqrt
 from born.fusion.expression import where as where
-
-__all__ = [
-    "Value",
-    "abs",
-    "exp",
-    "log",
-    "maximum",
-    "minimum",
-    "sign",
-    "sqrt",
-    "where",
-]
+from born.fusion.program import ARRAY as ARRAY
+from born.fusion.program import BOOLEAN as BOOLEAN
+from born.fusion.program import RESULT as RESULT
+from born.fusion.program import SCALAR as SCALAR
+from born.fusion.program import Instruction as Instruction
+from born.fusion.program import Program as Program
+from born.fusion.program import Ref as Ref
+from born.fusion.tracing import trace as trace

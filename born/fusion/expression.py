@@ -60,6 +60,10 @@ class Value(Protocol):
         """-1, 0 or 1."""
         ...
 
+    def isfinite(self) -> Self:
+        """Whether each element is neither infinite nor NaN."""
+        ...
+
     def maximum(self, other: Self | float, /) -> Self:
         """The larger of the two; NaN where either is."""
         ...
@@ -139,6 +143,19 @@ def sign(x: Any, /) -> Any:
     -1.0
     """
     return float((x > 0) - (x < 0)) if _is_number(x) else x.sign()
+
+
+@overload
+def isfinite(x: float, /) -> bool: ...
+@overload
+def isfinite(x: V, /) -> V: ...
+def isfinite(x: Any, /) -> Any:
+    """Whether x is neither infinite nor NaN.
+
+    >>> isfinite(1.0)
+    True
+    """
+    return math.isfinite(x) if _is_number(x) else x.isfinite()
 
 
 @overload

@@ -8,7 +8,7 @@ from born.fusion import sqrt
 from born.fusion.expression import V
 from born.optim.config import Config, DecayRate, NonNegative
 from born.optim.optimizer import Optimizer
-from born.optim.rule import Rule, with_l2
+from born.optim.rule import AUTO, Rule, rule, with_l2
 from born.tensor import B
 
 
@@ -21,19 +21,24 @@ class AdamConfig(Config):
         betas: decay rates of the two averages, each in [0, 1).
         eps: added to the denominator, at least 0.
         weight_decay: factor of the L2 term, at least 0.
+        m_dtype: the dtype of the first average, such as `"bfloat16"`.
+        v_dtype: the dtype of the second average.
 
     Raises:
         ConfigError: a value out of range.
         ConfigTypeError: a value of the wrong type.
 
     >>> AdamConfig.from_json(AdamConfig(lr=0.01).to_json())
-    AdamConfig(lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0)
+    AdamConfig(lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, m_dtype='auto',
+        v_dtype='auto')
     """
 
     lr: NonNegative = 0.001
     betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
     eps: NonNegative = 1e-8
     weight_decay: NonNegative = 0.0
+    m_dtype: str = AUTO
+    v_dtype: str = AUTO
 
 
 class Adam(Optimizer[B, AdamConfig]):
@@ -90,10 +95,12 @@ class Adam(Optimizer[B, AdamConfig]):
             adam,
             slots=("m", "v"),
             scalars={"lr": config.lr, "beta1": beta1, "beta2": beta2, "eps": config.eps},
+            slot_dtypes={"m": config.m_dtype, "v": config.v_dtype},
         )
         return with_l2(plain, config.weight_decay)
 
 
+@rule
 def adam(
     p: V, g: V, m: V, v: V, *, lr: float, beta1: float, beta2: float, eps: float, t: int
 ) -> tuple[V, V, V]:

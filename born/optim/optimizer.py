@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, cast
 
 from typing_extensions import TypeVar
@@ -23,7 +23,8 @@ from born.nn import Parameter
 from born.optim import state as states
 from born.optim.config import Config
 from born.optim.rule import Rule
-from born.raw import RawTensor, is_floating
+from born.optim.running import Update, groups_of
+from born.raw import Array, RawTensor, is_floating
 from born.tensor import B, Tensor
 
 C_co = TypeVar("C_co", bound=Config, default=Config, covariant=True)
@@ -78,10 +79,20 @@ class Optimizer(ABC, Generic[B, C_co]):
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config))
         self._rule = self.rule(self._config)
-        inner = self._inner
+        inner = self._parameters[0].backend.innermost
+        _check_memory(inner, self._parameters)
+        self._inner = inner
+        self._raws = [p.raw for p in self._parameters]
+        self._arrays = [raw.array for raw in self._raws]
+        self._kinds = [(raw.shape, raw.dtype) for raw in self._raws]
         self._buffers = [
-            tuple(inner.zeros(p.shape, p.dtype) for _ in self._rule.slots) for p in self._parameters
+            tuple(
+                inner.zeros(raw.shape, self._rule.slot_dtype(slot, raw.dtype))
+                for slot in self._rule.slots
+            )
+            for raw in self._raws
         ]
+        self._groups = groups_of(inner, self._rule, self._raws, self._buffers)
         self._counts = [0] * len(self._parameters)
 
     @classmethod
@@ -127,12 +138,14 @@ class Optimizer(ABC, Generic[B, C_co]):
     def config(self, config: Config) -> None:
         checked = cast("C_co", self._checked_config(config))
         rule = self.rule(checked)
-        if rule.slots != self._rule.slots:
+        if rule.slots != self._rule.slots or rule.slot_dtypes != self._rule.slot_dtypes:
             raise ConfigError(
                 f"expected a {type(config).__name__} that keeps {_listed(self._rule.slots)} like "
                 f"the present one, got one that keeps {_listed(rule.slots)}: {config}; "
                 f"make a new {type(self).__name__} with it"
             )
+        if rule.program != self._rule.program:
+            self._groups = groups_of(self._inner, rule, self._raws, self._buffers)
         self._config = checked
         self._rule = rule
 
@@ -176,41 +189,76 @@ class Optimizer(ABC, Generic[B, C_co]):
 
             Every gradient is checked before the first parameter changes.
         """
-        inner = self._inner
-        for index, gradient in self._gradients(grads):
-            raw = self._parameters[index].raw
-            buffers = self._buffers[index]
-            count = self._counts[index] + 1
-            values = [Tensor(x, inner) for x in (raw, gradient, *buffers)]
-            results = self._rule.function(*values, **self._rule.scalars, t=count)
-            for target, result in zip((raw, *buffers), results, strict=True):
-                inner.assign(target, result.raw)
-            self._counts[index] = count
+        gradients = self._gradients(grads)
+        self._check_arrays()
+        updates = [
+            update for group in self._groups if (update := Update.of(group, gradients)) is not None
+        ]
+        for update in updates:
+            # Most often the backend can tell in one look that all is well.
+            if not update.group.bound.fits(update.numbers, update.gradients):
+                for index, gradient in zip(update.indices, update.gradients, strict=True):
+                    self._check_array(index)
+                    self._check_gradient(index, gradient)
+        counts, program, scalars = self._counts, self._rule.program, self._rule.scalars
+        for update in updates:
+            next_counts = [counts[index] + 1 for index in update.indices]
+            # Parameters that joined late are at another count, and so at other scalars.
+            distinct = sorted(set(next_counts))
+            sets = [program.host(**scalars, t=count) for count in distinct]
+            chosen = [0] * len(next_counts)
+            if len(distinct) > 1:
+                chosen = [distinct.index(count) for count in next_counts]
+            update.group.bound(update.numbers, update.gradients, sets, chosen)
+            for index, count in zip(update.indices, next_counts, strict=True):
+                counts[index] = count
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
         for parameter in self._parameters:
             parameter.zero_grad()
 
-    def _gradients(
-        self, grads: Mapping[RawTensor, RawTensor] | None
-    ) -> list[tuple[int, RawTensor]]:
-        """The gradients to follow, checked, each with the index of its parameter."""
+    def _gradients(self, grads: Mapping[RawTensor, RawTensor] | None) -> list[RawTensor | None]:
+        """For each parameter the gradient to follow, or None."""
         if grads is None:
-            pairs = [(i, p.raw.grad) for i, p in enumerate(self._parameters)]
+            found = [raw.grad for raw in self._raws]
         else:
-            self._check_keys(grads)
-            pairs = [(i, grads.get(p.raw)) for i, p in enumerate(self._parameters)]
-        found = [(i, gradient) for i, gradient in pairs if gradient is not None]
-        for index, gradient in found:
-            self._check_gradient(index, gradient)
-        return [(i, g) for i, g in found if self._parameters[i].raw.requires_grad]
+            self._check_mapping(grads)
+            get = grads.by_raw.get if isinstance(grads, Gradients) else grads.get
+            found = [get(raw) for raw in self._raws]
+            if len(grads) != sum([gradient is not None for gradient in found]):
+                self._check_keys(grads)
+        for index, gradient in enumerate(found):
+            if gradient.__class__ is not RawTensor and gradient is not None:
+                self._check_kind(index, gradient)
+        return [
+            gradient if raw.requires_grad else None
+            for raw, gradient in zip(self._raws, found, strict=True)
+        ]
 
-    def _check_keys(self, grads: Mapping[RawTensor, RawTensor]) -> None:
-        keys: Iterable[object] = grads
+    def _check_array(self, index: int) -> None:
+        """Refuse a parameter whose array is not as it was when the optimizer was made."""
+        array, kind = self._arrays[index], self._kinds[index]
+        if (array.shape, array.dtype) != kind:
+            raise ParameterError(
+                f"{self._called(index)}: expected the array as the optimizer was made with it, of "
+                f"shape {kind[0]} and dtype {kind[1]}, got {array.shape} and {array.dtype}; "
+                "make a new optimizer for the changed array"
+            )
+        _check_writeable(self._called(index), array)
+
+    def _check_arrays(self) -> None:
+        """Refuse to go on where a parameter's array is not the one it was."""
+        for index, (raw, array) in enumerate(zip(self._raws, self._arrays, strict=True)):
+            if raw.array is not array:
+                raise ParameterError(
+                    f"{self._called(index)}: expected the array that the optimizer was made with, "
+                    f"got another of shape {raw.shape}; write into the array with "
+                    "load_state_dict or backend.assign, or make a new optimizer"
+                )
+
+    def _check_mapping(self, grads: Mapping[RawTensor, RawTensor]) -> None:
         if isinstance(grads, Gradients):
-            # Results retained beside the leaves are for the caller to look at.
-            keys = grads.leaves
             if grads.backend.innermost is not self._inner:
                 raise BackendMismatchError(
                     f"expected gradients on the parameters' backend {self.backend!r}, got "
@@ -222,6 +270,11 @@ class Optimizer(ABC, Generic[B, C_co]):
                 "expected a mapping from a parameter's raw tensor to its gradient, got "
                 f"{type(grads).__name__}; write {{parameter.raw: gradient}}"
             )
+
+    def _check_keys(self, grads: Mapping[RawTensor, RawTensor]) -> None:
+        """Refuse gradients for tensors that this optimizer does not hold."""
+        # Results retained beside the leaves are for the caller to look at.
+        keys: Iterable[object] = grads.leaves if isinstance(grads, Gradients) else grads
         unknown = [key for key in keys if key not in self._index]
         if unknown:
             raise GradientError(
@@ -231,13 +284,16 @@ class Optimizer(ABC, Generic[B, C_co]):
                 "of this optimizer's parameters (Gradients.select picks them)"
             )
 
-    def _check_gradient(self, index: int, gradient: RawTensor) -> None:
-        raw = self._parameters[index].raw
-        if not isinstance(cast("object", gradient), RawTensor):
+    def _check_kind(self, index: int, gradient: object) -> None:
+        if not isinstance(gradient, RawTensor):
             raise GradientError(
                 f"{self._called(index)}: expected a gradient as a RawTensor, got "
                 f"{type(gradient).__name__}; pass tensor.raw, or RawTensor(array)"
             )
+
+    def _check_gradient(self, index: int, gradient: RawTensor) -> None:
+        """Refuse a gradient of another kind of array, shape or dtype than its parameter."""
+        raw = self._raws[index]
         ours, theirs = raw.array, gradient.array
         if ours.__class__ is not theirs.__class__ or ours.device != theirs.device:
             raise BackendMismatchError(
@@ -306,10 +362,6 @@ class Optimizer(ABC, Generic[B, C_co]):
 
     # -- helpers -------------------------------------------------------------------------------
 
-    @property
-    def _inner(self) -> Backend:
-        return self._parameters[0].backend.innermost
-
     def _called(self, index: int) -> str:
         return _called(index, self._parameters[index])
 
@@ -360,11 +412,20 @@ def _check_parameter(index: int, parameter: Parameter[B], first: Parameter[B]) -
             f"{_called(index, parameter)}: expected a floating dtype, got {parameter.dtype}; "
             'convert it with .astype("float32")'
         )
+    _check_writeable(_called(index, parameter), parameter.raw.array)
     if parameter.backend is not first.backend:
         raise BackendMismatchError(
             f"{_called(index, parameter)}: expected a parameter on {first.backend!r} like "
             f"{_called(0, first)}, got one on {parameter.backend!r}; "
             "make one optimizer for each backend"
+        )
+
+
+def _check_writeable(called: str, array: Array) -> None:
+    # CuPy's arrays are always writeable and say nothing of it.
+    if not getattr(array.flags, "writeable", True):
+        raise ParameterError(
+            f"{called}: expected an array that can be written, got a read-only one; copy it"
         )
 
 
@@ -380,3 +441,19 @@ def _listed(slots: tuple[str, ...]) -> str:
 def _array_type(raw: RawTensor) -> str:
     kind = type(cast("object", raw.array))
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None:
+    """Refuse parameters that share memory, which one update would change under another."""
+    extents = [(backend.extent(p.raw), index) for index, p in enumerate(parameters)]
+    placed = sorted((extent, index) for extent, index in extents if extent is not None)
+    end, owner = 0, 0
+    for (start, stop), index in placed:
+        if start < end and stop > start:
+            raise ParameterError(
+                "expected parameters with memory of their own, got "
+                f"{_called(owner, parameters[owner])} and {_called(index, parameters[index])}, "
+                "which are views of one buffer; copy one of them"
+            )
+        if stop > end:
+            end, owner = stop, index

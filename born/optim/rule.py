@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
 
+import numpy as np
+
+from born.errors import ConfigError, RuleError
+from born.fusion import Program, trace
 from born.fusion.expression import V
+from born.raw import DTypeLike, as_dtype, float32, is_floating
 
 RuleFunction: TypeAlias = Callable[..., tuple[Any, ...]]
 """`(p, g, *slots, **scalars, t) -> (p, *slots)`, elementwise and without side effects.
@@ -26,6 +32,9 @@ class Rule:
         function: the formula, as `RuleFunction` says.
         slots: a name for each array that the function carries from update to update,
             in the order in which it takes and returns them. They start as zeros.
+        slot_dtypes: slot -> its dtype; `"auto"`, the default, is the parameter's own, or
+            float32 for a parameter in float16 or bfloat16. The rule computes in float64
+            for float64 parameters and in float32 for all others, and rounds on storing.
         scalars: keyword argument -> value; `t` is added by whoever runs the rule.
 
     >>> def signed(p, g, m, *, lr, beta, t):
@@ -39,6 +48,31 @@ class Rule:
     function: RuleFunction
     slots: tuple[str, ...]
     scalars: Mapping[str, float]
+    slot_dtypes: Mapping[str, DTypeLike] = field(default_factory=dict[str, DTypeLike])
+
+    @property
+    def program(self) -> Program:
+        """The rule as backends compile it, traced once for each shape of config."""
+        return _traced(self.function, self.slots, (*self.scalars, "t"))
+
+    def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
+        """The dtype of a slot: the one asked for, or the parameter's, but at least float32."""
+        wanted = self.slot_dtypes.get(slot, AUTO)
+        if wanted != AUTO:
+            dtype = as_dtype(wanted)
+            if not is_floating(dtype):
+                raise ConfigError(
+                    f"expected a floating dtype for the slot {slot!r}, got {dtype}; "
+                    'use "auto", "float32" or "bfloat16"'
+                )
+            return dtype
+        return float32 if parameter.itemsize < float32.itemsize else parameter
+
+
+AUTO: Final = "auto"
+"""The dtype of a slot where nobody has asked for another."""
+
+_traced = functools.cache(trace)
 
 
 def with_l2(rule: Rule, weight_decay: float) -> Rule:
@@ -66,3 +100,31 @@ def _l2(function: RuleFunction) -> RuleFunction:
         return outputs
 
     return decayed
+
+
+def rule(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Check at its definition that a function can be a rule; it stays a plain function.
+
+    Its positional parameters are `p`, `g` and the slots, its keyword-only ones the
+    scalars, with `t` among them if it wants the number of the update.
+
+    Raises:
+        RuleError: it branches on a value, uses something that is not in `born.fusion`,
+            or returns the wrong number of values; the message names the line.
+
+    >>> from born.fusion import sign
+    >>> @rule
+    ... def sign_descent(p, g, *, lr, t):
+    ...     return (p - lr * sign(g),)
+    """
+    kinds = inspect.signature(function).parameters.values()
+    arrays = [each.name for each in kinds if each.kind is each.POSITIONAL_OR_KEYWORD]
+    scalars = [each.name for each in kinds if each.kind is each.KEYWORD_ONLY]
+    if arrays[:2] != ["p", "g"] or "t" not in scalars:
+        raise RuleError(
+            f"{function.__name__}: expected a rule (p, g, *slots, *, scalars, t), got the "
+            f"arguments {[each.name for each in kinds]}; name the parameter p, its gradient g, "
+            "and take t, the number of the update, by keyword"
+        )
+    trace(function, tuple(arrays[2:]), tuple(scalars))
+    return function

@@ -9,7 +9,7 @@ from born.fusion import where
 from born.fusion.expression import V
 from born.optim.config import Config, DecayRate, NonNegative, UnitInterval
 from born.optim.optimizer import Optimizer
-from born.optim.rule import Rule, with_l2
+from born.optim.rule import AUTO, Rule, rule, with_l2
 from born.tensor import B
 
 
@@ -23,6 +23,7 @@ class SGDConfig(Config):
         dampening: in [0, 1].
         nesterov: look ahead along the velocity; needs momentum and no dampening.
         weight_decay: factor of the L2 term, at least 0.
+        velocity_dtype: the dtype of the velocity, such as `"bfloat16"`.
 
     Raises:
         ConfigError: a value out of range, or nesterov without momentum or with
@@ -31,7 +32,7 @@ class SGDConfig(Config):
 
     >>> SGDConfig(lr=0.1, momentum=0.9).to_json()
     {'type': 'SGDConfig', 'lr': 0.1, 'momentum': 0.9, 'dampening': 0.0, 'nesterov': False,
-     'weight_decay': 0.0}
+     'weight_decay': 0.0, 'velocity_dtype': 'auto'}
     """
 
     lr: NonNegative = 0.01
@@ -39,6 +40,7 @@ class SGDConfig(Config):
     dampening: UnitInterval = 0.0
     nesterov: bool = False
     weight_decay: NonNegative = 0.0
+    velocity_dtype: str = AUTO
 
     def check(self) -> None:
         """Refuse nesterov where there is no undamped velocity to look ahead along."""
@@ -120,10 +122,12 @@ class SGD(Optimizer[B, SGDConfig]):
                 "momentum": config.momentum,
                 "dampening": config.dampening,
             },
+            slot_dtypes={"velocity": config.velocity_dtype},
         )
         return with_l2(moving, config.weight_decay)
 
 
+@rule
 def sgd(p: V, g: V, *, lr: float, t: int) -> tuple[V]:
     """A step against the gradient.
 
@@ -133,6 +137,16 @@ def sgd(p: V, g: V, *, lr: float, t: int) -> tuple[V]:
     return (p - lr * g,)
 
 
+def next_velocity(g: V, velocity: V, *, momentum: float, dampening: float, t: int) -> V:
+    """The running sum of gradients, which starts with the first gradient, undamped.
+
+    >>> next_velocity(2.0, 4.0, momentum=0.5, dampening=0.25, t=2)
+    3.5
+    """
+    return where(t == 1, g, momentum * velocity + (1 - dampening) * g)
+
+
+@rule
 def sgd_momentum(
     p: V, g: V, velocity: V, *, lr: float, momentum: float, dampening: float, t: int
 ) -> tuple[V, V]:
@@ -145,6 +159,7 @@ def sgd_momentum(
     return p - lr * velocity, velocity
 
 
+@rule
 def sgd_nesterov(
     p: V, g: V, velocity: V, *, lr: float, momentum: float, dampening: float, t: int
 ) -> tuple[V, V]:
@@ -155,12 +170,3 @@ def sgd_nesterov(
     """
     velocity = next_velocity(g, velocity, momentum=momentum, dampening=dampening, t=t)
     return p - lr * (g + momentum * velocity), velocity
-
-
-def next_velocity(g: V, velocity: V, *, momentum: float, dampening: float, t: int) -> V:
-    """The running sum of gradients, which starts with the first gradient, undamped.
-
-    >>> next_velocity(2.0, 4.0, momentum=0.5, dampening=0.25, t=2)
-    3.5
-    """
-    return where(t == 1, g, momentum * velocity + (1 - dampening) * g)

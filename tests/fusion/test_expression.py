@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import born
 from born import fusion
 from born.backend import Backend
+from born.fusion import expression
 
 BACKEND = born.get_backend("numpy")
 
@@ -37,7 +39,10 @@ FLOAT32 = 3e-7
 
 
 def test_tables_have_every_function() -> None:
-    assert {*UNARY, *BINARY, "where", "Value"} == set(fusion.__all__)
+    functions = {name for name, value in vars(expression).items() if inspect.isfunction(value)}
+    public = {name for name in functions if not name.startswith("_") and name != "overload"}
+    assert {*UNARY, *BINARY, "isfinite", "where"} == public
+    assert all(getattr(fusion, name) is getattr(expression, name) for name in public)
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -82,3 +87,11 @@ def test_where_picks_by_element(backend: Backend) -> None:
     x = born.tensor([1.0, -2.0], backend)
     assert fusion.where(x > 0.0, x, 0.0).numpy().tolist() == [1.0, 0.0]
     assert fusion.where(x > 0.0, x, -x).numpy().tolist() == [1.0, 2.0]
+
+
+def test_isfinite_of_numbers_and_elements(backend: Backend) -> None:
+    assert fusion.isfinite(1.0)
+    assert not fusion.isfinite(math.nan)
+    assert not fusion.isfinite(-math.inf)
+    x = born.tensor([1.0, math.nan, math.inf, -math.inf], backend)
+    assert fusion.isfinite(x).numpy().tolist() == [True, False, False, False]

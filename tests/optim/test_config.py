@@ -29,7 +29,12 @@ SGD_CONFIGS = st.builds(
     nesterov=st.just(True),
 )
 ADAM_CONFIGS = st.builds(
-    AdamConfig, lr=SIZES, betas=st.tuples(RATES, RATES), eps=SIZES, weight_decay=SIZES
+    AdamConfig,
+    lr=SIZES,
+    betas=st.tuples(RATES, RATES),
+    eps=SIZES,
+    weight_decay=SIZES,
+    m_dtype=st.sampled_from(["auto", "float32", "bfloat16"]),
 )
 
 
@@ -117,7 +122,7 @@ def test_value_of_the_wrong_type_is_refused(
 def test_number_that_is_not_finite_is_refused_in_every_field(
     config: type[Config], value: float
 ) -> None:
-    numbers = [f.name for f in dataclasses.fields(config) if f.type not in ("bool",)]
+    numbers = [f.name for f in dataclasses.fields(config) if f.type not in ("bool", "str")]
     assert numbers
     for name in numbers:
         values: dict[str, Any] = {name: (value, 0.9) if name == "betas" else value}
@@ -198,6 +203,8 @@ def test_json_names_the_type_and_every_field() -> None:
         "betas": [0.9, 0.999],
         "eps": 1e-8,
         "weight_decay": 0.0,
+        "m_dtype": "auto",
+        "v_dtype": "auto",
     }
 
 

@@ -54,6 +54,8 @@ def test_recording_is_of_the_pinned_pytorch_and_of_every_case(
 def test_cases_vary_every_option_of_every_config() -> None:
     for name, every in OPTIONS.items():
         fields = set(getattr(optim, f"{name}Config")().to_json()) - {"type"}
+        # PyTorch keeps its state in the parameter's dtype; tests/fusion covers other ones.
+        fields = {field for field in fields if not field.endswith("_dtype")}
         assert {field for options in every for field in options} == fields
         for field in fields:
             assert len({options[field] for options in every}) > 1, field

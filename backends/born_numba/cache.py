@@ -1,0 +1,152 @@
+"""Compiled loops on disk, so that the second process starts without compiling.
+
+A loop's text lives in a folder of its own under the user's cache directory, with what
+Numba made of it beside it and a manifest of checksums. What does not match its
+manifest is thrown away and made again; a folder that cannot be written or read only
+costs the compilation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from born_numba.compiler import configuration, numba
+
+DIRECTORY_VARIABLE: Final = "BORN_CACHE_DIR"
+_MANIFEST: Final = "manifest.json"
+_SOURCE: Final = "loop.py"
+_NOTICE_AFTER: Final = 1.0  # seconds of compiling that a user will have noticed
+
+
+def compile_loop(
+    source: str, name: str, signature: Any, names: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """The function `name` of `source`, compiled for one signature, from disk if it is there.
+
+    Args:
+        source: the text of the function.
+        name: what it is called there.
+        signature: Numba's, so that it is compiled now and for nothing else.
+        names: what the text may use.
+    """
+    started = time.perf_counter()
+    folder = _folder(source, str(signature))
+    kept = True
+    try:
+        _discard_unsound(folder, source)
+        _write(folder / _SOURCE, source)
+        loop = _compile(source, str(folder / _SOURCE), name, signature, names, cache=True)
+        if not loop.stats.cache_hits:
+            _write(folder / _MANIFEST, json.dumps(_checksums(folder)))
+    except Exception:  # whatever is wrong with the cache, the loop can do without
+        kept = False
+        loop = _compile(source, f"<{name}>", name, signature, names, cache=False)
+    where = f"kept in {folder.parent} for the next run" if kept else "not kept: no folder for it"
+    _notice(name, time.perf_counter() - started, where)
+    compiled: Callable[..., Any] = loop
+    return compiled
+
+
+def cache_directory() -> Path:
+    """Where compiled loops are kept: `$BORN_CACHE_DIR`, or born's folder in the user's cache."""
+    chosen = os.environ.get(DIRECTORY_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("born"))
+
+
+def _compile(
+    source: str, file: str, name: str, signature: Any, names: Mapping[str, Any], *, cache: bool
+) -> Any:
+    # Numba looks a cached function's module up by name; the loop needs nothing from it.
+    namespace: dict[str, Any] = {**names, "__name__": __name__}
+    exec(compile(source, file, "exec"), namespace)
+    decorate = numba.njit([signature], nogil=True, error_model="numpy", cache=cache)
+    with _beside_the_source:
+        return decorate(namespace[name])
+
+
+class _BesideTheSource:
+    """Keeps Numba from the directory in NUMBA_CACHE_DIR, where no manifest would be checked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._before = ""
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._before = configuration.CACHE_DIR
+        configuration.CACHE_DIR = ""
+
+    def __exit__(self, *_: object) -> None:
+        configuration.CACHE_DIR = self._before
+        self._lock.release()
+
+
+_beside_the_source: Final = _BesideTheSource()
+
+
+def _folder(source: str, signature: str) -> Path:
+    versions = (numba.__version__, sys.version)
+    key = hashlib.sha256(repr((source, signature, versions)).encode()).hexdigest()
+    return cache_directory() / "loops" / key[:32]
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Relative path -> checksum of everything in the folder but the manifest."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != _MANIFEST)
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def _discard_unsound(folder: Path, source: str) -> None:
+    """Remove a folder whose contents are not what its manifest says."""
+    if not folder.exists():
+        return
+    try:
+        sound = (
+            json.loads((folder / _MANIFEST).read_text()) == _checksums(folder)
+            and (folder / _SOURCE).read_text() == source
+        )
+    except (OSError, ValueError):
+        sound = False
+    if not sound:
+        shutil.rmtree(folder)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file in one step, unless it says so already: its age is part of Numba's key."""
+    if path.exists() and path.read_text() == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _notice(name: str, seconds: float, where: str) -> None:
+    """Say once where the time went, to whoever has just waited for it."""
+    global _noticed
+    if seconds >= _NOTICE_AFTER and not _noticed:
+        _noticed = True
+        sys.stderr.write(f"born: compiled {name!r} in {seconds:.1f} s ({where})\n")
+
+
+_noticed = False

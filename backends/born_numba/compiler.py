@@ -1,0 +1,27 @@
+"""Numba and llvmlite, without their types.
+
+What Numba compiles is not what its annotations, where it has any, say of it: an
+intrinsic is declared with arguments that its callers do not pass. And checkers should
+say the same whether Numba is installed or not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Final
+
+numba: Final[Any] = importlib.import_module("numba")
+types: Final[Any] = importlib.import_module("numba.types")
+configuration: Final[Any] = importlib.import_module("numba.core.config")
+ir: Final[Any] = importlib.import_module("llvmlite.ir")
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """`numba.extending.intrinsic`: a function that writes machine code where it is called."""
+    return importlib.import_module("numba.extending").intrinsic(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A function that compiled loops may call, with IEEE division."""
+    return numba.njit(error_model="numpy")(function)

@@ -1,0 +1,98 @@
+"""Memory by address, inside compiled loops.
+
+An optimizer may have hundreds of arrays. Unpacking each into Numba's own array
+structure on every call costs more than a small update, so a compiled loop is given
+the addresses of the NumPy array objects and reads their fields itself. The layout
+is that of `PyArrayObject` in NumPy's C interface (`numpy/ndarraytypes.h`), which
+NumPy keeps for the sake of every extension that was compiled against it;
+`layout_holds` checks it against NumPy's own word before it is relied on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from born_numba.compiler import intrinsic, ir, types
+
+_HEADER: Final = object.__basicsize__  # the object's own head, which precedes NumPy's fields
+DATA: Final = np.uint64(_HEADER)
+NDIM: Final = np.uint64(_HEADER + 8)
+SHAPE: Final = np.uint64(_HEADER + 16)
+DESCR: Final = np.uint64(_HEADER + 40)
+FLAGS: Final = np.uint64(_HEADER + 48)
+
+C_CONTIGUOUS: Final = np.uint32(0x0001)  # NPY_ARRAY_C_CONTIGUOUS
+ALIGNED: Final = np.uint32(0x0100)  # NPY_ARRAY_ALIGNED
+WRITEABLE: Final = np.uint32(0x0400)  # NPY_ARRAY_WRITEABLE
+
+_BYTE: Final = ir.IntType(8)
+_HALF: Final = ir.HalfType()
+
+
+@intrinsic
+def pointer(typing_context: Any, address: Any) -> Any:
+    """An address as a pointer, for `numba.carray`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], _BYTE.as_pointer())
+
+    return types.voidptr(types.uint64), generate
+
+
+def _reader(bits: int, result: Any) -> Any:
+    def read(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.load(builder.inttoptr(args[0], ir.IntType(bits).as_pointer()))
+
+        return result(types.uint64), generate
+
+    return intrinsic(read)
+
+
+read64: Final = _reader(64, types.uint64)
+"""The 64 bits at an address."""
+
+read32: Final = _reader(32, types.uint32)
+"""The 32 bits at an address."""
+
+
+@intrinsic
+def float32_of_half(typing_context: Any, bits: Any) -> Any:
+    """The bits of a float16 as a float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.bitcast(args[0], _HALF), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic
+def half_of_float32(typing_context: Any, value: Any) -> Any:
+    """A float32 rounded to float16, to nearest and to even, as bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(args[0], _HALF), ir.IntType(16))
+
+    return types.uint16(types.float32), generate
+
+
+@intrinsic
+def float32_of_bits(typing_context: Any, bits: Any) -> Any:
+    """32 bits as the float32 that they are."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+@intrinsic
+def bits_of_float32(typing_context: Any, value: Any) -> Any:
+    """The bits of a float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.uint32(types.float32), generate

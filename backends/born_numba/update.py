@@ -1,0 +1,346 @@
+"""Update kernels as compiled loops over a table of addresses and chunks.
+
+One call updates any number of tensors: the loop walks chunks of them, reads where
+each array's memory is from the array object itself, and computes a whole rule on one
+element after the other, eight or sixteen at a time in the processor's registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+from born.backend.threads import POOL
+from born.backend.update import BoundUpdate, Scalars, UpdateKernel, compute_dtype
+from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
+from born.raw import HostArray, RawTensor
+from born_numba import memory
+from born_numba.cache import compile_loop
+from born_numba.compiler import inlined, numba, types
+from born_numpy.update import NumpyUpdate
+
+_CHUNK: Final = 65_536  # elements; a thread's share of a large tensor is many of them
+_PARALLEL: Final = 262_144  # elements from which a second thread pays; see docs/performance.md
+
+_TEXTS: Final = {
+    "add": "{} + {}",
+    "sub": "{} - {}",
+    "mul": "{} * {}",
+    "div": "{} / {}",
+    "neg": "-{}",
+    "lt": "{} < {}",
+    "le": "{} <= {}",
+    "gt": "{} > {}",
+    "ge": "{} >= {}",
+    "eq": "{} == {}",
+    "ne": "{} != {}",
+    "logical_and": "{} and {}",
+    "logical_or": "{} or {}",
+    "logical_not": "not {}",
+    "where": "{1} if {0} else {2}",
+    "sign": "{0} if {0} != {0} else real({0} > 0) - real({0} < 0)",
+    "maximum": "{0} if {0} > {1} or {0} != {0} else {1}",
+    "minimum": "{0} if {0} < {1} or {0} != {0} else {1}",
+}
+"""Operations that are not written as a call of their own name."""
+
+_LOADS: Final = {
+    "float16": "float32_of_half({}[j])",
+    "bfloat16": "float32_of_bits(uint32({}[j]) << uint32(16))",
+}
+_STORES: Final = {"float16": "half_of_float32({})", "bfloat16": "bfloat16_of_float32({})"}
+
+
+@inlined
+def _bfloat16_of_float32(x: Any) -> Any:
+    """A float32 rounded to bfloat16, to nearest and to even, as bits."""
+    bits = memory.bits_of_float32(x)
+    if x != x:
+        return np.uint16((bits >> np.uint32(16)) | np.uint32(0x0040))
+    half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return np.uint16((bits + half) >> np.uint32(16))
+
+
+_NAMES: Final[dict[str, Any]] = {
+    "DATA": memory.DATA,
+    "abs": abs,
+    "bfloat16_of_float32": _bfloat16_of_float32,
+    "carray": numba.carray,
+    "float32": np.float32,
+    "float32_of_bits": memory.float32_of_bits,
+    "float32_of_half": memory.float32_of_half,
+    "float64": np.float64,
+    "half_of_float32": memory.half_of_float32,
+    "isfinite": np.isfinite,
+    "pointer": memory.pointer,
+    "read64": memory.read64,
+    "sqrt": np.sqrt,
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "uint64": np.uint64,
+}
+
+
+class NumbaUpdate(UpdateKernel):
+    """A program as one compiled loop.
+
+    Its results have the bits of NumPy's: no fused multiply-add, no reassociation.
+    """
+
+    def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
+        source, self.loop = _loop(program, dtypes)
+        super().__init__(program, dtypes, source)
+        self.odd = _odd_loop()
+
+    def bind(self, targets: Sequence[Sequence[RawTensor]]) -> BoundUpdate:
+        """The kernel over these tensors."""
+        return _Bound(self, targets)
+
+
+@cache
+def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, Callable[..., None]]:
+    """The text of a program's loop and the loop, compiled or read from disk once a process."""
+    source = _source(program, dtypes)
+    signature = types.void(
+        types.uint64[:, ::1],
+        types.uint64[::1],
+        types.int64[:, ::1],
+        types.int64,
+        types.int64,
+        types.float64[:, ::1],
+        types.int64[::1],
+    )
+    names = {**_NAMES, "real": compute_dtype(dtypes).type}
+    return source, compile_loop(source, "update", signature, names)
+
+
+def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
+    """The text of the loop."""
+    used = program.last_use()
+    stored = {
+        index: ref
+        for index, ref in zip(program.targets, program.outputs, strict=True)
+        if ref != Ref(ARRAY, index)
+    }
+    lines = [
+        "def update(objects, gradients, chunks, first, last, scalars, sets):",
+        "    for c in range(first, last):",
+        "        i = chunks[c, 0]",
+        "        start = uint64(chunks[c, 1])",
+        "        n = chunks[c, 2]",
+        "        k = sets[i]",
+    ]
+    # Rounded here, without the warning that NumPy would give where one is out of range.
+    lines += [
+        f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
+    ]
+    loads: list[str] = []
+    for index, dtype in enumerate(dtypes):
+        if index not in stored and Ref(ARRAY, index) not in used:
+            continue
+        element = "uint16" if dtype.itemsize == 2 else dtype.name
+        object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
+        address = f"read64({object_} + DATA) + start * uint64({dtype.itemsize})"
+        lines.append(
+            f"        {program.arrays[index]}_{index} = carray(pointer({address}), (n,), {element})"
+        )
+        load = _LOADS.get(dtype.name, "{}[j]").format(f"{program.arrays[index]}_{index}")
+        if Ref(ARRAY, index) in used:
+            loads.append(f"            a{index} = real({load})")
+    lines += ["        for j in range(n):", *loads]
+    for number, (op, args) in enumerate(program.instructions):
+        lines.append(f"            r{number} = {_text(op, args)}")
+    for index, ref in stored.items():
+        value = _STORES.get(dtypes[index].name, "{}").format(ref)
+        lines.append(f"            {program.arrays[index]}_{index}[j] = {value}")
+    if not stored:
+        lines.append("            pass")
+    return "\n".join(lines) + "\n"
+
+
+def _text(op: str, args: tuple[Ref, ...]) -> str:
+    values = [str(arg) for arg in args]
+    if op == "where" and args[0].kind == SCALAR:
+        values[0] = f"{values[0]} != 0"
+    pattern = _TEXTS.get(op)
+    text = f"{op}({', '.join(values)})" if pattern is None else pattern.format(*values)
+    return f"bool({text})" if op in BOOLEAN and op.startswith("logical") else text
+
+
+_ODD: Final = '''\
+def odd(objects, gradients, numbers, sizes, descr, width):
+    """The place in numbers of the first gradient that is not like its parameter, or -1."""
+    for place in range(len(numbers)):
+        p = objects[numbers[place], 0]
+        g = gradients[place]
+        if read64(p + DESCR) != descr or read32(p + FLAGS) & WRITEABLE != WRITEABLE:
+            return place
+        if read64(g + DESCR) != descr or read32(g + FLAGS) & USABLE != USABLE:
+            return place
+        axes = read32(p + NDIM)
+        if read32(g + NDIM) != axes:
+            return place
+        ours = read64(p + SHAPE)
+        theirs = read64(g + SHAPE)
+        size = uint64(1)
+        for axis in range(axes):
+            length = read64(ours + uint64(8) * uint64(axis))
+            if read64(theirs + uint64(8) * uint64(axis)) != length:
+                return place
+            size *= length
+        if size != uint64(sizes[numbers[place]]):
+            return place
+        mine = read64(p + DATA)
+        other = read64(g + DATA)
+        # A gradient that overlaps its parameter, but is not the same memory, has to be copied.
+        if mine != other and mine < other + size * width and other < mine + size * width:
+            return place
+    return -1
+'''
+
+
+@cache
+def _odd_loop() -> Callable[..., int]:
+    names = {
+        "DATA": memory.DATA,
+        "DESCR": memory.DESCR,
+        "FLAGS": memory.FLAGS,
+        "NDIM": memory.NDIM,
+        "SHAPE": memory.SHAPE,
+        "USABLE": memory.C_CONTIGUOUS | memory.ALIGNED,
+        "WRITEABLE": memory.C_CONTIGUOUS | memory.ALIGNED | memory.WRITEABLE,
+        "read32": memory.read32,
+        "read64": memory.read64,
+        "uint64": np.uint64,
+    }
+    signature = types.int64(
+        types.uint64[:, ::1],
+        types.uint64[::1],
+        types.int64[::1],
+        types.int64[::1],
+        types.uint64,
+        types.uint64,
+    )
+    return compile_loop(_ODD, "odd", signature, names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to update some of the bound tensors.
+
+    Attributes:
+        numbers: which, int64.
+        chunks: (tensor, start, length, place in numbers) of each piece, int64.
+        cuts: the pieces between two of these are one thread's.
+    """
+
+    numbers: HostArray
+    chunks: HostArray
+    cuts: tuple[int, ...]
+
+
+class _Bound(BoundUpdate):
+    """The addresses of the bound tensors, and the chunks they fall into."""
+
+    def __init__(self, kernel: NumbaUpdate, targets: Sequence[Sequence[RawTensor]]) -> None:
+        self._kernel = kernel
+        self._targets = targets
+        self._arrays: list[list[HostArray]] = [[raw.array for raw in target] for target in targets]
+        self._sizes = np.array([arrays[0].size for arrays in self._arrays], np.int64)
+        self._objects = np.zeros((len(targets), len(kernel.dtypes)), np.uint64)
+        for row, arrays in zip(self._objects, self._arrays, strict=True):
+            row[0] = id(arrays[0])
+            row[2:] = [id(array) for array in arrays[1:]]
+        self._sets = np.zeros(len(targets), np.int64)
+        self._mixed = False
+        self._plan = self._planned(range(len(targets)))
+        self._partial: dict[tuple[int, ...], _Plan] = {}
+        self._checked: Sequence[RawTensor] | None = None
+        self._addresses = np.zeros(0, np.uint64)
+        # NumPy's built-in dtypes are single objects, so that their address is their identity.
+        self._descr = np.uint64(id(kernel.dtypes[1]))
+        self._width = np.uint64(kernel.dtypes[1].itemsize)
+        self._slow: BoundUpdate | None = None
+        self._steady = all(_usable(array) for arrays in self._arrays for array in arrays)
+
+    def _planned(self, numbers: Sequence[int]) -> _Plan:
+        rows = [
+            (number, start, min(_CHUNK, self._sizes[number] - start), place)
+            for place, number in enumerate(numbers)
+            for start in range(0, self._sizes[number], _CHUNK)
+        ]
+        chunks = np.array(rows, np.int64).reshape(-1, 4)
+        ends = np.cumsum(chunks[:, 2])
+        total = int(self._sizes[list(numbers)].sum())
+        threads = POOL.workers if total >= _PARALLEL else 1
+        cuts = [int(np.searchsorted(ends, total * k // threads)) for k in range(1, threads)]
+        return _Plan(np.array(numbers, np.int64), chunks, (0, *cuts, len(chunks)))
+
+    def _plan_for(self, numbers: Sequence[int]) -> _Plan:
+        if len(numbers) == len(self._targets):
+            return self._plan
+        key = tuple(numbers)
+        if key not in self._partial:
+            self._partial = {key: self._planned(key)}  # the latest only: it most often stays
+        return self._partial[key]
+
+    def fits(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> bool:
+        """Whether every gradient is a contiguous array like its parameter."""
+        arrays = [gradient.array for gradient in gradients]
+        if not self._steady or any(array.__class__ is not np.ndarray for array in arrays):
+            return False
+        plan = self._plan_for(numbers)
+        addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
+        odd = self._kernel.odd(
+            self._objects, addresses, plan.numbers, self._sizes, self._descr, self._width
+        )
+        if odd >= 0:
+            return False
+        self._checked, self._addresses = gradients, addresses
+        return True
+
+    def __call__(
+        self,
+        numbers: Sequence[int],
+        gradients: Sequence[RawTensor],
+        scalars: Sequence[Scalars],
+        sets: Sequence[int],
+    ) -> None:
+        if self._checked is not gradients and not self.fits(numbers, gradients):
+            self._update_slowly(numbers, gradients, scalars, sets)
+            return
+        self._checked = None  # or the gradients would live until the next step
+        plan = self._plan_for(numbers)
+        values = np.array(scalars, np.float64).reshape(len(scalars), -1)
+        if len(scalars) > 1:
+            self._sets[plan.numbers] = sets
+        elif self._mixed:
+            self._sets[:] = 0
+        self._mixed = len(scalars) > 1
+        loop, cuts = self._kernel.loop, plan.cuts
+        jobs = [
+            partial(loop, self._objects, self._addresses, plan.chunks, *ends, values, self._sets)
+            for ends in pairwise(cuts)
+        ]
+        POOL.run(jobs)
+
+    def _update_slowly(
+        self,
+        numbers: Sequence[int],
+        gradients: Sequence[RawTensor],
+        scalars: Sequence[Scalars],
+        sets: Sequence[int],
+    ) -> None:
+        """Arrays that are not contiguous, by NumPy's kernel."""
+        if self._slow is None:
+            self._slow = NumpyUpdate(self._kernel.program, self._kernel.dtypes).bind(self._targets)
+        self._slow(numbers, gradients, scalars, sets)
+
+
+def _usable(array: HostArray) -> bool:
+    return array.flags.c_contiguous and array.flags.aligned and array.flags.writeable

@@ -1,0 +1,247 @@
+"""Update kernels in NumPy: tiles of the arrays through ufuncs that write where they are told.
+
+A tile and the few buffers its program needs fit the processor's second-level cache,
+so each array is read from memory once and written once. Ufuncs release the
+interpreter's lock, so tiles run on several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from typing import Any, Final
+
+import numpy as np
+
+from born.backend.threads import POOL
+from born.backend.update import BoundUpdate, Scalars, UpdateKernel, check_same, compute_dtype
+from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
+from born.raw import Array, RawTensor, bool_
+
+_TILE: Final = 32_768  # elements; measured: docs/performance.md
+_PARALLEL: Final = 131_072  # elements from which a second thread pays; measured: as above
+
+_UFUNCS: Final = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "div": "divide",
+    "pow": "power",
+    "neg": "negative",
+    "abs": "absolute",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+}
+"""The ufuncs whose name is not that of the operation."""
+
+
+class NumpyUpdate(UpdateKernel):
+    """A program as a Python function that updates one tile with ufuncs."""
+
+    def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
+        source, self.buffers, self.tile = _tile(program, dtypes)
+        super().__init__(program, dtypes, source)
+
+    def bind(self, targets: Sequence[Sequence[RawTensor]]) -> BoundUpdate:
+        """The kernel over these tensors."""
+        return _Bound(self, targets)
+
+
+@cache
+def _tile(
+    program: Program, dtypes: tuple[np.dtype[Any], ...]
+) -> tuple[str, list[np.dtype[Any]], Callable[..., None]]:
+    """The text of a tile function, the buffers it takes, and the function: once a process."""
+    writer = _TileWriter(program, dtypes)
+    source = writer.source()
+    namespace: dict[str, Any] = {"np": np}
+    exec(compile(source, f"<update of {program.name}>", "exec"), namespace)
+    return source, writer.buffer_dtypes, namespace["tile"]
+
+
+class _TileWriter:
+    """Writes the text of a tile function, with as few buffers as can be."""
+
+    def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
+        self.program = program
+        self.dtypes = dtypes
+        self.compute = compute_dtype(dtypes)
+        self.last = program.last_use()
+        self.buffer_dtypes: list[np.dtype[Any]] = []
+        self.free: list[int] = []
+        self.places: dict[Ref, str] = {}
+        self.lines: list[str] = []
+
+    def source(self) -> str:
+        """The text, whole."""
+        for index, dtype in enumerate(self.dtypes):
+            ref = Ref(ARRAY, index)
+            self.places[ref] = f"a{index}"
+            if ref in self.last and dtype != self.compute:
+                self.places[ref] = self._buffer(self.compute)
+                self.lines.append(f"np.copyto({self.places[ref]}, a{index})")
+        for number, (op, args) in enumerate(self.program.instructions):
+            self._instruction(number, op, args)
+        self._store()
+        arguments = [f"a{i}" for i in range(len(self.dtypes))]
+        arguments += [f"s{i}" for i in range(self.program.scalars)]
+        arguments += [f"b{i}" for i in range(len(self.buffer_dtypes))]
+        body = "".join(f"    {line}\n" for line in self.lines or ["pass"])
+        return f"def tile({', '.join(arguments)}):\n{body}"
+
+    def _buffer(self, dtype: np.dtype[Any]) -> str:
+        for number in self.free:
+            if self.buffer_dtypes[number] == dtype:
+                self.free.remove(number)
+                return f"b{number}"
+        self.buffer_dtypes.append(dtype)
+        return f"b{len(self.buffer_dtypes) - 1}"
+
+    def _release(self, number: int, args: Sequence[Ref]) -> None:
+        """Give back the buffers of values that instruction `number` was the last to read."""
+        for arg in dict.fromkeys(args):
+            place = self.places.get(arg, "")
+            if place.startswith("b") and self.last[arg] == number:
+                self.free.append(int(place[1:]))
+
+    def _target(self, number: int) -> str | None:
+        """The array that the result of instruction `number` may be written to at once."""
+        result = Ref(RESULT, number)
+        if self.program.outputs.count(result) != 1:
+            return None
+        index = self.program.targets[self.program.outputs.index(result)]
+        read_later = self.last.get(Ref(ARRAY, index), -1) > number
+        return None if read_later or self.dtypes[index] != self.compute else f"a{index}"
+
+    def _instruction(self, number: int, op: str, args: tuple[Ref, ...]) -> None:
+        values = [self.places.get(arg, str(arg)) for arg in args]
+        dtype = bool_ if op in BOOLEAN else self.compute
+        # where copies before it selects, so its result must not lie where its arguments do.
+        if op != "where":
+            self._release(number, args)
+        place = (self._target(number) if dtype == self.compute else None) or self._buffer(dtype)
+        if op == "where":
+            place = self._where(place, args, values)
+            self._release(number, args)
+        else:
+            self.lines.append(f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})")
+        self.places[Ref(RESULT, number)] = place
+
+    def _where(self, place: str, args: tuple[Ref, ...], values: list[str]) -> str:
+        condition, x, y = values
+        if args[0].kind == SCALAR:
+            self.lines.append(f"np.copyto({place}, {x} if {condition} else {y})")
+        elif place == x:
+            self.lines.append(f"np.copyto({place}, {y}, where=~{condition})")
+        else:
+            if place != y:
+                self.lines.append(f"np.copyto({place}, {y})")
+            self.lines.append(f"np.copyto({place}, {x}, where={condition})")
+        return place
+
+    def _store(self) -> None:
+        """Write the outputs that are not in their arrays yet, none before it was last read."""
+        pending: list[tuple[str, str]] = []
+        for index, ref in zip(self.program.targets, self.program.outputs, strict=True):
+            place = self.places.get(ref, str(ref))
+            if place == f"a{index}":
+                continue
+            if ref.kind == ARRAY and place.startswith("a"):
+                saved = self._buffer(self.compute)
+                self.lines.append(f"np.copyto({saved}, {place})")
+                place = saved
+            pending.append((f"a{index}", place))
+        self.lines += [f'np.copyto({to}, {place}, casting="unsafe")' for to, place in pending]
+
+
+class _Scratch(threading.local):
+    """A thread's buffers, one tile long, kept from step to step."""
+
+    def __init__(self) -> None:
+        self.bytes: list[Any] = []
+
+    def views(self, dtypes: Sequence[np.dtype[Any]], length: int) -> list[Array]:
+        while len(self.bytes) < len(dtypes):
+            self.bytes.append(np.empty(_TILE * 8, np.uint8))
+        return [
+            memory[: length * dtype.itemsize].view(dtype)
+            for memory, dtype in zip(self.bytes, dtypes, strict=False)
+        ]
+
+
+_scratch: Final = _Scratch()
+
+
+class _Bound(BoundUpdate):
+    def __init__(self, kernel: NumpyUpdate, targets: Sequence[Sequence[RawTensor]]) -> None:
+        self._kernel = kernel
+        self._targets = targets
+        self._arrays = [[raw.array for raw in target] for target in targets]
+
+    def __call__(
+        self,
+        numbers: Sequence[int],
+        gradients: Sequence[RawTensor],
+        scalars: Sequence[Scalars],
+        sets: Sequence[int],
+    ) -> None:
+        work: list[tuple[list[Array], Scalars, int, int]] = []
+        total = 0
+        for number, gradient, chosen in zip(numbers, gradients, sets, strict=True):
+            values = scalars[chosen]
+            arrays = self._arrays[number]
+            check_same(self._targets[number], arrays)
+            g = _apart(gradient.array, arrays[0])
+            every = [_flat(arrays[0]), _flat(g), *map(_flat, arrays[1:])]
+            size = arrays[0].size
+            total += size
+            work += [
+                (every, values, start, min(start + _TILE, size)) for start in range(0, size, _TILE)
+            ]
+        if total < _PARALLEL or POOL.workers == 1:
+            self._run(work)
+            return
+        shares = [work[i :: POOL.workers] for i in range(POOL.workers)]
+        POOL.run([partial(self._run, share) for share in shares if share])
+
+    def _run(self, work: Sequence[tuple[list[Array], Scalars, int, int]]) -> None:
+        """Update tile after tile on this thread."""
+        kernel = self._kernel
+        length = 0
+        buffers: list[Array] = []
+        with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair, not news
+            for arrays, scalars, start, stop in work:
+                if stop - start != length:
+                    length = stop - start
+                    buffers = _scratch.views(kernel.buffers, length)
+                tiles = [array[start:stop] for array in arrays]
+                kernel.tile(*tiles, *scalars, *buffers)
+                for array, tile in _strided(arrays, tiles):
+                    array[start:stop] = tile
+
+
+def _apart(gradient: Array, parameter: Array) -> Array:
+    """The gradient, copied if it overlaps its parameter without being the same memory."""
+    if not np.may_share_memory(gradient, parameter):
+        return gradient
+    same = gradient.ctypes.data == parameter.ctypes.data and gradient.strides == parameter.strides
+    return gradient if same else gradient.copy()
+
+
+def _flat(array: Array) -> Array:
+    """The elements in order: a view, or an iterator over what has none."""
+    return array.reshape(-1) if array.flags.c_contiguous else array.flat
+
+
+def _strided(arrays: Sequence[Array], tiles: Sequence[Array]) -> Iterator[tuple[Array, Array]]:
+    """The arrays whose tiles were copies, to be written back; never the gradient."""
+    return (
+        (array, tile)
+        for i, (array, tile) in enumerate(zip(arrays, tiles, strict=True))
+        if i != 1 and not isinstance(array, np.ndarray)
+    )

@@ -1,0 +1,134 @@
+"""`Program`: a traced update rule, ready for a backend to compile.
+
+A program is a straight line of elementwise instructions over named arrays. What
+depends on scalars alone is not in it: `host` computes that, in double, once for
+each number of updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+ARRAY: Final = "a"
+SCALAR: Final = "s"
+RESULT: Final = "r"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value of a program: array input, host scalar, or result of an instruction.
+
+    >>> str(Ref(ARRAY, 0))
+    'a0'
+    """
+
+    kind: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}{self.index}"
+
+
+class Instruction(NamedTuple):
+    """One elementwise operation; the n-th one's result is `Ref(RESULT, n)`.
+
+    Attributes:
+        op: the name of the operation, one of `OPS`.
+        args: what it takes.
+    """
+
+    op: str
+    args: tuple[Ref, ...]
+
+
+OPS: Final[Mapping[str, int]] = {
+    "add": 2,
+    "sub": 2,
+    "mul": 2,
+    "div": 2,
+    "pow": 2,
+    "neg": 1,
+    "abs": 1,
+    "sign": 1,
+    "sqrt": 1,
+    "exp": 1,
+    "log": 1,
+    "maximum": 2,
+    "minimum": 2,
+    "lt": 2,
+    "le": 2,
+    "gt": 2,
+    "ge": 2,
+    "eq": 2,
+    "ne": 2,
+    "isfinite": 1,
+    "logical_and": 2,
+    "logical_or": 2,
+    "logical_not": 1,
+    "where": 3,
+}
+"""Every operation of a program -> how many values it takes."""
+
+BOOLEAN: Final = frozenset(
+    ("lt", "le", "gt", "ge", "eq", "ne", "isfinite", "logical_and", "logical_or", "logical_not")
+)
+"""The operations that give truth values."""
+
+EXACT: Final = frozenset(OPS) - {"pow", "exp", "log"}
+"""The operations whose results IEEE 754 fixes to the last bit, whoever computes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A rule as a backend sees it.
+
+    Two programs of the same instructions are equal and share a kernel, whatever the
+    rule was called and wherever its scalars come from.
+
+    Attributes:
+        arrays: the names of the array inputs: the parameter, its gradient, the slots.
+        instructions: what to compute, in order.
+        outputs: for the parameter and for each slot, the value it takes.
+        scalars: how many host scalars there are.
+        host_source: the Python text of `host`.
+        host: from the rule's own scalars (and `t`) to the host scalars, in double.
+        name: what the rule was called.
+    """
+
+    arrays: tuple[str, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Ref, ...]
+    scalars: int
+    host_source: str = field(compare=False)
+    host: Callable[..., tuple[float, ...]] = field(compare=False, repr=False)
+    name: str = field(compare=False)
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The array input that each output is written to: all but the gradient."""
+        return (0, *range(2, len(self.arrays)))
+
+    @property
+    def exact(self) -> bool:
+        """Whether every backend gives the same bits."""
+        return all(instruction.op in EXACT for instruction in self.instructions)
+
+    def last_use(self) -> dict[Ref, int]:
+        """Value -> the number of the last instruction that reads it; outputs stay to the end."""
+        last: dict[Ref, int] = {}
+        for number, instruction in enumerate(self.instructions):
+            last.update(dict.fromkeys(instruction.args, number))
+        last.update(dict.fromkeys(self.outputs, len(self.instructions)))
+        return last
+
+    def __str__(self) -> str:
+        names = {Ref(ARRAY, i): name for i, name in enumerate(self.arrays)}
+        lines = [f"{self.name}({', '.join(self.arrays)})"]
+        for number, (op, args) in enumerate(self.instructions):
+            listed = ", ".join(names.get(arg, str(arg)) for arg in args)
+            lines.append(f"  r{number} = {op}({listed})")
+        for target, output in zip(self.targets, self.outputs, strict=True):
+            lines.append(f"  {self.arrays[target]} <- {names.get(output, str(output))}")
+        return "\n".join(lines)

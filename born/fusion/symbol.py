@@ -1,0 +1,227 @@
+"""`Symbol`, what a rule function is called with to be traced."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, NoReturn
+
+from born.fusion.program import BOOLEAN, RESULT, SCALAR, Instruction, Ref
+
+_HOST_OPERATORS: Final = {
+    "add": "{} + {}",
+    "sub": "{} - {}",
+    "mul": "{} * {}",
+    "div": "{} / {}",
+    "pow": "{} ** {}",
+    "neg": "-{}",
+    "lt": "{} < {}",
+    "le": "{} <= {}",
+    "gt": "{} > {}",
+    "ge": "{} >= {}",
+    "eq": "{} == {}",
+    "ne": "{} != {}",
+    "logical_and": "__bool({} and {})",
+    "logical_or": "__bool({} or {})",
+    "logical_not": "not {}",
+}
+
+
+class Writer:
+    """What a trace has written down so far.
+
+    Attributes:
+        instructions: instruction -> its result; an equal one is found, not added.
+        host: text of a computation on the host -> the name of its result.
+        handed: text or name of a host value -> the scalar it reaches the kernel as.
+    """
+
+    def __init__(self) -> None:
+        self.instructions: dict[Instruction, Ref] = {}
+        self.host: dict[str, str] = {}
+        self.handed: dict[str, Ref] = {}
+
+    def instruction(self, op: str, args: tuple[Ref, ...]) -> Ref:
+        """The result of an instruction, written down if it is new."""
+        key = Instruction(op, args)
+        return self.instructions.setdefault(key, Ref(RESULT, len(self.instructions)))
+
+    def host_value(self, text: str) -> str:
+        """The name of a host computation's result, written down if it is new."""
+        return self.host.setdefault(text, f"__h{len(self.host)}")
+
+    def hand_over(self, text: str) -> Ref:
+        """The scalar slot through which a host value reaches the kernel."""
+        return self.handed.setdefault(text, Ref(SCALAR, len(self.handed)))
+
+
+class Symbol:
+    """A value that is not there yet: an array's element, or a scalar of the host."""
+
+    __slots__ = ("boolean", "ref", "text", "writer")
+
+    __array_ufunc__ = None  # NumPy's functions refuse it
+    __hash__ = None  # type: ignore[assignment]  # == writes an instruction down
+
+    def __init__(
+        self, writer: Writer, ref: Ref | None = None, text: str = "", *, boolean: bool = False
+    ) -> None:
+        self.writer = writer
+        self.boolean = boolean
+        self.ref = ref
+        self.text = text
+
+    def _apply(self, op: str, *args: Any) -> Symbol:
+        """One operation on symbols and numbers: on the host if no argument is an array."""
+        writer = self.writer
+        _check_kinds(op, args)
+        boolean = op in BOOLEAN
+        if any(isinstance(arg, Symbol) and arg.ref is not None for arg in args):
+            if op == "pow" and not isinstance(args[1], Symbol) and args[1] == 2:
+                op, args = "mul", (args[0], args[0])
+            refs = tuple(self._reference(arg) for arg in args)
+            return Symbol(writer, writer.instruction(op, refs), boolean=boolean)
+        texts = [self._host_text(arg) for arg in args]
+        pattern = _HOST_OPERATORS.get(op)
+        call = f"__{op}({', '.join(texts)})" if pattern is None else pattern.format(*texts)
+        return Symbol(writer, text=writer.host_value(call), boolean=boolean)
+
+    def _reference(self, arg: Any) -> Ref:
+        if isinstance(arg, Symbol) and arg.ref is not None:
+            return arg.ref
+        return self.writer.hand_over(self._host_text(arg))
+
+    def _host_text(self, arg: Any) -> str:
+        if isinstance(arg, Symbol):
+            return arg.text
+        if isinstance(arg, bool | int | float):
+            return number_text(arg)
+        raise TypeError(f"a rule computes with its arguments and numbers, not {arg!r}")
+
+    def __add__(self, other: Any) -> Symbol:
+        return self._apply("add", self, other)
+
+    def __radd__(self, other: Any) -> Symbol:
+        return self._apply("add", other, self)
+
+    def __sub__(self, other: Any) -> Symbol:
+        return self._apply("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Symbol:
+        return self._apply("sub", other, self)
+
+    def __mul__(self, other: Any) -> Symbol:
+        return self._apply("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Symbol:
+        return self._apply("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Symbol:
+        return self._apply("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Symbol:
+        return self._apply("div", other, self)
+
+    def __pow__(self, other: Any) -> Symbol:
+        return self._apply("pow", self, other)
+
+    def __rpow__(self, other: Any) -> Symbol:
+        return self._apply("pow", other, self)
+
+    def __neg__(self) -> Symbol:
+        return self._apply("neg", self)
+
+    def __abs__(self) -> Symbol:
+        return self._apply("abs", self)
+
+    def __lt__(self, other: Any) -> Symbol:
+        return self._apply("lt", self, other)
+
+    def __le__(self, other: Any) -> Symbol:
+        return self._apply("le", self, other)
+
+    def __gt__(self, other: Any) -> Symbol:
+        return self._apply("gt", self, other)
+
+    def __ge__(self, other: Any) -> Symbol:
+        return self._apply("ge", self, other)
+
+    def __eq__(self, other: Any) -> Symbol:  # type: ignore[override]  # elementwise, as in NumPy
+        return self._apply("eq", self, other)
+
+    def __ne__(self, other: Any) -> Symbol:  # type: ignore[override]  # elementwise, as in NumPy
+        return self._apply("ne", self, other)
+
+    def __and__(self, other: Any) -> Symbol:
+        return self._apply("logical_and", self, other)
+
+    def __or__(self, other: Any) -> Symbol:
+        return self._apply("logical_or", self, other)
+
+    def __invert__(self) -> Symbol:
+        return self._apply("logical_not", self)
+
+    def sqrt(self) -> Symbol:
+        """The square root."""
+        return self._apply("sqrt", self)
+
+    def exp(self) -> Symbol:
+        """The exponential."""
+        return self._apply("exp", self)
+
+    def log(self) -> Symbol:
+        """The natural logarithm."""
+        return self._apply("log", self)
+
+    def abs(self) -> Symbol:
+        """The absolute value."""
+        return self._apply("abs", self)
+
+    def sign(self) -> Symbol:
+        """The sign."""
+        return self._apply("sign", self)
+
+    def isfinite(self) -> Symbol:
+        """Whether it is neither infinite nor NaN."""
+        return self._apply("isfinite", self)
+
+    def maximum(self, other: Any) -> Symbol:
+        """The larger of the two."""
+        return self._apply("maximum", self, other)
+
+    def minimum(self, other: Any) -> Symbol:
+        """The smaller of the two."""
+        return self._apply("minimum", self, other)
+
+    def where(self, x: Any, y: Any) -> Symbol:
+        """Of a condition: x where it holds, y elsewhere."""
+        return self._apply("where", self, x, y)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "a rule cannot branch on a value, which is not known when the rule is traced; "
+            "use where(condition, x, y)"
+        )
+
+
+_LOGICAL: Final = ("logical_and", "logical_or", "logical_not")
+
+
+def _check_kinds(op: str, args: tuple[Any, ...]) -> None:
+    """Refuse truth values in arithmetic and numbers in logic: backends differ in what they are."""
+    truths = [isinstance(arg, bool) or getattr(arg, "boolean", False) for arg in args]
+    if op == "where":
+        fits = truths[0] and not any(truths[1:])
+    else:
+        fits = all(truths) if op in _LOGICAL else not any(truths)
+    if not fits:
+        raise TypeError(
+            f"{op} was given {'a number' if op in _LOGICAL else 'numbers and truth values mixed'}; "
+            "a truth value becomes a number by where(condition, 1.0, 0.0)"
+        )
+
+
+def number_text(number: float) -> str:
+    """The Python text of a number, whatever subclass of float or int it is."""
+    if isinstance(number, int):
+        return f"({int(number)!r})"
+    return f"({float(number)!r})" if math.isfinite(number) else f"__float('{float(number)}')"

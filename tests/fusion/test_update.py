@@ -1,0 +1,335 @@
+"""Update kernels: the same bits from the rule on tensors, op by op, in NumPy and in Numba."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from born import fusion, optim
+from born.fusion.expression import V
+from born.raw import HostArray, RawTensor
+from tests.fusion.kernels import (
+    Dtypes,
+    arrays_of,
+    assert_same_bits,
+    evaluate,
+    kernel_of,
+    run,
+    traced,
+)
+from tests.optim.making import CONFIGS, class_for
+
+KERNELS = ("plain", "numpy", "numba")
+every_kernel = pytest.mark.parametrize("name", KERNELS)
+
+# On both sides of a tile (32,768) and of a chunk (65,536), and together more than what
+# either backend takes to several threads (131,072 and 262,144).
+SIZES = (0, 1, 7, 1000, 32_767, 32_768, 32_769, 65_535, 65_536, 65_537, 131_073)
+
+STORED: dict[str, tuple[str, str]] = {
+    "float32": ("float32", "float32"),
+    "float64": ("float64", "float64"),
+    "float16": ("float16", "float32"),
+    "bfloat16": ("bfloat16", "float32"),
+    "bfloat16 alone": ("bfloat16", "bfloat16"),
+    "float32 with bfloat16 slots": ("float32", "bfloat16"),
+    "float32 with float16 slots": ("float32", "float16"),
+    "float32 with float64 slots": ("float32", "float64"),
+    "float64 with float32 slots": ("float64", "float32"),
+    "float64 with float16 slots": ("float64", "float16"),
+}
+"""Name -> the dtype of the parameter, and of its slots."""
+
+
+def _dtypes(parameter: str, slot: str, slots: int) -> Dtypes:
+    return (parameter, parameter, *[slot] * slots)
+
+
+# -- every optimizer -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=repr)
+@pytest.mark.parametrize("stored", STORED)
+def test_every_way_gives_the_same_bits(config: optim.Config, stored: str) -> None:
+    rule = class_for(config).rule(config)
+    slots = len(rule.slots)
+    if slots == 0 and " " in stored:
+        stored = stored.split()[0]  # no slots to be of another dtype
+    dtypes = _dtypes(*STORED[stored], slots)
+    kernels = {name: kernel_of(name, rule.program, dtypes) for name in KERNELS}
+    tensors = [arrays_of(dtypes, size, seed) for seed, size in enumerate(SIZES)]
+    for step in range(1, 4):
+        scalars = {**rule.scalars, "t": step}
+        expected = [evaluate(rule.function, arrays, scalars) for arrays in tensors]
+        for name, kernel in kernels.items():
+            after = run(kernel, tensors, [scalars] * len(tensors))
+            for size, got, wanted in zip(SIZES, after, expected, strict=True):
+                for which, (a, b) in enumerate(zip(got, wanted, strict=True)):
+                    assert_same_bits(a, b, f"{name}, step {step}, size {size}, output {which}")
+        tensors = [
+            [p, arrays_of(dtypes, p.shape, step * 100 + k)[1], *state]
+            for k, (p, *state) in enumerate(expected)
+        ]
+
+
+# -- every operation -----------------------------------------------------------------------
+
+
+def _arithmetic(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    return p + g * s - a / b, -fusion.abs(g) * 0.1 + a**2, b - s / a
+
+
+def _products(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    # Slots with slots alone: nothing here lifts the precision to the parameter's.
+    return p - a * b, a * b * a, b * b + a
+
+
+def _choices(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    larger = fusion.maximum(p, fusion.minimum(g, s))
+    finite = fusion.where(fusion.isfinite(g), g, 0.0)
+    late = fusion.where(t == 1, a, b)
+    return fusion.where(g > a, larger, finite), late, fusion.where(p <= g, b, s)
+
+
+def _signs(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    return p - s * fusion.sign(g) * a, fusion.sign(p) * s + a, fusion.sqrt(b) - fusion.sign(s * g)
+
+
+def _swapped(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    return a, b, p
+
+
+def _with_the_gradient(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    return g, p, p * s
+
+
+def _constants(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    zero: Any = 0
+    scalar: Any = s / t
+    return p, scalar, zero
+
+
+def _unchanged(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    return p, a, b
+
+
+def _one_value_everywhere(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    x = p * s - g
+    return x, x, x
+
+
+RULES: tuple[Callable[..., Any], ...] = (
+    _arithmetic,
+    _products,
+    _choices,
+    _signs,
+    _swapped,
+    _with_the_gradient,
+    _constants,
+    _unchanged,
+    _one_value_everywhere,
+)
+
+MIXED: tuple[Dtypes, ...] = (
+    ("float32",) * 4,
+    ("float64",) * 4,
+    ("bfloat16", "bfloat16", "float32", "bfloat16"),
+    ("float32", "float32", "float64", "float16"),
+    ("float64", "float64", "float32", "float16"),
+)
+
+
+@every_kernel
+@pytest.mark.parametrize("dtypes", MIXED, ids="-".join)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("special", [False, True], ids=["", "special"])
+def test_operations_agree(
+    rule: Callable[..., Any], dtypes: Dtypes, name: str, special: bool
+) -> None:
+    kernel = kernel_of(name, traced(rule, ("a", "b"), "s"), dtypes)
+    arrays = arrays_of(dtypes, 1013, 3, special)
+    for t in (1, 2):
+        scalars: dict[str, float] = {"s": 0.1, "t": t}
+        (got,) = run(kernel, [arrays], [scalars])
+        expected = evaluate(rule, arrays, scalars)
+        for which, (a, b) in enumerate(zip(got, expected, strict=True)):
+            assert_same_bits(a, b, f"t {t}, output {which}")
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_powers_exponentials_and_logarithms_are_of_numpy(name: str) -> None:
+    def rule(p: V, g: V, *, s: float, t: int) -> tuple[V]:
+        return (fusion.exp(p) - fusion.log(fusion.abs(g)) * fusion.abs(p) ** s,)
+
+    kernel = kernel_of(name, traced(rule, (), "s"), ("float32", "float32"))
+    arrays = arrays_of(("float32", "float32"), 1013, 3)
+    scalars: dict[str, float] = {"s": 1.5, "t": 1}
+    ((got,),) = run(kernel, [arrays], [scalars])
+    assert_same_bits(got, evaluate(rule, arrays, scalars)[0])
+
+
+# -- what is behind the call ---------------------------------------------------------------
+
+
+def _averaged(p: V, g: V, m: V, *, lr: float, t: int) -> tuple[V, V]:
+    m = m + (g - m) / t
+    return p - lr * m, m
+
+
+AVERAGED: Dtypes = ("float32", "float32", "float32")
+
+
+@every_kernel
+def test_each_parameter_has_scalars_of_its_own(name: str) -> None:
+    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    tensors = [arrays_of(AVERAGED, size, size) for size in (5, 70_000, 3, 0, 1)]
+    scalars: list[dict[str, float]] = [{"lr": 0.1, "t": t} for t in (1, 9, 4, 1, 9)]
+    after = run(kernel, tensors, scalars)
+    for arrays, each, got in zip(tensors, scalars, after, strict=True):
+        for a, b in zip(got, evaluate(_averaged, arrays, each), strict=True):
+            assert_same_bits(a, b)
+
+
+@every_kernel
+@pytest.mark.parametrize("numbers", [(1,), (2, 0), (2, 1, 0), (1, 2), ()])
+def test_some_of_the_bound_tensors_in_any_order(name: str, numbers: tuple[int, ...]) -> None:
+    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    tensors = [arrays_of(AVERAGED, size, size) for size in (4, 5, 4)]
+    raws = [[RawTensor(x.copy()) for x in arrays] for arrays in tensors]
+    bound = kernel.bind([[p, m] for p, _, m in raws])
+    sets = [kernel.program.host(lr=0.1, t=t) for t in (1, 7)]
+    chosen = [number % 2 for number in numbers]
+    for _ in range(2):  # a plan for some of them is kept; it must not serve for others
+        if numbers:
+            bound(numbers, [raws[number][1] for number in numbers], sets, chosen)
+    for number, arrays in enumerate(tensors):
+        p, g, m = arrays
+        if number in numbers:
+            scalars: dict[str, float] = {"lr": 0.1, "t": (1, 7)[number % 2]}
+            for _ in range(2):
+                p, m = evaluate(_averaged, [p, g, m], scalars)
+        assert_same_bits(raws[number][0].array, p)
+        assert_same_bits(raws[number][2].array, m)
+
+
+def _transposed(x: HostArray) -> HostArray:
+    return np.asfortranarray(x)
+
+
+def _every_other(x: HostArray) -> HostArray:
+    wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), 77, x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def _backwards(x: HostArray) -> HostArray:
+    return x[::-1].copy()[::-1]
+
+
+def _misaligned(x: HostArray) -> HostArray:
+    memory = np.zeros(x.nbytes + 1, np.uint8)
+    view = memory[1:].view(x.dtype).reshape(x.shape)
+    view[...] = x
+    return view
+
+
+LAYOUTS = (_transposed, _every_other, _backwards, _misaligned)
+
+
+@every_kernel
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("shape", [(3, 5), (300, 501)], ids=str)
+def test_arrays_that_are_not_contiguous(
+    name: str, layout: Callable[[HostArray], HostArray], shape: tuple[int, ...]
+) -> None:
+    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    p, g, m = arrays_of(AVERAGED, shape, 5)
+    scalars: dict[str, float] = {"lr": 0.1, "t": 3}
+    expected = evaluate(_averaged, [p, g, m], scalars)
+    values = kernel.program.host(**scalars)
+    for odd in itertools.product((False, True), repeat=3):
+        arrays = [
+            layout(x) if strange else x.copy() for x, strange in zip((p, g, m), odd, strict=True)
+        ]
+        a, b, c = map(RawTensor, arrays)
+        kernel([[a, c]], [b], [values])
+        for got, wanted in zip((a.array, c.array), expected, strict=True):
+            assert_same_bits(np.ascontiguousarray(got), wanted, str(odd))
+        assert_same_bits(np.ascontiguousarray(b.array), g, "the gradient")
+
+
+@every_kernel
+@pytest.mark.parametrize("shape", [(3, 5), (300, 501)], ids=str)
+def test_gradient_that_is_one_number_repeated(name: str, shape: tuple[int, ...]) -> None:
+    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    p, _, m = arrays_of(AVERAGED, shape, 5)
+    scalars: dict[str, float] = {"lr": 0.1, "t": 3}
+    for g in (np.float32(0.5), np.arange(shape[1], dtype=np.float32)):
+        wide = np.broadcast_to(g, shape)
+        got = [RawTensor(p.copy()), RawTensor(m.copy())]
+        kernel([got], [RawTensor(wide)], [kernel.program.host(**scalars)])
+        for a, b in zip(got, evaluate(_averaged, [p, wide, m], scalars), strict=True):
+            assert_same_bits(a.array, b)
+
+
+@every_kernel
+@pytest.mark.parametrize("length", [3, 300])
+def test_gradient_may_be_a_view_of_its_parameter(name: str, length: int) -> None:
+    # As the gradient of sum(P * P^T) / 2, written by hand.
+    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    p, _, m = arrays_of(AVERAGED, (length, length), 5)
+    scalars: dict[str, float] = {"lr": 0.1, "t": 3}
+    expected = evaluate(_averaged, [p, p.T, m], scalars)
+    got = [RawTensor(p.copy()), RawTensor(m.copy())]
+    kernel([got], [RawTensor(got[0].array.T)], [kernel.program.host(**scalars)])
+    for a, b in zip(got, expected, strict=True):
+        assert_same_bits(a.array, b)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+@pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("size", [3, 300_000])
+def test_numbers_that_are_not_finite_pass_without_a_word(name: str, stored: str, size: int) -> None:
+    # Warnings are errors here. A scalar of 1e300 is infinite in float32.
+    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    dtypes = _dtypes(*STORED[stored], 2)
+    kernel = kernel_of(name, rule.program, dtypes)
+    for value, lr in ((np.inf, 0.1), (np.nan, 0.1), (-np.inf, 0.1), (3e4, 1e300)):
+        p, g, m, v = arrays_of(dtypes, size, 1)
+        g[...] = value
+        raws = [RawTensor(x) for x in (p, m, v)]
+        kernel([raws], [RawTensor(g)], [rule.program.host(**{**rule.scalars, "lr": lr}, t=1)])
+        assert not np.isfinite(p.astype(np.float64)).any() or stored == "float64"
+
+
+def test_source_is_text_that_can_be_read() -> None:
+    program = traced(_averaged, ("m",), "lr")
+    numpy = kernel_of("numpy", program, AVERAGED)
+    assert "np.subtract(a1, a2, out=" in numpy.source
+    assert numpy.source.startswith("def tile(")
+    plain = kernel_of("plain", program, AVERAGED)
+    assert "m <- " in plain.source
+    numba = kernel_of("numba", program, AVERAGED)
+    assert numba.source.startswith("def update(")
+    assert "m_2[j] = " in numba.source
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_equal_programs_share_a_kernel(name: str) -> None:
+    def same(p: V, g: V, m: V, *, lr: float, t: int) -> tuple[V, V]:
+        m = m + (g - m) / t
+        return p - lr * m, m
+
+    one, other = traced(_averaged, ("m",), "lr"), traced(same, ("m",), "lr")
+    assert one == other
+    assert kernel_of(name, one, AVERAGED).source == kernel_of(name, other, AVERAGED).source
+
+
+def test_numpy_uses_few_buffers() -> None:
+    rule = class_for(CONFIGS[-2]).rule(CONFIGS[-2])
+    kernel: Any = kernel_of("numpy", rule.program, ("float32",) * 4)
+    assert len(kernel.buffers) <= 2  # Adam: one for the step, one for its denominator

@@ -1,0 +1,237 @@
+"""Compiled loops give what NumPy's operations give, whatever they are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from born.backend import Backend
+from born.errors import BornError, IndexOutOfRangeError
+from born.raw import HostArray, RawTensor
+from born_numpy import NumpyBackend
+from tests.fusion.kernels import NEEDS_NUMBA, assert_same_bits, numba_backend
+
+pytest.importorskip("numba", reason=NEEDS_NUMBA)
+
+NUMPY = NumpyBackend()
+
+# Sums of up to a few hundred terms in another order, in units of the largest term.
+TOLERANCE = {"float32": 2e-6, "float64": 4e-15}
+
+floating = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@pytest.fixture(scope="module")
+def numba() -> Backend:
+    return numba_backend()
+
+
+def draw(shape: tuple[int, ...], dtype: str, seed: int = 0, special: bool = False) -> HostArray:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=shape)
+    if special:
+        odd = rng.choice([np.nan, np.inf, -np.inf, 0.0, -0.0], size=shape)
+        values = np.where(rng.random(shape) < 0.2, odd, values)
+    return np.asarray(values, dtype)
+
+
+def apart(array: HostArray) -> HostArray:
+    """The same values with gaps in memory."""
+    return np.repeat(array, 2, axis=-1)[..., ::2]
+
+
+def call(backend: Backend, name: str, *args: Any, **keywords: Any) -> list[HostArray]:
+    """An operation on raw tensors of these arrays."""
+    raws = [RawTensor(x) if isinstance(x, np.ndarray) else x for x in args]
+    with np.errstate(all="ignore"):
+        out: RawTensor | tuple[RawTensor, ...] = getattr(backend, name)(*raws, **keywords)
+    return [x.array for x in ((out,) if isinstance(out, RawTensor) else out)]
+
+
+def _copy(x: Any) -> Any:
+    return x.copy() if hasattr(x, "copy") else x
+
+
+def assert_alike(numba: Backend, name: str, *args: Any, **keywords: Any) -> None:
+    """Both backends give the same, up to the order of sums, and leave what they take alone."""
+    copies = [_copy(x) for x in args]
+    got = call(numba, name, *args, **keywords)
+    expected = call(NUMPY, name, *copies, **keywords)
+    for a, b in zip(got, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        np.testing.assert_allclose(
+            a, b, rtol=TOLERANCE.get(a.dtype.name, 0), atol=TOLERANCE.get(a.dtype.name, 0)
+        )
+    for x, copy in zip(args, copies, strict=True):
+        np.testing.assert_array_equal(x, copy)
+
+
+# -- elementwise and rows ------------------------------------------------------------------
+
+
+@floating
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (7,), (4, 5)], ids=str)
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, apart], ids=["dense", "apart"])
+def test_relu(
+    numba: Backend, layout: Callable[[HostArray], HostArray], shape: tuple[int, ...], dtype: str
+) -> None:
+    x = draw(shape, dtype, special=True)
+    x = layout(x) if shape else x
+    g = draw(shape, dtype, 1, special=True)
+    for name, args in (("relu", (x,)), ("relu_backward", (g, np.asarray(np.maximum(x, 0))))):
+        (got,), (expected,) = call(numba, name, *args), call(NUMPY, name, *args)
+        # The sign of zero is nobody's concern here.
+        np.testing.assert_array_equal(got, expected)
+        assert got.dtype == expected.dtype
+
+
+@floating
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 4), (300, 5)], ids=str)
+def test_sum_over_rows(numba: Backend, shape: tuple[int, ...], dtype: str) -> None:
+    for x in (draw(shape, dtype), draw(shape, dtype, special=True), apart(draw(shape, dtype))):
+        assert_alike(numba, "sum", x, axis=0)
+        assert_alike(numba, "sum", x, axis=1)
+        assert_alike(numba, "sum", x, axis=0, keepdims=True)
+
+
+@floating
+@pytest.mark.parametrize("shape", [(4, 7), (1, 1), (0, 3), (2, 3, 5), (6,), (2, 0)], ids=str)
+def test_layer_norm(numba: Backend, shape: tuple[int, ...], dtype: str) -> None:
+    w, b = draw(shape[-1:], dtype, 1), draw(shape[-1:], dtype, 2)
+    for x in (draw(shape, dtype), apart(draw(shape, dtype)), draw(shape, dtype, special=True)):
+        assert_alike(numba, "layer_norm", x, w, b)
+        with np.errstate(all="ignore"):
+            _, normal, scale = call(NUMPY, "layer_norm", x, w, b)
+        assert_alike(numba, "layer_norm_backward", draw(shape, dtype, 3), normal, scale)
+    assert_alike(numba, "layer_norm", draw(shape, dtype), None, None)
+
+
+# -- cross-entropy ---------------------------------------------------------------------------
+
+
+@floating
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (64, 10)], ids=str)
+def test_cross_entropy(numba: Backend, shape: tuple[int, int], dtype: str) -> None:
+    labels = np.arange(shape[0]) % shape[1]
+    x = draw(shape, dtype) * 30
+    masked = x.copy()  # classes that cannot be: the first, the last, and sometimes the label
+    masked[: shape[0] // 2, 0] = masked[shape[0] // 2 :, -1] = -np.inf
+    for logits in (x, apart(x), x - 1e4, masked):
+        assert_alike(numba, "cross_entropy", logits, labels)
+        _, p = call(NUMPY, "cross_entropy", logits, labels)
+        for g in (np.array(1.0, dtype), np.array(-0.5, dtype)):
+            assert_alike(numba, "cross_entropy_backward", g, p, labels)
+
+
+@floating
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_cross_entropy_of_broken_logits_is_nan(numba: Backend, value: float, dtype: str) -> None:
+    for place in ((1, 0), (1, 2)):
+        x = draw((3, 4), dtype)
+        x[place] = value
+        loss, p = call(numba, "cross_entropy", x, np.array([0, 1, 2]))
+        expected, q = call(NUMPY, "cross_entropy", x, np.array([0, 1, 2]))
+        assert np.isnan(loss)
+        assert np.isnan(expected)
+        np.testing.assert_allclose(p, q, rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2**62, -(2**62)])
+def test_label_out_of_range_is_refused(numba: Backend, label: int) -> None:
+    labels = np.array([0, label])
+    with pytest.raises(IndexOutOfRangeError, match="expected labels from 0 to 2, got labels"):
+        call(numba, "cross_entropy", draw((2, 3), "float32"), labels)
+
+
+@pytest.mark.parametrize("labels", [np.array([0, 5]), np.array([0, -9]), np.array([0])], ids=str)
+def test_gradient_of_cross_entropy_stays_inside_its_memory(
+    numba: Backend, labels: HostArray
+) -> None:
+    p = np.full((2, 3), 1 / 3, np.float32)
+    with pytest.raises((BornError, IndexError, ValueError)):
+        call(numba, "cross_entropy_backward", np.array(1.0, np.float32), p, labels)
+
+
+@pytest.mark.parametrize("index_dtype", ["int32", "uint8"])
+def test_labels_of_other_integers(numba: Backend, index_dtype: str) -> None:
+    labels = np.array([0, 2, 1], index_dtype)
+    assert_alike(numba, "cross_entropy", draw((3, 4), "float32"), labels)
+
+
+# -- images ----------------------------------------------------------------------------------
+
+WINDOWS: list[tuple[Any, ...]] = [
+    # kernel, stride, padding, dilation
+    (1, 1, 0, 1),
+    ((2, 3), (1, 2), 0, 1),
+    (3, 2, 1, 1),
+    ((3, 2), 1, 1, (2, 1)),
+]
+
+
+@floating
+@pytest.mark.parametrize("sizes", WINDOWS, ids=str)
+@pytest.mark.parametrize("batch", [(2, 3), (0, 3), (2, 0)], ids=str)
+def test_windows_of_images(
+    numba: Backend, batch: tuple[int, int], sizes: tuple[Any, ...], dtype: str
+) -> None:
+    shape = (*batch, 6, 7)
+    for special in (False, True):
+        x = draw(shape, dtype, 1, special)
+        for image in (x, apart(x)):
+            assert_alike(numba, "unfold", image, *sizes)
+            assert_alike(numba, "max_pool2d", image, *sizes)
+    (columns,) = call(NUMPY, "unfold", draw(shape, dtype), *sizes)
+    assert_alike(numba, "fold", np.ascontiguousarray(columns), (6, 7), *sizes)
+    y, winner = call(NUMPY, "max_pool2d", draw(shape, dtype), *sizes)
+    g = draw(y.shape, dtype, 2)
+    assert_alike(numba, "max_pool2d_backward", g, winner, (6, 7), *sizes)
+
+
+def test_first_of_equal_elements_wins(numba: Backend) -> None:
+    x = np.array([[[[1, 1], [1, 1]]], [[[np.nan, 2], [np.nan, 3]]]], np.float32)
+    assert_alike(numba, "max_pool2d", x, 2, 2)
+    assert_alike(numba, "max_pool2d", np.full_like(x, -np.inf), 2, 2)
+
+
+def test_window_all_in_the_border(numba: Backend) -> None:
+    # Taps at -1 and 1 of an image that is one high and wide: nothing but padding.
+    x = np.full((1, 1, 1, 1), 5.0, np.float32)
+    assert_alike(numba, "max_pool2d", x, 2, 1, 1, 2)
+    _, winner = call(numba, "max_pool2d", x, 2, 1, 1, 2)
+    assert (winner >= 0).all()  # or the gradient would be added outside its memory
+
+
+# -- rows of tables --------------------------------------------------------------------------
+
+
+@floating
+@pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 2, 2), (5, 0)], ids=str)
+def test_add_at_rows(numba: Backend, shape: tuple[int, ...], dtype: str) -> None:
+    target = draw(shape, dtype)
+    for rows in (np.array([0, 4, 0, -1]), np.array([[1, 2], [2, 2]]), np.zeros(0, np.int64)):
+        values = draw((*rows.shape, *shape[1:]), dtype, 1)
+        for index in (RawTensor(rows), (RawTensor(rows),)):
+            expected = target.copy()
+            np.add.at(expected, rows, values)
+            got = index_add(numba, target, index, values)
+            assert_same_bits(got, expected)
+
+
+def index_add(backend: Backend, target: HostArray, index: Any, values: HostArray) -> HostArray:
+    out: HostArray = backend.index_add(RawTensor(target), index, RawTensor(values)).array
+    return out
+
+
+@pytest.mark.parametrize("row", [5, -6, 2**62])
+def test_row_out_of_range_is_refused(numba: Backend, row: int) -> None:
+    target = draw((5, 3), "float32")
+    before = target.copy()
+    for backend in (NUMPY, numba):
+        with pytest.raises(IndexOutOfRangeError, match=f"{row} is out of bounds"):
+            index_add(backend, target, RawTensor(np.array([0, row])), draw((2, 3), "float32", 1))
+    assert_same_bits(target, before)

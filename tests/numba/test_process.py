@@ -1,0 +1,296 @@
+"""Numba in whole processes: when it is imported, its cache on disk, threads and forks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fusion.kernels import NEEDS_NUMBA
+from tests.tools import ROOT, TIME_LIMIT
+
+pytest.importorskip("numba", reason=NEEDS_NUMBA)
+
+TRAIN = """
+import sys
+import numpy as np
+import born
+from born import nn, optim
+
+def train(backend, seed, size=1000):
+    rng = np.random.default_rng(seed)
+    p = nn.Parameter(born.tensor(rng.normal(size=size).astype(np.float32), backend))
+    optimizer = optim.SGD([p], optim.SGDConfig(lr=0.1, momentum=0.9))
+    for _ in range(3):
+        g = rng.normal(size=size).astype(np.float32)
+        optimizer.step({p.raw: backend.from_numpy(g)})
+    return p.numpy().tobytes()
+
+numba = born.get_backend("numba")
+"""
+
+CHECK = (
+    TRAIN
+    + """
+assert train(numba, 1) == train(born.get_backend("numpy"), 1)
+assert not any(name.startswith("torch") for name in sys.modules)
+"""
+)
+
+
+def python(script: str, **environment: str) -> str:
+    """What a script prints in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\nfailed:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+# -- importing -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import born, born.optim, born.nn, born.checkpoint",
+        "import born_numba",
+        "import born; assert 'numba' in born.available_backends()",
+        "import born; born.get_backend('numpy')",
+    ],
+)
+def test_numba_is_not_imported_before_it_is_asked_for(statement: str) -> None:
+    script = f"import sys; {statement}; print('numba' in sys.modules, 'llvmlite' in sys.modules)"
+    assert python(script).split() == ["False", "False"]
+
+
+def test_auto_takes_numba_where_it_is_installed() -> None:
+    script = "import born; print(born.available_backends()['cupy'].usable, born.get_backend())"
+    gpu, backend = python(script).split()
+    assert gpu == "True" or backend == "NumbaBackend()"
+
+
+BLOCKED = """
+import importlib.abc, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("numba", "llvmlite"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+HIDDEN = """
+import importlib.util
+
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "numba" else real(name, *rest)
+"""
+
+
+@pytest.mark.parametrize("hide", [BLOCKED, HIDDEN], ids=["blocked", "hidden"])
+def test_missing_numba_is_said_with_the_extra_to_install(hide: str) -> None:
+    script = """
+import born
+from born.errors import BackendUnavailableError
+assert not born.available_backends()["numba"]
+assert repr(born.get_backend("auto")) != "NumbaBackend()"
+try:
+    born.get_backend("numba")
+except BackendUnavailableError as error:
+    print(error)
+"""
+    printed = python(hide + script)
+    assert "numba not installed" in printed
+    assert 'pip install "born-optim[numba]"' in printed
+
+
+# -- the cache -----------------------------------------------------------------------------
+
+
+def files(directory: Path) -> dict[str, tuple[str, int]]:
+    """Path of each file -> a checksum, and when it was written."""
+    return {
+        str(path.relative_to(directory)): (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_mtime_ns,
+        )
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that one process has filled."""
+    directory = tmp_path_factory.mktemp("filled") / "cache"
+    python(CHECK, BORN_CACHE_DIR=str(directory))
+    return directory
+
+
+def copy_of(filled: Path, target: Path) -> Path:
+    """A cache of the same files and times."""
+    subprocess.run(["cp", "-a", filled, target], check=True)
+    return target
+
+
+def test_second_process_compiles_nothing(filled: Path) -> None:
+    before = files(filled)
+    assert any(name.endswith("manifest.json") for name in before)
+    assert any(name.endswith(".nbc") for name in before)
+    hits = """
+from numba.core import compiler
+def refuse(*args, **kwargs):
+    raise AssertionError("compiled")
+compiler.compile_extra = refuse
+"""
+    python(CHECK.replace("numba =", f"{hits}\nnumba ="), BORN_CACHE_DIR=str(filled))
+    assert files(filled) == before
+
+
+def _flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
+
+
+def _truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _empty(data: bytes) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize("damage", [_flipped, _truncated, _empty])
+def test_damaged_cache_is_rebuilt(
+    damage: Callable[[bytes], bytes], filled: Path, tmp_path: Path
+) -> None:
+    cache = copy_of(filled, tmp_path / "cache")
+    kinds = {name.rsplit(".", 1)[-1] for name in files(cache)}
+    assert {"json", "nbc", "nbi", "py"} <= kinds
+    # One kind of file at a time in each of the folders, so that few processes see all kinds.
+    for shift in range(2):
+        folders = sorted(path for path in (cache / "loops").iterdir() if path.is_dir())
+        for number, folder in enumerate(folders):
+            kind = sorted(kinds)[(number + 2 * shift) % len(kinds)]
+            for path in folder.rglob(f"*.{kind}"):
+                path.write_bytes(damage(path.read_bytes()))
+        python(CHECK, BORN_CACHE_DIR=str(cache))
+    rebuilt = files(cache)
+    python(CHECK, BORN_CACHE_DIR=str(cache))
+    assert files(cache) == rebuilt
+
+
+def test_missing_files_are_rebuilt(filled: Path, tmp_path: Path) -> None:
+    cache = copy_of(filled, tmp_path / "cache")
+    for kind in ("*.nbi", "manifest.json"):
+        for path in cache.rglob(kind):
+            path.unlink()
+        python(CHECK, BORN_CACHE_DIR=str(cache))
+        assert list(cache.rglob(kind))
+
+
+@pytest.mark.parametrize("place", ["file", "below a file", "forbidden"])
+def test_cache_that_cannot_be_written_is_no_error(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    directories = {
+        "file": tmp_path / "file",
+        "below a file": tmp_path / "file" / "cache",
+        "forbidden": Path("/proc/born"),  # where even root makes no folder
+    }
+    home = tmp_path / "home"
+    environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    python(CHECK, BORN_CACHE_DIR=str(directories[place]), **environment)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not home.exists()  # nothing is written where nobody has asked for it
+
+
+def test_cache_that_is_read_only_is_read(filled: Path, tmp_path: Path) -> None:
+    cache = copy_of(filled, tmp_path / "cache")
+    before = files(cache)
+    for path in (*cache.rglob("*"), cache):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        if os.access(cache, os.W_OK):
+            pytest.skip("this user may write everywhere, so that nothing is read-only")
+        python(CHECK, BORN_CACHE_DIR=str(cache), HOME=str(tmp_path))
+        assert files(cache) == before
+    finally:
+        for path in (cache, *cache.rglob("*")):
+            path.chmod(0o755)
+
+
+def test_setting_of_numba_does_not_lead_around_the_checksums(filled: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    environment = {"BORN_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_CACHE_DIR": str(elsewhere)}
+    python(CHECK, **environment)
+    for path in (*elsewhere.rglob("*.nbc"), *elsewhere.rglob("*.nbi")):
+        path.write_bytes(_flipped(path.read_bytes()))
+    python(CHECK, **environment)
+    assert list((tmp_path / "cache").rglob("manifest.json"))
+
+
+# -- threads and forks ---------------------------------------------------------------------
+
+LARGE = 300_000  # more than one thread's share
+
+
+def test_two_threads_train_at_once() -> None:
+    script = (
+        TRAIN
+        + f"""
+import threading
+
+alone = [train(numba, seed, {LARGE}) for seed in range(2)]
+found = {{}}
+def work(seed):
+    for number in range(5):
+        found[seed, number] = train(numba, seed, {LARGE})
+threads = [threading.Thread(target=work, args=(seed,)) for seed in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(found) == 10
+assert all(result == alone[seed] for (seed, _), result in found.items())
+print("same")
+"""
+    )
+    assert python(script).strip() == "same"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("name", ["numba", "numpy"])
+def test_forked_child_trains_after_its_parent(name: str) -> None:
+    script = (
+        TRAIN
+        + f"""
+import os, warnings
+
+warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any fork with threads
+backend = born.get_backend("{name}")
+expected = train(backend, 1, {LARGE})
+child = os.fork()
+if child == 0:
+    same = train(backend, 1, {LARGE}) == expected
+    os._exit(0 if same else 3)
+_, status = os.waitpid(child, 0)
+assert train(backend, 1, {LARGE}) == expected
+print(os.waitstatus_to_exitcode(status))
+"""
+    )
+    assert python(script).strip() == "0"

@@ -1,0 +1,190 @@
+"""Steps as one pass: what they allocate, and arrays that changed behind the optimizer's back."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import nn, optim
+from born.backend import Backend
+from born.errors import BackendMismatchError, BornError, DTypeError, GradientError, ParameterError
+from born.raw import HostArray, RawTensor
+from tests.optim.making import CONFIGS, Parameter, assert_unchanged, contents, make, parameter, raw
+
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
+
+LARGE = 4_000_000
+ALLOWANCE = 4 * 2**20
+"""What a step may allocate beyond parameters, gradients and state, in bytes."""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("config", [CONFIGS[3], CONFIGS[5]], ids=repr)
+def test_step_allocates_no_array_of_a_parameter(
+    config: optim.Config, dtype: str, backend: Backend
+) -> None:
+    p = nn.Parameter(born.ones((LARGE,), backend, dtype=dtype))
+    optimizer = make(config, [p])
+    gradients = {p.raw: born.ones((LARGE,), backend, dtype=dtype).raw}
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        optimizer.step(gradients)  # the first step, which makes the scratch, is the hungriest
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < ALLOWANCE
+    assert (p.numpy()[[0, -1]] < 1).all()
+
+
+# -- arrays that changed -------------------------------------------------------------------
+
+
+def _replaced(array: HostArray) -> HostArray:
+    return array.copy()
+
+
+def _shorter(array: HostArray) -> HostArray:
+    array.resize((1, 2), refcheck=False)
+    return array
+
+
+def _longer(array: HostArray) -> HostArray:
+    array.resize((700, 3), refcheck=False)
+    return array
+
+
+@every_config
+@pytest.mark.parametrize("change", [_replaced, _shorter, _longer])
+@pytest.mark.parametrize("fitting", [True, False], ids=["new gradient", "old gradient"])
+def test_array_changed_behind_the_back_is_refused_and_nothing_changes(
+    config: optim.Config,
+    change: Callable[[HostArray], HostArray],
+    fitting: bool,
+    backend: Backend,
+) -> None:
+    first, second = parameter(1.0, backend, "first"), parameter(np.ones((2, 3)), backend, "second")
+    optimizer = make(config, [first, second])
+    gradients = {p.raw: raw(np.ones(p.shape), backend) for p in (first, second)}
+    optimizer.step(gradients)
+    second.raw.array = change(second.raw.array)
+    if fitting:
+        gradients[second.raw] = raw(np.ones(second.shape), backend)
+    before = contents(optimizer)
+    with pytest.raises(ParameterError, match=r"parameter 1 \('second'\): expected the array .*; "):
+        optimizer.step(gradients)
+    assert_unchanged(optimizer, before)
+
+
+def _views(backend: Backend, buffer: HostArray, *indices: Any) -> list[Parameter]:
+    parameters = [parameter(1.0, backend, "apart")]
+    for name, index in zip("xy", indices, strict=True):
+        tensor = born.Tensor(RawTensor(buffer[index]), backend)
+        parameters.append(nn.Parameter(tensor, name))
+    return parameters
+
+
+OVERLAPPING = [
+    (np.s_[:], np.s_[:]),
+    (np.s_[:, :2], np.s_[:, 1:]),
+    (np.s_[2:3], np.s_[:]),
+    (np.s_[::-1], np.s_[1:2, 0]),
+]
+
+
+@pytest.mark.parametrize("indices", OVERLAPPING, ids=str)
+def test_parameters_that_share_memory_are_refused_by_name(
+    indices: tuple[Any, Any], backend: Backend
+) -> None:
+    parameters = _views(backend, np.ones((4, 3), np.float32), *indices)
+    for order in (parameters, parameters[::-1]):
+        with pytest.raises(ParameterError, match=r"memory of their own, got .*; copy one") as error:
+            optim.SGD(order, optim.SGDConfig())
+        assert "('x')" in str(error.value)
+        assert "('y')" in str(error.value)
+
+
+def test_halves_of_one_buffer_are_welcome(backend: Backend) -> None:
+    buffer = np.ones((4, 3), np.float32)
+    parameters = _views(backend, buffer, np.s_[:2], np.s_[2:])
+    optimizer = optim.SGD(parameters, optim.SGDConfig(lr=0.5))
+    optimizer.step({parameters[2].raw: raw(np.ones((2, 3)), backend)})
+    assert buffer.tolist() == [[1.0] * 3] * 2 + [[0.5] * 3] * 2
+
+
+# -- gradients that do not fit, in optimizers of several dtypes -----------------------------
+
+
+class _Subclass(np.ndarray[Any, np.dtype[Any]]):
+    """An array of another kind."""
+
+
+REFUSED: list[tuple[Callable[[Parameter], Any], type[BornError]]] = [
+    (lambda p: RawTensor(np.ones(p.shape, np.float64)), GradientError),
+    (lambda p: RawTensor(np.ones(p.shape, np.int32)), GradientError),
+    (lambda p: RawTensor(np.ones(p.shape, ">f4")), GradientError),
+    (lambda p: RawTensor(np.ones(p.shape[::-1], np.float32)), GradientError),
+    (lambda p: RawTensor(np.ones((*p.shape, 1), np.float32)), GradientError),
+    (lambda p: RawTensor(np.ones(p.size, np.float32)), GradientError),
+    (lambda p: RawTensor(np.ones((), np.float32)), GradientError),
+    (lambda p: RawTensor(np.ones((0, 2), np.float32)), GradientError),
+    (lambda p: RawTensor(np.ones(p.shape, np.float32).view(_Subclass)), BackendMismatchError),
+    (lambda p: RawTensor(np.float32(1.0)), BackendMismatchError),
+]
+
+
+@every_config
+@pytest.mark.parametrize(("build", "error"), REFUSED)
+def test_gradient_that_does_not_fit_changes_no_group(
+    config: optim.Config,
+    build: Callable[[Parameter], Any],
+    error: type[BornError],
+    backend: Backend,
+) -> None:
+    fine = parameter([1.0, 2.0], backend, "fine", dtype="float64")
+    odd = parameter([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], backend, "odd")
+    late = parameter([1.0], backend, "late", dtype="bfloat16")
+    parameters = [fine, odd, late]
+    optimizer = make(config, parameters)
+    gradients = {p.raw: raw(np.ones(p.shape), backend, p.dtype.name) for p in parameters}
+    optimizer.step(gradients)
+    before = contents(optimizer)
+    with pytest.raises(error, match=r"parameter 1 \('odd'\): expected a gradient .* got .*; "):
+        optimizer.step(gradients | {odd.raw: build(odd)})
+    assert_unchanged(optimizer, before)
+    optimizer.step(gradients)
+    assert optimizer.timestep == 2
+
+
+# -- state in another dtype ------------------------------------------------------------------
+
+
+def test_slots_are_kept_in_the_dtype_that_is_asked_for(backend: Backend) -> None:
+    p = parameter([1.0, 2.0], backend)
+    optimizer = optim.Adam([p], optim.AdamConfig(m_dtype="bfloat16", v_dtype="float64"))
+    optimizer.step({p.raw: raw([1.0, -1.0], backend)})
+    state = optimizer.state_dict()
+    assert state["m.0"].dtype.name == "bfloat16"
+    assert state["v.0"].dtype.name == "float64"
+    again = optim.Adam([p], optimizer.config)
+    again.load_state_dict(state)
+    assert_unchanged(again, contents(optimizer))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "complex64", "half a float"])
+def test_slot_of_a_dtype_that_is_no_float_is_refused(dtype: str, backend: Backend) -> None:
+    with pytest.raises(BornError, match=r"expected .* got .*") as error:
+        optim.Adam([parameter([1.0], backend)], optim.AdamConfig(m_dtype=dtype))
+    assert isinstance(error.value, DTypeError | ValueError)
+
+
+def test_slot_dtype_cannot_change_under_way(backend: Backend) -> None:
+    optimizer = optim.Adam([parameter([1.0], backend)], optim.AdamConfig())
+    with pytest.raises(BornError, match=r"expected a AdamConfig that keeps .*; make a new Adam"):
+        optimizer.config = optim.AdamConfig(m_dtype="bfloat16")
