@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import machine, report, training_step
+from benchmarks import machine, optimizer_step, report, training_step
 from benchmarks.harness import QUICK, Settings, Work, run
 
 BENCHMARKS: Final[dict[str, Callable[[], list[Work]]]] = {
     "training-step": training_step.works,
+    "optimizer-step": optimizer_step.works,
 }
 """Name on the command line -> what is timed under it."""
 

@@ -39,12 +39,13 @@ class Competitor:
     Attributes:
         name: what the table calls it.
         step: does the work once. It returns a number that all competitors agree on after
-            the same number of steps, such as the loss.
+            the same number of steps, such as the loss; or None if it is no library but a
+            yardstick, which computes something else.
         ours: whether it is born's, to which the others are compared.
     """
 
     name: str
-    step: Callable[[], Outcome]
+    step: Callable[[], Outcome | None]
     ours: bool = False
 
 
@@ -70,11 +71,13 @@ class Work:
         prepare: makes the competitors, each in the same state; called when their turn comes,
             so that only one work's data is in memory.
         tolerance: the largest relative difference allowed between their outcomes.
+        bytes: how many bytes of memory it has to move, where that is what limits it.
     """
 
     name: str
     prepare: Callable[[], Sequence[Competitor | Skipped]]
     tolerance: float
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +141,14 @@ class Result:
         samples: competitor -> seconds a step, round by round.
         ours: which of the competitors are born's.
         skipped: those that did not run.
+        bytes: of the work.
     """
 
     work: str
     samples: Mapping[str, Sequence[float]]
     ours: Sequence[str]
     skipped: Sequence[Skipped]
+    bytes: int | None = None
 
     def seconds(self, name: str) -> Spread:
         """Seconds a step."""
@@ -173,6 +178,7 @@ def run(work: Work, settings: Settings, clock: Clock = time.perf_counter) -> Res
         samples=measure(competitors, settings, clock),
         ours=[each.name for each in competitors if each.ours],
         skipped=[each for each in prepared if isinstance(each, Skipped)],
+        bytes=work.bytes,
     )
 
 
@@ -186,15 +192,23 @@ def check_agreement(
     """
     expected: list[float] = []
     for competitor in competitors:
-        outcomes = [competitor.step().item() for _ in range(steps)]
+        first = competitor.step()
+        if first is None:
+            continue
+        outcomes = [first.item(), *(_item(competitor) for _ in range(steps - 1))]
         expected = expected or outcomes
-        for index, (theirs, first) in enumerate(zip(outcomes, expected, strict=True)):
-            if not math.isclose(theirs, first, rel_tol=tolerance):
+        for index, (theirs, ours) in enumerate(zip(outcomes, expected, strict=True)):
+            if not math.isclose(theirs, ours, rel_tol=tolerance):
                 raise DisagreementError(
                     f"expected the outcome of step {index} of {competitor.name} to be within "
-                    f"{tolerance:g} of {first!r}, that of {competitors[0].name}, got {theirs!r}; "
+                    f"{tolerance:g} of {ours!r}, that of {competitors[0].name}, got {theirs!r}; "
                     "timing different work would say nothing, so make them compute the same"
                 )
+
+
+def _item(competitor: Competitor) -> float:
+    outcome = competitor.step()
+    return math.nan if outcome is None else outcome.item()
 
 
 def measure(

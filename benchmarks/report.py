@@ -18,14 +18,17 @@ LEGEND: Final = (
 )
 
 _MICRO: Final = 1e6
+_GIGA: Final = 1e9
 _GAP: Final = "  "
 
 
 def table(results: Sequence[Result]) -> str:
     """One aligned table: a row for each competitor of each work, a ratio for each of born's."""
     ours = list(dict.fromkeys(name for result in results for name in result.ours))
-    head = ["work", "competitor", "µs a step", *(f"over {name}" for name in ours)]
-    blocks = [_rows(result, ours) for result in results]
+    rated = any(result.bytes is not None for result in results)
+    rate = ["GB/s"] if rated else []
+    head = ["work", "competitor", "µs a step", *rate, *(f"over {name}" for name in ours)]
+    blocks = [_rows(result, ours, rated=rated) for result in results]
     widths = [max(map(len, column)) for column in zip(head, *chain(*blocks), strict=True)]
     rule = _GAP.join("-" * width for width in widths)
     lines = [_line(head, widths), rule]
@@ -51,15 +54,17 @@ def document(
     }
 
 
-def _rows(result: Result, ours: Sequence[str]) -> list[list[str]]:
+def _rows(result: Result, ours: Sequence[str], *, rated: bool) -> list[list[str]]:
     rows: list[list[str]] = []
     for name in result.samples:
+        seconds = result.seconds(name)
         ratios = [
             _shown(result.ratio(name, mine), 1.0, 2) if mine in result.ours and mine != name else ""
             for mine in ours
         ]
+        rate = "" if result.bytes is None else f"{result.bytes / seconds.median / _GIGA:.1f}"
         work = "" if rows else result.work
-        rows.append([work, name, _shown(result.seconds(name), _MICRO, 1), *ratios])
+        rows.append([work, name, _shown(seconds, _MICRO, 1), *([rate] if rated else []), *ratios])
     return rows
 
 
@@ -92,6 +97,7 @@ def _record(result: Result) -> dict[str, Any]:
     return {
         "name": result.work,
         "ours": list(result.ours),
+        "bytes": result.bytes,
         "competitors": competitors,
         "skipped": [asdict(each) for each in result.skipped],
     }

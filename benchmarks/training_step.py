@@ -81,7 +81,7 @@ def works() -> list[Work]:
 def competitors(network: Network) -> list[Competitor | Skipped]:
     """born on each CPU backend, and PyTorch with each way it has to run Adam."""
     problem = make_problem(network)
-    return [*born_competitors(problem), *pytorch_competitors(problem)]
+    return [*born_competitors(problem), *pytorch_competitors(problem), jax_competitor(problem)]
 
 
 def make_problem(network: Network) -> Problem:
@@ -208,5 +208,43 @@ def pytorch_step(torch: Any, problem: Problem, options: dict[str, bool]) -> Call
         optimizer.step()
         optimizer.zero_grad()
         return loss
+
+    return step
+
+
+def jax_competitor(problem: Problem) -> Competitor | Skipped:
+    """JAX with Optax, the whole step jitted and the old parameters given away."""
+    try:
+        jax: Any = importlib.import_module("jax")
+        optax: Any = importlib.import_module("optax")
+    except ImportError as error:
+        return Skipped("JAX jit", f"{error}; run: pip install jax optax")
+    return Competitor("JAX jit", jax_step(jax, optax, problem))
+
+
+def jax_step(jax: Any, optax: Any, problem: Problem) -> Callable[[], Any]:
+    """The loop of Optax's documentation, one turn at a time."""
+    rule = optax.adam(_LEARNING_RATE)
+    weights = {name: jax.numpy.asarray(value) for name, value in problem.weights.items()}
+    state = rule.init(weights)
+
+    def loss_of(held: Any, images: Any, labels: Any) -> Any:
+        hidden = jax.nn.relu(images @ held["0.weight"].T + held["0.bias"])
+        logits = hidden @ held["2.weight"].T + held["2.bias"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def update(held: Any, moments: Any, images: Any, labels: Any) -> Any:
+        loss, gradients = jax.value_and_grad(loss_of)(held, images, labels)
+        changes, moments = rule.update(gradients, moments, held)
+        return optax.apply_updates(held, changes), moments, loss
+
+    batches = cycle([(jax.numpy.asarray(x), jax.numpy.asarray(y)) for x, y in problem.batches])
+
+    def step() -> Any:
+        nonlocal weights, state
+        images, labels = next(batches)
+        weights, state, loss = update(weights, state, images, labels)
+        return loss.block_until_ready()
 
     return step

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import machine, report, training_step
+from benchmarks import machine, optimizer_step, report, training_step
 from benchmarks.harness import (
     Competitor,
     DisagreementError,
@@ -299,14 +300,16 @@ def test_command_prints_a_table_and_writes_json(
     assert "training step 64-32-10, batch 32" in printed
     assert "training step 784-512-10, batch 128" in printed
     assert str(path) in printed
-    assert [settings.rounds for settings in done] == [3, 3]
-    assert len(json.loads(path.read_text(encoding="utf-8"))["works"]) == 2
+    chosen = dict.fromkeys(names) or command.BENCHMARKS
+    works = sum(len(command.BENCHMARKS[name]()) for name in chosen)
+    assert [settings.rounds for settings in done] == [3] * works
+    assert len(json.loads(path.read_text(encoding="utf-8"))["works"]) == works
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sorting"], "expected one of training-step, got 'sorting'"),
+        (["sorting"], "expected one of training-step, optimizer-step, got 'sorting'"),
         (["--rounds", "0"], "expected at least 1, got 0"),
     ],
 )
@@ -326,3 +329,29 @@ def test_help_says_how_to_read_the_figures(capsys: pytest.CaptureFixture[str]) -
     assert "A ratio over 1 means born is faster" in printed
     assert 'pip install -e ".[parity]"' in printed
     assert all(name in printed for name in command.BENCHMARKS)
+
+
+def test_bandwidth_is_shown_where_bytes_are_known() -> None:
+    result = Result("moving", {"born one": [2e-6, 2e-6]}, ["born one"], [], bytes=28_000)
+    shown = report.table([result])
+    assert "GB/s" in shown
+    assert " 14.0" in shown
+
+
+def test_yardstick_without_an_outcome_is_not_compared() -> None:
+    class One:
+        def item(self) -> float:
+            return 1.0
+
+    library = Competitor("library", One)
+    yardstick = Competitor("yardstick", lambda: None)
+    check_agreement([library, yardstick, library], tolerance=0.0)
+    assert yardstick.step() is None
+
+
+@pytest.mark.parametrize("job", optimizer_step.JOBS[1:4], ids=str)
+def test_optimizers_agree(job: optimizer_step.Job) -> None:
+    small = replace(job, size=10, tensors=3)
+    done = [each for each in optimizer_step.competitors(small) if isinstance(each, Competitor)]
+    assert any(each.ours for each in done)
+    check_agreement(done, small.tolerance)
