@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from born.backend import Scalar
-from born.errors import ShapeError
+from born.backend import Backend, Scalar
+from born.errors import OperandError, ShapeError
 from born.raw import DTypeLike, HostArray, Shape
 from born.tensor import B, ShapeLike, Tensor, as_shape
 
@@ -35,7 +35,7 @@ def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
         array = np.asarray(data)
     else:
         array = _from_python(data)
-    raw = backend.from_numpy(array)
+    raw = _checked(backend).from_numpy(array)
     return Tensor(raw if dtype is None else backend.astype(raw, dtype), backend)
 
 
@@ -56,7 +56,7 @@ def zeros(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
     >>> zeros(2, NumpyBackend())
     Tensor([0., 0.], dtype=float32)
     """
-    return Tensor(backend.zeros(_lengths(shape), dtype), backend)
+    return Tensor(_checked(backend).zeros(_lengths(shape), dtype), backend)
 
 
 def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -66,7 +66,7 @@ def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
     >>> ones((1, 2), NumpyBackend())
     Tensor([[1., 1.]], dtype=float32)
     """
-    return Tensor(backend.ones(_lengths(shape), dtype), backend)
+    return Tensor(_checked(backend).ones(_lengths(shape), dtype), backend)
 
 
 def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -76,7 +76,7 @@ def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float3
     >>> full(2, 7, NumpyBackend())
     Tensor([7., 7.], dtype=float32)
     """
-    return Tensor(backend.full(_lengths(shape), value, dtype), backend)
+    return Tensor(_checked(backend).full(_lengths(shape), value, dtype), backend)
 
 
 def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -88,7 +88,7 @@ def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
     >>> randn((2, 3), NumpyBackend(seed=0)).shape
     (2, 3)
     """
-    return Tensor(backend.normal(_lengths(shape), dtype), backend)
+    return Tensor(_checked(backend).normal(_lengths(shape), dtype), backend)
 
 
 def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -100,7 +100,7 @@ def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
     >>> rand(3, NumpyBackend(seed=0)).shape
     (3,)
     """
-    return Tensor(backend.uniform(_lengths(shape), dtype), backend)
+    return Tensor(_checked(backend).uniform(_lengths(shape), dtype), backend)
 
 
 def arange(
@@ -123,7 +123,7 @@ def arange(
             f"expected finite start, stop and step, got {first}, {last} and {step}; "
             "a tensor has finitely many elements"
         )
-    return Tensor(backend.arange(first, last, step, dtype), backend)
+    return Tensor(_checked(backend).arange(first, last, step, dtype), backend)
 
 
 def eye(
@@ -136,7 +136,7 @@ def eye(
     Tensor([[1., 0.],
             [0., 1.]], dtype=float32)
     """
-    return Tensor(backend.eye(rows, rows if columns is None else columns, dtype), backend)
+    return Tensor(_checked(backend).eye(rows, rows if columns is None else columns, dtype), backend)
 
 
 def _lengths(shape: ShapeLike) -> Shape:
@@ -147,3 +147,12 @@ def _lengths(shape: ShapeLike) -> Shape:
             "a length that is to be worked out is for reshape"
         )
     return lengths
+
+
+def _checked(backend: B) -> B:
+    if not isinstance(cast("object", backend), Backend):
+        raise OperandError(
+            f"expected a backend to make a tensor on, got {backend!r}; "
+            'make one, as with born.get_backend("numpy")'
+        )
+    return backend

@@ -143,16 +143,17 @@ class Tensor(Generic[B]):
 
     # -- gradients --
 
-    def backward(self) -> None:
+    def backward(self, *, keep_tape: bool = False) -> None:
         """Add the gradient of this one-element tensor into `grad` of every leaf it depends on.
 
-        It consumes the tape. `born.autodiff.backward` returns the gradients instead.
+        It consumes the tape, unless told to keep it for another loss recorded there.
+        `born.autodiff.backward` returns the gradients instead.
 
         Raises:
             TapeError: the backend records nothing, or this tensor is not on its tape.
             ShapeError: this tensor has not exactly one element.
         """
-        self.backend.accumulate(self.raw)
+        self.backend.accumulate(self.raw, keep_tape=keep_tape)
 
     def detach(self) -> Tensor[B]:
         """The same memory as a constant: no tape knows where it came from."""

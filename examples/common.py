@@ -14,7 +14,7 @@ from typing import Any, Final, Generic
 import born
 from born import checkpoint, nn, optim
 from born.backend import Backend
-from born.errors import BackendUnavailableError, CheckpointError
+from born.errors import BackendUnavailableError, CheckpointError, CheckpointWriteError
 from born.tensor import B
 
 
@@ -87,6 +87,8 @@ def parse(
         "--output", type=Path, default=f"{name}.png", metavar="PNG", help="picture (%(default)s)"
     )
     given = parser.parse_args(arguments)
+    if given.output.suffix != ".png" or given.output.is_dir():
+        parser.error(f"expected --output to name a .png file, got {given.output}")
     if given.resume and given.checkpoint_dir is None:
         parser.error("--resume needs --checkpoint-dir, the folder given when training began")
     try:
@@ -101,6 +103,11 @@ def parse(
     threads.threadpool_limits(limits=1, user_api="blas")
     backend.seed(given.seed)
     file = given.checkpoint_dir and given.checkpoint_dir / f"{name}.safetensors"
+    if file is not None and file.exists() and not given.resume:
+        parser.error(
+            f"expected --resume, or a folder without {file.name}, got {given.checkpoint_dir}; "
+            "training anew would write over what is there"
+        )
     return Options(backend, given.epochs, given.seed, file, given.resume, given.output)
 
 
@@ -146,13 +153,17 @@ class Training(Generic[B]):
         return history
 
     def _save(self, history: list[Metrics]) -> None:
-        if self.options.checkpoint is not None:
+        if self.options.checkpoint is None:
+            return
+        try:
             checkpoint.save(
                 self.options.checkpoint,
                 model=self.model,
                 optimizer=self.optimizer,
                 metadata={"seed": self.options.seed, "history": history},
             )
+        except CheckpointWriteError as error:
+            sys.exit(f"cannot save: {error}")
 
     def _resumed(self) -> list[Metrics]:
         assert self.options.checkpoint is not None  # `parse` sees to it
@@ -162,6 +173,8 @@ class Training(Generic[B]):
             )
         except CheckpointError as error:
             sys.exit(f"cannot resume: {error}")
+        if not {"seed", "history"} <= metadata.keys():
+            sys.exit("cannot resume: expected a checkpoint of this program, got another's")
         if metadata["seed"] != self.options.seed:
             sys.exit(
                 f"cannot resume: expected --seed {metadata['seed']}, with which the checkpoint "

@@ -85,9 +85,9 @@ class NumbaBackend(NumpyBackend):
         return RawTensor(out)
 
     def sum(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
-        """The sum; over the rows of a small matrix, as the gradient of a bias is, compiled."""
+        """The sum; over the rows of a matrix, as the gradient of a bias is, compiled."""
         a = x.array
-        if axis != 0 or keepdims or a.ndim != 2 or not 0 < a.size <= _SMALL or not _suits(a):
+        if axis != 0 or keepdims or a.ndim != 2 or not a.size or not _suits(a):
             return super().sum(x, axis, keepdims)
         out = np.empty(a.shape[1], a.dtype)
         self._loops.SUM_ROWS[a.dtype](a, out)
@@ -107,7 +107,8 @@ class NumbaBackend(NumpyBackend):
             label_smoothing == 0.0
             and reduction == "mean"
             and a.ndim == 2
-            and 0 < a.size <= _SMALL
+            and a.size
+            and a.shape[1] <= _NARROW
             and rows.dtype == int64
             and rows.shape == a.shape[:1]
             and rows.flags.carray
@@ -160,7 +161,7 @@ class NumbaBackend(NumpyBackend):
     ) -> tuple[RawTensor, RawTensor, RawTensor]:
         """Layer normalisation, a row at a time."""
         a = x.array
-        if weight is None or bias is None or axes != 1 or not a.size or not _suits(a):
+        if weight is None or bias is None or axes != 1 or not _is_narrow(a) or not _suits(a):
             return super().layer_norm(x, weight, bias, axes, eps)
         w, b = weight.array, bias.array
         fits = w.shape == b.shape == a.shape[-1:] and w.dtype == b.dtype == a.dtype
@@ -291,7 +292,7 @@ class NumbaBackend(NumpyBackend):
         return "NumbaBackend()"
 
 
-_SMALL: Final = 65_536  # elements up to which fewer calls matter more than NumPy's wider loops
+_NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
 
 
@@ -305,6 +306,10 @@ def _is_installed(name: str) -> bool:
 def _only(index: Index) -> Any:
     """What an index says of the first axis, if it says nothing of others."""
     return index[0] if is_tuple(index) and len(index) == 1 else index
+
+
+def _is_narrow(array: HostArray) -> bool:
+    return array.size > 0 and array.shape[-1] <= _NARROW
 
 
 def _suits(array: HostArray) -> bool:

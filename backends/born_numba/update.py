@@ -25,7 +25,7 @@ from born_numba.compiler import inlined, numba, types
 from born_numpy.update import NumpyUpdate
 
 _CHUNK: Final = 65_536  # elements; a thread's share of a large tensor is many of them
-_PARALLEL: Final = 262_144  # elements from which a second thread pays; see docs/performance.md
+_PARALLEL: Final = 1_048_576  # elements from which a second thread pays; see docs/performance.md
 
 _TEXTS: Final = {
     "add": "{} + {}",

@@ -1,7 +1,7 @@
 """`Autodiff[B]`: a backend that wraps a backend and records what it computes.
 
 Its operations are made from two tables: the contract's list of operations and the
-derivative rows of `vjps.py`. There is no operation here by name.
+derivative rows of `vjps`. There is no operation here by name.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import abc
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from typing_extensions import override
 
 from born.autodiff.tape import Node, Tape
 from born.autodiff.vjps import PASSED_THROUGH, VJPS, Arguments, Row
 from born.backend import OPERATIONS, Backend, RandomState
-from born.errors import ShapeError
+from born.errors import OperandError, ShapeError
 from born.raw import RawTensor
 
 B = TypeVar("B", bound=Backend)
@@ -52,6 +52,11 @@ class Autodiff(Backend, Generic[B]):
     """
 
     def __init__(self, inner: B) -> None:
+        if not isinstance(cast("object", inner), Backend):
+            raise OperandError(
+                f"expected a backend to record on, got {inner!r}; "
+                'make one, as with born.get_backend("numpy")'
+            )
         self.inner = inner
         self.name = inner.name
         self.nested = isinstance(inner, Autodiff)
@@ -80,13 +85,14 @@ class Autodiff(Backend, Generic[B]):
             self._local.tape = before
 
     @override
-    def accumulate(self, loss: RawTensor) -> None:
+    def accumulate(self, loss: RawTensor, *, keep_tape: bool = False) -> None:
         """Add the gradient of `loss` into `grad` of every leaf it depends on."""
         tape = self.tape
         root = tape.root(loss)
         check_scalar(loss)
         inner = self.inner
-        gradients, _ = tape.walk(root, inner.ones(loss.shape, loss.dtype), inner.add)
+        seed = inner.ones(loss.shape, loss.dtype)
+        gradients, _ = tape.walk(root, seed, inner.add, keep=keep_tape)
         for leaf, gradient in gradients.items():
             leaf.grad = gradient if leaf.grad is None else inner.add(leaf.grad, gradient)
 

@@ -124,12 +124,26 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         values = {raw: self._values[raw] for raw in wanted if raw in self._values}
         return Gradients(values, self._backend, self.leaves & values.keys())
 
+    def __radd__(self, other: int) -> Gradients:
+        """The map itself, so that `sum` adds up several."""
+        if other != 0:
+            raise OperandError(
+                f"expected gradients or the 0 that sum starts with, got {other!r}; "
+                "add two maps, or multiply one by a number"
+            )
+        return self
+
     def __add__(self, other: Gradients) -> Gradients:
         """The sum, entry by entry.
 
         Raises:
             BackendMismatchError: the other map was computed on another backend.
         """
+        if not isinstance(cast("object", other), Gradients):
+            raise OperandError(
+                f"expected gradients to add, got {type(other).__name__}; "
+                "add two maps, or multiply one by a number"
+            )
         if self._backend is not other._backend:
             raise BackendMismatchError(
                 f"expected gradients of one backend, got {self._backend!r} and "
@@ -173,8 +187,11 @@ def backward(
         loss: a tensor recorded by this thread, of one element unless `seed` is given.
         seed: the gradient of what follows with respect to `loss`, of its shape and
             dtype; 1 by default.
-        retain: results (not leaves) whose gradients to return as well.
-        keep_tape: whether to leave the tape as it was, for another backward pass.
+        retain: results (not leaves) whose gradients to return as well, where the loss
+            depends on them.
+        keep_tape: whether to leave the tape as it was, for another backward pass. It
+            differentiates what was recorded at the values of now: step the optimizer
+            after the last pass, not between two.
 
     Returns:
         raw tensor -> gradient of the same shape and dtype, computed on

@@ -159,7 +159,7 @@ class Tape:
         Raises:
             TapeError: there is none on this tape; the message says why.
         """
-        node = self.node_of(loss)
+        node = self.node_of(loss) if loss.node is not None or loss in self._leaves else None
         if node is not None:
             return node
         stale: Node | None = loss.node

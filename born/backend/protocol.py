@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar
 
 from born.errors import BornError, TapeError
 from born.raw import DTypeLike, HostArray, RawTensor, Shape
@@ -72,6 +72,10 @@ class Core(ABC):
         """Why this backend cannot be used here and what to do about it, or None if it can."""
         return None
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself: a copied model computes on the backend of the original."""
+        return self
+
     # -- the machine --
 
     def synchronize(self) -> None:
@@ -95,7 +99,7 @@ class Core(ABC):
         """Start the random generator anew; a seed gives the same numbers on every backend."""
         absent()
 
-    def accumulate(self, loss: RawTensor) -> None:
+    def accumulate(self, loss: RawTensor, *, keep_tape: bool = False) -> None:
         """Add the gradient of `loss` into every leaf it depends on; `Autodiff` knows how."""
         raise TapeError(
             f"expected a loss on an Autodiff backend, got one on {type(self).__name__}, "

@@ -11,8 +11,10 @@ from born.errors import BackendUnavailableError
 
 GROUP: Final = "born.backends"
 
-_EXTRAS: Final = {"numba": "numba", "cupy": "cuda13"}
-"""Backends that a plain installation lacks -> the extra of born-optim that brings them."""
+_PLANNED: Final = {
+    "cupy": "this version of born ships no CuPy backend; use numba or numpy",
+}
+"""Backends that people ask for and no package provides -> what to do instead."""
 
 _AUTO: Final = ("cupy", "numba", "numpy")
 """What `"auto"` tries, fastest first."""
@@ -47,7 +49,7 @@ def available_backends() -> dict[str, Availability]:
     >>> bool(available_backends()["numpy"])
     True
     """
-    names = sorted({*_entry_points(), *_EXTRAS, "numpy"})
+    names = sorted({*_entry_points(), *_PLANNED, "numpy"})
     return {name: _availability(name) for name in names}
 
 
@@ -94,10 +96,8 @@ def _load(name: str) -> type[Backend]:
     if name in entries:
         backend: type[Backend] = entries[name].load()
         return backend
-    if name in _EXTRAS:
-        raise BackendUnavailableError(
-            f'not installed; run: pip install "born-optim[{_EXTRAS[name]}]"'
-        )
+    if name in _PLANNED:
+        raise BackendUnavailableError(_PLANNED[name])
     raise BackendUnavailableError(
         f"no package provides it; installed are {', '.join(sorted(entries)) or 'none'}, "
         'and "auto" picks the fastest of them'

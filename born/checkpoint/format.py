@@ -34,6 +34,7 @@ from safetensors.numpy import (
 
 from born.errors import (
     CheckpointCorruptError,
+    CheckpointError,
     CheckpointNotFoundError,
     CheckpointVersionError,
     CheckpointWriteError,
@@ -165,6 +166,10 @@ def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointNotFoundError(
             f"{path}: expected a checkpoint file, got {error.strerror}; check the path"
+        ) from error
+    except (OSError, ValueError) as error:  # no permission, a name that no file can have
+        raise CheckpointError(
+            f"{path}: expected a checkpoint file that can be read, got {error}; check the path"
         ) from error
     except _DamageError as error:
         raise CheckpointCorruptError(

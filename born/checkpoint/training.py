@@ -17,6 +17,7 @@ from born.errors import (
     CheckpointError,
     CheckpointMismatchError,
     ConfigError,
+    OperandError,
 )
 from born.nn import Module
 from born.optim import Optimizer
@@ -63,6 +64,7 @@ def save(
     ...     checkpoint.load(path, model=model, optimizer=optimizer)
     {'epoch': 3}
     """
+    _check_kinds(model, optimizer)
     own = _json({} if metadata is None else metadata)
     backend = _backend(model, optimizer)
     state: dict[str, RawTensor] = {}
@@ -123,6 +125,7 @@ def load(
     ...     load(f"{folder}/notes.safetensors")
     {'shape': [2, 3]}
     """
+    _check_kinds(model, optimizer)
     backend = _backend(model, optimizer)
     parts = ((_MODEL, model), (_OPTIMIZER, optimizer))
     asked = tuple(prefix for prefix, part in parts if part is not None)
@@ -178,16 +181,16 @@ def _optimizer_problems(
         return [f"optimizer: expected {kind}, got the state of {saved['type']}"]
     found = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
     try:
-        optimizer.config_type.from_json(saved["config"])
+        found += optimizer.check_config(optimizer.config_type.from_json(saved["config"]))
     except ConfigError as error:
         found.append(str(error))
-    if model is not None and contents.document["model"] is not None:
-        pairs = zip(_paths(model, optimizer), saved["parameters"], strict=False)
-        found += [
-            f"parameter {index}: expected {here!r}, got the state of {there!r}"
-            for index, (here, there) in enumerate(pairs)
-            if here != there
-        ]
+    # Parameters without names, as those of no module, are known by their order alone.
+    pairs = zip(_paths(model, optimizer), saved["parameters"], strict=False)
+    found += [
+        f"parameter {index}: expected {here!r}, got the state of {there!r}"
+        for index, (here, there) in enumerate(pairs)
+        if here != there and here and there
+    ]
     return [f"optimizer: {problem}" for problem in found]
 
 
@@ -219,6 +222,16 @@ def _optimizer_document(model: Module[B] | None, optimizer: Optimizer[B]) -> dic
         "config": optimizer.config.to_json(),
         "parameters": _paths(model, optimizer),
     }
+
+
+def _check_kinds(model: object, optimizer: object) -> None:
+    """Refuse what is no module and no optimizer, before anything is read or written."""
+    for given, kind, word in ((model, Module, "model"), (optimizer, Optimizer, "optimizer")):
+        if given is not None and not isinstance(given, kind):
+            raise OperandError(
+                f"expected {word} to be an {kind.__module__.split('.')[1]}.{kind.__name__}, got "
+                f"{type(given).__name__}; pass the {word} itself"
+            )
 
 
 def _paths(model: Module[B] | None, optimizer: Optimizer[B]) -> list[str]:

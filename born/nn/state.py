@@ -72,6 +72,8 @@ def _misfits(parameter: Tensor[B], value: StateValue) -> list[str]:
         found.append(f"expected shape {parameter.shape}, got {value.shape}")
     if value.dtype != parameter.dtype:
         found.append(f"expected dtype {parameter.dtype}, got {value.dtype}")
+    if not getattr(parameter.raw.array.flags, "writeable", True):
+        found.append("expected an array that can be written, got a read-only one; copy it")
     if isinstance(value, RawTensor) and not _is_readable(parameter, value):
         found.append(
             f"expected an array of {type(parameter.raw.array).__module__} or NumPy, got one of "

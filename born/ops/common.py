@@ -15,6 +15,20 @@ from born.tensor import Tensor, is_tensor, mixed_backends
 B = TypeVar("B", bound=Backend)
 
 
+def on(name: str, x: Tensor[B]) -> B:
+    """The backend of an operation's first argument.
+
+    Raises:
+        OperandError: it is no tensor, as a NumPy array is none.
+    """
+    if not is_tensor(x):
+        raise OperandError(
+            f"expected a tensor in {name}, got {type(x).__name__}; "
+            "make it a tensor with born.tensor(value, backend)"
+        )
+    return x.backend
+
+
 def both(name: str, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> tuple[B, Operand, Operand]:
     """The backend of two operands, and what to hand it.
 

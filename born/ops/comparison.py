@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from born.backend import Scalar
-from born.ops.common import B, both
+from born.ops.common import B, both, on
 from born.tensor import Tensor
 
 
@@ -111,7 +111,7 @@ def logical_not(x: Tensor[B]) -> Tensor[B]:
     >>> ops.logical_not(born.tensor([0, 2], backend))
     Tensor([ True, False], dtype=bool)
     """
-    return Tensor(x.backend.logical_not(x.raw), x.backend)
+    return Tensor(on("logical_not", x).logical_not(x.raw), x.backend)
 
 
 def isfinite(x: Tensor[B]) -> Tensor[B]:
@@ -122,4 +122,4 @@ def isfinite(x: Tensor[B]) -> Tensor[B]:
     >>> ops.isfinite(born.tensor([1.0, float('inf')], backend))
     Tensor([ True, False], dtype=bool)
     """
-    return Tensor(x.backend.isfinite(x.raw), x.backend)
+    return Tensor(on("isfinite", x).isfinite(x.raw), x.backend)

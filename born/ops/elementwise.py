@@ -6,7 +6,7 @@ In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this p
 from __future__ import annotations
 
 from born.backend import Approximation, Scalar
-from born.ops.common import B, both, raw_of
+from born.ops.common import B, both, on, raw_of
 from born.tensor import Tensor
 
 
@@ -108,7 +108,7 @@ def neg(x: Tensor[B]) -> Tensor[B]:
     >>> ops.neg(born.tensor([1, -2], backend))
     Tensor([-1.,  2.], dtype=float32)
     """
-    return Tensor(x.backend.neg(x.raw), x.backend)
+    return Tensor(on("neg", x).neg(x.raw), x.backend)
 
 
 def abs(x: Tensor[B]) -> Tensor[B]:
@@ -119,7 +119,7 @@ def abs(x: Tensor[B]) -> Tensor[B]:
     >>> ops.abs(born.tensor([1, -2], backend))
     Tensor([1., 2.], dtype=float32)
     """
-    return Tensor(x.backend.abs(x.raw), x.backend)
+    return Tensor(on("abs", x).abs(x.raw), x.backend)
 
 
 def sign(x: Tensor[B]) -> Tensor[B]:
@@ -130,7 +130,7 @@ def sign(x: Tensor[B]) -> Tensor[B]:
     >>> ops.sign(born.tensor([3, 0, -2], backend))
     Tensor([ 1.,  0., -1.], dtype=float32)
     """
-    return Tensor(x.backend.sign(x.raw), x.backend)
+    return Tensor(on("sign", x).sign(x.raw), x.backend)
 
 
 def exp(x: Tensor[B]) -> Tensor[B]:
@@ -141,7 +141,7 @@ def exp(x: Tensor[B]) -> Tensor[B]:
     >>> ops.exp(born.tensor([0], backend))
     Tensor([1.], dtype=float32)
     """
-    return Tensor(x.backend.exp(x.raw), x.backend)
+    return Tensor(on("exp", x).exp(x.raw), x.backend)
 
 
 def expm1(x: Tensor[B]) -> Tensor[B]:
@@ -152,7 +152,7 @@ def expm1(x: Tensor[B]) -> Tensor[B]:
     >>> ops.expm1(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(x.backend.expm1(x.raw), x.backend)
+    return Tensor(on("expm1", x).expm1(x.raw), x.backend)
 
 
 def log(x: Tensor[B]) -> Tensor[B]:
@@ -163,7 +163,7 @@ def log(x: Tensor[B]) -> Tensor[B]:
     >>> ops.log(born.tensor([1.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(x.backend.log(x.raw), x.backend)
+    return Tensor(on("log", x).log(x.raw), x.backend)
 
 
 def log1p(x: Tensor[B]) -> Tensor[B]:
@@ -174,7 +174,7 @@ def log1p(x: Tensor[B]) -> Tensor[B]:
     >>> ops.log1p(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(x.backend.log1p(x.raw), x.backend)
+    return Tensor(on("log1p", x).log1p(x.raw), x.backend)
 
 
 def sqrt(x: Tensor[B]) -> Tensor[B]:
@@ -185,7 +185,7 @@ def sqrt(x: Tensor[B]) -> Tensor[B]:
     >>> ops.sqrt(born.tensor([4.0], backend))
     Tensor([2.], dtype=float32)
     """
-    return Tensor(x.backend.sqrt(x.raw), x.backend)
+    return Tensor(on("sqrt", x).sqrt(x.raw), x.backend)
 
 
 def rsqrt(x: Tensor[B]) -> Tensor[B]:
@@ -196,7 +196,7 @@ def rsqrt(x: Tensor[B]) -> Tensor[B]:
     >>> ops.rsqrt(born.tensor([4.0], backend))
     Tensor([0.5], dtype=float32)
     """
-    return Tensor(x.backend.rsqrt(x.raw), x.backend)
+    return Tensor(on("rsqrt", x).rsqrt(x.raw), x.backend)
 
 
 def sin(x: Tensor[B]) -> Tensor[B]:
@@ -207,7 +207,7 @@ def sin(x: Tensor[B]) -> Tensor[B]:
     >>> ops.sin(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(x.backend.sin(x.raw), x.backend)
+    return Tensor(on("sin", x).sin(x.raw), x.backend)
 
 
 def cos(x: Tensor[B]) -> Tensor[B]:
@@ -218,7 +218,7 @@ def cos(x: Tensor[B]) -> Tensor[B]:
     >>> ops.cos(born.tensor([0.0], backend))
     Tensor([1.], dtype=float32)
     """
-    return Tensor(x.backend.cos(x.raw), x.backend)
+    return Tensor(on("cos", x).cos(x.raw), x.backend)
 
 
 def tanh(x: Tensor[B]) -> Tensor[B]:
@@ -229,7 +229,7 @@ def tanh(x: Tensor[B]) -> Tensor[B]:
     >>> ops.tanh(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(x.backend.tanh(x.raw), x.backend)
+    return Tensor(on("tanh", x).tanh(x.raw), x.backend)
 
 
 def erf(x: Tensor[B]) -> Tensor[B]:
@@ -240,7 +240,7 @@ def erf(x: Tensor[B]) -> Tensor[B]:
     >>> ops.erf(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(x.backend.erf(x.raw), x.backend)
+    return Tensor(on("erf", x).erf(x.raw), x.backend)
 
 
 def sigmoid(x: Tensor[B]) -> Tensor[B]:
@@ -251,7 +251,7 @@ def sigmoid(x: Tensor[B]) -> Tensor[B]:
     >>> ops.sigmoid(born.tensor([0.0], backend))
     Tensor([0.5], dtype=float32)
     """
-    return Tensor(x.backend.sigmoid(x.raw), x.backend)
+    return Tensor(on("sigmoid", x).sigmoid(x.raw), x.backend)
 
 
 def relu(x: Tensor[B]) -> Tensor[B]:
@@ -262,7 +262,7 @@ def relu(x: Tensor[B]) -> Tensor[B]:
     >>> ops.relu(born.tensor([-1, 2], backend))
     Tensor([0., 2.], dtype=float32)
     """
-    return Tensor(x.backend.relu(x.raw), x.backend)
+    return Tensor(on("relu", x).relu(x.raw), x.backend)
 
 
 def silu(x: Tensor[B]) -> Tensor[B]:
@@ -273,7 +273,7 @@ def silu(x: Tensor[B]) -> Tensor[B]:
     >>> ops.silu(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(x.backend.silu(x.raw), x.backend)
+    return Tensor(on("silu", x).silu(x.raw), x.backend)
 
 
 def softplus(x: Tensor[B]) -> Tensor[B]:
@@ -284,7 +284,7 @@ def softplus(x: Tensor[B]) -> Tensor[B]:
     >>> ops.softplus(born.tensor([-1000, 1000], backend))
     Tensor([   0., 1000.], dtype=float32)
     """
-    return Tensor(x.backend.softplus(x.raw), x.backend)
+    return Tensor(on("softplus", x).softplus(x.raw), x.backend)
 
 
 def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
@@ -303,7 +303,7 @@ def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
     >>> ops.gelu(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(x.backend.gelu(x.raw, approximate), x.backend)
+    return Tensor(on("gelu", x).gelu(x.raw, approximate), x.backend)
 
 
 def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -> Tensor[B]:
@@ -316,7 +316,7 @@ def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -
     >>> ops.clamp(born.tensor([-2, 0.5, 2], backend), -1, 1)
     Tensor([-1. ,  0.5,  1. ], dtype=float32)
     """
-    return Tensor(x.backend.clamp(x.raw, low, high), x.backend)
+    return Tensor(on("clamp", x).clamp(x.raw, low, high), x.backend)
 
 
 def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:

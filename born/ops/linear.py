@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from born.backend import Index
-from born.ops.common import B, optional_raw, raw_of, raws
+from born.ops.common import B, on, optional_raw, raw_of, raws
 from born.tensor import Tensor, raw_index
 
 
@@ -18,8 +18,8 @@ def matmul(x: Tensor[B], y: Tensor[B]) -> Tensor[B]:
     >>> ops.matmul(born.ones((2, 3), backend), born.ones((3, 4), backend)).shape
     (2, 4)
     """
-    right = raw_of("matmul", x.backend, y)
-    return Tensor(x.backend.matmul(x.raw, right), x.backend)
+    right = raw_of("matmul", on("matmul", x), y)
+    return Tensor(on("matmul", x).matmul(x.raw, right), x.backend)
 
 
 def linear(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) -> Tensor[B]:
@@ -38,7 +38,7 @@ def linear(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) -> Te
     >>> ops.linear(born.ones((2, 3), backend), born.ones((4, 3), backend)).shape
     (2, 4)
     """
-    backend = x.backend
+    backend = on("linear", x)
     w = raw_of("linear", backend, weight)
     return Tensor(backend.linear(x.raw, w, optional_raw("linear", backend, bias)), backend)
 
@@ -58,8 +58,9 @@ def index_add(x: Tensor[B], index: Index, y: Tensor[B]) -> Tensor[B]:
     >>> ops.index_add(born.zeros(2, backend), [1, 1], born.ones(2, backend))
     Tensor([0., 2.], dtype=float32)
     """
-    added = raw_of("index_add", x.backend, y)
-    return Tensor(x.backend.index_add(x.raw, raw_index(index, x.backend), added), x.backend)
+    backend = on("index_add", x)
+    added = raw_of("index_add", backend, y)
+    return Tensor(backend.index_add(x.raw, raw_index(index, backend), added), backend)
 
 
 def take(x: Tensor[B], index: Tensor[B], axis: int = 0) -> Tensor[B]:
@@ -69,8 +70,8 @@ def take(x: Tensor[B], index: Tensor[B], axis: int = 0) -> Tensor[B]:
     >>> ops.take(table, born.tensor([1], backend, dtype="int64"))
     Tensor([[3., 4.]], dtype=float32)
     """
-    where = raw_of("take", x.backend, index)
-    return Tensor(x.backend.take(x.raw, where, axis), x.backend)
+    where = raw_of("take", on("take", x), index)
+    return Tensor(on("take", x).take(x.raw, where, axis), x.backend)
 
 
 def gather(x: Tensor[B], index: Tensor[B], axis: int) -> Tensor[B]:
@@ -83,8 +84,8 @@ def gather(x: Tensor[B], index: Tensor[B], axis: int) -> Tensor[B]:
     Tensor([[2.],
             [3.]], dtype=float32)
     """
-    where = raw_of("gather", x.backend, index)
-    return Tensor(x.backend.gather(x.raw, where, axis), x.backend)
+    where = raw_of("gather", on("gather", x), index)
+    return Tensor(on("gather", x).gather(x.raw, where, axis), x.backend)
 
 
 def scatter_add(x: Tensor[B], index: Tensor[B], y: Tensor[B], axis: int) -> Tensor[B]:
@@ -95,5 +96,5 @@ def scatter_add(x: Tensor[B], index: Tensor[B], y: Tensor[B], axis: int) -> Tens
     >>> ops.scatter_add(x, index, born.ones((1, 2), backend), axis=1)
     Tensor([[0., 2.]], dtype=float32)
     """
-    where, added = raws("scatter_add", x.backend, index, y)
-    return Tensor(x.backend.scatter_add(x.raw, where, added, axis), x.backend)
+    where, added = raws("scatter_add", on("scatter_add", x), index, y)
+    return Tensor(on("scatter_add", x).scatter_add(x.raw, where, added, axis), x.backend)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from born.backend import Reduction
 from born.backend.checks import Pair
 from born.errors import ShapeError
-from born.ops.common import B, optional_raw, raw_of
+from born.ops.common import B, on, optional_raw, raw_of
 from born.tensor import Tensor
 
 
@@ -17,7 +17,7 @@ def softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
     >>> ops.softmax(born.tensor([1000, 1000], backend))
     Tensor([0.5, 0.5], dtype=float32)
     """
-    return Tensor(x.backend.softmax(x.raw, axis), x.backend)
+    return Tensor(on("softmax", x).softmax(x.raw, axis), x.backend)
 
 
 def log_softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
@@ -28,7 +28,7 @@ def log_softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
     >>> ops.log_softmax(born.tensor([0, 1000], backend))
     Tensor([-1000.,     0.], dtype=float32)
     """
-    return Tensor(x.backend.log_softmax(x.raw, axis), x.backend)
+    return Tensor(on("log_softmax", x).log_softmax(x.raw, axis), x.backend)
 
 
 def cross_entropy(
@@ -60,7 +60,7 @@ def cross_entropy(
     >>> ops.cross_entropy(logits, born.tensor([1], backend, dtype="int64"))
     Tensor(0.6931472, dtype=float32)
     """
-    backend = logits.backend
+    backend = on("cross_entropy", logits)
     classes = raw_of("cross_entropy", backend, labels)
     loss, _ = backend.cross_entropy(logits.raw, classes, label_smoothing, reduction)
     return Tensor(loss, backend)
@@ -91,7 +91,7 @@ def layer_norm(
     >>> ops.layer_norm(born.tensor([[1.0, 1.0]], backend))
     Tensor([[0., 0.]], dtype=float32)
     """
-    backend = x.backend
+    backend = on("layer_norm", x)
     w, b = optional_raw("layer_norm", backend, weight), optional_raw("layer_norm", backend, bias)
     _check_trailing(x, weight, axes)
     _check_trailing(x, bias, axes)
@@ -117,7 +117,7 @@ def rms_norm(
     >>> ops.rms_norm(born.tensor([[2.0, -2.0]], backend))
     Tensor([[ 0.9999999, -0.9999999]], dtype=float32)
     """
-    backend = x.backend
+    backend = on("rms_norm", x)
     w = optional_raw("rms_norm", backend, weight)
     _check_trailing(x, weight, axes)
     return Tensor(backend.rms_norm(x.raw, w, axes, eps)[0], backend)
@@ -142,7 +142,7 @@ def dropout(x: Tensor[B], p: float) -> Tensor[B]:
     >>> ops.dropout(born.ones(3, backend), 0.0)
     Tensor([1., 1., 1.], dtype=float32)
     """
-    return Tensor(x.backend.dropout(x.raw, p)[0], x.backend)
+    return Tensor(on("dropout", x).dropout(x.raw, p)[0], x.backend)
 
 
 def conv2d(
@@ -176,7 +176,7 @@ def conv2d(
     >>> ops.conv2d(born.ones((1, 1, 3, 3), backend), born.ones((2, 1, 2, 2), backend)).shape
     (1, 2, 2, 2)
     """
-    backend = x.backend
+    backend = on("conv2d", x)
     w = raw_of("conv2d", backend, weight)
     b = optional_raw("conv2d", backend, bias)
     return Tensor(backend.conv2d(x.raw, w, b, stride, padding, dilation, groups), backend)
@@ -205,7 +205,7 @@ def max_pool2d(
     Tensor([[[[4.]]]], dtype=float32)
     """
     step = kernel_size if stride is None else stride
-    y, _ = x.backend.max_pool2d(x.raw, kernel_size, step, padding, dilation)
+    y, _ = on("max_pool2d", x).max_pool2d(x.raw, kernel_size, step, padding, dilation)
     return Tensor(y, x.backend)
 
 
@@ -227,7 +227,7 @@ def avg_pool2d(
     Tensor([[[[2.5]]]], dtype=float32)
     """
     step = kernel_size if stride is None else stride
-    return Tensor(x.backend.avg_pool2d(x.raw, kernel_size, step, padding), x.backend)
+    return Tensor(on("avg_pool2d", x).avg_pool2d(x.raw, kernel_size, step, padding), x.backend)
 
 
 def unfold(
@@ -238,7 +238,7 @@ def unfold(
     >>> ops.unfold(born.ones((1, 1, 3, 3), backend), 2).shape
     (1, 1, 4, 4)
     """
-    return Tensor(x.backend.unfold(x.raw, kernel_size, stride, padding, dilation), x.backend)
+    return Tensor(on("unfold", x).unfold(x.raw, kernel_size, stride, padding, dilation), x.backend)
 
 
 def fold(
@@ -254,6 +254,6 @@ def fold(
     >>> ops.fold(born.ones((1, 1, 4, 4), backend), (3, 3), 2).numpy()[0, 0, 1]
     array([2., 4., 2.], dtype=float32)
     """
-    backend = columns.backend
+    backend = on("fold", columns)
     raw = backend.fold(columns.raw, size, kernel_size, stride, padding, dilation)
     return Tensor(raw, backend)

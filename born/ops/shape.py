@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from born.backend import Axis, Scalar
-from born.ops.common import B, sequence
+from born.ops.common import B, on, sequence
 from born.raw import DTypeLike
 from born.tensor import ShapeLike, Tensor, as_shape
 
@@ -16,7 +16,7 @@ def astype(x: Tensor[B], dtype: DTypeLike) -> Tensor[B]:
     >>> ops.astype(born.tensor([1.5], backend), "int64")
     Tensor([1], dtype=int64)
     """
-    return Tensor(x.backend.astype(x.raw, dtype), x.backend)
+    return Tensor(on("astype", x).astype(x.raw, dtype), x.backend)
 
 
 def copy(x: Tensor[B]) -> Tensor[B]:
@@ -25,7 +25,7 @@ def copy(x: Tensor[B]) -> Tensor[B]:
     >>> ops.copy(born.tensor([1.5], backend))
     Tensor([1.5], dtype=float32)
     """
-    return Tensor(x.backend.copy(x.raw), x.backend)
+    return Tensor(on("copy", x).copy(x.raw), x.backend)
 
 
 def reshape(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
@@ -34,7 +34,7 @@ def reshape(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
     >>> ops.reshape(born.tensor([1, 2, 3, 4], backend), (2, -1)).shape
     (2, 2)
     """
-    return Tensor(x.backend.reshape(x.raw, as_shape(shape)), x.backend)
+    return Tensor(on("reshape", x).reshape(x.raw, as_shape(shape)), x.backend)
 
 
 def transpose(x: Tensor[B], axes: Sequence[int] | None = None) -> Tensor[B]:
@@ -43,7 +43,7 @@ def transpose(x: Tensor[B], axes: Sequence[int] | None = None) -> Tensor[B]:
     >>> ops.transpose(born.zeros((2, 3, 4), backend), (2, 0, 1)).shape
     (4, 2, 3)
     """
-    return Tensor(x.backend.transpose(x.raw, axes), x.backend)
+    return Tensor(on("transpose", x).transpose(x.raw, axes), x.backend)
 
 
 def squeeze(x: Tensor[B], axis: Axis = None) -> Tensor[B]:
@@ -52,7 +52,7 @@ def squeeze(x: Tensor[B], axis: Axis = None) -> Tensor[B]:
     >>> ops.squeeze(born.zeros((1, 3, 1), backend)).shape
     (3,)
     """
-    return Tensor(x.backend.squeeze(x.raw, axis), x.backend)
+    return Tensor(on("squeeze", x).squeeze(x.raw, axis), x.backend)
 
 
 def expand_dims(x: Tensor[B], axis: int | tuple[int, ...]) -> Tensor[B]:
@@ -61,7 +61,7 @@ def expand_dims(x: Tensor[B], axis: int | tuple[int, ...]) -> Tensor[B]:
     >>> ops.expand_dims(born.zeros(3, backend), (0, 2)).shape
     (1, 3, 1)
     """
-    return Tensor(x.backend.expand_dims(x.raw, axis), x.backend)
+    return Tensor(on("expand_dims", x).expand_dims(x.raw, axis), x.backend)
 
 
 def broadcast_to(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
@@ -71,7 +71,7 @@ def broadcast_to(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
     Tensor([[1., 2.],
             [1., 2.]], dtype=float32)
     """
-    return Tensor(x.backend.broadcast_to(x.raw, as_shape(shape)), x.backend)
+    return Tensor(on("broadcast_to", x).broadcast_to(x.raw, as_shape(shape)), x.backend)
 
 
 def concatenate(tensors: Sequence[Tensor[B]], axis: int = 0) -> Tensor[B]:
@@ -104,7 +104,7 @@ def split(x: Tensor[B], sections: int | Sequence[int], axis: int = 0) -> list[Te
     >>> [part.shape for part in ops.split(born.zeros((5, 2), backend), [1, 3])]
     [(1, 2), (2, 2), (2, 2)]
     """
-    parts = x.backend.split(x.raw, sections, axis)
+    parts = on("split", x).split(x.raw, sections, axis)
     return [Tensor(part, x.backend) for part in parts]
 
 
@@ -114,7 +114,7 @@ def flip(x: Tensor[B], axis: Axis = None) -> Tensor[B]:
     >>> ops.flip(born.tensor([1, 2, 3], backend))
     Tensor([3., 2., 1.], dtype=float32)
     """
-    return Tensor(x.backend.flip(x.raw, axis), x.backend)
+    return Tensor(on("flip", x).flip(x.raw, axis), x.backend)
 
 
 def pad(x: Tensor[B], widths: Sequence[tuple[int, int]], value: Scalar = 0) -> Tensor[B]:
@@ -123,4 +123,4 @@ def pad(x: Tensor[B], widths: Sequence[tuple[int, int]], value: Scalar = 0) -> T
     >>> ops.pad(born.ones(2, backend), [(1, 2)])
     Tensor([0., 1., 1., 0., 0.], dtype=float32)
     """
-    return Tensor(x.backend.pad(x.raw, widths, value), x.backend)
+    return Tensor(on("pad", x).pad(x.raw, widths, value), x.backend)

@@ -8,7 +8,7 @@ from born.fusion import sqrt
 from born.fusion.expression import V
 from born.optim.config import Config, DecayRate, NonNegative
 from born.optim.optimizer import Optimizer
-from born.optim.rule import AUTO, Rule, rule, with_l2
+from born.optim.rule import AUTO, Rule, check_slot_dtype, rule, with_l2
 from born.tensor import B
 
 
@@ -39,6 +39,11 @@ class AdamConfig(Config):
     weight_decay: NonNegative = 0.0
     m_dtype: str = AUTO
     v_dtype: str = AUTO
+
+    def check(self) -> None:
+        """Refuse dtypes that no state can have."""
+        check_slot_dtype("AdamConfig.m_dtype", self.m_dtype)
+        check_slot_dtype("AdamConfig.v_dtype", self.v_dtype)
 
 
 class Adam(Optimizer[B, AdamConfig]):

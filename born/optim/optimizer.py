@@ -137,17 +137,33 @@ class Optimizer(ABC, Generic[B, C_co]):
     @config.setter
     def config(self, config: Config) -> None:
         checked = cast("C_co", self._checked_config(config))
+        problems = self.check_config(checked)
+        if problems:
+            raise ConfigError(problems[0])
         rule = self.rule(checked)
-        if rule.slots != self._rule.slots or rule.slot_dtypes != self._rule.slot_dtypes:
-            raise ConfigError(
-                f"expected a {type(config).__name__} that keeps {_listed(self._rule.slots)} like "
-                f"the present one, got one that keeps {_listed(rule.slots)}: {config}; "
-                f"make a new {type(self).__name__} with it"
-            )
         if rule.program != self._rule.program:
             self._groups = groups_of(self._inner, rule, self._raws, self._buffers)
         self._config = checked
         self._rule = rule
+
+    def check_config(self, config: Config) -> list[str]:
+        """Every reason why `config` could not be set, in words; changes nothing."""
+        theirs, ours = self._kept(self.rule(config)), self._kept(self._rule)
+        if theirs == ours:
+            return []
+        return [
+            f"expected a {type(config).__name__} that keeps {_listed(ours)} like the present one, "
+            f"got one that keeps {_listed(theirs)}: {config}; "
+            f"make a new {type(self).__name__} with it"
+        ]
+
+    def _kept(self, rule: Rule) -> list[str]:
+        """The slots that a rule keeps, each with its dtypes."""
+        dtypes = dict.fromkeys(raw.dtype for raw in self._raws)
+        return [
+            f"{slot} ({', '.join(str(rule.slot_dtype(slot, dtype)) for dtype in dtypes)})"
+            for slot in rule.slots
+        ]
 
     @property
     def lr(self) -> float:
@@ -231,10 +247,12 @@ class Optimizer(ABC, Generic[B, C_co]):
         for index, gradient in enumerate(found):
             if gradient.__class__ is not RawTensor and gradient is not None:
                 self._check_kind(index, gradient)
-        return [
-            gradient if raw.requires_grad else None
-            for raw, gradient in zip(self._raws, found, strict=True)
-        ]
+        for index, raw in enumerate(self._raws):
+            gradient = found[index]
+            if gradient is not None and not raw.requires_grad:
+                self._check_gradient(index, gradient)
+                found[index] = None
+        return found
 
     def _check_array(self, index: int) -> None:
         """Refuse a parameter whose array is not as it was when the optimizer was made."""
@@ -434,7 +452,7 @@ def _called(index: int, parameter: Parameter[Any]) -> str:
     return f"parameter {index}{name}"
 
 
-def _listed(slots: tuple[str, ...]) -> str:
+def _listed(slots: Sequence[str]) -> str:
     return ", ".join(slots) or "no state"
 
 

@@ -10,10 +10,13 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from born.errors import ConfigError, RuleError
+from born.errors import ConfigError, DTypeError, RuleError
 from born.fusion import Program, trace
 from born.fusion.expression import V
 from born.raw import DTypeLike, as_dtype, float32, is_floating
+
+AUTO: Final = "auto"
+"""The dtype of a slot where nobody has asked for another."""
 
 RuleFunction: TypeAlias = Callable[..., tuple[Any, ...]]
 """`(p, g, *slots, **scalars, t) -> (p, *slots)`, elementwise and without side effects.
@@ -59,20 +62,28 @@ class Rule:
         """The dtype of a slot: the one asked for, or the parameter's, but at least float32."""
         wanted = self.slot_dtypes.get(slot, AUTO)
         if wanted != AUTO:
-            dtype = as_dtype(wanted)
-            if not is_floating(dtype):
-                raise ConfigError(
-                    f"expected a floating dtype for the slot {slot!r}, got {dtype}; "
-                    'use "auto", "float32" or "bfloat16"'
-                )
-            return dtype
+            return as_dtype(wanted)
         return float32 if parameter.itemsize < float32.itemsize else parameter
 
 
-AUTO: Final = "auto"
-"""The dtype of a slot where nobody has asked for another."""
-
 _traced = functools.cache(trace)
+
+
+def check_slot_dtype(field: str, wanted: str) -> None:
+    """Refuse a config's dtype of a slot that is neither `"auto"` nor a floating dtype.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        known = wanted == AUTO or is_floating(as_dtype(wanted))
+    except DTypeError:
+        known = False
+    if not known:
+        raise ConfigError(
+            f'{field}: expected "auto" or the name of a floating dtype, got {wanted!r}; '
+            'use "auto", "float32" or "bfloat16"'
+        )
 
 
 def with_l2(rule: Rule, weight_decay: float) -> Rule:

@@ -9,7 +9,7 @@ from born.fusion import where
 from born.fusion.expression import V
 from born.optim.config import Config, DecayRate, NonNegative, UnitInterval
 from born.optim.optimizer import Optimizer
-from born.optim.rule import AUTO, Rule, rule, with_l2
+from born.optim.rule import AUTO, Rule, check_slot_dtype, rule, with_l2
 from born.tensor import B
 
 
@@ -43,7 +43,8 @@ class SGDConfig(Config):
     velocity_dtype: str = AUTO
 
     def check(self) -> None:
-        """Refuse nesterov where there is no undamped velocity to look ahead along."""
+        """Refuse nesterov without an undamped velocity, and a dtype that no state can have."""
+        check_slot_dtype("SGDConfig.velocity_dtype", self.velocity_dtype)
         if self.nesterov and (self.momentum == 0.0 or self.dampening != 0.0):
             raise ConfigError(
                 "SGDConfig.nesterov: expected momentum above 0 and dampening of 0, got "

@@ -88,12 +88,13 @@ def test_unknown_name(name: Any) -> None:
 
 def test_known_backends_that_are_not_installed(install: Callable[..., None]) -> None:
     install()
-    for name, extra in (("cupy", "cuda13"), ("numba", "numba")):
-        message = rf'got \'{name}\': not installed; run: pip install "born-optim\[{extra}\]"'
-        with pytest.raises(BackendUnavailableError, match=message):
+    for name, message in (
+        ("cupy", "this version of born ships no CuPy backend; use numba or numpy"),
+        ("numba", "no package provides it; installed are numpy"),
+    ):
+        with pytest.raises(BackendUnavailableError, match=rf"got '{name}': {message}"):
             born.get_backend(name)
-        assert not born.available_backends()[name]
-        assert "pip install" in born.available_backends()[name].reason
+    assert not born.available_backends()["cupy"]
 
 
 def test_backend_without_its_device(install: Callable[..., None]) -> None:

@@ -273,7 +273,7 @@ def test_config_may_change_under_way_but_not_its_state(backend: Backend) -> None
     optimizer = optim.SGD([parameter(1.0, backend)], optim.SGDConfig(momentum=0.9))
     optimizer.config = optim.SGDConfig(momentum=0.5, weight_decay=0.1)
     assert optimizer.config.momentum == 0.5
-    with pytest.raises(ConfigError, match=r"keeps velocity like .* got one that keeps no state"):
+    with pytest.raises(ConfigError, match=r"keeps velocity .* like .* got one that keeps no state"):
         optimizer.config = optim.SGDConfig()
     with pytest.raises(ConfigTypeError, match="expected a SGDConfig for SGD, got AdamConfig"):
         optimizer.config = optim.AdamConfig()
