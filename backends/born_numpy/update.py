@@ -19,8 +19,8 @@ from born.backend.update import BoundUpdate, Scalars, UpdateKernel, check_same, 
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
 from born.raw import Array, RawTensor, bool_
 
-_TILE: Final = 32_768  # elements; measured: docs/performance.md
-_PARALLEL: Final = 131_072  # elements from which a second thread pays; measured: as above
+_TILE: Final = 131_072  # elements; measured: docs/performance.md
+_PARALLEL: Final = 262_144  # elements from which a second thread pays; measured: as above
 
 _UFUNCS: Final = {
     "add": "add",
@@ -166,8 +166,11 @@ class _Scratch(threading.local):
         self.bytes: list[Any] = []
 
     def views(self, dtypes: Sequence[np.dtype[Any]], length: int) -> list[Array]:
-        while len(self.bytes) < len(dtypes):
-            self.bytes.append(np.empty(_TILE * 8, np.uint8))
+        for number, dtype in enumerate(dtypes):
+            if number == len(self.bytes):
+                self.bytes.append(np.empty(0, np.uint8))
+            if self.bytes[number].nbytes < length * dtype.itemsize:
+                self.bytes[number] = np.empty(_TILE * dtype.itemsize, np.uint8)
         return [
             memory[: length * dtype.itemsize].view(dtype)
             for memory, dtype in zip(self.bytes, dtypes, strict=False)
