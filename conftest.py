@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,13 @@ import pytest
 import born
 from born import ops
 from born_numpy import NumpyBackend
+
+# The modules behind the Numba backend import Numba; without it there is nothing to collect.
+if importlib.util.find_spec("numba") is None or importlib.util.find_spec("platformdirs") is None:
+    collect_ignore = [
+        f"backends/born_numba/{name}.py"
+        for name in ("cache", "compiler", "loops", "memory", "update")
+    ]
 
 
 @pytest.fixture(autouse=True)

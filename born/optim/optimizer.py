@@ -245,8 +245,13 @@ class Optimizer(ABC, Generic[B, C_co]):
             if len(grads) != sum([gradient is not None for gradient in found]):
                 self._check_keys(grads)
         for index, gradient in enumerate(found):
-            if gradient.__class__ is not RawTensor and gradient is not None:
+            if gradient is None:
+                continue
+            if gradient.__class__ is not RawTensor:
                 self._check_kind(index, gradient)
+            elif gradient in self._index:
+                # A parameter as another's gradient: its own update must not come between.
+                found[index] = self._inner.copy(gradient)
         for index, raw in enumerate(self._raws):
             gradient = found[index]
             if gradient is not None and not raw.requires_grad:

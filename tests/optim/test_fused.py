@@ -188,3 +188,12 @@ def test_slot_dtype_cannot_change_under_way(backend: Backend) -> None:
     optimizer = optim.Adam([parameter([1.0], backend)], optim.AdamConfig())
     with pytest.raises(BornError, match=r"expected a AdamConfig that keeps .*; make a new Adam"):
         optimizer.config = optim.AdamConfig(m_dtype="bfloat16")
+
+
+def test_parameters_as_each_others_gradients(backend: Backend) -> None:
+    first = nn.Parameter(born.full(3, 1.0, backend))
+    second = nn.Parameter(born.full(3, 10.0, backend))
+    optimizer = optim.SGD([first, second], optim.SGDConfig(lr=1.0))
+    optimizer.step({first.raw: second.raw, second.raw: first.raw})
+    assert first.numpy().tolist() == [-9.0] * 3
+    assert second.numpy().tolist() == [9.0] * 3
