@@ -98,8 +98,8 @@ def parse(
             given.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     except (BackendUnavailableError, OSError) as error:
         parser.error(str(error))
-    # The matrices are small: a second thread of BLAS would cost more waiting than it saves work,
-    # and many times that on a machine that is busy otherwise.
+    # On a machine that is busy otherwise, two threads of BLAS wait for each other far longer than
+    # these small matrices take to multiply.
     threads.threadpool_limits(limits=1, user_api="blas")
     backend.seed(given.seed)
     file = given.checkpoint_dir and given.checkpoint_dir / f"{name}.safetensors"

@@ -5,7 +5,7 @@ and `get_backend` finds the backends that are installed.
 """
 
 from born.backend.array_fused import ArrayBackend as ArrayBackend
-from born.backend.fused import Approximation as Approximation
+from born.backend.composed import Approximation as Approximation
 from born.backend.fused import Backend as Backend
 from born.backend.fused import Reduction as Reduction
 from born.backend.protocol import OPERATIONS as OPERATIONS

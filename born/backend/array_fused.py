@@ -18,7 +18,8 @@ from born.backend.checks import (
     trailing_axes,
     window,
 )
-from born.backend.fused import Approximation, Reduction
+from born.backend.composed import Approximation
+from born.backend.fused import Reduction
 from born.backend.protocol import Axis
 from born.errors import ShapeError
 from born.raw import Array, RawTensor, float32

@@ -18,7 +18,6 @@ from born.errors import DomainError, DTypeError, ShapeError
 from born.raw import DTypeLike, RawTensor, Shape
 
 Approximation: TypeAlias = Literal["none", "tanh"]
-Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 SQRT_HALF = math.sqrt(0.5)
 SQRT_TWO_OVER_PI = math.sqrt(2.0 / math.pi)

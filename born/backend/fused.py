@@ -32,12 +32,7 @@ from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from born.fusion import Program
 from born.raw import RawTensor
 
-Approximation: TypeAlias = Literal["none", "tanh"]
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
-
-SQRT_HALF = math.sqrt(0.5)
-SQRT_TWO_OVER_PI = math.sqrt(2.0 / math.pi)
-GELU_CUBIC = 0.044715  # Hendrycks and Gimpel (2016), "Gaussian Error Linear Units", section 2
 
 
 class Backend(Composed):
