@@ -17,7 +17,7 @@ from born.backend.update import UpdateKernel, compute_dtype
 from born.errors import BackendUnavailableError
 from born.fusion import Program
 from born.raw import HostArray, RawTensor, int64
-from born_numpy import NumpyBackend
+from born_numpy import NumpyBackend, norm
 
 
 class NumbaBackend(NumpyBackend):
@@ -56,13 +56,18 @@ class NumbaBackend(NumpyBackend):
         differ in the last bit.
         """
         # The compiled loop would round to float16 by way of float32.
-        halves_of_doubles = compute_dtype(dtypes) == np.float64 and any(
-            dtype.itemsize == 2 for dtype in dtypes
+        halves_of_doubles = compute_dtype(dtypes) == np.float64 and (
+            any(dtype.itemsize == 2 for dtype in dtypes)
+            or any(op == "cast_float16" for op, _ in program.instructions)
         )
         if not program.exact or halves_of_doubles:
             return super().compile_update(program, dtypes)
         kernel: UpdateKernel = self._compiled.NumbaUpdate(program, dtypes)
         return kernel
+
+    def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
+        """The norm of all elements of all tensors, one loop over all of them."""
+        return norm.global_norm(xs, self._compiled.add_squares)
 
     # -- operations in which one compiled loop beats several of NumPy's --
 

@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
+from born.backend.disk import cache_directory, write_whole
 from born_numba.compiler import configuration, numba
 
-DIRECTORY_VARIABLE: Final = "BORN_CACHE_DIR"
 _MANIFEST: Final = "manifest.json"
 _SOURCE: Final = "loop.py"
 _NOTICE_AFTER: Final = 1.0  # seconds of compiling that a user will have noticed
@@ -57,12 +53,6 @@ def compile_loop(
     _notice(name, time.perf_counter() - started, where)
     compiled: Callable[..., Any] = loop
     return compiled
-
-
-def cache_directory() -> Path:
-    """Where compiled loops are kept: `$BORN_CACHE_DIR`, or born's folder in the user's cache."""
-    chosen = os.environ.get(DIRECTORY_VARIABLE)
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("born"))
 
 
 def _compile(
@@ -128,17 +118,8 @@ def _discard_unsound(folder: Path, source: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Write a file in one step, unless it says so already: its age is part of Numba's key."""
-    if path.exists() and path.read_text() == text:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    if not path.exists() or path.read_text() != text:
+        write_whole(path, text.encode())
 
 
 def _notice(name: str, seconds: float, where: str) -> None:

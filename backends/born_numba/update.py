@@ -22,6 +22,7 @@ from born.raw import HostArray, RawTensor
 from born_numba import memory
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
+from born_numpy import norm
 from born_numpy.update import NumpyUpdate
 
 _CHUNK: Final = 65_536  # elements; a thread's share of a large tensor is many of them
@@ -46,6 +47,9 @@ _TEXTS: Final = {
     "sign": "{0} if {0} != {0} else real({0} > 0) - real({0} < 0)",
     "maximum": "{0} if {0} > {1} or {0} != {0} else {1}",
     "minimum": "{0} if {0} < {1} or {0} != {0} else {1}",
+    "cast_float16": "real(float32_of_half(half_of_float32({0})))",
+    "cast_bfloat16": "real(float32_of_bits(uint32(bfloat16_of_float32({0})) << uint32(16)))",
+    "cast_float32": "real(float32({0}))",
 }
 """Operations that are not written as a call of their own name."""
 
@@ -139,6 +143,8 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     lines += [
         f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
     ]
+    if program.has_scale:
+        lines.append(f"        c0 = real(scalars[k, {program.scalars}])")
     loads: list[str] = []
     for index, dtype in enumerate(dtypes):
         if index not in stored and Ref(ARRAY, index) not in used:
@@ -229,6 +235,42 @@ def _odd_loop() -> Callable[..., int]:
     return compile_loop(_ODD, "odd", signature, names)
 
 
+_SQUARES: Final = '''\
+def squares(objects, sizes, lanes):
+    """Add the squares of the elements of arrays to the lanes, element i to lane i mod LANES."""
+    for k in range(len(objects)):
+        n = sizes[k]
+        x = carray(pointer(read64(objects[k] + DATA)), (n,), element)
+        whole = n // LANES * LANES
+        for start in range(0, whole, LANES):
+            for lane in range(LANES):
+                value = float64({load})
+                lanes[lane] += value * value
+        for lane in range(n - whole):
+            start = whole
+            value = float64({load})
+            lanes[lane] += value * value
+'''
+
+
+@cache
+def _squares_loop(dtype: np.dtype[Any]) -> Callable[..., None]:
+    load = _LOADS.get(dtype.name, "{}[j]").format("x").replace("[j]", "[start + lane]")
+    element = np.uint16 if dtype.itemsize == 2 else dtype.type
+    signature = types.void(types.uint64[::1], types.int64[::1], types.float64[::1])
+    names = {**_NAMES, "LANES": norm.LANES, "element": element}
+    # The element's type and the number of lanes are no part of the text's own names.
+    text = f"# {dtype.name}, {norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
+    return compile_loop(text, "squares", signature, names)
+
+
+def add_squares(arrays: Sequence[HostArray], lanes: HostArray) -> None:
+    """Add the squares of a stretch (`born_numpy.norm`) by one compiled loop."""
+    objects = np.fromiter(map(id, arrays), np.uint64, len(arrays))
+    sizes = np.fromiter((array.size for array in arrays), np.int64, len(arrays))
+    _squares_loop(arrays[0].dtype)(objects, sizes, lanes)
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """How to update some of the bound tensors.
@@ -310,12 +352,15 @@ class _Bound(BoundUpdate):
         gradients: Sequence[RawTensor],
         scalars: Sequence[Scalars],
         sets: Sequence[int],
+        scale: RawTensor | None = None,
     ) -> None:
         if self._checked is not gradients and not self.fits(numbers, gradients):
-            self._update_slowly(numbers, gradients, scalars, sets)
+            self._update_slowly(numbers, gradients, scalars, sets, scale)
             return
         self._checked = None  # or the gradients would live until the next step
         plan = self._plan_for(numbers)
+        if scale is not None:
+            scalars = [(*each, scale.array.item()) for each in scalars]
         values = np.array(scalars, np.float64).reshape(len(scalars), -1)
         if len(scalars) > 1:
             self._sets[plan.numbers] = sets
@@ -335,11 +380,12 @@ class _Bound(BoundUpdate):
         gradients: Sequence[RawTensor],
         scalars: Sequence[Scalars],
         sets: Sequence[int],
+        scale: RawTensor | None,
     ) -> None:
         """Arrays that are not contiguous, by NumPy's kernel."""
         if self._slow is None:
             self._slow = NumpyUpdate(self._kernel.program, self._kernel.dtypes).bind(self._targets)
-        self._slow(numbers, gradients, scalars, sets)
+        self._slow(numbers, gradients, scalars, sets, scale)
 
 
 def _usable(array: HostArray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from born.backend.update import UpdateKernel
 from born.errors import IndexOutOfRangeError
 from born.fusion import Program
 from born.raw import RawTensor
+from born_numpy import norm
 from born_numpy.update import NumpyUpdate
 
 
@@ -40,6 +42,10 @@ class NumpyBackend(ArrayBackend):
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         """Compile a traced update rule to ufuncs over tiles."""
         return NumpyUpdate(program, dtypes)
+
+    def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
+        """The norm of all elements of all tensors, without a temporary of their size."""
+        return norm.global_norm(xs, norm.add_squares)
 
     def _check_label_range(self, labels: RawTensor, classes: int) -> None:
         array = labels.array

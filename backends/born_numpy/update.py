@@ -17,7 +17,7 @@ import numpy as np
 from born.backend.threads import POOL
 from born.backend.update import BoundUpdate, Scalars, UpdateKernel, check_same, compute_dtype
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
-from born.raw import Array, RawTensor, bool_
+from born.raw import Array, RawTensor, as_dtype, bool_
 
 _TILE: Final = 131_072  # elements; measured: docs/performance.md
 _PARALLEL: Final = 262_144  # elements from which a second thread pays; measured: as above
@@ -90,6 +90,7 @@ class _TileWriter:
         self._store()
         arguments = [f"a{i}" for i in range(len(self.dtypes))]
         arguments += [f"s{i}" for i in range(self.program.scalars)]
+        arguments += ["c0"] if self.program.has_scale else []
         arguments += [f"b{i}" for i in range(len(self.buffer_dtypes))]
         body = "".join(f"    {line}\n" for line in self.lines or ["pass"])
         return f"def tile({', '.join(arguments)}):\n{body}"
@@ -128,9 +129,17 @@ class _TileWriter:
         if op == "where":
             place = self._where(place, args, values)
             self._release(number, args)
+        elif op.startswith("cast_"):
+            self._cast(place, values[0], as_dtype(op.removeprefix("cast_")))
         else:
             self.lines.append(f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})")
         self.places[Ref(RESULT, number)] = place
+
+    def _cast(self, place: str, value: str, dtype: np.dtype[Any]) -> None:
+        narrow = self._buffer(dtype)
+        self.free.append(int(narrow[1:]))
+        self.lines.append(f'np.copyto({narrow}, {value}, casting="unsafe")')
+        self.lines.append(f"np.copyto({place}, {narrow})")
 
     def _where(self, place: str, args: tuple[Ref, ...], values: list[str]) -> str:
         condition, x, y = values
@@ -192,7 +201,11 @@ class _Bound(BoundUpdate):
         gradients: Sequence[RawTensor],
         scalars: Sequence[Scalars],
         sets: Sequence[int],
+        scale: RawTensor | None = None,
     ) -> None:
+        if scale is not None:
+            factor = scale.array[()]
+            scalars = [(*values, factor) for values in scalars]
         work: list[tuple[list[Array], Scalars, int, int]] = []
         total = 0
         for number, gradient, chosen in zip(numbers, gradients, sets, strict=True):

@@ -8,6 +8,7 @@ mask of a dropout), it returns a tuple: the result first, the residuals after it
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -27,7 +28,7 @@ from born.backend.checks import (
 )
 from born.backend.composed import Composed
 from born.backend.protocol import optional
-from born.backend.update import PlainUpdate, UpdateKernel
+from born.backend.update import PlainUpdate, UpdateKernel, compute_dtype
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from born.fusion import Program
 from born.raw import RawTensor
@@ -67,6 +68,21 @@ class Backend(Composed):
             default one that runs instruction by instruction.
         """
         return PlainUpdate(self, program, dtypes)
+
+    def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
+        """The square root of the sum of the squares of all elements, a tensor of shape ().
+
+        Added up in double; the result is float64 where a tensor has that dtype, else
+        float32. It stays on the device.
+
+        Args:
+            xs: tensors of floating dtypes.
+        """
+        total = self.zeros((), "float64")
+        for x in xs:
+            wide = self.astype(x, "float64")
+            total = self.add(total, self.sum(self.mul(wide, wide)))
+        return self.astype(self.sqrt(total), compute_dtype([x.dtype for x in xs]))
 
     # -- softmax and its company --
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from born.errors import ParameterError
-from born.fusion import ARRAY, RESULT, Program, Ref
+from born.fusion import ARRAY, RESULT, SCALE, Program, Ref
 from born.raw import RawTensor
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class BoundUpdate(ABC):
         gradients: Sequence[RawTensor],
         scalars: Sequence[Scalars],
         sets: Sequence[int],
+        scale: RawTensor | None = None,
     ) -> None:
         """Update some of the tensors, in one pass over memory.
 
@@ -59,6 +60,8 @@ class BoundUpdate(ABC):
                 the kernel was compiled for.
             scalars: the sets of scalars in use, most often one.
             sets: for each of `numbers`, which of those sets is its own.
+            scale: of shape () and the compute dtype, what all gradients are multiplied
+                by; given if the program `has_scale`, and only then.
 
         Raises:
             ParameterError: the array of a bound tensor is not the one it had when bound.
@@ -88,10 +91,11 @@ class UpdateKernel(ABC):
         targets: Sequence[Sequence[RawTensor]],
         gradients: Sequence[RawTensor],
         scalars: Sequence[Scalars],
+        scale: RawTensor | None = None,
     ) -> None:
         """Update all of `targets`, each with a gradient and a set of scalars of its own."""
         every = range(len(targets))
-        self.bind(targets)(every, gradients, scalars, every)
+        self.bind(targets)(every, gradients, scalars, every, scale)
 
 
 class PlainUpdate(UpdateKernel):
@@ -120,12 +124,19 @@ class _BoundPlain(BoundUpdate):
         gradients: Sequence[RawTensor],
         scalars: Sequence[Scalars],
         sets: Sequence[int],
+        scale: RawTensor | None = None,
     ) -> None:
         for number, gradient, chosen in zip(numbers, gradients, sets, strict=True):
             check_same(self._targets[number], self._arrays[number])
-            self._update(self._targets[number], gradient, scalars[chosen])
+            self._update(self._targets[number], gradient, scalars[chosen], scale)
 
-    def _update(self, target: Sequence[RawTensor], gradient: RawTensor, values: Scalars) -> None:
+    def _update(
+        self,
+        target: Sequence[RawTensor],
+        gradient: RawTensor,
+        values: Scalars,
+        scale: RawTensor | None,
+    ) -> None:
         backend, program = self._kernel.backend, self._kernel.program
         compute = compute_dtype(self._kernel.dtypes)
         inputs = [target[0], gradient, *target[1:]]
@@ -135,6 +146,8 @@ class _BoundPlain(BoundUpdate):
         def value(ref: Ref) -> RawTensor | float:
             if ref.kind == ARRAY:
                 return widened[ref.index]
+            if ref.kind == SCALE and scale is not None:
+                return scale
             return results[ref.index] if ref.kind == RESULT else values[ref.index]
 
         for op, args in program.instructions:
@@ -166,6 +179,8 @@ _CONTRACT_NAMES: Final = {
 def _operation(backend: Backend, op: str) -> Callable[..., RawTensor]:
     if op == "where":
         return partial(_select, backend)
+    if op.startswith("cast_"):
+        return partial(_rounded, backend, op.removeprefix("cast_"))
     operation: Callable[..., RawTensor] = getattr(backend, _CONTRACT_NAMES.get(op, op))
     return operation
 
@@ -174,6 +189,10 @@ def _select(backend: Backend, condition: Any, x: Any, y: Any) -> Any:
     if isinstance(condition, RawTensor):
         return backend.where(condition, x, y)
     return x if condition else y
+
+
+def _rounded(backend: Backend, dtype: str, x: RawTensor) -> RawTensor:
+    return backend.astype(backend.astype(x, dtype), x.dtype)
 
 
 def check_same(target: Sequence[RawTensor], arrays: Sequence[Any]) -> None:

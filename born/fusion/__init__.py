@@ -11,6 +11,7 @@
 from born.fusion.expression import V as V
 from born.fusion.expression import Value as Value
 from born.fusion.expression import abs as abs
+from born.fusion.expression import cast as cast
 from born.fusion.expression import exp as exp
 from born.fusion.expression import isfinite as isfinite
 from born.fusion.expression import log as log
@@ -23,6 +24,7 @@ from born.fusion.program import ARRAY as ARRAY
 from born.fusion.program import BOOLEAN as BOOLEAN
 from born.fusion.program import RESULT as RESULT
 from born.fusion.program import SCALAR as SCALAR
+from born.fusion.program import SCALE as SCALE
 from born.fusion.program import Instruction as Instruction
 from born.fusion.program import Program as Program
 from born.fusion.program import Ref as Ref

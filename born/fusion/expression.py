@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import Any, Protocol, Self, TypeVar, overload
+import struct
+from typing import Any, Final, Protocol, Self, TypeVar, overload
 
 
 class Value(Protocol):
@@ -74,6 +75,15 @@ class Value(Protocol):
 
     def where(self, x: Self | float, y: Self | float, /) -> Self:
         """Of a condition: x where it holds, y elsewhere."""
+        ...
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the elements."""
+        ...
+
+    def astype(self, dtype: Any, /) -> Self:
+        """Rounded to another dtype."""
         ...
 
 
@@ -211,6 +221,51 @@ def where(condition: Any, x: Any, y: Any, /) -> Any:
     if isinstance(condition, bool):
         return x if condition else y
     return condition.where(x, y)
+
+
+@overload
+def cast(x: float, dtype: str) -> float: ...
+@overload
+def cast(x: V, dtype: str) -> V: ...
+def cast(x: Any, dtype: str) -> Any:
+    """x rounded to a dtype of fewer digits, as storing it would, and computed on as before.
+
+    Args:
+        x: what to round, to nearest and to even.
+        dtype: `"float16"`, `"bfloat16"` or `"float32"`. One with as many digits as the
+            rule computes with changes nothing.
+
+    Raises:
+        TypeError: another dtype, or a truth value, which becomes a number by
+            `where(condition, 1.0, 0.0)`.
+
+    >>> cast(0.1, "bfloat16")
+    0.10009765625
+    """
+    if dtype not in CASTS:
+        raise TypeError(
+            f"cast rounds to {', '.join(CASTS)}, not to {dtype!r}; a rule computes in float32, "
+            "or in float64 for parameters of float64"
+        )
+    return _rounded(x, dtype) if _is_number(x) else x.astype(dtype).astype(x.dtype)
+
+
+CASTS: Final = ("float16", "bfloat16", "float32")
+"""What `cast` rounds to."""
+
+
+def _rounded(x: float, dtype: str) -> float:
+    """A number rounded to a dtype; to bfloat16 by way of float32, as arrays are."""
+    code = "e" if dtype == "float16" else "f"
+    try:
+        packed = struct.pack(f"<{code}", x)
+    except OverflowError:
+        return math.copysign(math.inf, x)
+    if dtype == "bfloat16" and not math.isnan(x):
+        bits = int.from_bytes(packed, "little")
+        packed = (bits + 0x7FFF + (bits >> 16 & 1) & 0xFFFF0000).to_bytes(4, "little")
+    rounded: float = struct.unpack(f"<{code}", packed)[0]
+    return rounded
 
 
 def _is_number(x: object) -> bool:

@@ -8,17 +8,18 @@ each number of updates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 ARRAY: Final = "a"
 SCALAR: Final = "s"
 RESULT: Final = "r"
+SCALE: Final = "c"
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A value of a program: array input, host scalar, or result of an instruction.
+    """A value of a program: array input, host scalar, result of an instruction, or the scale.
 
     >>> str(Ref(ARRAY, 0))
     'a0'
@@ -68,6 +69,9 @@ OPS: Final[Mapping[str, int]] = {
     "logical_or": 2,
     "logical_not": 1,
     "where": 3,
+    "cast_float16": 1,
+    "cast_bfloat16": 1,
+    "cast_float32": 1,
 }
 """Every operation of a program -> how many values it takes."""
 
@@ -114,6 +118,30 @@ class Program:
     def exact(self) -> bool:
         """Whether every backend gives the same bits."""
         return all(instruction.op in EXACT for instruction in self.instructions)
+
+    @property
+    def scaled(self) -> Program:
+        """This program with its gradient times `Ref(SCALE, 0)` before all else.
+
+        The scale is one number of the compute dtype for all tensors of an update. It
+        may be the result of a computation on the device, a clipping factor for one.
+        """
+        gradient = Ref(ARRAY, 1)
+
+        def moved(ref: Ref) -> Ref:
+            if ref == gradient:
+                return Ref(RESULT, 0)
+            return Ref(RESULT, ref.index + 1) if ref.kind == RESULT else ref
+
+        first = Instruction("mul", (gradient, Ref(SCALE, 0)))
+        rest = [Instruction(op, tuple(map(moved, args))) for op, args in self.instructions]
+        outputs = tuple(map(moved, self.outputs))
+        return replace(self, instructions=(first, *rest), outputs=outputs)
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether it is what `scaled` gives."""
+        return any(arg.kind == SCALE for _, args in self.instructions for arg in args)
 
     def last_use(self) -> dict[Ref, int]:
         """Value -> the number of the last instruction that reads it; outputs stay to the end."""

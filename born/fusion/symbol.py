@@ -26,6 +26,10 @@ _HOST_OPERATORS: Final = {
 }
 
 
+COMPUTE: Final = object()
+"""The dtype of a symbol."""
+
+
 class Writer:
     """What a trace has written down so far.
 
@@ -186,15 +190,29 @@ class Symbol:
 
     def maximum(self, other: Any) -> Symbol:
         """The larger of the two."""
-        return self._apply("maximum", self, other)
+        return self._apply("maximum", *self._array_first(other))
 
     def minimum(self, other: Any) -> Symbol:
         """The smaller of the two."""
-        return self._apply("minimum", self, other)
+        return self._apply("minimum", *self._array_first(other))
+
+    def _array_first(self, other: Any) -> tuple[Any, Any]:
+        """The order of the functions in `born.fusion`; of zeros of two signs, it chooses one."""
+        swap = self.ref is None and isinstance(other, Symbol) and other.ref is not None
+        return (other, self) if swap else (self, other)
 
     def where(self, x: Any, y: Any) -> Symbol:
         """Of a condition: x where it holds, y elsewhere."""
         return self._apply("where", self, x, y)
+
+    @property
+    def dtype(self) -> object:
+        """What stands for the dtype that the rule computes in, whichever it will be."""
+        return COMPUTE
+
+    def astype(self, dtype: object) -> Symbol:
+        """Rounded to a dtype, and a value of the compute dtype again."""
+        return self if dtype is COMPUTE else self._apply(f"cast_{dtype}", self)
 
     def __bool__(self) -> NoReturn:
         raise TypeError(

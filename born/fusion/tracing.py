@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +20,13 @@ from born.fusion import expression
 from born.fusion.program import ARRAY, RESULT, Instruction, Program, Ref
 from born.fusion.symbol import Symbol, Writer, number_text
 
-_HOST_FUNCTIONS: Final = {
+_HOST_FUNCTIONS: Final[dict[str, Any]] = {
     f"__{name}": getattr(expression, name)
     for name in ("abs", "exp", "isfinite", "log", "maximum", "minimum", "sign", "sqrt", "where")
 }
+_HOST_FUNCTIONS.update(
+    {f"__cast_{dtype}": partial(expression.cast, dtype=dtype) for dtype in expression.CASTS}
+)
 _HERE: Final = str(Path(__file__).parent)
 
 

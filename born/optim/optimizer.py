@@ -9,12 +9,10 @@ from typing import Any, ClassVar, Generic, cast
 from typing_extensions import TypeVar
 
 from born.autodiff import Gradients
-from born.backend import Backend
 from born.errors import (
     BackendMismatchError,
     ConfigError,
     ConfigTypeError,
-    DTypeError,
     GradientError,
     ParameterError,
     StateDictError,
@@ -22,10 +20,18 @@ from born.errors import (
 from born.nn import Parameter
 from born.optim import state as states
 from born.optim.config import Config
+from born.optim.held import (
+    array_type,
+    called,
+    check_memory,
+    check_writeable,
+    checked_parameters,
+)
 from born.optim.rule import Rule
 from born.optim.running import Update, groups_of
-from born.raw import Array, RawTensor, is_floating
-from born.tensor import B, Tensor
+from born.optim.scaling import Scale, factor_of, rounded
+from born.raw import RawTensor
+from born.tensor import B
 
 C_co = TypeVar("C_co", bound=Config, default=Config, covariant=True)
 
@@ -75,12 +81,12 @@ class Optimizer(ABC, Generic[B, C_co]):
     config_type: ClassVar[type[Config]]
 
     def __init__(self, parameters: Iterable[Parameter[B]], config: C_co) -> None:
-        self._parameters = _checked_parameters(parameters)
+        self._parameters = checked_parameters(parameters)
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config))
         self._rule = self.rule(self._config)
         inner = self._parameters[0].backend.innermost
-        _check_memory(inner, self._parameters)
+        check_memory(inner, self._parameters)
         self._inner = inner
         self._raws = [p.raw for p in self._parameters]
         self._arrays = [raw.array for raw in self._raws]
@@ -187,7 +193,13 @@ class Optimizer(ABC, Generic[B, C_co]):
 
     # -- updating ----------------------------------------------------------------------------
 
-    def step(self, grads: Mapping[RawTensor, RawTensor] | None = None) -> None:
+    def step(
+        self,
+        grads: Mapping[RawTensor, RawTensor] | None = None,
+        *,
+        scale: Scale | None = None,
+        max_norm: float | None = None,
+    ) -> None:
         """Update every parameter that has a gradient, in place.
 
         A parameter without one is left alone: not updated, not decayed, its count of
@@ -197,25 +209,38 @@ class Optimizer(ABC, Generic[B, C_co]):
             grads: raw tensor of a parameter -> its gradient, of the same shape and
                 dtype, from `born.autodiff.backward` or from anywhere else. Without it,
                 the gradients that `Tensor.backward` has accumulated in the parameters.
+            scale: what gradients are multiplied by first, 1 by default: one over a loss
+                scale, or over the number of batches that were added up. A number, or a
+                tensor of one element, which is not waited for.
+            max_norm: clip by global norm: where the square root of the sum of the
+                squares of all gradients, scaled, is larger than this, all are
+                multiplied by max_norm over it. Neither costs a pass over the
+                parameters; the norm takes one over the gradients.
 
         Raises:
+            OperandError: a scale or norm of the wrong type.
+            DomainError: a norm that is not above 0.
             GradientError: a gradient of another shape or dtype, or for a tensor that
                 this optimizer does not hold.
-            BackendMismatchError: a gradient on another backend.
+            BackendMismatchError: a gradient or scale on another backend.
 
             Every gradient is checked before the first parameter changes.
         """
         gradients = self._gradients(grads)
         self._check_arrays()
+        scaled = scale is not None or max_norm is not None
         updates = [
-            update for group in self._groups if (update := Update.of(group, gradients)) is not None
+            update
+            for group in self._groups
+            if (update := Update.of(group, gradients, scaled)) is not None
         ]
         for update in updates:
             # Most often the backend can tell in one look that all is well.
-            if not update.group.bound.fits(update.numbers, update.gradients):
+            if not update.bound.fits(update.numbers, update.gradients):
                 for index, gradient in zip(update.indices, update.gradients, strict=True):
                     self._check_array(index)
                     self._check_gradient(index, gradient)
+        factor = factor_of(self._inner, gradients, scale, max_norm) if scaled else None
         counts, program, scalars = self._counts, self._rule.program, self._rule.scalars
         for update in updates:
             next_counts = [counts[index] + 1 for index in update.indices]
@@ -225,7 +250,8 @@ class Optimizer(ABC, Generic[B, C_co]):
             chosen = [0] * len(next_counts)
             if len(distinct) > 1:
                 chosen = [distinct.index(count) for count in next_counts]
-            update.group.bound(update.numbers, update.gradients, sets, chosen)
+            by = rounded(self._inner, factor, update.group.compute)
+            update.bound(update.numbers, update.gradients, sets, chosen, by)
             for index, count in zip(update.indices, next_counts, strict=True):
                 counts[index] = count
 
@@ -268,7 +294,7 @@ class Optimizer(ABC, Generic[B, C_co]):
                 f"shape {kind[0]} and dtype {kind[1]}, got {array.shape} and {array.dtype}; "
                 "make a new optimizer for the changed array"
             )
-        _check_writeable(self._called(index), array)
+        check_writeable(self._called(index), array)
 
     def _check_arrays(self) -> None:
         """Refuse to go on where a parameter's array is not the one it was."""
@@ -321,7 +347,7 @@ class Optimizer(ABC, Generic[B, C_co]):
         if ours.__class__ is not theirs.__class__ or ours.device != theirs.device:
             raise BackendMismatchError(
                 f"{self._called(index)}: expected a gradient on {self.backend!r}, an array of type "
-                f"{_array_type(raw)} on {raw.device!r}, got {_array_type(gradient)} on "
+                f"{array_type(raw)} on {raw.device!r}, got {array_type(gradient)} on "
                 f"{gradient.device!r}; bring it over with backend.from_numpy"
             )
         if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
@@ -386,7 +412,7 @@ class Optimizer(ABC, Generic[B, C_co]):
     # -- helpers -------------------------------------------------------------------------------
 
     def _called(self, index: int) -> str:
-        return _called(index, self._parameters[index])
+        return called(index, self._parameters[index])
 
     def _checked_config(self, config: Config) -> Config:
         if not isinstance(config, self.config_type):
@@ -398,85 +424,5 @@ class Optimizer(ABC, Generic[B, C_co]):
         return config
 
 
-def _checked_parameters(parameters: Iterable[Parameter[B]]) -> tuple[Parameter[B], ...]:
-    if isinstance(cast("object", parameters), Tensor) or not isinstance(
-        cast("object", parameters), Iterable
-    ):
-        raise ParameterError(
-            f"expected several parameters, got one {type(parameters).__name__}; "
-            "pass model.parameters(), or a list"
-        )
-    held = tuple(parameters)
-    if not held:
-        raise ParameterError(
-            "expected at least one parameter, got none; pass model.parameters(), "
-            "of a model that has some"
-        )
-    first_with: dict[RawTensor, int] = {}
-    for index, parameter in enumerate(held):
-        _check_parameter(index, parameter, held[0])
-        earlier = first_with.setdefault(parameter.raw, index)
-        if earlier != index:
-            raise ParameterError(
-                f"expected every parameter once, got {_called(earlier, held[earlier])} again as "
-                f"{_called(index, parameter)}; remove one of them"
-            )
-    return held
-
-
-def _check_parameter(index: int, parameter: Parameter[B], first: Parameter[B]) -> None:
-    if not isinstance(cast("object", parameter), Parameter):
-        raise ParameterError(
-            f"parameter {index}: expected a Parameter, got {type(parameter).__name__}; wrap a "
-            "tensor as nn.Parameter(tensor), and pass model.parameters() without names"
-        )
-    if not is_floating(parameter.dtype):
-        raise DTypeError(
-            f"{_called(index, parameter)}: expected a floating dtype, got {parameter.dtype}; "
-            'convert it with .astype("float32")'
-        )
-    _check_writeable(_called(index, parameter), parameter.raw.array)
-    if parameter.backend is not first.backend:
-        raise BackendMismatchError(
-            f"{_called(index, parameter)}: expected a parameter on {first.backend!r} like "
-            f"{_called(0, first)}, got one on {parameter.backend!r}; "
-            "make one optimizer for each backend"
-        )
-
-
-def _check_writeable(called: str, array: Array) -> None:
-    # CuPy's arrays are always writeable and say nothing of it.
-    if not getattr(array.flags, "writeable", True):
-        raise ParameterError(
-            f"{called}: expected an array that can be written, got a read-only one; copy it"
-        )
-
-
-def _called(index: int, parameter: Parameter[Any]) -> str:
-    name = f" ({parameter.name!r})" if parameter.name else ""
-    return f"parameter {index}{name}"
-
-
 def _listed(slots: Sequence[str]) -> str:
     return ", ".join(slots) or "no state"
-
-
-def _array_type(raw: RawTensor) -> str:
-    kind = type(cast("object", raw.array))
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None:
-    """Refuse parameters that share memory, which one update would change under another."""
-    extents = [(backend.extent(p.raw), index) for index, p in enumerate(parameters)]
-    placed = sorted((extent, index) for extent, index in extents if extent is not None)
-    end, owner = 0, 0
-    for (start, stop), index in placed:
-        if start < end and stop > start:
-            raise ParameterError(
-                "expected parameters with memory of their own, got "
-                f"{_called(owner, parameters[owner])} and {_called(index, parameters[index])}, "
-                "which are views of one buffer; copy one of them"
-            )
-        if stop > end:
-            end, owner = stop, index

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from born.backend import Backend
-from born.backend.update import BoundUpdate
+from born.backend.update import BoundUpdate, compute_dtype
+from born.fusion import Program
 from born.optim.rule import Rule
 from born.raw import RawTensor
 
 
-@dataclass(frozen=True, slots=True)
 class Group:
     """Parameters whose arrays and slots have the same dtypes.
 
-    Attributes:
+    Args:
+        backend: what computes.
+        program: their rule.
         indices: which parameters of the optimizer they are.
+        targets: each of them with its slots.
+
+    Attributes:
+        indices: as given.
+        compute: the dtype that the rule computes in.
         bound: the kernel over them.
     """
 
-    indices: tuple[int, ...]
-    bound: BoundUpdate
+    def __init__(
+        self,
+        backend: Backend,
+        program: Program,
+        indices: tuple[int, ...],
+        targets: Sequence[Sequence[RawTensor]],
+    ) -> None:
+        p, *slots = targets[0]
+        # A gradient has the dtype of its parameter.
+        dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
+        self.indices = indices
+        self.compute = compute_dtype(dtypes)
+        self.bound = backend.compile_update(program, dtypes).bind(targets)
+        self._scaled: Callable[[], BoundUpdate] = lambda: backend.compile_update(
+            program.scaled, dtypes
+        ).bind(targets)
+
+    @cached_property
+    def scaled(self) -> BoundUpdate:
+        """The kernel that also scales gradients, compiled when it is first asked for."""
+        return self._scaled()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +57,31 @@ class Update:
 
     Attributes:
         group: the group.
+        bound: its kernel, the plain or the scaled one.
         numbers: which of the group's parameters have a gradient.
         indices: which of the optimizer's parameters these are.
         gradients: their gradients.
     """
 
     group: Group
+    bound: BoundUpdate
     numbers: Sequence[int]
     indices: Sequence[int]
     gradients: list[RawTensor]
 
     @classmethod
-    def of(cls, group: Group, gradients: Sequence[RawTensor | None]) -> Update | None:
+    def of(cls, group: Group, gradients: Sequence[RawTensor | None], scaled: bool) -> Update | None:
         """The update of a group by the gradients of all parameters; None if none is its own."""
         own = [gradients[index] for index in group.indices]
         present = [gradient for gradient in own if gradient is not None]
         if len(present) == len(own):
-            return cls(group, range(len(own)), group.indices, present)
+            bound = group.scaled if scaled else group.bound
+            return cls(group, bound, range(len(own)), group.indices, present)
         if not present:
             return None
         numbers = [number for number, gradient in enumerate(own) if gradient is not None]
-        return cls(group, numbers, [group.indices[number] for number in numbers], present)
+        indices = [group.indices[number] for number in numbers]
+        return cls(group, group.scaled if scaled else group.bound, numbers, indices, present)
 
 
 def groups_of(
@@ -64,12 +95,7 @@ def groups_of(
     members: dict[tuple[object, ...], list[int]] = {}
     for index, target in enumerate(targets):
         members.setdefault(tuple(raw.dtype for raw in target), []).append(index)
-    groups: list[Group] = []
-    for indices in members.values():
-        p, *slots = targets[indices[0]]
-        # A gradient has the dtype of its parameter.
-        dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
-        kernel = backend.compile_update(rule.program, dtypes)
-        bound = kernel.bind([targets[index] for index in indices])
-        groups.append(Group(tuple(indices), bound))
-    return groups
+    return [
+        Group(backend, rule.program, tuple(indices), [targets[index] for index in indices])
+        for indices in members.values()
+    ]

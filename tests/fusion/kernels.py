@@ -89,6 +89,7 @@ def run(
     kernel: UpdateKernel,
     arrays: Sequence[Sequence[HostArray]],
     scalars: Sequence[Mapping[str, float]],
+    scale: float | None = None,
 ) -> list[list[HostArray]]:
     """One update of copies of some parameters, each (p, g, *slots): p and the slots after it."""
     copies = [[RawTensor(array.copy()) for array in every] for every in arrays]
@@ -96,7 +97,10 @@ def run(
     gradients = [every[1] for every in copies]
     values = [kernel.program.host(**each) for each in scalars]
     with np.errstate(all="ignore"):
-        kernel(targets, gradients, values)
+        factor = None
+        if scale is not None:
+            factor = RawTensor(np.array(scale, compute_dtype(kernel.dtypes)))
+        kernel(targets, gradients, values, factor)
     return [[raw.array for raw in target] for target in targets]
 
 

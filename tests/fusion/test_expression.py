@@ -16,6 +16,7 @@ import born
 from born import fusion
 from born.backend import Backend
 from born.fusion import expression
+from born.raw import as_dtype
 
 BACKEND = born.get_backend("numpy")
 
@@ -41,8 +42,28 @@ FLOAT32 = 3e-7
 def test_tables_have_every_function() -> None:
     functions = {name for name, value in vars(expression).items() if inspect.isfunction(value)}
     public = {name for name in functions if not name.startswith("_") and name != "overload"}
-    assert {*UNARY, *BINARY, "isfinite", "where"} == public
+    assert {*UNARY, *BINARY, "cast", "isfinite", "where"} == public
     assert all(getattr(fusion, name) is getattr(expression, name) for name in public)
+
+
+EDGES = (0.0, -0.0, 65519.0, 65520.0, 3.4e38, 3.5e38, -1e300, 1e-8, 5.9e-8, 1e-46, np.inf, np.nan)
+
+
+@pytest.mark.parametrize("dtype", expression.CASTS)
+@given(x=st.floats(width=64) | st.sampled_from(EDGES))
+def test_number_is_rounded_like_an_array(dtype: str, x: float) -> None:
+    with np.errstate(all="ignore"):
+        expected = np.float64(x).astype(as_dtype(dtype)).astype(np.float64)
+        tensor = expression.cast(born.tensor(np.array(x), BACKEND), dtype)
+    assert tensor.dtype == np.float64
+    for got in (expression.cast(x, dtype), tensor.item()):
+        np.testing.assert_array_equal(got, expected)
+        assert np.isnan(x) or np.signbit(got) == np.signbit(expected)
+
+
+def test_only_narrower_floating_dtypes_are_cast_to() -> None:
+    with pytest.raises(TypeError, match="cast rounds to float16, bfloat16, float32, not to 'int8'"):
+        expression.cast(1.0, "int8")
 
 
 @pytest.mark.parametrize("name", UNARY)

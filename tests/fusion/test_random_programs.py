@@ -45,6 +45,9 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "sign": fusion.sign,
     "sqrt": fusion.sqrt,
     "square": lambda x: x**2,
+    "cast_float16": lambda x: fusion.cast(x, "float16"),
+    "cast_bfloat16": lambda x: fusion.cast(x, "bfloat16"),
+    "cast_float32": lambda x: fusion.cast(x, "float32"),
 }
 CONDITIONS: dict[str, Callable[[Any, Any], Any]] = {
     "lt": lambda x, y: x < y,

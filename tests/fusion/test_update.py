@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from born import fusion, optim
+from born.backend.update import compute_dtype
 from born.fusion.expression import V
 from born.raw import HostArray, RawTensor
 from tests.fusion.kernels import (
@@ -122,6 +123,15 @@ def _one_value_everywhere(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[
     return x, x, x
 
 
+def _rounded(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    narrow = fusion.cast(g * s, "bfloat16")
+    return (
+        p - fusion.cast(narrow + a, "float16") * fusion.cast(s, "float16"),
+        fusion.cast(a, "float32") + g - narrow,
+        fusion.cast(b, "bfloat16"),
+    )
+
+
 RULES: tuple[Callable[..., Any], ...] = (
     _arithmetic,
     _products,
@@ -132,6 +142,7 @@ RULES: tuple[Callable[..., Any], ...] = (
     _constants,
     _unchanged,
     _one_value_everywhere,
+    _rounded,
 )
 
 MIXED: tuple[Dtypes, ...] = (
@@ -158,6 +169,25 @@ def test_operations_agree(
         expected = evaluate(rule, arrays, scalars)
         for which, (a, b) in enumerate(zip(got, expected, strict=True)):
             assert_same_bits(a, b, f"t {t}, output {which}")
+
+
+@every_kernel
+@pytest.mark.parametrize("dtypes", MIXED, ids="-".join)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_scaled_program_is_the_rule_with_the_gradient_times_the_scale(
+    rule: Callable[..., Any], dtypes: Dtypes, name: str
+) -> None:
+    def by_hand(p: V, g: V, *slots: V, factor: float, **scalars: Any) -> Any:
+        return rule(p, g * factor, *slots, **scalars)
+
+    kernel = kernel_of(name, traced(rule, ("a", "b"), "s").scaled, dtypes)
+    arrays = arrays_of(dtypes, 1013, 3, special=True)
+    scalars: dict[str, float] = {"s": 0.1, "t": 2}
+    (got,) = run(kernel, [arrays], [scalars], scale=0.3)
+    factor = float(compute_dtype([x.dtype for x in arrays]).type(0.3))
+    expected = evaluate(by_hand, arrays, {**scalars, "factor": factor})
+    for which, (a, b) in enumerate(zip(got, expected, strict=True)):
+        assert_same_bits(a, b, f"output {which}")
 
 
 @pytest.mark.parametrize("name", ["numpy", "numba"])

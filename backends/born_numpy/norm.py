@@ -1,0 +1,103 @@
+"""The norm of many arrays at once, with the same bits whoever computes it.
+
+A sum in floating point depends on its order, so the order is fixed here for every
+backend on the CPU. The arrays of one dtype follow each other in stretches of about a
+million elements. A stretch adds up in `LANES` sums, in double: element i of an array
+goes to sum i modulo `LANES`. All sums of all stretches are then added by NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from born.backend.threads import POOL
+from born.backend.update import compute_dtype
+from born.raw import HostArray, RawTensor
+
+LANES: Final = 256  # sums of a stretch: 2 kB, which stays in the first-level cache
+_ROWS: Final = 64  # rows of LANES elements squared at once: 128 kB, in the second-level cache
+_TILE: Final = LANES * _ROWS
+_STRETCH: Final = 1_048_576  # elements: two threads share 16M of them evenly
+_PARALLEL: Final = 524_288  # elements from which a second thread pays
+
+AddSquares = Callable[[Sequence[HostArray], HostArray], None]
+"""Adds the squares of the elements of some arrays of one dtype to the lanes of a stretch."""
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """Flat arrays of one dtype that are added up one after the other."""
+
+    arrays: list[HostArray] = field(default_factory=list[HostArray])
+    size: int = 0
+
+
+def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
+    """The square root of the sum of all squares.
+
+    Args:
+        xs: tensors of floating dtypes.
+        add_squares: how a stretch is added up.
+
+    Returns:
+        of shape (), in float64 where a tensor has that dtype, else in float32.
+    """
+    stretches = _stretches([x.array for x in xs])
+    lanes = np.zeros((len(stretches), LANES), np.float64)
+    jobs = [
+        partial(add_squares, stretch.arrays, row)
+        for stretch, row in zip(stretches, lanes, strict=True)
+    ]
+    if sum(stretch.size for stretch in stretches) < _PARALLEL:
+        for job in jobs:
+            job()
+    else:
+        shares = [jobs[i :: POOL.workers] for i in range(POOL.workers)]
+        POOL.run([partial(_each, share) for share in shares if share])
+    norm = math.sqrt(float(lanes.sum()))
+    with np.errstate(over="ignore"):  # infinite is then what it is
+        return RawTensor(np.array(norm).astype(compute_dtype([x.dtype for x in xs])))
+
+
+def _each(jobs: Sequence[Callable[[], None]]) -> None:
+    for job in jobs:
+        job()
+
+
+def _stretches(arrays: Sequence[HostArray]) -> list[_Stretch]:
+    finished: list[_Stretch] = []
+    filling: dict[np.dtype[Any], _Stretch] = {}
+    for array in arrays:
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, _STRETCH):
+            stretch = filling.setdefault(array.dtype, _Stretch())
+            part = flat if flat.size <= _STRETCH else flat[start : start + _STRETCH]
+            stretch.arrays.append(part)
+            stretch.size += part.size
+            if stretch.size >= _STRETCH:
+                finished.append(filling.pop(array.dtype))
+    return finished + list(filling.values())
+
+
+def add_squares(arrays: Sequence[HostArray], lanes: HostArray) -> None:
+    """Add the squares of a stretch by ufuncs over tiles."""
+    buffer = np.empty((1 + _ROWS, LANES), np.float64)
+    flat = buffer[1:].reshape(-1)
+    with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair
+        for array in arrays:
+            for start in range(0, array.size, _TILE):
+                tile = array[start : start + _TILE]
+                rows = -(-tile.size // LANES)
+                flat[: tile.size] = tile
+                flat[tile.size : rows * LANES] = 0.0
+                squares = flat[: rows * LANES]
+                np.multiply(squares, squares, out=squares)
+                # The sums so far lead, so that each row is added to them in turn.
+                buffer[0] = lanes
+                np.add.reduce(buffer[: 1 + rows], axis=0, out=lanes)

@@ -1,0 +1,57 @@
+"""Where backends keep what they have compiled, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+DIRECTORY_VARIABLE: Final = "BORN_CACHE_DIR"
+
+
+def cache_directory() -> Path:
+    """`$BORN_CACHE_DIR`, or born's folder in the user's cache.
+
+    Raises:
+        ImportError: neither is `$BORN_CACHE_DIR` set nor the package platformdirs there.
+    """
+    chosen = os.environ.get(DIRECTORY_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    platformdirs: Any = importlib.import_module("platformdirs")  # only backends that compile
+    return Path(platformdirs.user_cache_dir("born"))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in one step: whoever reads it sees all of it or none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_or_none(path: Path) -> bytes | None:
+    """The content of a file; None where there is none to be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def write_if_possible(path: Path, content: bytes) -> None:
+    """Write a file whose loss costs only time: a folder that refuses it is no error."""
+    try:
+        write_whole(path, content)
+    except OSError:
+        return

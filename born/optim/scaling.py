@@ -1,0 +1,101 @@
+"""What all gradients of a step are multiplied by, as one more scalar of the update.
+
+Nothing here waits for the device: a norm stays where it was computed, and so does the
+factor that follows from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
+
+from born.backend import Backend
+from born.errors import BackendMismatchError, DomainError, OperandError
+from born.raw import RawTensor, is_floating
+from born.tensor import Tensor
+
+Scale: TypeAlias = float | RawTensor | Tensor[Any]
+"""A number, or a floating tensor of one element on the parameters' device."""
+
+
+def factor_of(
+    backend: Backend,
+    gradients: Sequence[RawTensor | None],
+    scale: Scale | None,
+    max_norm: float | None,
+) -> RawTensor | None:
+    """scale · max_norm / max(max_norm, |scale · g|), of shape (); None where nothing scales.
+
+    Args:
+        backend: what computes.
+        gradients: g, of which those that are not None count.
+        scale: 1 where it is None.
+        max_norm: infinite where it is None.
+
+    Raises:
+        OperandError: a scale or norm of the wrong type or shape.
+        DomainError: a norm that is not positive.
+        BackendMismatchError: a scale on another device.
+    """
+    present = [gradient for gradient in gradients if gradient is not None]
+    if not present:
+        return None
+    factor = None if scale is None else _scale_tensor(backend, present[0], scale)
+    if max_norm is None:
+        return factor
+    _check_norm(max_norm)
+    norm = backend.global_norm(present)
+    if factor is not None:
+        factor = _as(backend, factor, norm.dtype)
+        norm = backend.mul(norm, backend.abs(factor))
+    # Exactly 1 within bounds, where a tensor is divided by itself.
+    allowed = backend.full((), max_norm, norm.dtype)
+    clip = backend.div(allowed, backend.maximum(norm, allowed))
+    return clip if factor is None else backend.mul(clip, factor)
+
+
+def rounded(backend: Backend, factor: RawTensor | None, dtype: Any) -> RawTensor | None:
+    """The factor in the dtype that a kernel computes in."""
+    return None if factor is None else _as(backend, factor, dtype)
+
+
+def _as(backend: Backend, x: RawTensor, dtype: Any) -> RawTensor:
+    return x if x.dtype == dtype else backend.astype(x, dtype)
+
+
+def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTensor:
+    given = cast("object", scale)
+    if isinstance(given, bool) or not isinstance(given, int | float | RawTensor | Tensor):
+        raise OperandError(
+            f"expected a scale that is a number or a tensor of one element, got {scale!r} of type "
+            f"{type(given).__name__}; pass a float"
+        )
+    if isinstance(scale, int | float):
+        return backend.full((), float(scale), "float64")
+    raw = scale.raw if isinstance(scale, Tensor) else scale
+    ours, theirs = gradient.array, raw.array
+    if ours.__class__ is not theirs.__class__ or ours.device != theirs.device:
+        raise BackendMismatchError(
+            f"expected a scale on the gradients' device {gradient.device!r}, got a "
+            f"{type(theirs).__name__} on {raw.device!r}; pass a float, or move it there"
+        )
+    if raw.size != 1 or not is_floating(raw.dtype):
+        raise OperandError(
+            "expected a scale of one element of a floating dtype, got shape "
+            f"{raw.shape} and dtype {raw.dtype}; reduce it first"
+        )
+    return backend.reshape(raw, ())
+
+
+def _check_norm(max_norm: object) -> None:
+    if isinstance(max_norm, bool) or not isinstance(max_norm, int | float):
+        raise OperandError(
+            f"expected max_norm to be a number, got {max_norm!r} of type "
+            f"{type(max_norm).__name__}; pass a float"
+        )
+    if not 0 < max_norm < math.inf:
+        raise DomainError(
+            f"expected a finite max_norm above 0, got {max_norm!r}; 1.0 is a usual one, and None "
+            "clips nothing"
+        )
