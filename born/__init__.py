@@ -8,6 +8,7 @@ from born.backend import available_backends as available_backends
 from born.backend import get_backend as get_backend
 from born.creation import arange as arange
 from born.creation import eye as eye
+from born.creation import from_dlpack as from_dlpack
 from born.creation import full as full
 from born.creation import ones as ones
 from born.creation import rand as rand

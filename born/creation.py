@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
+from born.arguments import ShapeLike, as_shape, checked_backend
 from born.backend import Backend, Scalar
-from born.errors import OperandError, ShapeError
-from born.raw import DTypeLike, HostArray, Shape
-from born.tensor import B, ShapeLike, Tensor, as_shape
+from born.errors import ShapeError
+from born.raw import DTypeLike, HostArray, RawTensor, Shape
+from born.tensor import B, Tensor
 
 
 def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
@@ -18,25 +19,63 @@ def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
 
     Args:
         data: an array or NumPy scalar, whose dtype is kept; or a Python number or
-            nested sequence of numbers, which become float32 (bools stay bool).
+            nested sequence of numbers, which become float32 (bools stay bool). An array
+            on a device has to be on the backend's own.
         backend: where the tensor lives.
         dtype: another dtype than that.
 
     Raises:
         DTypeError: the data has a dtype that born does not know.
         ShapeError: nested sequences of unequal lengths.
+        BackendMismatchError: an array on another device.
 
     >>> from born_numpy import NumpyBackend
     >>> tensor([1, 2, 3], NumpyBackend())
     Tensor([1., 2., 3.], dtype=float32)
     """
-    # NumPy's arrays and scalars, tensors, and the host arrays of other libraries.
-    if hasattr(data, "__array__"):
-        array = np.asarray(data)
-    else:
-        array = _from_python(data)
-    raw = _checked(backend).from_numpy(array)
+    raw = _copied(data, checked_backend(backend))
     return Tensor(raw if dtype is None else backend.astype(raw, dtype), backend)
+
+
+def from_dlpack(data: Any, backend: B) -> Tensor[B]:
+    """A tensor over the memory of another library's array, without a copy.
+
+    What one of the two writes, the other sees. `torch.from_dlpack(tensor)`,
+    `cupy.from_dlpack(tensor)` and their like go the other way.
+
+    Args:
+        data: an array with `__dlpack__`, on the backend's device; not one that requires
+            a gradient elsewhere. A read-only one makes a constant that nothing can update.
+        backend: where the tensor lives.
+
+    Raises:
+        OperandError: it is no such array, or its library does not share it.
+        BackendMismatchError: it is on another device; `born.tensor` copies one from the host.
+        DTypeError: it has a dtype that born or the backend's library does not know.
+
+    >>> import numpy as np
+    >>> from born_numpy import NumpyBackend
+    >>> array = np.zeros(2, np.float32)
+    >>> shared = from_dlpack(array, NumpyBackend())
+    >>> array[0] = 7.0
+    >>> shared
+    Tensor([7., 0.], dtype=float32)
+    """
+    return Tensor(checked_backend(backend).from_dlpack(data), backend)
+
+
+def _copied(data: Any, backend: Backend) -> RawTensor:
+    if not hasattr(data, "__array__"):
+        return backend.from_numpy(_from_python(data))
+    try:
+        # NumPy's arrays and scalars, tensors, and the host arrays of other libraries.
+        array = np.asarray(data)
+    except TypeError:
+        # An array on a device refuses, and so does one of a dtype that NumPy does not have.
+        if not hasattr(data, "__dlpack__"):
+            raise
+        return backend.copy(backend.from_dlpack(data))
+    return backend.from_numpy(array)
 
 
 def _from_python(data: Any) -> HostArray:
@@ -56,7 +95,7 @@ def zeros(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
     >>> zeros(2, NumpyBackend())
     Tensor([0., 0.], dtype=float32)
     """
-    return Tensor(_checked(backend).zeros(_lengths(shape), dtype), backend)
+    return Tensor(checked_backend(backend).zeros(_lengths(shape), dtype), backend)
 
 
 def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -66,7 +105,7 @@ def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
     >>> ones((1, 2), NumpyBackend())
     Tensor([[1., 1.]], dtype=float32)
     """
-    return Tensor(_checked(backend).ones(_lengths(shape), dtype), backend)
+    return Tensor(checked_backend(backend).ones(_lengths(shape), dtype), backend)
 
 
 def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -76,7 +115,7 @@ def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float3
     >>> full(2, 7, NumpyBackend())
     Tensor([7., 7.], dtype=float32)
     """
-    return Tensor(_checked(backend).full(_lengths(shape), value, dtype), backend)
+    return Tensor(checked_backend(backend).full(_lengths(shape), value, dtype), backend)
 
 
 def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -88,7 +127,7 @@ def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
     >>> randn((2, 3), NumpyBackend(seed=0)).shape
     (2, 3)
     """
-    return Tensor(_checked(backend).normal(_lengths(shape), dtype), backend)
+    return Tensor(checked_backend(backend).normal(_lengths(shape), dtype), backend)
 
 
 def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -100,7 +139,7 @@ def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
     >>> rand(3, NumpyBackend(seed=0)).shape
     (3,)
     """
-    return Tensor(_checked(backend).uniform(_lengths(shape), dtype), backend)
+    return Tensor(checked_backend(backend).uniform(_lengths(shape), dtype), backend)
 
 
 def arange(
@@ -123,7 +162,7 @@ def arange(
             f"expected finite start, stop and step, got {first}, {last} and {step}; "
             "a tensor has finitely many elements"
         )
-    return Tensor(_checked(backend).arange(first, last, step, dtype), backend)
+    return Tensor(checked_backend(backend).arange(first, last, step, dtype), backend)
 
 
 def eye(
@@ -136,7 +175,9 @@ def eye(
     Tensor([[1., 0.],
             [0., 1.]], dtype=float32)
     """
-    return Tensor(_checked(backend).eye(rows, rows if columns is None else columns, dtype), backend)
+    return Tensor(
+        checked_backend(backend).eye(rows, rows if columns is None else columns, dtype), backend
+    )
 
 
 def _lengths(shape: ShapeLike) -> Shape:
@@ -147,12 +188,3 @@ def _lengths(shape: ShapeLike) -> Shape:
             "a length that is to be worked out is for reshape"
         )
     return lengths
-
-
-def _checked(backend: B) -> B:
-    if not isinstance(cast("object", backend), Backend):
-        raise OperandError(
-            f"expected a backend to make a tensor on, got {backend!r}; "
-            'make one, as with born.get_backend("numpy")'
-        )
-    return backend

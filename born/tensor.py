@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator, Sequence
-from typing import Any, Generic, SupportsIndex, TypeAlias, TypeVar
+import copy
+from collections.abc import Iterator
+from typing import Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 from typing_extensions import TypeIs
 
+from born.arguments import ShapeLike, as_shape, checked_backend
 from born.backend import Axis, Backend, Index, Operand, Scalar
 from born.backend.arguments import is_tuple
 from born.backend.array_base import is_numpy_scalar
 from born.errors import BackendMismatchError, DTypeError, OperandError, ShapeError
+from born.moving import moved
 from born.raw import DTypeLike, HostArray, RawTensor, Shape, is_floating
 
 B = TypeVar("B", bound=Backend)
-
-ShapeLike: TypeAlias = int | Sequence[int]
+B2 = TypeVar("B2", bound=Backend)
 
 _MOST_SHOWN = 1000  # elements; a larger tensor's repr shows its shape, as reading it may be slow
 
@@ -94,7 +95,41 @@ class Tensor(Generic[B]):
             )
         self.raw.requires_grad = wanted
 
-    # -- to the host --
+    # -- elsewhere --
+
+    def to(self, backend: B2) -> Tensor[B2]:
+        """This tensor on another backend, of the same dtype.
+
+        It is a constant there, as `detach` makes one: no gradient passes from one backend
+        to the other. Memory is shared where both compute on the same innermost backend,
+        as `Autodiff(backend)` and `backend` do, and copied otherwise. On the backend
+        where it is, it is returned as it is.
+
+        >>> import born
+        >>> from born.autodiff import Autodiff
+        >>> from born_numpy import NumpyBackend
+        >>> backend = Autodiff(NumpyBackend())
+        >>> born.ones(2, NumpyBackend()).to(backend) + born.ones(2, backend)
+        Tensor([2., 2.], dtype=float32)
+        """
+        here: Backend = self.backend
+        if here is checked_backend(backend):
+            return cast("Tensor[B2]", self)
+        home, there = here.innermost, backend.innermost
+        if home is there:
+            return Tensor(RawTensor(self.raw.array), backend)
+        return Tensor(there.from_numpy(home.to_numpy(self.raw)), backend)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """In memory of its own, off every tape; elsewhere if `memo` replaces the backend."""
+        made = copy.copy(self)
+        made.backend = memo.get(id(self.backend), self.backend)
+        known = memo.get(id(self.raw))
+        if known is None:
+            known = moved(self.raw, self.backend.innermost, made.backend.innermost)
+            memo[id(self.raw)] = known
+        made.raw = known
+        return made
 
     def numpy(self) -> HostArray:
         """The elements as a NumPy array of their own: a copy, moved from the device if need be."""
@@ -127,8 +162,8 @@ class Tensor(Generic[B]):
         return self.raw.__array__(dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
-        """The memory as a DLPack capsule, without a copy."""
-        return self.raw.__dlpack__(**options)
+        """The memory as a DLPack capsule, without a copy: `torch.from_dlpack(tensor)`."""
+        return self.backend.to_dlpack(self.raw, **options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """The DLPack device type and index."""
@@ -425,7 +460,7 @@ def mixed_backends(first: object, second: object) -> BackendMismatchError:
     """The error for tensors of two backends in one operation."""
     return BackendMismatchError(
         f"expected tensors of one backend object, got {first!r} and {second!r}; "
-        "make both on the same backend, or move one with born.tensor(x.numpy(), backend)"
+        "make both on the same backend, or move one with x.to(backend)"
     )
 
 
@@ -446,26 +481,6 @@ def raw_index(index: Index, backend: Backend) -> Index:
 
 def _is_listed(index: object) -> TypeIs[HostArray | list[Any]]:
     return isinstance(index, np.ndarray | list)
-
-
-def as_shape(shape: ShapeLike) -> Shape:
-    """A shape as a tuple.
-
-    Raises:
-        ShapeError: it is neither an integer nor a sequence of them.
-
-    >>> as_shape(3)
-    (3,)
-    """
-    try:
-        if isinstance(shape, SupportsIndex):
-            return (operator.index(shape),)
-        return tuple(operator.index(length) for length in shape)
-    except TypeError as error:
-        raise ShapeError(
-            f"expected a shape as an integer or a tuple of integers, got {shape!r}; "
-            "pass for example (2, 3)"
-        ) from error
 
 
 def _is_comparable(other: object) -> bool:

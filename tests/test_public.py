@@ -20,6 +20,7 @@ FACES = (
     "born.autodiff",
     "born.backend",
     "born.checkpoint",
+    "born.data",
     "born.errors",
     "born.nn",
     "born.ops",
@@ -30,10 +31,11 @@ FACES = (
 
 SURFACE = {
     "born": "RawTensor Tensor arange available_backends eye full get_backend ones rand randn"
-    " tensor zeros",
+    " tensor from_dlpack zeros",
     "born.autodiff": "Autodiff Gradients Tape backward grad hvp value_and_grad",
     "born.backend": "ArrayBackend Backend available_backends get_backend",
     "born.checkpoint": "load save",
+    "born.data": "prefetch",
     "born.nn": "AvgPool2d Conv2d Dropout Embedding Flatten LayerNorm Linear MaxPool2d Module"
     " Parameter RMSNorm ReLU Sequential accuracy binary_cross_entropy_with_logits cross_entropy"
     " huber_loss l1_loss mse_loss",
@@ -44,14 +46,14 @@ SURFACE = {
 
 MEMBERS = {
     "born.RawTensor": "array device dtype nbytes shape",
-    "born.Tensor": "__dlpack__ backend backward device dtype item numpy raw requires_grad shape",
+    "born.Tensor": "__dlpack__ backend backward device dtype item numpy raw requires_grad shape to",
     "born.autodiff.Autodiff": "tape",
     "born.autodiff.Gradients": "__add__ __getitem__ __iter__ __len__ __mul__ __rmul__ get",
     "born.autodiff.Tape": "__enter__ __exit__ __len__ clear is_recording start_recording"
     " stop_recording",
-    "born.nn.Module": "eval load_state_dict named_parameters parameters state_dict train",
+    "born.nn.Module": "eval load_state_dict named_parameters parameters state_dict to train",
     "born.nn.Parameter": "grad name raw tensor zero_grad",
-    "born.optim.Optimizer": "load_state_dict lr state_dict step timestep zero_grad",
+    "born.optim.Optimizer": "load_state_dict lr state_dict step timestep to zero_grad",
 }
 """Members of classes that programs may rely on."""
 
@@ -78,7 +80,12 @@ def _public_names(module: ModuleType) -> list[str]:
         for alias in node.names
         if alias.asname == alias.name
     ]
-    defined = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    defined = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        and not any("overload" in _named(mark) for mark in node.decorator_list)
+    ]
     return [name for name in exported + defined if not name.startswith("_")]
 
 

@@ -22,7 +22,7 @@ from born.raw import HostArray, RawTensor
 from born_numba import memory
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
-from born_numpy import norm
+from born_numpy import norm, placement
 from born_numpy.update import NumpyUpdate
 
 _CHUNK: Final = 65_536  # elements; a thread's share of a large tensor is many of them
@@ -312,9 +312,9 @@ class _Bound(BoundUpdate):
 
     def _planned(self, numbers: Sequence[int]) -> _Plan:
         rows = [
-            (number, start, min(_CHUNK, self._sizes[number] - start), place)
+            (number, start, stop - start, place)
             for place, number in enumerate(numbers)
-            for start in range(0, self._sizes[number], _CHUNK)
+            for start, stop in pairwise(_boundaries(self._arrays[number][0]))
         ]
         chunks = np.array(rows, np.int64).reshape(-1, 4)
         ends = np.cumsum(chunks[:, 2])
@@ -386,6 +386,14 @@ class _Bound(BoundUpdate):
         if self._slow is None:
             self._slow = NumpyUpdate(self._kernel.program, self._kernel.dtypes).bind(self._targets)
         self._slow(numbers, gradients, scalars, sets, scale)
+
+
+def _boundaries(parameter: HostArray) -> list[int]:
+    """Where the chunks of a tensor begin and end: at whole cache lines, but for the first."""
+    size = parameter.size
+    first = placement.to_line(parameter) if size > _CHUNK else 0
+    inner = range(first, size, _CHUNK)
+    return [*([0] if first else []), *inner, size] if size else []
 
 
 def _usable(array: HostArray) -> bool:

@@ -11,8 +11,8 @@ from born.backend import ArrayBackend
 from born.backend.update import UpdateKernel
 from born.errors import IndexOutOfRangeError
 from born.fusion import Program
-from born.raw import RawTensor
-from born_numpy import norm
+from born.raw import DTypeLike, RawTensor, as_dtype
+from born_numpy import norm, placement
 from born_numpy.update import NumpyUpdate
 
 
@@ -38,6 +38,10 @@ class NumpyBackend(ArrayBackend):
         """The first address of a tensor's memory and the first after it."""
         start, stop = np.lib.array_utils.byte_bounds(x.array)
         return int(start), int(stop)
+
+    def slot(self, x: RawTensor, dtype: DTypeLike, number: int) -> RawTensor:
+        """Zeros for an optimizer; those of a large parameter lie well beside it in memory."""
+        return placement.slot(x.array, as_dtype(dtype), number)
 
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         """Compile a traced update rule to ufuncs over tiles."""

@@ -19,7 +19,9 @@ from born.backend.update import BoundUpdate, Scalars, UpdateKernel, check_same, 
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
 from born.raw import Array, RawTensor, as_dtype, bool_
 
-_TILE: Final = 131_072  # elements; measured: docs/performance.md
+_SCRATCH: Final = 3_670_016  # bytes of buffers of all threads: 3.5 MiB, so that 4 MB is kept
+_LARGEST_TILE: Final = 262_144  # elements; both measured: docs/performance.md
+_TILE_STEP: Final = 4_096  # elements: tiles begin where pages and cache lines do
 _PARALLEL: Final = 262_144  # elements from which a second thread pays; measured: as above
 
 _UFUNCS: Final = {
@@ -45,6 +47,7 @@ class NumpyUpdate(UpdateKernel):
 
     def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
         source, self.buffers, self.tile = _tile(program, dtypes)
+        self.tile_size = _tile_size(self.buffers)
         super().__init__(program, dtypes, source)
 
     def bind(self, targets: Sequence[Sequence[RawTensor]]) -> BoundUpdate:
@@ -62,6 +65,17 @@ def _tile(
     namespace: dict[str, Any] = {"np": np}
     exec(compile(source, f"<update of {program.name}>", "exec"), namespace)
     return source, writer.buffer_dtypes, namespace["tile"]
+
+
+def _tile_size(buffers: Sequence[np.dtype[Any]]) -> int:
+    """How many elements a tile has: the more the better, within the memory that buffers may take.
+
+    A thread gives the interpreter's lock back and takes it again with every call of a
+    ufunc, and waits for it where another has it: the fewer calls the better.
+    """
+    each = sum(dtype.itemsize for dtype in buffers) or 1
+    affordable = _SCRATCH // (POOL.workers * each) // _TILE_STEP * _TILE_STEP
+    return max(_TILE_STEP, min(affordable, _LARGEST_TILE))
 
 
 class _TileWriter:
@@ -179,7 +193,7 @@ class _Scratch(threading.local):
             if number == len(self.bytes):
                 self.bytes.append(np.empty(0, np.uint8))
             if self.bytes[number].nbytes < length * dtype.itemsize:
-                self.bytes[number] = np.empty(_TILE * dtype.itemsize, np.uint8)
+                self.bytes[number] = np.empty(length * dtype.itemsize, np.uint8)
         return [
             memory[: length * dtype.itemsize].view(dtype)
             for memory, dtype in zip(self.bytes, dtypes, strict=False)
@@ -207,7 +221,7 @@ class _Bound(BoundUpdate):
             factor = scale.array[()]
             scalars = [(*values, factor) for values in scalars]
         work: list[tuple[list[Array], Scalars, int, int]] = []
-        total = 0
+        total, step = 0, self._kernel.tile_size
         for number, gradient, chosen in zip(numbers, gradients, sets, strict=True):
             values = scalars[chosen]
             arrays = self._arrays[number]
@@ -217,7 +231,7 @@ class _Bound(BoundUpdate):
             size = arrays[0].size
             total += size
             work += [
-                (every, values, start, min(start + _TILE, size)) for start in range(0, size, _TILE)
+                (every, values, start, min(start + step, size)) for start in range(0, size, step)
             ]
         if total < _PARALLEL or POOL.workers == 1:
             self._run(work)

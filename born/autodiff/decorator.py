@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, cast
 
@@ -18,7 +18,7 @@ from born.autodiff.tape import Node, Tape
 from born.autodiff.vjps import PASSED_THROUGH, VJPS, Arguments, Row
 from born.backend import OPERATIONS, Backend, RandomState
 from born.errors import OperandError, ShapeError
-from born.raw import RawTensor
+from born.raw import HostArray, RawTensor
 
 B = TypeVar("B", bound=Backend)
 
@@ -108,6 +108,18 @@ class Autodiff(Backend, Generic[B]):
     @override
     def synchronize(self) -> None:
         self.inner.synchronize()
+
+    @override
+    def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:
+        return self.inner.prefetch(batches)
+
+    @override
+    def from_dlpack(self, data: Any) -> RawTensor:
+        return self.inner.from_dlpack(data)
+
+    @override
+    def to_dlpack(self, x: RawTensor, /, **options: Any) -> Any:
+        return self.inner.to_dlpack(x, **options)
 
     @property
     @override

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from typing_extensions import TypeIs
 
+from born.backend.dlpack import check_device
 from born.backend.fused import Backend
 from born.backend.protocol import Operand, RandomState, Scalar
 from born.errors import (
@@ -132,6 +134,53 @@ class ArrayBase(Backend):
     def to_numpy(self, x: RawTensor, /) -> HostArray:
         """Copy to a host array."""
         return np.array(x.array, copy=True, order="C")
+
+    def from_dlpack(self, data: Any) -> RawTensor:
+        """Hold an array of another library, on the same device, without a copy.
+
+        Raises:
+            OperandError: it is no array with `__dlpack__`, or its library does not share it.
+            BackendMismatchError: it is on another device.
+            DTypeError: it has a dtype that the namespace or born does not know.
+        """
+        check_device(data, self._dlpack_device, repr(self))
+        try:
+            array = self.xp.from_dlpack(data)
+        except BufferError as error:
+            raise OperandError(
+                f"expected an array that its library shares, got a {type(data).__name__} that it "
+                f"does not ({error}); detach or copy it first"
+            ) from error
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise DTypeError(
+                f"expected an array of a dtype that {self!r} can share, got "
+                f"{getattr(data, 'dtype', type(data).__name__)} ({error}); convert it, or hold a "
+                "bfloat16 array by its bits: share an int16 view and view that as bfloat16"
+            ) from error
+        as_dtype(array.dtype)
+        return RawTensor(array)
+
+    def to_dlpack(self, x: RawTensor, /, **options: Any) -> Any:
+        """A capsule for another library to hold `x` by.
+
+        Raises:
+            BufferError: the namespace cannot share the dtype; DLPack asks for this error.
+        """
+        try:
+            return super().to_dlpack(x, **options)
+        except BufferError as error:
+            if x.dtype.name == "bfloat16":
+                error.add_note(
+                    "expected a dtype that the array's library shares, got bfloat16; share "
+                    'raw.array.view("int16") and view it as bfloat16 there, or convert it first'
+                )
+            raise
+
+    @cached_property
+    def _dlpack_device(self) -> tuple[int, int]:
+        """Where the arrays are that this backend makes, in DLPack's numbers."""
+        kind, index = self.zeros((1,), bool_).array.__dlpack_device__()
+        return int(kind), int(index)
 
     def full(self, shape: Shape, value: Scalar, dtype: DTypeLike) -> RawTensor:
         """A tensor of one value."""

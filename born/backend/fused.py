@@ -31,7 +31,7 @@ from born.backend.protocol import optional
 from born.backend.update import PlainUpdate, UpdateKernel, compute_dtype
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from born.fusion import Program
-from born.raw import RawTensor
+from born.raw import DTypeLike, RawTensor
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
@@ -68,6 +68,19 @@ class Backend(Composed):
             default one that runs instruction by instruction.
         """
         return PlainUpdate(self, program, dtypes)
+
+    def slot(self, x: RawTensor, dtype: DTypeLike, number: int) -> RawTensor:
+        """Zeros of the shape of `x`, for an optimizer to carry from update to update.
+
+        An update reads and writes it together with `x`: a backend may choose its place
+        in memory accordingly.
+
+        Args:
+            x: the parameter.
+            dtype: of the slot.
+            number: which of the parameter's slots it is, counted from 1.
+        """
+        return self.zeros(x.shape, dtype)
 
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         """The square root of the sum of the squares of all elements, a tensor of shape ().

@@ -14,7 +14,7 @@ Shapes broadcast as in NumPy, and `axis` and `keepdims` mean what they mean ther
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar
 
 from born.errors import BornError, TapeError
@@ -81,6 +81,23 @@ class Core(ABC):
     def synchronize(self) -> None:
         """Wait until everything asked of the device is done. A CPU has nothing to wait for."""
         return
+
+    def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:
+        """Copy batches of host arrays to the device, in order; `born.data.prefetch` hands them in.
+
+        By default each when it is asked for. A backend whose copies take time of their own
+        overrides this to have the next batch on its way while one is computed with.
+        """
+        for batch in batches:
+            yield [self.from_numpy(array) for array in batch]
+
+    def from_dlpack(self, data: Any) -> RawTensor:
+        """Hold an array of another library, on the same device, without a copy."""
+        absent()
+
+    def to_dlpack(self, x: RawTensor, /, **options: Any) -> Any:
+        """A capsule for another library to hold `x` by; `options` are those of `__dlpack__`."""
+        return x.__dlpack__(**options)
 
     @property
     def random_state(self) -> RandomState:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
 from born import ops
 from born.errors import ConfigError
 from born.nn import init
@@ -9,7 +13,7 @@ from born.nn.arguments import Pair, flag, integer, pair
 from born.nn.module import Module
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike
-from born.tensor import B, Tensor
+from born.tensor import B2, B, Tensor
 
 
 class Conv2d(Module[B]):
@@ -81,6 +85,11 @@ class Conv2d(Module[B]):
         self.bias = None
         if flag("bias", bias):
             self.bias = Parameter(init.uniform(shape[:1], backend, -bound, bound, dtype))
+
+    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> Conv2d[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """The convolution of images `x` of shape `(batch, in_channels, height, width)`.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
 from born import ops
 from born.errors import DTypeError, IndexOutOfRangeError
 from born.nn import init
@@ -9,7 +13,7 @@ from born.nn.arguments import integer
 from born.nn.module import Module
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike
-from born.tensor import B, Tensor
+from born.tensor import B2, B, Tensor
 
 
 class Embedding(Module[B]):
@@ -42,6 +46,11 @@ class Embedding(Module[B]):
         rows = integer("num_embeddings", num_embeddings)
         table = init.normal((rows, integer("embedding_dim", embedding_dim)), backend, dtype=dtype)
         self.weight = Parameter(table)
+
+    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> Embedding[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """The rows that `x`, integers of any shape, names: shape `(*x.shape, embedding_dim)`.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
 from born import ops
 from born.nn import init
 from born.nn.arguments import flag, integer
 from born.nn.module import Module
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike
-from born.tensor import B, Tensor
+from born.tensor import B2, B, Tensor
 
 
 class Linear(Module[B]):
@@ -57,6 +61,11 @@ class Linear(Module[B]):
         self.bias = None
         if flag("bias", bias):
             self.bias = Parameter(init.uniform(shape[:1], backend, -bound, bound, dtype))
+
+    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> Linear[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """The map of the last axis of `x`, of shape `(..., in_features)`.

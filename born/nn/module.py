@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import (
+    Any,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
-from born.errors import ParameterError
+from typing_extensions import TypeIs
+
+from born.arguments import checked_backend
+from born.backend import Backend
+from born.errors import BackendMismatchError, ParameterError
 from born.nn.parameter import Parameter
 from born.nn.state import StateValue, load, problems, snapshot
 from born.raw import RawTensor
-from born.tensor import B, Tensor
+from born.tensor import B2, B, Tensor
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Result_co = TypeVar("_Result_co", covariant=True)
+_Kind = TypeVar("_Kind")
+
+_Part: TypeAlias = "Layer | Parameter[Any]"
 
 _INDENT: Final = "  "
 
@@ -85,7 +104,7 @@ class Layer:
             if name != "training" and not name.startswith("_") and _is_constant(value)
         ]
         children = [
-            child for name, value in self.named_fields() for child in _children(name, value)
+            child for name, value in self.named_fields() for child in _inside(name, value, _is_part)
         ]
         parts = constants + [f"{name}={_shown(child)}" for name, child in children]
         name = type(self).__name__
@@ -243,14 +262,70 @@ class Module(Layer, Generic[B]):
         """
         load(self.named_parameters(), state, owner=type(self).__name__)
 
+    @overload
+    def to(self, backend: B) -> Self: ...
 
-def _walk(layer: Layer) -> Iterator[tuple[str, Layer | Parameter[Any]]]:
+    @overload
+    def to(self, backend: B2) -> Module[B2]: ...
+
+    def to(self, backend: B2) -> Self | Module[B2]:
+        """The same module on another backend; this one stays as it is.
+
+        It is a deep copy, with memory of its own, in which every tensor and every
+        `backend` lies elsewhere: parameters, constants, and what `backward` has
+        accumulated. What is shared here is shared there; names, modes and
+        `requires_grad` are kept. What a tape has recorded is a constant there.
+
+        Args:
+            backend: where to. Type checkers know that born's own modules keep their class,
+                and yours where the new backend is of the old one's class. For the rest,
+                declare `def to(self, backend: B2) -> Net[B2]: ...` in your class `Net`, under
+                `if TYPE_CHECKING:`.
+
+        Raises:
+            OperandError: it is no backend.
+            BackendMismatchError: the tensors inside are on more than one backend.
+
+        >>> import born
+        >>> from born import nn
+        >>> from born.autodiff import Autodiff
+        >>> layer = nn.Linear(2, 3, born.get_backend("numpy"))
+        >>> twin = layer.to(Autodiff(born.get_backend("numpy")))
+        >>> twin, twin.parameters()[0].backend
+        (Linear(weight=(3, 2), bias=(3,)), Autodiff(NumpyBackend()))
+        """
+        checked_backend(backend)
+        home = self._home()
+        # What a deep copy finds in its memo, it takes in place of a copy; so does `Tensor`.
+        twin = copy.deepcopy(self, {} if home is None else {id(home): backend})
+        for (_, layer), (_, copied) in zip(self.named_modules(), twin.named_modules(), strict=True):
+            # A frozen dataclass with slots leaves behind what is none of its fields.
+            object.__setattr__(copied, "training", layer.training)
+        return twin
+
+    def _home(self) -> Backend | None:
+        """The one backend that lies in the fields here and below, or None where none does."""
+        places = [
+            (f"{path}.{below}".lstrip("."), found.backend if isinstance(found, Tensor) else found)
+            for path, layer in self.named_modules()
+            for name, field in layer.named_fields()
+            for below, found in _inside(name, field, _is_placed)
+        ]
+        for path, backend in places:
+            first, home = places[0]
+            if backend is not home:
+                raise BackendMismatchError(
+                    f"expected a module on one backend, got {home!r} at {first!r} and "
+                    f"{backend!r} at {path!r}; make all of it on the same backend object"
+                )
+        return places[0][1] if places else None
+
+
+def _walk(layer: Layer) -> Iterator[tuple[str, _Part]]:
     """`layer` and all layers and parameters inside, each once, depth first."""
     seen: set[int] = set()
 
-    def visit(
-        path: str, value: Layer | Parameter[Any]
-    ) -> Iterator[tuple[str, Layer | Parameter[Any]]]:
+    def visit(path: str, value: _Part) -> Iterator[tuple[str, _Part]]:
         identity = id(value.raw if isinstance(value, Parameter) else value)
         if identity in seen:
             return
@@ -258,24 +333,34 @@ def _walk(layer: Layer) -> Iterator[tuple[str, Layer | Parameter[Any]]]:
         yield path, value
         if isinstance(value, Layer):
             for name, field in value.named_fields():
-                for below, child in _children(name, field):
+                for below, child in _inside(name, field, _is_part):
                     yield from visit(f"{path}.{below}" if path else below, child)
 
     return visit("", layer)
 
 
-def _children(path: str, value: object) -> Iterator[tuple[str, Layer | Parameter[Any]]]:
-    """The layers and parameters in a field, through containers but not into layers."""
-    if isinstance(value, (Layer, Parameter)):
+def _is_part(value: object) -> TypeIs[_Part]:
+    return isinstance(value, (Layer, Parameter))
+
+
+def _is_placed(value: object) -> TypeIs[Tensor[Any] | Backend]:
+    return isinstance(value, (Tensor, Backend))
+
+
+def _inside(
+    path: str, value: object, wanted: Callable[[object], TypeIs[_Kind]]
+) -> Iterator[tuple[str, _Kind]]:
+    """What is wanted of a field's contents, through containers but not into layers."""
+    if wanted(value):
         yield path, value
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[object, object]", value).items():
-            yield from _children(f"{path}.{key}", item)
+            yield from _inside(f"{path}.{key}", item, wanted)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(cast("list[object] | tuple[object, ...]", value)):
-            yield from _children(f"{path}.{index}", item)
+            yield from _inside(f"{path}.{index}", item, wanted)
     elif isinstance(value, (set, frozenset)) and any(
-        isinstance(item, (Layer, Parameter)) for item in cast("set[object]", value)
+        wanted(item) for item in cast("set[object]", value)
     ):
         raise ParameterError(
             f"expected layers and parameters in lists, tuples or mappings, got a set at {path!r}, "
@@ -283,7 +368,7 @@ def _children(path: str, value: object) -> Iterator[tuple[str, Layer | Parameter
         )
 
 
-def _shown(value: Layer | Parameter[Any]) -> str:
+def _shown(value: _Part) -> str:
     if isinstance(value, Layer):
         return repr(value)
     dtype = "" if value.dtype.name == "float32" else f" {value.dtype}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from born import ops
 from born.errors import ShapeError
@@ -10,7 +13,7 @@ from born.nn.arguments import flag, number, shape
 from born.nn.module import Module
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike, Shape
-from born.tensor import B, Tensor
+from born.tensor import B2, B, Tensor
 
 
 class LayerNorm(Module[B]):
@@ -56,6 +59,11 @@ class LayerNorm(Module[B]):
         self.bias = None
         if flag("bias", bias):
             self.bias = Parameter(Tensor(backend.zeros(lengths, dtype), backend))
+
+    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> LayerNorm[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise `x`, of shape `(..., *normalized_shape)`.
@@ -103,6 +111,11 @@ class RMSNorm(Module[B]):
         lengths = shape("normalized_shape", normalized_shape)
         self.eps = number("eps", eps, low=0.0)
         self.weight = Parameter(Tensor(backend.ones(lengths, dtype), backend))
+
+    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> RMSNorm[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise `x`, of shape `(..., *normalized_shape)`.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from typing_extensions import override
 
 from born.errors import ParameterError
 from born.nn.module import Layer, Module, Stateless
-from born.tensor import B, Tensor
+from born.tensor import B2, B, Tensor
 
 
 class _OneToOne(Protocol[B]):
@@ -55,6 +57,11 @@ class Sequential(Module[B]):
                     "instance of a Module, such as nn.ReLU(), or wrap a function in one"
                 )
         self.layers = layers
+
+    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> Sequential[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """The last layer of ... of the first layer of x."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from born.arguments import ShapeLike, as_shape
 from born.backend import Axis, Scalar
 from born.ops.common import B, on, sequence
 from born.raw import DTypeLike
-from born.tensor import ShapeLike, Tensor, as_shape
+from born.tensor import Tensor
 
 
 def astype(x: Tensor[B], dtype: DTypeLike) -> Tensor[B]:

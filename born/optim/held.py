@@ -100,3 +100,20 @@ def check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None
             )
         if stop > end:
             end, owner = stop, index
+
+
+def differences(ours: Sequence[Parameter[Any]], theirs: Sequence[Parameter[Any]]) -> list[str]:
+    """What tells moved parameters from those that they should be, in words."""
+    both = list(zip(ours, theirs, strict=False))
+    found = [f"{called(i, ours[i])}: missing" for i in range(len(both), len(ours))]
+    found += [f"{called(i, theirs[i])}: unexpected" for i in range(len(both), len(theirs))]
+    for index, (here, there) in enumerate(both):
+        if (here.shape, here.dtype) != (there.shape, there.dtype):
+            found.append(
+                f"{called(index, here)}: expected shape {here.shape} and dtype {here.dtype}, got "
+                f"{there.shape} and {there.dtype}"
+            )
+        # Parameters without names, as those of no module, are known by their order alone.
+        if here.name and there.name and here.name != there.name:
+            found.append(f"{called(index, here)}: got one with the name {there.name!r}")
+    return found

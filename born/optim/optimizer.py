@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, cast
+from typing import Any, ClassVar, Generic, Self, cast, overload
 
 from typing_extensions import TypeVar
 
@@ -26,12 +26,13 @@ from born.optim.held import (
     check_memory,
     check_writeable,
     checked_parameters,
+    differences,
 )
 from born.optim.rule import Rule
 from born.optim.running import Update, groups_of
 from born.optim.scaling import Scale, factor_of, rounded
 from born.raw import RawTensor
-from born.tensor import B
+from born.tensor import B2, B, Tensor
 
 C_co = TypeVar("C_co", bound=Config, default=Config, covariant=True)
 
@@ -93,8 +94,8 @@ class Optimizer(ABC, Generic[B, C_co]):
         self._kinds = [(raw.shape, raw.dtype) for raw in self._raws]
         self._buffers = [
             tuple(
-                inner.zeros(raw.shape, self._rule.slot_dtype(slot, raw.dtype))
-                for slot in self._rule.slots
+                inner.slot(raw, self._rule.slot_dtype(slot, raw.dtype), number)
+                for number, slot in enumerate(self._rule.slots, 1)
             )
             for raw in self._raws
         ]
@@ -399,6 +400,51 @@ class Optimizer(ABC, Generic[B, C_co]):
                 f"parameters and the config that the state was saved with:{listed}"
             )
         self._counts = states.write(self._inner, self._live, self._counts, state)
+
+    @overload
+    def to(self, parameters: Iterable[Parameter[B]]) -> Self: ...
+
+    @overload
+    def to(self, parameters: Iterable[Parameter[B2]]) -> Optimizer[B2, C_co]: ...
+
+    def to(self, parameters: Iterable[Parameter[Any]]) -> Optimizer[Any, C_co]:
+        """A new optimizer that goes on where this one is, with its parameters moved elsewhere.
+
+        It has this one's config, with the current learning rate, and copies of its state.
+        This one stays as it is.
+
+        Args:
+            parameters: what this optimizer's own have become, in the same order, as in
+                `optimizer.to(model.to(backend).parameters())`.
+
+        Raises:
+            ParameterError: more or fewer of them, or one of another shape, dtype or name;
+                the message lists every difference.
+
+        >>> import born
+        >>> from born import nn, optim
+        >>> p = nn.Parameter(born.zeros((2,), born.get_backend("numpy")))
+        >>> optimizer = optim.Adam([p], optim.AdamConfig(lr=0.5))
+        >>> optimizer.step({p.raw: born.ones((2,), p.backend).raw})
+        >>> other = optimizer.to([nn.Parameter(p.to(born.get_backend("numpy")))])
+        >>> other, other.timestep
+        (Adam(1 parameter, AdamConfig(lr=0.5, ...)), 1)
+        """
+        twin = type(self)(parameters, self._config)
+        found = differences(self._parameters, twin.parameters)
+        if found:
+            listed = "".join(f"\n  {difference}" for difference in found)
+            raise ParameterError(
+                f"expected the {len(self._raws)} parameters of this {type(self).__name__}, moved, "
+                f"got {len(twin.parameters)} that differ; pass model.to(backend).parameters(), of "
+                f"the model that this one was made for:{listed}"
+            )
+        state: dict[str, Tensor[Any] | int] = {
+            name: Tensor(buffer, self._inner) for name, buffer in self._live.items()
+        }
+        state |= {f"t.{index}": count for index, count in enumerate(self._counts)}
+        twin.load_state_dict(state)
+        return twin
 
     @property
     def _live(self) -> dict[str, RawTensor]:

@@ -37,3 +37,9 @@ reveal_type(
 loss = nn.mse_loss(model(x), born.zeros((4, 10), backend))
 reveal_type(backward(loss))  # reveals: Gradients
 reveal_type(backward(loss)[layer.weight])  # reveals: RawTensor
+
+plain = layer.to(NumpyBackend())
+reveal_type(x.to(NumpyBackend()))  # reveals: Tensor[NumpyBackend]
+reveal_type(plain)  # reveals: Linear[NumpyBackend]
+reveal_type(plain.to(backend))  # reveals: Linear[Autodiff[NumpyBackend]]
+reveal_type(model.to(NumpyBackend()))  # reveals: Sequential[NumpyBackend]

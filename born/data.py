@@ -1,0 +1,143 @@
+"""Batches of host arrays on their way to a backend."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, TypeAlias, TypeVar, cast, overload
+
+import numpy as np
+
+from born.arguments import checked_backend
+from born.backend import Backend
+from born.errors import OperandError
+from born.raw import HostArray
+from born.tensor import B, Tensor
+
+_Key = TypeVar("_Key")
+
+Batch: TypeAlias = "HostArray | Sequence[Batch] | Mapping[Any, Batch]"
+"""An array, or arrays in tuples, lists and mappings, however deep."""
+
+TensorBatch: TypeAlias = "Tensor[B] | Sequence[TensorBatch[B]] | Mapping[Any, TensorBatch[B]]"
+"""The same with a tensor in place of each array."""
+
+
+@overload
+def prefetch(batches: Iterable[HostArray], backend: B) -> Generator[Tensor[B]]: ...
+
+
+@overload
+def prefetch(
+    batches: Iterable[tuple[HostArray, HostArray]], backend: B
+) -> Generator[tuple[Tensor[B], Tensor[B]]]: ...
+
+
+@overload
+def prefetch(
+    batches: Iterable[tuple[HostArray, ...]], backend: B
+) -> Generator[tuple[Tensor[B], ...]]: ...
+
+
+@overload
+def prefetch(batches: Iterable[list[HostArray]], backend: B) -> Generator[list[Tensor[B]]]: ...
+
+
+@overload
+def prefetch(
+    batches: Iterable[dict[_Key, HostArray]], backend: B
+) -> Generator[dict[_Key, Tensor[B]]]: ...
+
+
+@overload
+def prefetch(batches: Iterable[Batch], backend: B) -> Generator[TensorBatch[B]]: ...
+
+
+def prefetch(batches: Iterable[Any], backend: Backend) -> Generator[Any]:
+    """Batches as tensors, each copied to the device before its turn comes.
+
+    While the program computes with one batch, a GPU copies the next, from pinned memory
+    and beside the computation. On the CPU it is `born.tensor` for each array.
+
+    Args:
+        batches: arrays, or arrays in tuples, lists and mappings, however deep: what a loop
+            over NumPy arrays or a PyTorch `DataLoader` on the CPU gives. They may reuse
+            their memory from one batch to the next.
+        backend: where the tensors live.
+
+    Returns:
+        a generator of the same batches with tensors for arrays, and dicts for mappings.
+        An error in `batches` is raised where the loop gets to it, after the batches before
+        it. Closing the generator, as leaving the loop does, leaves nothing running.
+
+    Raises:
+        OperandError: something in a batch is no host array.
+        DTypeError: an array has a dtype that born does not know.
+
+    >>> import numpy as np
+    >>> from born_numpy import NumpyBackend
+    >>> batches = ((np.full(2, i, np.float32), np.arange(i)) for i in range(1, 3))
+    >>> for images, labels in prefetch(batches, NumpyBackend()):
+    ...     print(images, labels)
+    Tensor([1., 1.], dtype=float32) Tensor([0], dtype=int64)
+    Tensor([2., 2.], dtype=float32) Tensor([0, 1], dtype=int64)
+    """
+    # The check happens here rather than in the generator, which starts with the loop.
+    return _prefetched(iter(batches), checked_backend(backend))
+
+
+def _prefetched(batches: Iterator[object], backend: Backend) -> Generator[Any]:
+    plans: deque[object] = deque()  # of the batches on their way: their shape, with places in it
+
+    def flat() -> Iterator[list[HostArray]]:
+        for batch in batches:
+            plan, arrays = _taken_apart(batch)
+            plans.append(plan)
+            yield arrays
+
+    with closing(backend.prefetch(flat())) as arrived:
+        for raws in arrived:
+            tensors = [Tensor(raw, backend) for raw in raws]
+            yield _mapped(plans.popleft(), tensors.__getitem__)
+
+
+def _taken_apart(batch: object) -> tuple[object, list[HostArray]]:
+    """The arrays in a batch, and the batch with their places in that list.
+
+    It holds none of the batch's own containers: the next may come in the same ones.
+    """
+    arrays: list[HostArray] = []
+
+    def place(leaf: object) -> int:
+        arrays.append(_host_array(leaf))
+        return len(arrays) - 1
+
+    return _mapped(batch, place), arrays
+
+
+def _mapped(batch: object, function: Callable[[Any], object]) -> object:
+    """The same tuples, lists and mappings, with what a function makes of each thing in them."""
+    if isinstance(batch, Mapping):
+        items = cast("Mapping[object, object]", batch).items()
+        return {key: _mapped(item, function) for key, item in items}
+    if isinstance(batch, list | tuple):
+        listed = cast("list[object] | tuple[object, ...]", batch)
+        made = [_mapped(item, function) for item in listed]
+        kind: Any = type(listed)
+        return kind(*made) if hasattr(kind, "_fields") else kind(made)
+    return function(batch)
+
+
+def _host_array(leaf: object) -> HostArray:
+    if not hasattr(leaf, "__array__"):
+        raise OperandError(
+            f"expected arrays in a batch, got {type(leaf).__name__}; make it one with np.asarray"
+        )
+    try:
+        return np.asarray(leaf)
+    except TypeError as error:
+        raise OperandError(
+            f"expected arrays on the host in a batch, got a {type(leaf).__name__} that is none "
+            f"({error}); leave batches on the host, prefetch takes them to the device"
+        ) from error
