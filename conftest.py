@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,21 @@ import born
 from born import ops
 from born_numpy import NumpyBackend
 
+collect_ignore: list[str] = []
+
 # The modules behind the Numba backend import Numba; without it there is nothing to collect.
 if importlib.util.find_spec("numba") is None or importlib.util.find_spec("platformdirs") is None:
-    collect_ignore = [
+    collect_ignore += [
         f"backends/born_numba/{name}.py"
         for name in ("cache", "compiler", "loops", "memory", "update")
+    ]
+
+# Nor without CuPy those that compute with it, which they all reach in one way.
+if importlib.util.find_spec("cupy") is None:
+    collect_ignore += [
+        str(path)
+        for path in Path(__file__).parent.glob("backends/born_cupy/*.py")
+        if path.stem == "runtime" or "born_cupy.runtime import" in path.read_text()
     ]
 
 

@@ -8,50 +8,109 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeAlias
 
-from benchmarks import machine, optimizer_step, report, training_step
-from benchmarks.harness import QUICK, Settings, Work, run
+from benchmarks import (
+    digits,
+    figure,
+    footprint,
+    libraries,
+    machine,
+    optimizer_step,
+    report,
+    scaling,
+    training_step,
+)
+from benchmarks.harness import Result, Settings, Work, run
+from benchmarks.libraries import Place
+from born.errors import BackendUnavailableError
 
-BENCHMARKS: Final[dict[str, Callable[[], list[Work]]]] = {
-    "training-step": training_step.works,
-    "optimizer-step": optimizer_step.works,
-}
+Benchmarks: TypeAlias = dict[str, Callable[[Place], list[Work]]]
 """Name on the command line -> what is timed under it."""
 
-LATEST: Final = Path(__file__).parent / "results" / "latest.json"
-"""Where the figures go unless told otherwise; git ignores it."""
+_STEP: Final = "optimizer-step"
+_SCALING: Final = "scaling"
 
-_EPILOG: Final = """\
+CPU_BENCHMARKS: Final[Benchmarks] = {
+    "training-step": training_step.works,
+    _STEP: optimizer_step.works,
+    "digits": digits.works,
+    _SCALING: scaling.works,
+}
+GPU_BENCHMARKS: Final[Benchmarks] = {
+    "training-step": training_step.works,
+    _STEP: optimizer_step.works,
+    "host-time": optimizer_step.host_works,
+}
+ON_REQUEST: Final = frozenset({_SCALING})
+"""What runs only when it is named: it takes as long as all others together."""
+
+CPU_SETTINGS: Final = Settings()
+GPU_SETTINGS: Final = Settings(pause=0.0, settle=0.05, sample=0.1)
+"""A GPU that is left alone clocks down, so there its competitors follow one another."""
+
+RESULTS: Final = Path(__file__).parent / "results"
+"""Where the figures go unless told otherwise; git ignores what is called latest."""
+
+UNAVAILABLE: Final = 2
+"""The exit status where the backend asked for cannot be used; argparse ends with it as well."""
+
+_EPILOG: Final = f"""\
 Competitors take turns within one process, in many short rounds; printed are medians over the
 rounds, their quartiles, and ratios taken within each round. A ratio over 1 means born is faster.
-A competitor that is not installed is named with the reason; PyTorch comes with
-pip install -e ".[parity]". Close other programs first, and see docs/performance.md for what the
+A competitor that is not installed is named with the reason; all of them come with
+{libraries.INSTALL}. Close other programs first, and see docs/performance.md for what the
 figures mean.
 
 examples:
-  python -m benchmarks                       everything, about a minute
-  python -m benchmarks --quick               a first look, a few seconds
+  python -m benchmarks                  all but {_SCALING}, about six minutes
+  python -m benchmarks --quick          a first look, about a minute
+  python -m benchmarks {_SCALING}          cost against size and against number of tensors
+  python -m benchmarks --backend cupy   a GPU, beside PyTorch on the same device
   python -m benchmarks training-step --json benchmarks/results/laptop.json
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run benchmarks, print a table, write JSON; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    settings = QUICK if options.quick else Settings()
+    """Run benchmarks, print tables, write JSON and a picture; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    backend: str | None = options.backend
+    try:
+        here = libraries.place(backend)
+    except BackendUnavailableError as error:
+        print(error, file=sys.stderr)
+        return UNAVAILABLE
+    benchmarks = CPU_BENCHMARKS if here.cupy is None else GPU_BENCHMARKS
+    named: list[str] = list(dict.fromkeys(options.names))
+    for name in named:
+        if name not in benchmarks:
+            parser.error(f"expected one of {', '.join(benchmarks)}, got {name!r}")
+    settings = CPU_SETTINGS if here.cupy is None else GPU_SETTINGS
+    if options.quick:
+        settings = settings.quick()
     if options.rounds is not None:
         settings = replace(settings, rounds=options.rounds)
-    facts = machine.facts()
-    print(machine.described(facts), end="\n\n", flush=True)
-    names: list[str] = options.names or list(BENCHMARKS)
-    works = [work for name in dict.fromkeys(names) for work in BENCHMARKS[name]()]
-    results = [run(_announced(work), settings) for work in works]
-    print(report.table(results))
-    path: Path = options.json
-    _write(path, report.document(results, settings, facts))
-    print(f"\nAll figures: {path}")
+    words = ["latest", *([backend] if backend else []), *named]
+    path: Path = options.json or RESULTS / f"{'-'.join(words)}.json"
+    _run(here, named or [name for name in benchmarks if name not in ON_REQUEST], settings, path)
     return 0
+
+
+def _run(here: Place, names: Sequence[str], settings: Settings, path: Path) -> None:
+    benchmarks = CPU_BENCHMARKS if here.cupy is None else GPU_BENCHMARKS
+    facts = machine.facts(here.cupy)
+    print(machine.described(facts), end="\n\n", flush=True)
+    works = [work for name in names for work in benchmarks[name](here)]
+    results = [_announced(work, settings) for work in works]
+    print(report.tables(results))
+    footprints = footprint.measured(here) if here.cupy is not None and _STEP in names else []
+    if footprints:
+        print(f"\n{report.footprint_table(footprints)}")
+    document = report.document(results, settings, facts, footprints)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(f"\nAll figures: {path}\n{figure.written(document, path.with_suffix('.png'))}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,9 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "names",
         nargs="*",
-        type=_known,
         metavar="NAME",
-        help=f"which benchmarks to run: {', '.join(BENCHMARKS)} (default: all)",
+        help=f"which benchmarks to run: {', '.join(CPU_BENCHMARKS)}; "
+        f"on a GPU {', '.join(GPU_BENCHMARKS)} (default: all but {_SCALING})",
+    )
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="which of born's backends to time (default: all that compute on the CPU)",
     )
     parser.add_argument(
         "--quick", action="store_true", help="fewer and shorter rounds, for a first look"
@@ -75,24 +139,16 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds",
         type=_positive,
         metavar="N",
-        help=f"samples of each competitor (default: {Settings().rounds}; {QUICK.rounds} if quick)",
+        help=f"samples of each competitor, at most (default: {CPU_SETTINGS.rounds})",
     )
     parser.add_argument(
         "--json",
         type=Path,
-        default=LATEST,
         metavar="PATH",
-        help="where to write all figures (default: benchmarks/results/latest.json)",
+        help="where to write all figures, and beside them a picture "
+        "(default: benchmarks/results/latest.json)",
     )
     return parser
-
-
-def _known(name: str) -> str:
-    # argparse's own `choices` refuse an empty list of names in some versions of Python 3.11.
-    if name not in BENCHMARKS:
-        known = ", ".join(BENCHMARKS)
-        raise argparse.ArgumentTypeError(f"expected one of {known}, got {name!r}")
-    return name
 
 
 def _positive(text: str) -> int:
@@ -102,14 +158,9 @@ def _positive(text: str) -> int:
     return number
 
 
-def _announced(work: Work) -> Work:
+def _announced(work: Work, settings: Settings) -> Result:
     print(f"measuring: {work.name} ...", file=sys.stderr, flush=True)
-    return work
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return run(work, settings)
 
 
 if __name__ == "__main__":

@@ -14,22 +14,12 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import repeat
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
 
-Clock: TypeAlias = Callable[[], float]
-"""A function that returns seconds since some fixed moment."""
-
-
-class Outcome(Protocol):
-    """A tensor of one element, of any library."""
-
-    def item(self) -> float:
-        """The element as a Python number."""
-        ...
+from benchmarks.clocks import Step, Stopwatch, wall_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +35,7 @@ class Competitor:
     """
 
     name: str
-    step: Callable[[], Outcome | None]
+    step: Step
     ours: bool = False
 
 
@@ -62,6 +52,29 @@ class Skipped:
     reason: str
 
 
+Entry: TypeAlias = Competitor | Skipped
+"""One line of a table: who takes part, or why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a work lies on a curve of cost against something.
+
+    Attributes:
+        curve: what the table and the picture call the curve.
+        axis: what is varied, such as `"tensors"`.
+        value: how much of it there is.
+    """
+
+    curve: str
+    axis: str
+    value: int
+
+
+CHECKED_STEPS: Final = 20
+"""For how many steps the outcomes of competitors are compared before they are timed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """Something to be done by several competitors.
@@ -72,12 +85,20 @@ class Work:
             so that only one work's data is in memory.
         tolerance: the largest relative difference allowed between their outcomes.
         bytes: how many bytes of memory it has to move, where that is what limits it.
+        stopwatch: what times the steps.
+        checked: for how many steps the outcomes are compared.
+        remark: what to say beside a competitor, given its last outcome before it is timed.
+        point: where it lies on a curve, if on one.
     """
 
     name: str
-    prepare: Callable[[], Sequence[Competitor | Skipped]]
+    prepare: Callable[[], Sequence[Entry]]
     tolerance: float
     bytes: int | None = None
+    stopwatch: Stopwatch = wall_time
+    checked: int = CHECKED_STEPS
+    remark: Callable[[float], str] | None = None
+    point: Point | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,22 +113,38 @@ class Settings:
         settle: seconds of untimed steps after the pause, in which caches fill and threads wake.
         sample: seconds that a sample lasts at least; it holds one step or more.
         warm_up: seconds of untimed steps before the first round.
+        budget: seconds that the rounds of one work may take together. Where steps are so long
+            that they would take more, there are fewer rounds, though never less than
+            `LEAST_ROUNDS`.
         seed: what the order within the rounds is drawn from.
     """
 
-    rounds: int = 50
+    rounds: int = 24
     pause: float = 0.15
     settle: float = 0.01
     sample: float = 0.02
     warm_up: float = 0.5
+    budget: float = 45.0
     seed: int = 0
 
+    def quick(self) -> Settings:
+        """For a first look: fewer and shorter rounds, and a wider spread."""
+        return replace(
+            self,
+            rounds=5,
+            settle=self.settle / 2,
+            sample=self.sample / 2,
+            warm_up=self.warm_up / 5,
+            budget=self.budget / 5,
+        )
 
-QUICK = Settings(rounds=10, settle=0.005, sample=0.01, warm_up=0.1)
-"""For a first look: seconds instead of a minute, and a wider spread."""
 
-CHECKED_STEPS = 20
-"""For how many steps the outcomes of competitors are compared before they are timed."""
+LEAST_ROUNDS: Final = 3
+"""However long a round takes: the fewest that have a middle and a spread."""
+
+_LONG: Final = 0.2
+"""Seconds of a step that is timed without untimed ones right before it: what those would bring
+into the caches is lost in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +179,8 @@ class Result:
         ours: which of the competitors are born's.
         skipped: those that did not run.
         bytes: of the work.
+        remarks: competitor -> what to say beside it.
+        point: of the work.
     """
 
     work: str
@@ -149,6 +188,8 @@ class Result:
     ours: Sequence[str]
     skipped: Sequence[Skipped]
     bytes: int | None = None
+    remarks: Mapping[str, str] = field(default_factory=dict[str, str])
+    point: Point | None = None
 
     def seconds(self, name: str) -> Spread:
         """Seconds a step."""
@@ -164,33 +205,41 @@ class DisagreementError(Exception):
     """Competitors that ought to do the same work compute different numbers."""
 
 
-def run(work: Work, settings: Settings, clock: Clock = time.perf_counter) -> Result:
+def run(work: Work, settings: Settings) -> Result:
     """Prepare the competitors of a work, check that they do the same, and time them.
 
     Raises:
         DisagreementError: they do not do the same.
     """
+    gc.collect()  # what the work before held in circles
     prepared = work.prepare()
     competitors = [each for each in prepared if isinstance(each, Competitor)]
-    check_agreement(competitors, work.tolerance)
+    last = check_agreement(competitors, work.tolerance, work.checked)
+    remark = work.remark
     return Result(
         work=work.name,
-        samples=measure(competitors, settings, clock),
+        samples=measure(competitors, settings, work.stopwatch),
         ours=[each.name for each in competitors if each.ours],
         skipped=[each for each in prepared if isinstance(each, Skipped)],
         bytes=work.bytes,
+        remarks={} if remark is None else {name: remark(value) for name, value in last.items()},
+        point=work.point,
     )
 
 
 def check_agreement(
     competitors: Sequence[Competitor], tolerance: float, steps: int = CHECKED_STEPS
-) -> None:
+) -> dict[str, float]:
     """Step each competitor and compare its outcomes with those of the first.
+
+    Returns:
+        competitor -> its last outcome, for those that have one.
 
     Raises:
         DisagreementError: an outcome differs by more than `tolerance`, relatively.
     """
     expected: list[float] = []
+    last: dict[str, float] = {}
     for competitor in competitors:
         first = competitor.step()
         if first is None:
@@ -204,6 +253,8 @@ def check_agreement(
                     f"{tolerance:g} of {ours!r}, that of {competitors[0].name}, got {theirs!r}; "
                     "timing different work would say nothing, so make them compute the same"
                 )
+        last[competitor.name] = outcomes[-1]
+    return last
 
 
 def _item(competitor: Competitor) -> float:
@@ -212,7 +263,7 @@ def _item(competitor: Competitor) -> float:
 
 
 def measure(
-    competitors: Sequence[Competitor], settings: Settings, clock: Clock = time.perf_counter
+    competitors: Sequence[Competitor], settings: Settings, stopwatch: Stopwatch = wall_time
 ) -> dict[str, list[float]]:
     """Let the competitors take turns.
 
@@ -223,38 +274,41 @@ def measure(
     order = list(competitors)
     draw = random.Random(settings.seed)
     with _small_collections():
-        costs = {each.name: _cost(each, settings.warm_up, clock) for each in competitors}
-        for _ in range(settings.rounds):
+        costs = {each.name: _cost(each, settings.warm_up, stopwatch) for each in competitors}
+        for _ in range(_rounds(settings, costs.values())):
             draw.shuffle(order)
             for each in order:
                 time.sleep(settings.pause)
-                _timed(each, _steps(settings.settle, costs[each.name]), clock)
-                steps = _steps(settings.sample, costs[each.name])
-                samples[each.name].append(_timed(each, steps, clock) / steps)
+                cost = costs[each.name]
+                if cost < _LONG:
+                    stopwatch(each.step, _steps(settings.settle, cost))
+                steps = _steps(settings.sample, cost)
+                samples[each.name].append(stopwatch(each.step, steps) / steps)
     return samples
 
 
-def _cost(competitor: Competitor, warm_up: float, clock: Clock) -> float:
+def _cost(competitor: Competitor, warm_up: float, stopwatch: Stopwatch) -> float:
     """Seconds a step, roughly, once warm."""
     steps, spent = 1, 0.0
     while True:
-        seconds = _timed(competitor, steps, clock)
+        seconds = stopwatch(competitor.step, steps)
         spent += seconds
         if spent >= warm_up:
             return seconds / steps
         steps *= 2
 
 
+def _rounds(settings: Settings, costs: Collection[float]) -> int:
+    """As many rounds as are asked for, or as the budget allows."""
+    turns = [
+        settings.pause + max(settings.settle, cost) + max(settings.sample, cost) for cost in costs
+    ]
+    affordable = int(settings.budget / sum(turns)) if turns else settings.rounds
+    return min(settings.rounds, max(LEAST_ROUNDS, affordable))
+
+
 def _steps(seconds: float, cost: float) -> int:
     return max(1, math.ceil(seconds / cost))
-
-
-def _timed(competitor: Competitor, steps: int, clock: Clock) -> float:
-    step = competitor.step
-    start = clock()
-    for _ in repeat(None, steps):
-        step()
-    return clock() - start
 
 
 @contextmanager

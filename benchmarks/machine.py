@@ -10,21 +10,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-_PACKAGES: Final = ("born-optim", "numpy", "torch")
+_PACKAGES: Final = (
+    "born-optim",
+    "numpy",
+    "numba",
+    "torch",
+    "jax",
+    "optax",
+    "autograd",
+    "mygrad",
+    "scikit-learn",
+)
+_GPU_PACKAGES: Final = ("born-optim", "numpy", "cupy-cuda12x", "cupy-cuda13x", "torch")
+_KIBI: Final = 1024
+_MEGA: Final = 1e6
 _THREAD_VARIABLES: Final = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
-def facts() -> dict[str, Any]:
-    """What a reader needs to compare figures of two machines, in JSON's types."""
-    return {
+def facts(cupy: Any = None) -> dict[str, Any]:
+    """What a reader needs to compare figures of two machines, in JSON's types.
+
+    Args:
+        cupy: the module, where a GPU computes.
+    """
+    packages = _PACKAGES if cupy is None else _GPU_PACKAGES
+    found: dict[str, Any] = {
         "processor": _processor(),
         "cores": _cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in packages},
         "threads": {"PyTorch": _pytorch_threads(), "NumPy's BLAS": _blas_threads()},
         "load": _load(),
     }
+    if cupy is not None:
+        found["gpu"] = _gpu(cupy)
+    return found
 
 
 def described(machine: Mapping[str, Any]) -> str:
@@ -37,9 +58,47 @@ def described(machine: Mapping[str, Any]) -> str:
         ", ".join(packages),
         f"threads: {', '.join(threads)}",
     ]
+    if "gpu" in machine:
+        gpu = machine["gpu"]
+        lines.insert(
+            0,
+            f"{gpu['name']}, {gpu['cache'] / _MEGA:.0f} MB of L2 cache, CUDA {gpu['runtime']}, "
+            f"driver for {gpu['driver']}",
+        )
     if load is not None and load > machine["cores"] / 4:
         lines.append(f"other programs are running (load {load:.1f}): expect a wide spread")
     return "\n".join(lines)
+
+
+def free_memory() -> int | None:
+    """Bytes that programs may still take, where the system says."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) * _KIBI
+    except OSError:
+        pass  # not Linux
+    return None
+
+
+def _gpu(cupy: Any) -> dict[str, Any]:
+    device = cupy.cuda.Device()
+    runtime = cupy.cuda.runtime
+    return {
+        "name": runtime.getDeviceProperties(device.id)["name"].decode(),
+        "cache": int(device.attributes["L2CacheSize"]),
+        "runtime": _cuda_version(runtime.runtimeGetVersion()),
+        "driver": _cuda_version(runtime.driverGetVersion()),
+    }
+
+
+def _cuda_version(number: int) -> str:
+    """CUDA's own way to write a version as one number, undone.
+
+    >>> _cuda_version(12090), _cuda_version(13000)
+    ('12.9', '13.0')
+    """
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _processor() -> str:

@@ -1,117 +1,138 @@
 """An optimizer's step alone, on tensors of several sizes and numbers.
 
-The gradients are made beforehand and stay the same. Beside the libraries runs a loop that
-moves the same bytes and computes next to nothing: the machine's limit for that mix of reads
-and writes.
+The gradients are made beforehand and stay the same. Beside the libraries runs the machine's
+limit for moving as many bytes.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 import born
-from benchmarks.harness import Competitor, Skipped, Work
+from benchmarks import limit
+from benchmarks.clocks import Step
+from benchmarks.harness import Entry, Skipped, Work
+from benchmarks.jobs import GPU_JOBS, JOBS, SMALL_TENSORS, Arrays, Job, Options
+from benchmarks.libraries import (
+    PYTORCH_VARIANTS,
+    Place,
+    born_entries,
+    entry,
+    pytorch_entries,
+)
 from born import nn, optim
 from born.backend import Backend
-from born.fusion import V
+from born.raw import RawTensor
 
-_LEARNING_RATE: Final = 1e-3
-_MOMENTUM: Final = 0.9
-_EXACT: Final = 1e-4
-"""Between float32 parameters after twenty steps: they differ by rounding only."""
-_ROUNDED: Final = 1e-1
-"""With a first moment in bfloat16, which has eight bits, and parameters not far from zero."""
-
-_GPU_BACKENDS: Final = frozenset({"cupy"})
-_FLOAT: Final = 4  # bytes
-_HALF: Final = 2
+_JAX_TENSORS: Final = 1_000
+"""Compiling an update takes JAX 0.10 about 9 ms for each tensor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """An optimizer and what it updates.
-
-    Attributes:
-        title: what the table calls it.
-        tensors: how many parameters.
-        size: how many elements each has.
-        config: of born's optimizer.
-        pytorch: the class and options of PyTorch's that does the same.
-        bytes: how many bytes of memory an element's update reads and writes.
-        tolerance: between the competitors' parameters.
-    """
-
-    title: str
-    tensors: int
-    size: int
-    config: optim.Config
-    pytorch: tuple[str, dict[str, float]]
-    bytes: int
-    tolerance: float = _EXACT
-
-
-def _adam(title: str, tensors: int, size: int, m_dtype: str = "auto") -> Job:
-    # Reads p, g, m and v, writes p, m and v.
-    moved = 5 * _FLOAT + 2 * (_FLOAT if m_dtype == "auto" else _HALF)
-    return Job(
-        title=f"Adam, {title}",
-        tensors=tensors,
-        size=size,
-        config=optim.AdamConfig(lr=_LEARNING_RATE, m_dtype=m_dtype),
-        pytorch=("Adam", {"lr": _LEARNING_RATE}),
-        bytes=moved,
-        tolerance=_EXACT if m_dtype == "auto" else _ROUNDED,
-    )
-
-
-JOBS: Final = (
-    _adam("1 tensor of 16M", 1, 16_000_000),
-    _adam("200 tensors of 10k", 200, 10_000),
-    _adam("200 tensors of 1k", 200, 1_000),
-    _adam("4 tensors of 1k", 4, 1_000),
-    _adam("1 tensor of 16M, first moment in bfloat16", 1, 16_000_000, "bfloat16"),
-    Job(
-        title="SGD with momentum, 1 tensor of 16M",
-        tensors=1,
-        size=16_000_000,
-        config=optim.SGDConfig(lr=_LEARNING_RATE, momentum=_MOMENTUM),
-        pytorch=("SGD", {"lr": _LEARNING_RATE, "momentum": _MOMENTUM}),
-        bytes=5 * _FLOAT,  # reads p, g and the velocity, writes p and the velocity
-    ),
-)
-
-Arrays = list[npt.NDArray[np.float32]]
-
-
-def works() -> list[Work]:
-    """The step of each job."""
+def works(here: Place, jobs: Sequence[Job] | None = None) -> list[Work]:
+    """The step of each job; unless told otherwise, of those worth a look at a place."""
+    if jobs is None:
+        jobs = JOBS if here.cupy is None else GPU_JOBS
     return [
         Work(
             job.title,
-            functools.partial(competitors, job),
+            functools.partial(entries, job, here),
             tolerance=job.tolerance,
-            bytes=job.bytes * job.tensors * job.size,
+            bytes=job.moved,
+            stopwatch=here.stopwatch,
         )
-        for job in JOBS
+        for job in jobs
     ]
 
 
-def competitors(job: Job) -> list[Competitor | Skipped]:
-    """born on each CPU backend, PyTorch with each way it has to step, and the limit."""
-    draw = np.random.default_rng(0)
-    parameters = [draw.standard_normal(job.size, np.float32) for _ in range(job.tensors)]
-    gradients = [draw.standard_normal(job.size, np.float32) for _ in range(job.tensors)]
+def host_works(here: Place, job: Job = SMALL_TENSORS) -> list[Work]:
+    """How long a step keeps the host, which need not wait for a GPU.
+
+    Args:
+        here: the place.
+        job: what is done; many small tensors, so that the device keeps up.
+    """
     return [
-        *_born(job, parameters, gradients),
-        *_pytorch(job, parameters, gradients),
+        Work(
+            f"host time of {job.title}",
+            functools.partial(entries, job, here, PARTS[:-1]),  # the limit is the device's
+            tolerance=job.tolerance,
+            stopwatch=here.keeps_host,
+        )
     ]
+
+
+def born_part(job: Job, here: Place, parameters: Arrays, gradients: Arrays) -> list[Entry]:
+    """born on each backend."""
+    return born_entries(
+        here,
+        lambda backend: _in_turn(job, here, lambda: born_step(job, parameters, gradients, backend)),
+    )
+
+
+def pytorch_part(job: Job, here: Place, parameters: Arrays, gradients: Arrays) -> list[Entry]:
+    """PyTorch with each way it has to step."""
+    return pytorch_entries(
+        here,
+        lambda torch, options: _in_turn(
+            job,
+            here,
+            lambda: pytorch_step(job, parameters, gradients, here.device, torch, options),
+        ),
+    )
+
+
+def jax_part(job: Job, here: Place, parameters: Arrays, gradients: Arrays) -> list[Entry]:
+    """JAX with Optax, on a CPU."""
+    if here.cupy is not None:
+        return []
+    if len(job.shapes) > _JAX_TENSORS:
+        reason = f"compiling a step of more than {_JAX_TENSORS:,} tensors takes minutes"
+        return [Skipped("JAX jit", reason)]
+    make = functools.partial(jax_step, job, parameters, gradients)
+    return [entry("JAX jit", ["jax", "optax"], make)]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Competitors that are made together.
+
+    Attributes:
+        name: of the library.
+        copies: how many sets of parameters, gradients and state they hold between them.
+        make: a job, the place, first values and gradients -> the competitors.
+    """
+
+    name: str
+    copies: int
+    make: Callable[[Job, Place, Arrays, Arrays], list[Entry]]
+
+
+PARTS: Final = (
+    Part("born", 2, born_part),
+    Part("PyTorch", len(PYTORCH_VARIANTS), pytorch_part),
+    Part("JAX jit", 1, jax_part),
+    Part("limit", 1, limit.part),
+)
+
+
+def entries(job: Job, here: Place, parts: Sequence[Part] = PARTS) -> list[Entry]:
+    """Who takes part, each with buffers of its own and the same values in them."""
+    parameters, gradients = job.arrays(seed=0), job.arrays(seed=1)
+    return [each for part in parts for each in part.make(job, here, parameters, gradients)]
+
+
+def _in_turn(job: Job, here: Place, make: Callable[[], Step]) -> Step:
+    """Step over several sets of buffers in turn, so that none is in a cache when it is due."""
+    copies = math.ceil(limit.TIMES_CACHE * here.cache / job.held) or 1
+    if copies == 1:
+        return make()
+    due = cycle([make() for _ in range(copies)])
+    return lambda: next(due)()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,33 +146,22 @@ class _Probe:
         return float(self.array.reshape(-1)[0])
 
 
-def _born(job: Job, parameters: Arrays, gradients: Arrays) -> list[Competitor | Skipped]:
-    found: list[Competitor | Skipped] = []
-    for name, availability in born.available_backends().items():
-        if name in _GPU_BACKENDS:
-            continue
-        if not availability:
-            found.append(Skipped(f"born {name}", availability.reason))
-            continue
-        backend = born.get_backend(name)
-        step = _born_step(job.config, backend, parameters, gradients)
-        found.append(Competitor(f"born {name}", step, ours=True))
-        if name == "numba" and job.tolerance == _EXACT:
-            found.append(Competitor("limit", _limit_step(job, backend, parameters, gradients)))
-    return found
-
-
-def _born_step(
-    config: optim.Config, backend: Backend, parameters: Arrays, gradients: Arrays
-) -> Callable[[], _Probe]:
+def make_optimizer(
+    job: Job, parameters: Arrays, gradients: Arrays, backend: Backend
+) -> tuple[optim.Optimizer[Backend, Any], dict[RawTensor, RawTensor]]:
+    """born's optimizer of a job over copies of arrays, and their gradients."""
     held = [nn.Parameter(born.tensor(array, backend)) for array in parameters]
     grads = {p.raw: backend.from_numpy(g) for p, g in zip(held, gradients, strict=True)}
-    if isinstance(config, optim.AdamConfig):
-        optimizer: optim.Optimizer[Backend, Any] = optim.Adam(held, config)
-    else:
-        assert isinstance(config, optim.SGDConfig)
-        optimizer = optim.SGD(held, config)
-    probe = _Probe(held[0].raw.array)
+    if isinstance(job.config, optim.AdamConfig):
+        return optim.Adam(held, job.config), grads
+    assert isinstance(job.config, optim.SGDConfig)
+    return optim.SGD(held, job.config), grads
+
+
+def born_step(job: Job, parameters: Arrays, gradients: Arrays, backend: Backend) -> Step:
+    """An update with the same gradients each time."""
+    optimizer, grads = make_optimizer(job, parameters, gradients, backend)
+    probe = _Probe(optimizer.parameters[0].raw.array)
 
     def step() -> _Probe:
         optimizer.step(grads)
@@ -160,70 +170,51 @@ def _born_step(
     return step
 
 
-class _Streams(optim.Optimizer[Backend, optim.Config]):
-    """Reads and writes what an optimizer does, and adds instead of computing."""
+def pytorch_step(
+    job: Job, parameters: Arrays, gradients: Arrays, device: str, torch: Any, options: Options
+) -> Step:
+    """The same in PyTorch.
 
-    config_type = optim.Config
+    Args:
+        job: names the optimizer.
+        parameters: their first values.
+        gradients: for each parameter.
+        device: where.
+        torch: the module.
+        options: of the optimizer, beside the job's.
+    """
+    held = [torch.nn.Parameter(torch.tensor(array, device=device)) for array in parameters]
+    for parameter, gradient in zip(held, gradients, strict=True):
+        parameter.grad = torch.tensor(gradient, device=device)
+    name, settings = job.pytorch
+    optimizer = getattr(torch.optim, name)(held, **settings, **options)
+    probe = _Probe(held[0].detach())
 
-    @classmethod
-    def rule(cls, config: optim.Config) -> optim.Rule:
-        """As many slots as Adam has, or SGD where the learning rate says so."""
-        return optim.Rule(_two_slots if config.lr > 0 else _one_slot, cls.slots(config), {})
-
-    @staticmethod
-    def slots(config: optim.Config) -> tuple[str, ...]:
-        """The names of the slots."""
-        return ("m", "v") if config.lr > 0 else ("m",)
-
-
-def _two_slots(p: V, g: V, m: V, v: V, *, t: int) -> tuple[V, V, V]:
-    return p + g, m + g, v + g
-
-
-def _one_slot(p: V, g: V, m: V, *, t: int) -> tuple[V, V]:
-    return p + g, m + g
-
-
-def _limit_step(
-    job: Job, backend: Backend, parameters: Arrays, gradients: Arrays
-) -> Callable[[], None]:
-    two = isinstance(job.config, optim.AdamConfig)
-    held = [nn.Parameter(born.tensor(array, backend)) for array in parameters]
-    grads = {p.raw: backend.from_numpy(g) for p, g in zip(held, gradients, strict=True)}
-    optimizer = _Streams(held, optim.Config(lr=1.0 if two else 0.0))
-
-    def step() -> None:
-        optimizer.step(grads)
-
-    return step
-
-
-_PYTORCH_VARIANTS: Final[dict[str, dict[str, bool]]] = {
-    "PyTorch default": {},
-    "PyTorch foreach": {"foreach": True},
-    "PyTorch fused": {"fused": True},
-}
-
-
-def _pytorch(job: Job, parameters: Arrays, gradients: Arrays) -> list[Competitor | Skipped]:
-    try:
-        torch: Any = importlib.import_module("torch")
-    except ImportError as error:
-        return [Skipped("PyTorch", f'{error}; run: pip install -e ".[parity]"')]
-    found: list[Competitor | Skipped] = []
-    for name, options in _PYTORCH_VARIANTS.items():
-        held = [torch.nn.Parameter(torch.tensor(array)) for array in parameters]
-        for parameter, gradient in zip(held, gradients, strict=True):
-            parameter.grad = torch.tensor(gradient)
-        kind, settings = job.pytorch
-        optimizer = getattr(torch.optim, kind)(held, **settings, **options)
-        found.append(Competitor(name, _pytorch_step(optimizer, _Probe(held[0].detach()))))
-    return found
-
-
-def _pytorch_step(optimizer: Any, probe: _Probe) -> Callable[[], _Probe]:
     def step() -> _Probe:
         optimizer.step()
         return probe
+
+    return step
+
+
+def jax_step(job: Job, parameters: Arrays, gradients: Arrays, jax: Any, optax: Any) -> Step:
+    """The same in JAX with Optax: one jitted call, the old parameters and state given away."""
+    name, settings = job.optax
+    rule = getattr(optax, name)(**settings)
+    # On a CPU, `asarray` may share the host's memory, which others train in turn.
+    held = [jax.numpy.array(array, copy=True) for array in parameters]
+    grads = [jax.numpy.array(array, copy=True) for array in gradients]
+    state = rule.init(held)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def update(values: Any, moments: Any, given: Any) -> Any:
+        changes, moments = rule.update(given, moments, values)
+        return optax.apply_updates(values, changes), moments
+
+    def step() -> _Probe:
+        nonlocal held, state
+        held, state = update(held, state, grads)
+        # What one call computes is ready at once.
+        return _Probe(held[0].block_until_ready())
 
     return step

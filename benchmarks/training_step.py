@@ -7,137 +7,71 @@ competitor starts from the same weights and sees the same batches in the same or
 from __future__ import annotations
 
 import functools
-import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 import born
-from benchmarks.harness import Competitor, Skipped, Work
+from benchmarks import textbook
+from benchmarks.classifier import LEARNING_RATE, Network, Problem, make_problem
+from benchmarks.harness import Entry, Work
+from benchmarks.jobs import Options
+from benchmarks.libraries import Place, born_entries, entry, pytorch_entries
 from born import nn, optim
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.tensor import Tensor
 
-_LEARNING_RATE: Final = 1e-3
-_IMAGES: Final = 8  # different arrays of images
-_BATCHES: Final = 32  # each with labels of its own
-
 _TOLERANCE: Final = 1e-5
 """Between losses in float32. Rounding in another order makes 2e-7 over the first steps; a
 difference in what is computed, such as another eps or bias correction, makes far more."""
 
-_GPU_BACKENDS: Final = frozenset({"cupy"})
+_WIDE_TOLERANCE: Final = 2e-3
+"""The same where sums run over thousands of terms: twenty steps of Adam, which divides by the size
+of a gradient, make much of the rounding of small ones. born and PyTorch on a CPU differ by 2e-4."""
+
+NETWORKS: Final = (Network((64, 32, 10), batch=32), Network((784, 512, 10), batch=128))
+GPU_NETWORKS: Final = (Network((784, 4096, 4096, 10), batch=1024),)
+_WIDE: Final = 1024
+"""Layers from this width on are held to `_WIDE_TOLERANCE`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
-    """The sizes of a network with one hidden layer, and of its batches."""
-
-    inputs: int
-    hidden: int
-    outputs: int
-    batch: int
-
-    def __str__(self) -> str:
-        return f"{self.inputs}-{self.hidden}-{self.outputs}, batch {self.batch}"
-
-
-NETWORKS: Final = (Network(64, 32, 10, batch=32), Network(784, 512, 10, batch=128))
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What every competitor is given.
-
-    Attributes:
-        network: the sizes.
-        weights: path of a parameter in a `Sequential` -> its first value. born and PyTorch
-            use the same names and shapes.
-        batches: images (batch, inputs) and labels (batch,).
-    """
-
-    network: Network
-    weights: dict[str, npt.NDArray[np.float32]]
-    batches: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
-
-
-def works() -> list[Work]:
-    """The training step of each network."""
+def works(here: Place) -> list[Work]:
+    """The training step of each network that is worth a look at a place."""
+    networks: Sequence[Network] = NETWORKS if here.cupy is None else GPU_NETWORKS
     return [
         Work(
             f"training step {network}",
-            functools.partial(competitors, network),
-            tolerance=_TOLERANCE,
+            functools.partial(entries, network, here),
+            tolerance=_WIDE_TOLERANCE if max(network.widths) >= _WIDE else _TOLERANCE,
+            stopwatch=here.stopwatch,
         )
-        for network in NETWORKS
+        for network in networks
     ]
 
 
-def competitors(network: Network) -> list[Competitor | Skipped]:
-    """born on each CPU backend, and PyTorch with each way it has to run Adam."""
+def entries(network: Network, here: Place) -> list[Entry]:
+    """born, PyTorch with each way it has to run Adam, and on a CPU the libraries for NumPy."""
     problem = make_problem(network)
-    return [*born_competitors(problem), *pytorch_competitors(problem), jax_competitor(problem)]
-
-
-def make_problem(network: Network) -> Problem:
-    """Draw weights and batches, the same each time.
-
-    Labels are noise, and each array of images comes with several sets of them: no network can
-    learn them by heart. Else the gradients would fall, over thousands of steps, to denormal
-    numbers, which processors are slow with.
-    """
-    draw = np.random.default_rng(0)
-
-    def uniform(fan_in: int, *shape: int) -> npt.NDArray[np.float32]:
-        bound = fan_in**-0.5
-        return draw.uniform(-bound, bound, shape).astype(np.float32)
-
-    images = [draw.random((network.batch, network.inputs), np.float32) for _ in range(_IMAGES)]
-    return Problem(
-        network=network,
-        weights={
-            "0.weight": uniform(network.inputs, network.hidden, network.inputs),
-            "0.bias": uniform(network.inputs, network.hidden),
-            "2.weight": uniform(network.hidden, network.outputs, network.hidden),
-            "2.bias": uniform(network.hidden, network.outputs),
-        },
-        batches=[
-            (images[i % _IMAGES], draw.integers(0, network.outputs, network.batch))
-            for i in range(_BATCHES)
-        ],
-    )
-
-
-def born_competitors(problem: Problem) -> list[Competitor | Skipped]:
-    """born on each backend that computes on the CPU."""
-    found: list[Competitor | Skipped] = []
-    for name, availability in born.available_backends().items():
-        if name in _GPU_BACKENDS:
-            continue
-        if availability:
-            step = born_step(problem, born.get_backend(name))
-            found.append(Competitor(f"born {name}", step, ours=True))
-        else:
-            found.append(Skipped(f"born {name}", availability.reason))
+    found = [
+        *born_entries(here, functools.partial(born_step, problem)),
+        *pytorch_entries(here, functools.partial(pytorch_step, problem, here.device)),
+    ]
+    if here.cupy is None:
+        found += [
+            entry("JAX jit", ["jax", "optax"], functools.partial(jax_step, problem)),
+            textbook.autograd_entry(problem),
+            textbook.mygrad_entry(problem),
+        ]
     return found
 
 
 def born_step(problem: Problem, inner: Backend) -> Callable[[], Tensor[Autodiff[Backend]]]:
     """The loop of born's README, one turn at a time."""
-    network = problem.network
     backend = Autodiff(inner)
-    model = nn.Sequential(
-        nn.Linear(network.inputs, network.hidden, backend),
-        nn.ReLU(),
-        nn.Linear(network.hidden, network.outputs, backend),
-    )
+    model = nn.Sequential(*_layers(nn.Linear, nn.ReLU, problem, backend))
     model.load_state_dict(problem.weights)
-    optimizer = optim.Adam(model.parameters(), optim.AdamConfig(lr=_LEARNING_RATE))
+    optimizer = optim.Adam(model.parameters(), optim.AdamConfig(lr=LEARNING_RATE))
     batches = cycle(
         [
             (born.tensor(images, backend), born.tensor(labels, backend))
@@ -156,49 +90,24 @@ def born_step(problem: Problem, inner: Backend) -> Callable[[], Tensor[Autodiff[
     return step
 
 
-_PYTORCH_VARIANTS: Final[dict[str, dict[str, bool]]] = {
-    # Neither option given: for parameters on a CPU, torch.optim.Adam then loops over them
-    # (`_single_tensor_adam`), as with foreach=False.
-    "PyTorch default": {},
-    "PyTorch foreach": {"foreach": True},
-    "PyTorch fused": {"fused": True},
-}
-
-
-def pytorch_competitors(problem: Problem) -> list[Competitor | Skipped]:
-    """PyTorch with each way it has to run Adam."""
-    try:
-        torch: Any = importlib.import_module("torch")
-    except ImportError as error:
-        return [Skipped("PyTorch", f'{error}; run: pip install -e ".[parity]"')]
-    found: list[Competitor | Skipped] = []
-    for name, options in _PYTORCH_VARIANTS.items():
-        try:
-            found.append(Competitor(name, pytorch_step(torch, problem, options)))
-        except (TypeError, RuntimeError) as error:  # a version without the option
-            found.append(Skipped(name, f"PyTorch {torch.__version__}: {error}"))
-    return found
-
-
-def pytorch_step(torch: Any, problem: Problem, options: dict[str, bool]) -> Callable[[], Any]:
+def pytorch_step(problem: Problem, device: str, torch: Any, options: Options) -> Callable[[], Any]:
     """The loop of PyTorch's tutorials, one turn at a time.
 
     Args:
-        torch: the module.
         problem: what to train, and on what.
+        device: where.
+        torch: the module.
         options: of `torch.optim.Adam`, beside the learning rate.
     """
-    network = problem.network
-    model = torch.nn.Sequential(
-        torch.nn.Linear(network.inputs, network.hidden),
-        torch.nn.ReLU(),
-        torch.nn.Linear(network.hidden, network.outputs),
-    )
+    model = torch.nn.Sequential(*_layers(torch.nn.Linear, torch.nn.ReLU, problem)).to(device)
     model.load_state_dict({name: torch.tensor(value) for name, value in problem.weights.items()})
-    optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, **options)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, **options)
     cross_entropy = torch.nn.functional.cross_entropy
     batches = cycle(
-        [(torch.tensor(images), torch.tensor(labels)) for images, labels in problem.batches]
+        [
+            (torch.tensor(images, device=device), torch.tensor(labels, device=device))
+            for images, labels in problem.batches
+        ]
     )
 
     def step() -> Any:
@@ -212,25 +121,23 @@ def pytorch_step(torch: Any, problem: Problem, options: dict[str, bool]) -> Call
     return step
 
 
-def jax_competitor(problem: Problem) -> Competitor | Skipped:
-    """JAX with Optax, the whole step jitted and the old parameters given away."""
-    try:
-        jax: Any = importlib.import_module("jax")
-        optax: Any = importlib.import_module("optax")
-    except ImportError as error:
-        return Skipped("JAX jit", f"{error}; run: pip install jax optax")
-    return Competitor("JAX jit", jax_step(jax, optax, problem))
+def _layers(
+    linear: Callable[..., Any], relu: Callable[[], Any], problem: Problem, *more: object
+) -> list[Any]:
+    layers: list[Any] = []
+    for inputs, outputs in problem.network.layers:
+        layers += [linear(inputs, outputs, *more), relu()]
+    return layers[:-1]  # no ReLU after the last
 
 
-def jax_step(jax: Any, optax: Any, problem: Problem) -> Callable[[], Any]:
-    """The loop of Optax's documentation, one turn at a time."""
-    rule = optax.adam(_LEARNING_RATE)
-    weights = {name: jax.numpy.asarray(value) for name, value in problem.weights.items()}
+def jax_step(problem: Problem, jax: Any, optax: Any) -> Callable[[], Any]:
+    """The loop of Optax's documentation, jitted whole, the old parameters given away."""
+    rule = optax.adam(LEARNING_RATE)
+    weights = [jax.numpy.asarray(value) for value in problem.weights.values()]
     state = rule.init(weights)
 
     def loss_of(held: Any, images: Any, labels: Any) -> Any:
-        hidden = jax.nn.relu(images @ held["0.weight"].T + held["0.bias"])
-        logits = hidden @ held["2.weight"].T + held["2.bias"]
+        logits = textbook.forward(held, images, jax.nn.relu)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))

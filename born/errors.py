@@ -40,6 +40,21 @@ class BackendUnavailableError(BornError, RuntimeError):
     """A backend that is unknown, not installed, or has no device here."""
 
 
+class OutOfMemoryError(BornError, MemoryError):
+    """An allocation that a device has no room for.
+
+    Args:
+        message: what was asked for and what there was.
+        requested: the bytes asked for.
+        free: the bytes that the device had free.
+    """
+
+    def __init__(self, message: str, requested: int = 0, free: int = 0) -> None:
+        super().__init__(message)
+        self.requested = requested
+        self.free = free
+
+
 class TapeError(BornError, RuntimeError):
     """A gradient was asked of a tape that cannot give it."""
 

@@ -146,7 +146,8 @@ class Tensor(Generic[B]):
                 f"expected a tensor of one element, got shape {self.shape}; "
                 "index or reduce it, or use .numpy()"
             )
-        return self.raw.item()
+        value: float | int | bool = self.backend.to_numpy(self.raw).item()
+        return value
 
     def __float__(self) -> float:
         return float(self.item())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -35,10 +37,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the tests of the contract on this backend; may be repeated (default: numpy)",
     )
     parser.addoption(
+        "--stand-in",
+        action="store_true",
+        help="compute on the host what --backend cupy would on a device; needs g++, but no CuPy",
+    )
+    parser.addoption(
         "--require-tools",
         action="store_true",
         help="fail, instead of skipping, a test whose tool or package index cannot be reached",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the stand-in for CuPy in its place, if that is asked for, before anything imports it."""
+    if config.getoption("--stand-in"):
+        importlib.import_module("tests.cupy.standin").install_for_good()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -52,6 +65,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def backend(backend_name: str) -> Backend:
     """A backend that computes and records nothing, new for each test."""
     return born.get_backend(backend_name)
+
+
+@pytest.fixture
+def cpu_backend(backend: Backend) -> Backend:
+    """`backend`, in a test of what only NumPy's arrays can do; skipped where others are used."""
+    if backend.zeros((), "float32").array.__class__ is not np.ndarray:
+        pytest.skip("host arrays only")
+    return backend
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_gradients_add_up_with_sum(autodiff: AD) -> None:
         with autodiff.tape:
             loss = (w * 2.0).sum()
         found.append(backward(loss))
-    assert np.asarray(sum(found[1:], found[0])[w]).tolist() == [4.0, 4.0]
+    assert autodiff.to_numpy(sum(found[1:], found[0])[w]).tolist() == [4.0, 4.0]
     with pytest.raises(OperandError, match="expected gradients"):
         _ = found[0] + 1  # type: ignore[operator]  # wrong on purpose
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born.raw import Array, HostArray, RawTensor
+from born.raw import HostArray, RawTensor
 
 LINE: Final = 64  # bytes of a cache line, and of the widest vector
 _PAGE: Final = 4096
@@ -21,12 +21,12 @@ _LARGE: Final = 2**20  # bytes from which it matters, measured: docs/performance
 _APART: Final = 1024  # bytes between the last digits of two addresses
 
 
-def to_line(array: Array) -> int:
+def to_line(array: HostArray) -> int:
     """How many elements of a contiguous array lie before its first whole cache line."""
     return (-array.ctypes.data % LINE) // array.itemsize
 
 
-def slot(parameter: Array, dtype: np.dtype[Any], number: int) -> RawTensor:
+def slot(parameter: HostArray, dtype: np.dtype[Any], number: int) -> RawTensor:
     """Zeros like a parameter, whose cache lines begin at the same element as the parameter's.
 
     Args:
@@ -37,7 +37,7 @@ def slot(parameter: Array, dtype: np.dtype[Any], number: int) -> RawTensor:
     size = parameter.size * dtype.itemsize
     if size < _LARGE or not parameter.flags.c_contiguous:
         return RawTensor(np.zeros(parameter.shape, dtype))
-    memory: HostArray = np.zeros(size + _PAGE, np.uint8)
+    memory = np.zeros(size + _PAGE, np.uint8)
     digits = number * _APART - to_line(parameter) * dtype.itemsize
     first = (digits - memory.ctypes.data) % _PAGE
     return RawTensor(memory[first : first + size].view(dtype).reshape(parameter.shape))

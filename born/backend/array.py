@@ -213,7 +213,7 @@ class ArrayCore(ArrayBase):
             else:
                 out = function(a, axis=axis, keepdims=keepdims)
         except (ValueError, TypeError) as error:
-            raise _bad_axis(function.__name__, axis, a, error) from error
+            raise _bad_axis(self._called(function), axis, a, error) from error
         if out.__class__ is not self._ndarray:
             out = self.xp.asarray(out)
         return RawTensor(out)
@@ -232,7 +232,7 @@ class ArrayCore(ArrayBase):
         try:
             return self._wrap(function(x.array, axis=axis, keepdims=keepdims))
         except (ValueError, TypeError) as error:
-            raise _bad_axis(function.__name__, axis, x.array, error) from error
+            raise _bad_axis(self._called(function), axis, x.array, error) from error
 
     def max(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
         """The largest element."""
@@ -327,7 +327,7 @@ class ArrayCore(ArrayBase):
                 raise self._mixed("concatenate", xs[0], x)
         try:
             return RawTensor(self.xp.concatenate([x.array for x in xs], axis=axis))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ShapeError(
                 f"expected one or more tensors that agree on every axis but axis {axis}, "
                 f"got shapes {[x.shape for x in xs]}; reshape or pad them first"

@@ -233,6 +233,10 @@ class ArrayBase(Backend):
 
     # -- how operations reach the namespace --
 
+    def _called(self, function: Callable[..., Any]) -> str:
+        """What errors call a function of the namespace."""
+        return function.__name__
+
     def _wrap(self, array: Array) -> RawTensor:
         """Hold a result; NumPy returns scalars where it should return arrays of no axes."""
         if array.__class__ is not self._ndarray:
@@ -285,7 +289,7 @@ class ArrayBase(Backend):
         )
 
     def _binary(self, function: Callable[..., Array], x: Operand, y: Operand) -> RawTensor:
-        name = function.__name__
+        name = self._called(function)
         a, b = self._arrays(name, x, y)
         try:
             out = function(a, b)
@@ -307,7 +311,7 @@ class ArrayBase(Backend):
 
     def _float_unary(self, function: Callable[..., Array], x: RawTensor) -> RawTensor:
         a = x.array
-        self._require_floating(function.__name__, a)
+        self._require_floating(self._called(function), a)
         out = function(a)
         if out.__class__ is not self._ndarray:
             out = self.xp.asarray(out)

@@ -144,6 +144,21 @@ class Backend(Composed):
             )
         self._check_label_range(labels, logits.shape[-1])
 
+    def check_rows(self, index: RawTensor, rows: int) -> None:
+        """Refuse integers that name no row of a table: negative ones do not count from its end.
+
+        Raises:
+            IndexOutOfRangeError: one does; a device may say so later, when somebody waits.
+        """
+        if index.size == 0:
+            return
+        least, most = self.min(index).item(), self.max(index).item()
+        if least < 0 or most >= rows:
+            raise IndexOutOfRangeError(
+                f"expected integers from 0 to {rows - 1}, got integers from {least} to {most}; "
+                "check them, or make the table larger"
+            )
+
     def _check_label_range(self, labels: RawTensor, classes: int) -> None:
         if labels.size == 0:
             return

@@ -11,11 +11,6 @@ from born.errors import BackendUnavailableError
 
 GROUP: Final = "born.backends"
 
-_PLANNED: Final = {
-    "cupy": "this version of born ships no CuPy backend; use numba or numpy",
-}
-"""Backends that people ask for and no package provides -> what to do instead."""
-
 _AUTO: Final = ("cupy", "numba", "numpy")
 """What `"auto"` tries, fastest first."""
 
@@ -40,7 +35,7 @@ class Availability:
 
 
 def available_backends() -> dict[str, Availability]:
-    """Every backend that is installed or that born knows of, and whether it can be used.
+    """Every backend that is installed, and whether it can be used.
 
     Returns:
         name -> `Availability`, which is true where the backend is usable and else
@@ -49,7 +44,7 @@ def available_backends() -> dict[str, Availability]:
     >>> bool(available_backends()["numpy"])
     True
     """
-    names = sorted({*_entry_points(), *_PLANNED, "numpy"})
+    names = sorted({*_entry_points(), "numpy"})
     return {name: _availability(name) for name in names}
 
 
@@ -96,8 +91,6 @@ def _load(name: str) -> type[Backend]:
     if name in entries:
         backend: type[Backend] = entries[name].load()
         return backend
-    if name in _PLANNED:
-        raise BackendUnavailableError(_PLANNED[name])
     raise BackendUnavailableError(
         f"no package provides it; installed are {', '.join(sorted(entries)) or 'none'}, "
         'and "auto" picks the fastest of them'

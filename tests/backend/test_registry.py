@@ -88,13 +88,11 @@ def test_unknown_name(name: Any) -> None:
 
 def test_known_backends_that_are_not_installed(install: Callable[..., None]) -> None:
     install()
-    for name, message in (
-        ("cupy", "this version of born ships no CuPy backend; use numba or numpy"),
-        ("numba", "no package provides it; installed are numpy"),
-    ):
-        with pytest.raises(BackendUnavailableError, match=rf"got '{name}': {message}"):
+    for name in ("cupy", "numba"):
+        message = f"got '{name}': no package provides it; installed are numpy"
+        with pytest.raises(BackendUnavailableError, match=message):
             born.get_backend(name)
-    assert not born.available_backends()["cupy"]
+    assert list(born.available_backends()) == ["numpy"]
 
 
 def test_backend_without_its_device(install: Callable[..., None]) -> None:

@@ -11,9 +11,11 @@ import pytest
 import born
 from born.backend import Backend
 from born.backend.update import PlainUpdate, UpdateKernel, compute_dtype
+from born.errors import BackendUnavailableError
 from born.fusion import Program, trace
-from born.raw import HostArray, RawTensor, as_dtype
+from born.raw import HostArray, as_dtype
 from born_numpy import NumpyBackend
+from tests.operations.computing import computing
 
 NUMPY: Final = NumpyBackend()
 
@@ -32,12 +34,24 @@ def numba_backend() -> Backend:
     return born.get_backend("numba")
 
 
+def backend_of(name: str) -> Backend:
+    """The backend whose arrays a kernel takes; the test is skipped where it cannot be used."""
+    if name == "numba":
+        return numba_backend()
+    if name != "cupy":
+        return NUMPY
+    try:
+        return computing(name)
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+
+
 def kernel_of(name: str, program: Program, dtypes: Dtypes) -> UpdateKernel:
     """The kernel of a backend, or `"plain"` for the one that every backend has."""
     kinds = tuple(as_dtype(dtype) for dtype in dtypes)
+    backend = backend_of(name)
     if name == "plain":
-        return PlainUpdate(NUMPY, program, kinds)
-    backend = numba_backend() if name == "numba" else NUMPY
+        return PlainUpdate(backend, program, kinds)
     return backend.compile_update(program, kinds)
 
 
@@ -90,18 +104,19 @@ def run(
     arrays: Sequence[Sequence[HostArray]],
     scalars: Sequence[Mapping[str, float]],
     scale: float | None = None,
+    backend: Backend = NUMPY,
 ) -> list[list[HostArray]]:
     """One update of copies of some parameters, each (p, g, *slots): p and the slots after it."""
-    copies = [[RawTensor(array.copy()) for array in every] for every in arrays]
+    copies = [[backend.from_numpy(array) for array in every] for every in arrays]
     targets = [[every[0], *every[2:]] for every in copies]
     gradients = [every[1] for every in copies]
     values = [kernel.program.host(**each) for each in scalars]
     with np.errstate(all="ignore"):
         factor = None
         if scale is not None:
-            factor = RawTensor(np.array(scale, compute_dtype(kernel.dtypes)))
+            factor = backend.from_numpy(np.array(scale, compute_dtype(kernel.dtypes)))
         kernel(targets, gradients, values, factor)
-    return [[raw.array for raw in target] for target in targets]
+    return [[backend.to_numpy(raw) for raw in target] for target in targets]
 
 
 def traced(function: Callable[..., Any], slots: Sequence[str], *scalars: str) -> Program:

@@ -1,4 +1,4 @@
-"""Update kernels: the same bits from the rule on tensors, op by op, in NumPy and in Numba."""
+"""Update kernels: the same bits from the rule on tensors, op by op, and in every backend."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from born import fusion, optim
+from born.backend import Backend
 from born.backend.update import compute_dtype
 from born.fusion.expression import V
-from born.raw import HostArray, RawTensor
+from born.raw import Array, HostArray, RawTensor
 from tests.fusion.kernels import (
     Dtypes,
     arrays_of,
     assert_same_bits,
+    backend_of,
     evaluate,
     kernel_of,
     run,
@@ -24,8 +26,9 @@ from tests.fusion.kernels import (
 )
 from tests.optim.making import CONFIGS, class_for
 
-KERNELS = ("plain", "numpy", "numba")
+KERNELS = ("plain", "numpy", "numba", "cupy")
 every_kernel = pytest.mark.parametrize("name", KERNELS)
+every_host_kernel = pytest.mark.parametrize("name", ["plain", "numpy", "numba"])
 
 # On both sides of a tile (32,768) and of a chunk (65,536), and together more than what
 # either backend takes to several threads (131,072 and 262,144).
@@ -53,24 +56,24 @@ def _dtypes(parameter: str, slot: str, slots: int) -> Dtypes:
 # -- every optimizer -----------------------------------------------------------------------
 
 
+@every_kernel
 @pytest.mark.parametrize("config", CONFIGS, ids=repr)
 @pytest.mark.parametrize("stored", STORED)
-def test_every_way_gives_the_same_bits(config: optim.Config, stored: str) -> None:
+def test_every_way_gives_the_same_bits(config: optim.Config, stored: str, name: str) -> None:
     rule = class_for(config).rule(config)
     slots = len(rule.slots)
     if slots == 0 and " " in stored:
         stored = stored.split()[0]  # no slots to be of another dtype
     dtypes = _dtypes(*STORED[stored], slots)
-    kernels = {name: kernel_of(name, rule.program, dtypes) for name in KERNELS}
+    kernel, backend = kernel_of(name, rule.program, dtypes), backend_of(name)
     tensors = [arrays_of(dtypes, size, seed) for seed, size in enumerate(SIZES)]
     for step in range(1, 4):
         scalars = {**rule.scalars, "t": step}
         expected = [evaluate(rule.function, arrays, scalars) for arrays in tensors]
-        for name, kernel in kernels.items():
-            after = run(kernel, tensors, [scalars] * len(tensors))
-            for size, got, wanted in zip(SIZES, after, expected, strict=True):
-                for which, (a, b) in enumerate(zip(got, wanted, strict=True)):
-                    assert_same_bits(a, b, f"{name}, step {step}, size {size}, output {which}")
+        after = run(kernel, tensors, [scalars] * len(tensors), backend=backend)
+        for size, got, wanted in zip(SIZES, after, expected, strict=True):
+            for which, (a, b) in enumerate(zip(got, wanted, strict=True)):
+                assert_same_bits(a, b, f"step {step}, size {size}, output {which}")
         tensors = [
             [p, arrays_of(dtypes, p.shape, step * 100 + k)[1], *state]
             for k, (p, *state) in enumerate(expected)
@@ -165,7 +168,7 @@ def test_operations_agree(
     arrays = arrays_of(dtypes, 1013, 3, special)
     for t in (1, 2):
         scalars: dict[str, float] = {"s": 0.1, "t": t}
-        (got,) = run(kernel, [arrays], [scalars])
+        (got,) = run(kernel, [arrays], [scalars], backend=backend_of(name))
         expected = evaluate(rule, arrays, scalars)
         for which, (a, b) in enumerate(zip(got, expected, strict=True)):
             assert_same_bits(a, b, f"t {t}, output {which}")
@@ -183,7 +186,7 @@ def test_scaled_program_is_the_rule_with_the_gradient_times_the_scale(
     kernel = kernel_of(name, traced(rule, ("a", "b"), "s").scaled, dtypes)
     arrays = arrays_of(dtypes, 1013, 3, special=True)
     scalars: dict[str, float] = {"s": 0.1, "t": 2}
-    (got,) = run(kernel, [arrays], [scalars], scale=0.3)
+    (got,) = run(kernel, [arrays], [scalars], scale=0.3, backend=backend_of(name))
     factor = float(compute_dtype([x.dtype for x in arrays]).type(0.3))
     expected = evaluate(by_hand, arrays, {**scalars, "factor": factor})
     for which, (a, b) in enumerate(zip(got, expected, strict=True)):
@@ -218,7 +221,7 @@ def test_each_parameter_has_scalars_of_its_own(name: str) -> None:
     kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
     tensors = [arrays_of(AVERAGED, size, size) for size in (5, 70_000, 3, 0, 1)]
     scalars: list[dict[str, float]] = [{"lr": 0.1, "t": t} for t in (1, 9, 4, 1, 9)]
-    after = run(kernel, tensors, scalars)
+    after = run(kernel, tensors, scalars, backend=backend_of(name))
     for arrays, each, got in zip(tensors, scalars, after, strict=True):
         for a, b in zip(got, evaluate(_averaged, arrays, each), strict=True):
             assert_same_bits(a, b)
@@ -227,9 +230,9 @@ def test_each_parameter_has_scalars_of_its_own(name: str) -> None:
 @every_kernel
 @pytest.mark.parametrize("numbers", [(1,), (2, 0), (2, 1, 0), (1, 2), ()])
 def test_some_of_the_bound_tensors_in_any_order(name: str, numbers: tuple[int, ...]) -> None:
-    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    kernel, backend = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED), backend_of(name)
     tensors = [arrays_of(AVERAGED, size, size) for size in (4, 5, 4)]
-    raws = [[RawTensor(x.copy()) for x in arrays] for arrays in tensors]
+    raws = [[backend.from_numpy(x) for x in arrays] for arrays in tensors]
     bound = kernel.bind([[p, m] for p, _, m in raws])
     sets = [kernel.program.host(lr=0.1, t=t) for t in (1, 7)]
     chosen = [number % 2 for number in numbers]
@@ -242,39 +245,43 @@ def test_some_of_the_bound_tensors_in_any_order(name: str, numbers: tuple[int, .
             scalars: dict[str, float] = {"lr": 0.1, "t": (1, 7)[number % 2]}
             for _ in range(2):
                 p, m = evaluate(_averaged, [p, g, m], scalars)
-        assert_same_bits(raws[number][0].array, p)
-        assert_same_bits(raws[number][2].array, m)
+        assert_same_bits(backend.to_numpy(raws[number][0]), p)
+        assert_same_bits(backend.to_numpy(raws[number][2]), m)
 
 
-def _transposed(x: HostArray) -> HostArray:
-    return np.asfortranarray(x)
-
-
-def _every_other(x: HostArray) -> HostArray:
-    wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), 77, x.dtype)
-    wide[..., ::2] = x
-    return wide[..., ::2]
-
-
-def _backwards(x: HostArray) -> HostArray:
-    return x[::-1].copy()[::-1]
-
-
-def _misaligned(x: HostArray) -> HostArray:
-    memory = np.zeros(x.nbytes + 1, np.uint8)
-    view = memory[1:].view(x.dtype).reshape(x.shape)
-    view[...] = x
-    return view
-
-
-LAYOUTS = (_transposed, _every_other, _backwards, _misaligned)
+LAYOUTS: dict[str, tuple[Callable[[HostArray], HostArray], Callable[[Array], Array]]] = {
+    "transposed": (lambda x: x.T, lambda memory: memory.T),
+    "every other": (lambda x: np.repeat(x, 2, -1), lambda memory: memory[..., ::2]),
+    "backwards": (lambda x: x[::-1], lambda memory: memory[::-1]),
+}
+"""Name -> what memory holds for an array laid out so, and the view of it that is the array."""
 
 
 @every_kernel
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(3, 5), (300, 501)], ids=str)
-def test_arrays_that_are_not_contiguous(
-    name: str, layout: Callable[[HostArray], HostArray], shape: tuple[int, ...]
+def test_arrays_that_are_not_contiguous(name: str, layout: str, shape: tuple[int, ...]) -> None:
+    backend, (spread, seen) = backend_of(name), LAYOUTS[layout]
+    _check_laid_out(
+        name, shape, lambda x: RawTensor(seen(backend.from_numpy(spread(x)).array)), backend
+    )
+
+
+def _misaligned(x: HostArray) -> RawTensor:
+    memory = np.zeros(x.nbytes + 1, np.uint8)
+    view = memory[1:].view(x.dtype).reshape(x.shape)
+    view[...] = x
+    return RawTensor(view)
+
+
+@every_host_kernel
+@pytest.mark.parametrize("shape", [(3, 5), (300, 501)], ids=str)
+def test_arrays_that_are_misaligned(name: str, shape: tuple[int, ...]) -> None:
+    _check_laid_out(name, shape, _misaligned, backend_of(name))
+
+
+def _check_laid_out(
+    name: str, shape: tuple[int, ...], lay_out: Callable[[HostArray], RawTensor], backend: Backend
 ) -> None:
     kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
     p, g, m = arrays_of(AVERAGED, shape, 5)
@@ -282,42 +289,42 @@ def test_arrays_that_are_not_contiguous(
     expected = evaluate(_averaged, [p, g, m], scalars)
     values = kernel.program.host(**scalars)
     for odd in itertools.product((False, True), repeat=3):
-        arrays = [
-            layout(x) if strange else x.copy() for x, strange in zip((p, g, m), odd, strict=True)
-        ]
-        a, b, c = map(RawTensor, arrays)
+        a, b, c = (
+            lay_out(x) if strange else backend.from_numpy(x)
+            for x, strange in zip((p, g, m), odd, strict=True)
+        )
         kernel([[a, c]], [b], [values])
-        for got, wanted in zip((a.array, c.array), expected, strict=True):
-            assert_same_bits(np.ascontiguousarray(got), wanted, str(odd))
-        assert_same_bits(np.ascontiguousarray(b.array), g, "the gradient")
+        for got, wanted in zip((a, c, b), (*expected, g), strict=True):
+            assert_same_bits(backend.to_numpy(got), wanted, str(odd))
 
 
 @every_kernel
 @pytest.mark.parametrize("shape", [(3, 5), (300, 501)], ids=str)
 def test_gradient_that_is_one_number_repeated(name: str, shape: tuple[int, ...]) -> None:
-    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    kernel, backend = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED), backend_of(name)
     p, _, m = arrays_of(AVERAGED, shape, 5)
     scalars: dict[str, float] = {"lr": 0.1, "t": 3}
     for g in (np.float32(0.5), np.arange(shape[1], dtype=np.float32)):
         wide = np.broadcast_to(g, shape)
-        got = [RawTensor(p.copy()), RawTensor(m.copy())]
-        kernel([got], [RawTensor(wide)], [kernel.program.host(**scalars)])
+        got = [backend.from_numpy(p), backend.from_numpy(m)]
+        gradient = backend.broadcast_to(backend.from_numpy(np.asarray(g)), shape)
+        kernel([got], [gradient], [kernel.program.host(**scalars)])
         for a, b in zip(got, evaluate(_averaged, [p, wide, m], scalars), strict=True):
-            assert_same_bits(a.array, b)
+            assert_same_bits(backend.to_numpy(a), b)
 
 
 @every_kernel
 @pytest.mark.parametrize("length", [3, 300])
 def test_gradient_may_be_a_view_of_its_parameter(name: str, length: int) -> None:
     # As the gradient of sum(P * P^T) / 2, written by hand.
-    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    kernel, backend = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED), backend_of(name)
     p, _, m = arrays_of(AVERAGED, (length, length), 5)
     scalars: dict[str, float] = {"lr": 0.1, "t": 3}
     expected = evaluate(_averaged, [p, p.T, m], scalars)
-    got = [RawTensor(p.copy()), RawTensor(m.copy())]
-    kernel([got], [RawTensor(got[0].array.T)], [kernel.program.host(**scalars)])
+    got = [backend.from_numpy(p), backend.from_numpy(m)]
+    kernel([got], [backend.transpose(got[0])], [kernel.program.host(**scalars)])
     for a, b in zip(got, expected, strict=True):
-        assert_same_bits(a.array, b)
+        assert_same_bits(backend.to_numpy(a), b)
 
 
 @pytest.mark.parametrize("name", ["numpy", "numba"])

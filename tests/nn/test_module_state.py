@@ -21,7 +21,8 @@ def make_model(backend: B) -> nn.Sequential[B]:
 
 
 def arrays(model: nn.Module[B]) -> dict[str, Any]:
-    return {path: np.array(raw) for path, raw in model.state_dict().items()}
+    backend = model.parameters()[0].backend
+    return {path: backend.to_numpy(raw) for path, raw in model.state_dict().items()}
 
 
 def assert_same(left: dict[str, Any], right: dict[str, Any]) -> None:
@@ -37,7 +38,7 @@ def test_state_dict_is_a_snapshot(backend: Backend) -> None:
     before = arrays(model)
     for parameter in model.parameters():
         backend.assign(parameter.raw, backend.zeros(parameter.shape, parameter.dtype))
-    assert_same({path: np.array(raw) for path, raw in state.items()}, before)
+    assert_same({path: backend.to_numpy(raw) for path, raw in state.items()}, before)
     assert not any(raw.requires_grad for raw in state.values())
 
 

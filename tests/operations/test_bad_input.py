@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -22,6 +23,7 @@ from born.errors import (
     ShapeError,
 )
 from born.raw import as_dtype
+from tests.operations.computing import awaited
 
 Made: TypeAlias = Callable[..., "born.Tensor[Any]"]
 """Makes a float64 tensor of this shape."""
@@ -300,8 +302,9 @@ def test_labels_out_of_range(made: Made) -> None:
     logits = made(2, 3)
     for labels in ([0, 3], [-1, 0], [0, 2**40]):
         wrong = born.tensor(np.array(labels), logits.backend)
+        call = functools.partial(ops.cross_entropy, logits, wrong)
         with pytest.raises(IndexOutOfRangeError, match=r"labels from 0 to 2, got labels from"):
-            ops.cross_entropy(logits, wrong)
+            awaited(logits.backend, call)
 
 
 def test_indices_out_of_range(made: Made) -> None:
@@ -318,8 +321,10 @@ def test_indices_out_of_range(made: Made) -> None:
         lambda: x[1.5],
     ]
     for call in calls:
-        with pytest.raises(IndexOutOfRangeError, match=r"expected an index within shape \(3,\)"):
-            call()
+        with pytest.raises(
+            IndexOutOfRangeError, match=r"expected an index within (shape \(3,\)|an axis of 3)"
+        ):
+            awaited(x.backend, call)
 
 
 def test_options_out_of_range(made: Made, backend: Backend) -> None:

@@ -13,7 +13,7 @@ import born
 from born import nn, optim
 from born.backend import Backend
 from born.errors import BackendMismatchError, BornError, DTypeError, GradientError, ParameterError
-from born.raw import HostArray, RawTensor
+from born.raw import Array, HostArray, RawTensor
 from tests.optim.making import CONFIGS, Parameter, assert_unchanged, contents, make, parameter, raw
 
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
@@ -26,11 +26,11 @@ ALLOWANCE = 4 * 2**20
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("config", [CONFIGS[3], CONFIGS[5]], ids=repr)
 def test_step_allocates_no_array_of_a_parameter(
-    config: optim.Config, dtype: str, backend: Backend
+    config: optim.Config, dtype: str, cpu_backend: Backend
 ) -> None:
-    p = nn.Parameter(born.ones((LARGE,), backend, dtype=dtype))
+    p = nn.Parameter(born.ones((LARGE,), cpu_backend, dtype=dtype))
     optimizer = make(config, [p])
-    gradients = {p.raw: born.ones((LARGE,), backend, dtype=dtype).raw}
+    gradients = {p.raw: born.ones((LARGE,), cpu_backend, dtype=dtype).raw}
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -46,10 +46,6 @@ def test_step_allocates_no_array_of_a_parameter(
 # -- arrays that changed -------------------------------------------------------------------
 
 
-def _replaced(array: HostArray) -> HostArray:
-    return array.copy()
-
-
 def _shorter(array: HostArray) -> HostArray:
     array.resize((1, 2), refcheck=False)
     return array
@@ -60,14 +56,37 @@ def _longer(array: HostArray) -> HostArray:
     return array
 
 
+def _replaced(array: Array) -> Array:
+    return array.copy()
+
+
+every_gradient = pytest.mark.parametrize(
+    "fitting", [True, False], ids=["new gradient", "old gradient"]
+)
+
+
 @every_config
-@pytest.mark.parametrize("change", [_replaced, _shorter, _longer])
-@pytest.mark.parametrize("fitting", [True, False], ids=["new gradient", "old gradient"])
-def test_array_changed_behind_the_back_is_refused_and_nothing_changes(
+@every_gradient
+def test_replaced_array_is_refused_and_nothing_changes(
+    config: optim.Config, fitting: bool, backend: Backend
+) -> None:
+    _assert_refused_after(_replaced, config, fitting, backend)
+
+
+@every_config
+@pytest.mark.parametrize("change", [_shorter, _longer])
+@every_gradient
+def test_resized_array_is_refused_and_nothing_changes(
     config: optim.Config,
     change: Callable[[HostArray], HostArray],
     fitting: bool,
-    backend: Backend,
+    cpu_backend: Backend,
+) -> None:
+    _assert_refused_after(change, config, fitting, cpu_backend)
+
+
+def _assert_refused_after(
+    change: Callable[[Array], Array], config: optim.Config, fitting: bool, backend: Backend
 ) -> None:
     first, second = parameter(1.0, backend, "first"), parameter(np.ones((2, 3)), backend, "second")
     optimizer = make(config, [first, second])
@@ -82,10 +101,10 @@ def test_array_changed_behind_the_back_is_refused_and_nothing_changes(
     assert_unchanged(optimizer, before)
 
 
-def _views(backend: Backend, buffer: HostArray, *indices: Any) -> list[Parameter]:
+def _views(backend: Backend, buffer: RawTensor, *indices: Any) -> list[Parameter]:
     parameters = [parameter(1.0, backend, "apart")]
     for name, index in zip("xy", indices, strict=True):
-        tensor = born.Tensor(RawTensor(buffer[index]), backend)
+        tensor = born.Tensor(RawTensor(buffer.array[index]), backend)
         parameters.append(nn.Parameter(tensor, name))
     return parameters
 
@@ -102,7 +121,7 @@ OVERLAPPING = [
 def test_parameters_that_share_memory_are_refused_by_name(
     indices: tuple[Any, Any], backend: Backend
 ) -> None:
-    parameters = _views(backend, np.ones((4, 3), np.float32), *indices)
+    parameters = _views(backend, backend.ones((4, 3), "float32"), *indices)
     for order in (parameters, parameters[::-1]):
         with pytest.raises(ParameterError, match=r"memory of their own, got .*; copy one") as error:
             optim.SGD(order, optim.SGDConfig())
@@ -111,11 +130,11 @@ def test_parameters_that_share_memory_are_refused_by_name(
 
 
 def test_halves_of_one_buffer_are_welcome(backend: Backend) -> None:
-    buffer = np.ones((4, 3), np.float32)
+    buffer = backend.ones((4, 3), "float32")
     parameters = _views(backend, buffer, np.s_[:2], np.s_[2:])
     optimizer = optim.SGD(parameters, optim.SGDConfig(lr=0.5))
     optimizer.step({parameters[2].raw: raw(np.ones((2, 3)), backend)})
-    assert buffer.tolist() == [[1.0] * 3] * 2 + [[0.5] * 3] * 2
+    assert backend.to_numpy(buffer).tolist() == [[1.0] * 3] * 2 + [[0.5] * 3] * 2
 
 
 # -- gradients that do not fit, in optimizers of several dtypes -----------------------------
@@ -125,26 +144,61 @@ class _Subclass(np.ndarray[Any, np.dtype[Any]]):
     """An array of another kind."""
 
 
-REFUSED: list[tuple[Callable[[Parameter], Any], type[BornError]]] = [
-    (lambda p: RawTensor(np.ones(p.shape, np.float64)), GradientError),
-    (lambda p: RawTensor(np.ones(p.shape, np.int32)), GradientError),
-    (lambda p: RawTensor(np.ones(p.shape, ">f4")), GradientError),
-    (lambda p: RawTensor(np.ones(p.shape[::-1], np.float32)), GradientError),
-    (lambda p: RawTensor(np.ones((*p.shape, 1), np.float32)), GradientError),
-    (lambda p: RawTensor(np.ones(p.size, np.float32)), GradientError),
-    (lambda p: RawTensor(np.ones((), np.float32)), GradientError),
-    (lambda p: RawTensor(np.ones((0, 2), np.float32)), GradientError),
-    (lambda p: RawTensor(np.ones(p.shape, np.float32).view(_Subclass)), BackendMismatchError),
-    (lambda p: RawTensor(np.float32(1.0)), BackendMismatchError),
+MISFITS: list[Callable[[Parameter], HostArray]] = [
+    lambda p: np.ones(p.shape, np.float64),
+    lambda p: np.ones(p.shape, np.int32),
+    lambda p: np.ones(p.shape[::-1], np.float32),
+    lambda p: np.ones((*p.shape, 1), np.float32),
+    lambda p: np.ones(p.size, np.float32),
+    lambda p: np.ones((), np.float32),
+    lambda p: np.ones((0, 2), np.float32),
 ]
 
 
 @every_config
-@pytest.mark.parametrize(("build", "error"), REFUSED)
+@pytest.mark.parametrize("build", MISFITS)
 def test_gradient_that_does_not_fit_changes_no_group(
-    config: optim.Config,
-    build: Callable[[Parameter], Any],
+    config: optim.Config, build: Callable[[Parameter], HostArray], backend: Backend
+) -> None:
+    _assert_refused(lambda p: backend.from_numpy(build(p)), GradientError, config, backend)
+
+
+FOREIGN: list[Callable[[Parameter], Any]] = [
+    lambda p: np.ones(p.shape, np.float32).view(_Subclass),
+    lambda p: np.float32(1.0),
+]
+
+
+@every_config
+@pytest.mark.parametrize("build", FOREIGN, ids=["subclass", "scalar"])
+def test_gradient_of_another_kind_of_array_changes_no_group(
+    config: optim.Config, build: Callable[[Parameter], Any], backend: Backend
+) -> None:
+    _assert_refused(lambda p: RawTensor(build(p)), BackendMismatchError, config, backend)
+
+
+@every_config
+def test_numpy_array_is_no_gradient_on_a_device(config: optim.Config, backend: Backend) -> None:
+    if backend.zeros((), "float32").device == "cpu":
+        pytest.skip("device arrays only")
+    _assert_refused(
+        lambda p: RawTensor(np.ones(p.shape, np.float32)), BackendMismatchError, config, backend
+    )
+
+
+@every_config
+def test_gradient_in_another_byte_order_changes_no_group(
+    config: optim.Config, cpu_backend: Backend
+) -> None:
+    _assert_refused(
+        lambda p: RawTensor(np.ones(p.shape, ">f4")), GradientError, config, cpu_backend
+    )
+
+
+def _assert_refused(
+    build: Callable[[Parameter], RawTensor],
     error: type[BornError],
+    config: optim.Config,
     backend: Backend,
 ) -> None:
     fine = parameter([1.0, 2.0], backend, "fine", dtype="float64")

@@ -159,8 +159,8 @@ REFUSED_GRADIENTS: list[tuple[Callable[[list[Parameter]], Any], type[BornError],
     (
         lambda ps: {ps[0].raw: RawTensor(_Elsewhere())},
         BackendMismatchError,
-        r"parameter 0 \('first'\): expected a gradient on \w+Backend\(\), an array of type "
-        r"numpy\.ndarray on 'cpu', got .*_Elsewhere on 'gpu 0'; bring",
+        r"parameter 0 \('first'\): expected a gradient on \w+Backend\(.*\), an array of type "
+        r".+\.ndarray on '.+', got .*_Elsewhere on 'gpu 0'; bring",
     ),
     (
         lambda ps: {ps[0].raw: born.ones((2, 2), ps[0].backend)},

@@ -50,7 +50,7 @@ def test_state_is_flat_named_and_complete_from_the_beginning(
     assert list(state) == [f"{slot}.{i}" for slot in [*slots, "t"] for i in range(2)]
     for key, value in state.items():
         assert isinstance(value, RawTensor)
-        assert not np.asarray(value).any()
+        assert not backend.to_numpy(value).any()
         if key.startswith("t."):
             assert (value.shape, value.dtype.name) == ((), "int64")
         else:
@@ -61,9 +61,9 @@ def test_state_is_flat_named_and_complete_from_the_beginning(
 def test_state_is_a_snapshot(config: optim.Config, backend: Backend) -> None:
     optimizer = used(config, backend)
     state = optimizer.state_dict()
-    before = {key: x.array.tobytes() for key, x in state.items()}
+    before = {key: backend.to_numpy(x).tobytes() for key, x in state.items()}
     optimizer.step({p.raw: raw(np.ones(p.shape), backend) for p in optimizer.parameters})
-    assert {key: x.array.tobytes() for key, x in state.items()} == before
+    assert {key: backend.to_numpy(x).tobytes() for key, x in state.items()} == before
     live = contents(optimizer)
     for value in state.values():
         value.array[...] = 7

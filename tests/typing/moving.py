@@ -63,7 +63,7 @@ deep: list[Batch] = []
 anything: Any = []
 for one in prefetch(single, plain):
     reveal_type(one)  # reveals: Tensor[NumpyBackend]
-for x, y in prefetch(pairs, plain):
+for _x, y in prefetch(pairs, plain):
     reveal_type(y)  # reveals: Tensor[NumpyBackend]
 for mapping in prefetch(named, plain):
     reveal_type(mapping)  # reveals: dict[str, Tensor[NumpyBackend]]

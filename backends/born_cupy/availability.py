@@ -1,0 +1,78 @@
+"""Whether there is a device to compute on; if not, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any, Final
+
+_INSTALL: Final = 'pip install "born-optim[cuda12]", or "born-optim[cuda13]" for CUDA 13'
+_NEEDED: Final = ("cupy", "platformdirs")
+
+_NO_DEVICE: Final = 100  # cudaErrorNoDevice
+_OLD_DRIVER: Final = 35  # cudaErrorInsufficientDriver
+
+
+def unavailable_reason(device: int = 0) -> str | None:
+    """Why a device cannot be used, or None if it can.
+
+    Args:
+        device: its number.
+    """
+    missing = [name for name in _NEEDED if not _is_installed(name)]
+    if missing:
+        return f"{' and '.join(missing)} not installed; run: {_INSTALL}"
+    try:
+        cupy: Any = importlib.import_module("born_cupy.runtime").cupy
+    except ImportError as error:
+        return f"CuPy is installed but does not import ({error}); reinstall it: {_INSTALL}"
+    return _missing_device(cupy.cuda.runtime, device) or _missing_compiler()
+
+
+def _missing_device(runtime: Any, device: int) -> str | None:
+    try:
+        count: int = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        if error.status == _OLD_DRIVER:
+            return _driver(runtime.driverGetVersion(), runtime.runtimeGetVersion())
+        if error.status == _NO_DEVICE:
+            return "the NVIDIA driver finds no device; check nvidia-smi and CUDA_VISIBLE_DEVICES"
+        return f"CUDA does not start ({error}); check that nvidia-smi works"
+    if device >= count:
+        named = f"from 0 to {count - 1}" if count > 1 else "0"
+        return f"there is no device {device}, the devices are {named}; use one of these"
+    return None
+
+
+def _driver(installed: int, needed: int) -> str:
+    """What to say of a driver, given the CUDA versions as the runtime numbers them.
+
+    >>> _driver(11080, 12090)
+    'the NVIDIA driver supports CUDA 11.8 and CuPy needs 12.9; update the driver, ...'
+    """
+    if installed == 0:
+        return "there is no NVIDIA driver; install one, or use the numba or numpy backend"
+    return (
+        f"the NVIDIA driver supports CUDA {_version(installed)} and CuPy needs "
+        f"{_version(needed)}; update the driver, or install CuPy for an older CUDA"
+    )
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _missing_compiler() -> str | None:
+    nvrtc: Any = importlib.import_module("cupy_backends.cuda.libs.nvrtc")
+    try:
+        nvrtc.getVersion()
+    except Exception as error:  # CuPy raises whatever looking for the library led to
+        return f"CUDA's compiler NVRTC is not found ({error}); run: {_INSTALL}"
+    return None
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

@@ -1,0 +1,87 @@
+"""From the text of a kernel to something that can be launched.
+
+CuPy's own compile path adds `-ftz=true` to whatever options it is given, which turns
+subnormal numbers into zeros. Kernels are therefore compiled by NVRTC directly, which
+CuPy binds, and loaded as modules. What was compiled is kept on disk, with a checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+from born.backend import disk
+from born_cupy.nvrtc import architecture_for, compiled, options
+from born_cupy.runtime import cupy
+from born_cupy.sources import Source
+
+_DIGEST: Final = hashlib.sha256
+_DIGEST_BYTES: Final = 32
+
+
+class Kernel:
+    """A kernel on the device that is current when it is compiled."""
+
+    def __init__(self, source: Source, function: Any) -> None:
+        self.source = source
+        self._function = function
+
+    def __call__(self, blocks: int, threads: int, arguments: Sequence[Any], stream: Any) -> None:
+        """Launch it and return at once.
+
+        Args:
+            blocks: how many blocks of threads; none is no launch.
+            threads: how many threads in each.
+            arguments: device arrays and NumPy scalars, each of the very type that the
+                kernel's text declares: nothing is converted on the way.
+            stream: the stream to launch on.
+        """
+        if blocks:
+            self._function((blocks,), (threads,), arguments, 0, stream)
+
+
+class Compiler:
+    """Kernels of one device, each compiled once a process and kept on disk.
+
+    Args:
+        device: the number of the device.
+    """
+
+    def __init__(self, device: int) -> None:
+        self._nvrtc: Any = importlib.import_module("cupy_backends.cuda.libs.nvrtc")
+        self._function: Any = importlib.import_module("cupy.cuda.function")
+        self._device = device
+        self._lock = threading.Lock()
+        self._kernels: dict[Source, Kernel] = {}
+        self.architecture: Final = architecture_for(
+            int(cupy.cuda.Device(device).compute_capability), self._nvrtc.getSupportedArchs()
+        )
+
+    def __call__(self, source: Source) -> Kernel:
+        """The kernel of a text."""
+        kernel = self._kernels.get(source)
+        if kernel is None:
+            with self._lock:
+                kernel = self._kernels.setdefault(source, self._loaded(source))
+        return kernel
+
+    def _loaded(self, source: Source) -> Kernel:
+        module = self._function.Module()
+        with cupy.cuda.Device(self._device):
+            module.load(self._code(source))
+            return Kernel(source, module.get_function(source.name))
+
+    def _code(self, source: Source) -> bytes:
+        """What the compiler makes of a text, from disk if it is there and sound."""
+        given = options(self.architecture, source.exact)
+        key = repr((source.whole, given, self._nvrtc.getVersion()))
+        path = disk.cache_directory() / "cuda" / _DIGEST(key.encode()).hexdigest()[:32]
+        kept = disk.read_or_none(path)
+        if kept is not None and _DIGEST(kept[_DIGEST_BYTES:]).digest() == kept[:_DIGEST_BYTES]:
+            return kept[_DIGEST_BYTES:]
+        code = compiled(self._nvrtc, source, self.architecture)
+        disk.write_if_possible(path, _DIGEST(code).digest() + code)
+        return code

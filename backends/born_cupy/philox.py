@@ -1,0 +1,68 @@
+"""The host's generator and the device's share of its work.
+
+The state stays with NumPy's generator, so that it is saved and restored as on the CPU.
+A kernel is given the state, makes the numbers that come next, and the host's generator
+is set to where it would be, had it made them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from born_cupy.sources.random import BLOCK
+
+_WORD_BITS: Final = 64
+_COUNTER_WORDS: Final = 4
+
+
+def state_of(generator: np.random.Generator, count: int, double: bool) -> tuple[np.generic, ...]:
+    """What a kernel of `born_cupy.sources.random` is told.
+
+    Args:
+        generator: over NumPy's Philox.
+        count: how many numbers it is to make.
+        double: whether each takes a word of 64 bits, and not half of one.
+
+    Returns:
+        the number of blocks of the stream that the numbers come from, then the state.
+    """
+    state: Any = generator.bit_generator.state
+    used, halves = int(state["buffer_pos"]), 0 if double else int(state["has_uint32"])
+    words = count if double else (max(count - halves, 0) + 1) // 2
+    blocks = -(-(used + words) // BLOCK)
+    numbers = (*state["state"]["counter"], *state["state"]["key"], *state["buffer"])
+    return (
+        np.int64(max(blocks, 1)),  # one even where all there is to make is the half that is left
+        *(np.uint64(number) for number in numbers),
+        np.int64(used),
+        np.int64(halves),
+        np.uint32(state["uinteger"]),
+    )
+
+
+def skip(generator: np.random.Generator, count: int, double: bool) -> None:
+    """Leave the generator as if it had drawn `count` numbers.
+
+    It draws the first until a block of its stream is used up, jumps over whole blocks,
+    and draws the rest, at least one, so that nothing of its state is guessed.
+    """
+    dtype = np.float64 if double else np.float32
+    numbers_a_block = BLOCK if double else 2 * BLOCK
+    state: Any = generator.bit_generator.state
+    left = (BLOCK - int(state["buffer_pos"])) * (numbers_a_block // BLOCK)
+    if not double:
+        left += int(state["has_uint32"])
+    blocks = (count - left - 1) // numbers_a_block
+    if blocks > 0:
+        generator.random(left, dtype)
+        count -= left + blocks * numbers_a_block
+        state = generator.bit_generator.state
+        words = [int(word) for word in state["state"]["counter"]]
+        place = sum(word << _WORD_BITS * i for i, word in enumerate(words)) + blocks
+        state["state"]["counter"] = np.array(
+            [place >> _WORD_BITS * i & 2**_WORD_BITS - 1 for i in range(_COUNTER_WORDS)], np.uint64
+        )
+        generator.bit_generator.state = state
+    generator.random(count, dtype)

@@ -1,0 +1,91 @@
+"""The norm of many tensors: a sum for each chunk, then one block adds up the sums.
+
+Both steps add in an order that depends on the sizes alone, in double, so the result has
+the same bits in every run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from born_cupy.sources.source import Source, ctype
+from born_cupy.sources.table import LOCATE
+
+CHUNK: Final = 32_768
+"""Elements whose squares one block adds up."""
+
+THREADS: Final = 256
+"""Threads of a block, in both steps."""
+
+_BLOCK_SUM: Final = """\
+// The sum of a value over the block's threads, in the first of them.
+__device__ inline double block_sum(double x) {{
+    __shared__ double sums[{threads}];
+    sums[threadIdx.x] = x;
+    __syncthreads();
+    for (int half = {threads} / 2; half; half /= 2) {{
+        if ((int)threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+        __syncthreads();
+    }}
+    return sums[0];
+}}"""
+
+_SQUARES: Final = """\
+{locate}
+
+{block_sum}
+
+extern "C" __global__ void squares(const u64 *table, i64 tensors, double *sums) {{
+    const u64 *first = table + 2 * tensors;
+    const i64 chunks = (i64)first[tensors];
+    for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
+        const i64 i = locate(first, tensors, c);
+        const i64 start = (c - (i64)first[i]) * {chunk};
+        const i64 rest = (i64)table[tensors + i] - start;
+        const i64 n = rest < {chunk} ? rest : {chunk};
+        const {kind} *x = (const {kind} *)table[i] + start;
+        double sum = 0;
+#pragma unroll 8
+        for (i64 j = threadIdx.x; j < n; j += {threads}) {{
+            const double value = as<double>(x[j]);
+            sum += value * value;
+        }}
+        sum = block_sum(sum);
+        if (threadIdx.x == 0) sums[c] = sum;
+        __syncthreads();
+    }}
+}}
+"""
+
+_ROOT: Final = """\
+{block_sum}
+
+extern "C" __global__ void root(const double *sums, i64 n, {kind} *norm) {{
+    double sum = 0;
+    for (i64 j = threadIdx.x; j < n; j += {threads}) sum += sums[j];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) *norm = ({kind})sqrt(sum);
+}}
+"""
+
+
+def squares(dtype: np.dtype[Any]) -> Source:
+    """The sums of the squares of tensors of one dtype, one sum a chunk.
+
+    The rows of its table are the tensors' addresses, their numbers of elements, and the
+    numbers of chunks.
+    """
+    block_sum = _BLOCK_SUM.format(threads=THREADS)
+    text = _SQUARES.format(
+        locate=LOCATE, block_sum=block_sum, kind=ctype(dtype), chunk=CHUNK, threads=THREADS
+    )
+    return Source("squares", text, exact=True)
+
+
+def root(dtype: np.dtype[Any]) -> Source:
+    """The square root of the sum of all sums, by one block."""
+    block_sum = _BLOCK_SUM.format(threads=THREADS)
+    text = _ROOT.format(block_sum=block_sum, kind=ctype(dtype), threads=THREADS)
+    return Source("root", text, exact=True)

@@ -1,0 +1,122 @@
+"""Elements read, or added to, where an index says.
+
+An index of an axis of length n, in an array seen as (outer, n, inner), is of shape (m,),
+one for all of `outer` and `inner`, or of shape (outer, m, inner), one for each element.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+
+from born_cupy.sources.faults import FAULT
+from born_cupy.sources.source import Source
+from born_cupy.sources.template import EACH, types
+
+ATOMIC: Final = ("float32", "float64", "int32", "int64")
+"""The dtypes that a device adds to memory in one step."""
+
+_BITS: Final = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
+
+_PLACE: Final = f"""{FAULT}
+// Where an index points on an axis; -1, and a report, if it points beside it.
+__device__ inline i64 place_of(i64 index, i64 length, i64 *report, i64 operation) {{
+    i64 place = index < 0 ? index + length : index;
+    if (place >= 0 && place < length) return place;
+    fault(report, operation, index, length);
+    return -1;
+}}
+"""
+
+
+@cache
+def take(itemsize: int, each: bool) -> Source:
+    """The elements that an index names, whatever their dtype; zero where it is out of range.
+
+    (x, index, y, size, n, m, inner, report, operation); the index has one entry for
+    `each` element, or is of shape (m,).
+    """
+    name = f"take_{'each' if each else 'slices'}"
+    text = f"""{_PLACE}
+typedef {_BITS[itemsize]} Bits;
+extern "C" __global__ void born_{name}(
+    const Bits *xs, const i64 *index, Bits *ys, i64 size, i64 n, i64 m, i64 inner,
+    i64 *report, i64 operation) {{
+    {EACH} {{
+        i64 outer = i / inner / m;
+        i64 place = place_of(index[{"i" if each else "i / inner % m"}], n, report, operation);
+        ys[i] = place < 0 ? (Bits)0 : xs[(outer * n + place) * inner + i % inner];
+    }}
+}}
+"""
+    return Source(f"born_{name}", text)
+
+
+@cache
+def places() -> Source:
+    """Where in the array each entry of an index points, -1 where it is out of range.
+
+    (index, places, size, n, m, inner, report, operation) with an index of shape
+    (outer, m, inner).
+    """
+    text = f"""{_PLACE}
+extern "C" __global__ void born_places(
+    const i64 *index, i64 *found, i64 size, i64 n, i64 m, i64 inner,
+    i64 *report, i64 operation) {{
+    {EACH} {{
+        i64 outer = i / inner / m;
+        i64 place = place_of(index[i], n, report, operation);
+        found[i] = place < 0 ? -1 : (outer * n + place) * inner + i % inner;
+    }}
+}}
+"""
+    return Source("born_places", text)
+
+
+@cache
+def add_atomically(dtype: np.dtype[Any]) -> Source:
+    """x += y at places along an axis, in whatever order threads come.
+
+    (y, places, x, size, n, m, inner) with places of shape (m,), of a dtype in `ATOMIC`.
+    """
+    # Of unsigned integers: that of signed ones has their bits, but not for 64 of them.
+    unsigned = {"int32": "u32", "int64": "u64"}.get(dtype.name, "T")
+    text = f"""{types(dtype)}
+extern "C" __global__ void born_add_atomically(
+    const T *ys, const i64 *places, T *xs, i64 size, i64 n, i64 m, i64 inner) {{
+    {EACH} {{
+        i64 outer = i / inner / m, place = places[i / inner % m];
+        if (place >= 0)
+            atomicAdd(({unsigned} *)&xs[(outer * n + place) * inner + i % inner],
+                      ({unsigned})ys[i]);
+    }}
+}}
+"""
+    return Source("born_add_atomically", text)
+
+
+@cache
+def add_in_order(dtype: np.dtype[Any]) -> Source:
+    """x += y at places along an axis, those that repeat one after another as they are listed.
+
+    (y, places, order, x, size, n, m, inner) with places of shape (m,), and the order that
+    sorts them and leaves equal ones as they were. Each sum is rounded before the next, as
+    `numpy.add.at` does: the result has its bits.
+    """
+    text = f"""{types(dtype)}
+extern "C" __global__ void born_add_in_order(
+    const T *ys, const i64 *places, const i64 *order, T *xs, i64 size, i64 n, i64 m, i64 inner) {{
+    {EACH} {{
+        // The thread of the first of equal places adds for all of them.
+        i64 outer = i / inner / m, k = i / inner % m, place = places[order[k]];
+        if (place < 0 || (k > 0 && places[order[k - 1]] == place)) continue;
+        T sum = xs[(outer * n + place) * inner + i % inner];
+        for (; k < m && places[order[k]] == place; ++k)
+            put(sum, as<R>(sum) + as<R>(ys[(outer * m + order[k]) * inner + i % inner]));
+        xs[(outer * n + place) * inner + i % inner] = sum;
+    }}
+}}
+"""
+    return Source("born_add_in_order", text)

@@ -1,0 +1,225 @@
+"""Update kernels: one launch for all parameters of an optimizer, from a traced rule."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from born.backend.update import compute_dtype
+from born.fusion import ARRAY, BOOLEAN, SCALAR, Instruction, Program, Ref
+from born_cupy.sources.source import Source, ctype
+from born_cupy.sources.table import LOCATE
+
+CHUNK: Final = 8_192
+"""Elements that a block updates before it takes its next chunk.
+
+Few enough that the last blocks to finish leave a large device idle for a small part of
+the time, many enough that finding a chunk in the table costs nothing beside it."""
+
+THREADS: Final = 256
+"""Threads of a block."""
+
+_ACCESS: Final = 16  # bytes that one thread loads or stores at once, the most that it can
+
+_PATTERNS: Final = {
+    "add": "{0} + {1}",
+    "sub": "{0} - {1}",
+    "mul": "{0} * {1}",
+    "div": "{0} / {1}",
+    "neg": "-{0}",
+    "lt": "{0} < {1}",
+    "le": "{0} <= {1}",
+    "gt": "{0} > {1}",
+    "ge": "{0} >= {1}",
+    "eq": "{0} == {1}",
+    "ne": "{0} != {1}",
+    "logical_and": "{0} && {1}",
+    "logical_or": "{0} || {1}",
+    "logical_not": "!{0}",
+    "where": "{0} ? {1} : {2}",
+    "isfinite": "{0} - {0} == (real)0",
+    "sign": "{0} != {0} ? {0} : (real)({0} > 0) - (real)({0} < 0)",
+    "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}",
+    "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
+    "cast_float16": "(real)float_of_half(half_of({0}))",
+    "cast_bfloat16": "(real)float_of_bfloat(bfloat_of({0}))",
+    "cast_float32": "(real)(float){0}",
+}
+"""Operation -> its text."""
+
+_FUNCTIONS: Final = {"abs": "fabs", "exp": "exp", "log": "log", "pow": "pow", "sqrt": "sqrt"}
+"""Operation -> the function of C that computes it in double; in float its name ends in f."""
+
+_TEMPLATE: Final = """\
+typedef {real} real;
+
+// Sixteen bytes, as one thread loads and stores them. Left to itself, the compiler takes the
+// addresses in the table for those of any memory and splits the stores.
+struct alignas(16) words {{
+    u32 a, b, c, d;
+    __device__ inline void load(const void *from) {{
+#ifdef __CUDA_ARCH__
+        asm volatile("ld.global.v4.u32 {{%0, %1, %2, %3}}, [%4];"
+                     : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
+                     : "l"(__cvta_generic_to_global(from)));
+#else
+        memcpy(this, from, 16);
+#endif
+    }}
+    __device__ inline void store(void *to) const {{
+#ifdef __CUDA_ARCH__
+        asm volatile("st.global.v4.u32 [%0], {{%1, %2, %3, %4}};" ::
+                     "l"(__cvta_generic_to_global(to)), "r"(a), "r"(b), "r"(c), "r"(d)
+                     : "memory");
+#else
+        memcpy(to, this, 16);
+#endif
+    }}
+}};
+
+// {vector} elements of one array.
+template <class T> struct pack {{
+    T at[{vector}];
+    __device__ inline void load(const T *from) {{
+        words w[sizeof(at) / 16];
+#pragma unroll
+        for (int i = 0; i < (int)(sizeof(at) / 16); ++i) w[i].load((const words *)from + i);
+        memcpy(at, w, sizeof(at));
+    }}
+    __device__ inline void store(T *to) const {{
+        words w[sizeof(at) / 16];
+        memcpy(w, at, sizeof(at));
+#pragma unroll
+        for (int i = 0; i < (int)(sizeof(at) / 16); ++i) w[i].store((words *)to + i);
+    }}
+}};
+
+{rule}
+
+{locate}
+
+extern "C" __global__ void {name}(
+    const u64 *table, i64 tensors, const double *scalars{scale}) {{
+    const u64 *first = table + {columns} * tensors;
+    const i64 chunks = (i64)first[tensors];
+    for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
+        const i64 i = locate(first, tensors, c);
+        const i64 start = (c - (i64)first[i]) * {chunk};
+        const i64 rest = (i64)table[{size} * tensors + i] - start;
+        const i64 n = rest < {chunk} ? rest : {chunk};
+        const double *s = scalars + {scalars} * (i64)table[{set} * tensors + i];
+{setup}
+        i64 done = 0;
+        if ((({addresses}) & 15) == 0) {{
+            done = n - n % {vector};
+            for (i64 j = (i64)threadIdx.x * {vector}; j < done; j += (i64)blockDim.x * {vector}) {{
+{vector_body}
+            }}
+        }}
+        for (i64 j = done + threadIdx.x; j < n; j += blockDim.x)
+            one({elements});
+    }}
+}}
+"""
+
+
+def update(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> Source:
+    """The kernel of a program.
+
+    It is launched with a table in device memory, of one column a tensor and these rows:
+    the addresses of the program's arrays, the number of elements, the number of its set
+    of scalars; and after these the number of chunks before each tensor and in all.
+    """
+    writer = _Writer(program, dtypes)
+    return Source("update", writer.text(), exact=True)
+
+
+class _Writer:
+    """The parts of a kernel's text that depend on the program."""
+
+    def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
+        self.program = program
+        self.real = compute_dtype(dtypes)
+        self.stored = {
+            index: ref
+            for index, ref in zip(program.targets, program.outputs, strict=True)
+            if ref != Ref(ARRAY, index)
+        }
+        read = program.last_use()
+        self.arrays = {
+            index: ctype(dtype)
+            for index, dtype in enumerate(dtypes)
+            if index in self.stored or Ref(ARRAY, index) in read
+        }
+        self.read = {index for index in self.arrays if Ref(ARRAY, index) in read}
+        self.vector = _ACCESS // min(dtypes[i].itemsize for i in self.arrays or [0])
+        self.columns = len(dtypes)
+        scale = ["c0"] if program.has_scale else []
+        self.scalars = [*(f"s{i}" for i in range(program.scalars)), *scale]
+
+    def text(self) -> str:
+        """The whole."""
+        columns = self.columns
+        return _TEMPLATE.format(
+            real=ctype(self.real),
+            vector=self.vector,
+            rule=self._rule(),
+            locate=LOCATE,
+            name="update",
+            columns=columns + 2,
+            size=columns,
+            set=columns + 1,
+            chunk=CHUNK,
+            scalars=self.program.scalars,
+            scale=", const real *scale" if self.program.has_scale else "",
+            setup=_indented(8, self._setup()),
+            addresses=" | ".join(f"(u64)x{i}" for i in self.arrays) or "0",
+            vector_body=_indented(16, self._vector_body()),
+            elements=", ".join([*(f"x{i}[j]" for i in self.arrays), *self.scalars]),
+        )
+
+    def _rule(self) -> str:
+        """The function that updates one element."""
+        given = [f"{kind} {'&' if i in self.stored else ''}x{i}" for i, kind in self.arrays.items()]
+        given += [f"real {name}" for name in self.scalars]
+        lines = [f"real a{i} = as<real>(x{i});" for i in self.arrays if i in self.read]
+        for number, instruction in enumerate(self.program.instructions):
+            kind = "bool" if instruction.op in BOOLEAN else "real"
+            lines.append(f"{kind} r{number} = {self._expression(instruction)};")
+        lines += [f"put(x{i}, {ref});" for i, ref in self.stored.items()]
+        return (
+            f"// {self.program.name}({', '.join(self.program.arrays)})\n"
+            f"__device__ inline void one({', '.join(given)}) {{\n{_indented(4, lines)}\n}}"
+        )
+
+    def _expression(self, instruction: Instruction) -> str:
+        op, args = instruction
+        texts = [str(arg) for arg in args]
+        if op == "where" and args[0].kind == SCALAR:
+            texts[0] = f"({texts[0]} != 0)"
+        pattern = _PATTERNS.get(op)
+        if pattern is not None:
+            return pattern.format(*texts)
+        suffix = "f" if self.real.itemsize == 4 else ""
+        return f"{_FUNCTIONS[op]}{suffix}({', '.join(texts)})"
+
+    def _setup(self) -> list[str]:
+        """The scalars of a tensor and where its chunk of each array begins."""
+        lines = [f"const real s{i} = (real)s[{i}];" for i in range(self.program.scalars)]
+        lines += ["const real c0 = *scale;"] if self.program.has_scale else []
+        for i, kind in self.arrays.items():
+            element = f"{'' if i in self.stored else 'const '}{kind}"
+            lines.append(f"{element} *x{i} = ({element} *)table[{i} * tensors + i] + start;")
+        return lines
+
+    def _vector_body(self) -> list[str]:
+        lines = [f"pack<{kind}> e{i};" for i, kind in self.arrays.items()]
+        lines += [f"e{i}.load(x{i} + j);" for i in self.arrays if i in self.read]
+        elements = ", ".join([*(f"e{i}.at[k]" for i in self.arrays), *self.scalars])
+        lines += ["#pragma unroll", f"for (int k = 0; k < {self.vector}; ++k) one({elements});"]
+        return lines + [f"e{i}.store(x{i} + j);" for i in self.stored]
+
+
+def _indented(spaces: int, lines: list[str]) -> str:
+    return "\n".join(" " * spaces + line for line in lines)

@@ -1,0 +1,151 @@
+"""What optimizers are given to do: which rule, on tensors of which shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from born import optim
+
+Shape: TypeAlias = tuple[int, ...]
+Arrays: TypeAlias = Sequence[npt.NDArray[np.float32]]
+Options: TypeAlias = dict[str, Any]
+
+_LEARNING_RATE: Final = 1e-3
+_MOMENTUM: Final = 0.9
+_FLOAT: Final = 4  # bytes
+_HALF: Final = 2
+
+EXACT: Final = 1e-4
+"""Between float32 parameters after twenty steps: they differ by rounding only."""
+
+ROUNDED: Final = 1e-1
+"""With a first moment in bfloat16, which has eight bits, and parameters not far from zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An optimizer and what it updates.
+
+    Attributes:
+        title: what the table calls it.
+        shapes: of the parameters.
+        config: of born's optimizer.
+        pytorch: the class and options of PyTorch's that does the same.
+        optax: the function and options of Optax's that does the same.
+        slots: how many arrays of state there are for each parameter.
+        element_bytes: how many bytes of memory the update of an element reads and writes.
+        held_bytes: how many it has in its parameter, its gradient and its state.
+        tolerance: between the competitors' parameters.
+    """
+
+    title: str
+    shapes: Sequence[Shape]
+    config: optim.Config
+    pytorch: tuple[str, Options]
+    optax: tuple[str, Options]
+    slots: int
+    element_bytes: int
+    held_bytes: int
+    tolerance: float = EXACT
+
+    @property
+    def elements(self) -> int:
+        """Of all parameters together."""
+        return sum(map(math.prod, self.shapes))
+
+    @property
+    def moved(self) -> int:
+        """How many bytes of memory a step reads and writes."""
+        return self.element_bytes * self.elements
+
+    @property
+    def held(self) -> int:
+        """How many bytes parameters, gradients and state take."""
+        return self.held_bytes * self.elements
+
+    def arrays(self, seed: int) -> Arrays:
+        """Normal draws of the job's shapes, the same for a seed."""
+        draw = np.random.default_rng(seed)
+        return [draw.standard_normal(shape, np.float32) for shape in self.shapes]
+
+
+def adam(title: str, shapes: Sequence[Shape]) -> Job:
+    """Adam on parameters of these shapes."""
+    return Job(
+        title=title,
+        shapes=shapes,
+        config=optim.AdamConfig(lr=_LEARNING_RATE),
+        pytorch=("Adam", {"lr": _LEARNING_RATE}),
+        optax=("adam", {"learning_rate": _LEARNING_RATE}),
+        slots=2,
+        element_bytes=7 * _FLOAT,  # reads p, g, m and v, writes p, m and v
+        held_bytes=4 * _FLOAT,
+    )
+
+
+JOBS: Final = (
+    adam("Adam, 1 tensor of 16M", [(16_000_000,)]),
+    adam("Adam, 200 tensors of 10k", 200 * [(10_000,)]),
+    adam("Adam, 200 tensors of 1k", 200 * [(1_000,)]),
+    adam("Adam, 4 tensors of 1k", 4 * [(1_000,)]),
+    Job(
+        # PyTorch has no such state: it runs in float32.
+        title="Adam, 1 tensor of 16M, first moment in bfloat16",
+        shapes=[(16_000_000,)],
+        config=optim.AdamConfig(lr=_LEARNING_RATE, m_dtype="bfloat16"),
+        pytorch=("Adam", {"lr": _LEARNING_RATE}),
+        optax=("adam", {"learning_rate": _LEARNING_RATE, "mu_dtype": "bfloat16"}),
+        slots=2,
+        element_bytes=5 * _FLOAT + 2 * _HALF,
+        held_bytes=3 * _FLOAT + _HALF,
+        tolerance=ROUNDED,
+    ),
+    Job(
+        title="SGD with momentum, 1 tensor of 16M",
+        shapes=[(16_000_000,)],
+        config=optim.SGDConfig(lr=_LEARNING_RATE, momentum=_MOMENTUM),
+        pytorch=("SGD", {"lr": _LEARNING_RATE, "momentum": _MOMENTUM}),
+        optax=("sgd", {"learning_rate": _LEARNING_RATE, "momentum": _MOMENTUM}),
+        slots=1,
+        element_bytes=5 * _FLOAT,  # reads p, g and the velocity, writes p and the velocity
+        held_bytes=3 * _FLOAT,
+    ),
+)
+"""What is worth a look on a CPU."""
+
+
+def gpt2_shapes(
+    vocabulary: int = 50_257, context: int = 1_024, width: int = 768, layers: int = 12
+) -> list[Shape]:
+    """The shapes of GPT-2's parameters, the small model's unless told otherwise.
+
+    Args:
+        vocabulary: how many tokens there are.
+        context: how many of them the model sees at once.
+        width: of the stream of activations.
+        layers: how many blocks of attention and a perceptron.
+
+    Source: A. Radford et al., Language Models are Unsupervised Multitask Learners (2019), in
+    the layout of the published weights, whose output layer is the embedding of tokens again.
+    """
+    norm = [(width,), (width,)]
+    attention = [(width, 3 * width), (3 * width,), (width, width), (width,)]
+    perceptron = [(width, 4 * width), (4 * width,), (4 * width, width), (width,)]
+    block = [*norm, *attention, *norm, *perceptron]
+    return [(vocabulary, width), (context, width), *(layers * block), *norm]
+
+
+SMALL_TENSORS: Final = adam("Adam, 200 tensors of 10k", 200 * [(10_000,)])
+
+GPU_JOBS: Final = (
+    adam("Adam, 1 tensor of 100M", [(100_000_000,)]),
+    SMALL_TENSORS,
+    adam("Adam, the 148 tensors of GPT-2 small", gpt2_shapes()),
+)
+"""What is worth a look on a GPU."""

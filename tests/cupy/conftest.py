@@ -1,0 +1,28 @@
+"""What tests of the device's kernels and of its backend need, where there is no device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cupy import host, nvrtc, standin
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tools(pytestconfig: pytest.Config) -> None:
+    """Tests skip where a compiler is missing, unless that is forbidden."""
+    if pytestconfig.getoption("--require-tools"):
+        assert host.compiler() is not None, host.NEEDS_COMPILER
+        assert nvrtc.installed(), nvrtc.NEEDS_NVRTC
+
+
+@pytest.fixture
+def cupy() -> Iterator[Any]:
+    """The stand-in, in the place of the package."""
+    if host.compiler() is None:
+        pytest.skip(host.NEEDS_COMPILER)
+    with standin.installed():
+        yield sys.modules["cupy"]

@@ -1,0 +1,282 @@
+"""Running a kernel on the host: compiled by a C++ compiler, thread after thread.
+
+What a device would leave undefined ends the launch with a `LaunchError`: arguments of
+another type than the kernel's, accesses out of line or out of bounds, threads that wait
+for others that never come. Shared memory starts as NaN.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from typing_extensions import TypeIs
+
+from born.backend.array_base import is_numpy_scalar
+from born.raw import HostArray
+from born_cupy.sources import Source
+from born_cupy.sources.source import PRELUDE
+
+NEEDS_COMPILER: Final = "no C++ compiler to run kernels on the host with: install g++"
+
+_HEADER: Final = Path(__file__).with_name("cuda_on_host.h")
+_OPTIONS: Final = (
+    "-std=c++17",
+    "-O1",
+    "-w",
+    "-fPIC",
+    "-nostdinc++",  # headers of C only, which compile in a third of the time
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    # What these find is reported to functions that the header defines.
+    "-fsanitize=alignment,bounds,shift,integer-divide-by-zero,signed-integer-overflow",
+)
+_FENCE: Final = 256
+"""Bytes around an argument's memory that a kernel must leave alone; keeps any alignment."""
+_FENCE_BYTE: Final = 0xA5
+
+_SYNCHRONISING: Final = ("__syncthreads", "__syncwarp", "__shfl_")
+
+
+class LaunchError(AssertionError):
+    """A kernel was launched, or behaves, in a way that a device leaves undefined."""
+
+
+class _Order(ctypes.Structure):
+    _fields_ = (
+        ("blocks", ctypes.c_uint32),
+        ("threads", ctypes.c_uint32),
+        ("block_order", ctypes.c_void_p),
+        ("thread_order", ctypes.c_void_p),
+        ("synchronises", ctypes.c_bool),
+    )
+
+
+def compiler() -> str | None:
+    """The path of the C++ compiler, if there is one."""
+    return shutil.which("g++")
+
+
+class HostKernel:
+    """A kernel compiled for the host.
+
+    Args:
+        source: its text.
+        library: what was compiled.
+        number: its place in there.
+    """
+
+    def __init__(self, source: Source, library: ctypes.PyDLL, number: int) -> None:
+        self.source = source
+        self._synchronises = any(name in source.text for name in _SYNCHRONISING)
+        self._launch = getattr(library, f"launch_{number}")
+        self._launch.restype = ctypes.c_char_p
+        names = getattr(library, f"parameters_{number}")
+        names.restype = ctypes.POINTER(ctypes.c_char_p)
+        listed = names()
+        self.parameters: list[str] = []
+        while (text := listed[len(self.parameters)]) is not None:
+            self.parameters.append(text.decode())
+
+    def __call__(
+        self, blocks: int, threads: int, arguments: Sequence[Any], order: int | None = None
+    ) -> None:
+        """Run it on the memory of the arrays themselves; otherwise as `launch`."""
+        self.check(arguments)
+        values = [_value(argument) for argument in arguments]
+        self._run(blocks, threads, values, order)
+
+    def fenced(
+        self, blocks: int, threads: int, arguments: Sequence[Any], order: int | None = None
+    ) -> None:
+        """Run it on copies of the arrays with fences around them, and copy them back."""
+        self.check(arguments)
+        arrays = [argument for argument in arguments if is_host_array(argument)]
+        fences = [_Fenced(start, stop) for start, stop in _regions(arrays)]
+        values = [_value(argument) for argument in arguments]
+        for value, argument in zip(values, arguments, strict=True):
+            for fence in fences:
+                if is_host_array(argument) and fence.start <= value[0] <= fence.stop:
+                    value += fence.moved_by
+                    break
+        self._run(blocks, threads, values, order)
+        if not all(fence.copied_back() for fence in fences):
+            raise LaunchError(f"{self.source.name}: it wrote before or behind an argument's memory")
+
+    def check(self, arguments: Sequence[Any]) -> None:
+        """Refuse arguments of other types than the parameters'.
+
+        Raises:
+            LaunchError: one is.
+        """
+        if len(arguments) != len(self.parameters):
+            raise LaunchError(
+                f"{self.source.name} takes {len(self.parameters)} arguments, got {len(arguments)}"
+            )
+        for place, (kind, argument) in enumerate(zip(self.parameters, arguments, strict=True)):
+            if not _fits(kind, argument):
+                got = f"{type(argument).__name__} of {getattr(argument, 'dtype', argument)}"
+                raise LaunchError(f"argument {place} of {self.source.name} is {kind}, got {got}")
+
+    def _run(self, blocks: int, threads: int, values: list[HostArray], order: int | None) -> None:
+        orders: list[HostArray] = []
+        if order is not None:
+            rng = np.random.default_rng(order)
+            orders = [rng.permutation(n).astype(np.uint32) for n in (blocks, threads)]
+        places = [each.ctypes.data for each in orders] or [0, 0]
+        asked = _Order(blocks, threads, *places, self._synchronises)
+        pointers = np.array([value.ctypes.data for value in values], np.uint64)
+        fault: bytes | None = self._launch(
+            ctypes.byref(asked), ctypes.c_void_p(pointers.ctypes.data)
+        )
+        if fault is not None:
+            raise LaunchError(f"{self.source.name}: {fault.decode()}")
+
+
+def launch(
+    source: Source,
+    blocks: int,
+    threads: int,
+    arguments: Sequence[Any],
+    order: int | None = None,
+) -> None:
+    """Run a kernel on the host.
+
+    Args:
+        source: the kernel; compiled if `build` has not done so.
+        blocks: how many blocks of threads.
+        threads: how many threads in each.
+        arguments: NumPy arrays, which it writes into, and NumPy scalars, each of the very
+            type that the kernel declares. A pointer to unsigned integers takes any array
+            of elements as large.
+        order: a seed to shuffle blocks and threads with; by default they run in turn.
+
+    Raises:
+        LaunchError: an argument does not fit, or the kernel does what it must not.
+    """
+    kernel_of(source).fenced(blocks, threads, arguments, order)
+
+
+def kernel_of(source: Source) -> HostKernel:
+    """A kernel, compiled."""
+    build([source])
+    return _kernels[source.name, source.text]
+
+
+def build(sources: Iterable[Source]) -> None:
+    """Compile kernels that are not compiled yet, all in one run of the compiler.
+
+    The calling test is skipped where there is no compiler.
+    """
+    known = {(source.name, source.text): source for source in sources}
+    missing = [source for key, source in known.items() if key not in _kernels]
+    if missing:
+        library = _compiled(_unit(missing))
+        for number, source in enumerate(missing):
+            _kernels[source.name, source.text] = HostKernel(source, library, number)
+
+
+_kernels: Final[dict[tuple[str, str], HostKernel]] = {}
+"""By name and text: whether they are exact is all one here."""
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="born_host_")
+
+
+def _compiled(text: str) -> ctypes.PyDLL:
+    """A library that keeps the interpreter's lock, since its kernels share their state."""
+    path = compiler()
+    if path is None:
+        pytest.skip(NEEDS_COMPILER)
+    folder = Path(tempfile.mkdtemp(dir=_folder().name))
+    unit, made, library = (folder / f"unit{suffix}" for suffix in (".cpp", ".o", ".so"))
+    unit.write_text(text)
+    compiling: list[str | Path] = [path, *_OPTIONS, "-c", unit, "-o", made]
+    linking: list[str | Path] = [path, "-shared", made, "-o", library]
+    for command in (compiling, linking):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LaunchError(f"the kernels do not compile for the host:\n{done.stderr}")
+    return ctypes.PyDLL(str(library))
+
+
+def _unit(sources: Sequence[Source]) -> str:
+    """One text of all kernels, each in a namespace of its own."""
+    parts = [f'#include "{_HEADER}"\n{PRELUDE}']
+    parts.append('NAMED(half_bits, "float16")\nNAMED(bfloat_bits, "bfloat16")\n')
+    for number, source in enumerate(sources):
+        # Its own name would clash with its namesakes, and hide a function of C in its text.
+        head = rf'extern "C" (__global__ void .*?)\b{source.name}\('
+        body, found = re.subn(head, r"\1entry(", source.text)
+        assert found == 1, f"{source.name}: a text holds the one kernel of its name"
+        parts.append(
+            f"#undef SHARED_SECTION\n"
+            f'#define SHARED_SECTION "shared_{number}"\n'
+            f"namespace {{ namespace kernel_{number} {{\n"
+            f'#line 1 "{source.name}"\n{body}\n}} }}\n'
+            f"EXPORTED({number}, kernel_{number}::entry)\n"
+        )
+    return "".join(parts)
+
+
+def _fits(kind: str, argument: Any) -> bool:
+    if not kind.endswith("*"):
+        return is_numpy_scalar(argument) and argument.dtype.name == kind
+    if not is_host_array(argument) or kind == "void*":
+        return is_host_array(argument)
+    element = kind.removesuffix("*")
+    same_size = element.startswith("uint") and argument.itemsize == np.dtype(element).itemsize
+    return argument.dtype.name == element or same_size
+
+
+def is_host_array(value: object) -> TypeIs[HostArray]:
+    """Whether a value is NumPy's array."""
+    return isinstance(value, np.ndarray)
+
+
+def _value(argument: Any) -> HostArray:
+    """The memory that a kernel's argument is read from."""
+    if is_host_array(argument):
+        return np.array([argument.ctypes.data], np.uint64)
+    return np.array([argument])
+
+
+def _regions(arrays: Sequence[HostArray]) -> list[tuple[int, int]]:
+    """The memory of some arrays, what overlaps as one."""
+    regions: list[tuple[int, int]] = []
+    for start, stop in sorted(np.lib.array_utils.byte_bounds(array) for array in arrays):
+        if regions and start < regions[-1][1]:
+            regions[-1] = (regions[-1][0], max(stop, regions[-1][1]))
+        else:
+            regions.append((start, stop))
+    return regions
+
+
+class _Fenced:
+    """A copy of some memory, as aligned as it is, between bytes that must not change."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+        size = stop - start
+        self._bytes = np.full(size + 3 * _FENCE, _FENCE_BYTE, np.uint8)
+        self._offset = _FENCE + (start - self._bytes.ctypes.data) % _FENCE
+        self.moved_by = np.uint64((self._bytes.ctypes.data + self._offset - start) % 2**64)
+        self._copy = self._bytes[self._offset : self._offset + size]
+        ctypes.memmove(self._copy.ctypes.data, start, size)
+
+    def copied_back(self) -> bool:
+        """Write the copy back; false where what lies around it has changed."""
+        ctypes.memmove(self.start, self._copy.ctypes.data, self._copy.size)
+        around = (self._bytes[: self._offset], self._bytes[self._offset + self._copy.size :])
+        return all(bool((part == _FENCE_BYTE).all()) for part in around)

@@ -1,0 +1,143 @@
+"""A stand-in for the package cupy: its names, as far as born_cupy uses them, on the host.
+
+Arrays are NumPy's in memory of their own, kernels are compiled by g++, streams are queues.
+What it is for is that the whole contract is run through the code of the backend where there is
+no device. It says nothing about speed, and nothing about CuPy's own arithmetic.
+
+>>> with installed():
+...     import cupy
+...     str(cupy.zeros(2).device)
+'<CUDA Device 0>'
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from born.backend.disk import DIRECTORY_VARIABLE
+from born_cupy.sources.catalogue import every_source
+from tests.cupy import host
+from tests.cupy.standin import arrays, functions, kernels, machine
+
+
+def _module(name: str, **contents: Any) -> ModuleType:
+    made = ModuleType(name, "A stand-in.")
+    made.__spec__ = ModuleSpec(name, None)
+    vars(made).update(contents)
+    return made
+
+
+def modules() -> dict[str, ModuleType]:
+    """The modules of the package, by name."""
+    function = _module("cupy.cuda.function", Module=kernels.Module, Function=kernels.Function)
+    memory = _module(
+        "cupy.cuda.memory",
+        OutOfMemoryError=machine.OutOfMemoryError,
+        MemoryPointer=machine.MemoryPointer,
+    )
+    runtime = _module(
+        "cupy.cuda.runtime",
+        CUDARuntimeError=machine.CUDARuntimeError,
+        getDeviceCount=lambda: machine.DEVICES,
+        driverGetVersion=lambda: 12090,
+        runtimeGetVersion=lambda: 12090,
+        memGetInfo=machine.memory_info,
+    )
+    cuda = _module(
+        "cupy.cuda",
+        function=function,
+        memory=memory,
+        runtime=runtime,
+        Device=machine.Device,
+        Event=machine.Event,
+        Graph=machine.Graph,
+        MemoryPointer=machine.MemoryPointer,
+        Stream=machine.Stream,
+        alloc_pinned_memory=machine.alloc_pinned_memory,
+        get_current_stream=machine.get_current_stream,
+    )
+    cupy = _module(
+        "cupy",
+        cuda=cuda,
+        ndarray=arrays.ndarray,
+        ufunc=arrays.ufunc,
+        float32=np.float32,
+        get_default_memory_pool=lambda: machine.pool,
+        **functions.namespace(),
+    )
+    nvrtc = _module("cupy_backends.cuda.libs.nvrtc")
+    binding = kernels.Nvrtc()
+    for name in dir(binding):
+        if not name.startswith("_"):
+            setattr(nvrtc, name, getattr(binding, name))
+    every = (cupy, cuda, function, memory, runtime, nvrtc)
+    parents = ("cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.libs")
+    return {made.__name__: made for made in (*every, *map(_module, parents))}
+
+
+def install_for_good() -> None:
+    """Put the stand-in in its place, and compile all there is in one run of the compiler."""
+    if host.compiler() is None:
+        raise pytest.UsageError(f"--stand-in: {host.NEEDS_COMPILER}")
+    install()
+    host.build(every_source())
+
+
+def install() -> None:
+    """Put the stand-in where the package is imported from."""
+    # Not among a user's: what the stand-in compiles is worth nothing to a device.
+    os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="born_standin_")
+    sys.modules.update(modules())
+
+
+@contextmanager
+def installed() -> Generator[None]:
+    """The stand-in in place of the package, until the end of a `with` statement."""
+    before = {name: module for name, module in sys.modules.items() if _is_cupys(name)}
+    kept = os.environ.get(DIRECTORY_VARIABLE)
+    _forget()
+    install()
+    try:
+        yield
+    finally:
+        _forget()
+        sys.modules.update(before)
+        os.environ.pop(DIRECTORY_VARIABLE)
+        if kept is not None:
+            os.environ[DIRECTORY_VARIABLE] = kept
+
+
+def _forget() -> None:
+    """Forget the package, and those of born_cupy's modules that hold it."""
+    for name, module in list(sys.modules.items()):
+        holds = name.startswith("born_cupy.") and "cupy" in vars(module)
+        if holds or _is_cupys(name):
+            del sys.modules[name]
+
+
+def _is_cupys(name: str) -> bool:
+    return name.split(".")[0] in ("cupy", "cupy_backends")
+
+
+@contextmanager
+def waiting() -> Generator[list[str]]:
+    """The calls that make the host wait for a device, as they come."""
+    seen: list[str] = []
+    before = len(machine.waits)
+    gc.disable()  # what was in use before may have to wait when it is freed
+    try:
+        yield seen
+    finally:
+        gc.enable()
+        seen += machine.waits[before:]

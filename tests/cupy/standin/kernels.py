@@ -1,0 +1,114 @@
+"""The stand-in's compiler and loader: a module's code is its text, run by `tests.cupy.host`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from born_cupy.sources import Source
+from born_cupy.sources.source import PRELUDE
+from tests.cupy import host
+from tests.cupy.standin.arrays import ndarray
+from tests.cupy.standin.machine import (
+    CUDARuntimeError,
+    Stream,
+    broken_fences,
+    current_device,
+    get_current_stream,
+)
+
+_MOST_SHUFFLED: Final = 4096
+"""Blocks that are run in an order of their own, other than the last launch's."""
+
+
+class NVRTCError(RuntimeError):
+    """What the compiler refuses; the stand-in's refuses nothing before a kernel is loaded."""
+
+
+class Nvrtc:
+    """The names of CuPy's binding of NVRTC."""
+
+    NVRTCError = NVRTCError
+
+    def getVersion(self) -> tuple[int, int]:  # noqa: N802  # CuPy's names, here and below
+        return 0, 0
+
+    def getSupportedArchs(self) -> tuple[int, ...]:  # noqa: N802
+        return 80, 90
+
+    def createProgram(  # noqa: N802
+        self, src: str, name: str, headers: Sequence[str], include_names: Sequence[str]
+    ) -> str:
+        return src
+
+    def compileProgram(self, prog: str, options: Sequence[str]) -> None:  # noqa: N802
+        assert "--gpu-architecture=sm_90" in options
+
+    def getCUBIN(self, prog: str) -> bytes:  # noqa: N802
+        return prog.encode()
+
+    def getPTX(self, prog: str) -> bytes:  # noqa: N802
+        raise NVRTCError("the stand-in's device has its own architecture")
+
+    def getProgramLog(self, prog: str) -> str:  # noqa: N802
+        return ""
+
+    def destroyProgram(self, prog: str) -> None:  # noqa: N802
+        return
+
+
+class Module:
+    """Code on the device."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def load(self, cubin: bytes) -> None:
+        self._text = cubin.decode()
+
+    def get_function(self, name: str) -> Function:
+        return Function(Source(name, self._text.removeprefix(PRELUDE)))
+
+
+class Function:
+    """A kernel."""
+
+    def __init__(self, source: Source) -> None:
+        self._kernel = host.kernel_of(source)
+        self._device = current_device()
+
+    def __call__(
+        self,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        args: Sequence[Any],
+        shared_mem: int = 0,
+        stream: Stream | None = None,
+        enable_cooperative_groups: bool = False,
+    ) -> None:
+        assert not shared_mem
+        values = [self._value(argument) for argument in args]
+        self._kernel.check(values)
+        # CuPy launches one block where none is asked for.
+        blocks, threads = max(1, *grid), max(1, *block)
+        asked = stream or get_current_stream()
+        asked.run(lambda: self._run(blocks, threads, values))
+
+    def _value(self, argument: Any) -> Any:
+        if not isinstance(argument, ndarray):
+            # CuPy makes int64 of a Python integer and float64 of a float.
+            return np.array(argument)[()]
+        if argument.memory.device_id != self._device:
+            raise CUDARuntimeError(700, "cudaErrorIllegalAddress: an illegal memory access")
+        return argument.host
+
+    def _run(self, blocks: int, threads: int, values: list[Any]) -> None:
+        order = next(_turns) if blocks <= _MOST_SHUFFLED else None
+        self._kernel(blocks, threads, values, order)
+        assert not broken_fences(), f"{self._kernel.source.name} wrote outside of all memory"
+
+
+_turns: Final = itertools.count()

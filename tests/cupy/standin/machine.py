@@ -1,0 +1,418 @@
+"""The stand-in's devices: which is current, what their memory is, and when their streams get on.
+
+A device does what it is asked when it comes to it. Here that is so for copies from
+page-locked memory: they are made when something ordered after them runs, so that a
+missing wait, or memory that is written to too early, shows in the result.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+import numpy as np
+
+from born.raw import HostArray
+
+DEVICES: Final = 2
+"""How many there are; a program for one device has to refuse the other's arrays."""
+
+TOTAL_BYTES: Final = 8 << 30
+"""What a device has."""
+
+_FENCE: Final = 512
+"""Bytes on both sides of an allocation that nobody may write to; and how it is aligned."""
+
+_FENCE_BYTE: Final = 0xA5
+_UNSET_BYTE: Final = 0xFF  # floats of these bytes are NaN
+
+
+# -- what the host has waited for --
+
+waits: Final[list[str]] = []
+"""The calls, by name, that made the host wait for a device."""
+
+
+# -- errors --
+
+
+class CUDARuntimeError(RuntimeError):
+    """A call of CUDA that failed."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+class OutOfMemoryError(MemoryError):
+    """Memory that is not there."""
+
+    def __init__(self, size: int, total: int, limit: int = 0) -> None:
+        limited = f", limit set to: {limit:,} bytes" if limit else ""
+        super().__init__(
+            f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes{limited})."
+        )
+        self._size = size
+
+
+# -- devices --
+
+
+class _Current(threading.local):
+    device = 0
+    stream: Stream | None = None
+
+
+_current: Final = _Current()
+
+
+class Device:
+    """A device by its number."""
+
+    def __init__(self, device: int | None = None) -> None:
+        self.id: int = _current.device if device is None else device
+        self._before: list[int] = []
+
+    @property
+    def compute_capability(self) -> str:
+        _check_device(self.id)
+        return "90"
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        return {"MultiProcessorCount": 2}
+
+    def use(self) -> None:
+        _check_device(self.id)
+        _current.device = self.id
+
+    def synchronize(self) -> None:
+        waits.append("Device.synchronize")
+        for stream in list(_streams):
+            stream.catch_up()
+
+    def __enter__(self) -> Self:
+        self._before.append(_current.device)
+        self.use()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        _current.device = self._before.pop()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<CUDA Device {self.id}>"
+
+
+def _check_device(number: int) -> None:
+    if not 0 <= number < DEVICES:
+        raise CUDARuntimeError(101, "cudaErrorInvalidDevice: invalid device ordinal")
+
+
+def current_device() -> int:
+    return _current.device
+
+
+# -- memory --
+
+
+class Memory:
+    """Memory of a device, on the host and between fences."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.device_id = _current.device
+        self.buffer: HostArray = np.full(size + 3 * _FENCE, _FENCE_BYTE, np.uint8)
+        offset = _FENCE + -self.buffer.ctypes.data % _FENCE
+        self.ptr: int = self.buffer.ctypes.data + offset
+        self.bytes: HostArray = self.buffer[offset : offset + size]
+        self.bytes[:] = _UNSET_BYTE
+        self._around = (self.buffer[:offset], self.buffer[offset + size :])
+
+    @property
+    def intact(self) -> bool:
+        return all(bool((part == _FENCE_BYTE).all()) for part in self._around)
+
+
+_memories: Final[weakref.WeakValueDictionary[int, Memory]] = weakref.WeakValueDictionary()
+
+
+def memory_of(array: HostArray) -> Memory | None:
+    """The device's memory that a host array is a view of."""
+    return None if array.base is None else _memories.get(id(array.base))
+
+
+def broken_fences() -> bool:
+    """Whether something has been written to outside of all memory."""
+    return not all(memory.intact for memory in list(_memories.values()))
+
+
+def forget(memory: Memory) -> None:
+    """Leave memory whose fences are broken out of what is looked at."""
+    _memories.pop(id(memory.buffer))
+
+
+class MemoryPool:
+    """What hands out memory, and may be told to stop at a limit."""
+
+    def __init__(self) -> None:
+        self._used = 0
+        self.limit = 0
+
+    def set_limit(self, size: int | None = None, fraction: float | None = None) -> None:
+        self.limit = int((fraction or 0) * TOTAL_BYTES) if size is None else size
+
+    def used_bytes(self) -> int:
+        return self._used
+
+    def malloc(self, size: int) -> MemoryPointer:
+        whole = -(-size // _FENCE) * _FENCE
+        most = self.limit or TOTAL_BYTES
+        if self._used + whole > most:
+            raise OutOfMemoryError(whole, self._used, self.limit)
+        memory = Memory(size)
+        self._used += whole
+        _memories[id(memory.buffer)] = memory
+        weakref.finalize(memory, self._freed, whole).atexit = False
+        return MemoryPointer(memory, 0)
+
+    def _freed(self, size: int) -> None:
+        self._used -= size
+
+
+pool: Final = MemoryPool()
+
+
+def memory_info() -> tuple[int, int]:
+    """The bytes that are free, and all there are."""
+    most = pool.limit or TOTAL_BYTES
+    return most - pool.used_bytes(), TOTAL_BYTES
+
+
+class MemoryPointer:
+    """A place in a device's memory."""
+
+    def __init__(self, mem: Memory, offset: int) -> None:
+        self.mem = mem
+        self.ptr: int = mem.ptr + offset
+
+    @property
+    def device_id(self) -> int:
+        return self.mem.device_id
+
+    @property
+    def device(self) -> Device:
+        return Device(self.mem.device_id)
+
+    def copy_from_host_async(self, mem: Any, size: int, stream: Stream | None = None) -> None:
+        """From page-locked memory, which must stay as it is until the stream has come to it."""
+        self._check(size)
+        asked = stream or get_current_stream()
+        asked.refuse_capture("H2D transfers")
+        source = mem if isinstance(mem, int) else mem.value
+        if not _is_pinned(source, size):  # CUDA copies such memory aside before it returns
+            asked.run(lambda: ctypes.memmove(self.ptr, source, size))
+            return
+
+        def copy() -> None:
+            assert _is_pinned(source, size), "page-locked memory was freed before it was read"
+            ctypes.memmove(self.ptr, source, size)
+
+        asked.later(copy)
+
+    def _check(self, size: int) -> None:
+        if self.ptr + size > self.mem.ptr + self.mem.size:
+            raise CUDARuntimeError(1, "cudaErrorInvalidValue: invalid argument")
+
+
+class PinnedMemoryPointer(bytearray):
+    """Page-locked memory of the host."""
+
+    @property
+    def ptr(self) -> int:
+        return ctypes.addressof((ctypes.c_char * len(self)).from_buffer(self))
+
+
+_pinned: Final[weakref.WeakValueDictionary[int, PinnedMemoryPointer]] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def alloc_pinned_memory(size: int) -> PinnedMemoryPointer:
+    made = PinnedMemoryPointer(max(size, 1))
+    _pinned[made.ptr] = made
+    return made
+
+
+def _is_pinned(address: int, size: int) -> bool:
+    return any(
+        start <= address and address + size <= start + len(memory)
+        for start, memory in list(_pinned.items())
+    )
+
+
+# -- streams --
+
+
+class _Task:
+    """Something that a device does once."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._action: Callable[[], object] | None = action
+
+    @property
+    def done(self) -> bool:
+        return self._action is None
+
+    def run(self) -> None:
+        if self._action is not None:
+            action, self._action = self._action, None
+            action()
+
+
+_numbers: Final = itertools.count(0x1000, 0x100)
+
+
+class Stream:
+    """Work in order; what is not done at once waits in a queue."""
+
+    null: Stream
+
+    def __init__(
+        self,
+        null: bool = False,
+        non_blocking: bool = False,
+        ptds: bool = False,
+        priority: int | None = None,
+    ) -> None:
+        self.ptr = 0 if null else next(_numbers)
+        self.device_id = _current.device
+        self._apart = non_blocking
+        self._tasks: list[_Task] = []
+        self._captured: list[Callable[[], object]] | None = None
+        self._before: list[Stream | None] = []
+        _streams.add(self)
+
+    def __del__(self) -> None:
+        self.catch_up()
+
+    # What the stand-in itself asks of a stream.
+
+    def later(self, action: Callable[[], object]) -> None:
+        """Do something once something else needs it done."""
+        self._tasks.append(_Task(action))
+
+    def run(self, action: Callable[[], object]) -> None:
+        """Do something after all that comes before it; or note it in the graph."""
+        if self._captured is not None:
+            self._captured.append(action)
+        else:
+            self.catch_up()
+            action()
+
+    def catch_up(self) -> None:
+        """Do all that is in the queue, and what the default stream puts before or after it."""
+        for stream in list(_streams):
+            beside = not (stream._apart or self._apart) and 0 in (stream.ptr, self.ptr)
+            if stream is self or beside:
+                tasks, stream._tasks = stream._tasks, []
+                for task in tasks:
+                    task.run()
+
+    def refuse_capture(self, what: str) -> None:
+        if self._captured is not None:
+            raise RuntimeError(f"the current stream is capturing, so {what} are disallowed")
+
+    def pending(self) -> list[_Task]:
+        return list(self._tasks)
+
+    # What CuPy has.
+
+    @property
+    def done(self) -> bool:
+        return all(task.done for task in self._tasks)
+
+    def synchronize(self) -> None:
+        waits.append("Stream.synchronize")
+        self.catch_up()
+
+    def record(self, event: Event | None = None) -> Event:
+        made = event or Event()
+        made.record(self)
+        return made
+
+    def wait_event(self, event: Event) -> None:
+        self._tasks = [*event.tasks, *self._tasks]
+
+    def use(self) -> Self:
+        _current.stream = self
+        return self
+
+    def __enter__(self) -> Self:
+        self._before.append(_current.stream)
+        return self.use()
+
+    def __exit__(self, *args: object) -> None:
+        _current.stream = self._before.pop()
+
+    def begin_capture(self, mode: int | None = None) -> None:
+        if not self.ptr:
+            said = "cudaErrorStreamCaptureUnsupported: operation not permitted"
+            raise CUDARuntimeError(900, said)
+        self.catch_up()
+        self._captured = []
+
+    def end_capture(self) -> Graph:
+        assert self._captured is not None
+        actions, self._captured = self._captured, None
+        return Graph(actions)
+
+
+class Event:
+    """A point in a stream's work."""
+
+    def __init__(
+        self, block: bool = False, disable_timing: bool = False, interprocess: bool = False
+    ) -> None:
+        self.tasks: list[_Task] = []
+
+    @property
+    def done(self) -> bool:
+        return all(task.done for task in self.tasks)
+
+    def record(self, stream: Stream | None = None) -> None:
+        self.tasks = (stream or get_current_stream()).pending()
+
+    def synchronize(self) -> None:
+        if not self.done:
+            waits.append("Event.synchronize")
+        for task in self.tasks:
+            task.run()
+
+
+class Graph:
+    """Work that was captured, to be done as often as one likes."""
+
+    def __init__(self, actions: list[Callable[[], object]]) -> None:
+        self._actions = actions
+
+    def launch(self, stream: Stream | None = None) -> None:
+        for action in self._actions:
+            (stream or get_current_stream()).run(action)
+
+
+_streams: Final[weakref.WeakSet[Stream]] = weakref.WeakSet()
+Stream.null = Stream(null=True)
+
+
+def get_current_stream(device_id: int = -1) -> Stream:
+    return _current.stream or Stream.null

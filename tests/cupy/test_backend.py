@@ -1,0 +1,225 @@
+"""The backend beyond the contract: what waits, what is refused, and what it promises if strict."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import born
+from born import nn, optim
+from born.autodiff import Autodiff, backward
+from born.errors import (
+    BackendMismatchError,
+    BackendUnavailableError,
+    DomainError,
+    IndexOutOfRangeError,
+    OutOfMemoryError,
+)
+from born.raw import HostArray, RawTensor
+from born_cupy import CupyBackend
+from tests.cupy import standin
+from tests.operations.table import ROWS, calls
+from tests.optim.making import CONFIGS, assert_unchanged, contents, make, parameter
+
+LEARNING: Final = optim.SGDConfig(lr=0.5)
+
+
+@pytest.fixture
+def backend(cupy: Any) -> CupyBackend:
+    """A backend over the stand-in."""
+    return CupyBackend()
+
+
+# -- waiting --
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name != "to_numpy"])
+@given(data=st.data())
+@settings(max_examples=5)
+def test_operations_do_not_wait_for_the_device(name: str, data: st.DataObject) -> None:
+    case = data.draw(calls(name))
+    with standin.installed():
+        backend = CupyBackend()
+        raws = [backend.from_numpy(x.astype(np.float32)) for x in case.inputs]
+        with standin.waiting() as waits:
+            case.results(backend, raws)
+        # How many elements a mask selects is known only when it has been computed.
+        assert [wait for wait in waits if not wait.endswith("of a mask")] == []
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=repr)
+def test_training_steps_do_not_wait_for_the_device(
+    config: optim.Config, backend: CupyBackend
+) -> None:
+    autodiff = Autodiff(backend)
+    model = nn.Sequential(nn.Linear(4, 8, autodiff), nn.GELU(), nn.Linear(8, 3, autodiff))
+    optimizer = make(config, model.parameters())
+    inputs = born.tensor(np.ones((5, 4), np.float32), autodiff)
+    labels = born.tensor(np.arange(5) % 3, autodiff)
+
+    def step() -> born.Tensor[Any]:
+        with autodiff.tape:
+            loss = nn.cross_entropy(model(inputs), labels)
+        optimizer.step(backward(loss), max_norm=1.0)
+        return loss
+
+    with standin.waiting() as waits:
+        losses = [step() for _ in range(40)]  # more than there are rows in a mailbox
+    assert waits == []
+    with standin.waiting() as waits:
+        assert losses[-1].item() > 0
+    assert waits == ["ndarray.get", "ndarray.get"]  # the value, and the report of faults
+
+
+# -- faults that are seen later --
+
+
+WAITS: Final[dict[str, Callable[[CupyBackend, RawTensor], object]]] = {
+    "to_numpy": lambda backend, y: backend.to_numpy(y),
+    "synchronize": lambda backend, y: backend.synchronize(),
+    "numpy": lambda backend, y: born.Tensor(y, backend).numpy(),
+    "item": lambda backend, y: born.Tensor(backend.sum(y), backend).item(),
+}
+"""Ways to wait for the device."""
+
+
+@pytest.mark.parametrize("way", WAITS)
+def test_an_index_out_of_range_is_told_to_who_waits(way: str, backend: CupyBackend) -> None:
+    x = backend.from_numpy(np.ones(3, np.float32))
+    far = backend.from_numpy(np.array([1, 3]))
+    y = backend.getitem(x, far)
+    with pytest.raises(IndexOutOfRangeError, match="axis of 3 elements, got 3"):
+        WAITS[way](backend, y)
+    assert backend.to_numpy(y).tolist() == [1, 0], "it is told once"
+
+
+def test_a_strict_backend_tells_at_once(cupy: Any) -> None:
+    backend = CupyBackend(strict=True)
+    x = backend.from_numpy(np.ones(3, np.float32))
+    with pytest.raises(IndexOutOfRangeError, match="axis of 3 elements, got 3"):
+        backend.getitem(x, backend.from_numpy(np.array([1, 3])))
+
+
+# -- what is refused --
+
+
+def test_arrays_of_elsewhere_are_refused(cupy: Any, backend: CupyBackend) -> None:
+    x = backend.from_numpy(np.ones(3, np.float32))
+    with cupy.cuda.Device(1):
+        far = RawTensor(cupy.ones(3, np.float32))
+    with pytest.raises(BackendMismatchError, match=r"on device 0 in add, got one on device 1; "):
+        backend.add(x, far)
+    host = RawTensor(np.ones(3, np.float32))
+    with pytest.raises(BackendMismatchError, match=r"in add, got a numpy\.ndarray; copy it"):
+        backend.add(x, host)
+
+
+def test_parameters_and_gradients_of_elsewhere_are_refused(cupy: Any, backend: CupyBackend) -> None:
+    p = parameter([1.0, 2.0], backend)
+    optimizer = optim.SGD([p], LEARNING)
+    before = contents(optimizer)
+    with cupy.cuda.Device(1):
+        far = RawTensor(cupy.ones(2, np.float32))
+    for gradient in (far, RawTensor(np.ones(2, np.float32))):
+        with pytest.raises(BackendMismatchError, match="expected a gradient on CupyBackend"):
+            optimizer.step({p.raw: gradient})
+        assert_unchanged(optimizer, before)
+    p.raw.array = np.ones(2, np.float32)
+    with pytest.raises(BackendMismatchError, match="expected"):
+        optim.SGD([p], LEARNING)
+
+
+def test_devices_that_are_not_there_are_refused(cupy: Any) -> None:
+    with pytest.raises(BackendUnavailableError, match="no device 7, the devices are from 0 to 1"):
+        CupyBackend(device=7)
+    with pytest.raises(DomainError, match="expected the number of a CUDA device, got -1"):
+        CupyBackend(device=-1)
+
+
+def test_a_second_device_computes_there(cupy: Any) -> None:
+    backend = CupyBackend(device=1)
+    x = backend.add(backend.zeros((3,), "float32"), 1.0)
+    assert x.array.data.device_id == 1
+    assert cupy.cuda.Device().id == 0
+    assert backend.to_numpy(x).tolist() == [1, 1, 1]
+
+
+@contextmanager
+def room_for(cupy: Any, size: int) -> Generator[None]:
+    """A device with so many bytes free."""
+    gc.collect()  # so that nothing is given back meanwhile
+    pool = cupy.get_default_memory_pool()
+    pool.set_limit(size=pool.used_bytes() + size)
+    try:
+        yield
+    finally:
+        pool.set_limit(size=0)
+
+
+def test_a_lack_of_memory_says_what_there_was(cupy: Any, backend: CupyBackend) -> None:
+    x = backend.ones((100, 100), "float32")
+    with (
+        room_for(cupy, 4096),
+        pytest.raises(OutOfMemoryError, match="room for 40,448 bytes on device 0") as error,
+    ):
+        backend.mul(x, 2.0)
+    assert (error.value.requested, error.value.free) == (40_448, 4096)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=repr)
+def test_a_step_without_memory_changes_nothing(
+    config: optim.Config, cupy: Any, backend: CupyBackend
+) -> None:
+    p = parameter(np.ones((4, 3)), backend)
+    optimizer = make(config, [p])
+    gradients = {p.raw: backend.ones((4, 3), "float32")}
+    optimizer.step(gradients)
+    before = contents(optimizer)
+    # Contiguous copies and a norm are what a step needs memory for after the first.
+    turned = {p.raw: RawTensor(backend.ones((3, 4), "float32").array.T)}
+    for given_gradients, max_norm in ((turned, None), (gradients, 1.0)):
+        with room_for(cupy, 0), pytest.raises(OutOfMemoryError, match="on device 0"):
+            optimizer.step(given_gradients, max_norm=max_norm)
+        assert_unchanged(optimizer, before)
+
+
+# -- strict, and graphs --
+
+
+def scattered(backend: CupyBackend) -> HostArray:
+    """A sum of many numbers at one index."""
+    values = np.random.default_rng(0).normal(size=500).astype(np.float32)
+    index = backend.from_numpy(np.zeros(500, np.int64))
+    x = backend.zeros((1,), "float32")
+    return backend.to_numpy(backend.index_add(x, index, backend.from_numpy(values)))
+
+
+def test_only_a_strict_backend_adds_in_order(cupy: Any) -> None:
+    strict, other = CupyBackend(strict=True), CupyBackend()
+    assert len({scattered(strict).tobytes() for _ in range(9)}) == 1
+    assert len({scattered(other).tobytes() for _ in range(9)}) > 1
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=repr)
+def test_replayed_updates_are_those_that_are_launched(config: optim.Config, cupy: Any) -> None:
+    def trained(backend: CupyBackend) -> dict[str, HostArray]:
+        parameters = [parameter(np.ones(shape), backend) for shape in ((3, 5), (7,), ())]
+        optimizer = make(config, parameters)
+        for step in range(5):
+            kept = parameters[: 2 + step % 2]  # and now and then one has no gradient
+            gradients = {p.raw: backend.full(p.shape, 0.5 - step, "float32") for p in kept}
+            optimizer.step(gradients, max_norm=2.0 if step > 2 else None)
+        return contents(optimizer)
+
+    launched = trained(CupyBackend())
+    replayed = trained(CupyBackend(stream=cupy.cuda.Stream(), graphs=True))
+    assert {key: x.tobytes() for key, x in launched.items()} == {
+        key: x.tobytes() for key, x in replayed.items()
+    }

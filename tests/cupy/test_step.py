@@ -1,0 +1,163 @@
+"""Optimizer steps on the device: one launch, a table that is sent when it changes, graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import nn, optim
+from born.errors import BackendMismatchError
+from born.raw import HostArray, RawTensor
+from born_cupy import CupyBackend
+from born_numpy import NumpyBackend
+from tests.optim.making import CONFIGS, contents, make, parameter
+
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
+SHAPES = ((3, 5), (0, 2), (), (9000,), (1, 7))
+
+
+@pytest.fixture
+def backend(cupy: Any) -> CupyBackend:
+    """A backend over the stand-in."""
+    return CupyBackend()
+
+
+@pytest.fixture
+def launches(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the kernels launched, in order."""
+    from born_cupy.compiler import Kernel
+
+    names: list[str] = []
+    launch = Kernel.__call__
+
+    def noted(self: Kernel, *arguments: Any) -> None:
+        names.append(self.source.name)
+        launch(self, *arguments)
+
+    monkeypatch.setattr(Kernel, "__call__", noted)
+    return names
+
+
+def _values(seed: int) -> list[HostArray]:
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.normal(size=shape)).astype(np.float32) for shape in SHAPES]
+
+
+def _made(config: optim.Config, backend: Any) -> optim.Optimizer[Any]:
+    return make(config, [nn.Parameter(born.tensor(x, backend)) for x in _values(0)])
+
+
+def _step(optimizer: optim.Optimizer[Any], seed: int, **options: Any) -> None:
+    backend = optimizer.backend
+    pairs = zip(optimizer.parameters, _values(seed), strict=True)
+    optimizer.step({p.raw: backend.from_numpy(g) for p, g in pairs}, **options)
+
+
+@every_config
+@pytest.mark.parametrize("options", [{}, {"scale": 0.25}, {"scale": 3.0, "max_norm": 1.0}], ids=str)
+def test_steps_have_the_bits_of_the_cpu(
+    config: optim.Config, options: dict[str, float], backend: CupyBackend
+) -> None:
+    here, there = _made(config, NumpyBackend()), _made(config, backend)
+    for seed in range(1, 4):
+        _step(here, seed, **options)
+        _step(there, seed, **options)
+    # A norm is added up in another order than on the CPU, in double, and then rounded.
+    for key, expected in contents(here).items():
+        np.testing.assert_array_max_ulp(contents(there)[key], expected, maxulp=0)
+
+
+def test_one_step_is_one_launch(backend: CupyBackend, launches: list[str]) -> None:
+    optimizer = _made(optim.AdamConfig(), backend)
+    launches.clear()
+    _step(optimizer, 1)
+    assert launches == ["update"]
+
+
+def test_table_is_sent_when_an_address_has_changed_and_only_then(backend: CupyBackend) -> None:
+    optimizer: Any = _made(optim.AdamConfig(), backend)
+    gradients = {
+        p.raw: backend.from_numpy(g) for p, g in zip(optimizer.parameters, _values(1), strict=True)
+    }
+    (group,) = optimizer._groups
+    table = group.bound._plan.table
+    for _ in range(5):
+        optimizer.step(gradients)
+    assert table._sent == 1
+    first = optimizer.parameters[0].raw
+    gradients[first] = backend.copy(gradients[first])
+    optimizer.step(gradients)
+    optimizer.step(gradients)
+    assert table._sent == 2
+
+
+def test_rule_without_a_count_sends_its_scalars_once(backend: CupyBackend) -> None:
+    optimizer: Any = _made(optim.SGDConfig(lr=0.1), backend)
+    for seed in range(5):
+        _step(optimizer, seed)
+    scalars = optimizer._groups[0].bound._scalars
+    assert scalars._sent == 1
+    optimizer.lr = 0.2
+    _step(optimizer, 6)
+    assert scalars._sent == 2
+
+
+@every_config
+def test_graph_is_captured_once_and_replayed(
+    config: optim.Config, cupy: Any, launches: list[str]
+) -> None:
+    backend = CupyBackend(stream=cupy.cuda.Stream(), graphs=True)
+    plain, replayed = _made(config, NumpyBackend()), _made(config, backend)
+    launches.clear()
+    for seed in range(1, 5):
+        _step(plain, seed, scale=0.5)
+        _step(replayed, seed, scale=0.5)
+    assert launches.count("update") == 1
+    for key, expected in contents(plain).items():
+        assert contents(replayed)[key].tobytes() == expected.tobytes(), key
+
+
+@pytest.mark.parametrize("strange", ["parameter", "gradient", "both", "the gradient is a view"])
+def test_arrays_that_are_not_contiguous_or_overlap(strange: str, backend: CupyBackend) -> None:
+    values = _values(0)[0], _values(1)[0]
+    config = optim.SGDConfig(lr=0.5, momentum=0.9)
+
+    def on(where: Any) -> HostArray:
+        p, g = (where.from_numpy(x) for x in values)
+        if strange in ("parameter", "both"):
+            p = RawTensor(where.from_numpy(values[0].T.copy()).array.T)
+        if strange in ("gradient", "both"):
+            g = RawTensor(where.from_numpy(values[1].T.copy()).array.T)
+        if strange == "the gradient is a view":
+            p = where.from_numpy(np.arange(9, dtype=np.float32).reshape(3, 3))
+            g = RawTensor(p.array.T)
+        held = nn.Parameter(born.Tensor(p, where))
+        optimizer = optim.SGD([held], config)
+        optimizer.step({held.raw: g})
+        optimizer.step({held.raw: g})
+        return held.numpy()
+
+    assert on(backend).tobytes() == on(NumpyBackend()).tobytes()
+
+
+def test_parameters_that_join_late_have_counts_of_their_own(backend: CupyBackend) -> None:
+    results: list[dict[str, HostArray]] = []
+    for where in (NumpyBackend(), backend):
+        optimizer = _made(optim.AdamConfig(lr=0.1), where)
+        first, *rest = optimizer.parameters
+        for parameters in ([first], [first, *rest], rest, [first, *rest]):
+            values = {id(p): g for p, g in zip(optimizer.parameters, _values(3), strict=True)}
+            optimizer.step({p.raw: where.from_numpy(values[id(p)]) for p in parameters})
+        results.append(contents(optimizer))
+    for key, expected in results[0].items():
+        assert results[1][key].tobytes() == expected.tobytes(), key
+
+
+def test_gradient_of_another_device_is_refused(cupy: Any, backend: CupyBackend) -> None:
+    p = parameter([1.0, 2.0], backend)
+    optimizer = optim.SGD([p], optim.SGDConfig())
+    with pytest.raises(BackendMismatchError, match="expected a gradient on CupyBackend"):
+        optimizer.step({p.raw: CupyBackend(device=1).from_numpy(np.ones(2, np.float32))})

@@ -1,0 +1,179 @@
+"""Update kernels of the device have the bits of NumPy's, and access memory as they should.
+
+The text is the device's own, compiled for the host: what differs there is how the machine
+rounds, and it is told to round every operation as IEEE 754 says, as the device is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from born import fusion, optim
+from born.fusion.expression import V
+from born.raw import HostArray, as_dtype
+from born_cupy.sources import norm
+from born_cupy.sources.update import CHUNK
+from tests.cupy import host, nvrtc
+from tests.cupy.updating import dtypes_of, every_update, run_on_host, source_of
+from tests.fusion.kernels import Dtypes, arrays_of, assert_same_bits, kernel_of, run, traced
+from tests.fusion.test_update import MIXED, RULES, STORED
+from tests.optim.making import CONFIGS, class_for
+
+SIZES = (0, 1, 7, 8, 9, 0, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5, 0)
+"""On both sides of a vector, a block's turn and a chunk; some without elements."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """All kernels in one run of the compiler, which is slow to start."""
+    host.build(every_update())
+
+
+def _copies(tensors: list[list[HostArray]]) -> list[list[HostArray]]:
+    return [[array.copy() for array in every] for every in tensors]
+
+
+def _check(
+    program: fusion.Program,
+    dtypes: Dtypes,
+    tensors: list[list[HostArray]],
+    scalars: list[dict[str, float]],
+    scale: float | None = None,
+) -> None:
+    expected = run(
+        kernel_of("numpy", program, dtypes),
+        tensors,
+        scalars * (len(tensors) // len(scalars)),
+        scale,
+    )
+    after = _copies(tensors)
+    run_on_host(program, dtypes, after, scalars, scale)
+    for before, (p, g, *slots), wanted in zip(tensors, after, expected, strict=True):
+        for which, (a, b) in enumerate(zip((p, *slots), wanted, strict=True)):
+            assert_same_bits(a, b, f"{program}\n{p.shape}, output {which}")
+        assert g.tobytes() == before[1].tobytes()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=repr)
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_every_optimizer_has_the_bits_of_numpy(
+    config: optim.Config, stored: str, scale: float | None
+) -> None:
+    rule = class_for(config).rule(config)
+    dtypes = dtypes_of(config, stored)
+    program = rule.program if scale is None else rule.program.scaled
+    tensors = [arrays_of(dtypes, size, seed, seed % 2 == 0) for seed, size in enumerate(SIZES)]
+    for t in (1, 3):
+        _check(program, dtypes, tensors, [{**rule.scalars, "t": t}], scale)
+
+
+@pytest.mark.parametrize("dtypes", MIXED, ids="-".join)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_operation_has_the_bits_of_numpy(rule: Callable[..., Any], dtypes: Dtypes) -> None:
+    program = traced(rule, ("a", "b"), "s")
+    for t in (1, 2):
+        tensors = [arrays_of(dtypes, 1013, t, special=True)]
+        _check(program, dtypes, tensors, [{"s": 0.1, "t": t}])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_powers_exponentials_and_logarithms_are_near(dtype: str) -> None:
+    def rule(p: V, g: V, *, s: float, t: int) -> tuple[V]:
+        return (fusion.exp(p) - fusion.log(fusion.abs(g)) * fusion.abs(p) ** s,)
+
+    program = traced(rule, (), "s")
+    p, g = arrays_of((dtype, dtype), 1013, 3)
+    ((expected,),) = run(
+        kernel_of("numpy", program, (dtype, dtype)), [[p, g]], [{"s": 1.5, "t": 1}]
+    )
+    run_on_host(program, (dtype, dtype), [[p, g]], [{"s": 1.5, "t": 1}])
+    # A few units in the last place of each function, and terms no larger than 20.
+    np.testing.assert_allclose(p, expected, rtol=0, atol=80 * float(np.finfo(dtype).eps))
+
+
+def test_each_tensor_has_scalars_of_its_own() -> None:
+    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    dtypes = ("float32",) * 4
+    tensors = [arrays_of(dtypes, size, size) for size in (5, CHUNK + 3, 3, 0, 1)]
+    _check(rule.program, dtypes, tensors, [{**rule.scalars, "t": t} for t in (1, 9, 4, 1, 9)])
+
+
+@pytest.mark.parametrize(
+    "dtypes", [("float32",) * 4, ("bfloat16", "bfloat16", "float32", "float16")]
+)
+def test_arrays_at_any_address(dtypes: Dtypes) -> None:
+    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    scalars: dict[str, float] = {**rule.scalars, "t": 2}
+    for shifts in itertools.product((0, 1), repeat=4):
+        arrays = arrays_of(dtypes, 205, 1)
+        (expected,) = run(kernel_of("numpy", rule.program, dtypes), [arrays], [scalars])
+        moved: list[HostArray] = []
+        for array, shift in zip(arrays, shifts, strict=True):
+            memory = np.zeros(array.size + 16, array.dtype)
+            first = (-memory.ctypes.data % 16) // array.itemsize + shift
+            view = memory[first : first + array.size]
+            view[:] = array
+            moved.append(view)
+        run_on_host(rule.program, dtypes, [moved], [scalars])
+        for got, wanted in zip((moved[0], *moved[2:]), expected, strict=True):
+            assert_same_bits(got, wanted, str(shifts))
+
+
+def test_whole_vectors_are_loaded_and_stored_at_once() -> None:
+    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    text = nvrtc.compile(source_of(rule.program, ("float32",) * 4), "compute_80").decode()
+    assert text.count("ld.global.v4.u32") == 4
+    assert text.count("st.global.v4.u32") == 3
+    assert "fma." not in text
+    assert ".ftz" not in text
+    assert ".approx" not in text
+    assert ".local" not in text
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_every_update_kernel_compiles_for_the_device(architecture: str) -> None:
+    for source in {*every_update(), *_norms()}:
+        assert nvrtc.compile(source, architecture)
+
+
+# -- the norm ------------------------------------------------------------------------------
+
+NORM_DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def _norms() -> list[Any]:
+    squares = [norm.squares(as_dtype(dtype)) for dtype in NORM_DTYPES]
+    return squares + [norm.root(as_dtype(dtype)) for dtype in ("float32", "float64")]
+
+
+@pytest.mark.parametrize("dtype", NORM_DTYPES)
+@pytest.mark.parametrize(
+    "sizes", [(1,), (0, 5, 0), (100, norm.CHUNK + 1, 3 * norm.CHUNK), (0,)], ids=str
+)
+def test_norm_is_right_and_repeats_itself(dtype: str, sizes: tuple[int, ...]) -> None:
+    from born_cupy.table import count_chunks
+
+    arrays = [arrays_of((dtype,), size, size)[0] for size in sizes]
+    words = np.zeros(3 * len(arrays) + 1, np.uint64)
+    words[: len(arrays)] = [array.ctypes.data for array in arrays]
+    words[len(arrays) : 2 * len(arrays)] = sizes
+    blocks = count_chunks(np.array(sizes, np.uint64), norm.CHUNK, words[2 * len(arrays) :])
+    compute = "float64" if dtype == "float64" else "float32"
+    results: list[bytes] = []
+    for order in (1, 2):
+        sums = np.full(max(blocks, 1), np.nan)
+        result = np.empty(1, compute)
+        squares = host.kernel_of(norm.squares(as_dtype(dtype)))
+        squares(3, norm.THREADS, [words, np.int64(len(arrays)), sums], order)
+        root = host.kernel_of(norm.root(as_dtype(compute)))
+        root(1, norm.THREADS, [sums, np.int64(blocks), result], order)
+        results.append(result.tobytes())
+        exact = np.sqrt(sum(float((x.astype(np.float64) ** 2).sum()) for x in arrays))
+        np.testing.assert_allclose(result[0], exact, rtol=1e-7 if compute == "float32" else 1e-14)
+    assert results[0] == results[1]

@@ -1,0 +1,84 @@
+"""Update kernels for the device, run on the host over tensors in its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from born import optim
+from born.backend.update import compute_dtype
+from born.fusion import Program
+from born.raw import HostArray, as_dtype
+from born_cupy.sources import Source
+from born_cupy.sources.update import CHUNK, update
+from born_cupy.table import count_chunks
+from tests.cupy import host
+from tests.fusion.kernels import Dtypes
+from tests.fusion.test_update import MIXED, RULES, STORED
+from tests.optim.making import CONFIGS, class_for
+
+THREADS = 32  # fewer than on the device, so that small tensors take more than one turn
+
+
+def source_of(program: Program, dtypes: Dtypes) -> Source:
+    """The kernel of a program."""
+    return update(program, tuple(as_dtype(dtype) for dtype in dtypes))
+
+
+def dtypes_of(config: optim.Config, stored: str) -> Dtypes:
+    """The dtypes of a parameter, its gradient and its slots, by the names in `STORED`."""
+    parameter, slot = STORED[stored]
+    rule = class_for(config).rule(config)
+    return (parameter, parameter, *[slot] * len(rule.slots))
+
+
+def every_update() -> Iterator[Source]:
+    """Every optimizer with every set of options and dtypes, plain and scaled."""
+    from tests.fusion.kernels import traced
+
+    for config in CONFIGS:
+        for stored in STORED:
+            program = class_for(config).rule(config).program
+            for each in (program, program.scaled):
+                yield source_of(each, dtypes_of(config, stored))
+    for rule in RULES:
+        for dtypes in MIXED:
+            program = traced(rule, ("a", "b"), "s")
+            yield from (source_of(each, dtypes) for each in (program, program.scaled))
+
+
+def run_on_host(
+    program: Program,
+    dtypes: Dtypes,
+    tensors: Sequence[Sequence[HostArray]],
+    scalars: Sequence[Mapping[str, float]],
+    scale: float | None = None,
+    blocks: int = 7,
+) -> None:
+    """One update, in place, of some tensors, each (p, g, *slots).
+
+    Args:
+        program: what to run.
+        dtypes: of each of the program's arrays.
+        tensors: contiguous arrays; they are written to.
+        scalars: one set for all tensors, or one for each.
+        scale: of the gradients.
+        blocks: how many blocks share the chunks.
+    """
+    count, columns = len(tensors), len(dtypes)
+    words = np.zeros((columns + 2) * count + count + 1, np.uint64)
+    rows = words[: (columns + 2) * count].reshape(columns + 2, count)
+    for column, every in enumerate(tensors):
+        rows[:columns, column] = [array.ctypes.data for array in every]
+        rows[columns, column] = every[0].size
+        rows[columns + 1, column] = column if len(scalars) > 1 else 0
+    count_chunks(rows[columns], CHUNK, words[(columns + 2) * count :])
+    sets = [program.host(**each) for each in scalars]
+    values = np.array([*sets, (0.0,) * len(sets[0])], np.float64).reshape(-1)
+    arguments: list[Any] = [words, np.int64(count), values]
+    if scale is not None:
+        arguments.append(np.array([scale], compute_dtype([as_dtype(d) for d in dtypes])))
+    # Not between fences: the table's addresses are those of the arrays themselves.
+    host.kernel_of(source_of(program, dtypes))(blocks, THREADS, arguments, order=1)
