@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from benchmarks.libraries import INSTALL
+from benchmarks.report import FORMAT
 
 Json: TypeAlias = Mapping[str, Any]
 """A part of what `report.document` gives."""
@@ -280,4 +281,7 @@ def _style(name: str) -> tuple[str, str]:
 if __name__ == "__main__":
     for argument in sys.argv[1:]:
         given = Path(argument)
-        print(written(json.loads(given.read_text(encoding="utf-8")), given.with_suffix(".png")))
+        record = json.loads(given.read_text(encoding="utf-8"))
+        if record.get("format") != FORMAT:
+            sys.exit(f"{given}: expected a record of format {FORMAT}; run the benchmark again")
+        print(written(record, given.with_suffix(".png")))

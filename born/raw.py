@@ -7,8 +7,9 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeIs
 
-from born.errors import DTypeError
+from born.errors import DTypeError, OperandError
 
 Array: TypeAlias = Any
 """An array of some backend's namespace. NumPy's and CuPy's share no static type."""
@@ -185,7 +186,16 @@ class RawTensor:
         return value
 
     def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> HostArray:
-        """The array for NumPy; a device array refuses, as its own library does."""
+        """The array for NumPy.
+
+        Raises:
+            OperandError: it is on a device, from where nothing is copied unasked.
+        """
+        if not _is_host_array(self.array):
+            raise OperandError(
+                f"expected an array on the host, got one on {self.device}; copy it with "
+                "tensor.numpy() or backend.to_numpy(raw)"
+            )
         return np.array(self.array, dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -199,3 +209,7 @@ class RawTensor:
 
     def __repr__(self) -> str:
         return f"RawTensor(shape={self.shape}, dtype={self.dtype}, device={self.device!r})"
+
+
+def _is_host_array(array: object) -> TypeIs[HostArray]:
+    return isinstance(array, np.ndarray)

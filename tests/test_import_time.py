@@ -30,7 +30,9 @@ SLOW_TO_LOAD = {
     "importlib.metadata",
     "logging",
     "multiprocessing",
+    "pathlib",
     "unittest",
+    "urllib.parse",
     "zipfile",
 }
 

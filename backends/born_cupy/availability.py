@@ -26,7 +26,12 @@ def unavailable_reason(device: int = 0) -> str | None:
         cupy: Any = importlib.import_module("born_cupy.runtime").cupy
     except ImportError as error:
         return f"CuPy is installed but does not import ({error}); reinstall it: {_INSTALL}"
-    return _missing_device(cupy.cuda.runtime, device) or _missing_compiler()
+    cuda: Any = cupy.cuda
+    return (
+        _missing_device(cuda.runtime, device)
+        or _missing_compiler(cuda.runtime.driverGetVersion())
+        or _missing_blas(cuda)
+    )
 
 
 def _missing_device(runtime: Any, device: int) -> str | None:
@@ -62,12 +67,27 @@ def _version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def _missing_compiler() -> str | None:
+def _missing_compiler(driver: int) -> str | None:
     nvrtc: Any = importlib.import_module("cupy_backends.cuda.libs.nvrtc")
     try:
-        nvrtc.getVersion()
+        major, minor = nvrtc.getVersion()
     except Exception as error:  # CuPy raises whatever looking for the library led to
         return f"CUDA's compiler NVRTC is not found ({error}); run: {_INSTALL}"
+    if major > driver // 1000:
+        # Within one major version, a driver runs what any compiler made.
+        return (
+            f"the NVIDIA driver supports CUDA {_version(driver)} and the compiler that CuPy finds, "
+            f"NVRTC, is of CUDA {major}.{minor}; update the driver, or uninstall nvidia-cuda-nvrtc "
+            f"and install one for CUDA {driver // 1000}"
+        )
+    return None
+
+
+def _missing_blas(cuda: Any) -> str | None:
+    try:
+        cuda.cublas  # noqa: B018  # CuPy looks for the library when the module is asked for
+    except ImportError as error:
+        return f"CUDA's cuBLAS is not found ({error}); run: {_INSTALL}"
     return None
 
 

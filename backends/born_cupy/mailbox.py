@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,6 +13,12 @@ from born_cupy.runtime import cupy
 
 _ROWS: Final = 16
 """How many sends may be under way before the host has to wait for the first."""
+
+_RETIRED: Final[deque[tuple[HostArray, list[Any]]]] = deque()
+"""Page-locked memory of mailboxes that are gone, and the events after which it is read no more.
+
+Freed at once it would be handed to the next who asks, while the device may have yet to read it;
+and to wait for the device is not for whoever happens to let go of a mailbox."""
 
 
 class Mailbox:
@@ -29,6 +36,7 @@ class Mailbox:
     """
 
     def __init__(self, size: int, dtype: Any) -> None:
+        _release()
         self.array: Final[Any] = cupy.empty(max(size, 1), dtype)
         # Held by the rows: page-locked memory goes when nothing refers to it any more.
         memory = cupy.cuda.alloc_pinned_memory(_ROWS * self.array.nbytes)
@@ -54,8 +62,16 @@ class Mailbox:
         self._latest = content
 
     def __del__(self) -> None:
-        # Freed page-locked memory is handed to the next who asks, while the device may read it.
-        # At the interpreter's end there may be no CUDA left to ask, nor anybody to hand it to.
+        # At the interpreter's end there may be no CUDA left to ask, nor anything to be kept in;
+        # and where the constructor failed, there is nothing to keep.
         with suppress(Exception):
-            for event in self._taken[: self._sent]:
-                event.synchronize()
+            _RETIRED.append((self._rows, self._taken[: self._sent]))
+
+
+def _release() -> None:
+    """Free the memory of those mailboxes that are gone and have been read."""
+    with suppress(IndexError):  # another thread may be at it too
+        for _ in range(len(_RETIRED)):
+            kept = _RETIRED.popleft()
+            if not all(event.done for event in kept[1]):
+                _RETIRED.append(kept)

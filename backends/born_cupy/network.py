@@ -19,7 +19,7 @@ from born.backend.checks import (
 from born.errors import ShapeError
 from born.raw import RawTensor, int64, is_floating
 from born_cupy.indexing import CupyIndexing
-from born_cupy.sources import Source, random, rows
+from born_cupy.sources import Source, elementwise, random, rows
 from born_cupy.sources.template import real
 
 
@@ -66,6 +66,21 @@ class CupyNetwork(CupyIndexing):
     def relu(self, x: RawTensor, /) -> RawTensor:
         """max(x, 0)."""
         return self._elementwise("relu", x) if is_floating(x.dtype) else super().relu(x)
+
+    def linear_relu(
+        self, x: RawTensor, weight: RawTensor, bias: RawTensor | None = None, /
+    ) -> RawTensor:
+        """max(x weight^T + bias, 0): the product, and one kernel for the rest."""
+        if bias is None or not is_floating(x.dtype):
+            return self.relu(self.linear(x, weight, bias))
+        y = self.linear(x, weight)
+        self._check_bias(x, weight, bias)
+        a = self._flat(y.array)
+        sizes = (np.int64(weight.shape[0]), np.int64(a.size))
+        self.launcher.elements(
+            elementwise.bias_relu(a.dtype), a.size, a, self._flat(bias.array), *sizes
+        )
+        return RawTensor(a)
 
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`."""

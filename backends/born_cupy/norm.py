@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from born.backend.update import compute_dtype
 from born.raw import Array, HostArray, RawTensor
 from born_cupy.mailbox import Mailbox
 from born_cupy.runtime import cupy
@@ -23,7 +23,9 @@ class Norm:
 
     def __init__(self, backend: CupyBackend) -> None:
         self._backend = backend
-        self._tables: dict[np.dtype[Any], Mailbox] = {}
+        # A table for each stream: on another, a kernel may not have read it yet.
+        self._tables: dict[tuple[np.dtype[Any], int], Mailbox] = {}
+        self._lock = Lock()  # from the sending of a table to the launch that reads it
 
     def __call__(self, xs: Sequence[RawTensor]) -> RawTensor:
         """The square root of the sum of all squares, of shape ()."""
@@ -38,23 +40,23 @@ class Norm:
             if blocks:
                 self._square(dtype, words, len(groups[dtype]), blocks, sums[first:])
                 first += blocks
-        compute = compute_dtype([x.dtype for x in xs])
-        result = cupy.empty((), compute)
-        launch = self._backend.compile(norm.root(compute))
+        result = cupy.empty((), np.float64)
+        launch = self._backend.compile(norm.root())
         launch(1, norm.THREADS, (sums, np.int64(total), result), self._backend.stream)
         return RawTensor(result)
 
     def _square(
         self, dtype: np.dtype[Any], words: HostArray, tensors: int, blocks: int, sums: Array
     ) -> None:
-        table = self._tables.get(dtype)
-        if table is None or table.array.size < words.size:
-            table = self._tables[dtype] = Mailbox(words.size, np.uint64)
         stream = self._backend.stream
-        table.send(words, stream)
         launch = self._backend.compile(norm.squares(dtype))
-        arguments = (table.array, np.int64(tensors), sums)
-        launch(min(blocks, MAX_BLOCKS), norm.THREADS, arguments, stream)
+        with self._lock:
+            table = self._tables.get((dtype, stream.ptr))
+            if table is None or table.array.size < words.size:
+                table = self._tables[dtype, stream.ptr] = Mailbox(words.size, np.uint64)
+            table.send(words, stream)
+            arguments = (table.array, np.int64(tensors), sums)
+            launch(min(blocks, MAX_BLOCKS), norm.THREADS, arguments, stream)
 
 
 def _table(arrays: Sequence[Array]) -> tuple[HostArray, int]:

@@ -116,12 +116,12 @@ class _Bound(BoundUpdate):
             a.__class__ is kind and a.dtype == dtype and a.data.device_id == device for a in arrays
         ):
             return False
-        if [a.shape for a in arrays] != plan.shapes or [a.strides for a in arrays] != plan.strides:
+        if [a.shape for a in arrays] != plan.shapes or not _contiguous(arrays, plan.strides):
             return False
         addresses = [a.data.ptr for a in arrays]
         # Where memory is used again from step to step, there is nothing new to look at.
         if plan is not self._known or addresses != self._addresses:
-            if _overlap(plan, addresses):
+            if _overlap(plan, addresses).any():
                 return False
             self._known, self._addresses = plan, addresses
         self._checked = gradients
@@ -138,14 +138,18 @@ class _Bound(BoundUpdate):
         if not numbers:
             return
         checked, self._checked = self._checked, None
-        if checked is not gradients and not self.fits(numbers, gradients):
-            with self._backend.here():
-                self._update_slowly(numbers, gradients, scalars, sets, scale)
-            return
-        self._checked = None
         with self._backend.here():
+            if checked is gradients or self.fits(numbers, gradients):
+                self._checked = None
+                addresses = self._addresses
+            elif self._steady:
+                apart = _apart(self._plan_for(numbers), gradients)
+                addresses = [array.data.ptr for array in apart]
+            else:
+                self._update_slowly(numbers, gradients, scalars, sets, scale)
+                return
             plan = self._plan_for(numbers)
-            plan.gradients[:] = self._addresses
+            plan.gradients[:] = addresses
             self._launch(plan, scalars, sets, scale, self._replay)
 
     def _launch(
@@ -180,7 +184,7 @@ class _Bound(BoundUpdate):
         sets: Sequence[int],
         scale: RawTensor | None,
     ) -> None:
-        """Arrays that are not contiguous, or overlap: by way of copies that are and do not."""
+        """Parameters or slots that are not contiguous: by way of copies that are."""
         targets = [self._targets[number] for number in numbers]
         for target, number in zip(targets, numbers, strict=True):
             check_same(target, self._arrays[number])
@@ -213,22 +217,40 @@ class _Replay:
             arguments = [*arguments[:3], self._scale]
         key = (plan, arguments[2])  # held, so that neither can be freed and made anew
         if self._graph is None or any(a is not b for a, b in zip(key, self._key, strict=True)):
+            self._graph, self._key = None, key
             stream.begin_capture()
             try:
                 blocks = min(plan.blocks, MAX_BLOCKS)
                 self._kernel.launch(blocks, THREADS, arguments, stream)
-            finally:
-                self._graph = stream.end_capture()
-            self._key = key
+            except BaseException:
+                stream.end_capture()  # what it gives holds less than a step
+                raise
+            self._graph = stream.end_capture()
         self._graph.launch(stream)
 
 
-def _overlap(plan: _Plan, addresses: Sequence[int]) -> bool:
-    """Whether a gradient overlaps its parameter without being the same memory."""
+def _overlap(plan: _Plan, addresses: Sequence[int]) -> HostArray:
+    """For each gradient whether it overlaps its parameter without being the same memory."""
     starts = np.array(addresses, np.uint64)
     ends = starts + (plan.ends - plan.starts[0])
-    across = (starts < plan.ends) & (plan.starts[0] < ends) & (starts != plan.starts[0])
-    return bool(across.any())
+    across: HostArray = (starts < plan.ends) & (plan.starts[0] < ends) & (starts != plan.starts[0])
+    return across
+
+
+def _apart(plan: _Plan, gradients: Sequence[RawTensor]) -> list[Array]:
+    """Gradients as a kernel can read them while it writes the parameters: some are copies."""
+    arrays = [gradient.array for gradient in gradients]
+    across = _overlap(plan, [array.data.ptr for array in arrays])
+    return [
+        array.copy(order="C") if overlaps or not array.flags.c_contiguous else array
+        for array, overlaps in zip(arrays, across, strict=True)
+    ]
+
+
+def _contiguous(arrays: Sequence[Array], strides: Sequence[tuple[int, ...]]) -> bool:
+    """Whether all arrays are contiguous, given what the strides of such arrays most often are."""
+    # Strides cost less than flags, but along an axis of one element they say nothing.
+    return [a.strides for a in arrays] == strides or all(a.flags.c_contiguous for a in arrays)
 
 
 def _contiguous_strides(array: Array) -> tuple[int, ...]:

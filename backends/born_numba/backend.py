@@ -80,6 +80,21 @@ class NumbaBackend(NumpyBackend):
         self._loops.RELU[a.dtype](a.reshape(-1), out.reshape(-1))
         return RawTensor(out)
 
+    def linear_relu(
+        self, x: RawTensor, weight: RawTensor, bias: RawTensor | None = None, /
+    ) -> RawTensor:
+        """max(x weight^T + bias, 0), one pass after the product."""
+        if bias is None or not _suits(bias.array):
+            return super().linear_relu(x, weight, bias)
+        y = self.linear(x, weight)
+        self._check_bias(x, weight, bias)
+        a = y.array
+        if not _suits(a):
+            return super().linear_relu(x, weight, bias)
+        if a.size:
+            self._loops.BIAS_RELU[a.dtype](a.reshape(-1, a.shape[-1]), bias.array)
+        return y
+
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`, one pass."""
         a, b = g.array, y.array

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,8 +89,17 @@ _beside_the_source: Final = _BesideTheSource()
 
 def _folder(source: str, signature: str) -> Path:
     versions = (numba.__version__, sys.version)
-    key = hashlib.sha256(repr((source, signature, versions)).encode()).hexdigest()
+    key = hashlib.sha256(repr((source, signature, versions, _origin())).encode()).hexdigest()
     return cache_directory() / "loops" / key[:32]
+
+
+@cache
+def _origin() -> str:
+    """A checksum of this package: a loop has what it calls and names from there compiled in."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _checksums(folder: Path) -> dict[str, str]:

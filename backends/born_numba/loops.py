@@ -99,6 +99,15 @@ def relu(x: Any, out: Any) -> None:
         out[i] = zero if x[i] <= 0 else x[i]
 
 
+def bias_relu(x: Any, bias: Any) -> None:
+    """max(x + bias, 0) in place, the bias added to each row, NaN kept."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            value = x[i, j] + bias[j]
+            x[i, j] = zero if value <= 0 else value
+
+
 def relu_backward(g: Any, y: Any, out: Any) -> None:
     """g where y is positive."""
     for i in range(len(g)):
@@ -280,6 +289,7 @@ CROSS_ENTROPY_BACKWARD: Final = Loop(
     cross_entropy_backward, lambda t: types.boolean(t[:, ::1], _INDEX[::1], t, t[:, ::1])
 )
 RELU: Final = Loop(relu, lambda t: types.void(t[::1], t[::1]))
+BIAS_RELU: Final = Loop(bias_relu, lambda t: types.void(t[:, ::1], t[::1]))
 RELU_BACKWARD: Final = Loop(relu_backward, lambda t: types.void(t[::1], t[::1], t[::1]))
 SUM_ROWS: Final = Loop(sum_rows, lambda t: types.void(t[:, ::1], t[::1]))
 LAYER_NORM: Final = Loop(

@@ -264,8 +264,12 @@ def _squares_loop(dtype: np.dtype[Any]) -> Callable[..., None]:
     return compile_loop(text, "squares", signature, names)
 
 
-def add_squares(arrays: Sequence[HostArray], lanes: HostArray) -> None:
+def add_squares(parts: Sequence[norm.Part], lanes: HostArray) -> None:
     """Add the squares of a stretch (`born_numpy.norm`) by one compiled loop."""
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) < len(parts):  # some are not contiguous
+        norm.add_squares(parts, lanes)
+        return
     objects = np.fromiter(map(id, arrays), np.uint64, len(arrays))
     sizes = np.fromiter((array.size for array in arrays), np.int64, len(arrays))
     _squares_loop(arrays[0].dtype)(objects, sizes, lanes)

@@ -12,12 +12,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from born.backend.threads import POOL
-from born.backend.update import compute_dtype
 from born.raw import HostArray, RawTensor
 
 LANES: Final = 256  # sums of a stretch: 2 kB, which stays in the first-level cache
@@ -26,15 +25,32 @@ _TILE: Final = LANES * _ROWS
 _STRETCH: Final = 1_048_576  # elements: two threads share 16M of them evenly
 _PARALLEL: Final = 524_288  # elements from which a second thread pays
 
-AddSquares = Callable[[Sequence[HostArray], HostArray], None]
-"""Adds the squares of the elements of some arrays of one dtype to the lanes of a stretch."""
+
+class Scattered:
+    """Some elements, in order, of an array that is not contiguous; a slice of them is a copy."""
+
+    def __init__(self, array: HostArray, first: int, size: int) -> None:
+        self._flat = array.flat
+        self._first = first
+        self.size = size
+
+    def __getitem__(self, tile: slice) -> HostArray:
+        start, stop, _ = tile.indices(self.size)
+        return self._flat[self._first + start : self._first + stop]
+
+
+Part: TypeAlias = HostArray | Scattered
+"""What a stretch consists of: flat arrays, or what of others takes their place."""
+
+AddSquares: TypeAlias = Callable[[Sequence[Part], HostArray], None]
+"""Adds the squares of the elements of some parts of one dtype to the lanes of a stretch."""
 
 
 @dataclass(slots=True)
 class _Stretch:
-    """Flat arrays of one dtype that are added up one after the other."""
+    """Parts of one dtype that are added up one after the other."""
 
-    arrays: list[HostArray] = field(default_factory=list[HostArray])
+    parts: list[Part] = field(default_factory=list[Part])
     size: int = 0
 
 
@@ -46,12 +62,12 @@ def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
         add_squares: how a stretch is added up.
 
     Returns:
-        of shape (), in float64 where a tensor has that dtype, else in float32.
+        float64 of shape ().
     """
     stretches = _stretches([x.array for x in xs])
     lanes = np.zeros((len(stretches), LANES), np.float64)
     jobs = [
-        partial(add_squares, stretch.arrays, row)
+        partial(add_squares, stretch.parts, row)
         for stretch, row in zip(stretches, lanes, strict=True)
     ]
     if sum(stretch.size for stretch in stretches) < _PARALLEL:
@@ -60,9 +76,7 @@ def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
     else:
         shares = [jobs[i :: POOL.workers] for i in range(POOL.workers)]
         POOL.run([partial(_each, share) for share in shares if share])
-    norm = math.sqrt(float(lanes.sum()))
-    with np.errstate(over="ignore"):  # infinite is then what it is
-        return RawTensor(np.array(norm).astype(compute_dtype([x.dtype for x in xs])))
+    return RawTensor(np.array(math.sqrt(float(lanes.sum()))))
 
 
 def _each(jobs: Sequence[Callable[[], None]]) -> None:
@@ -74,25 +88,32 @@ def _stretches(arrays: Sequence[HostArray]) -> list[_Stretch]:
     finished: list[_Stretch] = []
     filling: dict[np.dtype[Any], _Stretch] = {}
     for array in arrays:
-        flat = array.reshape(-1)
-        for start in range(0, flat.size, _STRETCH):
+        for part in _parts(array):
             stretch = filling.setdefault(array.dtype, _Stretch())
-            part = flat if flat.size <= _STRETCH else flat[start : start + _STRETCH]
-            stretch.arrays.append(part)
+            stretch.parts.append(part)
             stretch.size += part.size
             if stretch.size >= _STRETCH:
                 finished.append(filling.pop(array.dtype))
     return finished + list(filling.values())
 
 
-def add_squares(arrays: Sequence[HostArray], lanes: HostArray) -> None:
+def _parts(array: HostArray) -> list[Part]:
+    """An array in pieces no longer than a stretch, none of them copied."""
+    starts = range(0, array.size, _STRETCH)
+    if not array.flags.c_contiguous:
+        return [Scattered(array, start, min(_STRETCH, array.size - start)) for start in starts]
+    flat = array.reshape(-1)
+    return [flat[start : start + _STRETCH] for start in starts] if len(starts) > 1 else [flat]
+
+
+def add_squares(parts: Sequence[Part], lanes: HostArray) -> None:
     """Add the squares of a stretch by ufuncs over tiles."""
     buffer = np.empty((1 + _ROWS, LANES), np.float64)
     flat = buffer[1:].reshape(-1)
     with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair
-        for array in arrays:
-            for start in range(0, array.size, _TILE):
-                tile = array[start : start + _TILE]
+        for part in parts:
+            for start in range(0, part.size, _TILE):
+                tile = part[start : start + _TILE]
                 rows = -(-tile.size // LANES)
                 flat[: tile.size] = tile
                 flat[tile.size : rows * LANES] = 0.0

@@ -130,7 +130,9 @@ class _TileWriter:
         if self.program.outputs.count(result) != 1:
             return None
         index = self.program.targets[self.program.outputs.index(result)]
-        read_later = self.last.get(Ref(ARRAY, index), -1) > number
+        # The gradient may be the parameter's own memory.
+        sources = (0, 1) if index == 0 else (index,)
+        read_later = any(self.last.get(Ref(ARRAY, source), -1) > number for source in sources)
         return None if read_later or self.dtypes[index] != self.compute else f"a{index}"
 
     def _instruction(self, number: int, op: str, args: tuple[Ref, ...]) -> None:

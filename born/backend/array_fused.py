@@ -125,16 +125,28 @@ class ArrayBackend(ArrayCore):
         flat = a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) if a.ndim > 2 else a
         out = self._product(flat, w.T)
         if bias is not None:
-            b = bias.array
-            if b.dtype != a.dtype:
-                raise self._mixed("linear", x, bias)
-            if b.shape != w.shape[:1]:
-                raise ShapeError(
-                    f"expected a bias of shape {w.shape[:1]} in linear, got {b.shape}; "
-                    "pass one element for each output"
-                )
-            out += b
+            self._check_bias(x, weight, bias)
+            out += bias.array
         return RawTensor(out.reshape(*a.shape[:-1], w.shape[0]) if a.ndim > 2 else out)
+
+    def _check_bias(self, x: RawTensor, weight: RawTensor, bias: RawTensor) -> None:
+        """Refuse a bias of another dtype than the input, or not of an element an output."""
+        b, outputs = bias.array, weight.array.shape[:1]
+        if b.dtype != x.array.dtype:
+            raise self._mixed("linear", x, bias)
+        if b.shape != outputs:
+            raise ShapeError(
+                f"expected a bias of shape {outputs} in linear, got {b.shape}; "
+                "pass one element for each output"
+            )
+
+    def linear_relu(
+        self, x: RawTensor, weight: RawTensor, bias: RawTensor | None = None, /
+    ) -> RawTensor:
+        """max(x weight^T + bias, 0), in the memory of the product."""
+        y = self.linear(x, weight, bias)
+        self.xp.maximum(y.array, y.dtype.type(0), out=y.array)
+        return y
 
     # -- softmax and its company --
 

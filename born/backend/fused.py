@@ -28,7 +28,7 @@ from born.backend.checks import (
 )
 from born.backend.composed import Composed
 from born.backend.protocol import optional
-from born.backend.update import PlainUpdate, UpdateKernel, compute_dtype
+from born.backend.update import PlainUpdate, UpdateKernel
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from born.fusion import Program
 from born.raw import DTypeLike, RawTensor
@@ -83,10 +83,9 @@ class Backend(Composed):
         return self.zeros(x.shape, dtype)
 
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
-        """The square root of the sum of the squares of all elements, a tensor of shape ().
+        """The square root of the sum of the squares of all elements, float64 of shape ().
 
-        Added up in double; the result is float64 where a tensor has that dtype, else
-        float32. It stays on the device.
+        It is added up in double, and stays on the device.
 
         Args:
             xs: tensors of floating dtypes.
@@ -95,7 +94,7 @@ class Backend(Composed):
         for x in xs:
             wide = self.astype(x, "float64")
             total = self.add(total, self.sum(self.mul(wide, wide)))
-        return self.astype(self.sqrt(total), compute_dtype([x.dtype for x in xs]))
+        return self.sqrt(total)
 
     # -- softmax and its company --
 
@@ -285,6 +284,13 @@ class Backend(Composed):
         """x weight^T + bias, with weight of shape (out, in)."""
         y = self.matmul(x, self.transpose(weight))
         return y if bias is None else self.add(y, bias)
+
+    @optional
+    def linear_relu(
+        self, x: RawTensor, weight: RawTensor, bias: RawTensor | None = None, /
+    ) -> RawTensor:
+        """max(x weight^T + bias, 0)."""
+        return self.relu(self.linear(x, weight, bias))
 
     @optional
     def unfold(

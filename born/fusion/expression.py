@@ -247,6 +247,10 @@ def cast(x: Any, dtype: str) -> Any:
             f"cast rounds to {', '.join(CASTS)}, not to {dtype!r}; a rule computes in float32, "
             "or in float64 for parameters of float64"
         )
+    if isinstance(x, bool):
+        raise TypeError(
+            "cast was given a truth value, which becomes a number by where(condition, 1.0, 0.0)"
+        )
     return _rounded(x, dtype) if _is_number(x) else x.astype(dtype).astype(x.dtype)
 
 

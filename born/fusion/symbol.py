@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final, NoReturn
 
+from born.fusion.expression import CASTS
 from born.fusion.program import BOOLEAN, RESULT, SCALAR, Instruction, Ref
 
 _HOST_OPERATORS: Final = {
@@ -212,7 +213,11 @@ class Symbol:
 
     def astype(self, dtype: object) -> Symbol:
         """Rounded to a dtype, and a value of the compute dtype again."""
-        return self if dtype is COMPUTE else self._apply(f"cast_{dtype}", self)
+        if dtype is COMPUTE:
+            return self
+        if dtype not in CASTS:
+            raise TypeError(f"astype rounds to {', '.join(CASTS)} in a rule, not to {dtype!r}")
+        return self._apply(f"cast_{dtype}", self)
 
     def __bool__(self) -> NoReturn:
         raise TypeError(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from typing_extensions import override
+from typing_extensions import TypeIs, override
 
+from born import ops
 from born.errors import ParameterError
+from born.nn.activation import ReLU
+from born.nn.linear import Linear
 from born.nn.module import Layer, Module, Stateless
 from born.tensor import B2, B, Tensor
 
@@ -65,8 +69,15 @@ class Sequential(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """The last layer of ... of the first layer of x."""
-        for layer in self.layers:
-            x = layer(x)
+        skip = False
+        for layer, following in zip_longest(self.layers, self.layers[1:]):
+            if skip:
+                skip = False
+            elif _is_linear(layer) and type(following) is ReLU:
+                x = ops.linear_relu(x, layer.weight, layer.bias)  # one pass less over its result
+                skip = True
+            else:
+                x = layer(x)
         return x
 
     def named_fields(self) -> Iterator[tuple[str, object]]:
@@ -86,3 +97,7 @@ class Sequential(Module[B]):
 def _is_layer(value: object) -> bool:
     # Annotations do not hold callers back at run time; a checker would call the test needless.
     return isinstance(value, Layer)
+
+
+def _is_linear(layer: object) -> TypeIs[Linear[Any]]:
+    return type(layer) is Linear  # a subclass may do something else

@@ -45,6 +45,7 @@ from born.ops.linear import gather as gather
 from born.ops.linear import getitem as getitem
 from born.ops.linear import index_add as index_add
 from born.ops.linear import linear as linear
+from born.ops.linear import linear_relu as linear_relu
 from born.ops.linear import matmul as matmul
 from born.ops.linear import scatter_add as scatter_add
 from born.ops.linear import take as take

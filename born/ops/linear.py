@@ -43,6 +43,31 @@ def linear(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) -> Te
     return Tensor(backend.linear(x.raw, w, optional_raw("linear", backend, bias)), backend)
 
 
+def linear_relu(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) -> Tensor[B]:
+    """An affine map of the last axis and the rectifier, in one pass after the product.
+
+        y = max(x W^T + b, 0)
+
+    `nn.Sequential` computes an `nn.Linear` that an `nn.ReLU` follows by it.
+
+    Args:
+        x: shape (..., in).
+        weight: W, shape (out, in), of the dtype of `x`.
+        bias: b, shape (out,); none by default.
+
+    Returns:
+        shape (..., out).
+
+    >>> x, w = born.ones((1, 3), backend), born.tensor([[1, 1, 1], [-1, -1, -1]], backend)
+    >>> ops.linear_relu(x, w)
+    Tensor([[3., 0.]], dtype=float32)
+    """
+    backend = on("linear_relu", x)
+    w = raw_of("linear_relu", backend, weight)
+    b = optional_raw("linear_relu", backend, bias)
+    return Tensor(backend.linear_relu(x.raw, w, b), backend)
+
+
 def getitem(x: Tensor[B], index: Index) -> Tensor[B]:
     """`x[index]`: integers, slices, None, Ellipsis, and tensors of integers or bools.
 

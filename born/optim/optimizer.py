@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Self, cast, overload
@@ -243,7 +244,8 @@ class Optimizer(ABC, Generic[B, C_co]):
                     self._check_gradient(index, gradient)
         factor = factor_of(self._inner, gradients, scale, max_norm) if scaled else None
         counts, program, scalars = self._counts, self._rule.program, self._rule.scalars
-        for update in updates:
+        factors = [rounded(self._inner, factor, update.group.compute) for update in updates]
+        for update, by in zip(updates, factors, strict=True):
             next_counts = [counts[index] + 1 for index in update.indices]
             # Parameters that joined late are at another count, and so at other scalars.
             distinct = sorted(set(next_counts))
@@ -251,7 +253,6 @@ class Optimizer(ABC, Generic[B, C_co]):
             chosen = [0] * len(next_counts)
             if len(distinct) > 1:
                 chosen = [distinct.index(count) for count in next_counts]
-            by = rounded(self._inner, factor, update.group.compute)
             update.bound(update.numbers, update.gradients, sets, chosen, by)
             for index, count in zip(update.indices, next_counts, strict=True):
                 counts[index] = count
@@ -445,6 +446,10 @@ class Optimizer(ABC, Generic[B, C_co]):
         state |= {f"t.{index}": count for index, count in enumerate(self._counts)}
         twin.load_state_dict(state)
         return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """For parameters of its own, or those that the same copy has made of a model's."""
+        return self.to(copy.deepcopy(self._parameters, memo))
 
     @property
     def _live(self) -> dict[str, RawTensor]:

@@ -7,13 +7,17 @@ factor that follows from it.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from born.backend import Backend
 from born.errors import BackendMismatchError, DomainError, OperandError
 from born.raw import RawTensor, is_floating
 from born.tensor import Tensor
+
+_LEAST: Final = sys.float_info.min
+"""The least norm to clip to: a GPU may take a smaller number for 0, and divide 0 by 0."""
 
 Scale: TypeAlias = float | RawTensor | Tensor[Any]
 """A number, or a floating tensor of one element on the parameters' device."""
@@ -38,19 +42,19 @@ def factor_of(
         DomainError: a norm that is not positive.
         BackendMismatchError: a scale on another device.
     """
+    _check_kinds(scale, max_norm)
     present = [gradient for gradient in gradients if gradient is not None]
     if not present:
         return None
     factor = None if scale is None else _scale_tensor(backend, present[0], scale)
     if max_norm is None:
         return factor
-    _check_norm(max_norm)
     norm = backend.global_norm(present)
     if factor is not None:
         factor = _as(backend, factor, norm.dtype)
         norm = backend.mul(norm, backend.abs(factor))
     # Exactly 1 within bounds, where a tensor is divided by itself.
-    allowed = backend.full((), max_norm, norm.dtype)
+    allowed = backend.full((), max(max_norm, _LEAST), norm.dtype)
     clip = backend.div(allowed, backend.maximum(norm, allowed))
     return clip if factor is None else backend.mul(clip, factor)
 
@@ -65,12 +69,6 @@ def _as(backend: Backend, x: RawTensor, dtype: Any) -> RawTensor:
 
 
 def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTensor:
-    given = cast("object", scale)
-    if isinstance(given, bool) or not isinstance(given, int | float | RawTensor | Tensor):
-        raise OperandError(
-            f"expected a scale that is a number or a tensor of one element, got {scale!r} of type "
-            f"{type(given).__name__}; pass a float"
-        )
     if isinstance(scale, int | float):
         return backend.full((), float(scale), "float64")
     raw = scale.raw if isinstance(scale, Tensor) else scale
@@ -85,16 +83,23 @@ def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTen
             "expected a scale of one element of a floating dtype, got shape "
             f"{raw.shape} and dtype {raw.dtype}; reduce it first"
         )
-    return backend.reshape(raw, ())
+    # A scale that is a parameter must not change while the update goes on.
+    return backend.copy(backend.reshape(raw, ()))
 
 
-def _check_norm(max_norm: object) -> None:
-    if isinstance(max_norm, bool) or not isinstance(max_norm, int | float):
+def _check_kinds(scale: object, max_norm: object) -> None:
+    """Refuse what is no scale or norm, whether or not there is a gradient for it."""
+    if isinstance(scale, bool) or not isinstance(scale, int | float | RawTensor | Tensor | None):
+        raise OperandError(
+            f"expected a scale that is a number or a tensor of one element, got {scale!r} of type "
+            f"{type(scale).__name__}; pass a float"
+        )
+    if isinstance(max_norm, bool) or not isinstance(max_norm, int | float | None):
         raise OperandError(
             f"expected max_norm to be a number, got {max_norm!r} of type "
             f"{type(max_norm).__name__}; pass a float"
         )
-    if not 0 < max_norm < math.inf:
+    if max_norm is not None and not 0 < max_norm < math.inf:
         raise DomainError(
             f"expected a finite max_norm above 0, got {max_norm!r}; 1.0 is a usual one, and None "
             "clips nothing"

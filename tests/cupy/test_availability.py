@@ -29,6 +29,7 @@ def machine(
     devices: int = 1,
     driver: int = 12090,
     compiler: bool = True,
+    blas: bool = True,
 ) -> None:
     """Pretend that CuPy is installed on a machine like this.
 
@@ -38,6 +39,7 @@ def machine(
         devices: how many there are.
         driver: the version of CUDA that the driver supports.
         compiler: whether NVRTC is found.
+        blas: whether cuBLAS is found.
     """
 
     def count() -> int:
@@ -59,7 +61,14 @@ def machine(
         runtimeGetVersion=lambda: 12090,
         CUDARuntimeError=CUDARuntimeError,
     )
-    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
+
+    class Cuda:
+        def __getattr__(self, name: str) -> object:
+            if name == "cublas" and not blas:
+                raise ImportError('Failure finding "libcublas.so.12"')
+            return {"runtime": runtime, "cublas": None}[name]
+
+    cupy = SimpleNamespace(cuda=Cuda())
     nvrtc = ModuleType("nvrtc")
     vars(nvrtc).update(getVersion=version)
     monkeypatch.setattr("born_cupy.availability._is_installed", is_installed)
@@ -76,6 +85,11 @@ def machine(
         ({"status": 999}, r"CUDA does not start \(cudaError 999\); check that nvidia-smi works"),
         ({"devices": 2}, "there is no device 2, the devices are from 0 to 1; use one of these"),
         ({"devices": 1}, "there is no device 2, the devices are 0; use one of these"),
+        (
+            {"devices": 3, "driver": 11080},
+            r"supports CUDA 11\.8 and the compiler .*, NVRTC, is of CUDA 12\.9; update the driver",
+        ),
+        ({"devices": 3, "blas": False}, r"cuBLAS is not found \(Failure.*\); run: pip install"),
         ({"devices": 3, "compiler": False}, r"NVRTC is not found \(libnvrtc.*\); run: pip install"),
     ],
 )

@@ -143,6 +143,43 @@ def test_arrays_that_are_not_contiguous_or_overlap(strange: str, backend: CupyBa
     assert on(backend).tobytes() == on(NumpyBackend()).tobytes()
 
 
+def test_axes_of_one_element_make_no_copies(
+    cupy: Any, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimizer = optim.SGD([parameter([[1.0, 2.0]], backend)], optim.SGDConfig(lr=1.0))
+    (p,) = optimizer.parameters
+    turned = backend.from_numpy(np.array([[3.0], [4.0]], np.float32)).array.T
+    assert turned.flags.c_contiguous
+    assert turned.strides != p.raw.array.strides
+    with monkeypatch.context() as patch:
+        patch.setattr(cupy.ndarray, "copy", None)
+        optimizer.step({p.raw: RawTensor(turned)})
+    assert p.numpy().tolist() == [[-2.0, -2.0]]
+
+
+def test_only_gradients_that_need_it_are_copied(
+    cupy: Any, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = [nn.Parameter(born.tensor(x, backend)) for x in _values(0)]
+    optimizer = optim.SGD(parameters, optim.SGDConfig(lr=1.0))
+    gradients = [backend.from_numpy(g) for g in _values(1)]
+    gradients[0] = RawTensor(backend.from_numpy(_values(1)[0].T.copy()).array.T)
+    copied: list[Any] = []
+    copy = cupy.ndarray.copy
+
+    def noted(self: Any, *arguments: Any, **options: Any) -> Any:
+        copied.append(self)
+        return copy(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cupy.ndarray, "copy", noted)
+        optimizer.step({p.raw: g for p, g in zip(parameters, gradients, strict=True)})
+    (strange,) = copied
+    assert strange is gradients[0].array
+    for p, before, g in zip(parameters, _values(0), _values(1), strict=True):
+        np.testing.assert_array_equal(p.numpy(), before - g)
+
+
 def test_parameters_that_join_late_have_counts_of_their_own(backend: CupyBackend) -> None:
     results: list[dict[str, HostArray]] = []
     for where in (NumpyBackend(), backend):

@@ -66,6 +66,11 @@ def test_only_narrower_floating_dtypes_are_cast_to() -> None:
         expression.cast(1.0, "int8")
 
 
+def test_truth_value_is_not_cast() -> None:
+    with pytest.raises(TypeError, match=r"becomes a number by where\(condition, 1.0, 0.0\)"):
+        expression.cast(True, "float16")
+
+
 @pytest.mark.parametrize("name", UNARY)
 @given(x=NUMBERS)
 def test_number_and_tensor_agree(name: str, x: float) -> None:

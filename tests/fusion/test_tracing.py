@@ -216,6 +216,18 @@ def _uses_max(p: Any, g: Any, *, t: Any) -> Any:
     return (max(p, g),)  # here
 
 
+def _casts_a_truth(p: Any, g: Any, *, t: Any) -> Any:
+    return (p - fusion.cast(g > 0, "float16"),)  # here
+
+
+def _casts_to_an_integer(p: Any, g: Any, *, t: Any) -> Any:
+    return (p - fusion.cast(g, "int8"),)  # here
+
+
+def _is_of_another_type(p: Any, g: Any, *, t: Any) -> Any:
+    return (p - g.astype("float8"),)  # here
+
+
 REFUSED: list[tuple[Callable[..., Any], str]] = [
     (_branches, r"cannot branch on a value.*use where\("),
     (_branches_on_a_scalar, r"cannot branch on a value.*use where\("),
@@ -230,6 +242,9 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
     (_uses_an_array, "expected a rule of operators and the functions of born.fusion"),
     (_uses_text, "computes with its arguments and numbers, not '0.1'"),
     (_uses_max, "cannot branch on a value"),
+    (_casts_a_truth, r"becomes a number by where\(condition"),
+    (_casts_to_an_integer, "cast rounds to float16, bfloat16, float32, not to 'int8'"),
+    (_is_of_another_type, "astype rounds to float16, bfloat16, float32 in a rule, not to"),
 ]
 
 

@@ -30,8 +30,8 @@ KERNELS = ("plain", "numpy", "numba", "cupy")
 every_kernel = pytest.mark.parametrize("name", KERNELS)
 every_host_kernel = pytest.mark.parametrize("name", ["plain", "numpy", "numba"])
 
-# On both sides of a tile (32,768) and of a chunk (65,536), and together more than what
-# either backend takes to several threads (131,072 and 262,144).
+# On both sides of what divides them evenly and of a chunk (65,536), and together more than what
+# NumPy's kernel takes to several threads (262,144).
 SIZES = (0, 1, 7, 1000, 32_767, 32_768, 32_769, 65_535, 65_536, 65_537, 131_073)
 
 STORED: dict[str, tuple[str, str]] = {
@@ -78,6 +78,22 @@ def test_every_way_gives_the_same_bits(config: optim.Config, stored: str, name: 
             [p, arrays_of(dtypes, p.shape, step * 100 + k)[1], *state]
             for k, (p, *state) in enumerate(expected)
         ]
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float32 with bfloat16 slots"])
+def test_several_tiles_and_threads_give_the_same_bits(stored: str, name: str) -> None:
+    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    dtypes = _dtypes(*STORED[stored], len(rule.slots))
+    kernel = kernel_of(name, rule.program, dtypes)
+    # Over the largest tile (262,144), together over what compiled loops take to several
+    # threads (1,048,576), and none divided evenly.
+    tensors = [arrays_of(dtypes, size, size) for size in (900_001, 5, 262_147)]
+    scalars = {**rule.scalars, "t": 3}
+    after = run(kernel, tensors, [scalars] * len(tensors))
+    for arrays, got in zip(tensors, after, strict=True):
+        for a, b in zip(got, evaluate(rule.function, arrays, scalars), strict=True):
+            assert_same_bits(a, b)
 
 
 # -- every operation -----------------------------------------------------------------------
@@ -323,6 +339,27 @@ def test_gradient_may_be_a_view_of_its_parameter(name: str, length: int) -> None
     expected = evaluate(_averaged, [p, p.T, m], scalars)
     got = [backend.from_numpy(p), backend.from_numpy(m)]
     kernel([got], [backend.transpose(got[0])], [kernel.program.host(**scalars)])
+    for a, b in zip(got, expected, strict=True):
+        assert_same_bits(backend.to_numpy(a), b)
+
+
+def _parameter_first(p: V, g: V, m: V, *, lr: float, t: int) -> tuple[V, V]:
+    return p - lr * g, m + g * g
+
+
+@every_kernel
+@pytest.mark.parametrize("scaled", [False, True])
+def test_gradient_may_be_its_parameter(name: str, scaled: bool) -> None:
+    # As the gradient of sum(p * p) / 2, written by hand.
+    program = traced(_parameter_first, ("m",), "lr")
+    kernel = kernel_of(name, program.scaled if scaled else program, AVERAGED)
+    backend = backend_of(name)
+    p, _, m = arrays_of(AVERAGED, 1000, 5)
+    scalars: dict[str, float] = {"lr": 0.1, "t": 3}
+    expected = evaluate(_parameter_first, [p, p * np.float32(0.5 if scaled else 1.0), m], scalars)
+    got = [backend.from_numpy(p), backend.from_numpy(m)]
+    scale = backend.full((), 0.5, "float32") if scaled else None
+    kernel([got], [got[0]], [program.host(**scalars)], scale)
     for a, b in zip(got, expected, strict=True):
         assert_same_bits(backend.to_numpy(a), b)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -148,6 +149,20 @@ def copy_of(filled: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.parametrize(("after", "times"), [(0.0, 1), (1e9, 0)])
+def test_time_of_compiling_is_said_once(after: float, times: int, filled: Path) -> None:
+    script = f"""
+import contextlib, io, born_numba.cache
+born_numba.cache._NOTICE_AFTER = {after}
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    exec({CHECK!r})
+print(said.getvalue())
+"""
+    lines = python(script, BORN_CACHE_DIR=str(filled)).split("\n")
+    assert len([line for line in lines if line.startswith("born: compiled ")]) == times
+
+
 def test_second_process_compiles_nothing(filled: Path) -> None:
     before = files(filled)
     assert any(name.endswith("manifest.json") for name in before)
@@ -204,6 +219,19 @@ def test_missing_files_are_rebuilt(filled: Path, tmp_path: Path) -> None:
         assert list(cache.rglob(kind))
 
 
+def test_loops_of_another_version_of_the_package_are_not_trusted(
+    filled: Path, tmp_path: Path
+) -> None:
+    # A loop has the functions that it calls compiled in, which its text does not show.
+    cache = copy_of(filled, tmp_path / "cache")
+    shutil.copytree(ROOT / "backends" / "born_numba", tmp_path / "born_numba")
+    with (tmp_path / "born_numba" / "memory.py").open("a", encoding="utf-8") as changed:
+        changed.write("# changed\n")
+    python(CHECK, BORN_CACHE_DIR=str(cache), PYTHONPATH=str(tmp_path))
+    before, after = ({path.name for path in (c / "loops").iterdir()} for c in (filled, cache))
+    assert len(after) == 2 * len(before)
+
+
 @pytest.mark.parametrize("place", ["file", "below a file", "forbidden"])
 def test_cache_that_cannot_be_written_is_no_error(place: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
@@ -246,7 +274,7 @@ def test_setting_of_numba_does_not_lead_around_the_checksums(filled: Path, tmp_p
 
 # -- threads and forks ---------------------------------------------------------------------
 
-LARGE = 300_000  # more than one thread's share
+LARGE = 1_100_000  # more than one thread takes, on either backend
 
 
 def test_two_threads_train_at_once() -> None:

@@ -41,6 +41,22 @@ def _linear(d: Draw) -> Case:
     return Case((x, weight), lambda b, x, w: b.linear(x, w), lambda x, w: x @ w.T)
 
 
+@ROWS.row("linear_relu", integers=True)
+def _linear_relu(d: Draw) -> Case:
+    x = d.uniform(d.shape(1))
+    outputs = d.choice(d.lengths)
+    weight, bias = d.uniform((outputs, x.shape[-1])), d.uniform((outputs,))
+    if d.flag():
+        return Case(
+            (x, weight, bias),
+            lambda b, x, w, c: b.linear_relu(x, w, c),
+            lambda x, w, c: np.maximum(x @ w.T + c, 0),
+        )
+    return Case(
+        (x, weight), lambda b, x, w: b.linear_relu(x, w), lambda x, w: np.maximum(x @ w.T, 0)
+    )
+
+
 @ROWS.row("softmax")
 def _softmax(d: Draw) -> Case:
     shape = d.shape(1)

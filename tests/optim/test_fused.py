@@ -23,11 +23,17 @@ ALLOWANCE = 4 * 2**20
 """What a step may allocate beyond parameters, gradients and state, in bytes."""
 
 
+@pytest.mark.parametrize("options", [{}, {"scale": 0.5, "max_norm": 1.0}], ids=repr)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("config", [CONFIGS[3], CONFIGS[5]], ids=repr)
 def test_step_allocates_no_array_of_a_parameter(
-    config: optim.Config, dtype: str, cpu_backend: Backend
+    config: optim.Config, dtype: str, options: dict[str, Any], cpu_backend: Backend
 ) -> None:
+    small = nn.Parameter(born.ones((3,), cpu_backend, dtype=dtype))
+    # Whatever is compiled is compiled here.
+    make(config, [small]).step(
+        {small.raw: born.ones((3,), cpu_backend, dtype=dtype).raw}, **options
+    )
     p = nn.Parameter(born.ones((LARGE,), cpu_backend, dtype=dtype))
     optimizer = make(config, [p])
     gradients = {p.raw: born.ones((LARGE,), cpu_backend, dtype=dtype).raw}
@@ -35,7 +41,7 @@ def test_step_allocates_no_array_of_a_parameter(
     try:
         before, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        optimizer.step(gradients)  # the first step, which makes the scratch, is the hungriest
+        optimizer.step(gradients, **options)  # the first one, which makes scratch, is the hungriest
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

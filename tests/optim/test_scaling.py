@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -156,6 +158,38 @@ def test_bad_scales_change_nothing(
     assert_unchanged(optimizer, before)
 
 
+@pytest.mark.parametrize(("options", "error", "message"), BAD[:7], ids=str)
+def test_bad_scales_are_refused_where_no_gradient_is(
+    options: dict[str, Any], error: type[Exception], message: str, backend: Backend
+) -> None:
+    with pytest.raises(error, match=message):
+        make(CONFIGS[-1], two(backend)).step({}, **options)
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(1e300, [-2.0, -3.0]), (1e-300, [1.0, 1.0])])
+def test_largest_norm_that_float32_does_not_hold(
+    largest: float, expected: list[float], backend: Backend
+) -> None:
+    p, still = parameter([1.0, 1.0], backend), parameter([1.0, 1.0], backend)
+    slopes = {p.raw: raw([3.0, 4.0], backend), still.raw: raw([0.0, 0.0], backend)}
+    optim.SGD([p, still], optim.SGDConfig(lr=1.0)).step(slopes, max_norm=largest)
+    np.testing.assert_array_equal(p.numpy(), expected)
+    optim.SGD([still], optim.SGDConfig(lr=1.0)).step(
+        {still.raw: slopes[still.raw]}, max_norm=largest
+    )
+    np.testing.assert_array_equal(still.numpy(), [1.0, 1.0])
+
+
+@pytest.mark.parametrize("other", ["float32", "float64"])
+def test_scale_may_be_one_of_the_parameters(other: str, backend: Backend) -> None:
+    scale, p = parameter([2.0], backend), parameter([1.0, 1.0], backend, dtype=other)
+    optimizer = optim.SGD([scale, p], optim.SGDConfig(lr=1.0))
+    slopes = {scale.raw: raw([1.0], backend), p.raw: raw([1.0, 1.0], backend, other)}
+    optimizer.step(slopes, scale=scale)
+    np.testing.assert_array_equal(scale.numpy(), [0.0])
+    np.testing.assert_array_equal(p.numpy(), [-1.0, -1.0])
+
+
 def test_scale_of_another_kind_of_array_is_refused(backend: Backend) -> None:
     class Elsewhere(np.ndarray[Any, Any]):
         pass
@@ -209,7 +243,7 @@ def test_norm_has_the_same_bits_on_every_cpu_backend(seed: int) -> None:
 def test_norm_of_one_dtype(dtype: str, backend: Backend) -> None:
     x = np.array([[3.0, 0.0], [0.0, -4.0]]).astype(as_dtype(dtype))
     norm = backend.global_norm([backend.from_numpy(x), backend.from_numpy(x[:, 0])])
-    assert norm.dtype == ("float64" if dtype == "float64" else "float32")
+    assert norm.dtype == np.float64
     np.testing.assert_allclose(backend.to_numpy(norm), math.sqrt(34), rtol=1e-7)
 
 
@@ -223,6 +257,41 @@ def test_norm_of_a_view(backend: Backend) -> None:
     view = RawTensor(x.array.T[::2])
     expected = np.linalg.norm(np.arange(600.0).reshape(20, 30).T[::2])
     np.testing.assert_allclose(backend.to_numpy(backend.global_norm([view])), expected, rtol=1e-6)
+
+
+LAYOUTS: dict[str, Callable[[HostArray], HostArray]] = {
+    "transposed": lambda x: x.T,
+    "rows apart": lambda x: x[::2],
+    "columns apart": lambda x: x[:, ::3],
+    "backwards": lambda x: x[::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_norm_of_a_view_has_the_bits_of_its_copy_s(
+    layout: str, dtype: str, cpu_backend: Backend
+) -> None:
+    x = np.random.default_rng(3).normal(size=(1500, 1400)).astype(as_dtype(dtype))
+    view = LAYOUTS[layout](x)
+    xs = [view, x[0, :7], view[:3]]
+    norms = [
+        cpu_backend.global_norm([RawTensor(each) for each in given]).array.tobytes()
+        for given in (xs, [each.copy() for each in xs])
+    ]
+    assert norms[0] == norms[1]
+
+
+def test_norm_of_a_view_takes_no_copy_of_it(cpu_backend: Backend) -> None:
+    view = RawTensor(np.ones((1500, 1400), np.float32).T)
+    cpu_backend.global_norm([view])  # what is compiled is compiled here
+    tracemalloc.start()
+    try:
+        cpu_backend.global_norm([view])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20  # the view has eight times as many bytes
 
 
 def test_gradients_may_have_been_made_by_autodiff(backend: Backend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,22 @@ def used(config: optim.Config, backend: Backend, steps: int = 2) -> Optimizer:
         gradient = {first.raw: raw([[0.5, -1.0 - step]], backend)}
         optimizer.step(gradient if step else gradient | {second.raw: raw(2.0, backend)})
     return optimizer
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": 0.5}], ids=repr)
+@every_config
+def test_deep_copy_goes_on_by_itself(
+    config: optim.Config, options: dict[str, Any], backend: Backend
+) -> None:
+    optimizer, twin = used(config, backend), used(config, backend)
+    before = contents(optimizer)
+    parameters, copied = copy.deepcopy((optimizer.parameters, optimizer))
+    assert all(p is q for p, q in zip(parameters, copied.parameters, strict=True))
+    for each in (copied, twin):
+        each.step({each.parameters[0].raw: raw([[1.0, 2.0]], backend)}, **options)
+    assert_unchanged(optimizer, before)
+    for key, array in contents(twin).items():
+        assert contents(copied)[key].tobytes() == array.tobytes(), key
 
 
 @pytest.mark.parametrize(("config", "slots"), SLOTS.items(), ids=repr)

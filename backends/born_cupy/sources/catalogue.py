@@ -19,8 +19,7 @@ def every_source() -> Iterator[Source]:
     yield scatter.places()
     for itemsize, each in product((1, 2, 4, 8), _EITHER):
         yield scatter.take(itemsize, each)
-    for name in ("float32", "float64"):
-        yield norm.root(as_dtype(name))
+    yield norm.root()
     for name in DTYPE_NAMES:
         dtype = as_dtype(name)
         yield scatter.add_in_order(dtype)
@@ -36,6 +35,7 @@ def _floating(name: str) -> Iterator[Source]:
     dtype = as_dtype(name)
     for function in elementwise.FUNCTIONS:
         yield elementwise.elementwise(function, dtype)
+    yield elementwise.bias_relu(dtype)
     for operation in rows.ALONG_AXIS:
         yield rows.along_axis(operation, dtype)
     for flag in _EITHER:

@@ -6,6 +6,7 @@ the same bits in every run.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -62,15 +63,16 @@ extern "C" __global__ void squares(const u64 *table, i64 tensors, double *sums) 
 _ROOT: Final = """\
 {block_sum}
 
-extern "C" __global__ void root(const double *sums, i64 n, {kind} *norm) {{
+extern "C" __global__ void root(const double *sums, i64 n, double *norm) {{
     double sum = 0;
     for (i64 j = threadIdx.x; j < n; j += {threads}) sum += sums[j];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) *norm = ({kind})sqrt(sum);
+    if (threadIdx.x == 0) *norm = sqrt(sum);
 }}
 """
 
 
+@cache
 def squares(dtype: np.dtype[Any]) -> Source:
     """The sums of the squares of tensors of one dtype, one sum a chunk.
 
@@ -84,8 +86,9 @@ def squares(dtype: np.dtype[Any]) -> Source:
     return Source("squares", text, exact=True)
 
 
-def root(dtype: np.dtype[Any]) -> Source:
+@cache
+def root() -> Source:
     """The square root of the sum of all sums, by one block."""
     block_sum = _BLOCK_SUM.format(threads=THREADS)
-    text = _ROOT.format(block_sum=block_sum, kind=ctype(dtype), threads=THREADS)
+    text = _ROOT.format(block_sum=block_sum, threads=THREADS)
     return Source("root", text, exact=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -124,6 +125,7 @@ extern "C" __global__ void {name}(
 """
 
 
+@cache
 def update(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> Source:
     """The kernel of a program.
 

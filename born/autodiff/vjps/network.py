@@ -45,15 +45,8 @@ def _matmul(b: Backend, out: RawTensor, needs: Needs, x: RawTensor, y: RawTensor
     return pullback
 
 
-@several("linear", 3)
-def _linear(
-    b: Backend,
-    out: RawTensor,
-    needs: Needs,
-    x: RawTensor,
-    weight: RawTensor,
-    bias: RawTensor | None = None,
-) -> Pullback:
+def _affine(b: Backend, needs: Needs, x: RawTensor, weight: RawTensor) -> Pullback:
+    """The pullback of x weight^T + bias."""
     for_x, for_weight = weight if needs[0] else None, x if needs[1] else None
     bias_due = len(needs) > 2 and needs[2]
     outputs = weight.shape[0]
@@ -73,6 +66,31 @@ def _linear(
         )[: len(needs)]
 
     return pullback
+
+
+@several("linear", 3)
+def _linear(
+    b: Backend,
+    out: RawTensor,
+    needs: Needs,
+    x: RawTensor,
+    weight: RawTensor,
+    bias: RawTensor | None = None,
+) -> Pullback:
+    return _affine(b, needs, x, weight)
+
+
+@several("linear_relu", 3)
+def _linear_relu(
+    b: Backend,
+    out: RawTensor,
+    needs: Needs,
+    x: RawTensor,
+    weight: RawTensor,
+    bias: RawTensor | None = None,
+) -> Pullback:
+    affine = _affine(b, needs, x, weight)
+    return lambda g: affine(b.relu_backward(g, out))
 
 
 # -- softmax and its company --

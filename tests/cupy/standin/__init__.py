@@ -38,6 +38,13 @@ def _module(name: str, **contents: Any) -> ModuleType:
     return made
 
 
+def _library(name: str) -> ModuleType:
+    """What CuPy looks for when it is asked for, and may not find on a machine."""
+    if name != "cublas":
+        raise AttributeError(f"module 'cupy.cuda' has no attribute {name!r}")
+    return _module("cupy_backends.cuda.libs.cublas")
+
+
 def modules() -> dict[str, ModuleType]:
     """The modules of the package, by name."""
     function = _module("cupy.cuda.function", Module=kernels.Module, Function=kernels.Function)
@@ -56,6 +63,7 @@ def modules() -> dict[str, ModuleType]:
     )
     cuda = _module(
         "cupy.cuda",
+        __getattr__=_library,
         function=function,
         memory=memory,
         runtime=runtime,
