@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from typing import Any, Final
 
+from born.backend.disk import DIRECTORY_VARIABLE
+
 _INSTALL: Final = 'pip install "born-optim[cuda12]", or "born-optim[cuda13]" for CUDA 13'
-_NEEDED: Final = ("cupy", "platformdirs")
 
 _NO_DEVICE: Final = 100  # cudaErrorNoDevice
 _OLD_DRIVER: Final = 35  # cudaErrorInsufficientDriver
+
+
+def _needed() -> tuple[str, ...]:
+    """The packages to have; where compiled kernels go may be said in the environment instead."""
+    return ("cupy",) if os.environ.get(DIRECTORY_VARIABLE) else ("cupy", "platformdirs")
 
 
 def unavailable_reason(device: int = 0) -> str | None:
@@ -19,7 +26,7 @@ def unavailable_reason(device: int = 0) -> str | None:
     Args:
         device: its number.
     """
-    missing = [name for name in _NEEDED if not _is_installed(name)]
+    missing = [name for name in _needed() if not _is_installed(name)]
     if missing:
         return f"{' and '.join(missing)} not installed; run: {_INSTALL}"
     try:

@@ -114,6 +114,7 @@ def test_packages_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
         return None if name == "cupy" else found(name)
 
     monkeypatch.setattr("importlib.util.find_spec", without_cupy)
+    monkeypatch.setenv("BORN_CACHE_DIR", "anywhere")  # or platformdirs is needed as well
     message = r'cupy not installed; run: pip install "born-optim\[cuda12\]", or .*\[cuda13\]'
     with pytest.raises(BackendUnavailableError, match=rf"got 'cupy': {message}"):
         born.get_backend("cupy")
