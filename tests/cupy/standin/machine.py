@@ -171,7 +171,13 @@ class MemoryPool:
     def set_limit(self, size: int | None = None, fraction: float | None = None) -> None:
         self.limit = int((fraction or 0) * TOTAL_BYTES) if size is None else size
 
+    def free_all_blocks(self, stream: Stream | None = None) -> None:
+        return
+
     def used_bytes(self) -> int:
+        return self._used
+
+    def total_bytes(self) -> int:
         return self._used
 
     def malloc(self, size: int) -> MemoryPointer:
