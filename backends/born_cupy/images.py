@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from born.backend.arguments import windows
-from born.backend.checks import Pair, check_pool_padding, image_shape, window
+from born.backend.checks import Pair, check_pool_padding, image_shape, window, window_counts
 from born.raw import RawTensor, Shape, int64
 from born_cupy.network import CupyNetwork
 from born_cupy.sources import Source, images
@@ -24,7 +23,7 @@ class CupyImages(CupyNetwork):
         sizes = window(kernel, stride, padding, dilation)
         n, c, h, w = image_shape(x)
         (kh, kw), *_ = sizes
-        rows, columns = _places((h, w), sizes)
+        rows, columns = window_counts((h, w), sizes)
         taps = self.xp.empty((n, c, kh * kw, rows * columns), x.dtype)
         self._windows(images.unfold(x.dtype), taps.size, (h, w), sizes, self._flat(x.array), taps)
         return RawTensor(taps)
@@ -44,7 +43,7 @@ class CupyImages(CupyNetwork):
         n, c = columns.shape[:2]
         # A view in the shape that the kernel takes it to have, so that another is refused.
         (kh, kw), *_ = sizes
-        taps = columns.array.reshape(n, c, kh, kw, *_places(size, sizes))
+        taps = columns.array.reshape(n, c, kh, kw, *window_counts(size, sizes))
         image = self.xp.empty((n, c, *size), columns.dtype)
         source = images.fold(columns.dtype)
         self._windows(source, image.size, size, sizes, self._flat(taps), image)
@@ -58,7 +57,7 @@ class CupyImages(CupyNetwork):
         sizes = window(kernel, stride, padding, dilation)
         check_pool_padding(sizes[0], sizes[2])
         n, c, h, w = image_shape(x)
-        y = self.xp.empty((n, c, *_places((h, w), sizes)), x.dtype)
+        y = self.xp.empty((n, c, *window_counts((h, w), sizes)), x.dtype)
         winner = self.xp.empty(y.shape, int64)
         arrays = (self._flat(x.array), y, winner)
         self._windows(images.max_pool(x.dtype), y.size, (h, w), sizes, *arrays)
@@ -79,7 +78,7 @@ class CupyImages(CupyNetwork):
         self._require_floating("max_pool2d_backward", g.array)
         sizes = window(kernel, stride, padding, dilation)
         # As in `fold`.
-        grid = (*g.shape[:2], *_places(size, sizes))
+        grid = (*g.shape[:2], *window_counts(size, sizes))
         gradients = self._flat(g.array.reshape(grid))
         winners = self._flat(winner.array.astype(int64, copy=False).reshape(grid))
         image = self.xp.empty((*g.shape[:2], *size), g.dtype)
@@ -96,11 +95,5 @@ class CupyImages(CupyNetwork):
         *arrays: Any,
     ) -> None:
         """Launch a kernel that makes `count` elements, with the geometry that it takes."""
-        geometry: Shape = (*size, *_places(size, sizes), *(n for pair in sizes for n in pair))
+        geometry: Shape = (*size, *window_counts(size, sizes), *(n for pair in sizes for n in pair))
         self.launcher.elements(source, count, *arrays, np.int64(count), *map(np.int64, geometry))
-
-
-def _places(size: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """How many windows fit along height and width."""
-    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = sizes
-    return windows(size[0], kh, sh, ph, dh), windows(size[1], kw, sw, pw, dw)

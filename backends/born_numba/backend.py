@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from born.backend import Axis, Index, Reduction
-from born.backend.arguments import is_tuple, windows
-from born.backend.checks import Pair, check_pool_padding, image_shape, window
+from born.backend.arguments import is_tuple
+from born.backend.checks import Pair, check_pool_padding, image_shape, window, window_counts
 from born.backend.update import UpdateKernel, compute_dtype
 from born.errors import BackendUnavailableError
 from born.fusion import Program
@@ -222,7 +222,7 @@ class NumbaBackend(NumpyBackend):
             return super().unfold(x, kernel, stride, padding, dilation)
         sizes = window(kernel, stride, padding, dilation)
         n, c, h, w = image_shape(x)
-        rows, columns = _places((h, w), sizes)
+        rows, columns = window_counts((h, w), sizes)
         (kh, kw), *_ = sizes
         out = np.empty((n, c, kh * kw, rows, columns), x.dtype)
         self._loops.UNFOLD[x.dtype](x.array, out, *sizes)
@@ -244,7 +244,7 @@ class NumbaBackend(NumpyBackend):
         sizes = window(kernel, stride, padding, dilation)
         n, c = columns.shape[:2]
         (kh, kw), *_ = sizes
-        taps = columns.array.reshape(n, c, kh * kw, *_places(size, sizes))
+        taps = columns.array.reshape(n, c, kh * kw, *window_counts(size, sizes))
         out = np.zeros((n, c, *size), columns.dtype)
         self._loops.FOLD[columns.dtype](taps, out, *sizes)
         return RawTensor(out)
@@ -258,7 +258,7 @@ class NumbaBackend(NumpyBackend):
         sizes = window(kernel, stride, padding, dilation)
         check_pool_padding(sizes[0], sizes[2])
         n, c, h, w = image_shape(x)
-        y = np.empty((n, c, *_places((h, w), sizes)), x.dtype)
+        y = np.empty((n, c, *window_counts((h, w), sizes)), x.dtype)
         winner = np.empty(y.shape, int64)
         self._loops.MAX_POOL[x.dtype](x.array, y, winner, *sizes)
         return RawTensor(y), RawTensor(winner)
@@ -335,9 +335,3 @@ def _is_narrow(array: HostArray) -> bool:
 def _suits(array: HostArray) -> bool:
     """Whether the compiled loops take an array: float32 or float64, contiguous and writeable."""
     return array.dtype.char in "fd" and array.flags.carray
-
-
-def _places(size: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """How many windows fit along height and width."""
-    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = sizes
-    return windows(size[0], kh, sh, ph, dh), windows(size[1], kw, sw, pw, dw)

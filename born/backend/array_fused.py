@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from born.backend.arguments import normal_axis, windows
+from born.backend.arguments import normal_axis
 from born.backend.array import ArrayCore
 from born.backend.array_base import is_half
 from born.backend.checks import (
@@ -17,6 +17,7 @@ from born.backend.checks import (
     taps_at,
     trailing_axes,
     window,
+    window_counts,
 )
 from born.backend.composed import Approximation
 from born.backend.fused import Reduction
@@ -303,7 +304,7 @@ class ArrayBackend(ArrayCore):
         """The windows of images, one strided copy for each element of the kernel."""
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = window(kernel, stride, padding, dilation)
         n, c, h, w = image_shape(x)
-        rows, columns = windows(h, kh, sh, ph, dh), windows(w, kw, sw, pw, dw)
+        rows, columns = window_counts((h, w), ((kh, kw), (sh, sw), (ph, pw), (dh, dw)))
         padded = x
         if ph or pw:
             padded = self.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
@@ -328,7 +329,7 @@ class ArrayBackend(ArrayCore):
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = window(kernel, stride, padding, dilation)
         h, w = size
         n, c = columns.shape[:2]
-        rows, cols = windows(h, kh, sh, ph, dh), windows(w, kw, sw, pw, dw)
+        rows, cols = window_counts((h, w), ((kh, kw), (sh, sw), (ph, pw), (dh, dw)))
         taps = columns.array.reshape(n, c, kh, kw, rows, cols)
         image = self.xp.zeros((n, c, h + 2 * ph, w + 2 * pw), columns.dtype)
         for i in range(kh):

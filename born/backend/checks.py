@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from born.backend.arguments import pair
+from born.backend.arguments import pair, windows
 from born.errors import DomainError, ShapeError
 from born.raw import RawTensor
 
@@ -67,6 +67,20 @@ def window(
         pair(padding, "padding", least=0),
         pair(dilation, "dilation", least=1),
     )
+
+
+def window_counts(size: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """How many windows fit along the height and width of images.
+
+    Args:
+        size: height and width.
+        sizes: what `window` gives.
+
+    Raises:
+        ShapeError: not even one does.
+    """
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = sizes
+    return windows(size[0], kh, sh, ph, dh), windows(size[1], kw, sw, pw, dw)
 
 
 def taps_at(

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from born.backend.arguments import normal_axis, windows
+from born.backend.arguments import normal_axis
 from born.backend.checks import (
     Pair,
     check_convolution,
@@ -25,6 +25,7 @@ from born.backend.checks import (
     taps_at,
     trailing_axes,
     window,
+    window_counts,
 )
 from born.backend.composed import Composed
 from born.backend.protocol import optional
@@ -299,7 +300,7 @@ class Backend(Composed):
         """The windows of images (N, C, H, W) as (N, C, kernel elements, windows): im2col."""
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = window(kernel, stride, padding, dilation)
         n, c, h, w = image_shape(x)
-        rows, columns = windows(h, kh, sh, ph, dh), windows(w, kw, sw, pw, dw)
+        rows, columns = window_counts((h, w), ((kh, kw), (sh, sw), (ph, pw), (dh, dw)))
         padded = self.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
         taps = [
             self.getitem(padded, (..., *taps_at(i, j, (rows, columns), (sh, sw), (dh, dw))))
@@ -323,7 +324,7 @@ class Backend(Composed):
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = window(kernel, stride, padding, dilation)
         h, w = size
         n, c = columns.shape[:2]
-        rows, cols = windows(h, kh, sh, ph, dh), windows(w, kw, sw, pw, dw)
+        rows, cols = window_counts((h, w), ((kh, kw), (sh, sw), (ph, pw), (dh, dw)))
         taps = self.reshape(columns, (n, c, kh, kw, rows, cols))
         image = self.zeros((n, c, h + 2 * ph, w + 2 * pw), columns.dtype)
         for i in range(kh):
@@ -351,10 +352,7 @@ class Backend(Composed):
         _, strides, paddings, dilations = window(kernel, stride, padding, dilation)
         n, c, h, w = x.shape
         out = weight.shape[0]
-        size = tuple(
-            windows(*axis)
-            for axis in zip((h, w), kernel, strides, paddings, dilations, strict=True)
-        )
+        size = window_counts((h, w), (kernel, strides, paddings, dilations))
         columns = self.unfold(x, kernel, stride, padding, dilation)
         taps = (c // groups) * kernel[0] * kernel[1]
         columns = self.reshape(columns, (n, groups, taps, size[0] * size[1]))
@@ -370,10 +368,7 @@ class Backend(Composed):
         kernels, strides, paddings, dilations = window(kernel, stride, padding, dilation)
         check_pool_padding(kernels, paddings)
         n, c, h, w = image_shape(x)
-        size = tuple(
-            windows(*axis)
-            for axis in zip((h, w), kernels, strides, paddings, dilations, strict=True)
-        )
+        size = window_counts((h, w), (kernels, strides, paddings, dilations))
         ph, pw = paddings
         padded = self.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), -math.inf)
         taps = self.unfold(padded, kernel, stride, 0, dilation)
@@ -415,10 +410,7 @@ class Backend(Composed):
         kernels, strides, paddings, dilations = window(kernel, stride, padding, 1)
         check_pool_padding(kernels, paddings)
         n, c, h, w = image_shape(x)
-        size = tuple(
-            windows(*axis)
-            for axis in zip((h, w), kernels, strides, paddings, dilations, strict=True)
-        )
+        size = window_counts((h, w), (kernels, strides, paddings, dilations))
         means = self.mean(self.unfold(x, kernel, stride, padding, 1), 2)
         return self.reshape(means, (n, c, *size))
 

@@ -50,12 +50,12 @@ class Nvrtc:
             said: bytes = self._library.nvrtcGetErrorString(status)
             raise NVRTCError(f"{said.decode()} ({status})")
 
-    def getVersion(self) -> tuple[int, int]:  # noqa: N802  # CuPy's names, here and below
+    def getVersion(self) -> tuple[int, int]:
         major, minor = ctypes.c_int(), ctypes.c_int()
         self._call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
         return major.value, minor.value
 
-    def createProgram(  # noqa: N802
+    def createProgram(
         self, src: str, name: str, headers: Sequence[str], include_names: Sequence[str]
     ) -> ctypes.c_void_p:
         assert not headers
@@ -65,20 +65,20 @@ class Nvrtc:
         self._call("nvrtcCreateProgram", ctypes.byref(program), *parts)
         return program
 
-    def compileProgram(self, prog: ctypes.c_void_p, options: Sequence[str]) -> None:  # noqa: N802
+    def compileProgram(self, prog: ctypes.c_void_p, options: Sequence[str]) -> None:
         listed = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         self._call("nvrtcCompileProgram", prog, len(options), listed)
 
-    def destroyProgram(self, prog: ctypes.c_void_p) -> None:  # noqa: N802
+    def destroyProgram(self, prog: ctypes.c_void_p) -> None:
         self._call("nvrtcDestroyProgram", ctypes.byref(prog))
 
-    def getCUBIN(self, prog: ctypes.c_void_p) -> bytes:  # noqa: N802
+    def getCUBIN(self, prog: ctypes.c_void_p) -> bytes:
         return self._content("CUBIN", prog)
 
-    def getPTX(self, prog: ctypes.c_void_p) -> bytes:  # noqa: N802
+    def getPTX(self, prog: ctypes.c_void_p) -> bytes:
         return self._content("PTX", prog)
 
-    def getProgramLog(self, prog: ctypes.c_void_p) -> str:  # noqa: N802
+    def getProgramLog(self, prog: ctypes.c_void_p) -> str:
         return self._content("ProgramLog", prog).rstrip(b"\0").decode()
 
     def _content(self, what: str, prog: ctypes.c_void_p) -> bytes:

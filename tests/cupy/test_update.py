@@ -18,6 +18,7 @@ from born.fusion.expression import V
 from born.raw import HostArray, as_dtype
 from born_cupy.sources import norm
 from born_cupy.sources.update import CHUNK
+from born_cupy.table import count_chunks
 from tests.cupy import host, nvrtc
 from tests.cupy.updating import dtypes_of, every_update, run_on_host, source_of
 from tests.fusion.kernels import Dtypes, arrays_of, assert_same_bits, kernel_of, run, traced
@@ -156,8 +157,6 @@ def _norms() -> list[Any]:
     "sizes", [(1,), (0, 5, 0), (100, norm.CHUNK + 1, 3 * norm.CHUNK), (0,)], ids=str
 )
 def test_norm_is_right_and_repeats_itself(dtype: str, sizes: tuple[int, ...]) -> None:
-    from born_cupy.table import count_chunks
-
     arrays = [arrays_of((dtype,), size, size)[0] for size in sizes]
     words = np.zeros(3 * len(arrays) + 1, np.uint64)
     words[: len(arrays)] = [array.ctypes.data for array in arrays]

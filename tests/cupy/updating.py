@@ -15,7 +15,7 @@ from born_cupy.sources import Source
 from born_cupy.sources.update import CHUNK, update
 from born_cupy.table import count_chunks
 from tests.cupy import host
-from tests.fusion.kernels import Dtypes
+from tests.fusion.kernels import Dtypes, traced
 from tests.fusion.test_update import MIXED, RULES, STORED
 from tests.optim.making import CONFIGS, class_for
 
@@ -36,8 +36,6 @@ def dtypes_of(config: optim.Config, stored: str) -> Dtypes:
 
 def every_update() -> Iterator[Source]:
     """Every optimizer with every set of options and dtypes, plain and scaled."""
-    from tests.fusion.kernels import traced
-
     for config in CONFIGS:
         for stored in STORED:
             program = class_for(config).rule(config).program

@@ -175,7 +175,7 @@ class ndarray:  # noqa: N801  # CuPy's name
         return self.host.flags
 
     @property
-    def T(self) -> ndarray:  # noqa: N802  # CuPy's name
+    def T(self) -> ndarray:  # CuPy's name
         return self.transpose()
 
     # -- to the host, and the ways there that are closed --

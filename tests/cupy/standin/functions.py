@@ -125,7 +125,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> nd
     return on_device(np.arange(first, last, step, dtype=dtype))
 
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> ndarray:  # noqa: N803
+def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> ndarray:
     return on_device(np.eye(N, M, k, supported(dtype)))
 
 

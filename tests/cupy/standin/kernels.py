@@ -33,30 +33,30 @@ class Nvrtc:
 
     NVRTCError = NVRTCError
 
-    def getVersion(self) -> tuple[int, int]:  # noqa: N802  # CuPy's names, here and below
+    def getVersion(self) -> tuple[int, int]:
         return 0, 0
 
-    def getSupportedArchs(self) -> tuple[int, ...]:  # noqa: N802
+    def getSupportedArchs(self) -> tuple[int, ...]:
         return 80, 90
 
-    def createProgram(  # noqa: N802
+    def createProgram(
         self, src: str, name: str, headers: Sequence[str], include_names: Sequence[str]
     ) -> str:
         return src
 
-    def compileProgram(self, prog: str, options: Sequence[str]) -> None:  # noqa: N802
+    def compileProgram(self, prog: str, options: Sequence[str]) -> None:
         assert "--gpu-architecture=sm_90" in options
 
-    def getCUBIN(self, prog: str) -> bytes:  # noqa: N802
+    def getCUBIN(self, prog: str) -> bytes:
         return prog.encode()
 
-    def getPTX(self, prog: str) -> bytes:  # noqa: N802
+    def getPTX(self, prog: str) -> bytes:
         raise NVRTCError("the stand-in's device has its own architecture")
 
-    def getProgramLog(self, prog: str) -> str:  # noqa: N802
+    def getProgramLog(self, prog: str) -> str:
         return ""
 
-    def destroyProgram(self, prog: str) -> None:  # noqa: N802
+    def destroyProgram(self, prog: str) -> None:
         return
 
 
