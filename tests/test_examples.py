@@ -103,14 +103,14 @@ def test_resumed_equals_never_stopped(name: str, tmp_path: Path) -> None:
 
 def test_interrupt_ends_politely_and_can_be_resumed(tmp_path: Path) -> None:
     arguments = ("--epochs", "100000", "--checkpoint-dir", "runs")
-    process = subprocess.Popen(
-        command("digits_mlp", *arguments),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-        # A shell that runs the tests in the background has SIGINT ignored, which is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    # A shell that runs the tests in the background has SIGINT ignored, which is inherited.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command("digits_mlp", *arguments), cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + 60.0
         while not (tmp_path / "runs" / "digits_mlp.safetensors").exists():

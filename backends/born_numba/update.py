@@ -26,7 +26,7 @@ from born_numpy import norm, placement
 from born_numpy.update import NumpyUpdate
 
 _CHUNK: Final = 65_536  # elements; a thread's share of a large tensor is many of them
-_PARALLEL: Final = 1_048_576  # elements from which a second thread pays; see docs/performance.md
+_PARALLEL: Final = 2_097_152  # elements from which a second thread pays; see docs/performance.md
 
 _TEXTS: Final = {
     "add": "{} + {}",
@@ -84,6 +84,7 @@ _NAMES: Final[dict[str, Any]] = {
     "pointer": memory.pointer,
     "read64": memory.read64,
     "sqrt": np.sqrt,
+    "take": memory.take,
     "uint16": np.uint16,
     "uint32": np.uint32,
     "uint64": np.uint64,
@@ -114,8 +115,7 @@ def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, Cal
         types.uint64[:, ::1],
         types.uint64[::1],
         types.int64[:, ::1],
-        types.int64,
-        types.int64,
+        types.int64[::1],
         types.float64[:, ::1],
         types.int64[::1],
     )
@@ -132,8 +132,11 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         if ref != Ref(ARRAY, index)
     }
     lines = [
-        "def update(objects, gradients, chunks, first, last, scalars, sets):",
-        "    for c in range(first, last):",
+        "def update(objects, gradients, chunks, counter, scalars, sets):",
+        "    while True:",
+        "        c = take(uint64(counter.ctypes.data))",
+        "        if c >= len(chunks):",
+        "            return",
         "        i = chunks[c, 0]",
         "        start = uint64(chunks[c, 1])",
         "        n = chunks[c, 2]",
@@ -282,12 +285,12 @@ class _Plan:
     Attributes:
         numbers: which, int64.
         chunks: (tensor, start, length, place in numbers) of each piece, int64.
-        cuts: the pieces between two of these are one thread's.
+        threads: how many may share the pieces.
     """
 
     numbers: HostArray
     chunks: HostArray
-    cuts: tuple[int, ...]
+    threads: int
 
 
 class _Bound(BoundUpdate):
@@ -321,11 +324,8 @@ class _Bound(BoundUpdate):
             for start, stop in pairwise(_boundaries(self._arrays[number][0]))
         ]
         chunks = np.array(rows, np.int64).reshape(-1, 4)
-        ends = np.cumsum(chunks[:, 2])
-        total = int(self._sizes[list(numbers)].sum())
-        threads = POOL.workers if total >= _PARALLEL else 1
-        cuts = [int(np.searchsorted(ends, total * k // threads)) for k in range(1, threads)]
-        return _Plan(np.array(numbers, np.int64), chunks, (0, *cuts, len(chunks)))
+        threads = POOL.workers if chunks[:, 2].sum() >= _PARALLEL else 1
+        return _Plan(np.array(numbers, np.int64), chunks, threads)
 
     def _plan_for(self, numbers: Sequence[int]) -> _Plan:
         if len(numbers) == len(self._targets):
@@ -371,12 +371,10 @@ class _Bound(BoundUpdate):
         elif self._mixed:
             self._sets[:] = 0
         self._mixed = len(scalars) > 1
-        loop, cuts = self._kernel.loop, plan.cuts
-        jobs = [
-            partial(loop, self._objects, self._addresses, plan.chunks, *ends, values, self._sets)
-            for ends in pairwise(cuts)
-        ]
-        POOL.run(jobs)
+        counter = np.zeros(1, np.int64)  # this call's own: another thread may be in one
+        rest = (plan.chunks, counter, values, self._sets)
+        work = partial(self._kernel.loop, self._objects, self._addresses, *rest)
+        POOL.share(work, plan.threads)
 
     def _update_slowly(
         self,

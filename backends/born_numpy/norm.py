@@ -9,21 +9,20 @@ goes to sum i modulo `LANES`. All sums of all stretches are then added by NumPy.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from born.backend.threads import POOL
+from born.backend.threads import POOL, taken
 from born.raw import HostArray, RawTensor
 
 LANES: Final = 256  # sums of a stretch: 2 kB, which stays in the first-level cache
 _ROWS: Final = 64  # rows of LANES elements squared at once: 128 kB, in the second-level cache
 _TILE: Final = LANES * _ROWS
 _STRETCH: Final = 1_048_576  # elements: two threads share 16M of them evenly
-_PARALLEL: Final = 524_288  # elements from which a second thread pays
 
 
 class Scattered:
@@ -66,22 +65,14 @@ def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
     """
     stretches = _stretches([x.array for x in xs])
     lanes = np.zeros((len(stretches), LANES), np.float64)
-    jobs = [
-        partial(add_squares, stretch.parts, row)
-        for stretch, row in zip(stretches, lanes, strict=True)
-    ]
-    if sum(stretch.size for stretch in stretches) < _PARALLEL:
-        for job in jobs:
-            job()
-    else:
-        shares = [jobs[i :: POOL.workers] for i in range(POOL.workers)]
-        POOL.run([partial(_each, share) for share in shares if share])
+    pairs = deque(zip(stretches, lanes, strict=True))
+
+    def add_up() -> None:
+        for stretch, row in taken(pairs):
+            add_squares(stretch.parts, row)
+
+    POOL.share(add_up, threads=len(pairs))
     return RawTensor(np.array(math.sqrt(float(lanes.sum()))))
-
-
-def _each(jobs: Sequence[Callable[[], None]]) -> None:
-    for job in jobs:
-        job()
 
 
 def _stretches(arrays: Sequence[HostArray]) -> list[_Stretch]:

@@ -8,13 +8,14 @@ interpreter's lock, so tiles run on several threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
-from typing import Any, Final
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from born.backend.threads import POOL
+from born.backend.threads import POOL, taken
 from born.backend.update import BoundUpdate, Scalars, UpdateKernel, check_same, compute_dtype
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
 from born.raw import Array, RawTensor, as_dtype, bool_
@@ -204,6 +205,9 @@ class _Scratch(threading.local):
 
 _scratch: Final = _Scratch()
 
+_Tile: TypeAlias = tuple[list[Array], Scalars, int, int]
+"""The arrays of a tensor, its scalars, and the first element of a tile and that after it."""
+
 
 class _Bound(BoundUpdate):
     def __init__(self, kernel: NumpyUpdate, targets: Sequence[Sequence[RawTensor]]) -> None:
@@ -222,7 +226,7 @@ class _Bound(BoundUpdate):
         if scale is not None:
             factor = scale.array[()]
             scalars = [(*values, factor) for values in scalars]
-        work: list[tuple[list[Array], Scalars, int, int]] = []
+        work: list[_Tile] = []
         total, step = 0, self._kernel.tile_size
         for number, gradient, chosen in zip(numbers, gradients, sets, strict=True):
             values = scalars[chosen]
@@ -235,13 +239,10 @@ class _Bound(BoundUpdate):
             work += [
                 (every, values, start, min(start + step, size)) for start in range(0, size, step)
             ]
-        if total < _PARALLEL or POOL.workers == 1:
-            self._run(work)
-            return
-        shares = [work[i :: POOL.workers] for i in range(POOL.workers)]
-        POOL.run([partial(self._run, share) for share in shares if share])
+        tiles = deque(work)
+        POOL.share(lambda: self._run(taken(tiles)), None if total >= _PARALLEL else 1)
 
-    def _run(self, work: Sequence[tuple[list[Array], Scalars, int, int]]) -> None:
+    def _run(self, work: Iterable[_Tile]) -> None:
         """Update tile after tile on this thread."""
         kernel = self._kernel
         length = 0

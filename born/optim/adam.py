@@ -111,12 +111,16 @@ def adam(
 ) -> tuple[V, V, V]:
     """One update of Adam, as in the paper's algorithm 1.
 
+    The bias corrections of m and v go to the scalars, where they cost nothing:
+    lr·m̂ / (√v̂ + eps) with m̂ = m / (1 - beta1ᵗ) and v̂ = v / (1 - beta2ᵗ). What is
+    left is one division for each element, where there would be three.
+
     >>> p, m, v = adam(1.0, 2.0, 0.0, 0.0, lr=0.5, beta1=0.5, beta2=0.75, eps=0.0, t=1)
     >>> p, m, v
     (0.5, 1.0, 1.0)
     """
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
-    m_hat = m / (1 - beta1**t)
-    v_hat = v / (1 - beta2**t)
-    return p - lr * m_hat / (sqrt(v_hat) + eps), m, v
+    step = lr / (1 - beta1**t)
+    correction = 1 / sqrt(1 - beta2**t)
+    return p - step * m / (correction * sqrt(v) + eps), m, v
