@@ -278,6 +278,10 @@ def add_squares(parts: Sequence[norm.Part], lanes: HostArray) -> None:
     _squares_loop(arrays[0].dtype)(objects, sizes, lanes)
 
 
+_PLAIN: Final[set[type]] = {np.ndarray}
+"""The types of arrays whose fields a compiled loop may read."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """How to update some of the bound tensors.
@@ -338,7 +342,7 @@ class _Bound(BoundUpdate):
     def fits(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> bool:
         """Whether every gradient is a contiguous array like its parameter."""
         arrays = [gradient.array for gradient in gradients]
-        if not self._steady or any(array.__class__ is not np.ndarray for array in arrays):
+        if not self._steady or set(map(type, arrays)) != _PLAIN:
             return False
         plan = self._plan_for(numbers)
         addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
@@ -372,9 +376,11 @@ class _Bound(BoundUpdate):
             self._sets[:] = 0
         self._mixed = len(scalars) > 1
         counter = np.zeros(1, np.int64)  # this call's own: another thread may be in one
-        rest = (plan.chunks, counter, values, self._sets)
-        work = partial(self._kernel.loop, self._objects, self._addresses, *rest)
-        POOL.share(work, plan.threads)
+        arguments = (self._objects, self._addresses, plan.chunks, counter, values, self._sets)
+        if plan.threads == 1:
+            self._kernel.loop(*arguments)
+        else:
+            POOL.share(partial(self._kernel.loop, *arguments), plan.threads)
 
     def _update_slowly(
         self,

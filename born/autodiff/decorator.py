@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from typing_extensions import override
 
-from born.autodiff.tape import Node, Tape
+from born.autodiff.tape import Origin, Tape
 from born.autodiff.vjps import PASSED_THROUGH, VJPS, Arguments, Row
 from born.backend import OPERATIONS, Backend, RandomState
 from born.errors import OperandError, ShapeError
@@ -153,11 +153,11 @@ def _unary(name: str, row: Row) -> _Operation:
         out: RawTensor = getattr(inner, name)(x, *args, **options)
         tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
         if tape.depth:
-            node = tape.node_of(x)
-            if node is not None:
+            origin = tape.origin_of(x)
+            if origin is not None:
                 pullback = rule(inner, out, (True,), x, *args, **options)
                 if pullback is not None:
-                    tape.record(out, (node,), pullback)
+                    tape.record(out, (origin,), pullback)
         return out
 
     return operation
@@ -171,12 +171,12 @@ def _several(name: str, row: Row) -> _Operation:
         out: RawTensor = getattr(inner, name)(*args, **options)
         tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
         if tape.depth:
-            nodes = tuple(map(tape.node_of, args[tensors]))
-            if nodes.count(None) < len(nodes):
-                needs = tuple([node is not None for node in nodes])
+            origins = tuple(map(tape.origin_of, args[tensors]))
+            if origins.count(None) < len(origins):
+                needs = tuple([origin is not None for origin in origins])
                 pullback = rule(inner, out, needs, *args, **options)
                 if pullback is not None:
-                    tape.record(out, nodes, pullback)
+                    tape.record(out, origins, pullback)
         return out
 
     return operation
@@ -190,12 +190,12 @@ def _sequence(name: str, row: Row) -> _Operation:
         out: RawTensor = getattr(inner, name)(xs, *args, **options)
         tape = self.tape
         if tape.depth:
-            nodes = tuple(tape.node_of(x) for x in xs)
-            needs = tuple(node is not None for node in nodes)
+            origins = tuple(tape.origin_of(x) for x in xs)
+            needs = tuple(origin is not None for origin in origins)
             if any(needs):
                 pullback = rule(inner, out, needs, xs, *args, **options)
                 if pullback is not None:
-                    tape.record(out, nodes, pullback)
+                    tape.record(out, origins, pullback)
         return out
 
     return operation
@@ -215,12 +215,12 @@ def _with_residuals(name: str, row: Row) -> _Operation:
             expanded: tuple[RawTensor, ...] = composed(self, *args, **options)
             return expanded
         outs = getattr(inner, name)(*args, **options)
-        nodes: tuple[Node | None, ...] = tuple([tape.node_of(x) for x in args[tensors]])
-        needs = tuple([node is not None for node in nodes])
+        origins: tuple[Origin | None, ...] = tuple([tape.origin_of(x) for x in args[tensors]])
+        needs = tuple([origin is not None for origin in origins])
         if True in needs:
             pullback = rule(inner, outs, needs, *args, **options)
             if pullback is not None:
-                tape.record(outs[0], nodes, pullback)
+                tape.record(outs[0], origins, pullback)
         return outs
 
     return operation

@@ -1,8 +1,9 @@
 """`Tape`: what was computed, and how to walk it backwards.
 
-A recorded result carries a `Node` (in `RawTensor.node`) that knows the nodes it
-came from and a pullback, the function from its gradient to theirs. A node never
-holds the tensors of the forward pass; only what a pullback has saved stays alive.
+A recorded result carries a `Node` (in `RawTensor.node`) that knows what it came from
+and a pullback, the function from its gradient to theirs. It came from other nodes and
+from leaves, which stand for themselves. Of the tensors of the forward pass a node
+holds no others; only what a pullback has saved stays alive.
 """
 
 from __future__ import annotations
@@ -32,25 +33,27 @@ class Epoch:
 
 
 class Node:
-    """The mark of one tape on one tensor: a record, or a leaf."""
+    """The mark of one tape on one tensor: a record."""
 
-    __slots__ = ("below", "epoch", "index", "leaf", "parents", "pullback")
+    __slots__ = ("below", "epoch", "index", "parents", "pullback")
 
     def __init__(
         self,
         epoch: Epoch,
         index: int,
-        parents: tuple[Node | None, ...],
+        parents: tuple[Origin | None, ...],
         pullback: Pullback | None,
-        leaf: RawTensor | None,
         below: Node | None,
     ) -> None:
         self.epoch = epoch
         self.index = index
         self.parents = parents
         self.pullback = pullback
-        self.leaf = leaf
         self.below = below  # the mark of another tape on the same tensor, for nested backends
+
+
+Origin: TypeAlias = Node | RawTensor
+"""Where a gradient goes: a record, or a leaf."""
 
 
 class Tape:
@@ -74,7 +77,7 @@ class Tape:
         self.depth = 0
         self._epoch = Epoch(self)
         self._records: list[Node | None] = []
-        self._leaves: dict[RawTensor, Node] = {}
+        self._watched: set[RawTensor] = set()
 
     # -- recording --
 
@@ -121,14 +124,12 @@ class Tape:
         if kind is not None and self.depth == 0:
             self.clear()  # half a forward pass is of no use, and would keep its memory
 
-    def watch(self, tensor: RawTensor) -> Node:
+    def watch(self, tensor: RawTensor) -> None:
         """Treat a tensor as a leaf of this tape, whatever its `requires_grad`."""
-        node = Node(self._epoch, -1, (), None, tensor, None)
-        self._leaves[tensor] = node
-        return node
+        self._watched.add(tensor)
 
-    def node_of(self, tensor: object) -> Node | None:
-        """The node of a tensor on this tape, or None if no leaf reaches it."""
+    def origin_of(self, tensor: object) -> Origin | None:
+        """The node of a tensor on this tape, the tensor itself if it is a leaf, or else None."""
         if not isinstance(tensor, RawTensor):
             return None
         node: Node | None = tensor.node
@@ -137,31 +138,27 @@ class Tape:
             if node.epoch is epoch:
                 return node
             node = node.below
-        if tensor.requires_grad or self._leaves:
-            leaf = self._leaves.get(tensor)
-            if leaf is None and tensor.requires_grad:
-                leaf = self.watch(tensor)
-            return leaf
-        return None
+        return tensor if tensor.requires_grad or tensor in self._watched else None
 
-    def record(self, out: RawTensor, parents: tuple[Node | None, ...], pullback: Pullback) -> None:
+    def record(
+        self, out: RawTensor, parents: tuple[Origin | None, ...], pullback: Pullback
+    ) -> None:
         """Remember that `out` came from `parents`."""
         records = self._records
-        node = Node(self._epoch, len(records), parents, pullback, None, out.node)
-        out.node = node
+        out.node = node = Node(self._epoch, len(records), parents, pullback, out.node)
         records.append(node)
 
     # -- walking --
 
-    def root(self, loss: RawTensor) -> Node:
-        """The node to start a backward pass from.
+    def root(self, loss: RawTensor) -> Origin:
+        """Where to start a backward pass: the node of a result, or a leaf that was used.
 
         Raises:
             TapeError: there is none on this tape; the message says why.
         """
-        node = self.node_of(loss) if loss.node is not None or loss in self._leaves else None
-        if node is not None:
-            return node
+        origin = self.origin_of(loss)
+        if origin is not None and (origin is not loss or self._is_used(loss)):
+            return origin
         stale: Node | None = loss.node
         if stale is not None and stale.epoch.tape is not self:
             raise TapeError(
@@ -183,12 +180,18 @@ class Tape:
             "`with backend.tape:` from at least one tensor that requires a gradient"
         )
 
+    def _is_used(self, leaf: RawTensor) -> bool:
+        """Whether something was recorded that came from a leaf."""
+        return leaf in self._watched or any(
+            parent is leaf for node in self._records if node is not None for parent in node.parents
+        )
+
     def walk(
         self,
-        root: Node,
+        root: Origin,
         seed: RawTensor,
         add: Callable[[RawTensor, RawTensor], RawTensor],
-        retain: Iterable[tuple[RawTensor, Node]] = (),
+        retain: Iterable[tuple[RawTensor, Origin]] = (),
         *,
         keep: bool = False,
     ) -> tuple[dict[RawTensor, RawTensor], dict[RawTensor, RawTensor]]:
@@ -205,17 +208,18 @@ class Tape:
 
     def _walk(
         self,
-        root: Node,
+        root: Origin,
         seed: RawTensor,
         add: Callable[[RawTensor, RawTensor], RawTensor],
-        retain: Iterable[tuple[RawTensor, Node]],
+        retain: Iterable[tuple[RawTensor, Origin]],
         keep: bool,
     ) -> tuple[dict[RawTensor, RawTensor], dict[RawTensor, RawTensor]]:
         leaves: dict[RawTensor, RawTensor] = {}
         retained: dict[RawTensor, RawTensor] = {}
-        wanted = {node.index: tensor for tensor, node in retain}
-        if root.leaf is not None:
-            return {root.leaf: seed}, retained
+        # A leaf has its gradient returned anyway.
+        wanted = {origin.index: tensor for tensor, origin in retain if isinstance(origin, Node)}
+        if not isinstance(root, Node):
+            return {root: seed}, retained
         pending: list[RawTensor | None] = [None] * root.index
         pending.append(seed)
         records = self._records
@@ -236,13 +240,12 @@ class Tape:
             for parent, part in zip(node.parents, parts, strict=True):
                 if parent is None or part is None:
                     continue
-                leaf = parent.leaf
-                if leaf is not None:
-                    before = leaves.get(leaf)
-                    leaves[leaf] = part if before is None else add(before, part)
-                else:
+                if isinstance(parent, Node):
                     before = pending[parent.index]
                     pending[parent.index] = part if before is None else add(before, part)
+                else:
+                    before = leaves.get(parent)
+                    leaves[parent] = part if before is None else add(before, part)
         return leaves, retained
 
     def _end(self, life: Life) -> None:
@@ -252,5 +255,5 @@ class Tape:
                 # A pullback may hold its own result, which holds the node: break the circle.
                 node.pullback = None
         self._records = []
-        self._leaves = {}
+        self._watched = set()
         self._epoch = Epoch(self)

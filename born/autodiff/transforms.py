@@ -90,11 +90,11 @@ def value_and_grad(
             value = function(*replaced, **options)
             check_tensor(value, "a function that returns a tensor")
             check_scalar(value.raw)
-            node = tape.node_of(value.raw)
+            origin = tape.origin_of(value.raw)
             found = None
-            if node is not None:
+            if origin is not None:
                 seed = inner.ones(value.shape, value.dtype)
-                found = tape.walk(node, seed, inner.add)[0].get(leaf)
+                found = tape.walk(origin, seed, inner.add)[0].get(leaf)
             tape.clear()
         gradient = inner.zeros(x.shape, x.dtype) if found is None else found
         return value, Tensor(gradient, backend)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Self, cast, overload
 from typing_extensions import TypeVar
 
 from born.autodiff import Gradients
+from born.backend.update import Scalars
 from born.errors import (
     BackendMismatchError,
     ConfigError,
@@ -243,19 +244,23 @@ class Optimizer(ABC, Generic[B, C_co]):
                     self._check_array(index)
                     self._check_gradient(index, gradient)
         factor = factor_of(self._inner, gradients, scale, max_norm) if scaled else None
-        counts, program, scalars = self._counts, self._rule.program, self._rule.scalars
         factors = [rounded(self._inner, factor, update.group.compute) for update in updates]
         for update, by in zip(updates, factors, strict=True):
-            next_counts = [counts[index] + 1 for index in update.indices]
-            # Parameters that joined late are at another count, and so at other scalars.
-            distinct = sorted(set(next_counts))
-            sets = [program.host(**scalars, t=count) for count in distinct]
-            chosen = [0] * len(next_counts)
-            if len(distinct) > 1:
-                chosen = [distinct.index(count) for count in next_counts]
+            sets, chosen = self._scalars(update.indices)
             update.bound(update.numbers, update.gradients, sets, chosen, by)
-            for index, count in zip(update.indices, next_counts, strict=True):
-                counts[index] = count
+            for index in update.indices:
+                self._counts[index] += 1
+
+    def _scalars(self, indices: Sequence[int]) -> tuple[list[Scalars], list[int]]:
+        """The sets of scalars for the next update of some parameters, and which each takes."""
+        host, scalars = self._rule.program.host, self._rule.scalars
+        counts = [self._counts[index] for index in indices]
+        if counts.count(counts[0]) == len(counts):
+            return [host(**scalars, t=counts[0] + 1)], [0] * len(counts)
+        # Parameters that joined late are at another count, and so at other scalars.
+        distinct = sorted(set(counts))
+        sets = [host(**scalars, t=count + 1) for count in distinct]
+        return sets, [distinct.index(count) for count in counts]
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
@@ -272,7 +277,7 @@ class Optimizer(ABC, Generic[B, C_co]):
             found = [get(raw) for raw in self._raws]
             if len(grads) != sum([gradient is not None for gradient in found]):
                 self._check_keys(grads)
-        for index, gradient in enumerate(found):
+        for index, (raw, gradient) in enumerate(zip(self._raws, found, strict=True)):
             if gradient is None:
                 continue
             if gradient.__class__ is not RawTensor:
@@ -280,9 +285,7 @@ class Optimizer(ABC, Generic[B, C_co]):
             elif gradient in self._index:
                 # A parameter as another's gradient: its own update must not come between.
                 found[index] = self._inner.copy(gradient)
-        for index, raw in enumerate(self._raws):
-            gradient = found[index]
-            if gradient is not None and not raw.requires_grad:
+            if not raw.requires_grad:
                 self._check_gradient(index, gradient)
                 found[index] = None
         return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from born.backend import Backend
 from born.backend.update import BoundUpdate, compute_dtype
@@ -51,8 +51,7 @@ class Group:
         return self._scaled()
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """What one step does to a group.
 
     Attributes:

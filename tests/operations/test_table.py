@@ -74,4 +74,4 @@ def test_constant_operation_is_not_recorded(
     with autodiff.tape:
         results = case.results(autodiff, leaves)
     assert len(autodiff.tape) == 0
-    assert all(autodiff.tape.node_of(result) is None for result in results)
+    assert all(autodiff.tape.origin_of(result) is None for result in results)
