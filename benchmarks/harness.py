@@ -5,6 +5,10 @@ wake up. So the competitors take turns, in an order drawn anew for each of many 
 sleep in between until the threads of the one before have come to rest. A ratio is taken within a
 round, where drift is the same for both, and what is reported is the median of the rounds with
 the middle half of them as its spread.
+
+Where the system puts a buffer in memory is chance, stays as it is for as long as the buffer
+lives, and makes some competitor a tenth faster or slower. So everything is made anew several
+times in a run.
 """
 
 from __future__ import annotations
@@ -87,6 +91,8 @@ class Work:
         bytes: how many bytes of memory it has to move, where that is what limits it.
         stopwatch: what times the steps.
         checked: for how many steps the outcomes are compared.
+        draws: how many times its competitors are made anew, so that chance in where memory
+            lies evens out; the rounds are shared out among them.
         remark: what to say beside a competitor, given its last outcome before it is timed.
         point: where it lies on a curve, if on one.
     """
@@ -97,6 +103,7 @@ class Work:
     bytes: int | None = None
     stopwatch: Stopwatch = wall_time
     checked: int = CHECKED_STEPS
+    draws: int = 1
     remark: Callable[[float], str] | None = None
     point: Point | None = None
 
@@ -126,6 +133,15 @@ class Settings:
     warm_up: float = 0.5
     budget: float = 45.0
     seed: int = 0
+
+    def shared_by(self, draws: int) -> Settings:
+        """For one of several draws: as many rounds and as much time as all together would have."""
+        return replace(
+            self,
+            rounds=math.ceil(self.rounds / draws),
+            warm_up=self.warm_up / draws,
+            budget=self.budget / draws,
+        )
 
     def quick(self) -> Settings:
         """For a first look: fewer and shorter rounds, and a wider spread."""
@@ -211,16 +227,30 @@ def run(work: Work, settings: Settings) -> Result:
     Raises:
         DisagreementError: they do not do the same.
     """
-    gc.collect()  # what the work before held in circles
-    prepared = work.prepare()
-    competitors = [each for each in prepared if isinstance(each, Competitor)]
-    last = check_agreement(competitors, work.tolerance, work.checked)
+    samples: dict[str, list[float]] = {}
+    last: dict[str, float] = {}
+    ours: list[str] = []
+    skipped: list[Skipped] = []
+    share = settings.shared_by(work.draws)
+    for done in range(0, settings.rounds, share.rounds):
+        gc.collect()  # what the work or the draw before held in circles
+        prepared = work.prepare()
+        competitors = [each for each in prepared if isinstance(each, Competitor)]
+        if done == 0:
+            last = check_agreement(competitors, work.tolerance, work.checked)
+        rounds = min(share.rounds, settings.rounds - done)
+        here = replace(share, rounds=rounds, seed=settings.seed + done)
+        for name, seconds in measure(competitors, here, work.stopwatch).items():
+            samples.setdefault(name, []).extend(seconds)
+        ours = [each.name for each in competitors if each.ours]
+        skipped = [each for each in prepared if isinstance(each, Skipped)]
+        del prepared, competitors  # before the next are made: memory may not hold both
     remark = work.remark
     return Result(
         work=work.name,
-        samples=measure(competitors, settings, work.stopwatch),
-        ours=[each.name for each in competitors if each.ours],
-        skipped=[each for each in prepared if isinstance(each, Skipped)],
+        samples=samples,
+        ours=ours,
+        skipped=skipped,
         bytes=work.bytes,
         remarks={} if remark is None else {name: remark(value) for name, value in last.items()},
         point=work.point,

@@ -38,9 +38,7 @@ class Job:
         config: of born's optimizer.
         pytorch: the class and options of PyTorch's that does the same.
         optax: the function and options of Optax's that does the same.
-        slots: how many arrays of state there are for each parameter.
-        element_bytes: how many bytes of memory the update of an element reads and writes.
-        held_bytes: how many it has in its parameter, its gradient and its state.
+        slot_bytes: of an element, in each array of state.
         tolerance: between the competitors' parameters.
     """
 
@@ -49,9 +47,7 @@ class Job:
     config: optim.Config
     pytorch: tuple[str, Options]
     optax: tuple[str, Options]
-    slots: int
-    element_bytes: int
-    held_bytes: int
+    slot_bytes: tuple[int, ...]
     tolerance: float = EXACT
 
     @property
@@ -61,13 +57,13 @@ class Job:
 
     @property
     def moved(self) -> int:
-        """How many bytes of memory a step reads and writes."""
-        return self.element_bytes * self.elements
+        """How many bytes of memory a step moves: it writes all that it reads but the gradient."""
+        return 2 * self.held - _FLOAT * self.elements
 
     @property
     def held(self) -> int:
         """How many bytes parameters, gradients and state take."""
-        return self.held_bytes * self.elements
+        return (2 * _FLOAT + sum(self.slot_bytes)) * self.elements
 
     def arrays(self, seed: int) -> Arrays:
         """Normal draws of the job's shapes, the same for a seed."""
@@ -83,9 +79,7 @@ def adam(title: str, shapes: Sequence[Shape]) -> Job:
         config=optim.AdamConfig(lr=_LEARNING_RATE),
         pytorch=("Adam", {"lr": _LEARNING_RATE}),
         optax=("adam", {"learning_rate": _LEARNING_RATE}),
-        slots=2,
-        element_bytes=7 * _FLOAT,  # reads p, g, m and v, writes p, m and v
-        held_bytes=4 * _FLOAT,
+        slot_bytes=(_FLOAT, _FLOAT),
     )
 
 
@@ -101,9 +95,7 @@ JOBS: Final = (
         config=optim.AdamConfig(lr=_LEARNING_RATE, m_dtype="bfloat16"),
         pytorch=("Adam", {"lr": _LEARNING_RATE}),
         optax=("adam", {"learning_rate": _LEARNING_RATE, "mu_dtype": "bfloat16"}),
-        slots=2,
-        element_bytes=5 * _FLOAT + 2 * _HALF,
-        held_bytes=3 * _FLOAT + _HALF,
+        slot_bytes=(_HALF, _FLOAT),
         tolerance=ROUNDED,
     ),
     Job(
@@ -112,9 +104,7 @@ JOBS: Final = (
         config=optim.SGDConfig(lr=_LEARNING_RATE, momentum=_MOMENTUM),
         pytorch=("SGD", {"lr": _LEARNING_RATE, "momentum": _MOMENTUM}),
         optax=("sgd", {"learning_rate": _LEARNING_RATE, "momentum": _MOMENTUM}),
-        slots=1,
-        element_bytes=5 * _FLOAT,  # reads p, g and the velocity, writes p and the velocity
-        held_bytes=3 * _FLOAT,
+        slot_bytes=(_FLOAT,),
     ),
 )
 """What is worth a look on a CPU."""

@@ -1,46 +1,41 @@
 """The machine's limit: what moves the bytes that an optimizer's step moves, without its arithmetic.
 
-On a CPU it is a loop with the same mix of reads and writes, on a GPU a copy.
+On a CPU it is a bare loop over as many streams, read and written alike, in one piece each
+however many tensors there are. It has nothing of born's in it: neither its table of chunks nor
+its threads. On a GPU it is a copy.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, replace
-from itertools import cycle
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, pairwise
 from typing import Any, Final
 
 import numpy as np
 
-import born
-from benchmarks.clocks import Step
+from benchmarks.clocks import Step, wall_time
 from benchmarks.harness import Competitor, Entry
-from benchmarks.jobs import EXACT, Arrays, Job
-from benchmarks.libraries import Place, born_entries
-from born import nn, optim
-from born.backend import Backend
-from born.fusion import V
+from benchmarks.jobs import Arrays, Job
+from benchmarks.libraries import Place, entry
+from born.raw import HostArray
 
 TIMES_CACHE: Final = 4
 """How many times larger than the cache all buffers in use are together, on a GPU."""
 
-_LOOPS: Final = "born numba"
-"""Whose loop is a limit: NumPy's tiles go over the cache for every instruction."""
+_PAGE: Final = 4096
+_APART: Final = 1024  # bytes between the last digits of two streams' addresses
+_TRIALS: Final = 5  # of one thread and of several, the best of which counts
 
 
 def part(job: Job, here: Place, parameters: Arrays, gradients: Arrays) -> list[Entry]:
-    """The limit of a job at a place, where one can be measured."""
+    """The limit of a job at a place; the values do not matter."""
     if here.cupy is not None:
         return [Competitor("copy", copy_step(here.cupy, job.moved, here.cache))]
-    loops = {name: make for name, make in here.backends.items() if name == _LOOPS}
-    if job.tolerance != EXACT:
-        return []  # rounding to half precision and back is no longer next to nothing
-    found = born_entries(
-        replace(here, backends=loops), functools.partial(loop_step, job, parameters, gradients)
-    )
-    # Where the backend is missing, its own line says so.
-    return [Competitor("limit", each.step) for each in found if isinstance(each, Competitor)]
+    return [entry("limit", ["numba"], functools.partial(loop_step, job))]
 
 
 def copy_step(cupy: Any, moved: int, cache: int) -> Step:
@@ -57,34 +52,74 @@ def copy_step(cupy: Any, moved: int, cache: int) -> Step:
     return step
 
 
-def loop_step(job: Job, parameters: Arrays, gradients: Arrays, backend: Backend) -> Step:
-    """Update with additions where the optimizer has its formula."""
-    held = [nn.Parameter(born.tensor(array, backend)) for array in parameters]
-    grads = {p.raw: backend.from_numpy(g) for p, g in zip(held, gradients, strict=True)}
-    return functools.partial(_Streams(held, _StreamsConfig(lr=0.0, slots=job.slots)).step, grads)
+def loop_step(job: Job, numba: Any) -> Step:
+    """Read and write what an optimizer does."""
+    return loop_over(streams_of(job), numba)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _StreamsConfig(optim.Config):
-    slots: int
+def streams_of(job: Job) -> list[HostArray]:
+    """The parameters, the gradients and each slot, each in one piece."""
+    dtypes = [np.uint16 if size == 2 else np.float32 for size in (4, 4, *job.slot_bytes)]
+    return [_stream(job.elements, np.dtype(dtype), i) for i, dtype in enumerate(dtypes)]
 
 
-class _Streams(optim.Optimizer[Backend, _StreamsConfig]):
-    """Reads and writes what an optimizer does, and adds instead of computing."""
+def loop_over(streams: Sequence[HostArray], numba: Any) -> Step:
+    """Read all streams and write all but the second, by one thread or one for each core.
 
-    config_type = _StreamsConfig
+    Two threads are not always faster: one may use all there is of a memory's bandwidth, and
+    what is small is done before another thread wakes.
+    """
+    loop: Callable[..., None] = numba.njit(nogil=True)(_LOOPS[len(streams) - 2])
+    threads = os.cpu_count() or 1
+    elements = len(streams[0])
+    cuts = [elements * k // threads for k in range(threads + 1)]
+    shares = [[stream[first:last] for stream in streams] for first, last in pairwise(cuts)]
+    pool = ThreadPoolExecutor(threads, "limit")
 
-    @classmethod
-    def rule(cls, config: _StreamsConfig) -> optim.Rule:
-        """As many slots as the config says."""
-        if config.slots == 1:
-            return optim.Rule(_one_slot, ("m",), {})
-        return optim.Rule(_two_slots, ("m", "v"), {})
+    def alone() -> None:
+        loop(*streams)
+
+    def together() -> None:
+        others = [pool.submit(loop, *share) for share in shares[1:]]
+        loop(*shares[0])
+        for other in others:
+            other.result()
+
+    return fastest(alone, together)
 
 
-def _two_slots(p: V, g: V, m: V, v: V, *, t: int) -> tuple[V, V, V]:
-    return p + g, m + g, v + g
+def fastest(*steps: Step) -> Step:
+    """The step that takes the least time, of several that do the same."""
+    return min(steps, key=_seconds)
 
 
-def _one_slot(p: V, g: V, m: V, *, t: int) -> tuple[V, V]:
-    return p + g, m + g
+def _seconds(step: Step) -> float:
+    step()  # compiles, and brings the memory in
+    return min(wall_time(step, 1) for _ in range(_TRIALS))
+
+
+def _stream(elements: int, dtype: np.dtype[Any], number: int) -> HostArray:
+    """Ones that begin at a cache line, with other last digits than those of other streams."""
+    size = elements * dtype.itemsize
+    memory = np.empty(size + _PAGE, np.uint8)
+    first = (number * _APART - memory.ctypes.data) % _PAGE
+    stream = memory[first : first + size].view(dtype)
+    stream[:] = 1  # pages that were never written are all one, which the cache would hold
+    return stream
+
+
+def _one_slot(p: Any, g: Any, m: Any) -> None:
+    for i in range(len(p)):
+        p[i] += g[i]
+        m[i] = -m[i]
+
+
+def _two_slots(p: Any, g: Any, m: Any, v: Any) -> None:
+    for i in range(len(p)):
+        p[i] += g[i]
+        m[i] = -m[i]
+        v[i] = -v[i]
+
+
+_LOOPS: Final[dict[int, Callable[..., None]]] = {1: _one_slot, 2: _two_slots}
+"""Number of slots -> the loop. Additions and changes of sign take next to no time."""

@@ -44,6 +44,7 @@ def works(here: Place, jobs: Sequence[Job] | None = None) -> list[Work]:
             tolerance=job.tolerance,
             bytes=job.moved,
             stopwatch=here.stopwatch,
+            draws=here.draws,
         )
         for job in jobs
     ]

@@ -45,6 +45,7 @@ def works(here: Place) -> list[Work]:
             functools.partial(entries, network, here),
             tolerance=_WIDE_TOLERANCE if max(network.widths) >= _WIDE else _TOLERANCE,
             stopwatch=here.stopwatch,
+            draws=here.draws,
         )
         for network in networks
     ]

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import importlib
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import NoReturn
 
+import numpy as np
 import pytest
 
-from benchmarks import digits, libraries, optimizer_step, scaling, training_step
+from benchmarks import digits, libraries, limit, optimizer_step, scaling, training_step
 from benchmarks.classifier import Network, make_problem
 from benchmarks.harness import Competitor, Entry, Skipped, check_agreement
-from benchmarks.jobs import GPU_JOBS, JOBS, Job, gpt2_shapes
+from benchmarks.jobs import JOBS, Job, gpt2_shapes
 from benchmarks.libraries import INSTALL, Place
 from benchmarks.optimizer_step import PARTS
 from born.errors import BackendUnavailableError
 from born_numpy import NumpyBackend
 from tests.benchmarks.world import without
+from tests.fusion.kernels import NEEDS_NUMBA
 
 SMALL = Network((3, 4, 5, 2), batch=5)
 HERE = Place({"born numpy": NumpyBackend})
@@ -127,11 +130,40 @@ def test_gpt2_has_the_parameters_that_were_published() -> None:
     assert sum(map(math.prod, shapes)) == 124_439_808
 
 
-@pytest.mark.parametrize("job", [*JOBS, *GPU_JOBS], ids=lambda job: job.title)
-def test_a_step_moves_what_it_holds_and_writes_back_all_but_the_gradient(job: Job) -> None:
-    gradient = 4
-    assert job.element_bytes == 2 * job.held_bytes - gradient
-    assert job.moved == job.element_bytes * job.elements
+def test_jobs_move_what_they_read_and_write() -> None:
+    found = {job.title: (job.moved / job.elements, job.held / job.elements) for job in JOBS}
+    assert found["Adam, 1 tensor of 16M"] == (28.0, 16.0)  # p, m, v read and written, g read
+    assert found["Adam, 1 tensor of 16M, first moment in bfloat16"] == (24.0, 14.0)
+    assert found["SGD with momentum, 1 tensor of 16M"] == (20.0, 12.0)
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.title)
+def test_the_limit_reads_and_writes_what_the_optimizer_does(job: Job) -> None:
+    numba = pytest.importorskip("numba", reason=NEEDS_NUMBA)
+    streams = limit.streams_of(small(job))
+    assert sum(stream.nbytes for stream in streams) == small(job).held
+    assert len({stream.ctypes.data % 4096 for stream in streams}) == len(streams)
+    assert all(stream.ctypes.data % 64 == 0 for stream in streams)
+    step = limit.loop_over(streams, numba)
+    p, g, *slots = [stream.copy() for stream in streams]
+    step()
+    assert np.array_equal(streams[0], p + 1)
+    assert np.array_equal(streams[1], g)
+    assert all((now != before).all() for now, before in zip(streams[2:], slots, strict=True))
+
+
+def test_the_limit_is_what_the_fastest_number_of_threads_reaches() -> None:
+    calls: list[str] = []
+
+    def slow() -> None:
+        calls.append("slow")
+        time.sleep(0.002)
+
+    def fast() -> None:
+        calls.append("fast")
+
+    assert limit.fastest(slow, fast) is fast
+    assert calls.count("slow") == calls.count("fast") > 1
 
 
 # -- digits ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -198,3 +199,65 @@ def test_host_time_leaves_out_waiting_and_keeps_the_queue_short() -> None:
     assert host_time(synchronize, world.clock)(launch, 50) == 50.0
     assert longest < 50
     assert queued == 0
+
+
+# -- draws -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rounds", "draws", "each"),
+    [(6, 3, [2, 2, 2]), (7, 3, [3, 3, 1]), (2, 6, [1, 1]), (5, 1, [5])],
+)
+def test_competitors_are_made_anew_for_every_draw(rounds: int, draws: int, each: list[int]) -> None:
+    world = World()
+    costs = iter([1.0, 2.0, 4.0])
+
+    def prepare() -> list[Competitor]:
+        cost = next(costs)
+        return [world.competitor("a", lambda: cost), world.competitor("b", lambda: 2 * cost)]
+
+    settings = replace(SETTINGS, rounds=rounds, warm_up=0.0)
+    work = Work("w", prepare, tolerance=0.0, stopwatch=world.stopwatch, draws=draws)
+    result = run(work, settings)
+    expected = [
+        cost for cost, times in zip([1.0, 2.0, 4.0], each, strict=False) for _ in range(times)
+    ]
+    assert result.samples == {"a": expected, "b": [2 * cost for cost in expected]}
+    assert result.ratio("b", "a") == Spread(2.0, 2.0, 2.0)
+
+
+def test_draws_share_the_time_that_one_would_have_had() -> None:
+    settings = replace(SETTINGS, rounds=12, warm_up=3.0, budget=6.0).shared_by(3)
+    assert (settings.rounds, settings.warm_up, settings.budget) == (4, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("losses", [[1.0, 9.0], [9.0, 1.0]])
+def test_outcomes_are_compared_in_the_first_draw(losses: list[float]) -> None:
+    world = World()
+    of_draw = iter(losses)
+
+    def prepare() -> list[Competitor]:
+        loss = next(of_draw)
+        first = world.competitor("a", lambda: 1.0)
+        return [first, world.competitor("b", lambda: 1.0, loss=loss)]
+
+    work = Work("w", prepare, tolerance=0.1, stopwatch=world.stopwatch, draws=2)
+    if losses[0] == 1.0:
+        assert len(run(work, SETTINGS).samples["b"]) == SETTINGS.rounds
+    else:
+        with pytest.raises(DisagreementError):
+            run(work, SETTINGS)
+
+
+def test_what_a_draw_held_is_let_go_before_the_next() -> None:
+    alive: list[weakref.ref[Loss]] = []
+
+    def prepare() -> list[Competitor]:
+        assert [held() for held in alive] == [None] * len(alive)
+        buffer = Loss()
+        alive.append(weakref.ref(buffer))
+        return [Competitor("a", lambda: buffer)]
+
+    work = Work("w", prepare, tolerance=0.0, stopwatch=lambda step, steps: 1.0, draws=3)
+    run(work, replace(SETTINGS, rounds=3))
+    assert len(alive) == 3
