@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -42,8 +42,8 @@ GPU_BENCHMARKS: Final[Benchmarks] = {
     _STEP: optimizer_step.works,
     "host-time": optimizer_step.host_works,
 }
-ON_REQUEST: Final = frozenset({_SCALING})
-"""What runs only when it is named: it takes as long as all others together."""
+SHORTENED: Final = {_SCALING: 3}
+"""What has many works, and so takes a part of the rounds and the time unless it is named."""
 
 CPU_SETTINGS: Final = Settings()
 GPU_SETTINGS: Final = Settings(pause=0.0, settle=0.05, sample=0.1)
@@ -63,9 +63,9 @@ A competitor that is not installed is named with the reason; all of them come wi
 figures mean.
 
 examples:
-  python -m benchmarks                  all but {_SCALING}, about six minutes
-  python -m benchmarks --quick          a first look, about a minute
-  python -m benchmarks {_SCALING}          cost against size and against number of tensors
+  python -m benchmarks                  everything, about ten minutes
+  python -m benchmarks --quick          a first look, about three minutes
+  python -m benchmarks {_SCALING}          cost against size and number of tensors, in more rounds
   python -m benchmarks --backend cupy   a GPU, beside PyTorch on the same device
   python -m benchmarks training-step --json benchmarks/results/laptop.json
 """
@@ -93,18 +93,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = replace(settings, rounds=options.rounds)
     words = ["latest", *([backend] if backend else []), *named]
     path: Path = options.json or RESULTS / f"{'-'.join(words)}.json"
-    _run(here, named or [name for name in benchmarks if name not in ON_REQUEST], settings, path)
+    chosen = dict.fromkeys(named, settings) or {
+        name: settings.shared_by(SHORTENED.get(name, 1)) for name in benchmarks
+    }
+    _run(here, chosen, settings, path)
     return 0
 
 
-def _run(here: Place, names: Sequence[str], settings: Settings, path: Path) -> None:
+def _run(here: Place, chosen: Mapping[str, Settings], settings: Settings, path: Path) -> None:
     benchmarks = CPU_BENCHMARKS if here.cupy is None else GPU_BENCHMARKS
     facts = machine.facts(here.cupy)
     print(machine.described(facts), end="\n\n", flush=True)
-    works = [work for name in names for work in benchmarks[name](here)]
-    results = [_announced(work, settings) for work in works]
+    results = [
+        _announced(work, own) for name, own in chosen.items() for work in benchmarks[name](here)
+    ]
     print(report.tables(results))
-    footprints = footprint.measured(here) if here.cupy is not None and _STEP in names else []
+    footprints = footprint.measured(here) if here.cupy is not None and _STEP in chosen else []
     if footprints:
         print(f"\n{report.footprint_table(footprints)}")
     document = report.document(results, settings, facts, footprints)
@@ -125,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="NAME",
         help=f"which benchmarks to run: {', '.join(CPU_BENCHMARKS)}; "
-        f"on a GPU {', '.join(GPU_BENCHMARKS)} (default: all but {_SCALING})",
+        f"on a GPU {', '.join(GPU_BENCHMARKS)} (default: all)",
     )
     parser.add_argument(
         "--backend",

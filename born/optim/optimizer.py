@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Self, cast, overload
 from typing_extensions import TypeVar
 
 from born.autodiff import Gradients
-from born.backend.update import Scalars
+from born.backend.update import Scalars, UpdateKernel
 from born.errors import (
     BackendMismatchError,
     ConfigError,
@@ -187,6 +187,29 @@ class Optimizer(ABC, Generic[B, C_co]):
     @lr.setter
     def lr(self, lr: float) -> None:
         self.config = self._config.replace(lr=lr)
+
+    @property
+    def kernels(self) -> tuple[UpdateKernel, ...]:
+        """What the backend made of the rule, a kernel for each combination of dtypes.
+
+        `kernel.source` is what was generated, as text, and `kernel.program` what it was
+        generated from. A backend may run several programs that are alike by one kernel.
+
+        >>> import born
+        >>> from born import nn, optim
+        >>> p = nn.Parameter(born.zeros(3, born.get_backend("numpy")))
+        >>> (kernel,) = optim.SGD([p], optim.SGDConfig(lr=0.1)).kernels
+        >>> print(kernel.program)
+        sgd(p, g)
+          r0 = mul(s0, g)
+          r1 = sub(p, r0)
+          p <- r1
+        >>> print(kernel.source, end="")
+        def tile(a0, a1, s0, b0):
+            np.multiply(s0, a1, out=b0)
+            np.subtract(a0, b0, out=a0)
+        """
+        return tuple(group.kernel for group in self._groups)
 
     def __repr__(self) -> str:
         count = len(self._parameters)

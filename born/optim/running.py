@@ -25,6 +25,7 @@ class Group:
     Attributes:
         indices: as given.
         compute: the dtype that the rule computes in.
+        kernel: what computes it.
         bound: the kernel over them.
     """
 
@@ -40,7 +41,8 @@ class Group:
         dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
         self.indices = indices
         self.compute = compute_dtype(dtypes)
-        self.bound = backend.compile_update(program, dtypes).bind(targets)
+        self.kernel = backend.compile_update(program, dtypes)
+        self.bound = self.kernel.bind(targets)
         self._scaled: Callable[[], BoundUpdate] = lambda: backend.compile_update(
             program.scaled, dtypes
         ).bind(targets)

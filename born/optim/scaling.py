@@ -7,6 +7,7 @@ factor that follows from it.
 from __future__ import annotations
 
 import math
+import numbers
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
@@ -21,6 +22,8 @@ _LEAST: Final = sys.float_info.min
 
 Scale: TypeAlias = float | RawTensor | Tensor[Any]
 """A number, or a floating tensor of one element on the parameters' device."""
+
+_SCALES: Final = (numbers.Real, RawTensor, Tensor, type(None))
 
 
 def factor_of(
@@ -54,7 +57,7 @@ def factor_of(
         factor = _as(backend, factor, norm.dtype)
         norm = backend.mul(norm, backend.abs(factor))
     # Exactly 1 within bounds, where a tensor is divided by itself.
-    allowed = backend.full((), max(max_norm, _LEAST), norm.dtype)
+    allowed = backend.full((), max(float(max_norm), _LEAST), norm.dtype)
     clip = backend.div(allowed, backend.maximum(norm, allowed))
     return clip if factor is None else backend.mul(clip, factor)
 
@@ -69,7 +72,7 @@ def _as(backend: Backend, x: RawTensor, dtype: Any) -> RawTensor:
 
 
 def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTensor:
-    if isinstance(scale, int | float):
+    if not isinstance(scale, RawTensor | Tensor):
         return backend.full((), float(scale), "float64")
     raw = scale.raw if isinstance(scale, Tensor) else scale
     ours, theirs = gradient.array, raw.array
@@ -89,17 +92,17 @@ def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTen
 
 def _check_kinds(scale: object, max_norm: object) -> None:
     """Refuse what is no scale or norm, whether or not there is a gradient for it."""
-    if isinstance(scale, bool) or not isinstance(scale, int | float | RawTensor | Tensor | None):
+    if isinstance(scale, bool) or not isinstance(scale, _SCALES):
         raise OperandError(
             f"expected a scale that is a number or a tensor of one element, got {scale!r} of type "
             f"{type(scale).__name__}; pass a float"
         )
-    if isinstance(max_norm, bool) or not isinstance(max_norm, int | float | None):
+    if isinstance(max_norm, bool) or not isinstance(max_norm, numbers.Real | None):
         raise OperandError(
             f"expected max_norm to be a number, got {max_norm!r} of type "
             f"{type(max_norm).__name__}; pass a float"
         )
-    if max_norm is not None and not 0 < max_norm < math.inf:
+    if max_norm is not None and not 0 < float(max_norm) < math.inf:
         raise DomainError(
             f"expected a finite max_norm above 0, got {max_norm!r}; 1.0 is a usual one, and None "
             "clips nothing"

@@ -49,6 +49,14 @@ def test_step_allocates_no_array_of_a_parameter(
     assert (p.numpy()[[0, -1]] < 1).all()
 
 
+def test_kernels_can_be_looked_at(backend: Backend) -> None:
+    parameters = [parameter([1.0], backend), parameter([1.0], backend, dtype="float64")]
+    optimizer = make(CONFIGS[-1], parameters)
+    assert [kernel.dtypes[0] for kernel in optimizer.kernels] == [p.dtype for p in parameters]
+    assert all(kernel.source for kernel in optimizer.kernels)
+    assert all(kernel.program.name in str(kernel.program) for kernel in optimizer.kernels)
+
+
 # -- arrays that changed -------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tracemalloc
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,14 @@ def test_accumulated_gradients_are_scaled_too(backend: Backend) -> None:
     p.raw.grad = raw([4.0, 8.0], backend)
     optim.SGD([p], optim.SGDConfig(lr=1.0)).step(scale=0.25)
     np.testing.assert_array_equal(p.numpy(), [0.0, 0.0])
+
+
+@pytest.mark.parametrize("kind", [int, Fraction, np.float32, np.float64, np.int64])
+def test_numbers_of_any_kind_will_do(kind: Any, backend: Backend) -> None:
+    p = parameter([0.0], backend)
+    optimizer = optim.SGD([p], optim.SGDConfig(lr=1.0))
+    optimizer.step({p.raw: raw([4.0], backend)}, scale=kind(2), max_norm=kind(3))
+    np.testing.assert_array_equal(p.numpy(), [-3.0])
 
 
 def test_only_gradients_of_parameters_to_be_updated_count(backend: Backend) -> None:
