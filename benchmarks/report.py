@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, Final
 
 from benchmarks.footprint import Footprint
@@ -125,13 +125,14 @@ def _rows(result: Result, ours: Sequence[str], *, rated: bool) -> list[list[str]
     seconds = {name: result.seconds(name) for name in result.samples}
     long = min((each.median for each in seconds.values()), default=0.0) >= _LONG
     unit, name_of_unit = (_MILLI, "ms") if long else (_MICRO, "µs")
-    for name in result.samples:
+    moved = [] if result.bytes is None else [f"  moves {result.bytes / _MEGA:,.3g} MB"]
+    works = chain([result.work, *moved], repeat(""))
+    for name, work in zip(result.samples, works, strict=False):
         ratios = [
             _shown(result.ratio(name, mine), 1.0, 2) if mine in result.ours and mine != name else ""
             for mine in ours
         ]
         rate = "" if result.bytes is None else f"{result.bytes / seconds[name].median / _GIGA:.1f}"
-        work = "" if rows else result.work
         remark = result.remarks.get(name)
         called = f"{name} ({remark})" if remark else name
         taken = f"{_shown(seconds[name], unit, 1)} {name_of_unit}"

@@ -43,10 +43,13 @@ the second  born one          20.0 (20.0 to 20.0) ms                       2.00 
 
 
 def test_bandwidth_is_shown_where_bytes_are_known() -> None:
-    result = Result("moving", {"born one": [2e-6, 2e-6]}, ["born one"], [], bytes=28_000)
-    shown = report.tables([result])
-    assert "GB/s" in shown
-    assert " 14.0" in shown
+    samples = {"born one": [2e-6, 2e-6], "other": [4e-6, 4e-6]}
+    head, _, one, other, *_ = report.tables(
+        [Result("moving", samples, ["born one"], [], bytes=28_000)]
+    ).splitlines()
+    assert "GB/s" in head
+    assert one.split() == ["moving", "born", "one", "2.0", "(2.0", "to", "2.0)", "µs", "14.0"]
+    assert other.split()[:6] == ["moves", "0.028", "MB", "other", "4.0", "(4.0"]
 
 
 def test_work_that_nobody_could_do_is_named() -> None:
