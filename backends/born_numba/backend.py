@@ -27,7 +27,7 @@ class NumbaBackend(NumpyBackend):
         seed: where the random generator starts; 0 by default.
 
     Raises:
-        BackendUnavailableError: Numba is not installed.
+        BackendUnavailableError: Numba is not installed, or does not import or compile.
     """
 
     name = "numba"
@@ -38,13 +38,25 @@ class NumbaBackend(NumpyBackend):
             raise BackendUnavailableError(f"expected the package numba, got none: {reason}")
         super().__init__(seed)
         # Numba takes a second to import, so only who asks for this backend waits for it.
-        self._compiled = importlib.import_module("born_numba.update")
-        self._loops = importlib.import_module("born_numba.loops")
+        try:
+            self._compiled = importlib.import_module("born_numba.update")
+            self._loops = importlib.import_module("born_numba.loops")
+        except ImportError as error:
+            raise BackendUnavailableError(
+                f"expected a numba that imports, got one that does not: {error}; install the "
+                'versions that go together, as pip install "born-optim[numba]" does'
+            ) from error
+        if importlib.import_module("born_numba.compiler").configuration.DISABLE_JIT:
+            raise BackendUnavailableError(
+                "expected a numba that compiles, but NUMBA_DISABLE_JIT is set; unset it"
+            )
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
         """Why this backend cannot be used here, or None if it can."""
-        missing = [name for name in ("numba", "platformdirs") if not _is_installed(name)]
+        missing = [
+            name for name in ("numba", "platformdirs") if not _is_installed(name)
+        ]
         if missing:
             return f'{" and ".join(missing)} not installed; run: pip install "born-optim[numba]"'
         return None

@@ -2,8 +2,9 @@
 
 A loop's text lives in a folder of its own under the user's cache directory, with what
 Numba made of it beside it and a manifest of checksums. What does not match its
-manifest is thrown away and made again; a folder that cannot be written or read only
-costs the compilation.
+manifest is thrown away and made again; a folder that cannot be written is read from a
+copy, since Numba would go elsewhere, where no manifest is; and a folder that can be
+neither written nor read only costs the compilation.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -40,20 +42,45 @@ def compile_loop(
     """
     started = time.perf_counter()
     folder = _folder(source, str(signature))
-    kept = True
     try:
-        _discard_unsound(folder, source)
-        _write(folder / _SOURCE, source)
-        loop = _compile(source, str(folder / _SOURCE), name, signature, names, cache=True)
-        if not loop.stats.cache_hits:
-            _write(folder / _MANIFEST, json.dumps(_checksums(folder)))
+        loop = _kept(folder, source, name, signature, names)
+        where = f"kept in {folder.parent} for the next run"
     except Exception:  # whatever is wrong with the cache, the loop can do without
-        kept = False
         loop = _compile(source, f"<{name}>", name, signature, names, cache=False)
-    where = f"kept in {folder.parent} for the next run" if kept else "not kept: no folder for it"
-    _notice(name, time.perf_counter() - started, where)
+        where = "not kept: no folder for it"
+    if not loop.stats.cache_hits:
+        _notice(time.perf_counter() - started, where)
     compiled: Callable[..., Any] = loop
     return compiled
+
+
+def _kept(folder: Path, source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
+    """The loop from disk, or compiled and kept there."""
+    sound = _is_sound(folder, source)
+    if not sound:
+        _remove(folder)
+    if _is_writable(folder):
+        _write(folder / _SOURCE, source)
+        loop = _read(folder, source, name, signature, names)
+        if not loop.stats.cache_hits:
+            _write(folder / _MANIFEST, json.dumps(_checksums(folder)))
+        return loop
+    if not sound:
+        raise PermissionError(f"{folder} cannot be written")
+    with tempfile.TemporaryDirectory(prefix="born-") as temporary:
+        copy = Path(temporary) / folder.name
+        shutil.copytree(folder, copy)
+        if not _is_sound(copy, source):
+            raise RuntimeError(f"{folder} changed while it was copied")
+        return _read(copy, source, name, signature, names)
+
+
+def _read(folder: Path, source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
+    """The loop as Numba finds or puts it in a folder, and nowhere else."""
+    loop = _compile(source, str(folder / _SOURCE), name, signature, names, cache=True)
+    if Path(loop.stats.cache_path).parent != folder:
+        raise RuntimeError(f"Numba kept the loop in {loop.stats.cache_path}, not in {folder}")
+    return loop
 
 
 def _compile(
@@ -111,19 +138,34 @@ def _checksums(folder: Path) -> dict[str, str]:
     }
 
 
-def _discard_unsound(folder: Path, source: str) -> None:
-    """Remove a folder whose contents are not what its manifest says."""
-    if not folder.exists():
-        return
+def _is_sound(folder: Path, source: str) -> bool:
+    """Whether a folder holds what its manifest says, for this text."""
     try:
-        sound = (
+        return (
             json.loads((folder / _MANIFEST).read_text()) == _checksums(folder)
             and (folder / _SOURCE).read_text() == source
         )
-    except (OSError, ValueError):
-        sound = False
-    if not sound:
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether Numba can write beside a text in a folder, which is made if it is not there."""
+    beside = folder / "__pycache__"
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=beside).close()
+    except OSError:
+        return False
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """Take away what is in the place of a folder."""
+    if folder.is_dir():
         shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:
@@ -132,12 +174,14 @@ def _write(path: Path, text: str) -> None:
         write_whole(path, text.encode())
 
 
-def _notice(name: str, seconds: float, where: str) -> None:
-    """Say once where the time went, to whoever has just waited for it."""
-    global _noticed
-    if seconds >= _NOTICE_AFTER and not _noticed:
+def _notice(seconds: float, where: str) -> None:
+    """Say once where the time went, to whoever has by now waited for it noticeably."""
+    global _waited, _noticed
+    _waited += seconds
+    if _waited >= _NOTICE_AFTER and not _noticed:
         _noticed = True
-        sys.stderr.write(f"born: compiled {name!r} in {seconds:.1f} s ({where})\n")
+        sys.stderr.write(f"born: compiled loops for {_waited:.1f} s ({where})\n")
 
 
+_waited = 0.0
 _noticed = False

@@ -64,8 +64,17 @@ def get_backend(name: str = "auto", **options: Any) -> Backend:
     >>> get_backend("numpy", seed=1)
     NumpyBackend()
     """
-    if name == "auto":
-        name = next((each for each in _AUTO if _availability(each)), "numpy")
+    if name != "auto":
+        return _made(name, options)
+    for each in _AUTO:
+        try:
+            return _made(each, options)
+        except BackendUnavailableError:  # the next one may be
+            continue
+    return _made("numpy", options)
+
+
+def _made(name: str, options: dict[str, Any]) -> Backend:
     availability = _availability(name)
     if not availability:
         raise BackendUnavailableError(

@@ -120,6 +120,45 @@ except BackendUnavailableError as error:
     assert 'pip install "born-optim[numba]"' in printed
 
 
+COMPILES_NOTHING = """
+from numba.core import compiler
+def refuse(*args, **kwargs):
+    raise AssertionError("compiled")
+compiler.compile_extra = refuse
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"PYTHONPATH": "broken"}, "Numba needs another NumPy"),
+        ({"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT is set"),
+    ],
+    ids=["broken", "disabled"],
+)
+def test_numba_that_cannot_compile_is_unavailable(
+    environment: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken" / "numba"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('Numba needs another NumPy')")
+    script = """
+import born
+from born.errors import BackendUnavailableError
+print(born.get_backend("auto"))
+try:
+    born.get_backend("numba")
+except BackendUnavailableError as error:
+    print(error)
+"""
+    placed = {
+        name: value.replace("broken", str(broken.parent)) for name, value in environment.items()
+    }
+    backend, said = python(script, **placed).splitlines()
+    assert backend != "NumbaBackend()"
+    assert reason in said
+
+
 # -- the cache -----------------------------------------------------------------------------
 
 
@@ -150,7 +189,7 @@ def copy_of(filled: Path, target: Path) -> Path:
 
 
 @pytest.mark.parametrize(("after", "times"), [(0.0, 1), (1e9, 0)])
-def test_time_of_compiling_is_said_once(after: float, times: int, filled: Path) -> None:
+def test_time_of_compiling_is_said_once(after: float, times: int, tmp_path: Path) -> None:
     script = f"""
 import contextlib, io, born_numba.cache
 born_numba.cache._NOTICE_AFTER = {after}
@@ -159,21 +198,30 @@ with contextlib.redirect_stderr(said):
     exec({CHECK!r})
 print(said.getvalue())
 """
-    lines = python(script, BORN_CACHE_DIR=str(filled)).split("\n")
-    assert len([line for line in lines if line.startswith("born: compiled ")]) == times
+    for expected in (times, 0):  # the second process compiles nothing
+        lines = python(script, BORN_CACHE_DIR=str(tmp_path / "cache")).split("\n")
+        assert len([line for line in lines if line.startswith("born: compiled ")]) == expected
+
+
+def test_time_of_compiling_adds_up(tmp_path: Path) -> None:
+    script = f"""
+import contextlib, io, types, born_numba.cache
+clock = iter(range(10**6))
+slow = lambda: 0.6 * next(clock)  # each loop takes so long
+born_numba.cache.time = types.SimpleNamespace(perf_counter=slow)
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    exec({CHECK!r})
+print(said.getvalue())
+"""
+    assert "born: compiled loops for 1.2 s" in python(script, BORN_CACHE_DIR=str(tmp_path))
 
 
 def test_second_process_compiles_nothing(filled: Path) -> None:
     before = files(filled)
     assert any(name.endswith("manifest.json") for name in before)
     assert any(name.endswith(".nbc") for name in before)
-    hits = """
-from numba.core import compiler
-def refuse(*args, **kwargs):
-    raise AssertionError("compiled")
-compiler.compile_extra = refuse
-"""
-    python(CHECK.replace("numba =", f"{hits}\nnumba ="), BORN_CACHE_DIR=str(filled))
+    python(CHECK.replace("numba =", f"{COMPILES_NOTHING}\nnumba ="), BORN_CACHE_DIR=str(filled))
     assert files(filled) == before
 
 
@@ -245,6 +293,49 @@ def test_cache_that_cannot_be_written_is_no_error(place: str, tmp_path: Path) ->
     python(CHECK, BORN_CACHE_DIR=str(directories[place]), **environment)
     assert (tmp_path / "file").read_text() == "mine"
     assert not home.exists()  # nothing is written where nobody has asked for it
+
+
+NOT_WRITABLE = """
+import born_numba.cache
+born_numba.cache._is_writable = lambda folder: False
+"""
+
+
+def test_cache_that_numba_could_not_write_is_read_from_a_copy(filled: Path, tmp_path: Path) -> None:
+    before = files(filled)
+    home = tmp_path / "home"
+    environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "TMPDIR": str(tmp_path)}
+    script = NOT_WRITABLE + CHECK.replace("numba =", f"{COMPILES_NOTHING}\nnumba =")
+    python(script, BORN_CACHE_DIR=str(filled), **environment)
+    assert files(filled) == before
+    assert not list(tmp_path.iterdir())  # no copy is left, and nothing went elsewhere
+
+
+def test_damaged_cache_that_cannot_be_written_is_not_trusted(filled: Path, tmp_path: Path) -> None:
+    cache = copy_of(filled, tmp_path / "cache")
+    for path in cache.rglob("*.nbc"):
+        path.write_bytes(_flipped(path.read_bytes()))
+    home = tmp_path / "home"
+    environment = {"HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    python(NOT_WRITABLE + CHECK, BORN_CACHE_DIR=str(cache), **environment)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("what", ["a file", "a deep manifest"])
+def test_what_is_in_the_place_of_a_loop_is_replaced(
+    what: str, filled: Path, tmp_path: Path
+) -> None:
+    cache = copy_of(filled, tmp_path / "cache")
+    for folder in (cache / "loops").iterdir():
+        if what == "a file":
+            shutil.rmtree(folder)
+            folder.write_text("mine")
+        else:
+            (folder / "manifest.json").write_text(100_000 * "[")
+    python(CHECK, BORN_CACHE_DIR=str(cache))
+    assert {path.name for path in cache.rglob("*.nbc")} == {
+        path.name for path in filled.rglob("*.nbc")
+    }
 
 
 def test_cache_that_is_read_only_is_read(filled: Path, tmp_path: Path) -> None:
