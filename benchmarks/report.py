@@ -125,7 +125,7 @@ def _rows(result: Result, ours: Sequence[str], *, rated: bool) -> list[list[str]
     seconds = {name: result.seconds(name) for name in result.samples}
     long = min((each.median for each in seconds.values()), default=0.0) >= _LONG
     unit, name_of_unit = (_MILLI, "ms") if long else (_MICRO, "µs")
-    moved = [] if result.bytes is None else [f"  moves {result.bytes / _MEGA:,.3g} MB"]
+    moved = [] if result.bytes is None else [f"  moves {_megabytes(result.bytes)}"]
     works = chain([result.work, *moved], repeat(""))
     for name, work in zip(result.samples, works, strict=False):
         ratios = [
@@ -138,6 +138,12 @@ def _rows(result: Result, ours: Sequence[str], *, rated: bool) -> list[list[str]
         taken = f"{_shown(seconds[name], unit, 1)} {name_of_unit}"
         rows.append([work, called, taken, *([rate] if rated else []), *ratios])
     return rows
+
+
+def _megabytes(count: int) -> str:
+    """Three digits, or all before the point."""
+    megabytes = count / _MEGA
+    return f"{megabytes:,.0f} MB" if megabytes >= 100 else f"{megabytes:.3g} MB"
 
 
 def _shown(spread: Spread, unit: float, digits: int) -> str:

@@ -54,9 +54,7 @@ class NumbaBackend(NumpyBackend):
     @classmethod
     def unavailable_reason(cls) -> str | None:
         """Why this backend cannot be used here, or None if it can."""
-        missing = [
-            name for name in ("numba", "platformdirs") if not _is_installed(name)
-        ]
+        missing = [name for name in ("numba", "platformdirs") if not _is_installed(name)]
         if missing:
             return f'{" and ".join(missing)} not installed; run: pip install "born-optim[numba]"'
         return None
@@ -65,14 +63,15 @@ class NumbaBackend(NumpyBackend):
         """Compile a traced update rule to one loop.
 
         Powers, exponentials and logarithms are NumPy's: compiled ones are slower and
-        differ in the last bit.
+        differ in the last bit. So is everything for a NumPy whose arrays are laid out in
+        another way than the loops know.
         """
         # The compiled loop would round to float16 by way of float32.
         halves_of_doubles = compute_dtype(dtypes) == np.float64 and (
             any(dtype.itemsize == 2 for dtype in dtypes)
             or any(op == "cast_float16" for op, _ in program.instructions)
         )
-        if not program.exact or halves_of_doubles:
+        if not program.exact or halves_of_doubles or not self._compiled.memory.layout_holds():
             return super().compile_update(program, dtypes)
         kernel: UpdateKernel = self._compiled.NumbaUpdate(program, dtypes)
         return kernel

@@ -10,6 +10,8 @@ NumPy keeps for the sake of every extension that was compiled against it;
 
 from __future__ import annotations
 
+import ctypes
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +28,29 @@ FLAGS: Final = np.uint64(_HEADER + 48)
 C_CONTIGUOUS: Final = np.uint32(0x0001)  # NPY_ARRAY_C_CONTIGUOUS
 ALIGNED: Final = np.uint32(0x0100)  # NPY_ARRAY_ALIGNED
 WRITEABLE: Final = np.uint32(0x0400)  # NPY_ARRAY_WRITEABLE
+
+
+@cache
+def layout_holds() -> bool:
+    """Whether NumPy's array objects have their fields where the loops look for them."""
+    array = np.zeros((2, 3), np.float32)
+    array.flags.writeable = False
+
+    def field(kind: Any, offset: np.uint64) -> int:
+        found: int = kind.from_address(id(array) + int(offset)).value
+        return found
+
+    flags = field(ctypes.c_uint32, FLAGS)
+    if (
+        field(ctypes.c_uint64, DATA) != array.ctypes.data
+        or field(ctypes.c_int32, NDIM) != array.ndim
+        or field(ctypes.c_uint64, DESCR) != id(array.dtype)
+        or flags & (C_CONTIGUOUS | ALIGNED | WRITEABLE) != C_CONTIGUOUS | ALIGNED
+    ):
+        return False
+    lengths = (ctypes.c_int64 * array.ndim).from_address(field(ctypes.c_uint64, SHAPE))
+    return tuple(lengths) == array.shape
+
 
 _BYTE: Final = ir.IntType(8)
 _HALF: Final = ir.HalfType()

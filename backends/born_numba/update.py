@@ -376,11 +376,13 @@ class _Bound(BoundUpdate):
             self._sets[:] = 0
         self._mixed = len(scalars) > 1
         counter = np.zeros(1, np.int64)  # this call's own: another thread may be in one
-        arguments = (self._objects, self._addresses, plan.chunks, counter, values, self._sets)
-        if plan.threads == 1:
-            self._kernel.loop(*arguments)
-        else:
-            POOL.share(partial(self._kernel.loop, *arguments), plan.threads)
+        addresses = self._objects, self._addresses
+        work = partial(self._run, gradients, *addresses, plan.chunks, counter, values, self._sets)
+        POOL.share(work, plan.threads)
+
+    def _run(self, gradients: Sequence[RawTensor], *arguments: HostArray) -> None:
+        """One thread's share. It holds the gradients, of which the loop knows addresses only."""
+        self._kernel.loop(*arguments)
 
     def _update_slowly(
         self,

@@ -71,7 +71,8 @@ def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
         for stretch, row in taken(pairs):
             add_squares(stretch.parts, row)
 
-    POOL.share(add_up, threads=len(pairs))
+    several = sum(stretch.size for stretch in stretches) > _STRETCH
+    POOL.share(add_up, threads=len(pairs) if several else 1)
     return RawTensor(np.array(math.sqrt(float(lanes.sum()))))
 
 

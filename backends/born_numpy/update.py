@@ -19,6 +19,7 @@ from born.backend.threads import POOL, taken
 from born.backend.update import BoundUpdate, Scalars, UpdateKernel, check_same, compute_dtype
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
 from born.raw import Array, RawTensor, as_dtype, bool_
+from born_numpy.placement import LINE, to_line
 
 _SCRATCH: Final = 3_670_016  # bytes of buffers of all threads: 3.5 MiB, so that 4 MB is kept
 _LARGEST_TILE: Final = 262_144  # elements; both measured: docs/performance.md
@@ -95,11 +96,8 @@ class _TileWriter:
     def source(self) -> str:
         """The text, whole."""
         for index, dtype in enumerate(self.dtypes):
-            ref = Ref(ARRAY, index)
-            self.places[ref] = f"a{index}"
-            if ref in self.last and dtype != self.compute:
-                self.places[ref] = self._buffer(self.compute)
-                self.lines.append(f"np.copyto({self.places[ref]}, a{index})")
+            if dtype == self.compute:
+                self.places[Ref(ARRAY, index)] = f"a{index}"
         for number, (op, args) in enumerate(self.program.instructions):
             self._instruction(number, op, args)
         self._store()
@@ -109,6 +107,13 @@ class _TileWriter:
         arguments += [f"b{i}" for i in range(len(self.buffer_dtypes))]
         body = "".join(f"    {line}\n" for line in self.lines or ["pass"])
         return f"def tile({', '.join(arguments)}):\n{body}"
+
+    def _place(self, ref: Ref) -> str:
+        """Where a value is; an array of fewer digits is widened when it is first needed."""
+        if ref.kind == ARRAY and ref not in self.places:
+            self.places[ref] = self._buffer(self.compute)
+            self.lines.append(f"np.copyto({self.places[ref]}, a{ref.index})")
+        return self.places.get(ref, str(ref))
 
     def _buffer(self, dtype: np.dtype[Any]) -> str:
         for number in self.free:
@@ -137,19 +142,20 @@ class _TileWriter:
         return None if read_later or self.dtypes[index] != self.compute else f"a{index}"
 
     def _instruction(self, number: int, op: str, args: tuple[Ref, ...]) -> None:
-        values = [self.places.get(arg, str(arg)) for arg in args]
+        values = [self._place(arg) for arg in args]
         dtype = bool_ if op in BOOLEAN else self.compute
         # where copies before it selects, so its result must not lie where its arguments do.
         if op != "where":
             self._release(number, args)
-        place = (self._target(number) if dtype == self.compute else None) or self._buffer(dtype)
+        place = self._target(number) if dtype == self.compute else None
         if op == "where":
-            place = self._where(place, args, values)
-            self._release(number, args)
-        elif op.startswith("cast_"):
-            self._cast(place, values[0], as_dtype(op.removeprefix("cast_")))
+            place = self._where(number, place, args, values)
         else:
-            self.lines.append(f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})")
+            place = place or self._buffer(dtype)
+            if op.startswith("cast_"):
+                self._cast(place, values[0], as_dtype(op.removeprefix("cast_")))
+            else:
+                self.lines.append(f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})")
         self.places[Ref(RESULT, number)] = place
 
     def _cast(self, place: str, value: str, dtype: np.dtype[Any]) -> None:
@@ -158,23 +164,38 @@ class _TileWriter:
         self.lines.append(f'np.copyto({narrow}, {value}, casting="unsafe")')
         self.lines.append(f"np.copyto({place}, {narrow})")
 
-    def _where(self, place: str, args: tuple[Ref, ...], values: list[str]) -> str:
+    def _where(
+        self, number: int, target: str | None, args: tuple[Ref, ...], values: list[str]
+    ) -> str:
+        """Choose elements, into the target or else into the memory of what is not needed after."""
         condition, x, y = values
+        place = target
+        if place is None and args[2].kind != SCALAR and y.startswith("b"):
+            dead = self.last[args[2]] == number and y not in (condition, x)
+            place = y if dead else None
+        if place is None:
+            place = self._buffer(self.compute)
         if args[0].kind == SCALAR:
             self.lines.append(f"np.copyto({place}, {x} if {condition} else {y})")
         elif place == x:
-            self.lines.append(f"np.copyto({place}, {y}, where=~{condition})")
+            opposite = self._buffer(bool_)
+            self.lines.append(f"np.logical_not({condition}, out={opposite})")
+            self.lines.append(f"np.copyto({place}, {y}, where={opposite})")
+            self.free.append(int(opposite[1:]))
         else:
             if place != y:
                 self.lines.append(f"np.copyto({place}, {y})")
             self.lines.append(f"np.copyto({place}, {x}, where={condition})")
+        self._release(number, [arg for arg in args if self.places.get(arg) != place])
         return place
 
     def _store(self) -> None:
         """Write the outputs that are not in their arrays yet, none before it was last read."""
         pending: list[tuple[str, str]] = []
         for index, ref in zip(self.program.targets, self.program.outputs, strict=True):
-            place = self.places.get(ref, str(ref))
+            if ref == Ref(ARRAY, index):
+                continue
+            place = self._place(ref)
             if place == f"a{index}":
                 continue
             if ref.kind == ARRAY and place.startswith("a"):
@@ -186,20 +207,22 @@ class _TileWriter:
 
 
 class _Scratch(threading.local):
-    """A thread's buffers, one tile long, kept from step to step."""
+    """A thread's buffers, one tile long, in one piece of memory that is kept from step to step."""
 
     def __init__(self) -> None:
-        self.bytes: list[Any] = []
+        self.memory = np.empty(0, np.uint8)
 
     def views(self, dtypes: Sequence[np.dtype[Any]], length: int) -> list[Array]:
-        for number, dtype in enumerate(dtypes):
-            if number == len(self.bytes):
-                self.bytes.append(np.empty(0, np.uint8))
-            if self.bytes[number].nbytes < length * dtype.itemsize:
-                self.bytes[number] = np.empty(length * dtype.itemsize, np.uint8)
+        """An array for each dtype, beginning at cache lines."""
+        sizes = [-(-length * dtype.itemsize // LINE) * LINE for dtype in dtypes]
+        if self.memory.nbytes < sum(sizes) + LINE:
+            self.memory = np.empty(0, np.uint8)  # let go before more is asked for
+            self.memory = np.empty(sum(sizes) + LINE, np.uint8)
+        first = to_line(self.memory)
+        starts = [first + sum(sizes[:number]) for number in range(len(sizes))]
         return [
-            memory[: length * dtype.itemsize].view(dtype)
-            for memory, dtype in zip(self.bytes, dtypes, strict=False)
+            self.memory[start : start + length * dtype.itemsize].view(dtype)
+            for start, dtype in zip(starts, dtypes, strict=True)
         ]
 
 
@@ -227,13 +250,18 @@ class _Bound(BoundUpdate):
             factor = scale.array[()]
             scalars = [(*values, factor) for values in scalars]
         work: list[_Tile] = []
-        total, step = 0, self._kernel.tile_size
+        total = 0
         for number, gradient, chosen in zip(numbers, gradients, sets, strict=True):
             values = scalars[chosen]
             arrays = self._arrays[number]
             check_same(self._targets[number], arrays)
             g = _apart(gradient.array, arrays[0])
             every = [_flat(arrays[0]), _flat(g), *map(_flat, arrays[1:])]
+            # The tiles of what is not contiguous are copies.
+            copied = [x.dtype for x in (*arrays, g) if not x.flags.c_contiguous]
+            step = (
+                _tile_size([*self._kernel.buffers, *copied]) if copied else self._kernel.tile_size
+            )
             size = arrays[0].size
             total += size
             work += [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import islice
+from queue import SimpleQueue
 from typing import Final, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -17,7 +18,7 @@ Work: TypeAlias = Callable[[], object]
 class Pool:
     """Threads made when first needed, and made again in a process that was forked.
 
-    Any number of Python threads may share out work at once. Who finds all helpers taken
+    Any number of Python threads may share out work at once. Who finds all helpers busy
     does its work alone.
 
     >>> pieces = deque(range(10))
@@ -40,52 +41,68 @@ class Pool:
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._idle: deque[_Helper] = deque()
-        # One taken off stands for a helper that may yet be made.
-        self._unmade = deque(range(1, self.workers))
+        self._making = threading.Lock()
+        self._made = 0
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
 
     def share(self, work: Work, threads: int | None = None) -> None:
         """Run work on the calling thread and at the same time on helpers that are idle.
 
-        Waits for all that have begun. Those that were woken too late to begin before the
-        caller was done are not waited for: nothing is left to do for them.
+        Waits for all that have begun, whatever a signal's handler raises meanwhile: memory
+        that a thread still writes to must not be read or freed. Those that were woken too
+        late to begin before the caller was done are not waited for: nothing is left to do
+        for them.
 
         Args:
             work: takes pieces of something until none is left.
             threads: how many may do so, the caller among them; all if None.
 
         Raises:
-            BaseException: what the work has raised, once all have ended; the caller's
-                before a helper's. So is a KeyboardInterrupt that comes while waiting.
+            BaseException: the first of what interrupted the caller, what its work raised,
+                and what a helper's did, once all have ended.
         """
-        if threads is None:
-            threads = self.workers
-        if threads <= 1:
+        helpers = self.workers - 1 if threads is None else min(threads, self.workers) - 1
+        if helpers < 1:
             work()
             return
-        calls = [_Call(work)]
-        interrupts: list[BaseException] = []
+        calls: list[_Call] = []
+        raised: list[BaseException] = []
         try:
-            for helper in islice(self._helpers(), threads - 1):
-                calls.append(helper.start(work))
-            calls[0].run()
-        finally:
-            for call in calls[1:]:
-                interrupts += call.finish()
-        for failure in [*interrupts, *(call.failure for call in calls)]:
-            if failure is not None:
-                raise failure
-
-    def _helpers(self) -> Iterator[_Helper]:
-        """Those that have nothing to do, each taken off the list of those."""
-        yield from taken(self._idle)
-        for number in taken(self._unmade):
+            self._make(helpers)
+            for _ in range(helpers):
+                calls.append(_Call(work))  # known before it can begin
+                self._calls.put(calls[-1])
+            work()
+        except BaseException as error:
+            raised.append(error)
+        while True:
             try:
-                helper = _Helper(self._idle, number)
-            except RuntimeError:  # no more threads are to be had
-                self._unmade.append(number)
-                return
-            yield helper
+                for call in calls:
+                    call.finish()
+                break
+            except BaseException as error:  # a signal's handler has raised it
+                raised.append(error)
+        raised += [call.failure for call in calls if call.failure is not None]
+        try:
+            if raised:
+                raise raised[0]
+        finally:
+            del calls, raised  # or they would hold each other, and the work its arrays
+
+    def _make(self, helpers: int) -> None:
+        """See to it that there are so many helpers, if so many threads are to be had."""
+        if self._made >= helpers or sys.is_finalizing():
+            return
+        with self._making:
+            while self._made < helpers:
+                name = f"born-{self._made + 1}"
+                try:
+                    threading.Thread(
+                        target=_serve, args=(self._calls,), name=name, daemon=True
+                    ).start()
+                except RuntimeError:  # no more are to be had
+                    return
+                self._made += 1
 
 
 def taken(pieces: deque[T]) -> Iterator[T]:
@@ -103,73 +120,49 @@ def taken(pieces: deque[T]) -> Iterator[T]:
 
 
 class _Call:
-    """Work handed to a thread, to be done once or not at all."""
+    """Work handed to a helper, to be done once or not at all.
+
+    What the caller does may be cut short at any point by what a signal's handler raises,
+    and is then done again: each of its steps may be repeated.
+    """
 
     def __init__(self, work: Work) -> None:
         self.failure: BaseException | None = None
         self._work: Work | None = work
-        self._claim: Final = threading.Lock()
+        self._owner: Final[dict[str, str]] = {}
+        self._done = False
         self._ended: Final = threading.Lock()
         self._ended.acquire()
 
+    def _claimed(self, by: str) -> bool:
+        """Whether the work is whose who asks; it goes to who asks first."""
+        return self._owner.setdefault("owner", by) == by
+
     def run(self) -> None:
-        """Do the work, unless it was taken back."""
+        """On a helper: do the work, unless it was taken back."""
         work, self._work = self._work, None
-        if work is None or not self._claim.acquire(blocking=False):
-            return
         try:
-            work()
+            if work is not None and self._claimed("helper"):
+                work()
         except BaseException as error:  # whoever shared the work out raises it
             self.failure = error
-
-    def end(self) -> None:
-        """Let go whoever waits."""
+        del work  # whoever waits may want its arrays to go
+        self._done = True
         self._ended.release()
 
-    def finish(self) -> list[BaseException]:
-        """Take the work back, or wait until it has ended; returns the interrupts meanwhile.
-
-        Not even Ctrl-C ends the wait: memory that a thread still writes to must not be
-        read or freed.
-        """
-        interrupts: list[BaseException] = []
-        while not self._claim.acquire(blocking=False):
-            try:
-                self._ended.acquire()
-                break
-            except KeyboardInterrupt as interrupt:
-                interrupts.append(interrupt)
-        return interrupts
+    def finish(self) -> None:
+        """On the caller: take the work back, or wait until it has ended."""
+        while not self._done and not self._claimed("caller"):
+            self._ended.acquire()
+        self._work = None
 
 
-class _Helper:
-    """A thread that waits for work.
-
-    Plain locks wake it in a third of the time that the queue of an executor takes.
-    """
-
-    def __init__(self, idle: deque[_Helper], number: int) -> None:
-        self._idle = idle
-        self._due = threading.Lock()
-        self._due.acquire()
-        self._call: _Call | None = None
-        threading.Thread(target=self._serve, name=f"born-{number}", daemon=True).start()
-
-    def start(self, work: Work) -> _Call:
-        """Hand over work; only to a helper that was taken off the list of idle ones."""
-        call = self._call = _Call(work)
-        self._due.release()
-        return call
-
-    def _serve(self) -> None:
-        while True:
-            self._due.acquire()
-            call, self._call = self._call, None
-            assert call is not None  # set before the lock was released
-            call.run()
-            self._idle.append(self)
-            call.end()
-            del call  # or it would live until the next one
+def _serve(calls: SimpleQueue[_Call]) -> None:
+    """What a helper does: call after call, as long as the process lives."""
+    while True:
+        call = calls.get()
+        call.run()
+        del call  # or it would live until the next one
 
 
 def _processors() -> int:

@@ -151,12 +151,14 @@ class _BoundPlain(BoundUpdate):
             return results[ref.index] if ref.kind == RESULT else values[ref.index]
 
         for op, args in program.instructions:
-            results.append(_operation(backend, op)(*map(value, args)))
+            results.append(_operation(backend, op, compute)(*map(value, args)))
         given_all: list[RawTensor] = []
         for raw, ref in zip(target, program.outputs, strict=True):
             output = value(ref)
             if not isinstance(output, RawTensor):
                 output = backend.full(raw.shape, output, compute)
+            elif output.shape != raw.shape:  # numbers alone went into it
+                output = backend.broadcast_to(output, raw.shape)
             # An input given out again may be written before the output that it is.
             again = any(output is x for x in widened)
             given_all.append(backend.copy(output) if again else output)
@@ -176,19 +178,22 @@ _CONTRACT_NAMES: Final = {
 }
 
 
-def _operation(backend: Backend, op: str) -> Callable[..., RawTensor]:
+def _operation(backend: Backend, op: str, compute: np.dtype[Any]) -> Callable[..., RawTensor]:
     if op == "where":
-        return partial(_select, backend)
+        return partial(_select, backend, compute)
     if op.startswith("cast_"):
         return partial(_rounded, backend, op.removeprefix("cast_"))
     operation: Callable[..., RawTensor] = getattr(backend, _CONTRACT_NAMES.get(op, op))
     return operation
 
 
-def _select(backend: Backend, condition: Any, x: Any, y: Any) -> Any:
+def _select(backend: Backend, compute: np.dtype[Any], condition: Any, x: Any, y: Any) -> RawTensor:
+    """Of a condition on elements or on a scalar; numbers become tensors of one element."""
+    x, y = (z if isinstance(z, RawTensor) else backend.full((), z, compute) for z in (x, y))
     if isinstance(condition, RawTensor):
         return backend.where(condition, x, y)
-    return x if condition else y
+    chosen: RawTensor = x if condition else y
+    return chosen
 
 
 def _rounded(backend: Backend, dtype: str, x: RawTensor) -> RawTensor:

@@ -27,7 +27,22 @@ _HOST_OPERATORS: Final = {
 }
 
 
-COMPUTE: Final = object()
+class _ComputeDType:
+    """Stands for a dtype that is not known yet, and so cannot be compared with any."""
+
+    __hash__ = None  # type: ignore[assignment]  # as whatever has no equality
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError(
+            "a rule cannot branch on the dtype it computes in, which is not known when the rule "
+            "is traced"
+        )
+
+    def __repr__(self) -> str:
+        return "the dtype that the rule computes in"
+
+
+COMPUTE: Final = _ComputeDType()
 """The dtype of a symbol."""
 
 
@@ -78,6 +93,8 @@ class Symbol:
     def _apply(self, op: str, *args: Any) -> Symbol:
         """One operation on symbols and numbers: on the host if no argument is an array."""
         writer = self.writer
+        if any(isinstance(arg, Symbol) and arg.writer is not writer for arg in args):
+            raise TypeError("a value was kept from an earlier call; a rule computes with its own")
         _check_kinds(op, args)
         boolean = op in BOOLEAN
         if any(isinstance(arg, Symbol) and arg.ref is not None for arg in args):
@@ -213,7 +230,7 @@ class Symbol:
 
     def astype(self, dtype: object) -> Symbol:
         """Rounded to a dtype, and a value of the compute dtype again."""
-        if dtype is COMPUTE:
+        if isinstance(dtype, _ComputeDType):
             return self
         if dtype not in CASTS:
             raise TypeError(f"astype rounds to {', '.join(CASTS)} in a rule, not to {dtype!r}")
@@ -245,6 +262,10 @@ def _check_kinds(op: str, args: tuple[Any, ...]) -> None:
 
 def number_text(number: float) -> str:
     """The Python text of a number, whatever subclass of float or int it is."""
+    try:
+        float(number)
+    except OverflowError as error:
+        raise TypeError("an integer is beyond the numbers that a rule computes with") from error
     if isinstance(number, int):
         return f"({int(number)!r})"
     return f"({float(number)!r})" if math.isfinite(number) else f"__float('{float(number)}')"

@@ -7,10 +7,12 @@ down. Equal instructions share one result, and what no output needs is dropped.
 from __future__ import annotations
 
 import inspect
+import keyword
 import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from types import CodeType
 from typing import Any, Final
 
 from typing_extensions import TypeIs
@@ -40,8 +42,8 @@ def trace(function: Callable[..., Any], slots: Sequence[str], scalars: Iterable[
 
     Raises:
         RuleError: the function branches on a value, uses something that is not in
-            `born.fusion`, or returns the wrong number of values; the message names
-            the line.
+            `born.fusion`, keeps something from call to call, or returns the wrong
+            number of values; the message names the line.
 
     >>> from born.fusion import sqrt
     >>> def scaled(p, g, v, *, lr, t):
@@ -58,29 +60,58 @@ def trace(function: Callable[..., Any], slots: Sequence[str], scalars: Iterable[
       p <- r5
       v <- r1
     """
-    arrays = ("p", "g", *slots)
-    names = tuple(scalars)
-    if any(name.startswith("__") for name in names):
+    arrays, names = ("p", "g", *slots), tuple(scalars)
+    _check_names(function, arrays, names)
+    program, again = (_traced(function, arrays, names) for _ in range(2))
+    if program != again or program.host_source != again.host_source:
         raise RuleError(
-            f"{_definition(function)}: expected scalars without leading double underscores, got "
-            f"{names}; rename them"
+            f"{_definition(function)}: expected a rule that computes the same whenever it is "
+            "called, got one that keeps something from call to call; give it a slot for that, "
+            "or take t"
         )
+    return program
+
+
+def _check_names(
+    function: Callable[..., Any], arrays: tuple[str, ...], scalars: tuple[str, ...]
+) -> None:
+    every = (*arrays, *scalars)
+    for name in every:
+        if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
+            raise RuleError(
+                f"{_definition(function)}: expected slots and scalars with the names of Python's "
+                f"variables and without leading double underscores, got {name!r}; rename it"
+            )
+    if len(set(every)) < len(every) or "t" in arrays:
+        raise RuleError(
+            f"{_definition(function)}: expected names of its own for every slot and scalar beside "
+            f"p, g and t, got {', '.join(every)}; rename one"
+        )
+
+
+def _traced(
+    function: Callable[..., Any], arrays: tuple[str, ...], names: tuple[str, ...]
+) -> Program:
     writer = Writer()
     symbols = [Symbol(writer, Ref(ARRAY, i)) for i in range(len(arrays))]
     named = {name: Symbol(writer, text=name) for name in names}
     try:
         returned = function(*symbols, **named)
+        outputs = [
+            _output(writer, value, function)
+            for value in _checked_outputs(function, returned, len(arrays) - 2)
+        ]
+    except RuleError:
+        raise
     except Exception as error:
         raise RuleError(
             f"{_line(function, error)}: expected a rule of operators and the functions of "
             f"born.fusion, but {error}"
         ) from error
-    values = _checked_outputs(function, returned, len(slots))
-    outputs = [_output(writer, value, function) for value in values]
     instructions, outputs = _needed(list(writer.instructions), outputs)
     source = _host_source(names, writer)
     namespace: dict[str, Any] = {**_HOST_FUNCTIONS, "__float": float, "__bool": bool}
-    exec(compile(source, f"<host scalars of {function.__name__}>", "exec"), namespace)
+    exec(compile(source, f"<host scalars of {_name(function)}>", "exec"), namespace)
     return Program(
         arrays=arrays,
         instructions=tuple(instructions),
@@ -88,7 +119,7 @@ def trace(function: Callable[..., Any], slots: Sequence[str], scalars: Iterable[
         scalars=len(writer.handed),
         host_source=source,
         host=namespace["host"],
-        name=function.__name__,
+        name=_name(function),
     )
 
 
@@ -103,7 +134,7 @@ def _checked_outputs(function: Callable[..., Any], returned: Any, slots: int) ->
 
 
 def _output(writer: Writer, value: Any, function: Callable[..., Any]) -> Ref:
-    if isinstance(value, Symbol) and not value.boolean:
+    if isinstance(value, Symbol) and value.writer is writer and not value.boolean:
         return value.ref or writer.hand_over(value.text)
     if isinstance(value, int | float):
         return writer.hand_over(number_text(value))
@@ -147,17 +178,40 @@ def _host_source(names: Sequence[str], writer: Writer) -> str:
 
 
 def _line(function: Callable[..., Any], error: Exception) -> str:
-    """Where in the rule an error arose: the last line that is not of born.fusion itself."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_HERE)]
-    if not own:
+    """Where in the rule an error arose: its own last line, or that of what it called."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(_HERE)
+    ]
+    code = _code(function)
+    own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
+    if not frames:
         return _definition(function)
-    return f"{own[-1].filename}, line {own[-1].lineno} ({own[-1].line})"
+    last = (own or frames)[-1]
+    return f"{last.filename}, line {last.lineno} ({last.line})"
 
 
 def _definition(function: Callable[..., Any]) -> str:
-    code = inspect.unwrap(function).__code__
-    return f"{code.co_filename}, line {code.co_firstlineno} ({function.__name__})"
+    code = _code(function)
+    if code is None:
+        return _name(function)
+    return f"{code.co_filename}, line {code.co_firstlineno} ({_name(function)})"
+
+
+def _code(function: Callable[..., Any]) -> CodeType | None:
+    """The code of a rule, or of what a `functools.partial` is of; an object's call has none."""
+    inner = inspect.unwrap(function)
+    while isinstance(inner, partial):
+        inner = inspect.unwrap(inner.func)
+    code: CodeType | None = getattr(inner, "__code__", None)
+    return code
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """What a rule is called: a function by its name, an object by that of its class."""
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name
 
 
 def _shown(value: object) -> str:

@@ -65,8 +65,7 @@ class Adam(Optimizer[B, AdamConfig]):
               Lower the second to 0.99 or 0.95 where gradients change their size
               quickly, as they do with large batches.
             - eps (1e-8): bounds the step where gradients vanish. Raise it, up to 1, if
-              elements with tiny gradients jump about; float16 rounds the default to 0,
-              so raise it to 1e-4 there.
+              elements with tiny gradients jump about.
             - weight_decay (0.0): an L2 term added to the gradient.
 
     Raises:

@@ -194,6 +194,8 @@ class Optimizer(ABC, Generic[B, C_co]):
 
         `kernel.source` is what was generated, as text, and `kernel.program` what it was
         generated from. A backend may run several programs that are alike by one kernel.
+        Steps with a `scale` or `max_norm` run `kernel.program.scaled`, compiled when it is
+        first needed.
 
         >>> import born
         >>> from born import nn, optim
@@ -250,7 +252,9 @@ class Optimizer(ABC, Generic[B, C_co]):
                 this optimizer does not hold.
             BackendMismatchError: a gradient or scale on another backend.
 
-            Every gradient is checked before the first parameter changes.
+            Every gradient is checked before the first parameter changes. A step that is
+            interrupted, as by Ctrl-C, may leave some elements updated and others not: go
+            on from a checkpoint.
         """
         gradients = self._gradients(grads)
         self._check_arrays()
@@ -268,8 +272,8 @@ class Optimizer(ABC, Generic[B, C_co]):
                     self._check_gradient(index, gradient)
         factor = factor_of(self._inner, gradients, scale, max_norm) if scaled else None
         factors = [rounded(self._inner, factor, update.group.compute) for update in updates]
-        for update, by in zip(updates, factors, strict=True):
-            sets, chosen = self._scalars(update.indices)
+        planned = [self._scalars(update.indices) for update in updates]
+        for update, (sets, chosen), by in zip(updates, planned, factors, strict=True):
             update.bound(update.numbers, update.gradients, sets, chosen, by)
             for index in update.indices:
                 self._counts[index] += 1

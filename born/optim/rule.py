@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
@@ -13,7 +14,7 @@ import numpy as np
 from born.errors import ConfigError, DTypeError, RuleError
 from born.fusion import Program, trace
 from born.fusion.expression import V
-from born.raw import DTypeLike, as_dtype, float32, is_floating
+from born.raw import FLOATING_NAMES, DTypeLike, as_dtype, float32, is_floating
 
 AUTO: Final = "auto"
 """The dtype of a slot where nobody has asked for another."""
@@ -40,6 +41,10 @@ class Rule:
             for float64 parameters and in float32 for all others, and rounds on storing.
         scalars: keyword argument -> value; `t` is added by whoever runs the rule.
 
+    Raises:
+        RuleError: a scalar that is no number, or a dtype for what is no slot or that is
+            not floating.
+
     >>> def signed(p, g, m, *, lr, beta, t):
     ...     m = beta * m + (1 - beta) * g
     ...     return p - lr * m, m
@@ -53,9 +58,29 @@ class Rule:
     scalars: Mapping[str, float]
     slot_dtypes: Mapping[str, DTypeLike] = field(default_factory=dict[str, DTypeLike])
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slots", tuple(self.slots))
+        scalars = {name: _number(name, value) for name, value in self.scalars.items()}
+        object.__setattr__(self, "scalars", scalars)
+        for slot, dtype in self.slot_dtypes.items():
+            if slot not in self.slots:
+                raise RuleError(
+                    f"expected dtypes of the slots {', '.join(self.slots) or '(none)'}, got one "
+                    f"of {slot!r}; correct its name"
+                )
+            if dtype != AUTO and not is_floating(as_dtype(dtype)):
+                raise RuleError(
+                    f"expected a floating dtype for the slot {slot!r}, got {dtype!r}; "
+                    'use "auto", "float32" or "bfloat16"'
+                )
+
     @property
     def program(self) -> Program:
-        """The rule as backends compile it, traced once for each shape of config."""
+        """The rule as backends compile it, traced once for each shape of config.
+
+        Raises:
+            RuleError: the function is no rule, as `born.optim.rule` says.
+        """
         return _traced(self.function, self.slots, (*self.scalars, "t"))
 
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
@@ -66,7 +91,19 @@ class Rule:
         return float32 if parameter.itemsize < float32.itemsize else parameter
 
 
-_traced = functools.cache(trace)
+def _number(name: str, value: object) -> float:
+    """A scalar as Python's number: in NumPy's own precision, the host's maths would be too."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise RuleError(
+        f"expected the scalar {name!r} to be a number, got {value!r} of type "
+        f"{type(value).__name__}; arrays are slots"
+    )
+
+
+_traced = functools.lru_cache(maxsize=1024)(trace)  # a rule made anew for every step is let go
 
 
 def check_slot_dtype(field: str, wanted: str) -> None:
@@ -77,7 +114,9 @@ def check_slot_dtype(field: str, wanted: str) -> None:
     """
     try:
         known = wanted == AUTO or is_floating(as_dtype(wanted))
-    except DTypeError:
+    except DTypeError as error:
+        if wanted in FLOATING_NAMES:  # only the package that defines it is missing
+            raise ConfigError(f"{field}: {error}") from error
         known = False
     if not known:
         raise ConfigError(
@@ -121,19 +160,24 @@ def rule(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Raises:
         RuleError: it branches on a value, uses something that is not in `born.fusion`,
-            or returns the wrong number of values; the message names the line.
+            keeps something from call to call, or returns the wrong number of values; the
+            message names the line.
 
     >>> from born.fusion import sign
     >>> @rule
     ... def sign_descent(p, g, *, lr, t):
     ...     return (p - lr * sign(g),)
     """
-    kinds = inspect.signature(function).parameters.values()
-    arrays = [each.name for each in kinds if each.kind is each.POSITIONAL_OR_KEYWORD]
+    try:
+        kinds = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise RuleError(f"expected a rule with a signature, got {function!r}: {error}") from error
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    arrays = [each.name for each in kinds if each.kind in positional]
     scalars = [each.name for each in kinds if each.kind is each.KEYWORD_ONLY]
     if arrays[:2] != ["p", "g"] or "t" not in scalars:
         raise RuleError(
-            f"{function.__name__}: expected a rule (p, g, *slots, *, scalars, t), got the "
+            f"{function!r}: expected a rule (p, g, *slots, *, scalars, t), got the "
             f"arguments {[each.name for each in kinds]}; name the parameter p, its gradient g, "
             "and take t, the number of the update, by keyword"
         )

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
+import numpy as np
+
 from born.backend import Backend
 from born.errors import BackendMismatchError, DomainError, OperandError
 from born.raw import RawTensor, is_floating
@@ -63,8 +65,9 @@ def factor_of(
 
 
 def rounded(backend: Backend, factor: RawTensor | None, dtype: Any) -> RawTensor | None:
-    """The factor in the dtype that a kernel computes in."""
-    return None if factor is None else _as(backend, factor, dtype)
+    """The factor in the dtype that a kernel computes in; what is too large for it is infinite."""
+    with np.errstate(over="ignore"):
+        return None if factor is None else _as(backend, factor, dtype)
 
 
 def _as(backend: Backend, x: RawTensor, dtype: Any) -> RawTensor:
@@ -73,7 +76,7 @@ def _as(backend: Backend, x: RawTensor, dtype: Any) -> RawTensor:
 
 def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTensor:
     if not isinstance(scale, RawTensor | Tensor):
-        return backend.full((), float(scale), "float64")
+        return backend.full((), _double(scale), "float64")
     raw = scale.raw if isinstance(scale, Tensor) else scale
     ours, theirs = gradient.array, raw.array
     if ours.__class__ is not theirs.__class__ or ours.device != theirs.device:
@@ -102,8 +105,16 @@ def _check_kinds(scale: object, max_norm: object) -> None:
             f"expected max_norm to be a number, got {max_norm!r} of type "
             f"{type(max_norm).__name__}; pass a float"
         )
-    if max_norm is not None and not 0 < float(max_norm) < math.inf:
+    if max_norm is not None and not 0 < _double(max_norm) < math.inf:
         raise DomainError(
             f"expected a finite max_norm above 0, got {max_norm!r}; 1.0 is a usual one, and None "
             "clips nothing"
         )
+
+
+def _double(number: Any) -> float:
+    """A number as a double, infinite where it is too large for one."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections import Counter, deque
 from functools import partial
+from typing import NoReturn
 
 import pytest
 
@@ -145,6 +146,115 @@ def test_interrupt_is_raised_only_when_helpers_have_ended() -> None:
     with pytest.raises(KeyboardInterrupt):
         pool.share(work)
     assert ended.is_set()
+
+
+class Late(Exception):  # noqa: N818  # a signal's handler raises it, as a test's time limit does
+    """What a signal's handler raises."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+def test_nothing_that_a_handler_raises_ends_the_wait() -> None:
+    pool = Pool(2)
+    caller = threading.get_ident()
+    together = threading.Barrier(2)
+    ended = threading.Event()
+    calls: list[int] = []
+
+    def expire(*_: object) -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            raise Late
+
+    def work() -> None:
+        together.wait(PATIENCE)
+        if threading.get_ident() != caller:
+            time.sleep(0.3)
+            ended.set()
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.05)
+    try:
+        with pytest.raises(Late):
+            pool.share(work)
+        assert ended.is_set()
+        assert len(calls) >= 3
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+STORM = """
+import signal, threading, time
+from born.backend.threads import Pool
+
+pool, caller, inside = Pool(3), threading.get_ident(), set()
+left, raised = 0, 0
+
+def expire(*_):
+    global left, raised
+    if left:
+        left, raised = left - 1, raised + 1
+        raise TimeoutError
+
+def work():
+    me = threading.get_ident()
+    inside.add(me)
+    time.sleep(2e-4)
+    inside.discard(me)
+
+def attempt():
+    global left
+    try:
+        try:
+            left = 3  # times that a share may be interrupted
+            pool.share(work)
+            left = 0
+        except TimeoutError:
+            left = 0
+    except TimeoutError:
+        left = 0
+
+signal.signal(signal.SIGALRM, expire)
+signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
+end = time.monotonic() + 1.5
+while time.monotonic() < end:
+    attempt()
+    inside.discard(caller)
+    assert not inside, "left while a helper was at work"
+signal.setitimer(signal.ITIMER_REAL, 0.0)
+assert raised > 20, raised
+meeting = threading.Barrier(3)
+pool.share(lambda: meeting.wait(10.0))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+def test_storm_of_interrupts_loses_no_thread_and_leaves_none_at_work() -> None:
+    subprocess.run([sys.executable, "-c", STORM], check=True, timeout=TIME_LIMIT)
+
+
+def test_failure_does_not_keep_what_was_worked_on() -> None:
+    class Arrays:
+        """Something that would be missed."""
+
+    pool = Pool(2)
+    arrays = Arrays()
+    gone = weakref.ref(arrays)
+
+    def work(held: Arrays = arrays) -> NoReturn:
+        raise ValueError("mine")
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="mine"):
+            pool.share(work)
+        del work, arrays
+        end = time.monotonic() + PATIENCE
+        while gone() is not None:
+            assert time.monotonic() < end
+            time.sleep(1e-4)
+    finally:
+        gc.enable()
 
 
 def test_work_alone_where_no_thread_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:

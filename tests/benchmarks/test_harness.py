@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import replace
+from itertools import chain, repeat
 
 import pytest
 
@@ -232,7 +233,7 @@ def test_draws_share_the_time_that_one_would_have_had() -> None:
 
 
 @pytest.mark.parametrize("losses", [[1.0, 9.0], [9.0, 1.0]])
-def test_outcomes_are_compared_in_the_first_draw(losses: list[float]) -> None:
+def test_outcomes_are_compared_in_every_draw(losses: list[float]) -> None:
     world = World()
     of_draw = iter(losses)
 
@@ -242,11 +243,20 @@ def test_outcomes_are_compared_in_the_first_draw(losses: list[float]) -> None:
         return [first, world.competitor("b", lambda: 1.0, loss=loss)]
 
     work = Work("w", prepare, tolerance=0.1, stopwatch=world.stopwatch, draws=2)
-    if losses[0] == 1.0:
-        assert len(run(work, SETTINGS).samples["b"]) == SETTINGS.rounds
-    else:
-        with pytest.raises(DisagreementError):
-            run(work, SETTINGS)
+    with pytest.raises(DisagreementError):
+        run(work, SETTINGS)
+
+
+def test_what_a_first_step_compiles_is_not_timed() -> None:
+    world = World()
+
+    def prepare() -> list[Competitor]:
+        costs = chain([100.0], repeat(0.5))
+        return [world.competitor("a", lambda: next(costs))]
+
+    work = Work("w", prepare, tolerance=0.0, stopwatch=world.stopwatch, draws=SETTINGS.rounds)
+    result = run(work, replace(SETTINGS, warm_up=0.0))
+    assert result.samples == {"a": SETTINGS.rounds * [0.5]}
 
 
 def test_what_a_draw_held_is_let_go_before_the_next() -> None:

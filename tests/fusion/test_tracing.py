@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -228,6 +229,32 @@ def _is_of_another_type(p: Any, g: Any, *, t: Any) -> Any:
     return (p - g.astype("float8"),)  # here
 
 
+def _clips_by_numpy(p: Any, g: Any, *, t: Any) -> Any:
+    return (p - np.clip(g, -1, 1),)  # here
+
+
+def _averages_by_a_library(p: Any, g: Any, *, t: Any) -> Any:
+    return (p - statistics.fmean([p, g]),)  # here
+
+
+def _asks_for_the_dtype(p: Any, g: Any, *, t: Any) -> Any:
+    if p.dtype == np.float32:  # here
+        return (p,)
+    return (p - g,)
+
+
+def _uses_a_number_beyond_all(p: Any, g: Any, *, t: Any) -> Any:
+    return (p - 10**400 * g,)  # here
+
+
+_kept: list[Any] = []
+
+
+def _uses_what_an_earlier_call_kept(p: Any, g: Any, *, t: Any) -> Any:
+    _kept.append(p * 3.0)
+    return (p - g * _kept[0],)  # here
+
+
 REFUSED: list[tuple[Callable[..., Any], str]] = [
     (_branches, r"cannot branch on a value.*use where\("),
     (_branches_on_a_scalar, r"cannot branch on a value.*use where\("),
@@ -244,6 +271,11 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
     (_uses_max, "cannot branch on a value"),
     (_casts_a_truth, r"becomes a number by where\(condition"),
     (_casts_to_an_integer, "cast rounds to float16, bfloat16, float32, not to 'int8'"),
+    (_clips_by_numpy, "expected a rule of operators and the functions of born.fusion"),
+    (_averages_by_a_library, "expected a rule of operators and the functions of born.fusion"),
+    (_asks_for_the_dtype, "cannot branch on the dtype"),
+    (_uses_a_number_beyond_all, "is beyond the numbers"),
+    (_uses_what_an_earlier_call_kept, "a value was kept from an earlier call"),
     (_is_of_another_type, "astype rounds to float16, bfloat16, float32 in a rule, not to"),
 ]
 
@@ -366,11 +398,11 @@ def test_rule_is_traced_once_for_each_shape_of_config(backend: Backend) -> None:
         optimizer.step({first.raw: raw([1.0], backend)})
         optimizer.lr *= 0.5
     Counting([first], optim.SGDConfig(lr=3.0))
-    assert len(calls) == 1
+    assert len(calls) == 2  # once, and once more to see that it says the same
     optimizer.config = optim.SGDConfig(weight_decay=0.1)
     optimizer.step({second.raw: raw([[1.0, 1.0]], backend, "float64")})
     Counting([first], optim.SGDConfig(weight_decay=0.2))
-    assert len(calls) == 2
+    assert len(calls) == 4
 
 
 def test_rule_written_by_a_user_is_run_saved_and_restored(backend: Backend) -> None:

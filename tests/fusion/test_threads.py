@@ -1,0 +1,109 @@
+"""Updates and norms that several threads share."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from born.backend import threads
+from born.backend.threads import Pool, Work
+from born.raw import HostArray, RawTensor
+from born_numpy import norm
+from tests.fusion.kernels import backend_of, kernel_of, traced
+
+WORKERS = 4
+SIZE = 200_000
+
+
+class Recording(Pool):
+    """A pool that says how many threads were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(WORKERS)
+        self.asked: list[int] = []
+
+    def share(self, work: Work, threads: int | None = None) -> None:
+        self.asked.append(self.workers if threads is None else threads)
+        super().share(work, threads)
+
+
+def _descend(p: Any, g: Any, *, lr: Any, t: Any) -> Any:
+    return (p - lr * g,)
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def update(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A backend's module of updates, with a pool of its own and small pieces."""
+    backend_of(request.param)
+    module = importlib.import_module(f"born_{request.param}.update")
+    monkeypatch.setattr(module, "POOL", Recording())
+    if request.param == "numba":
+        monkeypatch.setattr(module, "_CHUNK", 16)
+    else:
+        monkeypatch.setattr(module, "_tile_size", _tiles_of(64))
+    return module
+
+
+def _run(update: Any, size: int, steps: int) -> HostArray:
+    """What steps of 1 leave of zeros."""
+    name = update.__name__.removeprefix("born_").removesuffix(".update")
+    program = traced(_descend, (), "lr")
+    p = RawTensor(np.zeros(size, np.float32))
+    bound = kernel_of(name, program, ("float32", "float32")).bind([[p]])
+    gradients = [RawTensor(np.ones(size, np.float32))]
+    scalars = [program.host(lr=1.0, t=1)]
+    for _ in range(steps):
+        bound([0], gradients, scalars, [0])
+    array: HostArray = p.array
+    return array
+
+
+def _tiles_of(size: int) -> Callable[[object], int]:
+    return lambda buffers: size
+
+
+def test_every_element_is_updated_once_a_step(update: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "_PARALLEL", 1)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads meet as often as they can
+    try:
+        steps = 20
+        np.testing.assert_array_equal(_run(update, SIZE, steps), -float(steps))
+    finally:
+        sys.setswitchinterval(interval)
+    assert update.POOL.asked == steps * [WORKERS]
+
+
+def test_what_is_small_stays_on_one_thread(update: Any) -> None:
+    np.testing.assert_array_equal(_run(update, 1_000, 2), -2.0)
+    assert update.POOL.asked == [1, 1]
+
+
+def test_what_is_large_is_shared(update: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "_tile_size", _tiles_of(65_536), raising=False)
+    monkeypatch.setattr(update, "_CHUNK", 65_536, raising=False)
+    np.testing.assert_array_equal(_run(update, update._PARALLEL, 1), -1.0)
+    assert update.POOL.asked == [WORKERS]
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+@pytest.mark.parametrize(("sizes", "expected"), [((2, 3), 1), ((2_000_000, 500_000), 2)], ids=str)
+def test_norms_of_several_stretches_are_shared(
+    name: str, sizes: tuple[int, ...], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Recording()
+    monkeypatch.setattr(norm, "POOL", pool)
+    xs = [RawTensor(np.ones(size, np.float32)) for size in sizes]
+    assert backend_of(name).global_norm(xs).item() == pytest.approx(np.sqrt(sum(sizes)))
+    assert pool.asked == [expected]
+
+
+def test_the_pool_of_the_process_is_shared_by_the_backends() -> None:
+    modules = ["born_numpy.update", "born_numpy.norm"]
+    get: Callable[[str], Any] = importlib.import_module
+    assert all(get(module).POOL is threads.POOL for module in modules)
