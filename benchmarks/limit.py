@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, pairwise
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks import machine
 from benchmarks.clocks import Step, wall_time
 from benchmarks.harness import Competitor, Entry
 from benchmarks.jobs import Arrays, Job
@@ -53,8 +53,13 @@ def copy_step(cupy: Any, moved: int, cache: int) -> Step:
 
 
 def loop_step(job: Job, numba: Any) -> Step:
-    """Read and write what an optimizer does."""
-    return loop_over(streams_of(job), numba)
+    """Read and write what an optimizer does, by one thread or one for each core.
+
+    Two threads are not always faster: one may use all there is of a memory's bandwidth, and
+    what is small is done before another thread wakes.
+    """
+    streams = streams_of(job)
+    return fastest(*(loop_over(streams, numba, threads) for threads in {1, machine.cores()}))
 
 
 def streams_of(job: Job) -> list[HostArray]:
@@ -63,29 +68,21 @@ def streams_of(job: Job) -> list[HostArray]:
     return [_stream(job.elements, np.dtype(dtype), i) for i, dtype in enumerate(dtypes)]
 
 
-def loop_over(streams: Sequence[HostArray], numba: Any) -> Step:
-    """Read all streams and write all but the second, by one thread or one for each core.
-
-    Two threads are not always faster: one may use all there is of a memory's bandwidth, and
-    what is small is done before another thread wakes.
-    """
+def loop_over(streams: Sequence[HostArray], numba: Any, threads: int) -> Step:
+    """Read all streams and write all but the second, each thread its share."""
     loop: Callable[..., None] = numba.njit(nogil=True)(_LOOPS[len(streams) - 2])
-    threads = os.cpu_count() or 1
     elements = len(streams[0])
     cuts = [elements * k // threads for k in range(threads + 1)]
     shares = [[stream[first:last] for stream in streams] for first, last in pairwise(cuts)]
     pool = ThreadPoolExecutor(threads, "limit")
 
-    def alone() -> None:
-        loop(*streams)
-
-    def together() -> None:
+    def step() -> None:
         others = [pool.submit(loop, *share) for share in shares[1:]]
         loop(*shares[0])
         for other in others:
             other.result()
 
-    return fastest(alone, together)
+    return step
 
 
 def fastest(*steps: Step) -> Step:

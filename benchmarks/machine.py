@@ -36,7 +36,7 @@ def facts(cupy: Any = None) -> dict[str, Any]:
     packages = _PACKAGES if cupy is None else _GPU_PACKAGES
     found: dict[str, Any] = {
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in packages},
@@ -111,7 +111,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))

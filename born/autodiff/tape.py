@@ -59,9 +59,9 @@ Origin: TypeAlias = Node | RawTensor
 class Tape:
     """A list of what an `Autodiff` backend has computed while recording; one per thread.
 
-    Only what depends on a tensor with `requires_grad` is recorded. Recording adds
-    to what is there, so a computation may be recorded in pieces; `backward`
-    consumes the whole tape.
+    Only what depends on a tensor with `requires_grad` is recorded; each use of a tensor
+    counts as its `requires_grad` is then. Recording adds to what is there, so a
+    computation may be recorded in pieces; `backward` consumes the whole tape.
 
     >>> from born.autodiff import Autodiff
     >>> from born_numpy import NumpyBackend
@@ -182,7 +182,7 @@ class Tape:
 
     def _is_used(self, leaf: RawTensor) -> bool:
         """Whether something was recorded that came from a leaf."""
-        return leaf in self._watched or any(
+        return any(
             parent is leaf for node in self._records if node is not None for parent in node.parents
         )
 

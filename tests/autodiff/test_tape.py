@@ -332,3 +332,28 @@ def test_a_tape_that_ends_otherwise_is_freed_too(how: str, autodiff: Autodiff[Ba
         gc.collect()  # of the tracebacks, whose frames hold what the error passed through
     assert [each() for each in alive] == [None]
     assert len(tape) == 0
+
+
+def test_each_use_of_a_leaf_counts_as_it_was_then(autodiff: Autodiff[Backend]) -> None:
+    x = born.tensor([1.0, 2.0], autodiff)
+    for first, second, expected in [
+        (True, True, [5.0, 5.0]),
+        (True, False, [2.0, 2.0]),
+        (False, True, [3.0, 3.0]),
+    ]:
+        with autodiff.tape:
+            x.requires_grad = first
+            y = x * 2.0
+            x.requires_grad = second
+            loss = (y + x * 3.0).sum()
+        np.testing.assert_array_equal(backward(loss)[x].array, expected)
+
+
+def test_leaf_that_nothing_came_from_is_no_loss(autodiff: Autodiff[Backend]) -> None:
+    used, unused = born.tensor(1.0, autodiff), born.tensor(1.0, autodiff)
+    used.requires_grad = unused.requires_grad = True
+    with autodiff.tape:
+        _ = used * 2.0
+        with pytest.raises(TapeError, match="expected a loss on the tape"):
+            backward(unused, keep_tape=True)
+        assert backward(used)[used].item() == 1.0

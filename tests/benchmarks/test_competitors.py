@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import NoReturn
@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import digits, libraries, limit, optimizer_step, scaling, training_step
 from benchmarks.classifier import Network, make_problem
-from benchmarks.harness import Competitor, Entry, Skipped, check_agreement
+from benchmarks.harness import Competitor, Entry, Skipped, Work, check_agreement
 from benchmarks.jobs import JOBS, Job, gpt2_shapes
 from benchmarks.libraries import INSTALL, Place
 from benchmarks.optimizer_step import PARTS
@@ -137,19 +137,29 @@ def test_jobs_move_what_they_read_and_write() -> None:
     assert found["SGD with momentum, 1 tensor of 16M"] == (20.0, 12.0)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.title)
-def test_the_limit_reads_and_writes_what_the_optimizer_does(job: Job) -> None:
+def test_the_limit_reads_and_writes_what_the_optimizer_does(job: Job, threads: int) -> None:
     numba = pytest.importorskip("numba", reason=NEEDS_NUMBA)
-    streams = limit.streams_of(small(job))
-    assert sum(stream.nbytes for stream in streams) == small(job).held
+    job = replace(job, shapes=[(100_000,)])
+    streams = limit.streams_of(job)
+    assert sum(stream.nbytes for stream in streams) == job.held
     assert len({stream.ctypes.data % 4096 for stream in streams}) == len(streams)
     assert all(stream.ctypes.data % 64 == 0 for stream in streams)
-    step = limit.loop_over(streams, numba)
+    step = limit.loop_over(streams, numba, threads)
     p, g, *slots = [stream.copy() for stream in streams]
     step()
     assert np.array_equal(streams[0], p + 1)
     assert np.array_equal(streams[1], g)
     assert all((now != before).all() for now, before in zip(streams[2:], slots, strict=True))
+
+
+@pytest.mark.parametrize("works", [optimizer_step.works, training_step.works])
+def test_what_depends_on_where_memory_lies_is_made_anew(
+    works: Callable[[Place], list[Work]],
+) -> None:
+    assert {work.draws for work in works(HERE)} == {HERE.draws}
+    assert HERE.draws > 1
 
 
 def test_the_limit_is_what_the_fastest_number_of_threads_reaches() -> None:

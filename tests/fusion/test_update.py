@@ -403,7 +403,44 @@ def test_equal_programs_share_a_kernel(name: str) -> None:
     assert kernel_of(name, one, AVERAGED).source == kernel_of(name, other, AVERAGED).source
 
 
-def test_numpy_uses_few_buffers() -> None:
-    rule = class_for(CONFIGS[-2]).rule(CONFIGS[-2])
-    kernel: Any = kernel_of("numpy", rule.program, ("float32",) * 4)
-    assert len(kernel.buffers) <= 2  # Adam: one for the step, one for its denominator
+@pytest.mark.parametrize(
+    ("config", "stored", "most"),
+    [
+        (CONFIGS[-2], "float32", 2),  # Adam: one for the step, one for its denominator
+        (CONFIGS[-2], "bfloat16", 3),  # and one for what is widened
+    ],
+    ids=repr,
+)
+def test_numpy_uses_few_buffers(config: optim.Config, stored: str, most: int) -> None:
+    rule = class_for(config).rule(config)
+    dtypes = (stored, stored, *("float32" for _ in rule.slots))
+    kernel: Any = kernel_of("numpy", rule.program, dtypes)
+    assert len(kernel.buffers) <= most, kernel.source
+
+
+def _warmed(p: Any, g: Any, *, lr: float, t: int) -> Any:
+    return (p - lr * fusion.where(t <= 2, 0.0, g),)
+
+
+def _signed(p: Any, g: Any, *, lr: float, t: int) -> Any:
+    return (p - lr * fusion.where(g > 0, 1.0, -1.0),)
+
+
+def _cast_choice(p: Any, g: Any, *, lr: float, t: int) -> Any:
+    return (p - fusion.cast(fusion.where(t <= 2, 0.1, g), "bfloat16"),)
+
+
+def _forgets(p: Any, g: Any, *, lr: float, t: int) -> Any:
+    return (fusion.where(t <= 2, 0.5, p),)
+
+
+@pytest.mark.parametrize("t", [1, 3])
+@pytest.mark.parametrize("function", [_warmed, _signed, _cast_choice, _forgets])
+@pytest.mark.parametrize("name", ["plain", "numpy", "numba"])
+def test_choices_between_numbers(name: str, function: Callable[..., Any], t: int) -> None:
+    g = np.array([0.5, -2.0, 0.0], np.float32)
+    p = RawTensor(np.ones(3, np.float32))
+    program = traced(function, (), "lr")
+    kernel_of(name, program, ("float32",) * 2)([[p]], [RawTensor(g)], [program.host(lr=0.5, t=t)])
+    (expected,) = np.array([function(1.0, float(x), lr=0.5, t=t) for x in g], np.float32).T
+    np.testing.assert_array_equal(p.array, expected)

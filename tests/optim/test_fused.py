@@ -49,6 +49,54 @@ def test_step_allocates_no_array_of_a_parameter(
     assert (p.numpy()[[0, -1]] < 1).all()
 
 
+@pytest.mark.parametrize("case", ["strided gradients", "several dtypes"])
+def test_what_is_out_of_the_ordinary_allocates_as_little(case: str, cpu_backend: Backend) -> None:
+    size = (LARGE // 2000, 2000)
+    dtypes = ["float32"] if case == "strided gradients" else ["float32", "bfloat16", "float64"]
+    held = [nn.Parameter(born.ones(size, cpu_backend, dtype=dtype)) for dtype in dtypes]
+    gradients = {p.raw: born.ones(size, cpu_backend, dtype=str(p.dtype)).raw for p in held}
+    if case == "strided gradients":
+        gradients = {held[0].raw: RawTensor(np.ones(size[::-1], np.float32).T)}
+    optimizer = make(CONFIGS[5], held)
+    small = make(CONFIGS[5], [parameter([1.0], cpu_backend, dtype=dtype) for dtype in dtypes])
+    small.step({p.raw: raw([1.0], cpu_backend, str(p.dtype)) for p in small.parameters})
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        optimizer.step(gradients)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < ALLOWANCE
+
+
+def test_scale_too_large_for_the_rule_is_infinite_without_a_word(backend: Backend) -> None:
+    p = parameter([1.0], backend)
+    make(CONFIGS[0], [p]).step({p.raw: raw([1.0], backend)}, scale=1e300)
+    assert not np.isfinite(p.numpy()).any()
+
+
+def test_scalars_that_fail_change_nothing(backend: Backend) -> None:
+    def third(p: Any, g: Any, *, lr: Any, t: Any) -> Any:
+        return (p - lr / (t - 3) * g,)
+
+    class Third(optim.Optimizer[Any, optim.SGDConfig]):
+        config_type = optim.SGDConfig
+
+        @classmethod
+        def rule(cls, config: optim.SGDConfig) -> optim.Rule:
+            return optim.Rule(third, slots=(), scalars={"lr": config.lr})
+
+    one, two = parameter([1.0], backend), parameter([1.0], backend, dtype="float64")
+    optimizer = Third([one, two], optim.SGDConfig(lr=1.0))
+    for _ in range(2):  # so that only the second group divides by zero in the next
+        optimizer.step({two.raw: raw([0.0], backend, "float64")})
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step({one.raw: raw([1.0], backend), two.raw: raw([1.0], backend, "float64")})
+    assert one.numpy() == two.numpy() == 1.0
+
+
 def test_kernels_can_be_looked_at(backend: Backend) -> None:
     parameters = [parameter([1.0], backend), parameter([1.0], backend, dtype="float64")]
     optimizer = make(CONFIGS[-1], parameters)
