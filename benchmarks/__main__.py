@@ -64,7 +64,7 @@ figures mean.
 
 examples:
   python -m benchmarks                  everything, about ten minutes
-  python -m benchmarks --quick          a first look, about three minutes
+  python -m benchmarks --quick          a first look, a few minutes
   python -m benchmarks {_SCALING}          cost against size and number of tensors, in more rounds
   python -m benchmarks --backend cupy   a GPU, beside PyTorch on the same device
   python -m benchmarks training-step --json benchmarks/results/laptop.json
