@@ -4,6 +4,10 @@ A typed backend contract, a gradient tape over any backend, optimizers written o
 as the paper's formula, and checkpoints that survive crashes.
 """
 
+# NumPy before all else: CPython's memory arenas come and go while it is imported amid modules
+# of born's own, which took 60 ms of page faults.
+import numpy as _numpy  # noqa: F401  # pyright: ignore[reportUnusedImport]  # for the order
+
 from born.backend import available_backends as available_backends
 from born.backend import get_backend as get_backend
 from born.creation import arange as arange

@@ -62,14 +62,25 @@ def trace(function: Callable[..., Any], slots: Sequence[str], scalars: Iterable[
     """
     arrays, names = ("p", "g", *slots), tuple(scalars)
     _check_names(function, arrays, names)
-    program, again = (_traced(function, arrays, names) for _ in range(2))
-    if program != again or program.host_source != again.host_source:
+    record, again = (_recorded(function, arrays, names) for _ in range(2))
+    if record != again:
         raise RuleError(
             f"{_definition(function)}: expected a rule that computes the same whenever it is "
             "called, got one that keeps something from call to call; give it a slot for that, "
             "or take t"
         )
-    return program
+    instructions, outputs, source, handed = record
+    namespace: dict[str, Any] = {**_HOST_FUNCTIONS, "__float": float, "__bool": bool}
+    exec(compile(source, f"<host scalars of {_name(function)}>", "exec"), namespace)
+    return Program(
+        arrays=arrays,
+        instructions=instructions,
+        outputs=outputs,
+        scalars=handed,
+        host_source=source,
+        host=namespace["host"],
+        name=_name(function),
+    )
 
 
 def _check_names(
@@ -89,9 +100,10 @@ def _check_names(
         )
 
 
-def _traced(
+def _recorded(
     function: Callable[..., Any], arrays: tuple[str, ...], names: tuple[str, ...]
-) -> Program:
+) -> tuple[tuple[Instruction, ...], tuple[Ref, ...], str, int]:
+    """What one call writes down: instructions, outputs, the host's text, its number of scalars."""
     writer = Writer()
     symbols = [Symbol(writer, Ref(ARRAY, i)) for i in range(len(arrays))]
     named = {name: Symbol(writer, text=name) for name in names}
@@ -109,18 +121,7 @@ def _traced(
             f"born.fusion, but {error}"
         ) from error
     instructions, outputs = _needed(list(writer.instructions), outputs)
-    source = _host_source(names, writer)
-    namespace: dict[str, Any] = {**_HOST_FUNCTIONS, "__float": float, "__bool": bool}
-    exec(compile(source, f"<host scalars of {_name(function)}>", "exec"), namespace)
-    return Program(
-        arrays=arrays,
-        instructions=tuple(instructions),
-        outputs=tuple(outputs),
-        scalars=len(writer.handed),
-        host_source=source,
-        host=namespace["host"],
-        name=_name(function),
-    )
+    return tuple(instructions), tuple(outputs), _host_source(names, writer), len(writer.handed)
 
 
 def _checked_outputs(function: Callable[..., Any], returned: Any, slots: int) -> tuple[Any, ...]:
