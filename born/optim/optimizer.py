@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Self, cast, overload
 from typing_extensions import TypeVar
 
 from born.autodiff import Gradients
-from born.backend.update import Scalars, UpdateKernel
+from born.backend.update import UpdateKernel
 from born.errors import (
     BackendMismatchError,
     ConfigError,
@@ -272,22 +272,11 @@ class Optimizer(ABC, Generic[B, C_co]):
                     self._check_gradient(index, gradient)
         factor = factor_of(self._inner, gradients, scale, max_norm) if scaled else None
         factors = [rounded(self._inner, factor, update.group.compute) for update in updates]
-        planned = [self._scalars(update.indices) for update in updates]
+        planned = [update.scalars(self._rule, self._counts) for update in updates]
         for update, (sets, chosen), by in zip(updates, planned, factors, strict=True):
             update.bound(update.numbers, update.gradients, sets, chosen, by)
             for index in update.indices:
                 self._counts[index] += 1
-
-    def _scalars(self, indices: Sequence[int]) -> tuple[list[Scalars], list[int]]:
-        """The sets of scalars for the next update of some parameters, and which each takes."""
-        host, scalars = self._rule.program.host, self._rule.scalars
-        counts = [self._counts[index] for index in indices]
-        if counts.count(counts[0]) == len(counts):
-            return [host(**scalars, t=counts[0] + 1)], [0] * len(counts)
-        # Parameters that joined late are at another count, and so at other scalars.
-        distinct = sorted(set(counts))
-        sets = [host(**scalars, t=count + 1) for count in distinct]
-        return sets, [distinct.index(count) for count in counts]
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""

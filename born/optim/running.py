@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from born.backend import Backend
-from born.backend.update import BoundUpdate, compute_dtype
+from born.backend.update import BoundUpdate, Scalars, compute_dtype
 from born.fusion import Program
 from born.optim.rule import Rule
 from born.raw import RawTensor
@@ -83,6 +83,22 @@ class Update(NamedTuple):
         numbers = [number for number, gradient in enumerate(own) if gradient is not None]
         indices = [group.indices[number] for number in numbers]
         return cls(group, group.scaled if scaled else group.bound, numbers, indices, present)
+
+    def scalars(self, rule: Rule, counts: Sequence[int]) -> tuple[list[Scalars], list[int]]:
+        """The sets of scalars for the update, and which of them each parameter takes.
+
+        Args:
+            rule: the rule, with its scalars.
+            counts: how many updates each of the optimizer's parameters has had.
+        """
+        host, scalars = rule.program.host, rule.scalars
+        own = [counts[index] for index in self.indices]
+        if own.count(own[0]) == len(own):
+            return [host(**scalars, t=own[0] + 1)], [0] * len(own)
+        # Parameters that joined late are at another count, and so at other scalars.
+        distinct = sorted(set(own))
+        sets = [host(**scalars, t=count + 1) for count in distinct]
+        return sets, [distinct.index(count) for count in own]
 
 
 def groups_of(

@@ -131,7 +131,8 @@ def test_host_computes_in_double_whatever_a_scalar_came_in() -> None:
 
 
 def test_slots_may_be_listed() -> None:
-    rule = optim.Rule(plain, slots=["m"], scalars={"lr": 0.1})  # type: ignore[arg-type]
+    slots: Any = ["m"]
+    rule = optim.Rule(plain, slots=slots, scalars={"lr": 0.1})
     assert rule.program.arrays == ("p", "g", "m")
 
 
