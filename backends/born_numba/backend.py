@@ -18,6 +18,7 @@ from born.errors import BackendUnavailableError
 from born.fusion import Program
 from born.raw import HostArray, RawTensor, int64
 from born_numpy import NumpyBackend, norm
+from born_numpy.backend import Turns
 
 
 class NumbaBackend(NumpyBackend):
@@ -79,6 +80,13 @@ class NumbaBackend(NumpyBackend):
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         """The norm of all elements of all tensors, one loop over all of them."""
         return norm.global_norm(xs, self._compiled.add_squares)
+
+    _turns = Turns(rows=128, outputs_a_row=2)
+
+    def _turned(self, a: HostArray) -> HostArray:
+        out = np.empty(a.shape[::-1], a.dtype)
+        self._loops.TURNED[a.dtype](a, out)
+        return out
 
     # -- operations in which one compiled loop beats several of NumPy's --
 

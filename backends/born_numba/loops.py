@@ -52,7 +52,10 @@ def exp_of_nonpositive(x: Any) -> Any:
 exp: Final[Any] = np.exp
 inf: Final = np.inf
 log: Final[Any] = np.log
+side: Final = memory.SIDE
 sqrt: Final[Any] = np.sqrt
+turn_square: Final[Any] = memory.turn_square
+uint64: Final[Any] = np.uint64
 zero: Final = 0.0
 
 # -- the loops: their text is compiled by `Loop`, nothing calls them as they stand --
@@ -112,6 +115,23 @@ def relu_backward(g: Any, y: Any, out: Any) -> None:
     """g where y is positive."""
     for i in range(len(g)):
         out[i] = g[i] if y[i] > 0 else zero
+
+
+def turned(x: Any, out: Any) -> None:
+    """The transpose of x, a square at a time."""
+    rows, columns = out.shape
+    whole_rows, whole_columns = rows // side * side, columns // side * side
+    size = uint64(out.itemsize)
+    source, source_row = uint64(x.ctypes.data), uint64(rows) * size
+    target, target_row = uint64(out.ctypes.data), uint64(columns) * size
+    for i in range(0, whole_rows, side):
+        for j in range(0, whole_columns, side):
+            from_ = source + uint64(j) * source_row + uint64(i) * size
+            to = target + uint64(i) * target_row + uint64(j) * size
+            turn_square(from_, source_row, to, target_row, zero)
+    for i in range(rows):
+        for j in range(whole_columns if i < whole_rows else 0, columns):
+            out[i, j] = x[j, i]
 
 
 def sum_rows(x: Any, out: Any) -> None:
@@ -278,7 +298,15 @@ class Loop:
         return compiled
 
 
-_NAMES: Final[dict[str, Any]] = {"Any": Any, "inf": inf, "log": log, "sqrt": sqrt}
+_NAMES: Final[dict[str, Any]] = {
+    "Any": Any,
+    "inf": inf,
+    "log": log,
+    "side": side,
+    "sqrt": sqrt,
+    "turn_square": turn_square,
+    "uint64": uint64,
+}
 _INDEX: Final = types.int64
 _PAIR: Final = types.UniTuple(types.int64, 2)
 
@@ -291,6 +319,7 @@ CROSS_ENTROPY_BACKWARD: Final = Loop(
 RELU: Final = Loop(relu, lambda t: types.void(t[::1], t[::1]))
 BIAS_RELU: Final = Loop(bias_relu, lambda t: types.void(t[:, ::1], t[::1]))
 RELU_BACKWARD: Final = Loop(relu_backward, lambda t: types.void(t[::1], t[::1], t[::1]))
+TURNED: Final = Loop(turned, lambda t: types.void(t[:, ::1], t[:, ::1]))
 SUM_ROWS: Final = Loop(sum_rows, lambda t: types.void(t[:, ::1], t[::1]))
 LAYER_NORM: Final = Loop(
     layer_norm,

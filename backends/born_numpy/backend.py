@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
@@ -11,9 +11,31 @@ from born.backend import ArrayBackend
 from born.backend.update import UpdateKernel
 from born.errors import IndexOutOfRangeError
 from born.fusion import Program
-from born.raw import DTypeLike, RawTensor, as_dtype
+from born.raw import DTypeLike, HostArray, RawTensor, as_dtype, float32
 from born_numpy import norm, placement
 from born_numpy.update import NumpyUpdate
+
+
+class Turns(NamedTuple):
+    """When a product x W^T of float32 is worth computing as (W x^T)^T.
+
+    Attributes:
+        rows: the most rows that x may have.
+        outputs_a_row: how many rows W must have for each of them.
+    """
+
+    rows: int
+    outputs_a_row: int
+
+    def pay(self, rows: int, outputs: int, inputs: int) -> bool:
+        """Whether they do, for x (rows, inputs) and W (outputs, inputs)."""
+        return (
+            1 < rows <= min(self.rows, outputs // self.outputs_a_row)
+            and rows * outputs * inputs >= _LEAST_TURNED
+        )
+
+
+_LEAST_TURNED: Final = 131_072  # products; smaller ones run in kernels of their own
 
 
 class NumpyBackend(ArrayBackend):
@@ -50,6 +72,24 @@ class NumpyBackend(ArrayBackend):
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         """The norm of all elements of all tensors, without a temporary of their size."""
         return norm.global_norm(xs, norm.add_squares)
+
+    _turns: ClassVar[Turns] = Turns(rows=64, outputs_a_row=8)
+
+    def _turned_product(self, a: HostArray, b: HostArray) -> HostArray:
+        """a b^T, as (b a^T)^T where a has few rows.
+
+        The OpenBLAS that comes with NumPy lays its left operand out anew by slower loops
+        than its right one, as NumPy hands them over. Where b is the larger by far, it gains
+        more to exchange the two than it costs to turn the small product over.
+        """
+        if a.dtype == b.dtype == float32 and self._turns.pay(len(a), *b.shape):
+            return self._turned(b.dot(a.T))
+        product: HostArray = super()._turned_product(a, b)
+        return product
+
+    def _turned(self, a: HostArray) -> HostArray:
+        """A matrix with its axes exchanged, contiguous."""
+        return np.ascontiguousarray(a.T)
 
     def _check_label_range(self, labels: RawTensor, classes: int) -> None:
         array = labels.array

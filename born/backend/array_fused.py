@@ -124,11 +124,15 @@ class ArrayBackend(ArrayCore):
             )
         # One large product: matmul of (..., m, in) would run many small ones.
         flat = a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) if a.ndim > 2 else a
-        out = self._product(flat, w.T)
+        out = self._turned_product(flat, w)
         if bias is not None:
             self._check_bias(x, weight, bias)
             out += bias.array
         return RawTensor(out.reshape(*a.shape[:-1], w.shape[0]) if a.ndim > 2 else out)
+
+    def _turned_product(self, a: Array, b: Array) -> Array:
+        """a b^T, of two matrices."""
+        return self._product(a, b.T)
 
     def _check_bias(self, x: RawTensor, weight: RawTensor, bias: RawTensor) -> None:
         """Refuse a bias of another dtype than the input, or not of an element an output."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -235,3 +236,15 @@ def test_row_out_of_range_is_refused(numba: Backend, row: int) -> None:
         with pytest.raises(IndexOutOfRangeError, match=f"{row} is out of bounds"):
             index_add(backend, target, RawTensor(np.array([0, row])), draw((2, 3), "float32", 1))
     assert_same_bits(target, before)
+
+
+@floating
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (7, 9), (16, 24), (17, 40), (512, 128), (3, 0)])
+def test_turning_a_matrix_moves_every_element(shape: tuple[int, int], dtype: str) -> None:
+    loops = importlib.import_module("born_numba.loops")
+    x = draw(shape, dtype, special=True)
+    out = np.full(shape[::-1], 7, dtype)
+
+    loops.TURNED[x.dtype](x, out)
+
+    assert_same_bits(out, np.ascontiguousarray(x.T))

@@ -1,0 +1,59 @@
+"""An affine map of few rows by a large matrix, which backends may compute the other way round."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from born.backend import Backend
+from born.raw import RawTensor
+
+# (rows, inputs, outputs): beside and beyond where the CPU backends exchange the operands, with
+# rows and outputs that no square of eight divides, and with axes of no elements.
+SHAPES = (
+    (2, 300, 501),
+    (8, 64, 256),
+    (17, 131, 77),
+    (64, 37, 519),
+    (65, 40, 520),
+    (128, 784, 512),
+    (129, 300, 600),
+    (1, 600, 700),
+    (0, 600, 700),
+    (16, 0, 700),
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["linear", "linear_relu"])
+def test_products_of_few_rows(
+    backend: Backend, shape: tuple[int, int, int], dtype: str, name: str
+) -> None:
+    rows, inputs, outputs = shape
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, inputs)).astype(dtype)
+    weight = rng.normal(size=(outputs, inputs)).astype(dtype)
+    bias = rng.normal(size=outputs).astype(dtype)
+
+    wanted = x.astype(np.float64) @ weight.astype(np.float64).T + bias
+    if name == "linear_relu":
+        wanted = np.maximum(wanted, 0)
+
+    operands = [backend.from_numpy(operand) for operand in (x, weight, bias)]
+    given = backend.to_numpy(getattr(backend, name)(*operands))
+
+    assert (given.shape, given.dtype) == (wanted.shape, np.dtype(dtype))
+    np.testing.assert_allclose(given, wanted, atol=2e-4 if dtype == "float32" else 1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_operands_with_gaps_in_memory(cpu_backend: Backend, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 34)).astype(dtype).T[::2]
+    weight = rng.normal(size=(512, 1200)).astype(dtype)[:, ::2]
+
+    given = cpu_backend.linear(RawTensor(x), RawTensor(weight)).array
+
+    assert given.flags.c_contiguous
+    np.testing.assert_allclose(given, x @ weight.T, atol=2e-4 if dtype == "float32" else 1e-11)
