@@ -114,10 +114,26 @@ class NumbaBackend(NumpyBackend):
             self._loops.BIAS_RELU[a.dtype](a.reshape(-1, a.shape[-1]), bias.array)
         return y
 
+    def linear_gradients(
+        self,
+        g: RawTensor,
+        x: RawTensor | None,
+        weight: RawTensor | None,
+        bias: bool,
+        y: RawTensor | None = None,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
+        """The gradients of `linear` or `linear_relu`; relu's and the bias's in one pass."""
+        if y is None or not bias or g.ndim != 2 or not (g.size and _alike(g.array, y.array)):
+            return super().linear_gradients(g, x, weight, bias, y)
+        passed, total = np.empty_like(g.array), np.empty(g.shape[1], g.dtype)
+        self._loops.BIAS_RELU_BACKWARD[g.dtype](g.array, y.array, passed, total)
+        x_grad, weight_grad, _ = super().linear_gradients(RawTensor(passed), x, weight, False)
+        return x_grad, weight_grad, RawTensor(total)
+
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`, one pass."""
         a, b = g.array, y.array
-        if not (_suits(a) and _suits(b) and a.dtype == b.dtype and a.shape == b.shape):
+        if not _alike(a, b):
             return super().relu_backward(g, y)
         out = np.empty_like(a)
         self._loops.RELU_BACKWARD[a.dtype](a.reshape(-1), b.reshape(-1), out.reshape(-1))
@@ -184,8 +200,7 @@ class NumbaBackend(NumpyBackend):
                 g, probabilities, labels, label_smoothing, reduction
             )
         out = np.empty_like(p)
-        scale = g.array / p.dtype.type(rows.size)
-        if not self._loops.CROSS_ENTROPY_BACKWARD[p.dtype](p, rows, scale, out):
+        if not self._loops.CROSS_ENTROPY_BACKWARD[p.dtype](p, rows, g.array.item(), out):
             self.check_labels(probabilities, labels)
         return RawTensor(out)
 
@@ -354,3 +369,8 @@ def _is_narrow(array: HostArray) -> bool:
 def _suits(array: HostArray) -> bool:
     """Whether the compiled loops take an array: float32 or float64, contiguous and writeable."""
     return array.dtype.char in "fd" and array.flags.carray
+
+
+def _alike(a: HostArray, b: HostArray) -> bool:
+    """Whether the compiled loops take two arrays of one shape and dtype."""
+    return a.shape == b.shape and a.dtype == b.dtype and _suits(a) and _suits(b)

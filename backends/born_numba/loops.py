@@ -52,6 +52,7 @@ def exp_of_nonpositive(x: Any) -> Any:
 exp: Final[Any] = np.exp
 inf: Final = np.inf
 log: Final[Any] = np.log
+real: Final[Any] = np.float64
 side: Final = memory.SIDE
 sqrt: Final[Any] = np.sqrt
 turn_square: Final[Any] = memory.turn_square
@@ -84,9 +85,10 @@ def cross_entropy(x: Any, labels: Any, p: Any) -> Any:
     return total / rows
 
 
-def cross_entropy_backward(p: Any, labels: Any, scale: Any, out: Any) -> Any:
-    """Write the gradient of the mean loss, times scale; whether all labels were in range."""
+def cross_entropy_backward(p: Any, labels: Any, g: Any, out: Any) -> Any:
+    """Write the gradient of the mean loss, times g; whether all labels were in range."""
     rows, classes = p.shape
+    scale = real(g) / real(rows)
     for i in range(rows):
         if labels[i] < 0 or labels[i] >= classes:
             return False
@@ -115,6 +117,18 @@ def relu_backward(g: Any, y: Any, out: Any) -> None:
     """g where y is positive."""
     for i in range(len(g)):
         out[i] = g[i] if y[i] > 0 else zero
+
+
+def bias_relu_backward(g: Any, y: Any, out: Any, total: Any) -> None:
+    """g where y is positive, and the sum of that over the first axis."""
+    rows, columns = g.shape
+    for j in range(columns):
+        total[j] = zero
+    for i in range(rows):
+        for j in range(columns):
+            value = g[i, j] if y[i, j] > 0 else zero
+            out[i, j] = value
+            total[j] += value
 
 
 def turned(x: Any, out: Any) -> None:
@@ -292,7 +306,7 @@ class Loop:
                 inspect.getsource(self._function),
                 self._function.__name__,
                 self._signature(real),
-                {**_NAMES, "exp": exponential, "zero": dtype.type(0)},
+                {**_NAMES, "exp": exponential, "real": dtype.type, "zero": dtype.type(0)},
             )
             self._compiled[dtype] = compiled
         return compiled
@@ -314,11 +328,15 @@ CROSS_ENTROPY: Final = Loop(
     cross_entropy, lambda t: types.float64(t[:, ::1], _INDEX[::1], t[:, ::1])
 )
 CROSS_ENTROPY_BACKWARD: Final = Loop(
-    cross_entropy_backward, lambda t: types.boolean(t[:, ::1], _INDEX[::1], t, t[:, ::1])
+    cross_entropy_backward,
+    lambda t: types.boolean(t[:, ::1], _INDEX[::1], types.float64, t[:, ::1]),
 )
 RELU: Final = Loop(relu, lambda t: types.void(t[::1], t[::1]))
 BIAS_RELU: Final = Loop(bias_relu, lambda t: types.void(t[:, ::1], t[::1]))
 RELU_BACKWARD: Final = Loop(relu_backward, lambda t: types.void(t[::1], t[::1], t[::1]))
+BIAS_RELU_BACKWARD: Final = Loop(
+    bias_relu_backward, lambda t: types.void(t[:, ::1], t[:, ::1], t[:, ::1], t[::1])
+)
 TURNED: Final = Loop(turned, lambda t: types.void(t[:, ::1], t[:, ::1]))
 SUM_ROWS: Final = Loop(sum_rows, lambda t: types.void(t[:, ::1], t[::1]))
 LAYER_NORM: Final = Loop(

@@ -27,15 +27,8 @@ class Turns(NamedTuple):
     rows: int
     outputs_a_row: int
 
-    def pay(self, rows: int, outputs: int, inputs: int) -> bool:
-        """Whether they do, for x (rows, inputs) and W (outputs, inputs)."""
-        return (
-            1 < rows <= min(self.rows, outputs // self.outputs_a_row)
-            and rows * outputs * inputs >= _LEAST_TURNED
-        )
 
-
-_LEAST_TURNED: Final = 131_072  # products; smaller ones run in kernels of their own
+_LEAST_TURNED: Final = 131_072  # products; what has fewer runs in kernels for small matrices
 
 
 class NumpyBackend(ArrayBackend):
@@ -82,10 +75,37 @@ class NumpyBackend(ArrayBackend):
         than its right one, as NumPy hands them over. Where b is the larger by far, it gains
         more to exchange the two than it costs to turn the small product over.
         """
-        if a.dtype == b.dtype == float32 and self._turns.pay(len(a), *b.shape):
+        rows, turns = len(a), self._turns
+        if (
+            rows * turns.outputs_a_row <= len(b)
+            and 1 < rows <= turns.rows
+            and rows * b.size >= _LEAST_TURNED
+            and a.dtype == b.dtype == float32
+        ):
             return self._turned(b.dot(a.T))
         product: HostArray = super()._turned_product(a, b)
         return product
+
+    def linear_gradients(
+        self,
+        g: RawTensor,
+        x: RawTensor | None,
+        weight: RawTensor | None,
+        bias: bool,
+        y: RawTensor | None = None,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
+        """The gradients of `linear` or `linear_relu`; of a matrix with few calls."""
+        a = g.array
+        if a.ndim != 2:
+            return super().linear_gradients(g, x, weight, bias, y)
+        if y is not None:
+            g = self.relu_backward(g, y)
+            a = g.array
+        return (
+            None if weight is None else RawTensor(self._product(a, weight.array)),
+            None if x is None else RawTensor(self._product(a.T, x.array)),
+            self.sum(g, 0) if bias else None,
+        )
 
     def _turned(self, a: HostArray) -> HostArray:
         """A matrix with its axes exchanged, contiguous."""

@@ -293,6 +293,40 @@ class Backend(Composed):
         """max(x weight^T + bias, 0)."""
         return self.relu(self.linear(x, weight, bias))
 
+    def linear_gradients(
+        self,
+        g: RawTensor,
+        x: RawTensor | None,
+        weight: RawTensor | None,
+        bias: bool,
+        y: RawTensor | None = None,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
+        """The gradients of `linear`, or of `linear_relu`, with respect to its operands.
+
+            dx = g W,    dW = sum_n g_n x_n^T,    db = sum_n g_n
+
+        with g zero where y is not positive, for `linear_relu`. What is not due is not
+        asked for, and None in its place.
+
+        Args:
+            g: the gradient of the result, shape (..., out).
+            x: the input, shape (..., in), if the weight's gradient is due.
+            weight: W, shape (out, in), if the input's gradient is due.
+            bias: whether the bias's gradient is due.
+            y: the result of `linear_relu`; None for `linear`.
+
+        Returns:
+            the gradients of input, weight and bias.
+        """
+        g = g if y is None else self.relu_backward(g, y)
+        x_grad = None if weight is None else self.matmul(g, weight)
+        rows = g if g.ndim == 2 else self.reshape(g, (math.prod(g.shape[:-1]), g.shape[-1]))
+        weight_grad = None
+        if x is not None:
+            flat = x if x.ndim == 2 else self.reshape(x, (rows.shape[0], x.shape[-1]))
+            weight_grad = self.matmul(self.transpose(rows), flat)
+        return x_grad, weight_grad, self.sum(rows, 0) if bias else None
+
     @optional
     def unfold(
         self, x: RawTensor, /, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair

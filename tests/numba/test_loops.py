@@ -248,3 +248,14 @@ def test_turning_a_matrix_moves_every_element(shape: tuple[int, int], dtype: str
     loops.TURNED[x.dtype](x, out)
 
     assert_same_bits(out, np.ascontiguousarray(x.T))
+
+
+@floating
+@pytest.mark.parametrize("shape", [(5, 3), (1, 1), (33, 130)])
+def test_the_gradients_of_a_rectified_map(
+    numba: Backend, shape: tuple[int, int], dtype: str
+) -> None:
+    g, y = draw(shape, dtype), draw(shape, dtype, 1, special=True)
+    x, weight = draw((shape[0], 4), dtype, 2), draw((shape[1], 4), dtype, 3)
+    assert_alike(numba, "linear_gradients", g, x, weight, True, y)
+    assert_alike(numba, "linear_gradients", apart(g), x, weight, True, y)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from born.autodiff.tape import Pullback
@@ -45,25 +44,16 @@ def _matmul(b: Backend, out: RawTensor, needs: Needs, x: RawTensor, y: RawTensor
     return pullback
 
 
-def _affine(b: Backend, needs: Needs, x: RawTensor, weight: RawTensor) -> Pullback:
-    """The pullback of x weight^T + bias."""
+def _affine(
+    b: Backend, needs: Needs, x: RawTensor, weight: RawTensor, y: RawTensor | None = None
+) -> Pullback:
+    """The pullback of x weight^T + bias, or of its rectified result y."""
     for_x, for_weight = weight if needs[0] else None, x if needs[1] else None
-    bias_due = len(needs) > 2 and needs[2]
-    outputs = weight.shape[0]
+    operands = len(needs)
+    bias_due = operands > 2 and needs[2]
 
     def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
-        rows = g if g.ndim == 2 else b.reshape(g, (math.prod(g.shape[:-1]), outputs))
-        weight_grad = None
-        if for_weight is not None:
-            inputs = for_weight
-            if inputs.ndim != 2:
-                inputs = b.reshape(inputs, (math.prod(inputs.shape[:-1]), inputs.shape[-1]))
-            weight_grad = b.matmul(b.transpose(rows), inputs)
-        return (
-            None if for_x is None else b.matmul(g, for_x),
-            weight_grad,
-            b.sum(rows, 0) if bias_due else None,
-        )[: len(needs)]
+        return b.linear_gradients(g, for_weight, for_x, bias_due, y)[:operands]
 
     return pullback
 
@@ -89,8 +79,7 @@ def _linear_relu(
     weight: RawTensor,
     bias: RawTensor | None = None,
 ) -> Pullback:
-    affine = _affine(b, needs, x, weight)
-    return lambda g: affine(b.relu_backward(g, out))
+    return _affine(b, needs, x, weight, out)
 
 
 # -- softmax and its company --

@@ -1,0 +1,50 @@
+"""`Backend.linear_gradients`, which the derivative of an affine map is computed by."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from born.backend import Backend
+from born.raw import HostArray
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("leading", [(5,), (2, 3), (1,), (0,), ()])
+@pytest.mark.parametrize("rectified", [False, True])
+def test_what_is_due_and_nothing_else(
+    backend: Backend, leading: tuple[int, ...], rectified: bool, dtype: str
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(*leading, 4)).astype(dtype)
+    weight = rng.normal(size=(3, 4)).astype(dtype)
+    g = rng.normal(size=(*leading, 3)).astype(dtype)
+    y = np.maximum(x @ weight.T, 0)
+    passed = np.where(y > 0, g, 0) if rectified else g
+    rows = passed.reshape(-1, 3)
+    expected = (passed @ weight, rows.T @ x.reshape(-1, 4), rows.sum(axis=0))
+    result = backend.from_numpy(y) if rectified else None
+
+    for input_due, weight_due, bias_due in itertools.product([False, True], repeat=3):
+        given = backend.linear_gradients(
+            backend.from_numpy(g),
+            backend.from_numpy(x) if weight_due else None,
+            backend.from_numpy(weight) if input_due else None,
+            bias_due,
+            result,
+        )
+
+        for due, wanted, got in zip(
+            (input_due, weight_due, bias_due), expected, given, strict=True
+        ):
+            assert (got is not None) == due
+            if got is not None:
+                assert_close(backend.to_numpy(got), wanted)
+
+
+def assert_close(given: HostArray, wanted: HostArray) -> None:
+    assert (given.shape, given.dtype) == (wanted.shape, wanted.dtype)
+    tolerance = 1e-5 if given.dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(given, wanted, rtol=tolerance, atol=tolerance)
