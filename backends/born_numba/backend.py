@@ -88,6 +88,12 @@ class NumbaBackend(NumpyBackend):
         self._loops.TURNED[a.dtype](a, out)
         return out
 
+    def _add_bias(self, out: HostArray, bias: HostArray) -> None:
+        if _suits(out) and _suits(bias):
+            self._loops.BIAS[out.dtype](out, bias)
+        else:
+            super()._add_bias(out, bias)
+
     # -- operations in which one compiled loop beats several of NumPy's --
 
     def relu(self, x: RawTensor, /) -> RawTensor:

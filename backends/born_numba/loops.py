@@ -104,6 +104,14 @@ def relu(x: Any, out: Any) -> None:
         out[i] = zero if x[i] <= 0 else x[i]
 
 
+def add_bias(x: Any, bias: Any) -> None:
+    """The bias added to each row, in place."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            x[i, j] += bias[j]
+
+
 def bias_relu(x: Any, bias: Any) -> None:
     """max(x + bias, 0) in place, the bias added to each row, NaN kept."""
     rows, columns = x.shape
@@ -332,6 +340,7 @@ CROSS_ENTROPY_BACKWARD: Final = Loop(
     lambda t: types.boolean(t[:, ::1], _INDEX[::1], types.float64, t[:, ::1]),
 )
 RELU: Final = Loop(relu, lambda t: types.void(t[::1], t[::1]))
+BIAS: Final = Loop(add_bias, lambda t: types.void(t[:, ::1], t[::1]))
 BIAS_RELU: Final = Loop(bias_relu, lambda t: types.void(t[:, ::1], t[::1]))
 RELU_BACKWARD: Final = Loop(relu_backward, lambda t: types.void(t[::1], t[::1], t[::1]))
 BIAS_RELU_BACKWARD: Final = Loop(

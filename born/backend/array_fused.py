@@ -127,12 +127,16 @@ class ArrayBackend(ArrayCore):
         out = self._turned_product(flat, w)
         if bias is not None:
             self._check_bias(x, weight, bias)
-            out += bias.array
+            self._add_bias(out, bias.array)
         return RawTensor(out.reshape(*a.shape[:-1], w.shape[0]) if a.ndim > 2 else out)
 
     def _turned_product(self, a: Array, b: Array) -> Array:
         """a b^T, of two matrices."""
         return self._product(a, b.T)
+
+    def _add_bias(self, out: Array, bias: Array) -> None:
+        """Add a bias to each row of a matrix, in place."""
+        out += bias
 
     def _check_bias(self, x: RawTensor, weight: RawTensor, bias: RawTensor) -> None:
         """Refuse a bias of another dtype than the input, or not of an element an output."""
