@@ -2,9 +2,9 @@
 
 A machine's speed drifts while a program runs: clocks change, caches are shared, other programs
 wake up. So the competitors take turns, in an order drawn anew for each of many short rounds, and
-sleep in between until the threads of the one before have come to rest. A ratio is taken within a
-round, where drift is the same for both, and what is reported is the median of the rounds with
-the middle half of them as its spread.
+each runs untimed until the threads of the one before have come to rest and its own are where the
+system leaves them. A ratio is taken within a round, where drift is the same for both, and what is
+reported is the median of the rounds with the middle half of them as its spread.
 
 Where the system puts a buffer in memory is chance, stays as it is for as long as the buffer
 lives, and makes some competitor a tenth faster or slower. So everything is made anew several
@@ -118,10 +118,12 @@ class Settings:
 
     Attributes:
         rounds: how many samples are taken of each competitor.
-        pause: seconds of sleep before each sample. The worker threads of a library spin for a
-            while after their work is done (OpenBLAS's for 0.1 s), which would take a core
-            from whoever comes next.
-        settle: seconds of untimed steps after the pause, in which caches fill and threads wake.
+        pause: seconds of sleep before each sample.
+        settle: seconds of untimed steps after the pause, which is how long it takes until a
+            library runs as in a long loop. The worker threads of the one before spin for a
+            while after their work is done (OpenBLAS's for 0.1 s) and take a core from whoever
+            comes next; then the system has to put the next one's threads on cores of their
+            own. On two cores a step of JAX takes 2.6 ms for the first 0.1 s and 1.5 ms after.
         sample: seconds that a sample lasts at least; it holds one step or more.
         warm_up: seconds of untimed steps before the first round.
         budget: seconds that the rounds of one work may take together. Where steps are so long
@@ -131,11 +133,11 @@ class Settings:
     """
 
     rounds: int = 24
-    pause: float = 0.15
-    settle: float = 0.01
-    sample: float = 0.02
+    pause: float = 0.05
+    settle: float = 0.2
+    sample: float = 0.05
     warm_up: float = 0.5
-    budget: float = 45.0
+    budget: float = 60.0
     seed: int = 0
 
     def shared_by(self, draws: int) -> Settings:
@@ -148,15 +150,8 @@ class Settings:
         )
 
     def quick(self) -> Settings:
-        """For a first look: fewer and shorter rounds, and a wider spread."""
-        return replace(
-            self,
-            rounds=5,
-            settle=self.settle / 2,
-            sample=self.sample / 2,
-            warm_up=self.warm_up / 5,
-            budget=self.budget / 5,
-        )
+        """For a first look: fewer rounds, and a wider spread."""
+        return replace(self, rounds=5, warm_up=self.warm_up / 5, budget=self.budget / 5)
 
 
 LEAST_ROUNDS: Final = 3

@@ -89,7 +89,7 @@ class NumbaBackend(NumpyBackend):
         return out
 
     def _add_bias(self, out: HostArray, bias: HostArray) -> None:
-        if _suits(out) and _suits(bias):
+        if out.ndim == 2 and _suits(bias):  # the product is new, and of the bias's dtype
             self._loops.BIAS[out.dtype](out, bias)
         else:
             super()._add_bias(out, bias)
@@ -114,10 +114,9 @@ class NumbaBackend(NumpyBackend):
         y = self.linear(x, weight)
         self._check_bias(x, weight, bias)
         a = y.array
-        if not _suits(a):
-            return super().linear_relu(x, weight, bias)
         if a.size:
-            self._loops.BIAS_RELU[a.dtype](a.reshape(-1, a.shape[-1]), bias.array)
+            rows = a if a.ndim == 2 else a.reshape(-1, a.shape[-1])
+            self._loops.BIAS_RELU[a.dtype](rows, bias.array)
         return y
 
     def linear_gradients(
@@ -129,12 +128,16 @@ class NumbaBackend(NumpyBackend):
         y: RawTensor | None = None,
     ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
         """The gradients of `linear` or `linear_relu`; relu's and the bias's in one pass."""
-        if y is None or not bias or g.ndim != 2 or not (g.size and _alike(g.array, y.array)):
+        a = g.array
+        if y is None or not bias or a.ndim != 2 or not _alike(a, y.array):
             return super().linear_gradients(g, x, weight, bias, y)
-        passed, total = np.empty_like(g.array), np.empty(g.shape[1], g.dtype)
-        self._loops.BIAS_RELU_BACKWARD[g.dtype](g.array, y.array, passed, total)
-        x_grad, weight_grad, _ = super().linear_gradients(RawTensor(passed), x, weight, False)
-        return x_grad, weight_grad, RawTensor(total)
+        passed, total = np.empty_like(a), np.empty(a.shape[1], a.dtype)
+        self._loops.BIAS_RELU_BACKWARD[a.dtype](a, y.array, passed, total)
+        return (
+            None if weight is None else RawTensor(passed.dot(weight.array)),
+            None if x is None else RawTensor(passed.T.dot(x.array)),
+            RawTensor(total),
+        )
 
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`, one pass."""

@@ -369,16 +369,18 @@ class _Bound(BoundUpdate):
         plan = self._plan_for(numbers)
         if scale is not None:
             scalars = [(*each, scale.array.item()) for each in scalars]
-        values = np.array(scalars, np.float64).reshape(len(scalars), -1)
+        values = np.array(scalars, np.float64, ndmin=2)
         if len(scalars) > 1:
             self._sets[plan.numbers] = sets
         elif self._mixed:
             self._sets[:] = 0
         self._mixed = len(scalars) > 1
         counter = np.zeros(1, np.int64)  # this call's own: another thread may be in one
-        addresses = self._objects, self._addresses
-        work = partial(self._run, gradients, *addresses, plan.chunks, counter, values, self._sets)
-        POOL.share(work, plan.threads)
+        arguments = self._objects, self._addresses, plan.chunks, counter, values, self._sets
+        if plan.threads == 1:
+            self._kernel.loop(*arguments)
+        else:
+            POOL.share(partial(self._run, gradients, *arguments), plan.threads)
 
     def _run(self, gradients: Sequence[RawTensor], *arguments: HostArray) -> None:
         """One thread's share. It holds the gradients, of which the loop knows addresses only."""

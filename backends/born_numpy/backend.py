@@ -75,15 +75,19 @@ class NumpyBackend(ArrayBackend):
         than its right one, as NumPy hands them over. Where b is the larger by far, it gains
         more to exchange the two than it costs to turn the small product over.
         """
+        product: HostArray
+        if a.ndim != 2 or a.dtype.char not in "fd":
+            product = super()._turned_product(a, b)
+            return product
         rows, turns = len(a), self._turns
         if (
             rows * turns.outputs_a_row <= len(b)
             and 1 < rows <= turns.rows
             and rows * b.size >= _LEAST_TURNED
-            and a.dtype == b.dtype == float32
+            and a.dtype == float32
         ):
             return self._turned(b.dot(a.T))
-        product: HostArray = super()._turned_product(a, b)
+        product = a.dot(b.T)
         return product
 
     def linear_gradients(
@@ -95,15 +99,13 @@ class NumpyBackend(ArrayBackend):
         y: RawTensor | None = None,
     ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
         """The gradients of `linear` or `linear_relu`; of a matrix with few calls."""
+        g = g if y is None else self.relu_backward(g, y)
         a = g.array
-        if a.ndim != 2:
-            return super().linear_gradients(g, x, weight, bias, y)
-        if y is not None:
-            g = self.relu_backward(g, y)
-            a = g.array
+        if a.ndim != 2 or a.dtype.char not in "fd":
+            return super().linear_gradients(g, x, weight, bias)
         return (
-            None if weight is None else RawTensor(self._product(a, weight.array)),
-            None if x is None else RawTensor(self._product(a.T, x.array)),
+            None if weight is None else RawTensor(a.dot(weight.array)),
+            None if x is None else RawTensor(a.T.dot(x.array)),
             self.sum(g, 0) if bias else None,
         )
 

@@ -255,5 +255,6 @@ class Tape:
                 # A pullback may hold its own result, which holds the node: break the circle.
                 node.pullback = None
         self._records = []
-        self._watched = set()
+        if self._watched:
+            self._watched = set()
         self._epoch = Epoch(self)

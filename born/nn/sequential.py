@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from typing_extensions import TypeIs, override
@@ -69,13 +68,14 @@ class Sequential(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """The last layer of ... of the first layer of x."""
-        skip = False
-        for layer, following in zip_longest(self.layers, self.layers[1:]):
-            if skip:
-                skip = False
-            elif _is_linear(layer) and type(following) is ReLU:
+        layers = self.layers
+        place, count = 0, len(layers)
+        while place < count:
+            layer = layers[place]
+            place += 1
+            if place < count and type(layers[place]) is ReLU and _is_linear(layer):
                 x = ops.linear_relu(x, layer.weight, layer.bias)  # one pass less over its result
-                skip = True
+                place += 1
             else:
                 x = layer(x)
         return x

@@ -88,6 +88,7 @@ class Optimizer(ABC, Generic[B, C_co]):
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config))
         self._rule = self.rule(self._config)
+        self._host = self._rule.host()
         inner = self._parameters[0].backend.innermost
         check_memory(inner, self._parameters)
         self._inner = inner
@@ -153,7 +154,7 @@ class Optimizer(ABC, Generic[B, C_co]):
         if rule.program != self._rule.program:
             self._groups = groups_of(self._inner, rule, self._raws, self._buffers)
         self._config = checked
-        self._rule = rule
+        self._rule, self._host = rule, rule.host()
 
     def check_config(self, config: Config) -> list[str]:
         """Every reason why `config` could not be set, in words; changes nothing."""
@@ -274,7 +275,7 @@ class Optimizer(ABC, Generic[B, C_co]):
         if scaled:
             factor = factor_of(self._inner, gradients, scale, max_norm)
             factors = [rounded(self._inner, factor, update.group.compute) for update in updates]
-        planned = [update.scalars(self._rule, self._counts) for update in updates]
+        planned = [update.scalars(self._host, self._counts) for update in updates]
         for update, (sets, chosen), by in zip(updates, planned, factors, strict=True):
             update.bound(update.numbers, update.gradients, sets, chosen, by)
             for index in update.indices:

@@ -83,6 +83,10 @@ class Rule:
         """
         return _traced(self.function, self.slots, (*self.scalars, "t"))
 
+    def host(self) -> Callable[..., tuple[float, ...]]:
+        """From `t` alone to what `Program.host` gives, with this rule's scalars."""
+        return functools.partial(self.program.host, **self.scalars)
+
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype of a slot: the one asked for, or the parameter's, but at least float32."""
         wanted = self.slot_dtypes.get(slot, AUTO)

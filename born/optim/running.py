@@ -24,6 +24,7 @@ class Group:
 
     Attributes:
         indices: as given.
+        numbers: each of them by its place in the group.
         compute: the dtype that the rule computes in.
         kernel: what computes it.
         bound: the kernel over them.
@@ -40,6 +41,7 @@ class Group:
         # A gradient has the dtype of its parameter.
         dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
         self.indices = indices
+        self.numbers = range(len(indices))
         self.compute = compute_dtype(dtypes)
         self.kernel = backend.compile_update(program, dtypes)
         self.bound = self.kernel.bind(targets)
@@ -77,27 +79,28 @@ class Update(NamedTuple):
         present = [gradient for gradient in own if gradient is not None]
         if len(present) == len(own):
             bound = group.scaled if scaled else group.bound
-            return cls(group, bound, range(len(own)), group.indices, present)
+            return cls(group, bound, group.numbers, group.indices, present)
         if not present:
             return None
         numbers = [number for number, gradient in enumerate(own) if gradient is not None]
         indices = [group.indices[number] for number in numbers]
         return cls(group, group.scaled if scaled else group.bound, numbers, indices, present)
 
-    def scalars(self, rule: Rule, counts: Sequence[int]) -> tuple[list[Scalars], list[int]]:
+    def scalars(
+        self, host: Callable[..., Scalars], counts: Sequence[int]
+    ) -> tuple[list[Scalars], list[int]]:
         """The sets of scalars for the update, and which of them each parameter takes.
 
         Args:
-            rule: the rule, with its scalars.
+            host: the rule's, from `t` to the scalars.
             counts: how many updates each of the optimizer's parameters has had.
         """
-        host, scalars = rule.program.host, rule.scalars
         own = [counts[index] for index in self.indices]
         if own.count(own[0]) == len(own):
-            return [host(**scalars, t=own[0] + 1)], [0] * len(own)
+            return [host(t=own[0] + 1)], [0] * len(own)
         # Parameters that joined late are at another count, and so at other scalars.
         distinct = sorted(set(own))
-        sets = [host(**scalars, t=count + 1) for count in distinct]
+        sets = [host(t=count + 1) for count in distinct]
         return sets, [distinct.index(count) for count in own]
 
 

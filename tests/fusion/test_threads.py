@@ -81,7 +81,7 @@ def test_every_element_is_updated_once_a_step(update: Any, monkeypatch: pytest.M
 
 def test_what_is_small_stays_on_one_thread(update: Any) -> None:
     np.testing.assert_array_equal(_run(update, 1_000, 2), -2.0)
-    assert update.POOL.asked == [1, 1]
+    assert set(update.POOL.asked) <= {1}  # or it does not ask for helpers in the first place
 
 
 def test_what_is_large_is_shared(update: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,25 @@ def test_products_of_few_rows(
     np.testing.assert_allclose(given, wanted, atol=2e-4 if dtype == "float32" else 1e-11)
 
 
+@pytest.mark.parametrize("name", ["linear", "linear_relu"])
+@pytest.mark.parametrize("leading", [(), (3, 5), (0, 5)])
+def test_an_input_that_is_no_matrix(backend: Backend, leading: tuple[int, ...], name: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(*leading, 100)).astype(np.float32)
+    weight = rng.normal(size=(256, 100)).astype(np.float32)
+    bias = rng.normal(size=256).astype(np.float32)
+
+    wanted = x @ weight.T + bias
+    if name == "linear_relu":
+        wanted = np.maximum(wanted, 0)
+
+    operands = [backend.from_numpy(operand) for operand in (x, weight, bias)]
+    given = backend.to_numpy(getattr(backend, name)(*operands))
+
+    assert given.shape == wanted.shape
+    np.testing.assert_allclose(given, wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_operands_with_gaps_in_memory(cpu_backend: Backend, dtype: str) -> None:
     rng = np.random.default_rng(0)
