@@ -26,7 +26,7 @@ from born_numpy import norm, placement
 from born_numpy.update import NumpyUpdate
 
 _CHUNK: Final = 65_536  # elements; a thread's share of a large tensor is many of them
-_PARALLEL: Final = 2_097_152  # elements from which a second thread pays; see docs/performance.md
+_PARALLEL: Final = 524_288  # elements from which a second thread pays; see docs/performance.md
 
 _TEXTS: Final = {
     "add": "{} + {}",
