@@ -136,9 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="which of born's backends to time (default: all that compute on the CPU)",
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer and shorter rounds, for a first look"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, for a first look")
     parser.add_argument(
         "--rounds",
         type=_positive,

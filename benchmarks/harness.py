@@ -3,8 +3,9 @@
 A machine's speed drifts while a program runs: clocks change, caches are shared, other programs
 wake up. So the competitors take turns, in an order drawn anew for each of many short rounds, and
 each runs untimed until the threads of the one before have come to rest and its own are where the
-system leaves them. A ratio is taken within a round, where drift is the same for both, and what is
-reported is the median of the rounds with the middle half of them as its spread.
+system leaves them; what takes long waits for the former and settles by itself. A ratio is taken
+within a round, where drift is the same for both, and what is reported is the median of the rounds
+with the middle half of them as its spread.
 
 Where the system puts a buffer in memory is chance, stays as it is for as long as the buffer
 lives, and makes some competitor a tenth faster or slower. So everything is made anew several
@@ -158,8 +159,8 @@ LEAST_ROUNDS: Final = 3
 """However long a round takes: the fewest that have a middle and a spread."""
 
 _LONG: Final = 0.2
-"""Seconds of a step that is timed without untimed ones right before it: what those would bring
-into the caches is lost in it."""
+"""Seconds of a step that is timed after a longer sleep in place of untimed ones right before it:
+what those would bring into the caches is lost in it, and threads settle within it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,10 +310,12 @@ def measure(
         for _ in range(_rounds(settings, costs.values())):
             draw.shuffle(order)
             for each in order:
-                time.sleep(settings.pause)
                 cost = costs[each.name]
                 if cost < _LONG:
+                    time.sleep(settings.pause)
                     stopwatch(each.step, _steps(settings.settle, cost))
+                else:
+                    time.sleep(settings.pause + settings.settle)
                 steps = _steps(settings.sample, cost)
                 samples[each.name].append(stopwatch(each.step, steps) / steps)
     return samples

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from born.errors import BackendUnavailableError
 from born.fusion import Program
 from born.raw import HostArray, RawTensor, int64
 from born_numpy import NumpyBackend, norm
-from born_numpy.backend import Turns
+from born_numpy.backend import Turns, fit_affine, products
 
 
 class NumbaBackend(NumpyBackend):
@@ -32,6 +32,7 @@ class NumbaBackend(NumpyBackend):
     """
 
     name = "numba"
+    _turns: ClassVar = Turns(rows=128, outputs_a_row=2)
 
     def __init__(self, seed: int = 0) -> None:
         reason = self.unavailable_reason()
@@ -81,8 +82,6 @@ class NumbaBackend(NumpyBackend):
         """The norm of all elements of all tensors, one loop over all of them."""
         return norm.global_norm(xs, self._compiled.add_squares)
 
-    _turns = Turns(rows=128, outputs_a_row=2)
-
     def _turned(self, a: HostArray) -> HostArray:
         out = np.empty(a.shape[::-1], a.dtype)
         self._loops.TURNED[a.dtype](a, out)
@@ -129,15 +128,11 @@ class NumbaBackend(NumpyBackend):
     ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
         """The gradients of `linear` or `linear_relu`; relu's and the bias's in one pass."""
         a = g.array
-        if y is None or not bias or a.ndim != 2 or not _alike(a, y.array):
+        if y is None or not bias or not fit_affine(g, x, weight) or not _alike(a, y.array):
             return super().linear_gradients(g, x, weight, bias, y)
         passed, total = np.empty_like(a), np.empty(a.shape[1], a.dtype)
         self._loops.BIAS_RELU_BACKWARD[a.dtype](a, y.array, passed, total)
-        return (
-            None if weight is None else RawTensor(passed.dot(weight.array)),
-            None if x is None else RawTensor(passed.T.dot(x.array)),
-            RawTensor(total),
-        )
+        return (*products(passed, x, weight), RawTensor(total))
 
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`, one pass."""
@@ -377,7 +372,8 @@ def _is_narrow(array: HostArray) -> bool:
 
 def _suits(array: HostArray) -> bool:
     """Whether the compiled loops take an array: float32 or float64, contiguous and writeable."""
-    return array.dtype.char in "fd" and array.flags.carray
+    dtype = array.dtype
+    return dtype.char in "fd" and dtype.isnative and array.flags.carray
 
 
 def _alike(a: HostArray, b: HostArray) -> bool:

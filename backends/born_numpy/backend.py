@@ -29,6 +29,7 @@ class Turns(NamedTuple):
 
 
 _LEAST_TURNED: Final = 131_072  # products; what has fewer runs in kernels for small matrices
+_LEAST_INPUTS: Final = 64  # of W; with fewer, to turn the result would be most of the work
 
 
 class NumpyBackend(ArrayBackend):
@@ -45,6 +46,7 @@ class NumpyBackend(ArrayBackend):
     """
 
     name = "numpy"
+    _turns: ClassVar = Turns(rows=64, outputs_a_row=8)
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(np, seed)
@@ -66,8 +68,6 @@ class NumpyBackend(ArrayBackend):
         """The norm of all elements of all tensors, without a temporary of their size."""
         return norm.global_norm(xs, norm.add_squares)
 
-    _turns: ClassVar[Turns] = Turns(rows=64, outputs_a_row=8)
-
     def _turned_product(self, a: HostArray, b: HostArray) -> HostArray:
         """a b^T, as (b a^T)^T where a has few rows.
 
@@ -75,19 +75,19 @@ class NumpyBackend(ArrayBackend):
         than its right one, as NumPy hands them over. Where b is the larger by far, it gains
         more to exchange the two than it costs to turn the small product over.
         """
-        product: HostArray
         if a.ndim != 2 or a.dtype.char not in "fd":
-            product = super()._turned_product(a, b)
-            return product
+            halves: HostArray = super()._turned_product(a, b)
+            return halves
         rows, turns = len(a), self._turns
         if (
             rows * turns.outputs_a_row <= len(b)
             and 1 < rows <= turns.rows
+            and b.shape[1] >= _LEAST_INPUTS
             and rows * b.size >= _LEAST_TURNED
             and a.dtype == float32
         ):
             return self._turned(b.dot(a.T))
-        product = a.dot(b.T)
+        product: HostArray = a.dot(b.T)
         return product
 
     def linear_gradients(
@@ -100,14 +100,9 @@ class NumpyBackend(ArrayBackend):
     ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
         """The gradients of `linear` or `linear_relu`; of a matrix with few calls."""
         g = g if y is None else self.relu_backward(g, y)
-        a = g.array
-        if a.ndim != 2 or a.dtype.char not in "fd":
+        if not fit_affine(g, x, weight):
             return super().linear_gradients(g, x, weight, bias)
-        return (
-            None if weight is None else RawTensor(a.dot(weight.array)),
-            None if x is None else RawTensor(a.T.dot(x.array)),
-            self.sum(g, 0) if bias else None,
-        )
+        return (*products(g.array, x, weight), self.sum(g, 0) if bias else None)
 
     def _turned(self, a: HostArray) -> HostArray:
         """A matrix with its axes exchanged, contiguous."""
@@ -129,3 +124,28 @@ class NumpyBackend(ArrayBackend):
 
     def __repr__(self) -> str:
         return "NumpyBackend()"
+
+
+def fit_affine(g: RawTensor, x: RawTensor | None, weight: RawTensor | None) -> bool:
+    """Whether all are float32, or all float64, matrices whose gradients are two plain products."""
+    a = g.array
+    if a.ndim != 2 or a.dtype.char not in "fd":
+        return False
+    rows, outputs = a.shape
+    return (x is None or _is_matrix(x.array, rows, a.dtype)) and (
+        weight is None or _is_matrix(weight.array, outputs, a.dtype)
+    )
+
+
+def _is_matrix(array: HostArray, rows: int, dtype: np.dtype[Any]) -> bool:
+    return array.ndim == 2 and len(array) == rows and array.dtype == dtype
+
+
+def products(
+    a: HostArray, x: RawTensor | None, weight: RawTensor | None
+) -> tuple[RawTensor | None, RawTensor | None]:
+    """a W and a^T x, each if there is one."""
+    return (
+        None if weight is None else RawTensor(a.dot(weight.array)),
+        None if x is None else RawTensor(a.T.dot(x.array)),
+    )

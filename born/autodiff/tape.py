@@ -255,6 +255,5 @@ class Tape:
                 # A pullback may hold its own result, which holds the node: break the circle.
                 node.pullback = None
         self._records = []
-        if self._watched:
-            self._watched = set()
+        self._watched = set()
         self._epoch = Epoch(self)

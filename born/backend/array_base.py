@@ -201,7 +201,7 @@ class ArrayBase(Backend):
     def ones(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
         """A tensor of ones."""
         array = self.xp.empty(shape, as_dtype(dtype))
-        array.fill(1)  # what `ones` does, half a microsecond later
+        array.fill(1)  # half a microsecond sooner than the namespace's `ones`
         return RawTensor(array)
 
     def arange(self, start: Scalar, stop: Scalar, step: Scalar, dtype: DTypeLike) -> RawTensor:

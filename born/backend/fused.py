@@ -317,6 +317,10 @@ class Backend(Composed):
 
         Returns:
             the gradients of input, weight and bias.
+
+        Raises:
+            DTypeError: not all are of one dtype.
+            ShapeError: shapes that do not fit each other.
         """
         g = g if y is None else self.relu_backward(g, y)
         x_grad = None if weight is None else self.matmul(g, weight)

@@ -88,7 +88,7 @@ class Optimizer(ABC, Generic[B, C_co]):
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config))
         self._rule = self.rule(self._config)
-        self._host = self._rule.host()
+        self._host = self._rule.bound_host()
         inner = self._parameters[0].backend.innermost
         check_memory(inner, self._parameters)
         self._inner = inner
@@ -154,7 +154,7 @@ class Optimizer(ABC, Generic[B, C_co]):
         if rule.program != self._rule.program:
             self._groups = groups_of(self._inner, rule, self._raws, self._buffers)
         self._config = checked
-        self._rule, self._host = rule, rule.host()
+        self._rule, self._host = rule, rule.bound_host()
 
     def check_config(self, config: Config) -> list[str]:
         """Every reason why `config` could not be set, in words; changes nothing."""

@@ -83,7 +83,7 @@ class Rule:
         """
         return _traced(self.function, self.slots, (*self.scalars, "t"))
 
-    def host(self) -> Callable[..., tuple[float, ...]]:
+    def bound_host(self) -> Callable[..., tuple[float, ...]]:
         """From `t` alone to what `Program.host` gives, with this rule's scalars."""
         return functools.partial(self.program.host, **self.scalars)
 

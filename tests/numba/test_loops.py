@@ -243,11 +243,13 @@ def test_row_out_of_range_is_refused(numba: Backend, row: int) -> None:
 def test_turning_a_matrix_moves_every_element(shape: tuple[int, int], dtype: str) -> None:
     loops = importlib.import_module("born_numba.loops")
     x = draw(shape, dtype, special=True)
-    out = np.full(shape[::-1], 7, dtype)
+    memory = np.full(x.size + 2, 7, dtype)
+    out = memory[1:-1].reshape(shape[::-1])
 
     loops.TURNED[x.dtype](x, out)
 
     assert_same_bits(out, np.ascontiguousarray(x.T))
+    assert memory[0] == memory[-1] == 7  # nothing is written beside it
 
 
 @floating

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from born.backend import Backend
-from born.raw import RawTensor
+from born.raw import HostArray, RawTensor
 
 # (rows, inputs, outputs): beside and beyond where the CPU backends exchange the operands, with
 # rows and outputs that no square of eight divides, and with axes of no elements.
@@ -76,3 +76,43 @@ def test_operands_with_gaps_in_memory(cpu_backend: Backend, dtype: str) -> None:
 
     assert given.flags.c_contiguous
     np.testing.assert_allclose(given, x @ weight.T, atol=2e-4 if dtype == "float32" else 1e-11)
+
+
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs", "dtype", "turned"),
+    [
+        (8, 784, 512, "float32", True),
+        (8, 784, 512, "float64", False),
+        (1, 784, 512, "float32", False),
+        (512, 784, 512, "float32", False),
+        (2, 64, 256, "float32", False),
+        (8, 8, 8192, "float32", False),
+    ],
+)
+def test_operands_are_exchanged_where_it_was_measured_to_pay(
+    cpu_backend: Backend,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    dtype: str,
+    turned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[tuple[int, ...]] = []
+
+    def spied(a: HostArray) -> HostArray:
+        found.append(a.shape)
+        return np.ascontiguousarray(a.T)
+
+    monkeypatch.setattr(cpu_backend, "_turned", spied)
+    cpu_backend.linear(
+        cpu_backend.ones((rows, inputs), dtype), cpu_backend.ones((outputs, inputs), dtype)
+    )
+    assert found == ([(outputs, rows)] if turned else [])
+
+
+def test_operands_of_the_other_byte_order(cpu_backend: Backend) -> None:
+    x, weight, bias = (np.ones(shape, ">f4") for shape in [(8, 64), (256, 64), (256,)])
+    for name in ("linear", "linear_relu"):
+        y = getattr(cpu_backend, name)(RawTensor(x), RawTensor(weight), RawTensor(bias))
+        np.testing.assert_array_equal(y.array, 65)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from born.backend import Backend
+from born.errors import DTypeError, ShapeError
 from born.raw import HostArray
 
 
@@ -42,6 +43,28 @@ def test_what_is_due_and_nothing_else(
             assert (got is not None) == due
             if got is not None:
                 assert_close(backend.to_numpy(got), wanted)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dtypes", "error"),
+    [
+        (((8, 5), (7, 64), (5, 64)), ("float32",) * 3, ShapeError),
+        (((8, 5), (8, 64), (6, 64)), ("float32",) * 3, ShapeError),
+        (((8, 5), (8, 64), (5, 64)), ("float64", "float32", "float32"), DTypeError),
+        (((8, 5), (8, 64), (5, 64)), ("float32", "float64", "float32"), DTypeError),
+        (((8, 5), (8, 64), (5, 64)), ("float32", "float32", "float64"), DTypeError),
+    ],
+)
+def test_operands_that_do_not_fit_are_refused(
+    backend: Backend,
+    shapes: tuple[tuple[int, ...], ...],
+    dtypes: tuple[str, ...],
+    error: type[Exception],
+) -> None:
+    g, x, weight = (backend.zeros(*each) for each in zip(shapes, dtypes, strict=True))
+    for y in (None, g):
+        with pytest.raises(error):
+            backend.linear_gradients(g, x, weight, True, y)
 
 
 def assert_close(given: HostArray, wanted: HostArray) -> None:
