@@ -63,7 +63,7 @@ A competitor that is not installed is named with the reason; all of them come wi
 figures mean.
 
 examples:
-  python -m benchmarks                  everything, about ten minutes
+  python -m benchmarks                  everything, about a quarter of an hour
   python -m benchmarks --quick          a first look, a few minutes
   python -m benchmarks {_SCALING}          cost against size and number of tensors, in more rounds
   python -m benchmarks --backend cupy   a GPU, beside PyTorch on the same device
