@@ -80,7 +80,8 @@ class NumbaBackend(NumpyBackend):
 
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         """The norm of all elements of all tensors, one loop over all of them."""
-        return norm.global_norm(xs, self._compiled.add_squares)
+        compiled = self._compiled.memory.layout_holds()
+        return norm.global_norm(xs, self._compiled.add_squares if compiled else norm.add_squares)
 
     def _turned(self, a: HostArray) -> HostArray:
         out = np.empty(a.shape[::-1], a.dtype)

@@ -11,8 +11,12 @@ import pytest
 
 from born.backend import Backend
 from born.errors import BornError, IndexOutOfRangeError
+from born.nn import Parameter
+from born.optim import SGD, SGDConfig
 from born.raw import HostArray, RawTensor
+from born.tensor import Tensor
 from born_numpy import NumpyBackend
+from born_numpy.update import NumpyUpdate
 from tests.fusion.kernels import NEEDS_NUMBA, assert_same_bits, numba_backend
 
 pytest.importorskip("numba", reason=NEEDS_NUMBA)
@@ -236,6 +240,24 @@ def test_row_out_of_range_is_refused(numba: Backend, row: int) -> None:
         with pytest.raises(IndexOutOfRangeError, match=f"{row} is out of bounds"):
             index_add(backend, target, RawTensor(np.array([0, row])), draw((2, 3), "float32", 1))
     assert_same_bits(target, before)
+
+
+def test_arrays_laid_out_otherwise_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    update = importlib.import_module("born_numba.update")
+    monkeypatch.setattr(update.memory, "layout_holds", lambda: False)
+    backend = numba_backend()
+    p = Parameter(Tensor(RawTensor(np.ones(3, np.float32)), backend))
+    g = RawTensor(np.full(3, 2.0, np.float32))
+    optimizer = SGD([p], SGDConfig(lr=0.25))
+
+    def unused(*_: object) -> None:
+        raise AssertionError("a compiled loop was given addresses")
+
+    monkeypatch.setattr(update, "add_squares", unused)
+    optimizer.step({p.raw: g}, max_norm=100.0)
+
+    assert [type(kernel) for kernel in optimizer.kernels] == [NumpyUpdate]
+    np.testing.assert_array_equal(p.numpy(), [0.5, 0.5, 0.5])
 
 
 @floating
