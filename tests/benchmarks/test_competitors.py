@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 
 from benchmarks import digits, libraries, limit, optimizer_step, scaling, training_step
-from benchmarks.classifier import Network, make_problem
+from benchmarks.classifier import LEARNING_RATE, Network, make_problem
 from benchmarks.harness import Competitor, Entry, Skipped, Work, check_agreement
 from benchmarks.jobs import JOBS, Job, gpt2_shapes
 from benchmarks.libraries import INSTALL, Place
 from benchmarks.optimizer_step import PARTS
+from born import nn, optim, tensor
+from born.autodiff import Autodiff, backward
 from born.errors import BackendUnavailableError
 from born_numpy import NumpyBackend
 from tests.benchmarks.world import without
@@ -80,6 +83,25 @@ def test_the_training_step_trains() -> None:
     step = training_step.born_step(make_problem(SMALL), NumpyBackend())
     losses = [step().item() for _ in range(400)]
     assert sum(losses[-32:]) < sum(losses[:32])
+
+
+@pytest.mark.parametrize("network", training_step.NETWORKS, ids=str)
+def test_training_meets_no_subnormal_numbers(network: Network) -> None:
+    problem = make_problem(network)
+    backend = Autodiff(NumpyBackend())
+    widths = itertools.pairwise(network.widths)
+    first, second = (nn.Linear(*fans, backend) for fans in widths)
+    model = nn.Sequential(first, nn.ReLU(), second)
+    model.load_state_dict(problem.weights)
+    optimizer = optim.Adam(model.parameters(), optim.AdamConfig(lr=LEARNING_RATE))
+    for images, labels in itertools.islice(itertools.cycle(problem.batches), 1_000):
+        with backend.tape:
+            x, y = tensor(images, backend), tensor(labels, backend)
+            loss = nn.cross_entropy(model(x), y)
+        optimizer.step(backward(loss))
+    for name, moment in optimizer.state_dict().items():
+        sizes = np.abs(moment.array[moment.array != 0])
+        assert name.startswith("t.") or sizes.min() > np.finfo(np.float32).tiny
 
 
 def test_problems_are_the_same_each_time() -> None:
