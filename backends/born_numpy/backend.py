@@ -76,8 +76,8 @@ class NumpyBackend(ArrayBackend):
         more to exchange the two than it costs to turn the small product over.
         """
         if a.ndim != 2 or a.dtype.char not in "fd":
-            halves: HostArray = super()._turned_product(a, b)
-            return halves
+            plain: HostArray = super()._turned_product(a, b)
+            return plain
         rows, turns = len(a), self._turns
         if (
             rows * turns.outputs_a_row <= len(b)

@@ -271,10 +271,8 @@ class Optimizer(ABC, Generic[B, C_co]):
                 for index, gradient in zip(update.indices, update.gradients, strict=True):
                     self._check_array(index)
                     self._check_gradient(index, gradient)
-        factors: list[RawTensor | None] = [None] * len(updates)
-        if scaled:
-            factor = factor_of(self._inner, gradients, scale, max_norm)
-            factors = [rounded(self._inner, factor, update.group.compute) for update in updates]
+        factor = factor_of(self._inner, gradients, scale, max_norm) if scaled else None
+        factors = [rounded(self._inner, factor, update.group.compute) for update in updates]
         planned = [update.scalars(self._host, self._counts) for update in updates]
         for update, (sets, chosen), by in zip(updates, planned, factors, strict=True):
             update.bound(update.numbers, update.gradients, sets, chosen, by)

@@ -66,8 +66,10 @@ def factor_of(
 
 def rounded(backend: Backend, factor: RawTensor | None, dtype: Any) -> RawTensor | None:
     """The factor in the dtype that a kernel computes in; what is too large for it is infinite."""
+    if factor is None:
+        return None
     with np.errstate(over="ignore"):
-        return None if factor is None else _as(backend, factor, dtype)
+        return _as(backend, factor, dtype)
 
 
 def _as(backend: Backend, x: RawTensor, dtype: Any) -> RawTensor:
