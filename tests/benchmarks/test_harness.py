@@ -108,6 +108,18 @@ def test_a_budget_cuts_rounds_down_to_the_fewest_that_have_a_spread(
     assert samples == {"a": [0.125] * rounds}
 
 
+@pytest.mark.parametrize(("step", "asleep"), [(0.125, 0.5), (3.0, 2.5)])
+def test_long_steps_sleep_for_as_long_as_short_ones_settle(
+    step: float, asleep: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("benchmarks.harness.time.sleep", slept.append)
+    world = World()
+    settings = replace(SETTINGS, pause=0.5, settle=2.0)
+    measure([world.competitor("a", lambda: step)], settings, world.stopwatch)
+    assert slept == [asleep] * settings.rounds
+
+
 def test_rounds_asked_for_below_the_fewest_are_kept() -> None:
     world = World()
     settings = replace(SETTINGS, rounds=1, budget=0.0)
