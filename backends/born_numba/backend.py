@@ -18,7 +18,7 @@ from born.errors import BackendUnavailableError
 from born.fusion import Program
 from born.raw import HostArray, RawTensor, int64
 from born_numpy import NumpyBackend, norm
-from born_numpy.backend import Turns, fit_affine, products
+from born_numpy.backend import LEAST_INPUTS, Turns, fit_affine, products
 
 
 class NumbaBackend(NumpyBackend):
@@ -43,6 +43,7 @@ class NumbaBackend(NumpyBackend):
         try:
             self._compiled = importlib.import_module("born_numba.update")
             self._loops = importlib.import_module("born_numba.loops")
+            self._team = importlib.import_module("born_numba.team").TEAM
         except ImportError as error:
             raise BackendUnavailableError(
                 f"expected a numba that imports, got one that does not: {error}; install the "
@@ -83,7 +84,13 @@ class NumbaBackend(NumpyBackend):
         compiled = self._compiled.memory.layout_holds()
         return norm.global_norm(xs, self._compiled.add_squares if compiled else norm.add_squares)
 
+    def _product(self, a: HostArray, b: HostArray) -> HostArray:
+        product: HostArray = super()._product(a, b)
+        self._team.note_product(product.size * a.shape[-1])
+        return product
+
     def _turned(self, a: HostArray) -> HostArray:
+        self._team.note_product(a.size * LEAST_INPUTS)  # at least
         out = np.empty(a.shape[::-1], a.dtype)
         self._loops.TURNED[a.dtype](a, out)
         return out
@@ -130,10 +137,14 @@ class NumbaBackend(NumpyBackend):
         """The gradients of `linear` or `linear_relu`; relu's and the bias's in one pass."""
         a = g.array
         if y is None or not bias or not fit_affine(g, x, weight) or not _alike(a, y.array):
-            return super().linear_gradients(g, x, weight, bias, y)
-        passed, total = np.empty_like(a), np.empty(a.shape[1], a.dtype)
-        self._loops.BIAS_RELU_BACKWARD[a.dtype](a, y.array, passed, total)
-        return (*products(passed, x, weight), RawTensor(total))
+            gradients = super().linear_gradients(g, x, weight, bias, y)
+        else:
+            passed, total = np.empty_like(a), np.empty(a.shape[1], a.dtype)
+            self._loops.BIAS_RELU_BACKWARD[a.dtype](a, y.array, passed, total)
+            gradients = (*products(passed, x, weight), RawTensor(total))
+        if x is not None and a.size >= _NOTED:
+            self._team.note_product(a.size * x.array.shape[-1])
+        return gradients
 
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`, one pass."""
@@ -351,6 +362,7 @@ class NumbaBackend(NumpyBackend):
         return "NumbaBackend()"
 
 
+_NOTED: Final = 4_096  # elements of a gradient whose products are large enough to matter
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
 

@@ -17,12 +17,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from born.backend.disk import cache_directory, write_whole
-from born_numba.compiler import configuration, numba
+from born_numba import compiler
+from born_numba.compiler import CFUNC, NJIT, Way, configuration, numba, types
 
 _MANIFEST: Final = "manifest.json"
 _SOURCE: Final = "loop.py"
@@ -40,29 +42,77 @@ def compile_loop(
         signature: Numba's, so that it is compiled now and for nothing else.
         names: what the text may use.
     """
+    loop: Callable[..., Any] = _compiled(_Text(source, name, names, signature, NJIT))
+    return loop
+
+
+def compile_entry(source: str, name: str, names: Mapping[str, Any]) -> compiler.Entry:
+    """The function `name` of `source` for C to call, from disk if it is there.
+
+    It takes the address of an array object and returns an integer.
+    """
+    signature = types.int64(types.uint64)
+    return compiler.Entry(_compiled(_Text(source, name, names, signature, CFUNC)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What is compiled, and how.
+
+    Attributes:
+        source: the text of the function.
+        name: what it is called there.
+        names: what the text may use.
+        signature: Numba's.
+        way: what is made of it.
+    """
+
+    source: str
+    name: str
+    names: Mapping[str, Any]
+    signature: Any
+    way: Way
+
+    def folder(self) -> Path:
+        """Where it is kept."""
+        versions = (numba.__version__, sys.version)
+        signature = f"{self.way.name} {self.signature}"
+        key = repr((self.source, signature, versions, _origin()))
+        return cache_directory() / "loops" / hashlib.sha256(key.encode()).hexdigest()[:32]
+
+    def compile(self, file: str, *, cache: bool) -> Any:
+        """Its function, as if it stood in a file."""
+        # Numba looks a cached function's module up by name; the loop needs nothing from it.
+        namespace: dict[str, Any] = {**self.names, "__name__": __name__}
+        exec(compile(self.source, file, "exec"), namespace)
+        with _beside_the_source:
+            return self.way.compile(namespace[self.name], self.signature, cache)
+
+
+def _compiled(text: _Text) -> Any:
+    """What Numba makes of a text, from disk if it is there."""
     started = time.perf_counter()
-    folder = _folder(source, str(signature))
+    folder = text.folder()
     try:
-        loop = _kept(folder, source, name, signature, names)
+        loop = _kept(folder, text)
         where = f"kept in {folder.parent} for the next run"
     except Exception:  # whatever is wrong with the cache, the loop can do without
-        loop = _compile(source, f"<{name}>", name, signature, names, cache=False)
+        loop = text.compile(f"<{text.name}>", cache=False)
         where = "not kept: no folder for it"
-    if not loop.stats.cache_hits:
+    if not text.way.was_read(loop):
         _notice(time.perf_counter() - started, where)
-    compiled: Callable[..., Any] = loop
-    return compiled
+    return loop
 
 
-def _kept(folder: Path, source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
+def _kept(folder: Path, text: _Text) -> Any:
     """The loop from disk, or compiled and kept there."""
-    sound = _is_sound(folder, source)
+    sound = _is_sound(folder, text.source)
     if not sound:
         _remove(folder)
     if _is_writable(folder):
-        _write(folder / _SOURCE, source)
-        loop = _read(folder, source, name, signature, names)
-        if not loop.stats.cache_hits:
+        _write(folder / _SOURCE, text.source)
+        loop = _read(folder, text)
+        if not text.way.was_read(loop):
             _write(folder / _MANIFEST, json.dumps(_checksums(folder)))
         return loop
     if not sound:
@@ -70,28 +120,18 @@ def _kept(folder: Path, source: str, name: str, signature: Any, names: Mapping[s
     with tempfile.TemporaryDirectory(prefix="born-") as temporary:
         copy = Path(temporary) / folder.name
         shutil.copytree(folder, copy)
-        if not _is_sound(copy, source):
+        if not _is_sound(copy, text.source):
             raise RuntimeError(f"{folder} changed while it was copied")
-        return _read(copy, source, name, signature, names)
+        return _read(copy, text)
 
 
-def _read(folder: Path, source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
+def _read(folder: Path, text: _Text) -> Any:
     """The loop as Numba finds or puts it in a folder, and nowhere else."""
-    loop = _compile(source, str(folder / _SOURCE), name, signature, names, cache=True)
-    if Path(loop.stats.cache_path).parent != folder:
-        raise RuntimeError(f"Numba kept the loop in {loop.stats.cache_path}, not in {folder}")
+    loop = text.compile(str(folder / _SOURCE), cache=True)
+    kept = text.way.kept_in(loop)
+    if Path(kept).parent != folder:
+        raise RuntimeError(f"Numba kept the loop in {kept}, not in {folder}")
     return loop
-
-
-def _compile(
-    source: str, file: str, name: str, signature: Any, names: Mapping[str, Any], *, cache: bool
-) -> Any:
-    # Numba looks a cached function's module up by name; the loop needs nothing from it.
-    namespace: dict[str, Any] = {**names, "__name__": __name__}
-    exec(compile(source, file, "exec"), namespace)
-    decorate = numba.njit([signature], nogil=True, error_model="numpy", cache=cache)
-    with _beside_the_source:
-        return decorate(namespace[name])
 
 
 class _BesideTheSource:
@@ -112,12 +152,6 @@ class _BesideTheSource:
 
 
 _beside_the_source: Final = _BesideTheSource()
-
-
-def _folder(source: str, signature: str) -> Path:
-    versions = (numba.__version__, sys.version)
-    key = hashlib.sha256(repr((source, signature, versions, _origin())).encode()).hexdigest()
-    return cache_directory() / "loops" / key[:32]
 
 
 @cache

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
-from born.backend.threads import POOL
 from born.backend.update import BoundUpdate, Scalars, UpdateKernel, compute_dtype
 from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
 from born.raw import HostArray, RawTensor
 from born_numba import memory
-from born_numba.cache import compile_loop
-from born_numba.compiler import inlined, numba, types
+from born_numba.cache import compile_entry, compile_loop
+from born_numba.compiler import Entry, inlined, numba, types
+from born_numba.team import LEAST_SHARED, TEAM
 from born_numpy import norm, placement
 from born_numpy.update import NumpyUpdate
 
-_CHUNK: Final = 65_536  # elements; a thread's share of a large tensor is many of them
-_PARALLEL: Final = 524_288  # elements from which a second thread pays; see docs/performance.md
+_CHUNK: Final = 16_384  # elements; a thread's share of a large tensor is many of them
 
 _TEXTS: Final = {
     "add": "{} + {}",
@@ -70,16 +69,48 @@ def _bfloat16_of_float32(x: Any) -> Any:
     return np.uint16((bits + half) >> np.uint32(16))
 
 
+# What the table of a call holds: the addresses of array objects, then numbers.
+_OBJECTS, _GRADIENTS, _NUMBERS, _SIZES, _CHUNKS, _SCALARS, _SETS = range(7)
+_ARRAYS, _DESCR, _WIDTH, _TENSORS, _PIECES, _NEXT = range(7, 13)
+
+
+@inlined
+def _word(table: Any, number: Any) -> Any:
+    """A number that a table holds."""
+    return memory.read64(table + np.uint64(8 * number))
+
+
+@inlined
+def _data(table: Any, number: Any) -> Any:
+    """Where the memory of an array is whose address a table holds."""
+    return memory.pointer(memory.read64(_word(table, number) + memory.DATA))
+
+
 _NAMES: Final[dict[str, Any]] = {
+    "ARRAYS": _ARRAYS,
+    "CHUNKS": _CHUNKS,
     "DATA": memory.DATA,
+    "DESCR": _DESCR,
+    "GRADIENTS": _GRADIENTS,
+    "NEXT": np.uint64(8 * _NEXT),
+    "NUMBERS": _NUMBERS,
+    "OBJECTS": _OBJECTS,
+    "PIECES": _PIECES,
+    "SCALARS": _SCALARS,
+    "SETS": _SETS,
+    "SIZES": _SIZES,
+    "TENSORS": _TENSORS,
+    "WIDTH": _WIDTH,
     "abs": abs,
     "bfloat16_of_float32": _bfloat16_of_float32,
     "carray": numba.carray,
+    "data": _data,
     "float32": np.float32,
     "float32_of_bits": memory.float32_of_bits,
     "float32_of_half": memory.float32_of_half,
     "float64": np.float64,
     "half_of_float32": memory.half_of_float32,
+    "int64": np.int64,
     "isfinite": np.isfinite,
     "pointer": memory.pointer,
     "read64": memory.read64,
@@ -88,6 +119,7 @@ _NAMES: Final[dict[str, Any]] = {
     "uint16": np.uint16,
     "uint32": np.uint32,
     "uint64": np.uint64,
+    "word": _word,
 }
 
 
@@ -108,19 +140,11 @@ class NumbaUpdate(UpdateKernel):
 
 
 @cache
-def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, Callable[..., None]]:
+def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, Entry]:
     """The text of a program's loop and the loop, compiled or read from disk once a process."""
     source = _source(program, dtypes)
-    signature = types.void(
-        types.uint64[:, ::1],
-        types.uint64[::1],
-        types.int64[:, ::1],
-        types.int64[::1],
-        types.float64[:, ::1],
-        types.int64[::1],
-    )
     names = {**_NAMES, "real": compute_dtype(dtypes).type}
-    return source, compile_loop(source, "update", signature, names)
+    return source, compile_entry(source, "update", names)
 
 
 def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
@@ -131,12 +155,19 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         for index, ref in zip(program.targets, program.outputs, strict=True)
         if ref != Ref(ARRAY, index)
     }
+    columns = program.scalars + program.has_scale
     lines = [
-        "def update(objects, gradients, chunks, counter, scalars, sets):",
+        "def update(arguments):",
+        "    table = read64(arguments + DATA)",
+        f"    objects = carray(data(table, OBJECTS), (1, {len(dtypes)}), uint64)",
+        "    gradients = carray(data(table, GRADIENTS), (1,), uint64)",
+        "    chunks = carray(data(table, CHUNKS), (1, 4), int64)",
+        f"    scalars = carray(data(table, SCALARS), (1, {columns}), float64)",
+        "    sets = carray(data(table, SETS), (1,), int64)",
         "    while True:",
-        "        c = take(uint64(counter.ctypes.data))",
-        "        if c >= len(chunks):",
-        "            return",
+        "        c = take(table + NEXT)",
+        "        if c >= int64(word(table, PIECES)):",
+        "            return 0",
         "        i = chunks[c, 0]",
         "        start = uint64(chunks[c, 1])",
         "        n = chunks[c, 2]",
@@ -182,14 +213,22 @@ def _text(op: str, args: tuple[Ref, ...]) -> str:
 
 
 _ODD: Final = '''\
-def odd(objects, gradients, numbers, sizes, descr, width):
+def odd(arguments):
     """The place in numbers of the first gradient that is not like its parameter, or -1."""
-    for place in range(len(numbers)):
-        p = objects[numbers[place], 0]
+    table = read64(arguments + DATA)
+    objects = read64(word(table, OBJECTS) + DATA)
+    gradients = carray(data(table, GRADIENTS), (1,), uint64)
+    numbers = carray(data(table, NUMBERS), (1,), uint64)
+    sizes = carray(data(table, SIZES), (1,), uint64)
+    row = uint64(8) * word(table, ARRAYS)
+    descr, width = word(table, DESCR), word(table, WIDTH)
+    for place in range(word(table, TENSORS)):
+        number = numbers[place]
+        p = read64(objects + row * number)
         g = gradients[place]
-        if read64(p + DESCR) != descr or read32(p + FLAGS) & WRITEABLE != WRITEABLE:
+        if read64(p + OF_DTYPE) != descr or read32(p + FLAGS) & WRITEABLE != WRITEABLE:
             return place
-        if read64(g + DESCR) != descr or read32(g + FLAGS) & USABLE != USABLE:
+        if read64(g + OF_DTYPE) != descr or read32(g + FLAGS) & USABLE != USABLE:
             return place
         axes = read32(p + NDIM)
         if read32(g + NDIM) != axes:
@@ -202,7 +241,7 @@ def odd(objects, gradients, numbers, sizes, descr, width):
             if read64(theirs + uint64(8) * uint64(axis)) != length:
                 return place
             size *= length
-        if size != uint64(sizes[numbers[place]]):
+        if size != sizes[number]:
             return place
         mine = read64(p + DATA)
         other = read64(g + DATA)
@@ -214,28 +253,18 @@ def odd(objects, gradients, numbers, sizes, descr, width):
 
 
 @cache
-def _odd_loop() -> Callable[..., int]:
+def _odd_loop() -> Entry:
     names = {
-        "DATA": memory.DATA,
-        "DESCR": memory.DESCR,
+        **_NAMES,
         "FLAGS": memory.FLAGS,
         "NDIM": memory.NDIM,
+        "OF_DTYPE": memory.DESCR,
         "SHAPE": memory.SHAPE,
         "USABLE": memory.C_CONTIGUOUS | memory.ALIGNED,
         "WRITEABLE": memory.C_CONTIGUOUS | memory.ALIGNED | memory.WRITEABLE,
         "read32": memory.read32,
-        "read64": memory.read64,
-        "uint64": np.uint64,
     }
-    signature = types.int64(
-        types.uint64[:, ::1],
-        types.uint64[::1],
-        types.int64[::1],
-        types.int64[::1],
-        types.uint64,
-        types.uint64,
-    )
-    return compile_loop(_ODD, "odd", signature, names)
+    return compile_entry(_ODD, "odd", names)
 
 
 _SQUARES: Final = '''\
@@ -289,12 +318,14 @@ class _Plan:
     Attributes:
         numbers: which, int64.
         chunks: (tensor, start, length, place in numbers) of each piece, int64.
-        threads: how many may share the pieces.
+        table: what the loop is given, but for what differs from call to call.
+        size: how many elements the pieces have in all.
     """
 
     numbers: HostArray
     chunks: HostArray
-    threads: int
+    table: HostArray
+    size: int
 
 
 class _Bound(BoundUpdate):
@@ -314,10 +345,7 @@ class _Bound(BoundUpdate):
         self._plan = self._planned(range(len(targets)))
         self._partial: dict[tuple[int, ...], _Plan] = {}
         self._checked: Sequence[RawTensor] | None = None
-        self._addresses = np.zeros(0, np.uint64)
-        # NumPy's built-in dtypes are single objects, so that their address is their identity.
-        self._descr = np.uint64(id(kernel.dtypes[1]))
-        self._width = np.uint64(kernel.dtypes[1].itemsize)
+        self._addresses = self._table = np.zeros(0, np.uint64)
         self._slow: BoundUpdate | None = None
         self._steady = all(_usable(array) for arrays in self._arrays for array in arrays)
 
@@ -328,8 +356,25 @@ class _Bound(BoundUpdate):
             for start, stop in pairwise(_boundaries(self._arrays[number][0]))
         ]
         chunks = np.array(rows, np.int64).reshape(-1, 4)
-        threads = POOL.workers if chunks[:, 2].sum() >= _PARALLEL else 1
-        return _Plan(np.array(numbers, np.int64), chunks, threads)
+        places, kind = np.array(numbers, np.int64), self._kernel.dtypes[1]
+        table = np.zeros(_NEXT + 1, np.uint64)
+        for place, array in {
+            _OBJECTS: self._objects,
+            _NUMBERS: places,
+            _SIZES: self._sizes,
+            _CHUNKS: chunks,
+            _SETS: self._sets,
+        }.items():
+            table[place] = id(array)
+        # NumPy's built-in dtypes are single objects, so that their address is their identity.
+        table[_ARRAYS : _PIECES + 1] = (
+            len(self._kernel.dtypes),
+            id(kind),
+            kind.itemsize,
+            len(places),
+            len(chunks),
+        )
+        return _Plan(places, chunks, table, int(chunks[:, 2].sum()))
 
     def _plan_for(self, numbers: Sequence[int]) -> _Plan:
         if len(numbers) == len(self._targets):
@@ -346,12 +391,11 @@ class _Bound(BoundUpdate):
             return False
         plan = self._plan_for(numbers)
         addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
-        odd = self._kernel.odd(
-            self._objects, addresses, plan.numbers, self._sizes, self._descr, self._width
-        )
-        if odd >= 0:
+        table = plan.table.copy()  # this call's own: another thread may be in one
+        table[_GRADIENTS] = id(addresses)
+        if self._kernel.odd.call(id(table)) >= 0:
             return False
-        self._checked, self._addresses = gradients, addresses
+        self._checked, self._addresses, self._table = gradients, addresses, table
         return True
 
     def __call__(
@@ -366,6 +410,7 @@ class _Bound(BoundUpdate):
             self._update_slowly(numbers, gradients, scalars, sets, scale)
             return
         self._checked = None  # or the gradients would live until the next step
+        table, _addresses = self._table, self._addresses  # ours as long as we use them
         plan = self._plan_for(numbers)
         if scale is not None:
             scalars = [(*each, scale.array.item()) for each in scalars]
@@ -375,16 +420,11 @@ class _Bound(BoundUpdate):
         elif self._mixed:
             self._sets[:] = 0
         self._mixed = len(scalars) > 1
-        counter = np.zeros(1, np.int64)  # this call's own: another thread may be in one
-        arguments = self._objects, self._addresses, plan.chunks, counter, values, self._sets
-        if plan.threads == 1:
-            self._kernel.loop(*arguments)
+        table[_SCALARS] = id(values)
+        if plan.size < LEAST_SHARED:
+            self._kernel.loop.call(id(table))
         else:
-            POOL.share(partial(self._run, gradients, *arguments), plan.threads)
-
-    def _run(self, gradients: Sequence[RawTensor], *arguments: HostArray) -> None:
-        """One thread's share. It holds the gradients, of which the loop knows addresses only."""
-        self._kernel.loop(*arguments)
+            TEAM.share(self._kernel.loop, table, plan.size)
 
     def _update_slowly(
         self,

@@ -1,0 +1,119 @@
+"""Who shares a compiled loop: right after a matrix product the threads of BLAS, else the pool's.
+
+A training step is matrix products with loops between them. OpenBLAS keeps its threads
+awake for some milliseconds after each product, so that one waits on every core when a
+loop begins. Threads of another pool come too late then, since they must first be given
+a core, and push BLAS's threads together on those that are left. OpenBLAS also lends
+its threads, by a function that starts one thing on all of them and waits for all
+(`gotoblas_pthread` in `driver/others/blas_server.c`, kept from its ancestor GotoBLAS).
+When they sleep, they are left to: awake, they take from the other half of a core.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from born.backend.threads import POOL
+from born.raw import HostArray
+from born_numba.compiler import Entry
+
+LEAST_SHARED: Final = 65_536  # elements that two of BLAS's threads share while they are awake
+_LARGE: Final = 524_288  # elements for which the pool's are woken; both: docs/performance.md
+_AWAKE: Final = 0.005  # seconds after a product; OpenBLAS's threads wait for many times as long
+
+_THREADED: Final = 262_144  # products of numbers from which OpenBLAS takes several threads
+_PTHREADS: Final = 1  # what `openblas_get_parallel` says of threads that are not OpenMP's
+_NAMES: Final = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
+"""How builds of OpenBLAS name their functions."""
+
+
+class Blas:
+    """The threads of an OpenBLAS.
+
+    Args:
+        library: what holds it.
+
+    Raises:
+        AttributeError: it is none that lends its threads.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        if _function(library, "get_parallel")() != _PTHREADS:
+            raise AttributeError("its threads are not its own")
+        self.workers: Final[Callable[[], int]] = _function(library, "get_num_threads")
+        self._run: Final = library.gotoblas_pthread
+        self._run.argtypes = ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int
+        self._run.restype = ctypes.c_int
+
+    def share(self, entry: Entry, arguments: HostArray, threads: int) -> None:
+        """Run a function on so many threads, the caller's among them; it has so many `workers`."""
+        self._run(threads, entry.address, id(arguments), 0)
+
+
+class Team:
+    """BLAS's threads while they are awake, and those of the pool.
+
+    Any number of Python threads may share out work at once, also after a fork: OpenBLAS
+    and the pool both see to it.
+
+    Args:
+        blas: None where it lends no threads.
+    """
+
+    def __init__(self, blas: Blas | None) -> None:
+        self._blas = blas
+        self._product_ended = -_AWAKE
+
+    def note_product(self, size: int) -> None:
+        """Say that a matrix product of so many products of numbers has just ended."""
+        if size >= _THREADED:
+            self._product_ended = time.perf_counter()
+
+    def share(self, entry: Entry, arguments: HostArray, size: int) -> None:
+        """Run a function on one thread, or on several at once, until all have ended.
+
+        Args:
+            entry: takes pieces of something until none is left, as an atomic counter tells.
+            arguments: an array that says where everything is.
+            size: of the work, in elements of an update.
+        """
+        if size >= LEAST_SHARED and self._blas is not None and self._is_awake():
+            threads = min(self._blas.workers(), 2 * size // LEAST_SHARED)
+            if threads > 1:
+                self._blas.share(entry, arguments, threads)
+                return
+        if size >= _LARGE:
+            POOL.share(partial(entry.call, id(arguments)))
+        else:
+            entry.call(id(arguments))
+
+    def _is_awake(self) -> bool:
+        return time.perf_counter() - self._product_ended < _AWAKE
+
+
+def _function(library: ctypes.CDLL, name: str) -> Any:
+    for pattern in _NAMES:
+        if hasattr(library, pattern.format(name)):
+            return getattr(library, pattern.format(name))
+    raise AttributeError(f"no function {name}")
+
+
+def _of_numpy() -> Blas | None:
+    """The OpenBLAS that NumPy's compiled part is linked with, if that is what it is."""
+    if sys.platform != "linux":  # where it was tried
+        return None
+    try:
+        compiled: Any = importlib.import_module("numpy._core._multiarray_umath")
+        return Blas(ctypes.CDLL(compiled.__file__))
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
+TEAM: Final = Team(_of_numpy())
+"""The one team of this process."""
