@@ -25,7 +25,8 @@ from born_numba.team import LEAST_SHARED, TEAM
 from born_numpy import norm, placement
 from born_numpy.update import NumpyUpdate
 
-_CHUNK: Final = 16_384  # elements; a thread's share of a large tensor is many of them
+_CHUNKS_OF: Final = 16_384, 65_536  # elements: of small tensors, and of large ones
+_PER_TENSOR: Final = 32  # chunks, so that no thread waits long for another's last one
 
 _TEXTS: Final = {
     "add": "{} + {}",
@@ -443,8 +444,10 @@ class _Bound(BoundUpdate):
 def _boundaries(parameter: HostArray) -> list[int]:
     """Where the chunks of a tensor begin and end: at whole cache lines, but for the first."""
     size = parameter.size
-    first = placement.to_line(parameter) if size > _CHUNK else 0
-    inner = range(first, size, _CHUNK)
+    least, most = _CHUNKS_OF
+    chunk = min(max(least, size // _PER_TENSOR // least * least), most)
+    first = placement.to_line(parameter) if size > chunk else 0
+    inner = range(first, size, chunk)
     return [*([0] if first else []), *inner, size] if size else []
 
 

@@ -70,7 +70,7 @@ def update(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> U
     team = importlib.import_module("born_numba.team")
     monkeypatch.setattr(team, "POOL", pool)
     monkeypatch.setattr(team.TEAM, "_blas", None)
-    monkeypatch.setattr(module, "_CHUNK", 16)
+    monkeypatch.setattr(module, "_CHUNKS_OF", (16, 16))
     return Update("numba", (team, "_LARGE"), pool)
 
 

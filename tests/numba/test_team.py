@@ -154,7 +154,7 @@ def test_products_of_the_backend_are_noted(team: Any) -> None:
 def test_every_element_is_updated_once_whoever_shares_at_the_same_time(
     team: Any, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("born_numba.update"), "_CHUNK", 256)
+    monkeypatch.setattr(importlib.import_module("born_numba.update"), "_CHUNKS_OF", (256, 256))
     problems = [Problem(70_000) for _ in range(4)]
     steps = 30
 
