@@ -18,7 +18,7 @@ from born.errors import BackendUnavailableError
 from born.fusion import Program
 from born.raw import HostArray, RawTensor, int64
 from born_numpy import NumpyBackend, norm
-from born_numpy.backend import LEAST_INPUTS, Turns, fit_affine, products
+from born_numpy.backend import Turns, fit_affine, products
 
 
 class NumbaBackend(NumpyBackend):
@@ -86,11 +86,11 @@ class NumbaBackend(NumpyBackend):
 
     def _product(self, a: HostArray, b: HostArray) -> HostArray:
         product: HostArray = super()._product(a, b)
-        self._team.note_product(product.size * a.shape[-1])
+        if product.ndim == 2 and product.dtype.char in "fd":  # else it is not BLAS's, or not one
+            self._team.note_product(product.size * a.shape[1])
         return product
 
     def _turned(self, a: HostArray) -> HostArray:
-        self._team.note_product(a.size * LEAST_INPUTS)  # at least
         out = np.empty(a.shape[::-1], a.dtype)
         self._loops.TURNED[a.dtype](a, out)
         return out
@@ -142,8 +142,9 @@ class NumbaBackend(NumpyBackend):
             passed, total = np.empty_like(a), np.empty(a.shape[1], a.dtype)
             self._loops.BIAS_RELU_BACKWARD[a.dtype](a, y.array, passed, total)
             gradients = (*products(passed, x, weight), RawTensor(total))
-        if x is not None and a.size >= _NOTED:
-            self._team.note_product(a.size * x.array.shape[-1])
+        other = weight if x is None else x
+        if other is not None and a.ndim == 2 and a.dtype.char in "fd":
+            self._team.note_product(a.size * other.array.shape[1])
         return gradients
 
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
@@ -330,7 +331,8 @@ class NumbaBackend(NumpyBackend):
             return super().max_pool2d_backward(g, winner, size, kernel, stride, padding, dilation)
         sizes = window(kernel, stride, padding, dilation)
         out = np.zeros((*a.shape[:2], *size), a.dtype)
-        self._loops.MAX_POOL_BACKWARD[a.dtype](a, places, out, *sizes)
+        if not self._loops.MAX_POOL_BACKWARD[a.dtype](a, places, out, *sizes):
+            return super().max_pool2d_backward(g, winner, size, kernel, stride, padding, dilation)
         return RawTensor(out)
 
     def _add_at(self, target: HostArray, index: Index, values: HostArray) -> None:
@@ -362,7 +364,6 @@ class NumbaBackend(NumpyBackend):
         return "NumbaBackend()"
 
 
-_NOTED: Final = 4_096  # elements of a gradient whose products are large enough to matter
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
 

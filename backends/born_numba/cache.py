@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from born.backend.disk import cache_directory, write_whole
-from born_numba import compiler
-from born_numba.compiler import CFUNC, NJIT, Way, configuration, numba, types
+from born_numba.compiler import CFUNC, NJIT, Entry, Way, configuration, numba, types
 
 _MANIFEST: Final = "manifest.json"
 _SOURCE: Final = "loop.py"
@@ -42,22 +41,22 @@ def compile_loop(
         signature: Numba's, so that it is compiled now and for nothing else.
         names: what the text may use.
     """
-    loop: Callable[..., Any] = _compiled(_Text(source, name, names, signature, NJIT))
+    loop: Callable[..., Any] = _compiled(_Request(source, name, names, signature, NJIT))
     return loop
 
 
-def compile_entry(source: str, name: str, names: Mapping[str, Any]) -> compiler.Entry:
+def compile_entry(source: str, name: str, names: Mapping[str, Any]) -> Entry:
     """The function `name` of `source` for C to call, from disk if it is there.
 
     It takes the address of an array object and returns an integer.
     """
     signature = types.int64(types.uint64)
-    return compiler.Entry(_compiled(_Text(source, name, names, signature, CFUNC)))
+    return Entry(_compiled(_Request(source, name, names, signature, CFUNC)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
-    """What is compiled, and how.
+class _Request:
+    """What to compile, and how.
 
     Attributes:
         source: the text of the function.
@@ -80,7 +79,7 @@ class _Text:
         key = repr((self.source, signature, versions, _origin()))
         return cache_directory() / "loops" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
-    def compile(self, file: str, *, cache: bool) -> Any:
+    def compiled(self, file: str, *, cache: bool) -> Any:
         """Its function, as if it stood in a file."""
         # Numba looks a cached function's module up by name; the loop needs nothing from it.
         namespace: dict[str, Any] = {**self.names, "__name__": __name__}
@@ -89,30 +88,30 @@ class _Text:
             return self.way.compile(namespace[self.name], self.signature, cache)
 
 
-def _compiled(text: _Text) -> Any:
-    """What Numba makes of a text, from disk if it is there."""
+def _compiled(request: _Request) -> Any:
+    """What Numba makes of it, from disk if it is there."""
     started = time.perf_counter()
-    folder = text.folder()
+    folder = request.folder()
     try:
-        loop = _kept(folder, text)
+        loop = _kept(folder, request)
         where = f"kept in {folder.parent} for the next run"
     except Exception:  # whatever is wrong with the cache, the loop can do without
-        loop = text.compile(f"<{text.name}>", cache=False)
+        loop = request.compiled(f"<{request.name}>", cache=False)
         where = "not kept: no folder for it"
-    if not text.way.was_read(loop):
+    if not request.way.was_read(loop):
         _notice(time.perf_counter() - started, where)
     return loop
 
 
-def _kept(folder: Path, text: _Text) -> Any:
+def _kept(folder: Path, request: _Request) -> Any:
     """The loop from disk, or compiled and kept there."""
-    sound = _is_sound(folder, text.source)
+    sound = _is_sound(folder, request.source)
     if not sound:
         _remove(folder)
     if _is_writable(folder):
-        _write(folder / _SOURCE, text.source)
-        loop = _read(folder, text)
-        if not text.way.was_read(loop):
+        _write(folder / _SOURCE, request.source)
+        loop = _read(folder, request)
+        if not request.way.was_read(loop):
             _write(folder / _MANIFEST, json.dumps(_checksums(folder)))
         return loop
     if not sound:
@@ -120,15 +119,15 @@ def _kept(folder: Path, text: _Text) -> Any:
     with tempfile.TemporaryDirectory(prefix="born-") as temporary:
         copy = Path(temporary) / folder.name
         shutil.copytree(folder, copy)
-        if not _is_sound(copy, text.source):
+        if not _is_sound(copy, request.source):
             raise RuntimeError(f"{folder} changed while it was copied")
-        return _read(copy, text)
+        return _read(copy, request)
 
 
-def _read(folder: Path, text: _Text) -> Any:
+def _read(folder: Path, request: _Request) -> Any:
     """The loop as Numba finds or puts it in a folder, and nowhere else."""
-    loop = text.compile(str(folder / _SOURCE), cache=True)
-    kept = text.way.kept_in(loop)
+    loop = request.compiled(str(folder / _SOURCE), cache=True)
+    kept = request.way.kept_in(loop)
     if Path(kept).parent != folder:
         raise RuntimeError(f"Numba kept the loop in {kept}, not in {folder}")
     return loop

@@ -26,7 +26,7 @@ def intrinsic(function: Callable[..., Any]) -> Any:
 
 def inlined(function: Callable[..., Any]) -> Any:
     """A function that compiled loops may call, with IEEE division."""
-    return numba.njit(error_model="numpy")(function)
+    return numba.njit(**_OPTIONS)(function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,15 @@ class Way:
     kept_in: Callable[[Any], str]
 
 
+# NUMBA_BOUNDSCHECK has no say in these: an entry cannot raise, and its arrays' shapes are not all
+# known to it.
+_OPTIONS: Final[dict[str, Any]] = {"error_model": "numpy", "boundscheck": False}
+
 NJIT: Final = Way(
     "function",
-    lambda function, signature, cache: numba.njit(
-        [signature], nogil=True, error_model="numpy", cache=cache
-    )(function),
+    lambda function, signature, cache: numba.njit([signature], nogil=True, cache=cache, **_OPTIONS)(
+        function
+    ),
     lambda made: bool(made.stats.cache_hits),
     lambda made: str(made.stats.cache_path),
 )
@@ -59,16 +63,16 @@ NJIT: Final = Way(
 CFUNC: Final = Way(
     "entry",
     lambda function, signature, cache: numba.cfunc(
-        signature, nopython=True, error_model="numpy", cache=cache
+        signature, nopython=True, cache=cache, **_OPTIONS
     )(function),
     lambda made: bool(made.cache_hits),
-    lambda made: str(made._cache.cache_path),
+    lambda made: str(made._cache.cache_path),  # of which Numba tells in no other way
 )
 """What C calls, from any thread."""
 
 
 class Entry:
-    """A compiled function of one address, which C may call.
+    """A compiled function of one address, which C may call; it has nothing that changes.
 
     Attributes:
         address: of its machine code, which lives as long as the entry.
@@ -79,6 +83,9 @@ class Entry:
         self.address: Final[int] = made.address
         self.call: Final[Callable[[int], int]] = _ENTRY(made.address)
         self._made: Final = made
+
+    def __deepcopy__(self, memo: object) -> Entry:
+        return self
 
 
 _ENTRY: Final = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64)

@@ -265,17 +265,21 @@ def max_pool(
 
 def max_pool_backward(
     g: Any, winner: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
-) -> None:
-    """Each window's gradient added to the element that won, in images of zeros."""
+) -> Any:
+    """Each window's gradient added to the element that won; whether all winners were in range."""
     for n in range(g.shape[0]):
         for c in range(g.shape[1]):
             for r in range(g.shape[2]):
                 for q in range(g.shape[3]):
-                    i, j = divmod(winner[n, c, r, q], kernel[1])
+                    place = winner[n, c, r, q]
+                    if place < 0 or place >= kernel[0] * kernel[1]:
+                        return False
+                    i, j = divmod(place, kernel[1])
                     h = r * stride[0] + i * dilation[0] - padding[0]
                     w = q * stride[1] + j * dilation[1] - padding[1]
                     if 0 <= h < out.shape[2] and 0 <= w < out.shape[3]:
                         out[n, c, h, w] += g[n, c, r, q]
+    return True
 
 
 def add_rows(target: Any, index: Any, values: Any) -> Any:
@@ -370,7 +374,7 @@ MAX_POOL: Final = Loop(
 )
 MAX_POOL_BACKWARD: Final = Loop(
     max_pool_backward,
-    lambda t: types.void(
+    lambda t: types.boolean(
         t[:, :, :, ::1], _INDEX[:, :, :, ::1], t[:, :, :, ::1], _PAIR, _PAIR, _PAIR, _PAIR
     ),
 )

@@ -1,19 +1,21 @@
 """Who shares a compiled loop: right after a matrix product the threads of BLAS, else the pool's.
 
 A training step is matrix products with loops between them. OpenBLAS keeps its threads
-awake for some milliseconds after each product, so that one waits on every core when a
-loop begins. Threads of another pool come too late then, since they must first be given
-a core, and push BLAS's threads together on those that are left. OpenBLAS also lends
-its threads, by a function that starts one thing on all of them and waits for all
-(`gotoblas_pthread` in `driver/others/blas_server.c`, kept from its ancestor GotoBLAS).
-When they sleep, they are left to: awake, they take from the other half of a core.
+awake for a while after each product, so that one waits on every core when a loop
+begins. Threads of another pool come too late then, since they must first be given a
+core. OpenBLAS also lends its threads, by a function that starts one thing on all of
+them and waits for all (`gotoblas_pthread` in `driver/others/blas_server.c`, kept from
+its ancestor GotoBLAS). When they sleep, they are left to: awake, one takes from the
+caller what two halves of a core share.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +27,9 @@ from born_numba.compiler import Entry
 
 LEAST_SHARED: Final = 65_536  # elements that two of BLAS's threads share while they are awake
 _LARGE: Final = 524_288  # elements for which the pool's are woken; both: docs/performance.md
-_AWAKE: Final = 0.005  # seconds after a product; OpenBLAS's threads wait for many times as long
+# Seconds after a product. OpenBLAS's threads wait for 2^28 cycles, a tenth of a second, unless
+# OPENBLAS_THREAD_TIMEOUT says otherwise; an update follows the last product sooner.
+_AWAKE: Final = 0.005
 
 _THREADED: Final = 262_144  # products of numbers from which OpenBLAS takes several threads
 _PTHREADS: Final = 1  # what `openblas_get_parallel` says of threads that are not OpenMP's
@@ -52,15 +56,16 @@ class Blas:
         self._run.restype = ctypes.c_int
 
     def share(self, entry: Entry, arguments: HostArray, threads: int) -> None:
-        """Run a function on so many threads, the caller's among them; it has so many `workers`."""
+        """Run a function on as many threads, the caller's among them; at most `workers()`."""
         self._run(threads, entry.address, id(arguments), 0)
 
 
 class Team:
     """BLAS's threads while they are awake, and those of the pool.
 
-    Any number of Python threads may share out work at once, also after a fork: OpenBLAS
-    and the pool both see to it.
+    Any number of Python threads may share out work at once, and fork. Who finds BLAS's
+    threads lent to another turns to the pool; who finds them at work on another thread's
+    product waits until one is free, as for a product of its own.
 
     Args:
         blas: None where it lends no threads.
@@ -68,12 +73,29 @@ class Team:
 
     def __init__(self, blas: Blas | None) -> None:
         self._blas = blas
-        self._product_ended = -_AWAKE
+        self._products = _Products()
+        self._renew()
+        # OpenBLAS loses a thread that is at work while it shuts them all down for a fork.
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=lambda: self._lending.acquire(),
+                after_in_parent=lambda: self._lending.release(),
+                after_in_child=self._renew,
+            )
+
+    def _renew(self) -> None:
+        # A signal's handler may fork while its own thread has just been lent some.
+        self._lending = threading.RLock()
+        self._lent = False
 
     def note_product(self, size: int) -> None:
-        """Say that a matrix product of so many products of numbers has just ended."""
+        """Say that this thread's matrix product has ended.
+
+        Args:
+            size: how many products of two numbers it was.
+        """
         if size >= _THREADED:
-            self._product_ended = time.perf_counter()
+            self._products.ended = time.perf_counter()
 
     def share(self, entry: Entry, arguments: HostArray, size: int) -> None:
         """Run a function on one thread, or on several at once, until all have ended.
@@ -81,20 +103,36 @@ class Team:
         Args:
             entry: takes pieces of something until none is left, as an atomic counter tells.
             arguments: an array that says where everything is.
-            size: of the work, in elements of an update.
+            size: of the work, in elements of an update; at least `LEAST_SHARED`.
         """
-        if size >= LEAST_SHARED and self._blas is not None and self._is_awake():
-            threads = min(self._blas.workers(), 2 * size // LEAST_SHARED)
-            if threads > 1:
-                self._blas.share(entry, arguments, threads)
-                return
-        if size >= _LARGE:
+        blas = self._blas
+        threads = 0 if blas is None else self._awake(blas, size)
+        if blas is not None and threads > 1:
+            with self._lending:
+                self._lent = True
+                try:
+                    blas.share(entry, arguments, threads)
+                finally:
+                    self._lent = False
+        elif size >= _LARGE:
             POOL.share(partial(entry.call, id(arguments)))
         else:
             entry.call(id(arguments))
 
-    def _is_awake(self) -> bool:
-        return time.perf_counter() - self._product_ended < _AWAKE
+    def _awake(self, blas: Blas, size: int) -> int:
+        """How many of BLAS's threads are awake, as far as we know, and worth borrowing."""
+        if self._lent or time.perf_counter() - self._products.ended >= _AWAKE:
+            return 0
+        workers = blas.workers()
+        if size >= _LARGE and workers < POOL.workers:
+            return 0
+        return min(workers, 2 * size // LEAST_SHARED)
+
+
+class _Products(threading.local):
+    """When a thread's last large product ended, on the clock of `time.perf_counter`."""
+
+    ended = float("-inf")
 
 
 def _function(library: ctypes.CDLL, name: str) -> Any:

@@ -8,10 +8,9 @@ element after the other, eight or sixteen at a time in the processor's registers
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from born_numpy import norm, placement
 from born_numpy.update import NumpyUpdate
 
 _CHUNKS_OF: Final = 16_384, 65_536  # elements: of small tensors, and of large ones
-_PER_TENSOR: Final = 32  # chunks, so that no thread waits long for another's last one
+_PER_TENSOR: Final = 32  # chunks of those between; for both see docs/performance.md
 
 _TEXTS: Final = {
     "add": "{} + {}",
@@ -158,6 +157,7 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     }
     columns = program.scalars + program.has_scale
     lines = [
+        f"# computes in {compute_dtype(dtypes).name}",
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
         f"    objects = carray(data(table, OBJECTS), (1, {len(dtypes)}), uint64)",
@@ -312,25 +312,49 @@ _PLAIN: Final[set[type]] = {np.ndarray}
 """The types of arrays whose fields a compiled loop may read."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(NamedTuple):
     """How to update some of the bound tensors.
+
+    The table knows its arrays by their addresses only: the plan is what keeps them.
 
     Attributes:
         numbers: which, int64.
         chunks: (tensor, start, length, place in numbers) of each piece, int64.
+        sets: of which scalars each tensor is, int64: of the first.
         table: what the loop is given, but for what differs from call to call.
         size: how many elements the pieces have in all.
     """
 
     numbers: HostArray
     chunks: HostArray
+    sets: HostArray
     table: HostArray
     size: int
 
 
+class _Checked(NamedTuple):
+    """Gradients that the loop can take, and all that one call with them needs.
+
+    Attributes:
+        gradients: the tensors.
+        arrays: their arrays when they were looked at, which the table knows by address.
+        addresses: of the arrays' objects.
+        plan: which tensors they are for.
+        table: the plan's, for these gradients.
+    """
+
+    gradients: Sequence[RawTensor]
+    arrays: Sequence[HostArray]
+    addresses: HostArray
+    plan: _Plan
+    table: HostArray
+
+
 class _Bound(BoundUpdate):
-    """The addresses of the bound tensors, and the chunks they fall into."""
+    """The addresses of the bound tensors, and the chunks they fall into.
+
+    Several threads may be in one call each: what differs from call to call is the call's own.
+    """
 
     def __init__(self, kernel: NumbaUpdate, targets: Sequence[Sequence[RawTensor]]) -> None:
         self._kernel = kernel
@@ -341,12 +365,9 @@ class _Bound(BoundUpdate):
         for row, arrays in zip(self._objects, self._arrays, strict=True):
             row[0] = id(arrays[0])
             row[2:] = [id(array) for array in arrays[1:]]
-        self._sets = np.zeros(len(targets), np.int64)
-        self._mixed = False
         self._plan = self._planned(range(len(targets)))
-        self._partial: dict[tuple[int, ...], _Plan] = {}
-        self._checked: Sequence[RawTensor] | None = None
-        self._addresses = self._table = np.zeros(0, np.uint64)
+        self._partial: tuple[tuple[int, ...], _Plan] = (), self._plan
+        self._checked: _Checked | None = None
         self._slow: BoundUpdate | None = None
         self._steady = all(_usable(array) for arrays in self._arrays for array in arrays)
 
@@ -357,6 +378,7 @@ class _Bound(BoundUpdate):
             for start, stop in pairwise(_boundaries(self._arrays[number][0]))
         ]
         chunks = np.array(rows, np.int64).reshape(-1, 4)
+        sets = np.zeros(len(self._targets), np.int64)
         places, kind = np.array(numbers, np.int64), self._kernel.dtypes[1]
         table = np.zeros(_NEXT + 1, np.uint64)
         for place, array in {
@@ -364,7 +386,7 @@ class _Bound(BoundUpdate):
             _NUMBERS: places,
             _SIZES: self._sizes,
             _CHUNKS: chunks,
-            _SETS: self._sets,
+            _SETS: sets,
         }.items():
             table[place] = id(array)
         # NumPy's built-in dtypes are single objects, so that their address is their identity.
@@ -375,29 +397,34 @@ class _Bound(BoundUpdate):
             len(places),
             len(chunks),
         )
-        return _Plan(places, chunks, table, int(chunks[:, 2].sum()))
+        return _Plan(places, chunks, sets, table, int(chunks[:, 2].sum()))
 
     def _plan_for(self, numbers: Sequence[int]) -> _Plan:
         if len(numbers) == len(self._targets):
             return self._plan
         key = tuple(numbers)
-        if key not in self._partial:
-            self._partial = {key: self._planned(key)}  # the latest only: it most often stays
-        return self._partial[key]
+        latest, plan = self._partial
+        if key != latest:
+            plan = self._planned(key)
+            self._partial = key, plan  # the latest only: it most often stays
+        return plan
+
+    def _check(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> _Checked | None:
+        arrays = [gradient.array for gradient in gradients]
+        if not self._steady or set(map(type, arrays)) != _PLAIN:
+            return None
+        plan = self._plan_for(numbers)
+        addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
+        table = plan.table.copy()
+        table[_GRADIENTS] = id(addresses)
+        if self._kernel.odd.call(id(table)) >= 0:
+            return None
+        return _Checked(gradients, arrays, addresses, plan, table)
 
     def fits(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> bool:
         """Whether every gradient is a contiguous array like its parameter."""
-        arrays = [gradient.array for gradient in gradients]
-        if not self._steady or set(map(type, arrays)) != _PLAIN:
-            return False
-        plan = self._plan_for(numbers)
-        addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
-        table = plan.table.copy()  # this call's own: another thread may be in one
-        table[_GRADIENTS] = id(addresses)
-        if self._kernel.odd.call(id(table)) >= 0:
-            return False
-        self._checked, self._addresses, self._table = gradients, addresses, table
-        return True
+        self._checked = checked = self._check(numbers, gradients)
+        return checked is not None
 
     def __call__(
         self,
@@ -407,21 +434,22 @@ class _Bound(BoundUpdate):
         sets: Sequence[int],
         scale: RawTensor | None = None,
     ) -> None:
-        if self._checked is not gradients and not self.fits(numbers, gradients):
+        checked = self._checked
+        self._checked = None  # or the gradients would live until the next step
+        if checked is None or checked.gradients is not gradients:
+            checked = self._check(numbers, gradients)
+        if checked is None:
             self._update_slowly(numbers, gradients, scalars, sets, scale)
             return
-        self._checked = None  # or the gradients would live until the next step
-        table, _addresses = self._table, self._addresses  # ours as long as we use them
-        plan = self._plan_for(numbers)
         if scale is not None:
             scalars = [(*each, scale.array.item()) for each in scalars]
         values = np.array(scalars, np.float64, ndmin=2)
-        if len(scalars) > 1:
-            self._sets[plan.numbers] = sets
-        elif self._mixed:
-            self._sets[:] = 0
-        self._mixed = len(scalars) > 1
+        plan, table = checked.plan, checked.table
         table[_SCALARS] = id(values)
+        if len(scalars) > 1:
+            chosen = np.zeros(len(self._targets), np.int64)
+            chosen[plan.numbers] = sets
+            table[_SETS] = id(chosen)
         if plan.size < LEAST_SHARED:
             self._kernel.loop.call(id(table))
         else:

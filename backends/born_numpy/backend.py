@@ -29,7 +29,7 @@ class Turns(NamedTuple):
 
 
 _LEAST_TURNED: Final = 131_072  # products; what has fewer runs in kernels for small matrices
-LEAST_INPUTS: Final = 64  # of W; with fewer, to turn the result would be most of the work
+_LEAST_INPUTS: Final = 64  # of W; with fewer, to turn the result would be most of the work
 
 
 class NumpyBackend(ArrayBackend):
@@ -82,7 +82,7 @@ class NumpyBackend(ArrayBackend):
         if (
             rows * turns.outputs_a_row <= len(b)
             and 1 < rows <= turns.rows
-            and b.shape[1] >= LEAST_INPUTS
+            and b.shape[1] >= _LEAST_INPUTS
             and rows * b.size >= _LEAST_TURNED
             and a.dtype == float32
         ):

@@ -232,6 +232,14 @@ def index_add(backend: Backend, target: HostArray, index: Any, values: HostArray
     return out
 
 
+@pytest.mark.parametrize("place", [4, -5, 2**62])
+def test_winner_outside_its_window_is_refused(numba: Backend, place: int) -> None:
+    g, winner = RawTensor(draw((1, 1, 1, 1), "float32")), RawTensor(np.full((1, 1, 1, 1), place))
+    for backend in (NUMPY, numba):
+        with pytest.raises(IndexOutOfRangeError, match=f"index {place} is out of bounds"):
+            backend.max_pool2d_backward(g, winner, (2, 2), 2, 2)
+
+
 @pytest.mark.parametrize("row", [5, -6, 2**62])
 def test_row_out_of_range_is_refused(numba: Backend, row: int) -> None:
     target = draw((5, 3), "float32")
