@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = replace(settings, rounds=options.rounds)
     words = ["latest", *([backend] if backend else []), *named]
     path: Path = options.json or RESULTS / f"{'-'.join(words)}.json"
+    try:  # now, not when all is measured
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        parser.error(f"expected a place to write figures to, got {path}: {error.strerror}")
     chosen = dict.fromkeys(named, settings) or {
         name: settings.shared_by(SHORTENED.get(name, 1)) for name in benchmarks
     }
@@ -112,7 +118,6 @@ def _run(here: Place, chosen: Mapping[str, Settings], settings: Settings, path: 
     if footprints:
         print(f"\n{report.footprint_table(footprints)}")
     document = report.document(results, settings, facts, footprints)
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"\nAll figures: {path}\n{figure.written(document, path.with_suffix('.png'))}")
 

@@ -44,7 +44,7 @@ class NumbaBackend(NumpyBackend):
             self._compiled = importlib.import_module("born_numba.update")
             self._loops = importlib.import_module("born_numba.loops")
             self._team = importlib.import_module("born_numba.team").TEAM
-        except ImportError as error:
+        except Exception as error:  # a library that is broken or missing may raise anything
             raise BackendUnavailableError(
                 f"expected a numba that imports, got one that does not: {error}; install the "
                 'versions that go together, as pip install "born-optim[numba]" does'

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 import sys
 import tempfile
 import threading
@@ -119,6 +121,8 @@ def _kept(folder: Path, request: _Request) -> Any:
     with tempfile.TemporaryDirectory(prefix="born-") as temporary:
         copy = Path(temporary) / folder.name
         shutil.copytree(folder, copy)
+        for place in (copy, *copy.rglob("*")):  # what cannot be written is copied as such
+            place.chmod(place.stat().st_mode | stat.S_IRWXU)
         if not _is_sound(copy, request.source):
             raise RuntimeError(f"{folder} changed while it was copied")
         return _read(copy, request)
@@ -137,8 +141,14 @@ class _BesideTheSource:
     """Keeps Numba from the directory in NUMBA_CACHE_DIR, where no manifest would be checked."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
         self._before = ""
+        self._renew()
+        # A child forked while another thread compiles would wait for it in vain.
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
         self._lock.acquire()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, Final, TypeAlias
 
@@ -282,8 +282,8 @@ class _Bound(BoundUpdate):
                     buffers = _scratch.views(kernel.buffers, length)
                 tiles = [array[start:stop] for array in arrays]
                 kernel.tile(*tiles, *scalars, *buffers)
-                for array, tile in _strided(arrays, tiles):
-                    array[start:stop] = tile
+                _write_back(arrays, tiles, start, stop)
+                tiles.clear()  # or copies would live while the next ones are made
 
 
 def _apart(gradient: Array, parameter: Array) -> Array:
@@ -299,10 +299,8 @@ def _flat(array: Array) -> Array:
     return array.reshape(-1) if array.flags.c_contiguous else array.flat
 
 
-def _strided(arrays: Sequence[Array], tiles: Sequence[Array]) -> Iterator[tuple[Array, Array]]:
-    """The arrays whose tiles were copies, to be written back; never the gradient."""
-    return (
-        (array, tile)
-        for i, (array, tile) in enumerate(zip(arrays, tiles, strict=True))
-        if i != 1 and not isinstance(array, np.ndarray)
-    )
+def _write_back(arrays: Sequence[Array], tiles: Sequence[Array], start: int, stop: int) -> None:
+    """Write tiles that were copies to the arrays, but never the gradient's."""
+    for i, (array, tile) in enumerate(zip(arrays, tiles, strict=True)):
+        if i != 1 and not isinstance(array, np.ndarray):
+            array[start:stop] = tile

@@ -53,12 +53,14 @@ class Writer:
         instructions: instruction -> its result; an equal one is found, not added.
         host: text of a computation on the host -> the name of its result.
         handed: text or name of a host value -> the scalar it reaches the kernel as.
+        branched: what was raised when the rule branched, which it may have caught.
     """
 
     def __init__(self) -> None:
         self.instructions: dict[Instruction, Ref] = {}
         self.host: dict[str, str] = {}
         self.handed: dict[str, Ref] = {}
+        self.branched: TypeError | None = None
 
     def instruction(self, op: str, args: tuple[Ref, ...]) -> Ref:
         """The result of an instruction, written down if it is new."""
@@ -237,10 +239,12 @@ class Symbol:
         return self._apply(f"cast_{dtype}", self)
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(
+        error = TypeError(
             "a rule cannot branch on a value, which is not known when the rule is traced; "
             "use where(condition, x, y)"
         )
+        self.writer.branched = self.writer.branched or error
+        raise error
 
 
 _LOGICAL: Final = ("logical_and", "logical_or", "logical_not")

@@ -93,11 +93,27 @@ def _check_names(
                 f"{_definition(function)}: expected slots and scalars with the names of Python's "
                 f"variables and without leading double underscores, got {name!r}; rename it"
             )
+    taken = _positional(function)[2:]
+    if taken != list(arrays[2:]) and sorted(taken) == sorted(arrays[2:]):
+        raise RuleError(
+            f"{_definition(function)}: expected slots in the order in which the rule takes them, "
+            f"{', '.join(taken)}, got {', '.join(arrays[2:])}; name them in that order"
+        )
     if len(set(every)) < len(every) or "t" in arrays:
         raise RuleError(
             f"{_definition(function)}: expected names of its own for every slot and scalar beside "
             f"p, g and t, got {', '.join(every)}; rename one"
         )
+
+
+def _positional(function: Callable[..., Any]) -> list[str]:
+    """The names of a rule's positional parameters, as far as they can be known."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [parameter.name for parameter in parameters if parameter.kind in kinds]
 
 
 def _recorded(
@@ -109,6 +125,8 @@ def _recorded(
     named = {name: Symbol(writer, text=name) for name in names}
     try:
         returned = function(*symbols, **named)
+        if writer.branched is not None:
+            raise writer.branched
         outputs = [
             _output(writer, value, function)
             for value in _checked_outputs(function, returned, len(arrays) - 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 from born.backend import Backend
@@ -45,14 +44,19 @@ class Group:
         self.compute = compute_dtype(dtypes)
         self.kernel = backend.compile_update(program, dtypes)
         self.bound = self.kernel.bind(targets)
-        self._scaled: Callable[[], BoundUpdate] = lambda: backend.compile_update(
+        self._bind_scaled: Callable[[], BoundUpdate] = lambda: backend.compile_update(
             program.scaled, dtypes
         ).bind(targets)
+        self._scaled: BoundUpdate | None = None
 
-    @cached_property
+    @property
     def scaled(self) -> BoundUpdate:
         """The kernel that also scales gradients, compiled when it is first asked for."""
-        return self._scaled()
+        # No `cached_property`: in Python 3.11 it holds one lock for all groups meanwhile, which
+        # a child forked at that time would wait for in vain.
+        if self._scaled is None:
+            self._scaled = self._bind_scaled()
+        return self._scaled
 
 
 class Update(NamedTuple):
@@ -96,11 +100,19 @@ class Update(NamedTuple):
             counts: how many updates each of the optimizer's parameters has had.
         """
         own = [counts[index] for index in self.indices]
-        if own.count(own[0]) == len(own):
-            return [host(t=own[0] + 1)], [0] * len(own)
         # Parameters that joined late are at another count, and so at other scalars.
-        distinct = sorted(set(own))
-        sets = [host(t=count + 1) for count in distinct]
+        distinct = own[:1] if own.count(own[0]) == len(own) else sorted(set(own))
+        try:
+            sets = [host(t=count + 1) for count in distinct]
+        except Exception as error:
+            updates = ", ".join(str(count + 1) for count in distinct)
+            error.add_note(
+                f"while computing the scalars of the rule {self.group.kernel.program.name} at "
+                f"t = {updates}; t counts the updates of a parameter from 1"
+            )
+            raise
+        if len(distinct) == 1:
+            return sets, [0] * len(own)
         return sets, [distinct.index(count) for count in own]
 
 

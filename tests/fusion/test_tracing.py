@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import statistics
@@ -247,6 +248,12 @@ def _uses_a_number_beyond_all(p: Any, g: Any, *, t: Any) -> Any:
     return (p - 10**400 * g,)  # here
 
 
+def _branches_and_looks_away(p: Any, g: Any, *, t: Any) -> Any:
+    with contextlib.suppress(TypeError):
+        g = g if g > 0.0 else -g  # here
+    return (p - g,)
+
+
 _kept: list[Any] = []
 
 
@@ -258,6 +265,7 @@ def _uses_what_an_earlier_call_kept(p: Any, g: Any, *, t: Any) -> Any:
 REFUSED: list[tuple[Callable[..., Any], str]] = [
     (_branches, r"cannot branch on a value.*use where\("),
     (_branches_on_a_scalar, r"cannot branch on a value.*use where\("),
+    (_branches_and_looks_away, "cannot branch on a value"),
     (_loops, "expected a rule of operators and the functions of born.fusion"),
     (_chains, "cannot branch on a value"),
     (_uses_numpy, "expected a rule of operators and the functions of born.fusion"),
@@ -431,3 +439,12 @@ def test_rule_written_by_a_user_is_run_saved_and_restored(backend: Backend) -> N
         assert born.Tensor(optimizer.state_dict()["m.0"], backend).numpy().tolist() == [2.0, 0.0]
         results.append(p.numpy().tolist())
     assert results[0] == results[1] == [-0.5, 1.0]
+
+
+def test_slots_are_named_in_the_order_in_which_the_rule_takes_them() -> None:
+    def averaged(p: Any, g: Any, m: Any, v: Any, *, t: Any) -> Any:
+        return p - g, m, v
+
+    with pytest.raises(RuleError, match=r"in which the rule takes them, m, v, got v, m"):
+        trace(averaged, ["v", "m"], ["t"])
+    trace(averaged, ["first", "second"], ["t"])  # names of their own are as good

@@ -388,7 +388,7 @@ def test_source_is_text_that_can_be_read() -> None:
     plain = kernel_of("plain", program, AVERAGED)
     assert "m <- " in plain.source
     numba = kernel_of("numba", program, AVERAGED)
-    assert numba.source.startswith("def update(")
+    assert numba.source.startswith("# computes in float32\ndef update(")
     assert "m_2[j] = " in numba.source
 
 

@@ -129,19 +129,20 @@ compiler.compile_extra = refuse
 
 
 @pytest.mark.parametrize(
-    ("environment", "reason"),
+    ("environment", "raises", "reason"),
     [
-        ({"PYTHONPATH": "broken"}, "Numba needs another NumPy"),
-        ({"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT is set"),
+        ({"PYTHONPATH": "broken"}, "ImportError('another NumPy')", "another NumPy"),
+        ({"PYTHONPATH": "broken"}, "OSError('no libllvmlite.so')", "no libllvmlite.so"),
+        ({"NUMBA_DISABLE_JIT": "1"}, "None", "NUMBA_DISABLE_JIT is set"),
     ],
-    ids=["broken", "disabled"],
+    ids=["broken", "incomplete", "disabled"],
 )
 def test_numba_that_cannot_compile_is_unavailable(
-    environment: dict[str, str], reason: str, tmp_path: Path
+    environment: dict[str, str], raises: str, reason: str, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken" / "numba"
     broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ImportError('Numba needs another NumPy')")
+    (broken / "__init__.py").write_text(f"raise {raises}")
     script = """
 import born
 from born.errors import BackendUnavailableError
@@ -309,6 +310,25 @@ def test_cache_that_numba_could_not_write_is_read_from_a_copy(filled: Path, tmp_
     python(script, BORN_CACHE_DIR=str(filled), **environment)
     assert files(filled) == before
     assert not list(tmp_path.iterdir())  # no copy is left, and nothing went elsewhere
+
+
+def test_cache_of_folders_that_nobody_may_write_is_read(filled: Path, tmp_path: Path) -> None:
+    cache = copy_of(filled, tmp_path / "cache")
+    subprocess.run(["chmod", "-R", "a-w", cache], check=True)
+    # Also where it is the superuser who runs this, whom no mode keeps from writing.
+    script = f"""
+import os, born_numba.cache as cache
+read, modes = cache._read, []
+def watched(folder, request):
+    modes.extend(os.stat(path).st_mode & 0o300 for path in (folder, folder / "__pycache__"))
+    return read(folder, request)
+cache._read = watched
+{NOT_WRITABLE}
+{CHECK.replace("numba =", f"{COMPILES_NOTHING}" + chr(10) + "numba =")}
+assert modes and set(modes) == {{0o300}}
+"""
+    python(script, BORN_CACHE_DIR=str(cache), HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    subprocess.run(["chmod", "-R", "u+w", cache], check=True)
 
 
 def test_damaged_cache_that_cannot_be_written_is_not_trusted(filled: Path, tmp_path: Path) -> None:

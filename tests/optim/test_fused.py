@@ -92,9 +92,10 @@ def test_scalars_that_fail_change_nothing(backend: Backend) -> None:
     optimizer = Third([one, two], optim.SGDConfig(lr=1.0))
     for _ in range(2):  # so that only the second group divides by zero in the next
         optimizer.step({two.raw: raw([0.0], backend, "float64")})
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError) as failure:
         optimizer.step({one.raw: raw([1.0], backend), two.raw: raw([1.0], backend, "float64")})
     assert one.numpy() == two.numpy() == 1.0
+    assert "scalars of the rule third at t = 3" in "".join(failure.value.__notes__)
 
 
 def test_kernels_can_be_looked_at(backend: Backend) -> None:
