@@ -43,7 +43,8 @@ class NumbaBackend(NumpyBackend):
         try:
             self._compiled = importlib.import_module("born_numba.update")
             self._loops = importlib.import_module("born_numba.loops")
-            self._team = importlib.import_module("born_numba.team").TEAM
+            team = importlib.import_module("born_numba.team")
+            self._team, self._threaded = team.TEAM, team.THREADED
         except Exception as error:  # a library that is broken or missing may raise anything
             raise BackendUnavailableError(
                 f"expected a numba that imports, got one that does not: {error}; install the "
@@ -86,8 +87,7 @@ class NumbaBackend(NumpyBackend):
 
     def _product(self, a: HostArray, b: HostArray) -> HostArray:
         product: HostArray = super()._product(a, b)
-        if product.ndim == 2 and product.dtype.char in "fd":  # else it is not BLAS's, or not one
-            self._team.note_product(product.size * a.shape[1])
+        self._note_product(product, product.size * a.shape[-1])
         return product
 
     def _turned(self, a: HostArray) -> HostArray:
@@ -143,9 +143,14 @@ class NumbaBackend(NumpyBackend):
             self._loops.BIAS_RELU_BACKWARD[a.dtype](a, y.array, passed, total)
             gradients = (*products(passed, x, weight), RawTensor(total))
         other = weight if x is None else x
-        if other is not None and a.ndim == 2 and a.dtype.char in "fd":
-            self._team.note_product(a.size * other.array.shape[1])
+        if other is not None and a.size * other.array.shape[-1] >= self._threaded:
+            self._note_product(a, a.size * other.array.shape[-1])
         return gradients
+
+    def _note_product(self, operand: HostArray, size: int) -> None:
+        """Say that BLAS has done a product, if it has: of matrices, and of a type it knows."""
+        if operand.ndim == 2 and operand.dtype.char in "fd":
+            self._team.note_product(size)
 
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`, one pass."""

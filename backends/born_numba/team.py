@@ -31,7 +31,7 @@ _LARGE: Final = 524_288  # elements for which the pool's are woken; both: docs/p
 # OPENBLAS_THREAD_TIMEOUT says otherwise; an update follows the last product sooner.
 _AWAKE: Final = 0.005
 
-_THREADED: Final = 262_144  # products of numbers from which OpenBLAS takes several threads
+THREADED: Final = 262_144  # products of numbers from which OpenBLAS takes several threads
 _PTHREADS: Final = 1  # what `openblas_get_parallel` says of threads that are not OpenMP's
 _NAMES: Final = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
 """How builds of OpenBLAS name their functions."""
@@ -94,7 +94,7 @@ class Team:
         Args:
             size: how many products of two numbers it was.
         """
-        if size >= _THREADED:
+        if size >= THREADED:
             self._products.ended = time.perf_counter()
 
     def share(self, entry: Entry, arguments: HostArray, size: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -332,22 +332,12 @@ class _Plan(NamedTuple):
     size: int
 
 
-class _Checked(NamedTuple):
-    """Gradients that the loop can take, and all that one call with them needs.
+_Checked: TypeAlias = tuple[Sequence[RawTensor], Sequence[HostArray], HostArray, _Plan, HostArray]
+"""Gradients that the loop can take, and all that one call with them needs.
 
-    Attributes:
-        gradients: the tensors.
-        arrays: their arrays when they were looked at, which the table knows by address.
-        addresses: of the arrays' objects.
-        plan: which tensors they are for.
-        table: the plan's, for these gradients.
-    """
-
-    gradients: Sequence[RawTensor]
-    arrays: Sequence[HostArray]
-    addresses: HostArray
-    plan: _Plan
-    table: HostArray
+The tensors; their arrays when they were looked at; the addresses of these; the plan; and the
+plan's table for these gradients, which knows all of them by their addresses only.
+"""
 
 
 class _Bound(BoundUpdate):
@@ -419,7 +409,7 @@ class _Bound(BoundUpdate):
         table[_GRADIENTS] = id(addresses)
         if self._kernel.odd.call(id(table)) >= 0:
             return None
-        return _Checked(gradients, arrays, addresses, plan, table)
+        return gradients, arrays, addresses, plan, table
 
     def fits(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> bool:
         """Whether every gradient is a contiguous array like its parameter."""
@@ -436,7 +426,7 @@ class _Bound(BoundUpdate):
     ) -> None:
         checked = self._checked
         self._checked = None  # or the gradients would live until the next step
-        if checked is None or checked.gradients is not gradients:
+        if checked is None or checked[0] is not gradients:
             checked = self._check(numbers, gradients)
         if checked is None:
             self._update_slowly(numbers, gradients, scalars, sets, scale)
@@ -444,7 +434,7 @@ class _Bound(BoundUpdate):
         if scale is not None:
             scalars = [(*each, scale.array.item()) for each in scalars]
         values = np.array(scalars, np.float64, ndmin=2)
-        plan, table = checked.plan, checked.table
+        plan, table = checked[3:]  # the rest is held until the loop has ended
         table[_SCALARS] = id(values)
         if len(scalars) > 1:
             chosen = np.zeros(len(self._targets), np.int64)

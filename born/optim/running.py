@@ -100,20 +100,20 @@ class Update(NamedTuple):
             counts: how many updates each of the optimizer's parameters has had.
         """
         own = [counts[index] for index in self.indices]
+        if own.count(own[0]) == len(own):
+            return [self._computed(host, own[0] + 1)], [0] * len(own)
         # Parameters that joined late are at another count, and so at other scalars.
-        distinct = own[:1] if own.count(own[0]) == len(own) else sorted(set(own))
-        try:
-            sets = [host(t=count + 1) for count in distinct]
-        except Exception as error:
-            updates = ", ".join(str(count + 1) for count in distinct)
-            error.add_note(
-                f"while computing the scalars of the rule {self.group.kernel.program.name} at "
-                f"t = {updates}; t counts the updates of a parameter from 1"
-            )
-            raise
-        if len(distinct) == 1:
-            return sets, [0] * len(own)
+        distinct = sorted(set(own))
+        sets = [self._computed(host, count + 1) for count in distinct]
         return sets, [distinct.index(count) for count in own]
+
+    def _computed(self, host: Callable[..., Scalars], t: int) -> Scalars:
+        try:
+            return host(t=t)
+        except Exception as error:
+            name = self.group.kernel.program.name
+            error.add_note(f"while computing the scalars of the rule {name} for update t = {t}")
+            raise
 
 
 def groups_of(

@@ -95,7 +95,7 @@ def test_scalars_that_fail_change_nothing(backend: Backend) -> None:
     with pytest.raises(ZeroDivisionError) as failure:
         optimizer.step({one.raw: raw([1.0], backend), two.raw: raw([1.0], backend, "float64")})
     assert one.numpy() == two.numpy() == 1.0
-    assert "scalars of the rule third at t = 3" in "".join(failure.value.__notes__)
+    assert "scalars of the rule third for update t = 3" in "".join(failure.value.__notes__)
 
 
 def test_kernels_can_be_looked_at(backend: Backend) -> None:
