@@ -19,7 +19,7 @@ collect_ignore: list[str] = []
 if importlib.util.find_spec("numba") is None or importlib.util.find_spec("platformdirs") is None:
     collect_ignore += [
         f"backends/born_numba/{name}.py"
-        for name in ("cache", "compiler", "loops", "memory", "update")
+        for name in ("cache", "compiler", "loops", "memory", "team", "update")
     ]
 
 # Nor without CuPy those that compute with it, which they all reach in one way.

@@ -6,14 +6,13 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.fusion.kernels import NEEDS_NUMBA
-from tests.tools import ROOT, TIME_LIMIT
+from tests.tools import ROOT, python
 
 pytest.importorskip("numba", reason=NEEDS_NUMBA)
 
@@ -42,22 +41,6 @@ assert train(numba, 1) == train(born.get_backend("numpy"), 1)
 assert not any(name.startswith("torch") for name in sys.modules)
 """
 )
-
-
-def python(script: str, **environment: str) -> str:
-    """What a script prints in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
-    )
-    assert done.returncode == 0, f"{script}\nfailed:\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 # -- importing -----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from born.optim import Adam, AdamConfig
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
 from tests.fusion.kernels import NEEDS_NUMBA, assert_same_bits, numba_backend
-from tests.numba.test_process import python
+from tests.tools import python
 
 pytest.importorskip("numba", reason=NEEDS_NUMBA)
 
