@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 import tempfile
@@ -96,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path: Path = options.json or RESULTS / f"{'-'.join(words)}.json"
     try:  # now, not when all is measured
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         parser.error(f"expected a place to write figures to, got {path}: {error.strerror}")

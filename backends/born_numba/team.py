@@ -63,9 +63,10 @@ class Blas:
 class Team:
     """BLAS's threads while they are awake, and those of the pool.
 
-    Any number of Python threads may share out work at once, and fork. Who finds BLAS's
-    threads lent to another turns to the pool; who finds them at work on another thread's
-    product waits until one is free, as for a product of its own.
+    Any number of Python threads may share out work at once, and `os.fork`, which waits until
+    the threads are not lent; a fork in C that runs no hooks of Python's does not. Who finds
+    BLAS's threads lent to another turns to the pool; who finds them at work on another
+    thread's product waits until one is free, as for a product of its own.
 
     Args:
         blas: None where it lends no threads.
@@ -74,19 +75,16 @@ class Team:
     def __init__(self, blas: Blas | None) -> None:
         self._blas = blas
         self._products = _Products()
-        self._renew()
-        # OpenBLAS loses a thread that is at work while it shuts them all down for a fork.
+        self._lending: Final = threading.RLock()
+        self._lent = False
+        # OpenBLAS loses a thread that is at work while it shuts them all down for a fork. Who forks
+        # owns the lock on both sides of it. The hooks are C's, which no signal interrupts.
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=lambda: self._lending.acquire(),
-                after_in_parent=lambda: self._lending.release(),
-                after_in_child=self._renew,
+                before=self._lending.acquire,
+                after_in_parent=self._lending.release,
+                after_in_child=self._lending.release,
             )
-
-    def _renew(self) -> None:
-        # A signal's handler may fork while its own thread has just been lent some.
-        self._lending = threading.RLock()
-        self._lent = False
 
     def note_product(self, size: int) -> None:
         """Say that this thread's matrix product has ended.

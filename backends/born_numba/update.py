@@ -7,6 +7,7 @@ element after the other, eight or sixteen at a time in the processor's registers
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
@@ -360,6 +361,10 @@ class _Bound(BoundUpdate):
         self._checked: _Checked | None = None
         self._slow: BoundUpdate | None = None
         self._steady = all(_usable(array) for arrays in self._arrays for array in arrays)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
+        # A copy of the tables would know the arrays of this one.
+        return _Bound(self._kernel, copy.deepcopy(self._targets, memo))
 
     def _planned(self, numbers: Sequence[int]) -> _Plan:
         rows = [

@@ -93,7 +93,7 @@ def _check_names(
                 f"{_definition(function)}: expected slots and scalars with the names of Python's "
                 f"variables and without leading double underscores, got {name!r}; rename it"
             )
-    taken = _positional(function)[2:]
+    taken = [name for name in _positional(function)[2:] if name in arrays[2:]]
     if taken != list(arrays[2:]) and sorted(taken) == sorted(arrays[2:]):
         raise RuleError(
             f"{_definition(function)}: expected slots in the order in which the rule takes them, "
@@ -109,7 +109,7 @@ def _check_names(
 def _positional(function: Callable[..., Any]) -> list[str]:
     """The names of a rule's positional parameters, as far as they can be known."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
     except (TypeError, ValueError):
         return []
     kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -114,10 +114,11 @@ def test_help_says_how_to_read_the_figures(capsys: pytest.CaptureFixture[str]) -
     assert all(name in printed for name in command.GPU_BENCHMARKS)
 
 
+@pytest.mark.parametrize("place", ["file/figures.json", "."])
 def test_place_that_cannot_be_written_is_refused_before_anything_is_timed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(SystemExit):
-        command.main(["digits", "--json", str(tmp_path / "file" / "figures.json")])
+        command.main(["digits", "--json", str(tmp_path / place)])
     assert "expected a place to write figures to" in capsys.readouterr().err

@@ -448,3 +448,9 @@ def test_slots_are_named_in_the_order_in_which_the_rule_takes_them() -> None:
     with pytest.raises(RuleError, match=r"in which the rule takes them, m, v, got v, m"):
         trace(averaged, ["v", "m"], ["t"])
     trace(averaged, ["first", "second"], ["t"])  # names of their own are as good
+
+    def with_scalars(p: Any, g: Any, m: Any, v: Any, t: Any) -> Any:
+        return p - g, m, v
+
+    with pytest.raises(RuleError, match="in which the rule takes them, m, v, got v, m"):
+        trace(with_scalars, ["v", "m"], ["t"])

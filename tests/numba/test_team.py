@@ -398,7 +398,11 @@ for k, p in enumerate(ps):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="BLAS's threads are used on Linux only")
-@pytest.mark.parametrize("script", [FORK, FORK_MEANWHILE], ids=["after", "meanwhile"])
+@pytest.mark.parametrize(
+    "script",
+    [FORK, FORK_MEANWHILE],
+    ids=["after", "meanwhile"],
+)
 def test_forked_child_shares_with_threads_of_its_own(script: str) -> None:
     python(script)
 
@@ -414,6 +418,11 @@ def test_bounds_are_not_checked_where_none_are_known() -> None:
 def test_kernels_can_be_copied() -> None:
     kernel = Problem(3).optimizer.kernels[0]
     assert copy.deepcopy(kernel).source == kernel.source
+    targets = [[RawTensor(np.zeros(3, np.float32)) for _ in range(3)]]
+    g = [RawTensor(np.ones(3, np.float32))]
+    copied = copy.deepcopy(kernel.bind(targets))
+    copied([0], g, [(0.0,) * kernel.program.scalars], [0])  # the copy's own arrays are written
+    assert not targets[0][0].array.any()
 
 
 def test_only_where_it_was_tried_are_threads_borrowed(
