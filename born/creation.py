@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from born.arguments import ShapeLike, as_shape, checked_backend
 from born.backend import Backend, Scalar
 from born.errors import ShapeError
+from born.operands import B, ShapeLike, as_shape, check_backend
 from born.raw import DTypeLike, HostArray, RawTensor, Shape
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 
 
 def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
@@ -33,7 +33,7 @@ def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
     >>> tensor([1, 2, 3], NumpyBackend())
     Tensor([1., 2., 3.], dtype=float32)
     """
-    raw = _copied(data, checked_backend(backend))
+    raw = _copied(data, check_backend(backend))
     return Tensor(raw if dtype is None else backend.astype(raw, dtype), backend)
 
 
@@ -61,7 +61,7 @@ def from_dlpack(data: Any, backend: B) -> Tensor[B]:
     >>> shared
     Tensor([7., 0.], dtype=float32)
     """
-    return Tensor(checked_backend(backend).from_dlpack(data), backend)
+    return Tensor(check_backend(backend).from_dlpack(data), backend)
 
 
 def _copied(data: Any, backend: Backend) -> RawTensor:
@@ -95,7 +95,7 @@ def zeros(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
     >>> zeros(2, NumpyBackend())
     Tensor([0., 0.], dtype=float32)
     """
-    return Tensor(checked_backend(backend).zeros(_lengths(shape), dtype), backend)
+    return Tensor(check_backend(backend).zeros(_lengths(shape), dtype), backend)
 
 
 def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -105,7 +105,7 @@ def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
     >>> ones((1, 2), NumpyBackend())
     Tensor([[1., 1.]], dtype=float32)
     """
-    return Tensor(checked_backend(backend).ones(_lengths(shape), dtype), backend)
+    return Tensor(check_backend(backend).ones(_lengths(shape), dtype), backend)
 
 
 def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -115,7 +115,7 @@ def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float3
     >>> full(2, 7, NumpyBackend())
     Tensor([7., 7.], dtype=float32)
     """
-    return Tensor(checked_backend(backend).full(_lengths(shape), value, dtype), backend)
+    return Tensor(check_backend(backend).full(_lengths(shape), value, dtype), backend)
 
 
 def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -127,7 +127,7 @@ def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
     >>> randn((2, 3), NumpyBackend(seed=0)).shape
     (2, 3)
     """
-    return Tensor(checked_backend(backend).normal(_lengths(shape), dtype), backend)
+    return Tensor(check_backend(backend).normal(_lengths(shape), dtype), backend)
 
 
 def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -139,7 +139,7 @@ def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
     >>> rand(3, NumpyBackend(seed=0)).shape
     (3,)
     """
-    return Tensor(checked_backend(backend).uniform(_lengths(shape), dtype), backend)
+    return Tensor(check_backend(backend).uniform(_lengths(shape), dtype), backend)
 
 
 def arange(
@@ -162,7 +162,7 @@ def arange(
             f"expected finite start, stop and step, got {first}, {last} and {step}; "
             "a tensor has finitely many elements"
         )
-    return Tensor(checked_backend(backend).arange(first, last, step, dtype), backend)
+    return Tensor(check_backend(backend).arange(first, last, step, dtype), backend)
 
 
 def eye(
@@ -176,7 +176,7 @@ def eye(
             [0., 1.]], dtype=float32)
     """
     return Tensor(
-        checked_backend(backend).eye(rows, rows if columns is None else columns, dtype), backend
+        check_backend(backend).eye(rows, rows if columns is None else columns, dtype), backend
     )
 
 

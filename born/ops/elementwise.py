@@ -1,4 +1,4 @@
-"""Functions of each element.
+"""Arithmetic, functions of each element, comparison and logic.
 
 In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this package.
 """
@@ -6,7 +6,7 @@ In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this p
 from __future__ import annotations
 
 from born.backend import Approximation, Scalar
-from born.ops.common import B, both, on, raw_of
+from born.operands import B, backend_of, operand_pair, raw_operand
 from born.tensor import Tensor
 
 
@@ -20,7 +20,7 @@ def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.add(born.tensor([1, 2], backend), 10)
     Tensor([11., 12.], dtype=float32)
     """
-    backend, a, b = both("add", x, y)
+    backend, a, b = operand_pair("add", x, y)
     return Tensor(backend.add(a, b), backend)
 
 
@@ -32,7 +32,7 @@ def sub(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.sub(born.tensor([1, 2], backend), 1)
     Tensor([0., 1.], dtype=float32)
     """
-    backend, a, b = both("sub", x, y)
+    backend, a, b = operand_pair("sub", x, y)
     return Tensor(backend.sub(a, b), backend)
 
 
@@ -44,7 +44,7 @@ def mul(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.mul(born.tensor([1, 2], backend), 3)
     Tensor([3., 6.], dtype=float32)
     """
-    backend, a, b = both("mul", x, y)
+    backend, a, b = operand_pair("mul", x, y)
     return Tensor(backend.mul(a, b), backend)
 
 
@@ -56,7 +56,7 @@ def div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.div(born.tensor([1, 2], backend), 2)
     Tensor([0.5, 1. ], dtype=float32)
     """
-    backend, a, b = both("div", x, y)
+    backend, a, b = operand_pair("div", x, y)
     return Tensor(backend.div(a, b), backend)
 
 
@@ -68,7 +68,7 @@ def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.pow(born.tensor([1, 3], backend), 2)
     Tensor([1., 9.], dtype=float32)
     """
-    backend, a, b = both("pow", x, y)
+    backend, a, b = operand_pair("pow", x, y)
     return Tensor(backend.pow(a, b), backend)
 
 
@@ -82,7 +82,7 @@ def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.maximum(born.tensor([-1, 2], backend), 0)
     Tensor([0., 2.], dtype=float32)
     """
-    backend, a, b = both("maximum", x, y)
+    backend, a, b = operand_pair("maximum", x, y)
     return Tensor(backend.maximum(a, b), backend)
 
 
@@ -96,8 +96,32 @@ def minimum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.minimum(born.tensor([-1, 2], backend), 0)
     Tensor([-1.,  0.], dtype=float32)
     """
-    backend, a, b = both("minimum", x, y)
+    backend, a, b = operand_pair("minimum", x, y)
     return Tensor(backend.minimum(a, b), backend)
+
+
+def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """x where a bool tensor holds, y elsewhere; the three broadcast.
+
+    >>> x = born.tensor([-1, 2], backend)
+    >>> ops.where(x > 0, x, 0)
+    Tensor([0., 2.], dtype=float32)
+    """
+    backend, a, b = operand_pair("where", x, y)
+    return Tensor(backend.where(raw_operand("where", backend, condition), a, b), backend)
+
+
+def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -> Tensor[B]:
+    """x held between two numbers; None leaves that side open.
+
+        min(max(x, low), high)
+
+    The gradient passes where low <= x <= high.
+
+    >>> ops.clamp(born.tensor([-2, 0.5, 2], backend), -1, 1)
+    Tensor([-1. ,  0.5,  1. ], dtype=float32)
+    """
+    return Tensor(backend_of("clamp", x).clamp(x.raw, low, high), x.backend)
 
 
 def neg(x: Tensor[B]) -> Tensor[B]:
@@ -108,7 +132,7 @@ def neg(x: Tensor[B]) -> Tensor[B]:
     >>> ops.neg(born.tensor([1, -2], backend))
     Tensor([-1.,  2.], dtype=float32)
     """
-    return Tensor(on("neg", x).neg(x.raw), x.backend)
+    return Tensor(backend_of("neg", x).neg(x.raw), x.backend)
 
 
 def abs(x: Tensor[B]) -> Tensor[B]:
@@ -119,7 +143,7 @@ def abs(x: Tensor[B]) -> Tensor[B]:
     >>> ops.abs(born.tensor([1, -2], backend))
     Tensor([1., 2.], dtype=float32)
     """
-    return Tensor(on("abs", x).abs(x.raw), x.backend)
+    return Tensor(backend_of("abs", x).abs(x.raw), x.backend)
 
 
 def sign(x: Tensor[B]) -> Tensor[B]:
@@ -130,7 +154,7 @@ def sign(x: Tensor[B]) -> Tensor[B]:
     >>> ops.sign(born.tensor([3, 0, -2], backend))
     Tensor([ 1.,  0., -1.], dtype=float32)
     """
-    return Tensor(on("sign", x).sign(x.raw), x.backend)
+    return Tensor(backend_of("sign", x).sign(x.raw), x.backend)
 
 
 def exp(x: Tensor[B]) -> Tensor[B]:
@@ -141,7 +165,7 @@ def exp(x: Tensor[B]) -> Tensor[B]:
     >>> ops.exp(born.tensor([0], backend))
     Tensor([1.], dtype=float32)
     """
-    return Tensor(on("exp", x).exp(x.raw), x.backend)
+    return Tensor(backend_of("exp", x).exp(x.raw), x.backend)
 
 
 def expm1(x: Tensor[B]) -> Tensor[B]:
@@ -152,7 +176,7 @@ def expm1(x: Tensor[B]) -> Tensor[B]:
     >>> ops.expm1(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("expm1", x).expm1(x.raw), x.backend)
+    return Tensor(backend_of("expm1", x).expm1(x.raw), x.backend)
 
 
 def log(x: Tensor[B]) -> Tensor[B]:
@@ -163,7 +187,7 @@ def log(x: Tensor[B]) -> Tensor[B]:
     >>> ops.log(born.tensor([1.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("log", x).log(x.raw), x.backend)
+    return Tensor(backend_of("log", x).log(x.raw), x.backend)
 
 
 def log1p(x: Tensor[B]) -> Tensor[B]:
@@ -174,7 +198,7 @@ def log1p(x: Tensor[B]) -> Tensor[B]:
     >>> ops.log1p(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("log1p", x).log1p(x.raw), x.backend)
+    return Tensor(backend_of("log1p", x).log1p(x.raw), x.backend)
 
 
 def sqrt(x: Tensor[B]) -> Tensor[B]:
@@ -185,7 +209,7 @@ def sqrt(x: Tensor[B]) -> Tensor[B]:
     >>> ops.sqrt(born.tensor([4.0], backend))
     Tensor([2.], dtype=float32)
     """
-    return Tensor(on("sqrt", x).sqrt(x.raw), x.backend)
+    return Tensor(backend_of("sqrt", x).sqrt(x.raw), x.backend)
 
 
 def rsqrt(x: Tensor[B]) -> Tensor[B]:
@@ -196,7 +220,7 @@ def rsqrt(x: Tensor[B]) -> Tensor[B]:
     >>> ops.rsqrt(born.tensor([4.0], backend))
     Tensor([0.5], dtype=float32)
     """
-    return Tensor(on("rsqrt", x).rsqrt(x.raw), x.backend)
+    return Tensor(backend_of("rsqrt", x).rsqrt(x.raw), x.backend)
 
 
 def sin(x: Tensor[B]) -> Tensor[B]:
@@ -207,7 +231,7 @@ def sin(x: Tensor[B]) -> Tensor[B]:
     >>> ops.sin(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("sin", x).sin(x.raw), x.backend)
+    return Tensor(backend_of("sin", x).sin(x.raw), x.backend)
 
 
 def cos(x: Tensor[B]) -> Tensor[B]:
@@ -218,7 +242,7 @@ def cos(x: Tensor[B]) -> Tensor[B]:
     >>> ops.cos(born.tensor([0.0], backend))
     Tensor([1.], dtype=float32)
     """
-    return Tensor(on("cos", x).cos(x.raw), x.backend)
+    return Tensor(backend_of("cos", x).cos(x.raw), x.backend)
 
 
 def tanh(x: Tensor[B]) -> Tensor[B]:
@@ -229,7 +253,7 @@ def tanh(x: Tensor[B]) -> Tensor[B]:
     >>> ops.tanh(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("tanh", x).tanh(x.raw), x.backend)
+    return Tensor(backend_of("tanh", x).tanh(x.raw), x.backend)
 
 
 def erf(x: Tensor[B]) -> Tensor[B]:
@@ -240,7 +264,7 @@ def erf(x: Tensor[B]) -> Tensor[B]:
     >>> ops.erf(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("erf", x).erf(x.raw), x.backend)
+    return Tensor(backend_of("erf", x).erf(x.raw), x.backend)
 
 
 def sigmoid(x: Tensor[B]) -> Tensor[B]:
@@ -251,7 +275,7 @@ def sigmoid(x: Tensor[B]) -> Tensor[B]:
     >>> ops.sigmoid(born.tensor([0.0], backend))
     Tensor([0.5], dtype=float32)
     """
-    return Tensor(on("sigmoid", x).sigmoid(x.raw), x.backend)
+    return Tensor(backend_of("sigmoid", x).sigmoid(x.raw), x.backend)
 
 
 def relu(x: Tensor[B]) -> Tensor[B]:
@@ -262,7 +286,7 @@ def relu(x: Tensor[B]) -> Tensor[B]:
     >>> ops.relu(born.tensor([-1, 2], backend))
     Tensor([0., 2.], dtype=float32)
     """
-    return Tensor(on("relu", x).relu(x.raw), x.backend)
+    return Tensor(backend_of("relu", x).relu(x.raw), x.backend)
 
 
 def silu(x: Tensor[B]) -> Tensor[B]:
@@ -273,7 +297,7 @@ def silu(x: Tensor[B]) -> Tensor[B]:
     >>> ops.silu(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("silu", x).silu(x.raw), x.backend)
+    return Tensor(backend_of("silu", x).silu(x.raw), x.backend)
 
 
 def softplus(x: Tensor[B]) -> Tensor[B]:
@@ -284,7 +308,7 @@ def softplus(x: Tensor[B]) -> Tensor[B]:
     >>> ops.softplus(born.tensor([-1000, 1000], backend))
     Tensor([   0., 1000.], dtype=float32)
     """
-    return Tensor(on("softplus", x).softplus(x.raw), x.backend)
+    return Tensor(backend_of("softplus", x).softplus(x.raw), x.backend)
 
 
 def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
@@ -303,28 +327,122 @@ def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
     >>> ops.gelu(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("gelu", x).gelu(x.raw, approximate), x.backend)
+    return Tensor(backend_of("gelu", x).gelu(x.raw, approximate), x.backend)
 
 
-def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -> Tensor[B]:
-    """x held between two numbers; None leaves that side open.
+def equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether each two elements stand so: ==.
 
-        min(max(x, low), high)
+        x == y
 
-    The gradient passes where low <= x <= high.
-
-    >>> ops.clamp(born.tensor([-2, 0.5, 2], backend), -1, 1)
-    Tensor([-1. ,  0.5,  1. ], dtype=float32)
+    >>> ops.equal(born.tensor([1, 2], backend), 2)
+    Tensor([False,  True], dtype=bool)
     """
-    return Tensor(on("clamp", x).clamp(x.raw, low, high), x.backend)
+    backend, a, b = operand_pair("equal", x, y)
+    return Tensor(backend.equal(a, b), backend)
 
 
-def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """x where a bool tensor holds, y elsewhere; the three broadcast.
+def not_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether each two elements stand so: !=.
 
-    >>> x = born.tensor([-1, 2], backend)
-    >>> ops.where(x > 0, x, 0)
-    Tensor([0., 2.], dtype=float32)
+        x != y
+
+    >>> ops.not_equal(born.tensor([1, 2], backend), 2)
+    Tensor([ True, False], dtype=bool)
     """
-    backend, a, b = both("where", x, y)
-    return Tensor(backend.where(raw_of("where", backend, condition), a, b), backend)
+    backend, a, b = operand_pair("not_equal", x, y)
+    return Tensor(backend.not_equal(a, b), backend)
+
+
+def less(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether each two elements stand so: <.
+
+        x < y
+
+    >>> ops.less(born.tensor([1, 2], backend), 2)
+    Tensor([ True, False], dtype=bool)
+    """
+    backend, a, b = operand_pair("less", x, y)
+    return Tensor(backend.less(a, b), backend)
+
+
+def less_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether each two elements stand so: <=.
+
+        x <= y
+
+    >>> ops.less_equal(born.tensor([1, 2], backend), 2)
+    Tensor([ True,  True], dtype=bool)
+    """
+    backend, a, b = operand_pair("less_equal", x, y)
+    return Tensor(backend.less_equal(a, b), backend)
+
+
+def greater(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether each two elements stand so: >.
+
+        x > y
+
+    >>> ops.greater(born.tensor([1, 2], backend), 2)
+    Tensor([False, False], dtype=bool)
+    """
+    backend, a, b = operand_pair("greater", x, y)
+    return Tensor(backend.greater(a, b), backend)
+
+
+def greater_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether each two elements stand so: >=.
+
+        x >= y
+
+    >>> ops.greater_equal(born.tensor([1, 2], backend), 2)
+    Tensor([False,  True], dtype=bool)
+    """
+    backend, a, b = operand_pair("greater_equal", x, y)
+    return Tensor(backend.greater_equal(a, b), backend)
+
+
+def logical_and(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether both elements are non-zero.
+
+        x and y
+
+    >>> ops.logical_and(born.tensor([0, 2], backend), 1)
+    Tensor([False,  True], dtype=bool)
+    """
+    backend, a, b = operand_pair("logical_and", x, y)
+    return Tensor(backend.logical_and(a, b), backend)
+
+
+def logical_or(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether either element is non-zero.
+
+        x or y
+
+    >>> ops.logical_or(born.tensor([0, 2], backend), 0)
+    Tensor([False,  True], dtype=bool)
+    """
+    backend, a, b = operand_pair("logical_or", x, y)
+    return Tensor(backend.logical_or(a, b), backend)
+
+
+def logical_not(x: Tensor[B]) -> Tensor[B]:
+    """Whether each element is zero.
+
+        not x
+
+    >>> ops.logical_not(born.tensor([0, 2], backend))
+    Tensor([ True, False], dtype=bool)
+    """
+    return Tensor(backend_of("logical_not", x).logical_not(x.raw), x.backend)
+
+
+def isfinite(x: Tensor[B]) -> Tensor[B]:
+    """Whether each element is neither infinite nor NaN.
+
+        -inf < x < inf
+
+    >>> ops.isfinite(born.tensor([1.0, float('inf')], backend))
+    Tensor([ True, False], dtype=bool)
+    """
+    return Tensor(backend_of("isfinite", x).isfinite(x.raw), x.backend)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from born.backend import Axis
-from born.ops.common import B, on
+from born.operands import B, backend_of
 from born.tensor import Tensor
 
 
@@ -17,7 +17,7 @@ def sum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     >>> ops.sum(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([4., 6.], dtype=float32)
     """
-    return Tensor(on("sum", x).sum(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("sum", x).sum(x.raw, axis, keepdims), x.backend)
 
 
 def mean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
@@ -28,7 +28,7 @@ def mean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     >>> ops.mean(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([2., 3.], dtype=float32)
     """
-    return Tensor(on("mean", x).mean(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("mean", x).mean(x.raw, axis, keepdims), x.backend)
 
 
 def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
@@ -39,7 +39,7 @@ def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
     >>> ops.var(born.tensor([1, 3], backend))
     Tensor(1., dtype=float32)
     """
-    return Tensor(on("var", x).var(x.raw, axis, ddof, keepdims), x.backend)
+    return Tensor(backend_of("var", x).var(x.raw, axis, ddof, keepdims), x.backend)
 
 
 def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
@@ -52,7 +52,7 @@ def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     >>> ops.prod(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([3., 8.], dtype=float32)
     """
-    return Tensor(on("prod", x).prod(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("prod", x).prod(x.raw, axis, keepdims), x.backend)
 
 
 def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
@@ -65,7 +65,7 @@ def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     >>> ops.max(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([3., 4.], dtype=float32)
     """
-    return Tensor(on("max", x).max(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("max", x).max(x.raw, axis, keepdims), x.backend)
 
 
 def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
@@ -78,7 +78,7 @@ def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     >>> ops.min(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([1., 2.], dtype=float32)
     """
-    return Tensor(on("min", x).min(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("min", x).min(x.raw, axis, keepdims), x.backend)
 
 
 def logsumexp(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
@@ -89,7 +89,7 @@ def logsumexp(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor
     >>> ops.logsumexp(born.tensor([-1000, 1000], backend))
     Tensor(1000., dtype=float32)
     """
-    return Tensor(on("logsumexp", x).logsumexp(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("logsumexp", x).logsumexp(x.raw, axis, keepdims), x.backend)
 
 
 def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float = 2) -> Tensor[B]:
@@ -109,7 +109,7 @@ def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float =
     >>> ops.norm(born.tensor([3, 4], backend))
     Tensor(5., dtype=float32)
     """
-    return Tensor(on("norm", x).norm(x.raw, axis, keepdims, order), x.backend)
+    return Tensor(backend_of("norm", x).norm(x.raw, axis, keepdims, order), x.backend)
 
 
 def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
@@ -120,7 +120,7 @@ def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
     >>> ops.cumsum(born.tensor([1, 2, 3], backend), axis=0)
     Tensor([1., 3., 6.], dtype=float32)
     """
-    return Tensor(on("cumsum", x).cumsum(x.raw, axis), x.backend)
+    return Tensor(backend_of("cumsum", x).cumsum(x.raw, axis), x.backend)
 
 
 def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
@@ -131,7 +131,7 @@ def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
     >>> ops.cumprod(born.tensor([1, 2, 3], backend), axis=0)
     Tensor([1., 2., 6.], dtype=float32)
     """
-    return Tensor(on("cumprod", x).cumprod(x.raw, axis), x.backend)
+    return Tensor(backend_of("cumprod", x).cumprod(x.raw, axis), x.backend)
 
 
 def argmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
@@ -142,7 +142,7 @@ def argmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Ten
     >>> ops.argmax(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([1, 1], dtype=int64)
     """
-    return Tensor(on("argmax", x).argmax(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("argmax", x).argmax(x.raw, axis, keepdims), x.backend)
 
 
 def argmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
@@ -153,7 +153,7 @@ def argmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Ten
     >>> ops.argmin(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([0, 0], dtype=int64)
     """
-    return Tensor(on("argmin", x).argmin(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("argmin", x).argmin(x.raw, axis, keepdims), x.backend)
 
 
 def any(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
@@ -164,7 +164,7 @@ def any(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     >>> ops.any(born.tensor([[0, 1], [0, 0]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
     """
-    return Tensor(on("any", x).any(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("any", x).any(x.raw, axis, keepdims), x.backend)
 
 
 def all(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
@@ -175,4 +175,4 @@ def all(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     >>> ops.all(born.tensor([[0, 1], [0, 1]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
     """
-    return Tensor(on("all", x).all(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("all", x).all(x.raw, axis, keepdims), x.backend)
