@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import TypeIs
 
-from born.autodiff.decorator import Autodiff, check_scalar
+from born.autodiff.autodiff import Autodiff, check_scalar
 from born.autodiff.gradients import check_tensor
 from born.backend import Backend
 from born.errors import ShapeError, TapeError
