@@ -12,20 +12,20 @@ from born.backend.checks import Pair
 from born.raw import RawTensor, Shape
 
 
-def _unfold(b: Backend, g: RawTensor, x_shape: Shape, *window: Any, **named: Any) -> RawTensor:
-    return b.fold(g, (x_shape[2], x_shape[3]), *window, **named)
+def _unfold(b: Backend, g: RawTensor, x_shape: Shape, *window: Any, **options: Any) -> RawTensor:
+    return b.fold(g, (x_shape[2], x_shape[3]), *window, **options)
 
 
 def _fold(
-    b: Backend, g: RawTensor, columns_shape: Shape, size: Any, *window: Any, **named: Any
+    b: Backend, g: RawTensor, columns_shape: Shape, size: Any, *window: Any, **options: Any
 ) -> RawTensor:
-    return b.unfold(g, *window, **named)
+    return b.unfold(g, *window, **options)
 
 
 def _max_pool2d(
-    b: Backend, g: RawTensor, winner: RawTensor, x_shape: Shape, *window: Any, **named: Any
+    b: Backend, g: RawTensor, winner: RawTensor, x_shape: Shape, *window: Any, **options: Any
 ) -> RawTensor:
-    return b.max_pool2d_backward(g, winner, (x_shape[2], x_shape[3]), *window, **named)
+    return b.max_pool2d_backward(g, winner, (x_shape[2], x_shape[3]), *window, **options)
 
 
 def _avg_pool2d(

@@ -5,15 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Concatenate, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from born.autodiff.tape import Pullback
 from born.backend import Backend, Operand
 from born.raw import RawTensor, Shape
 
-Formula: TypeAlias = Callable[Concatenate[Backend, RawTensor, ...], RawTensor]
-"""A line of the table: from a backend, the gradient of the result and what is kept to the
-gradient of one argument."""
+Formula: TypeAlias = (
+    Callable[[Backend, RawTensor, Any], RawTensor]
+    | Callable[[Backend, RawTensor, Any, Any], RawTensor]
+    | Callable[[Backend, RawTensor, Any, Any, Any], RawTensor]
+    | Callable[[Backend, RawTensor, Any, Any, Any, Any], RawTensor]
+)
+"""A line of the table: from a backend, the gradient of the result and what the line reads to
+the gradient of one argument."""
+
+_Formula: TypeAlias = Callable[..., RawTensor]
 
 Required: TypeAlias = tuple[bool, ...]
 """Of which tensor arguments a gradient is due."""
@@ -56,14 +63,10 @@ def of_input(name: str, *formulas: Formula | None) -> None:
         formulas: from the backend, the gradient of the result and the operation's
             arguments to the gradient of one argument; None for one that has none.
     """
-    if len(formulas) == 1:
-        rule = _of_one(formulas[0])
-        tensors = slice(0, 1)
-    else:
-        first = next(i for i, formula in enumerate(formulas) if formula is not None)
-        rule = _of_several(formulas, first)
-        tensors = slice(first, len(formulas))
-    DERIVATIVES[name] = Derivative(rule, tensors, residuals=False)
+    first = next(i for i, formula in enumerate(formulas) if formula is not None)
+    only = formulas[0] if len(formulas) == 1 else None
+    rule = _of_several(formulas, first) if only is None else _of_one(only)
+    DERIVATIVES[name] = Derivative(rule, slice(first, len(formulas)), residuals=False)
 
 
 def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
@@ -78,17 +81,18 @@ def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
             in place of the result.
     """
     second = (*_parameters(formula), "", "")[1]
+    derive: _Formula = formula
 
     def rule(
         b: Backend, out: Any, required: Required, x: RawTensor, *args: Any, **options: Any
     ) -> Pullback:
         y = out[residual] if residual else out
         if second == "x":
-            return lambda g: formula(b, g, y, x, *args, **options)
+            return lambda g: derive(b, g, y, x, *args, **options)
         if second == "x_shape":
             shape = x.shape
-            return lambda g: formula(b, g, y, shape, *args, **options)
-        return lambda g: formula(b, g, y, *args, **options)
+            return lambda g: derive(b, g, y, shape, *args, **options)
+        return lambda g: derive(b, g, y, *args, **options)
 
     DERIVATIVES[name] = Derivative(rule, slice(0, 1), residuals=residual > 0)
 
@@ -140,7 +144,7 @@ def shape_of(x: Operand) -> Shape:
     return x.shape if isinstance(x, RawTensor) else ()
 
 
-def _of_one(formula: Formula) -> Rule:
+def _of_one(formula: _Formula) -> Rule:
     if _reads_shape(formula)[0]:
 
         def of_shape(
@@ -159,7 +163,7 @@ def _of_one(formula: Formula) -> Rule:
     return of_tensor
 
 
-def _of_several(formulas: tuple[Formula | None, ...], first: int) -> Rule:
+def _of_several(formulas: tuple[_Formula | None, ...], first: int) -> Rule:
     count = len(formulas)
     # Of each argument: its place, its formula, and the places of tensors of which that reads
     # the shape alone.
@@ -172,7 +176,7 @@ def _of_several(formulas: tuple[Formula | None, ...], first: int) -> Rule:
         b: Backend, out: RawTensor, required: Required, *args: Any, **options: Any
     ) -> Pullback:
         shapes = [x.shape if isinstance(x, RawTensor) else () for x in args[:count]]
-        due: list[tuple[Formula, list[Any], Shape] | None] = []
+        due: list[tuple[_Formula, list[Any], Shape] | None] = []
         for wanted, (place, formula, by_shape) in zip(required, lines, strict=True):
             if formula is None or not wanted:
                 due.append(None)
@@ -200,11 +204,11 @@ def _of_several(formulas: tuple[Formula | None, ...], first: int) -> Rule:
     return rule
 
 
-def _parameters(formula: Formula) -> list[str]:
+def _parameters(formula: _Formula) -> list[str]:
     """The names of what a formula is given after the backend and the gradient."""
     return list(inspect.signature(formula).parameters)[2:]
 
 
-def _reads_shape(formula: Formula) -> list[bool]:
+def _reads_shape(formula: _Formula) -> list[bool]:
     """Of each such parameter, whether it takes the shape of a tensor."""
     return [name.endswith("_shape") for name in _parameters(formula)]

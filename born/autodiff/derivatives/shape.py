@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from born.autodiff.derivatives.registrars import Required, of_input, pullback_of, sum_to_shape
 from born.autodiff.tape import Pullback
 from born.backend import Backend
 from born.backend.arguments import normal_axis
-from born.raw import RawTensor
+from born.raw import RawTensor, Shape
 
-of_input("reshape", lambda b, g, x_shape, *_, **__: b.reshape(g, x_shape))
-of_input("squeeze", lambda b, g, x_shape, *_, **__: b.reshape(g, x_shape))
-of_input("expand_dims", lambda b, g, x_shape, *_, **__: b.reshape(g, x_shape))
+
+def _reshape(b: Backend, g: RawTensor, x_shape: Shape, *args: Any, **options: Any) -> RawTensor:
+    return b.reshape(g, x_shape)
+
+
+of_input("reshape", _reshape)
+of_input("squeeze", _reshape)
+of_input("expand_dims", _reshape)
 of_input("broadcast_to", lambda b, g, x_shape, shape: sum_to_shape(b, g, x_shape))
 of_input("flip", lambda b, g, x_shape, axis=None: b.flip(g, axis))
 
