@@ -11,11 +11,7 @@ from born.tensor import Tensor
 
 
 def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The sum of two tensors, or of a tensor and a number.
-
-        x + y
-
-    They broadcast; a Python number takes the tensor's dtype.
+    """The sum, x + y; the tensors broadcast, and a number takes the tensor's dtype.
 
     >>> ops.add(born.tensor([1, 2], backend), 10)
     Tensor([11., 12.], dtype=float32)
@@ -25,9 +21,7 @@ def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def sub(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The difference.
-
-        x - y
+    """The difference, x - y.
 
     >>> ops.sub(born.tensor([1, 2], backend), 1)
     Tensor([0., 1.], dtype=float32)
@@ -37,9 +31,7 @@ def sub(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def mul(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The product, element by element.
-
-        x y
+    """The product of each two elements, x y.
 
     >>> ops.mul(born.tensor([1, 2], backend), 3)
     Tensor([3., 6.], dtype=float32)
@@ -49,9 +41,7 @@ def mul(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The quotient of floating tensors.
-
-        x / y
+    """The quotient of floating tensors, x / y.
 
     >>> ops.div(born.tensor([1, 2], backend), 2)
     Tensor([0.5, 1. ], dtype=float32)
@@ -61,9 +51,7 @@ def div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The power.
-
-        x^y
+    """The power, x^y.
 
     >>> ops.pow(born.tensor([1, 3], backend), 2)
     Tensor([1., 9.], dtype=float32)
@@ -73,11 +61,9 @@ def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The larger of each two elements; NaN where either is.
+    """The larger of each two elements, max(x, y); NaN where either is.
 
-        max(x, y)
-
-    Of a tie, each side gets half of the gradient.
+    Each side of a tie gets half of the gradient.
 
     >>> ops.maximum(born.tensor([-1, 2], backend), 0)
     Tensor([0., 2.], dtype=float32)
@@ -87,11 +73,9 @@ def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def minimum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The smaller of each two elements; NaN where either is.
+    """The smaller of each two elements, min(x, y); NaN where either is.
 
-        min(x, y)
-
-    Of a tie, each side gets half of the gradient.
+    Each side of a tie gets half of the gradient.
 
     >>> ops.minimum(born.tensor([-1, 2], backend), 0)
     Tensor([-1.,  0.], dtype=float32)
@@ -125,9 +109,7 @@ def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -
 
 
 def neg(x: Tensor[B]) -> Tensor[B]:
-    """The negative.
-
-        -x
+    """The negative, -x.
 
     >>> ops.neg(born.tensor([1, -2], backend))
     Tensor([-1.,  2.], dtype=float32)
@@ -136,9 +118,7 @@ def neg(x: Tensor[B]) -> Tensor[B]:
 
 
 def abs(x: Tensor[B]) -> Tensor[B]:
-    """The absolute value.
-
-        |x|
+    """The absolute value, |x|.
 
     >>> ops.abs(born.tensor([1, -2], backend))
     Tensor([1., 2.], dtype=float32)
@@ -147,9 +127,7 @@ def abs(x: Tensor[B]) -> Tensor[B]:
 
 
 def sign(x: Tensor[B]) -> Tensor[B]:
-    """The sign; its gradient is zero.
-
-        -1, 0 or 1
+    """The sign, -1, 0 or 1; its gradient is zero.
 
     >>> ops.sign(born.tensor([3, 0, -2], backend))
     Tensor([ 1.,  0., -1.], dtype=float32)
@@ -158,9 +136,7 @@ def sign(x: Tensor[B]) -> Tensor[B]:
 
 
 def exp(x: Tensor[B]) -> Tensor[B]:
-    """The exponential.
-
-        e^x
+    """The exponential, e^x.
 
     >>> ops.exp(born.tensor([0], backend))
     Tensor([1.], dtype=float32)
@@ -169,9 +145,7 @@ def exp(x: Tensor[B]) -> Tensor[B]:
 
 
 def expm1(x: Tensor[B]) -> Tensor[B]:
-    """The exponential minus one, exact near zero.
-
-        e^x - 1
+    """e^x - 1, exact near zero.
 
     >>> ops.expm1(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
@@ -180,9 +154,7 @@ def expm1(x: Tensor[B]) -> Tensor[B]:
 
 
 def log(x: Tensor[B]) -> Tensor[B]:
-    """The natural logarithm.
-
-        log(x)
+    """The natural logarithm, log(x).
 
     >>> ops.log(born.tensor([1.0], backend))
     Tensor([0.], dtype=float32)
@@ -191,9 +163,7 @@ def log(x: Tensor[B]) -> Tensor[B]:
 
 
 def log1p(x: Tensor[B]) -> Tensor[B]:
-    """The logarithm of one plus x, exact near zero.
-
-        log(1 + x)
+    """log(1 + x), exact near zero.
 
     >>> ops.log1p(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
@@ -202,9 +172,7 @@ def log1p(x: Tensor[B]) -> Tensor[B]:
 
 
 def sqrt(x: Tensor[B]) -> Tensor[B]:
-    """The square root; its gradient at zero is infinite.
-
-        sqrt(x)
+    """The square root, sqrt(x); its gradient at zero is infinite.
 
     >>> ops.sqrt(born.tensor([4.0], backend))
     Tensor([2.], dtype=float32)
@@ -213,9 +181,7 @@ def sqrt(x: Tensor[B]) -> Tensor[B]:
 
 
 def rsqrt(x: Tensor[B]) -> Tensor[B]:
-    """The reciprocal of the square root.
-
-        1 / sqrt(x)
+    """The reciprocal of the square root, 1 / sqrt(x).
 
     >>> ops.rsqrt(born.tensor([4.0], backend))
     Tensor([0.5], dtype=float32)
@@ -224,9 +190,7 @@ def rsqrt(x: Tensor[B]) -> Tensor[B]:
 
 
 def sin(x: Tensor[B]) -> Tensor[B]:
-    """The sine of x in radians.
-
-        sin(x)
+    """sin(x), of x in radians.
 
     >>> ops.sin(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
@@ -235,9 +199,7 @@ def sin(x: Tensor[B]) -> Tensor[B]:
 
 
 def cos(x: Tensor[B]) -> Tensor[B]:
-    """The cosine of x in radians.
-
-        cos(x)
+    """cos(x), of x in radians.
 
     >>> ops.cos(born.tensor([0.0], backend))
     Tensor([1.], dtype=float32)
@@ -246,9 +208,7 @@ def cos(x: Tensor[B]) -> Tensor[B]:
 
 
 def tanh(x: Tensor[B]) -> Tensor[B]:
-    """The hyperbolic tangent.
-
-        (e^x - e^-x) / (e^x + e^-x)
+    """The hyperbolic tangent, (e^x - e^-x) / (e^x + e^-x).
 
     >>> ops.tanh(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
@@ -257,9 +217,7 @@ def tanh(x: Tensor[B]) -> Tensor[B]:
 
 
 def erf(x: Tensor[B]) -> Tensor[B]:
-    """The error function, exact to the dtype's precision.
-
-        2 / sqrt(pi) * integral of exp(-t^2) from 0 to x
+    """The error function, 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.
 
     >>> ops.erf(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
@@ -268,9 +226,7 @@ def erf(x: Tensor[B]) -> Tensor[B]:
 
 
 def sigmoid(x: Tensor[B]) -> Tensor[B]:
-    """The logistic function, stable on both sides.
-
-        1 / (1 + e^-x)
+    """The logistic function, 1 / (1 + e^-x), stable on both sides.
 
     >>> ops.sigmoid(born.tensor([0.0], backend))
     Tensor([0.5], dtype=float32)
@@ -279,9 +235,7 @@ def sigmoid(x: Tensor[B]) -> Tensor[B]:
 
 
 def relu(x: Tensor[B]) -> Tensor[B]:
-    """The rectifier; its gradient at zero is zero.
-
-        max(x, 0)
+    """The rectifier, max(x, 0); its gradient at zero is zero.
 
     >>> ops.relu(born.tensor([-1, 2], backend))
     Tensor([0., 2.], dtype=float32)
@@ -290,9 +244,7 @@ def relu(x: Tensor[B]) -> Tensor[B]:
 
 
 def silu(x: Tensor[B]) -> Tensor[B]:
-    """The sigmoid-weighted linear unit, also called swish (Elfwing et al., 2017, arXiv:1702.03118).
-
-        x sigmoid(x)
+    """x sigmoid(x), also called swish (Elfwing et al., 2017, arXiv:1702.03118).
 
     >>> ops.silu(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
@@ -301,9 +253,7 @@ def silu(x: Tensor[B]) -> Tensor[B]:
 
 
 def softplus(x: Tensor[B]) -> Tensor[B]:
-    """A smooth rectifier, without overflow.
-
-        log(1 + e^x)
+    """A smooth rectifier, log(1 + e^x), without overflow.
 
     >>> ops.softplus(born.tensor([-1000, 1000], backend))
     Tensor([   0., 1000.], dtype=float32)
@@ -331,9 +281,7 @@ def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
 
 
 def equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """Whether each two elements stand so: ==.
-
-        x == y
+    """Whether x == y, element by element.
 
     >>> ops.equal(born.tensor([1, 2], backend), 2)
     Tensor([False,  True], dtype=bool)
@@ -343,9 +291,7 @@ def equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def not_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """Whether each two elements stand so: !=.
-
-        x != y
+    """Whether x != y, element by element.
 
     >>> ops.not_equal(born.tensor([1, 2], backend), 2)
     Tensor([ True, False], dtype=bool)
@@ -355,9 +301,7 @@ def not_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def less(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """Whether each two elements stand so: <.
-
-        x < y
+    """Whether x < y, element by element.
 
     >>> ops.less(born.tensor([1, 2], backend), 2)
     Tensor([ True, False], dtype=bool)
@@ -367,9 +311,7 @@ def less(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def less_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """Whether each two elements stand so: <=.
-
-        x <= y
+    """Whether x <= y, element by element.
 
     >>> ops.less_equal(born.tensor([1, 2], backend), 2)
     Tensor([ True,  True], dtype=bool)
@@ -379,9 +321,7 @@ def less_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def greater(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """Whether each two elements stand so: >.
-
-        x > y
+    """Whether x > y, element by element.
 
     >>> ops.greater(born.tensor([1, 2], backend), 2)
     Tensor([False, False], dtype=bool)
@@ -391,9 +331,7 @@ def greater(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def greater_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """Whether each two elements stand so: >=.
-
-        x >= y
+    """Whether x >= y, element by element.
 
     >>> ops.greater_equal(born.tensor([1, 2], backend), 2)
     Tensor([False,  True], dtype=bool)
@@ -405,8 +343,6 @@ def greater_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def logical_and(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether both elements are non-zero.
 
-        x and y
-
     >>> ops.logical_and(born.tensor([0, 2], backend), 1)
     Tensor([False,  True], dtype=bool)
     """
@@ -416,8 +352,6 @@ def logical_and(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 def logical_or(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether either element is non-zero.
-
-        x or y
 
     >>> ops.logical_or(born.tensor([0, 2], backend), 0)
     Tensor([False,  True], dtype=bool)
@@ -429,8 +363,6 @@ def logical_or(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def logical_not(x: Tensor[B]) -> Tensor[B]:
     """Whether each element is zero.
 
-        not x
-
     >>> ops.logical_not(born.tensor([0, 2], backend))
     Tensor([ True, False], dtype=bool)
     """
@@ -439,8 +371,6 @@ def logical_not(x: Tensor[B]) -> Tensor[B]:
 
 def isfinite(x: Tensor[B]) -> Tensor[B]:
     """Whether each element is neither infinite nor NaN.
-
-        -inf < x < inf
 
     >>> ops.isfinite(born.tensor([1.0, float('inf')], backend))
     Tensor([ True, False], dtype=bool)

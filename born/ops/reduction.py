@@ -8,9 +8,7 @@ from born.tensor import Tensor
 
 
 def sum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The sum; of integers and bools, int64.
-
-        sum_i x_i
+    """The sum, sum_i x_i; of integers and bools, int64.
 
     float16 and bfloat16 add up in float32.
 
@@ -21,9 +19,7 @@ def sum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 
 
 def mean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The arithmetic mean of floating numbers; NaN of none.
-
-        sum_i x_i / n
+    """The arithmetic mean of floating numbers, sum_i x_i / n; NaN of none.
 
     >>> ops.mean(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([2., 3.], dtype=float32)
@@ -32,9 +28,7 @@ def mean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 
 
 def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
-    """The variance; NaN where n - ddof is not positive.
-
-        sum_i (x_i - mean(x))^2 / (n - ddof)
+    """The variance, sum_i (x_i - mean(x))^2 / (n - ddof); NaN where n - ddof is not positive.
 
     >>> ops.var(born.tensor([1, 3], backend))
     Tensor(1., dtype=float32)
@@ -43,9 +37,7 @@ def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
 
 
 def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The product; of integers and bools, int64.
-
-        x_1 x_2 ... x_n
+    """The product, x_1 x_2 ... x_n; of integers and bools, int64.
 
     Its gradient is exact also where elements are zero.
 
@@ -58,8 +50,6 @@ def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The largest element; NaN where there is one.
 
-        max_i x_i
-
     Those that tie share the gradient equally.
 
     >>> ops.max(born.tensor([[1, 2], [3, 4]], backend), axis=0)
@@ -71,8 +61,6 @@ def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The smallest element; NaN where there is one.
 
-        min_i x_i
-
     Those that tie share the gradient equally.
 
     >>> ops.min(born.tensor([[1, 2], [3, 4]], backend), axis=0)
@@ -82,9 +70,7 @@ def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 
 
 def logsumexp(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The logarithm of the sum of exponentials, shifted so that it cannot overflow.
-
-        log(sum_i e^(x_i))
+    """log(sum_i e^(x_i)), shifted so that it cannot overflow.
 
     >>> ops.logsumexp(born.tensor([-1000, 1000], backend))
     Tensor(1000., dtype=float32)
@@ -113,9 +99,7 @@ def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float =
 
 
 def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
-    """The running sum along an axis; of integers and bools, int64.
-
-        y_k = sum_{i <= k} x_i
+    """The running sum along an axis, y_k = x_1 + ... + x_k; of integers and bools, int64.
 
     >>> ops.cumsum(born.tensor([1, 2, 3], backend), axis=0)
     Tensor([1., 3., 6.], dtype=float32)
@@ -124,9 +108,7 @@ def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
 
 
 def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
-    """The running product along an axis.
-
-        y_k = x_1 x_2 ... x_k
+    """The running product along an axis, y_k = x_1 x_2 ... x_k.
 
     >>> ops.cumprod(born.tensor([1, 2, 3], backend), axis=0)
     Tensor([1., 2., 6.], dtype=float32)
@@ -137,8 +119,6 @@ def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
 def argmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
     """The index of the first largest element, int64.
 
-        argmax_i x_i
-
     >>> ops.argmax(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([1, 1], dtype=int64)
     """
@@ -147,8 +127,6 @@ def argmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Ten
 
 def argmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
     """The index of the first smallest element, int64.
-
-        argmin_i x_i
 
     >>> ops.argmin(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([0, 0], dtype=int64)
@@ -159,8 +137,6 @@ def argmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Ten
 def any(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """Whether any element is non-zero.
 
-        x_1 or ... or x_n
-
     >>> ops.any(born.tensor([[0, 1], [0, 0]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
     """
@@ -169,8 +145,6 @@ def any(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 
 def all(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """Whether every element is non-zero.
-
-        x_1 and ... and x_n
 
     >>> ops.all(born.tensor([[0, 1], [0, 1]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
