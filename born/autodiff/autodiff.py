@@ -142,7 +142,7 @@ class Autodiff(Backend, Generic[B]):
 _Operation = Callable[..., Any]
 
 
-def _recorded(name: str, derivative: Derivative) -> _Operation:
+def recorded(name: str, derivative: Derivative) -> _Operation:
     """An operation with a derivative: computed by the inner backend, and recorded."""
     rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
     composition: _Operation = getattr(Backend, name)
@@ -189,7 +189,7 @@ def _passed_on(name: str) -> _Operation:
 
 def _operation(name: str) -> _Operation:
     if name in DERIVATIVES:
-        made = _recorded(name, DERIVATIVES[name])
+        made = recorded(name, DERIVATIVES[name])
     else:
         made = _passed_on(name) if name in CONSTANT else _composed(name)
     made.__name__, made.__qualname__ = name, f"Autodiff.{name}"

@@ -75,24 +75,23 @@ def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
     Args:
         name: the operation.
         formula: from the backend, the gradient of the result, the result and the options
-            to the gradient of the tensor. A parameter `x` or `x_shape` after
-            the result is given the tensor or its shape.
-        residual: read this residual of an operation that returns some, counted from one,
-            in place of the result.
+            to the gradient of the tensor. A parameter `x` or `x_shape` after the result
+            is given the tensor or its shape.
+        residual: which residual of the operation to read in place of the result, counted
+            from one.
     """
-    second = (*_parameters(formula), "", "")[1]
     derive: _Formula = formula
+    reads_x = "x" in _parameters(formula)[1:2]
+    reads_shape = "x_shape" in _parameters(formula)[1:2]
 
     def rule(
         b: Backend, out: Any, required: Required, x: RawTensor, *args: Any, **options: Any
     ) -> Pullback:
         y = out[residual] if residual else out
-        if second == "x":
-            return lambda g: derive(b, g, y, x, *args, **options)
-        if second == "x_shape":
-            shape = x.shape
-            return lambda g: derive(b, g, y, shape, *args, **options)
-        return lambda g: derive(b, g, y, *args, **options)
+        if not (reads_x or reads_shape):
+            return lambda g: derive(b, g, y, *args, **options)
+        kept = x if reads_x else x.shape
+        return lambda g: derive(b, g, y, kept, *args, **options)
 
     DERIVATIVES[name] = Derivative(rule, slice(0, 1), residuals=residual > 0)
 
@@ -145,44 +144,33 @@ def shape_of(x: Operand) -> Shape:
 
 
 def _of_one(formula: _Formula) -> Rule:
-    if _reads_shape(formula)[0]:
+    by_shape = 0 in _by_shape(formula)
 
-        def of_shape(
-            b: Backend, out: RawTensor, required: Required, x: RawTensor, *args: Any, **options: Any
-        ) -> Pullback:
-            shape = x.shape
-            return lambda g: formula(b, g, shape, *args, **options)
-
-        return of_shape
-
-    def of_tensor(
+    def rule(
         b: Backend, out: RawTensor, required: Required, x: RawTensor, *args: Any, **options: Any
     ) -> Pullback:
-        return lambda g: formula(b, g, x, *args, **options)
+        kept = x.shape if by_shape else x
+        return lambda g: formula(b, g, kept, *args, **options)
 
-    return of_tensor
+    return rule
 
 
 def _of_several(formulas: tuple[_Formula | None, ...], first: int) -> Rule:
     count = len(formulas)
-    # Of each argument: its place, its formula, and the places of tensors of which that reads
-    # the shape alone.
-    lines = [
-        (place, formula, [i for i in range(count) if formula and _reads_shape(formula)[i]])
-        for place, formula in enumerate(formulas)
-    ][first:]
+    by_shape = [_by_shape(formula) if formula else [] for formula in formulas]
 
     def rule(
         b: Backend, out: RawTensor, required: Required, *args: Any, **options: Any
     ) -> Pullback:
         shapes = [x.shape if isinstance(x, RawTensor) else () for x in args[:count]]
         due: list[tuple[_Formula, list[Any], Shape] | None] = []
-        for wanted, (place, formula, by_shape) in zip(required, lines, strict=True):
+        for place, wanted in enumerate(required, first):
+            formula = formulas[place]
             if formula is None or not wanted:
                 due.append(None)
                 continue
             kept = list(args)
-            for i in by_shape:
+            for i in by_shape[place]:
                 kept[i] = shapes[i]
             due.append((formula, kept, shapes[place]))
 
@@ -209,6 +197,6 @@ def _parameters(formula: _Formula) -> list[str]:
     return list(inspect.signature(formula).parameters)[2:]
 
 
-def _reads_shape(formula: _Formula) -> list[bool]:
-    """Of each such parameter, whether it takes the shape of a tensor."""
-    return [name.endswith("_shape") for name in _parameters(formula)]
+def _by_shape(formula: _Formula) -> list[int]:
+    """The places among these of tensors of which it reads the shape alone."""
+    return [i for i, name in enumerate(_parameters(formula)) if name.endswith("_shape")]
