@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -15,15 +15,7 @@ from born import ops
 from born.autodiff import Autodiff, Tape, backward
 from born.backend import Backend
 from born.errors import TapeError
-
-T: TypeAlias = "born.Tensor[Autodiff[Backend]]"
-
-
-def leaf(autodiff: Autodiff[Backend], *values: float) -> T:
-    """A tensor that requires a gradient."""
-    x = born.tensor(np.array(values), autodiff)
-    x.requires_grad = True
-    return x
+from tests.autodiff.leaf import T, leaf
 
 
 def fail_while_recording(x: T, results: list[weakref.ref[Any]] | None = None) -> None:
