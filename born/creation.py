@@ -48,7 +48,7 @@ def from_dlpack(data: Any, backend: B) -> Tensor[B]:
         backend: where the tensor lives.
 
     Raises:
-        OperandError: it is no such array, or its library does not share it.
+        OperandError: it is not such an array, or its library does not share it.
         BackendMismatchError: it is on another device; `born.tensor` copies one from the host.
         DTypeError: it has a dtype that born or the backend's library does not know.
 

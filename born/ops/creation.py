@@ -17,7 +17,7 @@ def astype(x: Tensor[B], dtype: DTypeLike) -> Tensor[B]:
 
 
 def copy(x: Tensor[B]) -> Tensor[B]:
-    """x in contiguous memory of its own; a gradient passes.
+    """A copy of x in contiguous memory; a gradient passes.
 
     >>> ops.copy(born.tensor([1.5], backend))
     Tensor([1.5], dtype=float32)

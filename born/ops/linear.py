@@ -61,7 +61,7 @@ def linear(
         shape (..., out).
 
     Raises:
-        DomainError: there is no such activation.
+        DomainError: the activation is unknown.
 
     >>> x, w = born.ones((1, 3), backend), born.tensor([[1, 1, 1], [-1, -1, -1]], backend)
     >>> ops.linear(x, w, activation="relu")
