@@ -16,20 +16,7 @@ from born.backend import OPERATIONS, Backend
 from born.errors import DTypeError
 from born.ops.linear import Activation
 
-ELSEWHERE = frozenset(
-    [
-        "from_numpy",
-        "to_numpy",
-        "assign",
-        "zeros",
-        "ones",
-        "full",
-        "arange",
-        "eye",
-        "normal",
-        "uniform",
-    ]
-)
+ELSEWHERE = "from_numpy to_numpy assign zeros ones full arange eye normal uniform".split()
 """Creation and transfer, which `born` and `Tensor` offer."""
 
 
