@@ -1,4 +1,9 @@
-"""Finding the backend and storage of arguments, for `Tensor` and for functions alike."""
+"""Finding the backend and storage of arguments, for `Tensor` and for functions alike.
+
+What is neither a tensor nor, where that will do, a number is an `OperandError`; a tensor on
+another backend than the first is a `BackendMismatchError`. As far as types go each argument
+may be a number; at run time it may be anything at all.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +34,8 @@ class TensorBase(Generic[B]):
         self.backend = backend
 
 
-# Each argument below may be a number as far as types go, and anything at all at run time.
-
-
 def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:
-    """The backend of an operation's first argument.
-
-    Raises:
-        OperandError: it is not a tensor.
-    """
+    """The backend of an operation's first argument."""
     if not isinstance(x, TensorBase):
         raise _not_a_tensor(name, x)
     return x.backend
@@ -46,12 +44,7 @@ def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:
 def operand(
     backend: Backend, value: TensorBase[Any] | Scalar, name: str = "an operator"
 ) -> Operand:
-    """What to hand `backend` for an operand.
-
-    Raises:
-        OperandError: it is neither a tensor nor a number.
-        BackendMismatchError: it is on another backend.
-    """
+    """What to hand `backend` for an operand."""
     if isinstance(value, TensorBase):
         if value.backend is not backend:
             raise backend_mismatch(backend, value.backend)
@@ -62,12 +55,7 @@ def operand(
 def operand_pair(
     name: str, x: TensorBase[B] | Scalar, y: TensorBase[B] | Scalar
 ) -> tuple[B, Operand, Operand]:
-    """The backend of two operands, and what to hand it for them.
-
-    Raises:
-        OperandError: neither is a tensor, or one is neither a tensor nor a number.
-        BackendMismatchError: they are tensors of two backends.
-    """
+    """The backend of two operands, and what to hand it for them."""
     if isinstance(x, TensorBase):
         return x.backend, x.raw, operand(x.backend, y, name)
     if isinstance(y, TensorBase):
@@ -79,12 +67,7 @@ def operand_pair(
 
 
 def raw_operand(name: str, backend: Backend, x: TensorBase[Any] | Scalar) -> RawTensor:
-    """The storage of a further argument, which must be a tensor on `backend`.
-
-    Raises:
-        OperandError: it is not a tensor.
-        BackendMismatchError: it is on another backend.
-    """
+    """The storage of a further argument, which must be a tensor on `backend`."""
     if not isinstance(x, TensorBase):
         raise _not_a_tensor(name, x)
     if x.backend is not backend:
