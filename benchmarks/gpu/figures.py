@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from benchmarks.harness import Result, Spread
 
-
 _NAME: Final = 94  # columns of a table's first
 _MANY: Final = 1000  # from here on without a decimal point
 
