@@ -140,7 +140,8 @@ def _rounded(value: Any) -> Any:
         entries = cast("dict[str, Any]", value)
         return {key: _rounded(each) for key, each in entries.items()}
     if isinstance(value, list):
-        return [_rounded(each) for each in cast("list[Any]", value)]
+        items: list[Any] = value
+        return [_rounded(each) for each in items]
     return value
 
 
