@@ -16,7 +16,8 @@ from born.backend.checks import Pair, check_pool_padding, image_shape, window, w
 from born.backend.update import UpdateKernel, compute_dtype
 from born.errors import BackendUnavailableError
 from born.fusion import Program
-from born.raw import HostArray, RawTensor, int64
+from born.dtypes import int64
+from born.raw import HostArray, RawTensor
 from born_numpy import NumpyBackend, norm
 from born_numpy.backend import Turns, fit_affine, products
 

@@ -22,7 +22,7 @@ from born_numba import memory
 from born_numba.cache import compile_entry, compile_loop
 from born_numba.compiler import Entry, inlined, numba, types
 from born_numba.team import LEAST_SHARED, TEAM
-from born_numpy import norm, placement
+from born_numpy import alignment, global_norm
 from born_numpy.update import NumpyUpdate
 
 _CHUNKS_OF: Final = 16_384, 65_536  # elements: of small tensors, and of large ones
@@ -292,17 +292,17 @@ def _squares_loop(dtype: np.dtype[Any]) -> Callable[..., None]:
     load = _LOADS.get(dtype.name, "{}[j]").format("x").replace("[j]", "[start + lane]")
     element = np.uint16 if dtype.itemsize == 2 else dtype.type
     signature = types.void(types.uint64[::1], types.int64[::1], types.float64[::1])
-    names = {**_NAMES, "LANES": norm.LANES, "element": element}
+    names = {**_NAMES, "LANES": global_norm.LANES, "element": element}
     # The element's type and the number of lanes are no part of the text's own names.
-    text = f"# {dtype.name}, {norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
+    text = f"# {dtype.name}, {global_norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
     return compile_loop(text, "squares", signature, names)
 
 
-def add_squares(parts: Sequence[norm.Part], lanes: HostArray) -> None:
-    """Add the squares of a stretch (`born_numpy.norm`) by one compiled loop."""
+def add_squares(parts: Sequence[global_norm.Part], lanes: HostArray) -> None:
+    """Add the squares of a stretch (`born_numpy.global_norm`) by one compiled loop."""
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     if len(arrays) < len(parts):  # some are not contiguous
-        norm.add_squares(parts, lanes)
+        global_norm.add_squares(parts, lanes)
         return
     objects = np.fromiter(map(id, arrays), np.uint64, len(arrays))
     sizes = np.fromiter((array.size for array in arrays), np.int64, len(arrays))
@@ -469,7 +469,7 @@ def _boundaries(parameter: HostArray) -> list[int]:
     size = parameter.size
     least, most = _CHUNKS_OF
     chunk = min(max(least, size // _PER_TENSOR // least * least), most)
-    first = placement.to_line(parameter) if size > chunk else 0
+    first = alignment.to_line(parameter) if size > chunk else 0
     inner = range(first, size, chunk)
     return [*([0] if first else []), *inner, size] if size else []
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
+from born.backend.contract.primitives import Primitives
 from born.backend.update import BoundUpdate, Scalars, UpdateKernel, check_same, compute_dtype
 from born.fusion import ARRAY, RESULT, SCALE, Program, Ref
 from born.raw import RawTensor
-
-if TYPE_CHECKING:
-    from born.backend.fused import Backend
 
 
 class PlainUpdate(UpdateKernel):
     """Instruction after instruction by a backend's operations: right everywhere, fused nowhere."""
 
     def __init__(
-        self, backend: Backend, program: Program, dtypes: tuple[np.dtype[Any], ...]
+        self, backend: Primitives, program: Program, dtypes: tuple[np.dtype[Any], ...]
     ) -> None:
         super().__init__(program, dtypes, str(program))
         self.backend = backend
@@ -96,7 +94,7 @@ _CONTRACT_NAMES: Final = {
 }
 
 
-def _operation(backend: Backend, op: str, compute: np.dtype[Any]) -> Callable[..., RawTensor]:
+def _operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable[..., RawTensor]:
     if op == "where":
         return partial(_select, backend, compute)
     if op.startswith("cast_"):
@@ -105,7 +103,9 @@ def _operation(backend: Backend, op: str, compute: np.dtype[Any]) -> Callable[..
     return operation
 
 
-def _select(backend: Backend, compute: np.dtype[Any], condition: Any, x: Any, y: Any) -> RawTensor:
+def _select(
+    backend: Primitives, compute: np.dtype[Any], condition: Any, x: Any, y: Any
+) -> RawTensor:
     """Of a condition on elements or on a scalar; numbers become tensors of one element."""
     x, y = (z if isinstance(z, RawTensor) else backend.full((), z, compute) for z in (x, y))
     if isinstance(condition, RawTensor):
@@ -114,5 +114,5 @@ def _select(backend: Backend, compute: np.dtype[Any], condition: Any, x: Any, y:
     return chosen
 
 
-def _rounded(backend: Backend, dtype: str, x: RawTensor) -> RawTensor:
+def _rounded(backend: Primitives, dtype: str, x: RawTensor) -> RawTensor:
     return backend.astype(backend.astype(x, dtype), x.dtype)

@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-from born.backend.fused import Backend
+from born.backend.backend import Backend
 from born.errors import BackendUnavailableError
 
 GROUP: Final = "born.backends"

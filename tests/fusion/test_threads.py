@@ -14,7 +14,7 @@ import pytest
 from born.backend import threads
 from born.backend.threads import Pool, Work
 from born.raw import HostArray, RawTensor
-from born_numpy import norm
+from born_numpy import global_norm
 from tests.fusion.kernels import backend_of, kernel_of, traced
 
 WORKERS = 4
@@ -126,14 +126,14 @@ def test_norms_of_several_stretches_are_shared(
     name: str, sizes: tuple[int, ...], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = Recording()
-    monkeypatch.setattr(norm, "POOL", pool)
+    monkeypatch.setattr(global_norm, "POOL", pool)
     xs = [RawTensor(np.ones(size, np.float32)) for size in sizes]
     assert backend_of(name).global_norm(xs).item() == pytest.approx(np.sqrt(sum(sizes)))
     assert pool.asked == [expected]
 
 
 def test_the_pool_of_the_process_is_shared_by_the_backends() -> None:
-    modules = ["born_numpy.update", "born_numpy.norm"]
+    modules = ["born_numpy.update", "born_numpy.global_norm"]
     if importlib.util.find_spec("numba") is not None:
         modules.append("born_numba.team")
     get: Callable[[str], Any] = importlib.import_module

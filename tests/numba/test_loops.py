@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from born.backend import Backend
+from born.backend import Backend, Window
 from born.errors import BornError, IndexOutOfRangeError
 from born.nn import Parameter
 from born.optim import SGD, SGDConfig
@@ -184,30 +184,30 @@ WINDOWS: list[tuple[Any, ...]] = [
 def test_windows_of_images(
     numba: Backend, batch: tuple[int, int], sizes: tuple[Any, ...], dtype: str
 ) -> None:
-    shape = (*batch, 6, 7)
+    shape, window = (*batch, 6, 7), Window.of(*sizes)
     for special in (False, True):
         x = draw(shape, dtype, 1, special)
         for image in (x, apart(x)):
-            assert_alike(numba, "unfold", image, *sizes)
-            assert_alike(numba, "max_pool2d", image, *sizes)
-    (columns,) = call(NUMPY, "unfold", draw(shape, dtype), *sizes)
-    assert_alike(numba, "fold", np.ascontiguousarray(columns), (6, 7), *sizes)
-    y, winner = call(NUMPY, "max_pool2d", draw(shape, dtype), *sizes)
+            assert_alike(numba, "unfold", image, window)
+            assert_alike(numba, "max_pool2d", image, window)
+    (columns,) = call(NUMPY, "unfold", draw(shape, dtype), window)
+    assert_alike(numba, "fold", np.ascontiguousarray(columns), (6, 7), window)
+    y, winner = call(NUMPY, "max_pool2d", draw(shape, dtype), window)
     g = draw(y.shape, dtype, 2)
-    assert_alike(numba, "max_pool2d_backward", g, winner, (6, 7), *sizes)
+    assert_alike(numba, "max_pool2d_backward", g, winner, (6, 7), window)
 
 
 def test_first_of_equal_elements_wins(numba: Backend) -> None:
     x = np.array([[[[1, 1], [1, 1]]], [[[np.nan, 2], [np.nan, 3]]]], np.float32)
-    assert_alike(numba, "max_pool2d", x, 2, 2)
-    assert_alike(numba, "max_pool2d", np.full_like(x, -np.inf), 2, 2)
+    assert_alike(numba, "max_pool2d", x, Window.of(2, 2))
+    assert_alike(numba, "max_pool2d", np.full_like(x, -np.inf), Window.of(2, 2))
 
 
 def test_window_all_in_the_border(numba: Backend) -> None:
     # Taps at -1 and 1 of an image that is one high and wide: nothing but padding.
     x = np.full((1, 1, 1, 1), 5.0, np.float32)
-    assert_alike(numba, "max_pool2d", x, 2, 1, 1, 2)
-    _, winner = call(numba, "max_pool2d", x, 2, 1, 1, 2)
+    assert_alike(numba, "max_pool2d", x, Window.of(2, 1, 1, 2))
+    _, winner = call(numba, "max_pool2d", x, Window.of(2, 1, 1, 2))
     assert (winner >= 0).all()  # or the gradient would be added outside its memory
 
 
@@ -237,7 +237,7 @@ def test_winner_outside_its_window_is_refused(numba: Backend, place: int) -> Non
     g, winner = RawTensor(draw((1, 1, 1, 1), "float32")), RawTensor(np.full((1, 1, 1, 1), place))
     for backend in (NUMPY, numba):
         with pytest.raises(IndexOutOfRangeError, match=f"index {place} is out of bounds"):
-            backend.max_pool2d_backward(g, winner, (2, 2), 2, 2)
+            backend.max_pool2d_backward(g, winner, (2, 2), Window.of(2, 2))
 
 
 @pytest.mark.parametrize("row", [5, -6, 2**62])
