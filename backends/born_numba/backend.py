@@ -14,9 +14,9 @@ from born.backend import Axis, Index, Reduction
 from born.backend.arguments import is_tuple
 from born.backend.checks import Pair, check_pool_padding, image_shape, window, window_counts
 from born.backend.update import UpdateKernel, compute_dtype
+from born.dtypes import int64
 from born.errors import BackendUnavailableError
 from born.fusion import Program
-from born.dtypes import int64
 from born.raw import HostArray, RawTensor
 from born_numpy import NumpyBackend, norm
 from born_numpy.backend import Turns, fit_affine, products
