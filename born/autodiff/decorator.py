@@ -16,8 +16,7 @@ from typing_extensions import override
 
 from born.autodiff.tape import Origin, Tape
 from born.autodiff.vjps import PASSED_THROUGH, VJPS, Arguments, Row
-from born.backend import OPERATIONS, Backend, RandomState
-from born.backend import B
+from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
 from born.raw import HostArray, RawTensor
 

@@ -8,8 +8,7 @@ from typing import Any, TypeVar, cast, overload
 from typing_extensions import override
 
 from born.autodiff.decorator import Autodiff, check_scalar
-from born.backend import B
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import (
     BackendMismatchError,
     GradientError,

@@ -1,15 +1,25 @@
-"""`PlainUpdate`: an update rule run by a backend's own operations."""
+"""`PlainUpdate`: an update rule, run by a backend's own operations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
+from typing_extensions import override
 
 from born.backend.contract.primitives import Primitives
-from born.backend.update import BoundUpdate, Scalars, UpdateKernel, check_same, compute_dtype
+from born.backend.update import (
+    BoundUpdate,
+    Check,
+    PreparedStep,
+    Scalars,
+    UpdateKernel,
+    accept,
+    compute_dtype,
+)
 from born.fusion import ARRAY, RESULT, SCALE, Program, Ref
 from born.raw import RawTensor
 
@@ -23,38 +33,20 @@ class PlainUpdate(UpdateKernel):
         super().__init__(program, dtypes, str(program))
         self.backend = backend
 
-    def bind(self, targets: Sequence[Sequence[RawTensor]]) -> BoundUpdate:
-        """The kernel over these tensors."""
-        return _BoundPlain(self, targets)
+    @override
+    def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
+        return _Bound(self, targets, check)
 
-
-class _BoundPlain(BoundUpdate):
-    def __init__(self, kernel: PlainUpdate, targets: Sequence[Sequence[RawTensor]]) -> None:
-        self._kernel = kernel
-        self._targets = targets
-        self._arrays = [[raw.array for raw in target] for target in targets]
-
-    def __call__(
-        self,
-        numbers: Sequence[int],
-        gradients: Sequence[RawTensor],
-        scalars: Sequence[Scalars],
-        sets: Sequence[int],
-        scale: RawTensor | None = None,
-    ) -> None:
-        for number, gradient, chosen in zip(numbers, gradients, sets, strict=True):
-            check_same(self._targets[number], self._arrays[number])
-            self._update(self._targets[number], gradient, scalars[chosen], scale)
-
-    def _update(
+    def update(
         self,
         target: Sequence[RawTensor],
         gradient: RawTensor,
-        values: Scalars,
+        scalars: Scalars,
         scale: RawTensor | None,
     ) -> None:
-        backend, program = self._kernel.backend, self._kernel.program
-        compute = compute_dtype(self._kernel.dtypes)
+        """Update one parameter and its slots."""
+        backend, program = self.backend, self.program
+        compute = compute_dtype(self.dtypes)
         inputs = [target[0], gradient, *target[1:]]
         widened = [x if x.dtype == compute else backend.astype(x, compute) for x in inputs]
         results: list[RawTensor] = []
@@ -64,11 +56,11 @@ class _BoundPlain(BoundUpdate):
                 return widened[ref.index]
             if ref.kind == SCALE and scale is not None:
                 return scale
-            return results[ref.index] if ref.kind == RESULT else values[ref.index]
+            return results[ref.index] if ref.kind == RESULT else scalars[ref.index]
 
         for op, args in program.instructions:
             results.append(_operation(backend, op, compute)(*map(value, args)))
-        given_all: list[RawTensor] = []
+        outputs: list[RawTensor] = []
         for raw, ref in zip(target, program.outputs, strict=True):
             output = value(ref)
             if not isinstance(output, RawTensor):
@@ -77,11 +69,41 @@ class _BoundPlain(BoundUpdate):
                 output = backend.broadcast_to(output, raw.shape)
             # An input given out again may be written before the output that it is.
             again = any(output is x for x in widened)
-            given_all.append(backend.copy(output) if again else output)
-        for raw, given in zip(target, given_all, strict=True):
-            backend.assign(
-                raw, given if given.dtype == raw.dtype else backend.astype(given, raw.dtype)
-            )
+            outputs.append(backend.copy(output) if again else output)
+        for raw, output in zip(target, outputs, strict=True):
+            same = output.dtype == raw.dtype
+            backend.assign(raw, output if same else backend.astype(output, raw.dtype))
+
+
+@dataclass(slots=True)
+class _Bound(BoundUpdate):
+    kernel: PlainUpdate
+    targets: Sequence[Sequence[RawTensor]]
+    check: Check
+
+    @override
+    def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
+        for number, gradient in zip(numbers, gradients, strict=True):
+            self.check(number, gradient)
+        return _Step(self.kernel, [self.targets[number] for number in numbers], gradients)
+
+
+@dataclass(slots=True)
+class _Step(PreparedStep):
+    kernel: PlainUpdate
+    targets: Sequence[Sequence[RawTensor]]
+    gradients: Sequence[RawTensor]
+
+    @override
+    def run(
+        self,
+        scalars: Sequence[Scalars],
+        scale: RawTensor | None = None,
+        sets: Sequence[int] | None = None,
+    ) -> None:
+        chosen = sets or [0] * len(self.targets)
+        for target, gradient, number in zip(self.targets, self.gradients, chosen, strict=True):
+            self.kernel.update(target, gradient, scalars[number], scale)
 
 
 _CONTRACT_NAMES: Final = {

@@ -1,19 +1,28 @@
-"""Update kernels: what a backend makes of a traced rule."""
+"""Update kernels: what a backend makes of a traced rule.
+
+A kernel is bound to the tensors that it updates, once. In each step it is prepared for
+their gradients, which checks these, and then run.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from born.errors import ParameterError
 from born.fusion import Program
 from born.raw import RawTensor
 
 Scalars: TypeAlias = tuple[float, ...]
 """What `Program.host` gives: the scalars of one tensor's update."""
+
+Check: TypeAlias = Callable[[int, RawTensor], None]
+"""Of a tensor's number and its gradient: raises the error if the two do not go together.
+
+A tensor whose array has changed since it was bound goes with no gradient.
+"""
 
 _SINGLE: Final = np.dtype(np.float32)
 _DOUBLE: Final = np.dtype(np.float64)
@@ -28,39 +37,44 @@ def compute_dtype(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
     return _DOUBLE if _DOUBLE in dtypes else _SINGLE
 
 
+def accept(number: int, gradient: RawTensor) -> None:
+    """The check of a caller who knows that every gradient is like its tensor."""
+
+
+class PreparedStep(ABC):
+    """An update by gradients that were checked, to be run once."""
+
+    @abstractmethod
+    def run(
+        self,
+        scalars: Sequence[Scalars],
+        scale: RawTensor | None = None,
+        sets: Sequence[int] | None = None,
+    ) -> None:
+        """Update the tensors, in one pass over memory.
+
+        Args:
+            scalars: the sets of scalars in use, most often one.
+            scale: of shape () and the compute dtype, what all gradients are multiplied
+                by; given if the program `has_scale`, and only then.
+            sets: for each gradient, which set its tensor takes; the first by default.
+        """
+
+
 class BoundUpdate(ABC):
     """A kernel with the tensors that it updates."""
 
-    def fits(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> bool:
-        """Whether gradients are known to be arrays of the right kind, shape and dtype.
-
-        False says nothing: look at each one. A backend that can tell at once saves the
-        optimizer from doing so in every step.
-        """
-        return False
-
     @abstractmethod
-    def __call__(
-        self,
-        numbers: Sequence[int],
-        gradients: Sequence[RawTensor],
-        scalars: Sequence[Scalars],
-        sets: Sequence[int],
-        scale: RawTensor | None = None,
-    ) -> None:
-        """Update some of the tensors, in one pass over memory.
+    def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
+        """Check gradients, and find all that is needed to update by them.
 
         Args:
             numbers: which of the bound tensors, each once.
             gradients: for each of them its gradient, of its shape and of the dtype that
                 the kernel was compiled for.
-            scalars: the sets of scalars in use, most often one.
-            sets: for each of `numbers`, which of those sets is its own.
-            scale: of shape () and the compute dtype, what all gradients are multiplied
-                by; given if the program `has_scale`, and only then.
 
         Raises:
-            ParameterError: the array of a bound tensor is not the one it had when bound.
+            BornError: what the check given to `bind` raises; no tensor has changed.
         """
 
 
@@ -79,8 +93,16 @@ class UpdateKernel(ABC):
         self.source = source
 
     @abstractmethod
-    def bind(self, targets: Sequence[Sequence[RawTensor]]) -> BoundUpdate:
-        """The kernel over these tensors: for each parameter, itself and then its slots."""
+    def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
+        """The kernel over these tensors.
+
+        Args:
+            targets: for each parameter, itself and then its slots.
+            check: called for each gradient that the kernel does not know to be sound.
+        """
+
+    def __deepcopy__(self, memo: object) -> UpdateKernel:
+        return self  # nothing in it changes
 
     def __call__(
         self,
@@ -91,19 +113,4 @@ class UpdateKernel(ABC):
     ) -> None:
         """Update all of `targets`, each with a gradient and a set of scalars of its own."""
         every = range(len(targets))
-        self.bind(targets)(every, gradients, scalars, every, scale)
-
-
-def check_same(target: Sequence[RawTensor], arrays: Sequence[Any]) -> None:
-    """Refuse a tensor whose array was replaced since it was bound.
-
-    Raises:
-        ParameterError: one was.
-    """
-    for raw, array in zip(target, arrays, strict=True):
-        if raw.array is not array:
-            raise ParameterError(
-                f"expected the array that the optimizer was made with, of shape {array.shape}, "
-                f"got another of shape {raw.shape} in its place; write into the array "
-                "(backend.assign), or make a new optimizer"
-            )
+        self.bind(targets).prepare(every, gradients).run(scalars, scale, every)

@@ -68,8 +68,8 @@ def here(cupy: Any) -> Place:
 def test_optimizer_steps_run_and_are_timed_by_events(here: Place) -> None:
     (work,) = optimizer_step.works(here, [SMALL])
     result = run(work, ONCE)
-    assert list(result.samples) == ["born cupy", "born cupy, graphs", "copy"]
-    assert result.ours == ["born cupy", "born cupy, graphs"]
+    assert list(result.samples) == ["born cupy", "copy"]
+    assert result.ours == ["born cupy"]
     assert {second for samples in result.samples.values() for second in samples} == {2e-3}
     assert [each.name for each in result.skipped] == ["PyTorch"]
 
@@ -78,18 +78,17 @@ def test_optimizer_steps_run_and_are_timed_by_events(here: Place) -> None:
 def test_host_time_is_the_hosts_own_clock(here: Place) -> None:
     (work,) = optimizer_step.host_works(here, SMALL)
     result = run(work, ONCE)
-    assert list(result.samples) == ["born cupy", "born cupy, graphs"]
+    assert list(result.samples) == ["born cupy"]
     assert all(second > 0 for samples in result.samples.values() for second in samples)
 
 
 @needs_compiler
-def test_training_steps_agree_with_and_without_graphs(here: Place) -> None:
+def test_training_steps_run_without_pytorch(here: Place) -> None:
     entries = training_step.entries(Network((3, 4, 2), batch=5), here)
     (absent,) = [each for each in entries if isinstance(each, Skipped)]
     assert absent.name == "PyTorch"
-    competitors = [each for each in entries if isinstance(each, Competitor)]
-    steps = [[_outcome(each) for _ in range(5)] for each in competitors]
-    assert steps[0] == pytest.approx(steps[1], rel=1e-5)  # the order of sums may differ
+    (ours,) = [each for each in entries if isinstance(each, Competitor)]
+    assert all(0 < _outcome(ours) < 10 for _ in range(5))
 
 
 def _outcome(competitor: Competitor) -> float:
@@ -102,8 +101,7 @@ def _outcome(competitor: Competitor) -> float:
 def test_footprint_counts_what_a_step_allocates_beside_what_it_holds(here: Place) -> None:
     found = footprint.measured(here, SMALL)
     assert [each.library for each in found if isinstance(each, footprint.Footprint)] == [
-        "born cupy",
-        "born cupy, graphs",
+        "born cupy"
     ]
     beyond = [each.beyond for each in found if isinstance(each, footprint.Footprint)]
     assert all(0 <= each < 1_000_000 for each in beyond)
@@ -183,7 +181,7 @@ def test_command_runs_all_that_there_is_for_a_gpu(
     path = tmp_path / "gpu.json"
     assert command.main(["--backend", "cupy", "--json", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "over born cupy, graphs" in printed
+    assert "over born cupy" in printed
     assert "Memory of steps beyond parameters, gradients and state:" in printed
     assert path.exists()
 

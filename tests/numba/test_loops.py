@@ -252,7 +252,7 @@ def test_row_out_of_range_is_refused(numba: Backend, row: int) -> None:
 
 def test_arrays_laid_out_otherwise_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     update = importlib.import_module("born_numba.update")
-    monkeypatch.setattr(update.memory, "layout_holds", lambda: False)
+    monkeypatch.setattr(update.intrinsics, "layout_holds", lambda: False)
     backend = numba_backend()
     p = Parameter(Tensor(RawTensor(np.ones(3, np.float32)), backend))
     g = RawTensor(np.full(3, 2.0, np.float32))
@@ -270,13 +270,13 @@ def test_arrays_laid_out_otherwise_are_left_to_numpy(monkeypatch: pytest.MonkeyP
 
 @floating
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (7, 9), (16, 24), (17, 40), (512, 128), (3, 0)])
-def test_turning_a_matrix_moves_every_element(shape: tuple[int, int], dtype: str) -> None:
-    loops = importlib.import_module("born_numba.loops")
+def test_transposing_a_matrix_moves_every_element(shape: tuple[int, int], dtype: str) -> None:
+    kernels = importlib.import_module("born_numba.kernels")
     x = draw(shape, dtype, special=True)
     memory = np.full(x.size + 2, 7, dtype)
     out = memory[1:-1].reshape(shape[::-1])
 
-    loops.TURNED[x.dtype](x, out)
+    kernels.transpose[x.dtype](x, out)
 
     assert_same_bits(out, np.ascontiguousarray(x.T))
     assert memory[0] == memory[-1] == 7  # nothing is written beside it

@@ -18,8 +18,7 @@ import numpy as np
 import born
 from born import ops
 from born.autodiff import Autodiff, grad
-from born.backend import B
-from born.backend import Backend
+from born.backend import B, Backend
 from born.raw import HostArray
 from tests.operations.drawing import Case
 
