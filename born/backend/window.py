@@ -122,7 +122,7 @@ def convolution_window(
             "expected a weight of shape (out, channels / groups, height, width), got "
             f"{weight.shape}; add the missing axes with reshape or expand_dims"
         )
-    return Window.of(weight.shape[2:], stride, padding, dilation)
+    return Window.of((weight.shape[2], weight.shape[3]), stride, padding, dilation)
 
 
 def check_convolution(
