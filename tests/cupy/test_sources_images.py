@@ -123,7 +123,7 @@ def test_max_pool(dtype: str, case: str) -> None:
 
 
 def test_pool_of_ties_and_of_what_is_not_finite() -> None:
-    geometry = Geometry((1, 1), (1, 8), ((1, 2), (1, 2), (0, 0), (1, 1)))
+    geometry = Geometry((1, 1), (1, 8), Window((1, 2), (1, 2), (0, 0), (1, 1)))
     x = np.array([1.0, 1.0, -np.inf, -np.inf, 5.0, np.nan, np.nan, 7.0]).reshape(1, 1, 1, 8)
     y, winners = pooled(x, geometry)
     np.testing.assert_array_equal(y.ravel(), [1.0, -np.inf, np.nan, np.nan])

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
+from born.backend.arguments import is_tuple
 from born.backend.contract.operation import Operand
 from born.dtypes import INTEGRAL, bool_, float32, is_half, is_numpy_scalar
 from born.errors import DTypeError, OperandError, ShapeError
@@ -120,7 +121,7 @@ def halves_in_float32(method: _Method) -> _Method:
         self._check_dtypes(name, x, *tensors)
         wide = [_convert(arg, float32) for arg in args]
         results = method(self, _convert(x, float32), *wide, **options)
-        if isinstance(results, tuple):
+        if is_tuple(results):
             return tuple(_convert(result, dtype) for result in results)
         return _convert(results, dtype)
 

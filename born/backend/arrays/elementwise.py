@@ -34,7 +34,7 @@ def _declared_as(declared: _Method, operation: Callable[..., RawTensor]) -> _Met
 def _binary(declared: _Method, name: str) -> _Method:
     """An operation of two operands: the function `name` of the namespace."""
 
-    def operation(self: Dispatch, x: Operand, y: Operand, /) -> RawTensor:
+    def operation(self: Any, x: Operand, y: Operand, /) -> RawTensor:
         a, b = self._operand_arrays(name, x, y)
         try:
             out = getattr(self.xp, name)(a, b)
@@ -60,7 +60,7 @@ def _binary(declared: _Method, name: str) -> _Method:
 def _floating(declared: _Method, name: str) -> _Method:
     """A function of floating numbers: the function `name` of the namespace."""
 
-    def operation(self: Dispatch, x: RawTensor, /) -> RawTensor:
+    def operation(self: Any, x: RawTensor, /) -> RawTensor:
         a = x.array
         self._require_floating(name, a)
         out = getattr(self.xp, name)(a)
@@ -75,13 +75,12 @@ def _comparison(declared: _Method, name: str) -> _Method:
     """As `_binary`, but a float may stand beside integers: nothing is promoted."""
     of_tensors = _binary(declared, name)
 
-    def operation(self: Dispatch, x: Operand, y: Operand, /) -> RawTensor:
+    def operation(self: Any, x: Operand, y: Operand, /) -> RawTensor:
         if isinstance(x, RawTensor) and isinstance(y, int | float):
             return self._wrap(getattr(self.xp, name)(x.array, y))
         if isinstance(y, RawTensor) and isinstance(x, int | float):
             return self._wrap(getattr(self.xp, name)(x, y.array))
-        result: RawTensor = of_tensors(self, x, y)
-        return result
+        return of_tensors(self, x, y)
 
     return _declared_as(declared, operation)
 
