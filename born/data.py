@@ -9,9 +9,9 @@ from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
-from born.arguments import checked_backend
 from born.backend import Backend
 from born.errors import OperandError
+from born.operands import check_backend
 from born.raw import HostArray
 from born.tensor import B, Tensor
 
@@ -84,7 +84,7 @@ def prefetch(batches: Iterable[Any], backend: Backend) -> Generator[Any]:
     Tensor([2., 2.], dtype=float32) Tensor([0, 1], dtype=int64)
     """
     # The check happens here rather than in the generator, which starts with the loop.
-    return _prefetched(iter(batches), checked_backend(backend))
+    return _prefetched(iter(batches), check_backend(backend))
 
 
 def _prefetched(batches: Iterator[object], backend: Backend) -> Generator[Any]:

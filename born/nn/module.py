@@ -21,11 +21,11 @@ from typing import (
 
 from typing_extensions import TypeIs
 
-from born.arguments import checked_backend
 from born.backend import Backend
 from born.errors import BackendMismatchError, ParameterError
 from born.nn.parameter import Parameter
 from born.nn.state import StateValue, load, problems, snapshot
+from born.operands import check_backend
 from born.raw import RawTensor
 from born.tensor import B2, B, Tensor
 
@@ -294,7 +294,7 @@ class Module(Layer, Generic[B]):
         >>> twin, twin.parameters()[0].backend
         (Linear(weight=(3, 2), bias=(3,)), Autodiff(NumpyBackend()))
         """
-        checked_backend(backend)
+        check_backend(backend)
         home = self._home()
         # What a deep copy finds in its memo, it takes in place of a copy; so does `Tensor`.
         twin = copy.deepcopy(self, {} if home is None else {id(home): backend})

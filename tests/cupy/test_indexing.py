@@ -10,7 +10,7 @@ import pytest
 
 from born.errors import DomainError, IndexOutOfRangeError
 from born.raw import HostArray, RawTensor
-from born.tensor import raw_index
+from born.operands import raw_index
 from born_cupy import CupyBackend
 from born_numpy import NumpyBackend
 
