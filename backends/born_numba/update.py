@@ -2,7 +2,7 @@
 
 One call updates any number of tensors: the loop walks chunks of them, reads where
 each array's memory is from the array object itself, and computes a whole rule on one
-element after the other, eight or sixteen at a time in the processor's registers.
+element after another, eight or sixteen at a time in the processor's registers.
 """
 
 from __future__ import annotations
