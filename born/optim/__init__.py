@@ -16,6 +16,7 @@ from born.optim.rule import Rule as Rule
 from born.optim.rule import rule as rule
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
+from born.optim.transforms import l2 as l2
 
 __all__ = [
     "SGD",
@@ -26,5 +27,6 @@ __all__ = [
     "Optimizer",
     "Rule",
     "SGDConfig",
+    "l2",
     "rule",
 ]

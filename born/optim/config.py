@@ -1,30 +1,47 @@
-"""`Config`: what an optimizer is told, checked when it is made, and written to JSON."""
+"""`Config`: an optimizer's settings, checked when it is made, and written to JSON."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import functools
+import inspect
+import itertools
 import math
 import numbers
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import (
     Annotated,
     Any,
+    ClassVar,
     Final,
+    ParamSpec,
     Self,
     TypeAlias,
+    TypeVar,
     cast,
     get_args,
     get_origin,
     get_type_hints,
 )
 
-from born.errors import ConfigError, ConfigTypeError
+from typing_extensions import override
+
+from born.errors import ConfigError, ConfigTypeError, DTypeError
+from born.raw import FLOATING_NAMES, as_dtype, is_floating
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+AUTO: Final = "auto"
+"""The dtype of a slot that follows its parameter's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The range of a float field, written beside its type: `Annotated[float, Interval(0)]`.
+    """The range of a number, written beside its type: `Annotated[float, Interval(0)]`.
 
     Args:
         low: the least value allowed.
@@ -40,9 +57,7 @@ class Interval:
     open_at_high: bool = False
 
     def __contains__(self, value: float) -> bool:
-        """Whether `value` lies in the range."""
-        below = value < self.high if self.open_at_high else value <= self.high
-        return self.low <= value and below
+        return self.low <= value <= self.high and not (self.open_at_high and value == self.high)
 
     def __repr__(self) -> str:
         parts: list[str] = []
@@ -51,6 +66,31 @@ class Interval:
         if self.high < math.inf:
             parts.append(f"{'below' if self.open_at_high else 'at most'} {self.high:g}")
         return " and ".join(parts) or "of any size"
+
+    def check(self, where: str, value: float) -> None:
+        """Refuse a value outside; the error begins with `where`."""
+        if value not in self:
+            raise ConfigError(
+                f"{where}: expected {'an int' if isinstance(value, int) else 'a float'} that is "
+                f"{self}, got {value!r}; choose a value in that range"
+            )
+
+
+class FloatingDType:
+    """`"auto"`, or the name of a floating dtype; written beside `str`, as `Interval` is."""
+
+    def check(self, where: str, value: str) -> None:
+        """Refuse any other string; the error begins with `where`."""
+        try:
+            if value == AUTO or is_floating(as_dtype(value)):
+                return
+        except DTypeError as error:
+            if value in FLOATING_NAMES:  # only the package that defines it is missing
+                raise ConfigError(f"{where}: {error}") from error
+        raise ConfigError(
+            f'{where}: expected "auto" or the name of a floating dtype, got {value!r}; '
+            'use "auto", "float32" or "bfloat16"'
+        )
 
 
 NonNegative: TypeAlias = Annotated[float, Interval(0.0)]
@@ -62,23 +102,24 @@ UnitInterval: TypeAlias = Annotated[float, Interval(0.0, 1.0)]
 DecayRate: TypeAlias = Annotated[float, Interval(0.0, 1.0, open_at_high=True)]
 """A float in [0, 1): how much of a running average is kept. At 1 it would never forget."""
 
+SlotDType: TypeAlias = Annotated[str, FloatingDType()]
+"""The dtype of a state slot: `"auto"`, or a name such as `"bfloat16"`."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The base of every optimizer's config: frozen, keyword-only, checked when it is made.
 
-    A subclass is a dataclass with the same three options. Its fields are floats,
-    ints, bools, strings, or tuples of these; the type is checked, a float has to be
-    finite, and `Annotated[float, Interval(...)]` bounds it. An int is taken for a
-    float, a list for a tuple; a bool is not a number. Rules between fields go into
-    `check`.
+    A subclass is a dataclass with `frozen`, `slots` and `kw_only`. Its fields are floats,
+    ints, bools, strings, or tuples of these; a string below a field documents it, and
+    `help` shows it. The type is checked, a float has to be finite, and
+    `Annotated[float, Interval(...)]` bounds it. An int is taken for a float, a list for a
+    tuple; a bool is not a number. Rules between fields go into `check`.
 
-    Args:
-        lr: the learning rate. Every optimizer has one, so that `Optimizer.lr` can
-            change it.
+    Every optimizer has a learning rate `lr`, so that `Optimizer.lr` can change it.
 
     Raises:
-        ConfigError: a value outside of its range, or not finite.
+        ConfigError: a value outside its range, or not finite.
         ConfigTypeError: a value of the wrong type.
 
     >>> from typing import Annotated
@@ -94,10 +135,17 @@ class Config:
     born.errors.ConfigError: LionConfig.lr: expected a float that is at least 0, got -1.0; ...
     """
 
+    __slots__: ClassVar[Iterable[str]] = ()  # a field's slot is the subclass's, as its text is
+
     lr: float
 
+    def __init_subclass__(cls) -> None:
+        slots: Iterable[str] | None = vars(cls).get("__slots__")
+        if slots is not None:
+            cls.__slots__ = _FieldDocs(cls, slots)
+
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in field_types(type(self)).items():
             value = _checked(f"{type(self).__name__}.{name}", hint, getattr(self, name))
             # The one write to a frozen instance, before anybody else sees it.
             object.__setattr__(self, name, value)
@@ -112,7 +160,7 @@ class Config:
         Raises:
             ConfigError: no such field, or a value that is refused.
         """
-        _expect_fields(type(self), set(changes), may_be_missing=True)
+        _check_names(type(self), changes, required=())
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
@@ -120,11 +168,8 @@ class Config:
 
         Floats keep all their digits: `from_json` gives back an equal config.
         """
-        values: dict[str, Any] = {"type": type(self).__name__}
-        for name in _hints(type(self)):
-            value: object = getattr(self, name)
-            values[name] = _listed(value)
-        return values
+        values = {name: _as_json(getattr(self, name)) for name in field_types(type(self))}
+        return {"type": type(self).__name__, **values}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -149,37 +194,56 @@ class Config:
                 f"{cls.__name__}.from_json: expected 'type' to be {cls.__name__!r}, got {kind!r}; "
                 "read it with the class that wrote it"
             )
-        _expect_fields(cls, set(values), may_be_missing=False)
+        _check_names(cls, values, required=field_types(cls))
         return cls(**values)
 
 
-_hints_of: Final[dict[type[Config], dict[str, Any]]] = {}
+def cached(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, called once for each argument; what was made for one step only is let go."""
+    return cast("Callable[P, R]", functools.lru_cache(maxsize=1024)(function))
 
 
-def _hints(cls: type[Config]) -> dict[str, Any]:
+@cached  # resolving them costs more than a small step, before which `lr` may be set
+def field_types(cls: type[Config]) -> dict[str, Any]:
     """The fields of a config class in order, each with its type, `Annotated` kept."""
-    # Resolving them costs more than a small optimizer's step, and `Optimizer.lr` is set in each.
-    if cls not in _hints_of:
-        hints = get_type_hints(cls, include_extras=True)
-        _hints_of[cls] = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
-    return _hints_of[cls]
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def _expect_fields(cls: type[Config], names: set[str], *, may_be_missing: bool) -> None:
-    fields = set(_hints(cls))
-    missing = set[str]() if may_be_missing else fields - names
-    problems = [f"{name!r} is missing" for name in sorted(missing)]
-    problems += [f"{name!r} is unknown" for name in sorted(names - fields, key=str)]
-    if problems:
+class _FieldDocs(dict[str, str]):
+    """Field -> the string below it in the class; read from the source when it is asked for.
+
+    As the `__slots__` of a class it is where `help` and `inspect.getdoc` look.
+    """
+
+    def __init__(self, cls: type[Config], fields: Iterable[str]) -> None:
+        super().__init__(dict.fromkeys(fields, ""))
+        self._cls = cls
+
+    @override
+    def __getitem__(self, name: str) -> str:
+        source = ast.parse(textwrap.dedent(inspect.getsource(self._cls)))
+        for field, below in itertools.pairwise(cast("ast.ClassDef", source.body[0]).body):
+            if isinstance(field, ast.AnnAssign) and ast.unparse(field.target) == name:
+                text = ast.literal_eval(below.value) if isinstance(below, ast.Expr) else ""
+                return inspect.cleandoc(text)
+        return ""
+
+
+def _check_names(cls: type[Config], names: Iterable[str], required: Iterable[str]) -> None:
+    fields = field_types(cls)
+    mismatches = [f"{name!r} is missing" for name in sorted(set(required) - set(names))]
+    mismatches += [f"{name!r} is unknown" for name in sorted(set(names) - set(fields), key=str)]
+    if mismatches:
         raise ConfigError(
-            f"{cls.__name__}: expected the fields {', '.join(_hints(cls))}, "
-            f"but {'; '.join(problems)}; correct the names"
+            f"{cls.__name__}: expected the fields {', '.join(fields)}, "
+            f"but {'; '.join(mismatches)}; correct the names"
         )
 
 
-def _listed(value: object) -> object:
+def _as_json(value: object) -> object:
     if isinstance(value, tuple):
-        return [_listed(item) for item in cast("tuple[object, ...]", value)]
+        return [_as_json(item) for item in cast("tuple[object, ...]", value)]
     return value
 
 
@@ -187,20 +251,44 @@ def _described(value: object) -> str:
     return f"{value!r} of type {type(value).__name__}"
 
 
-def _checked(where: str, hint: Any, value: object) -> object:
+_KINDS: Final[dict[object, tuple[Any, str, str]]] = {
+    float: (numbers.Real, "a number", "pass a Python float"),
+    int: (numbers.Integral, "an int", "pass a whole one"),
+    bool: (bool, "a bool", "pass True or False"),
+    str: (str, "a str", "quote it"),
+}
+"""The type of a field -> what is taken for it, what an error calls that, and its advice."""
+
+
+def _checked(where: str, hint: Any, value: Any) -> Any:
     """`value` as the type that `hint` asks for, or an error that begins with `where`."""
-    interval: Interval | None = None
+    constraints: list[Any] = []
     if get_origin(hint) is Annotated:
-        hint, interval = get_args(hint)
+        hint, *constraints = get_args(hint)
     if get_origin(hint) is tuple:
         return _checked_tuple(where, get_args(hint), value)
-    checker = _CHECKERS.get(hint)
-    if checker is None:
+    if hint not in _KINDS:
         raise ConfigTypeError(
             f"{where}: expected the type of a field to be float, int, bool, str or a tuple of "
             f"these, got {hint!r}; born cannot check or save anything else"
         )
-    return checker(where, interval, value)
+    kind, expected, advice = _KINDS[hint]
+    if not isinstance(value, kind) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigTypeError(f"{where}: expected {expected}, got {_described(value)}; {advice}")
+    value = _finite(where, value) if hint is float else int(value) if hint is int else value
+    for constraint in constraints:
+        constraint.check(where, value)
+    return value
+
+
+def _finite(where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ConfigError(f"{where}: expected a finite number, got {number}; pass a finite one")
+    return number
 
 
 def _checked_tuple(where: str, hints: tuple[Any, ...], value: object) -> tuple[object, ...]:
@@ -217,52 +305,3 @@ def _checked_tuple(where: str, hints: tuple[Any, ...], value: object) -> tuple[o
         )
     pairs = zip(hints, items, strict=True)
     return tuple(_checked(f"{where}[{i}]", hint, item) for i, (hint, item) in enumerate(pairs))
-
-
-def _checked_float(where: str, interval: Interval | None, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ConfigTypeError(
-            f"{where}: expected a number, got {_described(value)}; pass a Python float"
-        )
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ConfigError(f"{where}: expected a finite number, got {number}; pass a finite one")
-    if interval is not None and number not in interval:
-        raise ConfigError(
-            f"{where}: expected a float that is {interval}, got {number!r}; "
-            "choose a value in that range"
-        )
-    return number
-
-
-def _checked_int(where: str, _: Interval | None, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ConfigTypeError(
-            f"{where}: expected an int, got {_described(value)}; pass a whole one"
-        )
-    return int(value)
-
-
-def _checked_bool(where: str, _: Interval | None, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigTypeError(
-            f"{where}: expected a bool, got {_described(value)}; pass True or False"
-        )
-    return value
-
-
-def _checked_str(where: str, _: Interval | None, value: object) -> str:
-    if not isinstance(value, str):
-        raise ConfigTypeError(f"{where}: expected a str, got {_described(value)}; quote it")
-    return value
-
-
-_CHECKERS: Final[dict[object, Callable[[str, Interval | None, object], object]]] = {
-    float: _checked_float,
-    int: _checked_int,
-    bool: _checked_bool,
-    str: _checked_str,
-}

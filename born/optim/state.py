@@ -29,7 +29,7 @@ def snapshot(backend: Backend, buffers: Buffers, counts: Sequence[int]) -> dict[
     return state
 
 
-def misfits(
+def mismatches(
     backend: Backend, buffers: Buffers, counts: Sequence[int], state: OptimizerState
 ) -> list[str]:
     """Every reason why `state` does not fit, in words."""
@@ -57,7 +57,7 @@ def misfits(
 def write(
     backend: Backend, buffers: Buffers, counts: Sequence[int], state: OptimizerState
 ) -> list[int]:
-    """Write a state without `misfits` into the buffers.
+    """Write a state without `mismatches` into the buffers.
 
     Returns:
         The counts, which have no buffer.

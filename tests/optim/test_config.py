@@ -122,7 +122,7 @@ def test_value_of_the_wrong_type_is_refused(
 def test_number_that_is_not_finite_is_refused_in_every_field(
     config: type[Config], value: float
 ) -> None:
-    numbers = [f.name for f in dataclasses.fields(config) if f.type not in ("bool", "str")]
+    numbers = [f.name for f in dataclasses.fields(config) if f.type not in ("bool", "SlotDType")]
     assert numbers
     for name in numbers:
         values: dict[str, Any] = {name: (value, 0.9) if name == "betas" else value}
