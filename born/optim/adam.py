@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing_extensions import override
 
 from born.fusion import V, sqrt
-from born.optim.config import AUTO, Config, DecayRate, NonNegative, SlotDType
+from born.optim.config import Config
+from born.optim.fields import AUTO, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
 from born.optim.transforms import l2
@@ -24,8 +25,7 @@ class AdamConfig(Config):
     """
 
     lr: NonNegative = 0.001
-    """About the largest change of an element in one step. Try 3e-4 for large networks, 1e-2
-    for small models."""
+    """About the largest change of an element in a step: 3e-4 for large networks, 1e-2 for small."""
     betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
     """How much of the averages of g and of g² is kept. Lower the second to 0.99 or 0.95 where
     gradients change their size quickly, as they do with large batches."""
@@ -33,7 +33,7 @@ class AdamConfig(Config):
     """Bounds the step where gradients vanish. Raise it, up to 1, if elements with tiny
     gradients jump about."""
     weight_decay: NonNegative = 0.0
-    """The factor of an L2 term, which is added to the gradient."""
+    """The factor of an L2 term in the gradient."""
     m_dtype: SlotDType = AUTO
     """The dtype of the first average, such as `"bfloat16"`."""
     v_dtype: SlotDType = AUTO
@@ -78,8 +78,7 @@ class Adam(Optimizer[B, AdamConfig]):
     corrected, which makes it a larger eps in early steps. weight_decay is scaled by
     √v̂ like the rest of the gradient; the decay that is not is called AdamW.
 
-    Source: Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization",
-    algorithm 1.
+    Source: Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization", algorithm 1.
     """
 
     config_type = AdamConfig

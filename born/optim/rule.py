@@ -13,7 +13,8 @@ import numpy as np
 
 from born.errors import RuleError
 from born.fusion import Program, trace
-from born.optim.config import AUTO, Config, cached, field_types
+from born.optim.config import Config, cached, field_types
+from born.optim.fields import AUTO
 from born.raw import DTypeLike, as_dtype, float32, is_floating
 
 RuleFunction: TypeAlias = Callable[..., Any]
@@ -117,12 +118,6 @@ class Rule:
             return as_dtype(wanted)
         return float32 if parameter.itemsize < float32.itemsize else parameter
 
-    def unused_name(self, name: str) -> str:
-        """`name`, with underscores behind it until no scalar or slot has it: for a transform."""
-        while name in (*self.scalars, *self.slots):
-            name += "_"
-        return name
-
 
 def rule(function: Callable[..., Any]) -> Callable[..., Any]:
     """Check at its definition that a function can be a rule; it stays a plain function.
@@ -160,12 +155,16 @@ def _number(name: str, value: object) -> float:
     )
 
 
-def _arguments(function: RuleFunction) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of a rule's slots, and of its scalars without `t`."""
+def _signature(function: RuleFunction, *, follow_wrapped: bool = True) -> inspect.Signature:
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        return inspect.signature(function, follow_wrapped=follow_wrapped)
     except (TypeError, ValueError) as error:
         raise RuleError(f"expected a rule with a signature, got {function!r}: {error}") from error
+
+
+def _arguments(function: RuleFunction) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of a rule's slots, and of its scalars without `t`."""
+    parameters = _signature(function).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     arrays = [each.name for each in parameters if each.kind in positional]
     scalars = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
@@ -181,10 +180,7 @@ def _arguments(function: RuleFunction) -> tuple[tuple[str, ...], tuple[str, ...]
 @cached
 def _taking_t(function: RuleFunction) -> RuleFunction:
     """`function`, or the same for callers that hand over `t` where it takes none."""
-    try:
-        signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return function
+    signature = _signature(function, follow_wrapped=False)
     parameters = signature.parameters.values()
     if any(each.name == "t" or each.kind is each.VAR_KEYWORD for each in parameters):
         return function

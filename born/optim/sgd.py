@@ -8,7 +8,8 @@ from typing_extensions import override
 
 from born.errors import ConfigError
 from born.fusion import V, where
-from born.optim.config import AUTO, Config, DecayRate, NonNegative, SlotDType, UnitInterval
+from born.optim.config import Config
+from born.optim.fields import AUTO, DecayRate, NonNegative, SlotDType, UnitInterval
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
 from born.optim.transforms import l2

@@ -32,7 +32,9 @@ def l2(rule: Rule, weight_decay: float) -> Rule:
     """
     if weight_decay == 0.0:
         return rule
-    name = rule.unused_name("weight_decay")
+    name = "weight_decay"
+    while name in (*rule.scalars, *rule.slots):
+        name += "_"
     function = _with_l2(rule.function, name)
     return replace(rule, function=function, scalars={**rule.scalars, name: weight_decay})
 

@@ -19,7 +19,6 @@ from tests.optim.making import (
     CONFIGS,
     Parameter,
     assert_unchanged,
-    class_for,
     contents,
     gradients,
     loss_of,
@@ -38,13 +37,6 @@ def array_of(value: Parameter | born.Tensor[Any]) -> bytes:
 
 
 # -- every optimizer, by table -------------------------------------------------------------
-
-
-def test_table_has_every_public_optimizer_and_config() -> None:
-    names = set(optim.__all__) - {"Config", "Interval", "Optimizer", "Rule", "l2", "rule"}
-    public = {getattr(optim, name) for name in names}
-    tabled = {class_for(config) for config in CONFIGS} | {type(c) for c in CONFIGS}
-    assert tabled == public
 
 
 @every_config

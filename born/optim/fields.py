@@ -1,0 +1,164 @@
+"""What a field of a config may hold, and where its documentation is found."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import math
+import numbers
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeAlias, cast, get_args, get_origin
+
+from typing_extensions import override
+
+from born.errors import ConfigError, ConfigTypeError, DTypeError
+from born.raw import FLOATING_NAMES, as_dtype, is_floating
+
+AUTO: Final = "auto"
+"""The dtype of a slot that follows its parameter's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The range of a number, written beside its type: `Annotated[float, Interval(0)]`.
+
+    Args:
+        low: the least value allowed.
+        high: the bound above.
+        open_at_high: whether `high` itself is refused.
+
+    >>> Interval(0.0, 1.0, open_at_high=True)
+    at least 0 and below 1
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_at_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and not (self.open_at_high and value == self.high)
+
+    def __repr__(self) -> str:
+        parts: list[str] = []
+        if self.low > -math.inf:
+            parts.append(f"at least {self.low:g}")
+        if self.high < math.inf:
+            parts.append(f"{'below' if self.open_at_high else 'at most'} {self.high:g}")
+        return " and ".join(parts) or "of any size"
+
+    def check(self, where: str, value: float) -> None:
+        """Refuse a value outside; the error begins with `where`."""
+        if value not in self:
+            raise ConfigError(
+                f"{where}: expected {'an int' if isinstance(value, int) else 'a float'} that is "
+                f"{self}, got {value!r}; choose a value in that range"
+            )
+
+
+class _FloatingDType:
+    def check(self, where: str, value: str) -> None:
+        try:
+            if value == AUTO or is_floating(as_dtype(value)):
+                return
+        except DTypeError as error:
+            if value in FLOATING_NAMES:  # only the package that defines it is missing
+                raise ConfigError(f"{where}: {error}") from error
+        raise ConfigError(
+            f'{where}: expected "auto" or the name of a floating dtype, got {value!r}; '
+            'use "auto", "float32" or "bfloat16"'
+        )
+
+
+NonNegative: TypeAlias = Annotated[float, Interval(0.0)]
+"""A float of at least 0."""
+
+UnitInterval: TypeAlias = Annotated[float, Interval(0.0, 1.0)]
+"""A float in [0, 1]."""
+
+DecayRate: TypeAlias = Annotated[float, Interval(0.0, 1.0, open_at_high=True)]
+"""A float in [0, 1): how much of a running average is kept. At 1 it would never forget."""
+
+SlotDType: TypeAlias = Annotated[str, _FloatingDType()]
+"""The dtype of a state slot: `"auto"`, or the name of a floating one."""
+
+
+class FieldDocs(dict[str, str]):
+    """The `__slots__` of a config, where `help` looks: each field's text, read when asked for."""
+
+    def __init__(self, cls: type, fields: Iterable[str]) -> None:
+        super().__init__(dict.fromkeys(fields, ""))
+        self._cls = cls
+
+    @override
+    def __getitem__(self, name: str) -> str:
+        try:
+            source = ast.parse(textwrap.dedent(inspect.getsource(self._cls)))
+        except (OSError, SyntaxError, TypeError):  # as for a class typed at a prompt
+            return ""
+        for field, below in itertools.pairwise(cast("ast.ClassDef", source.body[0]).body):
+            if isinstance(field, ast.AnnAssign) and ast.unparse(field.target) == name:
+                text = getattr(getattr(below, "value", None), "value", "")
+                return inspect.cleandoc(text) if isinstance(text, str) else ""
+        return ""
+
+
+def described(value: object) -> str:
+    """A value as errors show it."""
+    return f"{value!r} of type {type(value).__name__}"
+
+
+_KINDS: Final[dict[object, tuple[Any, str, str]]] = {
+    float: (numbers.Real, "a number", "pass a Python float"),
+    int: (numbers.Integral, "an int", "pass a whole one"),
+    bool: (bool, "a bool", "pass True or False"),
+    str: (str, "a str", "quote it"),
+}
+"""The type of a field -> what is taken for it, what an error calls that, and its advice."""
+
+
+def checked(where: str, hint: Any, value: Any) -> Any:
+    """`value` as the type that `hint` asks for, or an error that begins with `where`."""
+    constraints: list[Any] = []
+    if get_origin(hint) is Annotated:
+        hint, *constraints = get_args(hint)
+    if get_origin(hint) is tuple:
+        return _checked_tuple(where, get_args(hint), value)
+    if hint not in _KINDS:
+        raise ConfigTypeError(
+            f"{where}: expected the type of a field to be float, int, bool, str or a tuple of "
+            f"these, got {hint!r}; born cannot check or save anything else"
+        )
+    kind, expected, advice = _KINDS[hint]
+    if not isinstance(value, kind) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigTypeError(f"{where}: expected {expected}, got {described(value)}; {advice}")
+    value = _finite(where, value) if hint is float else int(value) if hint is int else value
+    for constraint in constraints:
+        constraint.check(where, value)
+    return value
+
+
+def _finite(where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ConfigError(f"{where}: expected a finite number, got {number}; pass a finite one")
+    return number
+
+
+def _checked_tuple(where: str, hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list):
+        raise ConfigTypeError(
+            f"{where}: expected {len(hints)} values in a tuple, got {described(value)}; "
+            "write them as (a, b)"
+        )
+    if len(value) != len(hints):
+        raise ConfigError(
+            f"{where}: expected {len(hints)} values, got {len(value)}: {value!r}; "
+            f"pass exactly {len(hints)}"
+        )
+    return tuple(checked(f"{where}[{i}]", hint, value[i]) for i, hint in enumerate(hints))
