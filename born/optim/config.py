@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, get_type_hints
 
 from born.errors import ConfigError, ConfigTypeError
-from born.optim.fields import FieldDocs, checked, described
+from born.optim.fields import FieldDocs, checked
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -93,7 +93,7 @@ class Config:
         if not isinstance(cast("object", data), Mapping):
             raise ConfigTypeError(
                 f"{cls.__name__}.from_json: expected a mapping of field names to values, "
-                f"got {described(data)}; pass what json.loads returns"
+                f"got {data!r} of type {type(data).__name__}; pass what json.loads returns"
             )
         values = dict(data)
         kind = values.pop("type", None)

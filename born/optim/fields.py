@@ -6,16 +6,17 @@ import ast
 import inspect
 import itertools
 import math
-import numbers
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final, TypeAlias, cast, get_args, get_origin
 
 from typing_extensions import override
 
 from born.errors import ConfigError, ConfigTypeError, DTypeError
 from born.raw import FLOATING_NAMES, as_dtype, is_floating
+from born.validation import flag, integer, number
 
 AUTO: Final = "auto"
 """The dtype of a slot that follows its parameter's."""
@@ -53,7 +54,7 @@ class Interval:
         """Refuse a value outside; the error begins with `where`."""
         if value not in self:
             raise ConfigError(
-                f"{where}: expected {'an int' if isinstance(value, int) else 'a float'} that is "
+                f"{where}: expected {'an integer' if isinstance(value, int) else 'a float'} that is "
                 f"{self}, got {value!r}; choose a value in that range"
             )
 
@@ -105,56 +106,29 @@ class FieldDocs(dict[str, str]):
         return ""
 
 
-def described(value: object) -> str:
-    """A value as errors show it."""
-    return f"{value!r} of type {type(value).__name__}"
-
-
-_KINDS: Final[dict[object, tuple[Any, str, str]]] = {
-    float: (numbers.Real, "a number", "pass a Python float"),
-    int: (numbers.Integral, "an int", "pass a whole one"),
-    bool: (bool, "a bool", "pass True or False"),
-    str: (str, "a str", "quote it"),
-}
-"""The type of a field -> what is taken for it, what an error calls that, and its advice."""
-
-
-def checked(where: str, hint: Any, value: Any) -> Any:
+def checked(where: str, hint: Any, value: object) -> Any:
     """`value` as the type that `hint` asks for, or an error that begins with `where`."""
     constraints: list[Any] = []
     if get_origin(hint) is Annotated:
         hint, *constraints = get_args(hint)
     if get_origin(hint) is tuple:
         return _checked_tuple(where, get_args(hint), value)
-    if hint not in _KINDS:
+    if hint not in _CHECKS:
         raise ConfigTypeError(
             f"{where}: expected the type of a field to be float, int, bool, str or a tuple of "
             f"these, got {hint!r}; born cannot check or save anything else"
         )
-    kind, expected, advice = _KINDS[hint]
-    if not isinstance(value, kind) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigTypeError(f"{where}: expected {expected}, got {described(value)}; {advice}")
-    value = _finite(where, value) if hint is float else int(value) if hint is int else value
+    result = _CHECKS[hint](where, value)
     for constraint in constraints:
-        constraint.check(where, value)
-    return value
-
-
-def _finite(where: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ConfigError(f"{where}: expected a finite number, got {number}; pass a finite one")
-    return number
+        constraint.check(where, result)
+    return result
 
 
 def _checked_tuple(where: str, hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list):
         raise ConfigTypeError(
-            f"{where}: expected {len(hints)} values in a tuple, got {described(value)}; "
-            "write them as (a, b)"
+            f"{where}: expected {len(hints)} values in a tuple, got {value!r} of type "
+            f"{type(value).__name__}; write them as (a, b)"
         )
     if len(value) != len(hints):
         raise ConfigError(
@@ -162,3 +136,19 @@ def _checked_tuple(where: str, hints: tuple[Any, ...], value: Any) -> tuple[Any,
             f"pass exactly {len(hints)}"
         )
     return tuple(checked(f"{where}[{i}]", hint, value[i]) for i, hint in enumerate(hints))
+
+
+def _text(where: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigTypeError(
+            f"{where}: expected a str, got {value!r} of type {type(value).__name__}; quote it"
+        )
+    return value
+
+
+_CHECKS: Final[dict[object, Callable[[str, object], object]]] = {
+    float: number,
+    int: partial(integer, least=None),
+    bool: flag,
+    str: _text,
+}
