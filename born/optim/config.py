@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, get_type_hints
 
 from born.errors import ConfigError, ConfigTypeError
-from born.optim.fields import FieldDocs, checked
+from born.optim.fields import FieldDocs, checker
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -53,10 +53,9 @@ class Config:
             cls.__slots__ = FieldDocs(cls, slots)
 
     def __post_init__(self) -> None:
-        for name, hint in field_types(type(self)).items():
-            value = checked(f"{type(self).__name__}.{name}", hint, getattr(self, name))
+        for name, check in _checkers(type(self)).items():
             # The one write to a frozen instance, before anybody else sees it.
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, check(getattr(self, name)))
         self.check()
 
     def check(self) -> None:
@@ -111,11 +110,16 @@ def cached(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return cast("Callable[_P, _R]", functools.lru_cache(maxsize=1024)(function))
 
 
-@cached  # resolving them costs more than a small step, before which `lr` may be set
+@cached
 def field_types(cls: type[Config]) -> dict[str, Any]:
     """The fields of a config class in order, each with its type, `Annotated` kept."""
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+@cached  # resolving types costs more than a small step, before which `lr` may be set
+def _checkers(cls: type[Config]) -> dict[str, Callable[[Any], Any]]:
+    return {name: checker(f"{cls.__name__}.{name}", t) for name, t in field_types(cls).items()}
 
 
 def _check_names(cls: type[Config], names: Iterable[str], required: Iterable[str]) -> None:
@@ -129,5 +133,7 @@ def _check_names(cls: type[Config], names: Iterable[str], required: Iterable[str
         )
 
 
-def _as_json(value: Any) -> Any:
-    return [_as_json(item) for item in value] if isinstance(value, tuple) else value
+def _as_json(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in cast("tuple[object, ...]", value)]
+    return value

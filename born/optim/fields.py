@@ -7,7 +7,7 @@ import inspect
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, TypeAlias, cast, get_args, get_origin
@@ -17,6 +17,8 @@ from typing_extensions import override
 from born.errors import ConfigError, ConfigTypeError, DTypeError
 from born.raw import FLOATING_NAMES, as_dtype, is_floating
 from born.validation import flag, integer, number
+
+_Check: TypeAlias = Callable[[str, object], object]
 
 AUTO: Final = "auto"
 """The dtype of a slot that follows its parameter's."""
@@ -53,9 +55,10 @@ class Interval:
     def check(self, where: str, value: float) -> None:
         """Refuse a value outside; the error begins with `where`."""
         if value not in self:
+            kind = "an integer" if isinstance(value, int) else "a float"
             raise ConfigError(
-                f"{where}: expected {'an integer' if isinstance(value, int) else 'a float'} that is "
-                f"{self}, got {value!r}; choose a value in that range"
+                f"{where}: expected {kind} that is {self}, got {value!r}; "
+                "choose a value in that range"
             )
 
 
@@ -106,36 +109,40 @@ class FieldDocs(dict[str, str]):
         return ""
 
 
-def checked(where: str, hint: Any, value: object) -> Any:
-    """`value` as the type that `hint` asks for, or an error that begins with `where`."""
-    constraints: list[Any] = []
-    if get_origin(hint) is Annotated:
-        hint, *constraints = get_args(hint)
-    if get_origin(hint) is tuple:
-        return _checked_tuple(where, get_args(hint), value)
-    if hint not in _CHECKS:
+def checker(where: str, hint: Any) -> Callable[[Any], Any]:
+    """From a value to what a field of this type holds; its errors begin with `where`."""
+    kind, *constraints = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if get_origin(kind) is tuple:
+        items = [checker(f"{where}[{i}]", item) for i, item in enumerate(get_args(kind))]
+        return partial(_checked_tuple, where, items)
+    if kind not in _CHECKS:
         raise ConfigTypeError(
             f"{where}: expected the type of a field to be float, int, bool, str or a tuple of "
-            f"these, got {hint!r}; born cannot check or save anything else"
+            f"these, got {kind!r}; born cannot check or save anything else"
         )
-    result = _CHECKS[hint](where, value)
+    return partial(_checked, where, _CHECKS[kind], constraints)
+
+
+def _checked(where: str, check: _Check, constraints: list[Any], value: object) -> object:
+    result = check(where, value)
     for constraint in constraints:
         constraint.check(where, result)
     return result
 
 
-def _checked_tuple(where: str, hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+def _checked_tuple(where: str, items: list[Callable[[Any], Any]], value: Any) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list):
         raise ConfigTypeError(
-            f"{where}: expected {len(hints)} values in a tuple, got {value!r} of type "
+            f"{where}: expected {len(items)} values in a tuple, got {value!r} of type "
             f"{type(value).__name__}; write them as (a, b)"
         )
-    if len(value) != len(hints):
+    values = cast("Sequence[Any]", value)
+    if len(values) != len(items):
         raise ConfigError(
-            f"{where}: expected {len(hints)} values, got {len(value)}: {value!r}; "
-            f"pass exactly {len(hints)}"
+            f"{where}: expected {len(items)} values, got {len(values)}: {value!r}; "
+            f"pass exactly {len(items)}"
         )
-    return tuple(checked(f"{where}[{i}]", hint, value[i]) for i, hint in enumerate(hints))
+    return tuple([check(item) for check, item in zip(items, values, strict=True)])
 
 
 def _text(where: str, value: object) -> str:
@@ -146,7 +153,7 @@ def _text(where: str, value: object) -> str:
     return value
 
 
-_CHECKS: Final[dict[object, Callable[[str, object], object]]] = {
+_CHECKS: Final[dict[object, _Check]] = {
     float: number,
     int: partial(integer, least=None),
     bool: flag,

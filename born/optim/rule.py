@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial, wraps
+from operator import attrgetter
 from typing import Any, Self, TypeAlias, get_args, get_origin
 
 import numpy as np
@@ -90,13 +91,22 @@ class Rule:
         >>> Rule.from_config(descend, optim.SGDConfig(lr=0.5)).scalars
         {'lr': 0.5}
         """
-        slots, places = _bound_names(formula, type(config))
-        scalars: dict[str, Any] = {}
-        for name, (of, item) in places.items():
-            value = getattr(config, of)
-            scalars[name] = value if item is None else value[item]
-        dtypes = {slot: getattr(config, f"{slot}_dtype", AUTO) for slot in slots}
-        return cls(formula, slots=slots, scalars=scalars, slot_dtypes=dtypes)
+        slots, scalars = _arguments(formula)
+        readers = _readers(type(config))
+        for scalar in scalars:
+            if scalar not in readers:
+                raise RuleError(
+                    f"{getattr(formula, '__name__', formula)}: expected each scalar to be a field "
+                    f"of {type(config).__name__}, or an item of one as beta1 is of betas, got "
+                    f"{scalar!r} beside the fields {', '.join(field_types(type(config)))}; correct "
+                    "the name, or add the field"
+                )
+        return cls(
+            formula,
+            slots=slots,
+            scalars={scalar: readers[scalar](config) for scalar in scalars},
+            slot_dtypes={slot: getattr(config, f"{slot}_dtype", AUTO) for slot in slots},
+        )
 
     @property
     def program(self) -> Program:
@@ -109,7 +119,7 @@ class Rule:
 
     def bound_host(self) -> Callable[..., tuple[float, ...]]:
         """From `t` alone to what `Program.host` gives, with this rule's scalars."""
-        return functools.partial(self.program.host, **self.scalars)
+        return partial(self.program.host, **self.scalars)
 
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype of a slot: the one asked for, or the parameter's, but at least float32."""
@@ -162,6 +172,7 @@ def _signature(function: RuleFunction, *, follow_wrapped: bool = True) -> inspec
         raise RuleError(f"expected a rule with a signature, got {function!r}: {error}") from error
 
 
+@cached
 def _arguments(function: RuleFunction) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of a rule's slots, and of its scalars without `t`."""
     parameters = _signature(function).parameters.values()
@@ -185,7 +196,7 @@ def _taking_t(function: RuleFunction) -> RuleFunction:
     if any(each.name == "t" or each.kind is each.VAR_KEYWORD for each in parameters):
         return function
 
-    @functools.wraps(function)
+    @wraps(function)
     def formula(*arrays: Any, t: Any, **scalars: Any) -> Any:
         return function(*arrays, **scalars)
 
@@ -195,24 +206,17 @@ def _taking_t(function: RuleFunction) -> RuleFunction:
 
 
 @cached
-def _bound_names(
-    formula: RuleFunction, config_type: type[Config]
-) -> tuple[tuple[str, ...], dict[str, tuple[str, int | None]]]:
-    """A formula's slots, and for each scalar its field and, in a tuple, the number of its item."""
-    slots, scalars = _arguments(formula)
-    fields = field_types(config_type)
-    places: dict[str, tuple[str, int | None]] = {}
-    for name, hint in fields.items():
-        if get_origin(hint) is tuple:
-            for item in range(len(get_args(hint))):
-                for stem in (name, name.removesuffix("s")):
-                    places[f"{stem}{item + 1}"] = (name, item)
-    places |= {name: (name, None) for name in fields}
-    for scalar in scalars:
-        if scalar not in places:
-            raise RuleError(
-                f"{getattr(formula, '__name__', formula)}: expected each scalar to be a field of "
-                f"{config_type.__name__}, or an item of one as beta1 is of betas, got {scalar!r} "
-                f"beside the fields {', '.join(fields)}; correct the name, or add the field"
-            )
-    return slots, {scalar: places[scalar] for scalar in scalars}
+def _readers(config: type[Config]) -> dict[str, Callable[[Config], Any]]:
+    """By name, what reads a field of a config, or an item of one: of `betas`, beta1 and beta2."""
+    fields: dict[str, Callable[[Config], Any]] = {}
+    items: dict[str, Callable[[Config], Any]] = {}
+    for name, hint in field_types(config).items():
+        fields[name] = attrgetter(name)
+        for number in range(len(get_args(hint)) if get_origin(hint) is tuple else 0):
+            for stem in (name, name.removesuffix("s")):
+                items[f"{stem}{number + 1}"] = partial(_item, name, number)
+    return items | fields
+
+
+def _item(name: str, number: int, config: Config) -> Any:
+    return getattr(config, name)[number]

@@ -117,14 +117,14 @@ class SGD(Optimizer[B, SGDConfig]):
     >>> p.numpy()
     array([ 0.71, -1.58], dtype=float32)
 
-    Where other libraries differ: PyTorch computes the same. Optax's `sgd` and
-    TensorFlow's start the velocity at 0, which is the same only without dampening;
-    Sutskever et al. and TensorFlow multiply lr into the velocity, which differs when lr
-    changes during training. weight_decay is an L2 term, not the decoupled decay of AdamW.
+    Where other libraries differ: PyTorch computes the same. Optax's `sgd` and TensorFlow's
+    start the velocity at 0, which is the same only without dampening; Sutskever et al. and
+    TensorFlow multiply lr into the velocity, which differs when lr changes during training.
+    weight_decay is an L2 term, not the decoupled decay of AdamW.
 
-    Source: Polyak (1964), "Some methods of speeding up the convergence of iteration
-    methods"; Sutskever, Martens, Dahl and Hinton (2013), "On the importance of
-    initialization and momentum in deep learning", section 2.
+    Source: Polyak (1964), "Some methods of speeding up the convergence of iteration methods";
+    Sutskever, Martens, Dahl and Hinton (2013), "On the importance of initialization and
+    momentum in deep learning", section 2.
     """
 
     config_type = SGDConfig

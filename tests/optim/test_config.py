@@ -80,8 +80,8 @@ def configs(draw: st.DrawFn) -> Config:
 @pytest.mark.parametrize("config", CONFIG_TYPES)
 def test_every_number_is_finite_and_within_its_bounds(config: Any) -> None:
     for name, hint in field_types(config).items():
-        default = getattr(config(), name)
-        items = get_args(hint) if isinstance(default, tuple) else (hint,)
+        default: Any = getattr(config(), name)
+        items = get_args(hint) if get_origin(hint) is tuple else (hint,)
         for i, item in enumerate(items):
             kind, bounds = split(item)
             if kind is not float:
