@@ -7,7 +7,7 @@ import inspect
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, TypeAlias, cast, get_args, get_origin
@@ -130,17 +130,13 @@ def _checked(where: str, check: _Check, constraints: list[Any], value: object) -
     return result
 
 
-def _checked_tuple(where: str, items: list[Callable[[Any], Any]], value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, tuple | list):
-        raise ConfigTypeError(
-            f"{where}: expected {len(items)} values in a tuple, got {value!r} of type "
-            f"{type(value).__name__}; write them as (a, b)"
-        )
-    values = cast("Sequence[Any]", value)
-    if len(values) != len(items):
-        raise ConfigError(
-            f"{where}: expected {len(items)} values, got {len(values)}: {value!r}; "
-            f"pass exactly {len(items)}"
+def _checked_tuple(where: str, items: list[Callable[[Any], Any]], values: Any) -> tuple[Any, ...]:
+    is_sequence = isinstance(cast("object", values), tuple | list)
+    if not is_sequence or len(values) != len(items):
+        error = ConfigError if is_sequence else ConfigTypeError
+        raise error(
+            f"{where}: expected {len(items)} values in a tuple, got {values!r} of type "
+            f"{type(values).__name__}; write them as (a, b)"
         )
     return tuple([check(item) for check, item in zip(items, values, strict=True)])
 

@@ -7,8 +7,7 @@ import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial, wraps
-from operator import attrgetter
-from typing import Any, Self, TypeAlias, get_args, get_origin
+from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
 
@@ -92,9 +91,9 @@ class Rule:
         {'lr': 0.5}
         """
         slots, scalars = _arguments(formula)
-        readers = _readers(type(config))
+        values = _named_values(config)
         for scalar in scalars:
-            if scalar not in readers:
+            if scalar not in values:
                 raise RuleError(
                     f"{getattr(formula, '__name__', formula)}: expected each scalar to be a field "
                     f"of {type(config).__name__}, or an item of one as beta1 is of betas, got "
@@ -104,8 +103,8 @@ class Rule:
         return cls(
             formula,
             slots=slots,
-            scalars={scalar: readers[scalar](config) for scalar in scalars},
-            slot_dtypes={slot: getattr(config, f"{slot}_dtype", AUTO) for slot in slots},
+            scalars={scalar: values[scalar] for scalar in scalars},
+            slot_dtypes={slot: values.get(f"{slot}_dtype", AUTO) for slot in slots},
         )
 
     @property
@@ -205,18 +204,11 @@ def _taking_t(function: RuleFunction) -> RuleFunction:
     return formula
 
 
-@cached
-def _readers(config: type[Config]) -> dict[str, Callable[[Config], Any]]:
-    """By name, what reads a field of a config, or an item of one: of `betas`, beta1 and beta2."""
-    fields: dict[str, Callable[[Config], Any]] = {}
-    items: dict[str, Callable[[Config], Any]] = {}
-    for name, hint in field_types(config).items():
-        fields[name] = attrgetter(name)
-        for number in range(len(get_args(hint)) if get_origin(hint) is tuple else 0):
-            for stem in (name, name.removesuffix("s")):
-                items[f"{stem}{number + 1}"] = partial(_item, name, number)
+def _named_values(config: Config) -> dict[str, Any]:
+    """The fields of a config by name, and the items of tuples: of `betas`, `beta1` and `beta2`."""
+    fields = {name: getattr(config, name) for name in field_types(type(config))}
+    items: dict[str, Any] = {}
+    for name, value in fields.items():
+        for number, item in enumerate(cast("Any", value) if isinstance(value, tuple) else (), 1):
+            items[f"{name}{number}"] = items[f"{name.removesuffix('s')}{number}"] = item
     return items | fields
-
-
-def _item(name: str, number: int, config: Config) -> Any:
-    return getattr(config, name)[number]

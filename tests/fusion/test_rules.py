@@ -155,15 +155,16 @@ class Nested(optim.Config):
     lr: float = 0.1
     betas: tuple[float, float] = (0.5, 0.25)
     eps: tuple[float, float] = (1.0, 2.0)
+    beta1: float = 3.0
     m_dtype: str = "bfloat16"
 
 
 def test_arguments_are_bound_by_their_names() -> None:
-    def formula(p: Any, g: Any, m: Any, v: Any, *, beta2: Any, lr: Any, eps1: Any, t: Any) -> Any:
-        return p - lr * g / (t + eps1), m * beta2, v
+    def formula(p: Any, g: Any, m: Any, v: Any, *, eps1: Any, beta2: Any, beta1: Any) -> Any:
+        return p - beta1 * g / eps1, m * beta2, v
 
-    rule = optim.Rule.from_config(formula, Nested(lr=0.5))
-    assert list(rule.scalars.items()) == [("beta2", 0.25), ("lr", 0.5), ("eps1", 1.0)]
+    rule = optim.Rule.from_config(formula, Nested())
+    assert list(rule.scalars.items()) == [("eps1", 1.0), ("beta2", 0.25), ("beta1", 3.0)]
     assert rule.slots == ("m", "v")
     dtypes = [rule.slot_dtype(slot, np.dtype("float64")).name for slot in rule.slots]
     assert dtypes == ["bfloat16", "float64"]
@@ -179,7 +180,7 @@ def _named(scalar: str) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("scalar", "message"),
     [
-        ("beta3", r"^moves: .* field of Nested, .* 'beta3' beside the fields lr, betas, eps, m_d"),
+        ("beta3", r"^moves: .* field of Nested, .* 'beta3' beside the fields lr, betas, eps, b"),
         ("momentum", "got 'momentum' beside the fields lr, .*; correct the name, or add the field"),
         ("betas", r"expected the scalar 'betas' to be a number, got \(0.5, 0.25\)"),
         ("m_dtype", "expected the scalar 'm_dtype' to be a number, got 'bfloat16'"),

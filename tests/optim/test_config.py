@@ -100,8 +100,12 @@ REFUSED: list[tuple[type[Config], dict[str, Any], str]] = [
     (SGDConfig, {"lr": -0.1}, r"SGDConfig\.lr: expected a float that is at least 0, got -0\.1"),
     (SGDConfig, {"momentum": 1.0}, r"SGDConfig\.momentum: .* at least 0 and below 1, got 1\.0"),
     (SGDConfig, {"dampening": 1.5}, r"SGDConfig\.dampening: .* at most 1, got 1\.5"),
-    (AdamConfig, {"betas": (0.9,)}, r"AdamConfig\.betas: expected 2 values, got 1"),
-    (AdamConfig, {"betas": (0.9, 0.99, 0.999)}, r"AdamConfig\.betas: expected 2 values, got 3"),
+    (AdamConfig, {"betas": (0.9,)}, r"\.betas: expected 2 values in a tuple, got \(0\.9,\)"),
+    (
+        AdamConfig,
+        {"betas": (0.9, 0.99, 0.999)},
+        r"\.betas: expected 2 .* \(0\.9, 0\.99, 0\.999\)",
+    ),
     (AdamConfig, {"m_dtype": "int32"}, r"AdamConfig\.m_dtype: expected \"auto\" or .* got 'int32'"),
     (EveryKind, {"bounded": 0}, r"\.bounded: expected an integer that is at least 1, got 0"),
     (
