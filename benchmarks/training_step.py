@@ -37,9 +37,10 @@ _WIDE: Final = 1024
 """Layers from this width on are held to `_WIDE_TOLERANCE`."""
 
 
-def works(here: Place) -> list[Work]:
-    """The training step of each network that is worth a look at a place."""
-    networks: Sequence[Network] = NETWORKS if here.cupy is None else GPU_NETWORKS
+def works(here: Place, networks: Sequence[Network] | None = None) -> list[Work]:
+    """The training step of each network; unless told otherwise, of those worth a look."""
+    if networks is None:
+        networks = NETWORKS if here.cupy is None else GPU_NETWORKS
     return [
         Work(
             f"training step {network}",

@@ -14,11 +14,11 @@ from typing import Any, Generic, SupportsIndex, TypeAlias, TypeVar, cast
 import numpy as np
 from typing_extensions import TypeIs
 
+from born.backend import B as B
 from born.backend import Backend, Index, Operand, Scalar
 from born.errors import BackendMismatchError, OperandError, ShapeError
 from born.raw import HostArray, RawTensor, Shape
 
-B = TypeVar("B", bound=Backend)
 B2 = TypeVar("B2", bound=Backend)
 
 ShapeLike: TypeAlias = int | Sequence[int]

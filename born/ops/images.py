@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from born.backend.checks import Pair
-from born.operands import B, backend_of, optional_operand, raw_operand
+from born.backend import B, Window
+from born.backend.window import convolution_window
+from born.operands import backend_of, optional_operand, raw_operand
 from born.tensor import Tensor
+from born.validation import Pair
 
 
 def unfold(
@@ -15,9 +17,8 @@ def unfold(
     >>> ops.unfold(born.ones((1, 1, 3, 3), backend), 2).shape
     (1, 1, 4, 4)
     """
-    return Tensor(
-        backend_of("unfold", x).unfold(x.raw, kernel_size, stride, padding, dilation), x.backend
-    )
+    window = Window.of(kernel_size, stride, padding, dilation)
+    return Tensor(backend_of("unfold", x).unfold(x.raw, window), x.backend)
 
 
 def fold(
@@ -33,9 +34,8 @@ def fold(
     >>> ops.fold(born.ones((1, 1, 4, 4), backend), (3, 3), 2).numpy()[0, 0, 1]
     array([2., 4., 2.], dtype=float32)
     """
-    backend = backend_of("fold", columns)
-    raw = backend.fold(columns.raw, size, kernel_size, stride, padding, dilation)
-    return Tensor(raw, backend)
+    window = Window.of(kernel_size, stride, padding, dilation)
+    return Tensor(backend_of("fold", columns).fold(columns.raw, size, window), columns.backend)
 
 
 def conv2d(
@@ -72,7 +72,8 @@ def conv2d(
     backend = backend_of("conv2d", x)
     w = raw_operand("conv2d", backend, weight)
     b = optional_operand("conv2d", backend, bias)
-    return Tensor(backend.conv2d(x.raw, w, b, stride, padding, dilation, groups), backend)
+    window = convolution_window(w, stride, padding, dilation)
+    return Tensor(backend.conv2d(x.raw, w, b, window, groups), backend)
 
 
 def max_pool2d(
@@ -97,9 +98,8 @@ def max_pool2d(
     >>> ops.max_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
     Tensor([[[[4.]]]], dtype=float32)
     """
-    step = kernel_size if stride is None else stride
-    y, _ = backend_of("max_pool2d", x).max_pool2d(x.raw, kernel_size, step, padding, dilation)
-    return Tensor(y, x.backend)
+    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    return Tensor(backend_of("max_pool2d", x).max_pool2d(x.raw, window)[0], x.backend)
 
 
 def avg_pool2d(
@@ -119,7 +119,5 @@ def avg_pool2d(
     >>> ops.avg_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
     Tensor([[[[2.5]]]], dtype=float32)
     """
-    step = kernel_size if stride is None else stride
-    return Tensor(
-        backend_of("avg_pool2d", x).avg_pool2d(x.raw, kernel_size, step, padding), x.backend
-    )
+    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding)
+    return Tensor(backend_of("avg_pool2d", x).avg_pool2d(x.raw, window), x.backend)

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from typing_extensions import TypeIs
 
-from born.backend.array_base import is_numpy_scalar
+from born.dtypes import is_numpy_scalar
 from born.raw import HostArray
 from born_cupy.sources import Source
 from born_cupy.sources.source import PRELUDE

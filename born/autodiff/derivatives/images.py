@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from born.autodiff.derivatives.registrars import Required, of_input, of_result, pullback_of
 from born.autodiff.tape import Pullback
-from born.backend import Backend
-from born.backend.checks import Pair
+from born.backend import Backend, Window
+from born.backend.window import Size
 from born.raw import RawTensor, Shape
 
 
-def _unfold(b: Backend, g: RawTensor, x_shape: Shape, *window: Any, **options: Any) -> RawTensor:
-    return b.fold(g, (x_shape[2], x_shape[3]), *window, **options)
+def _unfold(b: Backend, g: RawTensor, x_shape: Shape, window: Window) -> RawTensor:
+    return b.fold(g, (x_shape[2], x_shape[3]), window)
 
 
-def _fold(
-    b: Backend, g: RawTensor, columns_shape: Shape, size: Any, *window: Any, **options: Any
-) -> RawTensor:
-    return b.unfold(g, *window, **options)
+def _fold(b: Backend, g: RawTensor, columns_shape: Shape, size: Size, window: Window) -> RawTensor:
+    return b.unfold(g, window)
 
 
 def _max_pool2d(
-    b: Backend, g: RawTensor, winner: RawTensor, x_shape: Shape, *window: Any, **options: Any
+    b: Backend, g: RawTensor, winner: RawTensor, x_shape: Shape, window: Window
 ) -> RawTensor:
-    return b.max_pool2d_backward(g, winner, (x_shape[2], x_shape[3]), *window, **options)
+    return b.max_pool2d_backward(g, winner, (x_shape[2], x_shape[3]), window)
 
 
-def _avg_pool2d(
-    b: Backend, g: RawTensor, x_shape: Shape, kernel: Pair, stride: Pair, padding: Pair = 0
-) -> RawTensor:
+def _avg_pool2d(b: Backend, g: RawTensor, x_shape: Shape, window: Window) -> RawTensor:
     n, c, height, width = x_shape
-    kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+    kh, kw = window.kernel
     places = g.shape[2] * g.shape[3]
     share = b.reshape(b.div(g, kh * kw), (n, c, 1, places))
     columns = b.broadcast_to(share, (n, c, kh * kw, places))
-    return b.fold(columns, (height, width), kernel, stride, padding, 1)
+    return b.fold(columns, (height, width), window)
 
 
 of_input("unfold", _unfold)
@@ -52,10 +47,8 @@ def _conv2d(
     required: Required,
     x: RawTensor,
     weight: RawTensor,
-    bias: RawTensor | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
+    bias: RawTensor | None,
+    window: Window,
     groups: int = 1,
 ) -> Pullback:
     n, channels, height, width = x.shape
@@ -72,10 +65,10 @@ def _conv2d(
             filters = b.reshape(for_x, (groups, outputs // groups, taps))
             columns = b.matmul(b.transpose(filters, (0, 2, 1)), grouped)
             columns = b.reshape(columns, (n, channels, kh * kw, places))
-            x_gradient = b.fold(columns, (height, width), (kh, kw), stride, padding, dilation)
+            x_gradient = b.fold(columns, (height, width), window)
         if for_weight is not None:
             # The windows are cut again: keeping them would take kh kw times the image's memory.
-            columns = b.unfold(for_weight, (kh, kw), stride, padding, dilation)
+            columns = b.unfold(for_weight, window)
             columns = b.reshape(columns, (n, groups, taps, places))
             products = b.matmul(grouped, b.transpose(columns, (0, 1, 3, 2)))
             weight_gradient = b.reshape(b.sum(products, 0), shape)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from born.backend.arguments import is_tuple
-from born.backend.array_base import is_numpy_scalar
+from born.dtypes import is_numpy_scalar
 from born.raw import HostArray
 from tests.cupy.standin.machine import (
     Device,
