@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from born.backend import Backend, Scalar
+from born.backend import B, Backend, Scalar
 from born.errors import ShapeError
-from born.operands import B, ShapeLike, as_shape, check_backend
+from born.operands import ShapeLike, as_shape, check_backend
 from born.raw import DTypeLike, HostArray, RawTensor, Shape
 from born.tensor import Tensor
 

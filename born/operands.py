@@ -14,8 +14,9 @@ from typing import Any, Generic, SupportsIndex, TypeAlias, TypeVar, cast
 import numpy as np
 from typing_extensions import TypeIs
 
-from born.backend import B as B
-from born.backend import Backend, Index, Operand, Scalar
+from born.backend import B, Backend, Index, Operand, Scalar
+from born.backend.arguments import is_tuple
+from born.dtypes import is_numpy_scalar
 from born.errors import BackendMismatchError, OperandError, ShapeError
 from born.raw import HostArray, RawTensor, Shape
 
@@ -96,7 +97,7 @@ def raw_operands(name: str, xs: Sequence[TensorBase[B]]) -> tuple[B, list[RawTen
 
 def raw_index(index: Index, backend: Backend) -> Index:
     """What stands in `x[...]`, with raw tensors in place of tensors, arrays and lists."""
-    if _is_tuple(index):
+    if is_tuple(index):
         return tuple([raw_index(part, backend) for part in index])
     if _is_tensor(index):
         return raw_operand("an index", backend, index)
@@ -152,7 +153,7 @@ def as_shape(shape: ShapeLike) -> Shape:
 def _number(name: str, value: Any) -> Scalar:
     if isinstance(value, int | float):
         return value
-    if _is_numpy_scalar(value):
+    if is_numpy_scalar(value):
         return _number(name, value.item())
     raise OperandError(
         f"expected a tensor or a Python number in {name}, got {type(value).__name__}; "
@@ -169,14 +170,6 @@ def _not_a_tensor(name: str, value: object) -> OperandError:
 
 def _is_tensor(value: object) -> TypeIs[TensorBase[Any]]:
     return isinstance(value, TensorBase)
-
-
-def _is_numpy_scalar(value: object) -> TypeIs[np.generic[Any]]:
-    return isinstance(value, np.generic)
-
-
-def _is_tuple(index: object) -> TypeIs[tuple[Any, ...]]:
-    return isinstance(index, tuple)
 
 
 def _is_listed(index: object) -> TypeIs[HostArray | list[Any]]:

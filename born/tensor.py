@@ -10,9 +10,9 @@ import numpy as np
 from typing_extensions import TypeIs
 
 from born.backend import Axis, Backend, Index, Scalar
+from born.backend import B as B
 from born.errors import DTypeError, OperandError, ShapeError
 from born.operands import B2 as B2
-from born.operands import B as B
 from born.operands import ShapeLike, TensorBase, as_shape, check_backend, operand, raw_index
 from born.raw import DTypeLike, HostArray, RawTensor, Shape, is_floating
 

@@ -16,9 +16,8 @@ from typing_extensions import override
 
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.tape import Tape
-from born.backend import OPERATIONS, Backend, RandomState
+from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
-from born.operands import B
 from born.raw import RawTensor
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast, overload
 from typing_extensions import override
 
 from born.autodiff.autodiff import Autodiff, check_scalar
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import (
     BackendMismatchError,
     GradientError,
@@ -16,7 +16,6 @@ from born.errors import (
     OperandError,
     TapeError,
 )
-from born.operands import B
 from born.raw import RawTensor
 from born.tensor import Tensor, is_tensor
 

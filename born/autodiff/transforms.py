@@ -9,9 +9,8 @@ from typing_extensions import TypeIs
 
 from born.autodiff.autodiff import Autodiff, check_scalar
 from born.autodiff.gradients import check_tensor
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import ShapeError, TapeError
-from born.operands import B
 from born.raw import is_floating
 from born.tensor import Tensor, is_tensor
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from born.operands import B, backend_of
+from born.backend import B
+from born.operands import backend_of
 from born.raw import DTypeLike
 from born.tensor import Tensor
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
+from born.backend import B
 from born.errors import DomainError
-from born.operands import B, backend_of, optional_operand, raw_operand
+from born.operands import backend_of, optional_operand, raw_operand
 from born.ops.elementwise import gelu, sigmoid, silu, softplus, tanh
 from born.tensor import Tensor
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from born.backend import Axis, Scalar
-from born.operands import B, ShapeLike, as_shape, backend_of, raw_operands
+from born.backend import Axis, B, Scalar
+from born.operands import ShapeLike, as_shape, backend_of, raw_operands
 from born.tensor import Tensor
 
 
