@@ -6,9 +6,9 @@ from born import ops
 from born.backend import Approximation
 from born.backend.checks import check_approximation
 from born.errors import ConfigTypeError
-from born.nn.arguments import number
 from born.nn.module import Stateless
 from born.tensor import B, Tensor
+from born.validation import number
 
 
 class ReLU(Stateless):

@@ -9,11 +9,11 @@ from typing_extensions import override
 from born import ops
 from born.errors import ConfigError
 from born.nn import init
-from born.nn.arguments import Pair, flag, integer, pair
 from born.nn.module import Module
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike
 from born.tensor import B2, B, Tensor
+from born.validation import Pair, flag, integer, pair
 
 
 class Conv2d(Module[B]):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from born import ops
-from born.nn.arguments import number
 from born.nn.module import Stateless
 from born.tensor import B, Tensor
+from born.validation import number
 
 
 class Dropout(Stateless):

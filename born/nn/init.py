@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from born.errors import ConfigError, ShapeError
-from born.nn.arguments import number
 from born.raw import DTypeLike, RawTensor, Shape
 from born.tensor import B, Tensor
+from born.validation import number
 
 Nonlinearity: TypeAlias = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
 Fan: TypeAlias = Literal["fan_in", "fan_out"]

@@ -8,11 +8,11 @@ from typing_extensions import override
 
 from born import ops
 from born.nn import init
-from born.nn.arguments import flag, integer
 from born.nn.module import Module
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike
 from born.tensor import B2, B, Tensor
+from born.validation import flag, integer
 
 
 class Linear(Module[B]):

@@ -12,8 +12,8 @@ from born import ops
 from born.backend import Reduction
 from born.backend.checks import check_reduction
 from born.errors import DTypeError, ShapeError
-from born.nn.arguments import number
 from born.tensor import B, Tensor
+from born.validation import number
 
 
 def cross_entropy(

@@ -9,11 +9,11 @@ from typing_extensions import override
 
 from born import ops
 from born.errors import ShapeError
-from born.nn.arguments import flag, number, shape
 from born.nn.module import Module
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike, Shape
 from born.tensor import B2, B, Tensor
+from born.validation import flag, number, shape
 
 
 class LayerNorm(Module[B]):

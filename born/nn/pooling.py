@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from born import ops
-from born.nn.arguments import Pair, pair
 from born.nn.module import Stateless
 from born.tensor import B, Tensor
+from born.validation import Pair, pair
 
 
 class MaxPool2d(Stateless):

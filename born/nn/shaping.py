@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from born.errors import ShapeError
-from born.nn.arguments import integer
 from born.nn.module import Stateless
 from born.tensor import B, Tensor
+from born.validation import integer
 
 
 class Flatten(Stateless):
