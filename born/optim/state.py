@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias, TypeGuard, cast
 import numpy as np
 
 from born.backend import Backend
-from born.nn.state import StateValue, problems
+from born.nn.state import StateValue, mismatches
 from born.raw import RawTensor, int64
 from born.tensor import Tensor
 
@@ -43,7 +43,7 @@ def misfits(
     if not isinstance(cast("object", state), Mapping):
         return [f"expected a mapping from name to array, got {type(state).__name__}"]
     arrived = {name: _as_array(value) for name, value in state.items()}
-    found = problems(live, arrived)
+    found = mismatches(live, arrived)
     for index in range(len(counts)):
         name = _COUNT.format(index)
         value = arrived.get(name)

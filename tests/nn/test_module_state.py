@@ -117,7 +117,7 @@ def test_every_mismatch_is_listed_and_nothing_is_changed(backend: Backend) -> No
     with pytest.raises(StateDictError) as caught:
         model.load_state_dict(state)
     message = str(caught.value)
-    assert "fits Sequential, got 5 problems" in message
+    assert "fits Sequential, got 5 mismatches" in message
     assert all(line in message for line in expected)
     assert_same(arrays(model), before)
 
