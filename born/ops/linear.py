@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
+
 from born.backend import Index
+from born.errors import DomainError
 from born.ops.common import B, on, optional_raw, raw_of, raws
+from born.ops.elementwise import gelu, sigmoid, silu, softplus, tanh
 from born.tensor import Tensor, raw_index
+
+Activation: TypeAlias = Literal["relu", "gelu", "sigmoid", "silu", "softplus", "tanh"]
+"""An activation by its name in `born.ops`."""
+
+_AFTERWARDS: Final[dict[str, Callable[[Tensor[Any]], Tensor[Any]]]] = {
+    "gelu": gelu,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "softplus": softplus,
+    "tanh": tanh,
+}
+"""The activations that no backend computes together with the product."""
 
 
 def matmul(x: Tensor[B], y: Tensor[B]) -> Tensor[B]:
@@ -22,33 +39,51 @@ def matmul(x: Tensor[B], y: Tensor[B]) -> Tensor[B]:
     return Tensor(on("matmul", x).matmul(x.raw, right), x.backend)
 
 
-def linear(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) -> Tensor[B]:
-    """An affine map of the last axis.
+def linear(
+    x: Tensor[B],
+    weight: Tensor[B],
+    bias: Tensor[B] | None = None,
+    *,
+    activation: Activation | None = None,
+) -> Tensor[B]:
+    """An affine map of the last axis, and an activation of the result.
 
-        y = x W^T + b
+        y = f(x W^T + b)
 
     Args:
         x: shape (..., in).
         weight: W, shape (out, in), of the dtype of `x`.
         bias: b, shape (out,); none by default.
+        activation: f by its name in `born.ops`; none by default. `"relu"` is computed in
+            one pass after the product.
 
     Returns:
         shape (..., out).
 
-    >>> ops.linear(born.ones((2, 3), backend), born.ones((4, 3), backend)).shape
-    (2, 4)
+    Raises:
+        DomainError: there is no such activation.
+
+    >>> x, w = born.ones((1, 3), backend), born.tensor([[1, 1, 1], [-1, -1, -1]], backend)
+    >>> ops.linear(x, w, activation="relu")
+    Tensor([[3., 0.]], dtype=float32)
     """
+    if activation == "relu":
+        return linear_relu(x, weight, bias)
+    if activation is not None and activation not in _AFTERWARDS:
+        raise DomainError(
+            f"expected an activation of relu, {', '.join(_AFTERWARDS)} or None, got "
+            f"{activation!r}; apply another function to the result"
+        )
     backend = on("linear", x)
     w = raw_of("linear", backend, weight)
-    return Tensor(backend.linear(x.raw, w, optional_raw("linear", backend, bias)), backend)
+    y = Tensor(backend.linear(x.raw, w, optional_raw("linear", backend, bias)), backend)
+    return y if activation is None else _AFTERWARDS[activation](y)
 
 
 def linear_relu(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) -> Tensor[B]:
-    """An affine map of the last axis and the rectifier, in one pass after the product.
+    """`linear` with `activation="relu"`: the rectifier is one pass after the product.
 
         y = max(x W^T + b, 0)
-
-    `nn.Sequential` computes an `nn.Linear` that an `nn.ReLU` follows by it.
 
     Args:
         x: shape (..., in).
