@@ -1,13 +1,12 @@
-"""Parts of models, losses and first values.
+"""Layers, losses and initial values.
 
 >>> import born
 >>> from born import nn
 >>> backend = born.get_backend("numpy")
->>> nn.Sequential(nn.Linear(64, 128, backend), nn.ReLU(), nn.Linear(128, 10, backend))
+>>> nn.Sequential(nn.Linear(64, 128, backend, activation="relu"), nn.Linear(128, 10, backend))
 Sequential(
-  0=Linear(weight=(128, 64), bias=(128,)),
-  1=ReLU(),
-  2=Linear(weight=(10, 128), bias=(10,))
+  0=Linear(activation='relu', weight=(128, 64), bias=(128,)),
+  1=Linear(weight=(10, 128), bias=(10,))
 )
 """
 
@@ -38,7 +37,7 @@ from born.nn.loss import (
     mse_loss,
 )
 from born.nn.module import Layer, Module, Stateless
-from born.nn.norm import LayerNorm, RMSNorm
+from born.nn.normalization import LayerNorm, RMSNorm
 from born.nn.parameter import Parameter
 from born.nn.pooling import AvgPool2d, MaxPool2d
 from born.nn.sequential import Chainable, Sequential

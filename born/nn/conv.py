@@ -20,7 +20,7 @@ class Conv2d(Module[B]):
     """The cross-correlation of images with learned kernels, plus a bias.
 
     y[n, o, i, j] = b[o] + sum over c, u, v of W[o, c, u, v] x[n, c, s i + d u - p, s j + d v - p]
-    for stride s, dilation d and padding p; x is zero outside of the image.
+    for stride s, dilation d and padding p; x is zero outside the image.
 
     Args:
         in_channels: channels of x.
@@ -30,8 +30,8 @@ class Conv2d(Module[B]):
         stride: step from window to window.
         padding: zeros added on each side.
         dilation: step between the elements of a window.
-        groups: into how many groups the channels are cut, each with kernels of its
-            own; both numbers of channels must be divisible by it.
+        groups: how many groups the channels are cut into, each with its own kernels; both
+            numbers of channels must be divisible by it.
         bias: whether there is a b.
         dtype: of the parameters, a floating dtype.
 
@@ -80,11 +80,7 @@ class Conv2d(Module[B]):
                 f"{inputs} and {outputs}; change the channels or the groups"
             )
         shape = (outputs, inputs // self.groups, *pair("kernel_size", kernel_size))
-        bound = init.default_bound(init.fans(shape)[0])
-        self.weight = Parameter(init.uniform(shape, backend, -bound, bound, dtype))
-        self.bias = None
-        if flag("bias", bias):
-            self.bias = Parameter(init.uniform(shape[:1], backend, -bound, bound, dtype))
+        self.weight, self.bias = init.weight_and_bias(shape, backend, flag("bias", bias), dtype)
 
     if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
 
@@ -92,7 +88,7 @@ class Conv2d(Module[B]):
         def to(self, backend: B2) -> Conv2d[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """The convolution of images `x` of shape `(batch, in_channels, height, width)`.
+        """Convolve images `x` of shape `(batch, in_channels, height, width)`.
 
         Raises:
             ShapeError: another number of axes or channels, or an image smaller than

@@ -1,7 +1,7 @@
 """First values of weights, drawn from the backend's random state.
 
-Each takes the shape of a weight, `(out, in)` or `(out, in / groups, height, width)`,
-and returns a tensor. To initialise a layer otherwise than by its default:
+Each function takes the shape of a weight, `(out, in)` or `(out, in / groups, height,
+width)`, and returns a tensor. To initialise a layer differently:
 
 >>> import born
 >>> from born import nn
@@ -15,21 +15,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from born.errors import ConfigError, ShapeError
+from born.nn.parameter import Parameter
 from born.raw import DTypeLike, RawTensor, Shape
 from born.tensor import B, Tensor
-from born.validation import number
+from born.validation import choice, number
 
 Nonlinearity: TypeAlias = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
 Fan: TypeAlias = Literal["fan_in", "fan_out"]
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
-    """How many inputs feed an output of a weight, and how many outputs an input feeds.
+    """How many inputs feed each output of a weight, and how many outputs each input feeds.
 
-    A convolution's kernel counts: `in * height * width` and `out * height * width`.
+    The kernel of a convolution multiplies both: `in * height * width` and `out * height * width`.
 
     Args:
         shape: the shape of the weight, `(out, in, *kernel)`.
@@ -53,7 +54,7 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def gain(nonlinearity: Nonlinearity, slope: float = 0.01) -> float:
-    """How much larger weights before a nonlinearity are, to keep the variance of what follows.
+    """The factor on weights before a nonlinearity that keeps the variance of its results.
 
     1 for `"linear"` and `"sigmoid"`, 5/3 for `"tanh"`, sqrt(2) for `"relu"`,
     sqrt(2 / (1 + slope^2)) for `"leaky_relu"`, 3/4 for `"selu"`.
@@ -209,10 +210,10 @@ def kaiming_normal(
 def default_bound(fan_in: int) -> float:
     """1 / sqrt(fan_in), the bound of the uniform distribution `Linear` and `Conv2d` start from.
 
-    It is what PyTorch's layers do: Kaiming uniform for a leaky rectifier of slope
-    sqrt(5), whose bound sqrt(2 / (1 + 5)) sqrt(3 / fan_in) is this one; and the bound
-    of the bias is the same. Source: LeCun et al. (1998), "Efficient BackProp", section
-    4.6, scale by fan_in likewise; PyTorch, `torch.nn.Linear`, section Variables.
+    PyTorch's layers start from it too: it is Kaiming uniform for a leaky rectifier of
+    slope sqrt(5), whose bound is sqrt(2 / (1 + 5)) sqrt(3 / fan_in). Sources: LeCun et
+    al. (1998), "Efficient BackProp", section 4.6; PyTorch, `torch.nn.Linear`, section
+    Variables.
 
     >>> default_bound(64)
     0.125
@@ -220,8 +221,24 @@ def default_bound(fan_in: int) -> float:
     return 1.0 / math.sqrt(fan_in)
 
 
+def weight_and_bias(
+    shape: Shape, backend: B, bias: bool, dtype: DTypeLike
+) -> tuple[Parameter[B], Parameter[B] | None]:
+    """What `Linear` and `Conv2d` start from: both uniform within `default_bound`.
+
+    >>> import born
+    >>> weight_and_bias((3, 5), born.get_backend("numpy"), False, "float32")
+    (Parameter(shape=(3, 5), dtype=float32), None)
+    """
+    bound = default_bound(fans(shape)[0])
+    weight = Parameter(uniform(shape, backend, -bound, bound, dtype))
+    if not bias:
+        return weight, None
+    return weight, Parameter(uniform(shape[:1], backend, -bound, bound, dtype))
+
+
 def _scaled(draws: RawTensor, backend: B, factor: float, offset: float) -> Tensor[B]:
-    """factor draws + offset: the same two roundings on every backend, and nothing recorded."""
+    # On the inner backend nothing is recorded. Every backend rounds twice.
     inner = backend.innermost
     return Tensor(inner.add(inner.mul(draws, factor), offset), backend)
 
@@ -232,9 +249,6 @@ def _xavier_std(shape: Shape, gain: float) -> float:
 
 
 def _kaiming_std(shape: Shape, nonlinearity: Nonlinearity, slope: float, fan: Fan) -> float:
-    if fan not in ("fan_in", "fan_out"):
-        raise ConfigError(
-            f'expected fan "fan_in" or "fan_out", got {fan!r}; "fan_in" is the usual one'
-        )
     fan_in, fan_out = fans(shape)
-    return gain(nonlinearity, slope) / math.sqrt(max(fan_in if fan == "fan_in" else fan_out, 1))
+    chosen = fan_in if choice("fan", fan, get_args(Fan)) == "fan_in" else fan_out
+    return gain(nonlinearity, slope) / math.sqrt(max(chosen, 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from born import ops
 from born.nn.module import Stateless
 from born.tensor import B, Tensor
@@ -9,7 +11,7 @@ from born.validation import Pair, pair
 
 
 class MaxPool2d(Stateless):
-    """The largest element of each window.
+    """The largest element of each window of images `(batch, channels, height, width)`.
 
     Args:
         kernel_size: height and width of a window, or one integer for both.
@@ -20,6 +22,7 @@ class MaxPool2d(Stateless):
     Raises:
         ConfigError, ConfigTypeError: a size that is not a positive integer (padding:
             non-negative).
+        ShapeError: in a call: `x` does not have four axes, or is smaller than a window.
 
     >>> import born
     >>> MaxPool2d(2)(born.zeros((1, 3, 8, 8), born.get_backend("numpy"))).shape
@@ -34,17 +37,15 @@ class MaxPool2d(Stateless):
         self.padding = pair("padding", padding, least=0)
         self.dilation = pair("dilation", dilation)
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """Pool images `x` of shape `(batch, channels, height, width)`.
-
-        Raises:
-            ShapeError: another number of axes, or an image smaller than a window.
-        """
         return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation)
 
 
 class AvgPool2d(Stateless):
-    """The mean of each window, zeros of the padding counted.
+    """The mean of each window of images `(batch, channels, height, width)`.
+
+    The zeros of the padding count.
 
     Args:
         kernel_size: height and width of a window, or one integer for both.
@@ -54,6 +55,7 @@ class AvgPool2d(Stateless):
     Raises:
         ConfigError, ConfigTypeError: a size that is not a positive integer (padding:
             non-negative).
+        ShapeError: in a call: `x` does not have four axes, or is smaller than a window.
 
     >>> import born
     >>> AvgPool2d(4)(born.zeros((1, 3, 8, 8), born.get_backend("numpy"))).shape
@@ -65,10 +67,6 @@ class AvgPool2d(Stateless):
         self.stride = self.kernel_size if stride is None else pair("stride", stride)
         self.padding = pair("padding", padding, least=0)
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """Pool images `x` of shape `(batch, channels, height, width)`.
-
-        Raises:
-            ShapeError: another number of axes, or an image smaller than a window.
-        """
         return ops.avg_pool2d(x, self.kernel_size, self.stride, self.padding)

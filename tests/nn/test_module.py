@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import born
-from born import nn, ops
+from born import nn
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.errors import ParameterError
@@ -245,34 +245,6 @@ def test_repr_indents_what_lies_deeper(backend: Backend) -> None:
         "  1=Flatten(start_axis=1)\n"
         ")"
     )
-
-
-def test_sequential_applies_layers_in_order(backend: Backend) -> None:
-    class Plus(nn.Stateless):
-        def forward(self, x: Tensor[B], /) -> Tensor[B]:
-            return x + 1.0
-
-    class Times(nn.Module[B]):
-        def __init__(self, backend: B) -> None:
-            self.factor = nn.Parameter(born.full((1,), 3.0, backend))
-
-        def forward(self, x: Tensor[B]) -> Tensor[B]:
-            return x * self.factor
-
-    model = nn.Sequential(Plus(), Times(backend), Plus())
-    assert model(born.ones((1,), backend)).item() == 7.0
-    assert [type(layer).__name__ for layer in model] == ["Plus", "Times", "Plus"]
-    assert len(model) == 3
-    assert isinstance(model[-1], Plus)
-
-
-def test_sequential_refuses_what_is_no_layer(backend: Backend) -> None:
-    function: Any = ops.relu
-    with pytest.raises(ParameterError, match=r"got function at place 1; pass an instance"):
-        nn.Sequential(nn.Linear(1, 1, backend), function)
-    kind: Any = nn.ReLU
-    with pytest.raises(ParameterError, match=r"got \w+ at place 0; pass an instance"):
-        nn.Sequential(kind, nn.Linear(1, 1, backend))
 
 
 def test_stateless_needs_a_forward() -> None:

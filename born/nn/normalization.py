@@ -128,7 +128,7 @@ class RMSNorm(Module[B]):
 
 
 def _check_trailing(got: Shape, trailing: Shape) -> None:
-    # A weight would broadcast against a longer or a shorter axis without a word.
+    # A weight would silently broadcast against an axis of another length.
     if got[len(got) - len(trailing) :] != trailing:
         raise ShapeError(
             f"expected a tensor whose last axes have shape {trailing}, got shape {got}; "
