@@ -34,8 +34,7 @@ def make_model(backend: Autodiff[Backend]) -> nn.Sequential[Autodiff[Backend]]:
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Dropout(0.3),
-        nn.Linear(32 * 4 * 4, 128, backend),
-        nn.ReLU(),
+        nn.Linear(32 * 4 * 4, 128, backend, activation="relu"),
         nn.Linear(128, 10, backend),
     )
 
