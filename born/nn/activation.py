@@ -73,7 +73,9 @@ class GELU(Stateless):
     """
 
     def __init__(self, approximate: Approximation = "none") -> None:
-        self.approximate = choice("approximate", approximate, get_args(Approximation), DomainError)
+        self.approximate: Approximation = choice(
+            "approximate", approximate, get_args(Approximation), DomainError
+        )
 
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
