@@ -1,4 +1,4 @@
-"""`Module` and `Layer`: what holds parameters, and how they are found."""
+"""`Module` and `Layer`: what holds parameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INDENT: Final = "  "
 
 
 class _HasForward(Protocol[_Arguments, _Result_co]):
-    """A module seen through its `forward`, so that calling it has that signature."""
+    """A module, typed so that calling it has the signature of its `forward`."""
 
     def forward(self, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result_co: ...
 
@@ -33,9 +33,9 @@ class Layer(Fielded):
     """What modules and layers without parameters share: a mode, and the layers inside.
 
     Layers and parameters are found in the instance's fields, in the order in which the
-    fields were set, also inside lists, tuples and mappings. A field's name is its part
-    of the path, as is an item's index or key: `blocks.0.weight`. Nothing has to be
-    registered, and no `super().__init__()` has to be called.
+    fields were set, also inside lists, tuples and mappings. Names of fields, indices and
+    keys make up the path: `blocks.0.weight`. Nothing has to be registered, and
+    `super().__init__()` need not be called.
 
     Derive from `Module` or `Stateless` rather than from this class.
 
@@ -60,12 +60,12 @@ class Layer(Fielded):
     def train(self, mode: bool = True) -> Self:
         """Set `training` here and in every layer inside; returns this layer."""
         for _, layer in self.named_modules():
-            # A frozen dataclass may be a module; its mode is not one of its fields.
+            # A frozen dataclass may be a module, and refuses to have its mode set.
             object.__setattr__(layer, "training", mode)
         return self
 
     def eval(self) -> Self:
-        """The same as `train(False)`: ready to be used rather than trained."""
+        """The same as `train(False)`."""
         return self.train(False)
 
     @reprlib.recursive_repr("...")
@@ -87,7 +87,7 @@ class Layer(Fielded):
 class Stateless(Layer, ABC):
     """A layer without parameters: it works on tensors of any backend.
 
-    Subclass it with a `forward` that takes and returns a tensor.
+    A subclass has a `forward` that takes and returns a tensor.
 
     >>> import born
     >>> from born.tensor import B
@@ -110,10 +110,10 @@ class Stateless(Layer, ABC):
 class Module(Layer, Generic[B]):
     """A part of a model, with the parameters in its fields; `B` is their backend.
 
-    Subclass it with fields and a `forward` of any signature; calling the module calls
-    `forward`. A plain class and a dataclass both do. Parameters, modules and layers
-    may lie in fields directly or in lists, tuples and mappings in them; a plain
-    `Tensor` in a field is a constant, which is neither trained nor saved.
+    A subclass, which may be a dataclass, has fields and a `forward` of any signature;
+    calling the module calls `forward`. Parameters, modules and layers may be in fields
+    directly, or in lists, tuples and mappings; a plain `Tensor` in a field is a constant,
+    which is neither trained nor saved.
 
     >>> import born
     >>> from born import nn
@@ -149,13 +149,13 @@ class Module(Layer, Generic[B]):
     def named_parameters(self) -> list[tuple[str, Parameter[B]]]:
         """Every parameter with its path, in field order.
 
-        A parameter that lies at several places (tied weights) is listed once, at the
-        first; two `Parameter` objects over one storage count as the same. A parameter
-        whose `name` is empty takes its path as its name.
+        A parameter at several places (tied weights) is listed once, at the first; two
+        `Parameter` objects that share storage count as one. A parameter whose `name` is
+        empty takes its path as its name.
 
         Raises:
-            ParameterError: two parameters have the same path, or one lies in a set,
-                which has no order.
+            ParameterError: two parameters have the same path, or one is in a set, which
+                has no order.
         """
         named: dict[str, Parameter[B]] = {}
         for path, part in walk("", self, set()):
@@ -195,7 +195,7 @@ class Module(Layer, Generic[B]):
         return snapshot(self.named_parameters())
 
     def check_state_dict(self, state: Mapping[str, StateValue]) -> list[str]:
-        """Every reason why `state` could not be loaded, in words; changes nothing.
+        """Every reason why `state` cannot be loaded, in words; changes nothing.
 
         >>> import born, numpy as np
         >>> from born import nn
@@ -208,16 +208,16 @@ class Module(Layer, Generic[B]):
     def load_state_dict(self, state: Mapping[str, StateValue]) -> None:
         """Write the values of `state` into the parameters, all of them or none.
 
-        The parameters keep their storage, so references to them stay good, and nothing
-        in `state` is held on to.
+        The parameters keep their storage, so references to them stay valid, and nothing
+        in `state` is kept.
 
         Args:
             state: path -> `RawTensor`, `Tensor` or NumPy array, for exactly the paths
                 of `named_parameters`, of the parameters' shapes and dtypes.
 
         Raises:
-            StateDictError: entries are missing, unexpected, misshapen or mistyped; the
-                message lists every one, and nothing was changed.
+            StateDictError: entries are missing, unexpected, or of another shape or dtype;
+                the message lists every one, and nothing was changed.
 
         >>> import born, numpy as np
         >>> from born import nn
@@ -235,21 +235,21 @@ class Module(Layer, Generic[B]):
     def to(self, backend: B2) -> Module[B2]: ...
 
     def to(self, backend: B2) -> Self | Module[B2]:
-        """The same module on another backend; this one stays as it is.
+        """A copy of the module on another backend.
 
-        It is a deep copy, with memory of its own, in which every tensor and every
-        `backend` lies elsewhere: parameters, constants, and what `backward` has
-        accumulated. What is shared here is shared there; names, modes and
-        `requires_grad` are kept. What a tape has recorded is a constant there.
+        It is a deep copy in which every tensor and every `backend` is replaced:
+        parameters, constants, and the gradients that `backward` has accumulated. What is
+        shared here is shared there; names, modes and `requires_grad` are kept. Results
+        that a tape has recorded become constants.
 
         Args:
-            backend: where to. Type checkers know that born's own modules keep their class,
-                and yours where the new backend is of the old one's class. For the rest,
-                declare `def to(self, backend: B2) -> Net[B2]: ...` in your class `Net`, under
-                `if TYPE_CHECKING:`.
+            backend: where the copy lives. Type checkers know that born's own modules keep
+                their class, as do yours if the new backend has the old one's class. For
+                the rest, declare `def to(self, backend: B2) -> Net[B2]: ...` in your class
+                `Net`, under `if TYPE_CHECKING:`.
 
         Raises:
-            OperandError: it is no backend.
+            OperandError: `backend` is not a backend.
             BackendMismatchError: the tensors inside are on more than one backend.
 
         >>> import born
@@ -265,7 +265,7 @@ class Module(Layer, Generic[B]):
         # A deep copy takes what it finds in its memo instead of copying it; so does `Tensor`.
         twin = copy.deepcopy(self, {} if home is None else {id(home): backend})
         for (_, layer), (_, copied) in zip(self.named_modules(), twin.named_modules(), strict=True):
-            # A frozen dataclass with slots leaves behind what is none of its fields.
+            # A copy of a frozen dataclass with slots has nothing but its fields.
             object.__setattr__(copied, "training", layer.training)
         return twin
 
@@ -278,7 +278,7 @@ def _shown(part: Part) -> str:
 
 
 def _is_constant(value: object) -> bool:
-    """Whether a field is a setting worth showing, such as a probability or a stride."""
+    """Whether a field is a setting to show, such as a probability or a stride."""
     if isinstance(value, tuple):
         items = cast("tuple[object, ...]", value)
         return bool(items) and all(map(_is_constant, items))
