@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,45 +79,57 @@ def rms_norm(x: Any, p: Parameters, axes: tuple[int, ...], eps: float = 1e-6) ->
     return x / np.sqrt((x * x).mean(axes, keepdims=True) + eps) * p["weight"]
 
 
+@dataclass
 class Row:
     """A layer, the shape it takes, its formula, and its parameters' shapes."""
 
-    def __init__(
-        self,
-        make: Callable[[Any], AnyLayer],
-        shape: tuple[int, ...],
-        formula: Formula,
-        **parameters: tuple[int, ...],
-    ) -> None:
-        self.make = make
-        self.shape = shape
-        self.formula = formula
-        self.parameters = parameters
+    make: Callable[[Any], AnyLayer]
+    shape: tuple[int, ...]
+    formula: Formula
+    parameters: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
 
 F64 = "float64"
 IMAGE = (2, 4, 7, 6)
 
+
+def linear(x: Any, p: Parameters) -> Any:
+    return x @ p["weight"].T + p.get("bias", 0.0)
+
+
+def activation(make: Callable[[], AnyLayer], formula: Callable[[Any], Any]) -> Row:
+    return Row(lambda b: make(), (3, 4), lambda x, p: formula(x))
+
+
+def pooling(make: Callable[[], AnyLayer], *window: Any) -> Row:
+    return Row(lambda b: make(), IMAGE, lambda x, p: pool(x, *window))
+
+
+def flatten(axis: int, shape: tuple[int, ...], flat: tuple[int, ...]) -> Row:
+    return Row(lambda b: nn.Flatten(axis), shape, lambda x, p: x.reshape(flat))
+
+
+MAX = (-np.inf, np.max)
+MEAN = (0.0, np.mean)
+
 ROWS = {
     "Linear": Row(
-        lambda b: nn.Linear(3, 5, b, dtype=F64),
-        (2, 4, 3),
-        lambda x, p: x @ p["weight"].T + p["bias"],
-        weight=(5, 3),
-        bias=(5,),
+        lambda b: nn.Linear(3, 5, b, dtype=F64), (2, 4, 3), linear, {"weight": (5, 3), "bias": (5,)}
     ),
     "Linear without bias": Row(
-        lambda b: nn.Linear(3, 5, b, bias=False, dtype=F64),
+        lambda b: nn.Linear(3, 5, b, bias=False, dtype=F64), (2, 3), linear, {"weight": (5, 3)}
+    ),
+    "Linear with an activation": Row(
+        lambda b: nn.Linear(3, 5, b, dtype=F64, activation="tanh"),
         (2, 3),
-        lambda x, p: x @ p["weight"].T,
-        weight=(5, 3),
+        lambda x, p: np.tanh(linear(x, p)),
+        {"weight": (5, 3), "bias": (5,)},
     ),
     "Conv2d": Row(
         lambda b: nn.Conv2d(4, 6, 3, b, dtype=F64),
         IMAGE,
         lambda x, p: conv2d(x, p["weight"], p["bias"]),
-        weight=(6, 4, 3, 3),
-        bias=(6,),
+        {"weight": (6, 4, 3, 3), "bias": (6,)},
     ),
     "Conv2d with every option": Row(
         lambda b: nn.Conv2d(
@@ -124,16 +137,10 @@ ROWS = {
         ),
         IMAGE,
         lambda x, p: conv2d(x, p["weight"], None, stride=2, padding=2, dilation=2, groups=2),
-        weight=(6, 2, 3, 2),
+        {"weight": (6, 2, 3, 2)},
     ),
-    "MaxPool2d": Row(
-        lambda b: nn.MaxPool2d(2), IMAGE, lambda x, p: pool(x, 2, 2, 0, -np.inf, np.max)
-    ),
-    "MaxPool2d with stride and padding": Row(
-        lambda b: nn.MaxPool2d(3, stride=2, padding=1),
-        IMAGE,
-        lambda x, p: pool(x, 3, 2, 1, -np.inf, np.max),
-    ),
+    "MaxPool2d": pooling(lambda: nn.MaxPool2d(2), 2, 2, 0, *MAX),
+    "MaxPool2d with options": pooling(lambda: nn.MaxPool2d(3, stride=2, padding=1), 3, 2, 1, *MAX),
     "MaxPool2d with dilation": Row(
         lambda b: nn.MaxPool2d(2, stride=1, dilation=3),
         IMAGE,
@@ -142,66 +149,58 @@ ROWS = {
             np.maximum(x[:, :, :-3, 3:], x[:, :, 3:, 3:]),
         ),
     ),
-    "AvgPool2d": Row(lambda b: nn.AvgPool2d(2), IMAGE, lambda x, p: pool(x, 2, 2, 0, 0.0, np.mean)),
-    "AvgPool2d with stride and padding": Row(
-        lambda b: nn.AvgPool2d(3, stride=2, padding=1),
-        IMAGE,
-        lambda x, p: pool(x, 3, 2, 1, 0.0, np.mean),
-    ),
-    "Flatten": Row(lambda b: nn.Flatten(), (2, 3, 4), lambda x, p: x.reshape(2, 12)),
-    "Flatten from axis 0": Row(lambda b: nn.Flatten(0), (2, 3), lambda x, p: x.reshape(6)),
-    "Flatten no elements": Row(lambda b: nn.Flatten(), (0, 3, 4), lambda x, p: x.reshape(0, 12)),
-    "Flatten a vector": Row(lambda b: nn.Flatten(), (3,), lambda x, p: x.reshape(3, 1)),
-    "Dropout": Row(lambda b: nn.Dropout(0.5).eval(), (3, 4), lambda x, p: x),
+    "AvgPool2d": pooling(lambda: nn.AvgPool2d(2), 2, 2, 0, *MEAN),
+    "AvgPool2d with options": pooling(lambda: nn.AvgPool2d(3, stride=2, padding=1), 3, 2, 1, *MEAN),
+    "Flatten": flatten(1, (2, 3, 4), (2, 12)),
+    "Flatten from axis 0": flatten(0, (2, 3), (6,)),
+    "Flatten no elements": flatten(1, (0, 3, 4), (0, 12)),
+    "Flatten a vector": flatten(1, (3,), (3, 1)),
+    "Dropout": activation(lambda: nn.Dropout(0.5).eval(), lambda x: x),
     "LayerNorm": Row(
         lambda b: nn.LayerNorm(5, b, dtype=F64),
         (2, 3, 5),
         lambda x, p: layer_norm(x, p, (-1,)),
-        weight=(5,),
-        bias=(5,),
+        {"weight": (5,), "bias": (5,)},
     ),
     "LayerNorm over two axes": Row(
         lambda b: nn.LayerNorm((3, 5), b, eps=0.1, bias=False, dtype=F64),
         (2, 3, 5),
         lambda x, p: layer_norm(x, p, (-2, -1), eps=0.1),
-        weight=(3, 5),
+        {"weight": (3, 5)},
     ),
     "RMSNorm": Row(
         lambda b: nn.RMSNorm(5, b, dtype=F64),
         (2, 3, 5),
         lambda x, p: rms_norm(x, p, (-1,)),
-        weight=(5,),
+        {"weight": (5,)},
     ),
     "RMSNorm over two axes": Row(
         lambda b: nn.RMSNorm([3, 5], b, eps=0.1, dtype=F64),
         (3, 5),
         lambda x, p: rms_norm(x, p, (-2, -1), eps=0.1),
-        weight=(3, 5),
+        {"weight": (3, 5)},
     ),
-    "ReLU": Row(lambda b: nn.ReLU(), (3, 4), lambda x, p: np.maximum(x, 0.0)),
-    "LeakyReLU": Row(lambda b: nn.LeakyReLU(0.2), (3, 4), lambda x, p: np.maximum(x, 0.2 * x)),
-    "GELU": Row(
-        lambda b: nn.GELU(), (3, 4), lambda x, p: 0.5 * x * (1.0 + erf(x / math.sqrt(2.0)))
+    "ReLU": activation(nn.ReLU, lambda x: np.maximum(x, 0.0)),
+    "LeakyReLU": activation(lambda: nn.LeakyReLU(0.2), lambda x: np.maximum(x, 0.2 * x)),
+    "GELU": activation(nn.GELU, lambda x: 0.5 * x * (1.0 + erf(x / math.sqrt(2.0)))),
+    "GELU by tanh": activation(
+        lambda: nn.GELU("tanh"),
+        lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     ),
-    "GELU by tanh": Row(
-        lambda b: nn.GELU("tanh"),
-        (3, 4),
-        lambda x, p: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
-    ),
-    "SiLU": Row(lambda b: nn.SiLU(), (3, 4), lambda x, p: x * sigmoid(x)),
-    "Sigmoid": Row(lambda b: nn.Sigmoid(), (3, 4), lambda x, p: sigmoid(x)),
-    "Tanh": Row(lambda b: nn.Tanh(), (3, 4), lambda x, p: np.tanh(x)),
-    "Softplus": Row(lambda b: nn.Softplus(), (3, 4), lambda x, p: np.log1p(np.exp(x))),
-    "Softmax": Row(lambda b: nn.Softmax(), (3, 4), lambda x, p: softmax(x)),
-    "Softmax along axis 0": Row(lambda b: nn.Softmax(0), (3, 4), lambda x, p: softmax(x, 0)),
-    "LogSoftmax": Row(lambda b: nn.LogSoftmax(), (3, 4), lambda x, p: np.log(softmax(x))),
+    "SiLU": activation(nn.SiLU, lambda x: x * sigmoid(x)),
+    "Sigmoid": activation(nn.Sigmoid, sigmoid),
+    "Tanh": activation(nn.Tanh, np.tanh),
+    "Softplus": activation(nn.Softplus, lambda x: np.log1p(np.exp(x))),
+    "Softmax": activation(nn.Softmax, softmax),
+    "Softmax along axis 0": activation(lambda: nn.Softmax(0), lambda x: softmax(x, 0)),
+    "LogSoftmax": activation(nn.LogSoftmax, lambda x: np.log(softmax(x))),
     "Sequential": Row(
         lambda b: nn.Sequential(nn.Linear(3, 2, b, bias=False, dtype=F64), nn.ReLU()),
         (4, 3),
         lambda x, p: np.maximum(x @ p["0.weight"].T, 0.0),
-        **{"0.weight": (2, 3)},
+        {"0.weight": (2, 3)},
     ),
-    # Embedding takes integers; its tests stand by themselves below.
+    # Embedding takes integers and has tests of its own below.
 }
 
 
@@ -306,10 +305,9 @@ def test_parameters_have_the_dtype_asked_for(backend: Backend, dtype: str) -> No
 
 def test_norms_begin_as_bare_normalisation(backend: Backend) -> None:
     layer, rms = nn.LayerNorm((2, 3), backend), nn.RMSNorm(3, backend)
-    np.testing.assert_array_equal(layer.weight.numpy(), np.ones((2, 3)))
     assert layer.bias is not None
-    np.testing.assert_array_equal(layer.bias.numpy(), np.zeros((2, 3)))
-    np.testing.assert_array_equal(rms.weight.numpy(), np.ones(3))
+    for parameter, expected in ((layer.weight, 1.0), (layer.bias, 0.0), (rms.weight, 1.0)):
+        np.testing.assert_array_equal(parameter.numpy(), np.full(parameter.shape, expected))
 
 
 # -- embedding -----------------------------------------------------------------------------
@@ -387,83 +385,68 @@ def test_dropout_gradient_passes_where_the_value_did(autodiff: Autodiff[Backend]
 
 # -- bad arguments ---------------------------------------------------------------------------
 
-BAD_SETTINGS: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
-    "Linear: no inputs": (
-        lambda b: nn.Linear(0, 3, b),
-        ConfigError,
-        "in_features of at least 1, got 0",
-    ),
-    "Linear: negative": (lambda b: nn.Linear(3, -1, b), ConfigError, "out_features of at least 1"),
-    "Linear: float": (
+BAD_SETTINGS: list[tuple[Callable[[Any], object], type[Exception], str]] = [
+    (lambda b: nn.Linear(0, 3, b), ConfigError, "in_features of at least 1, got 0"),
+    (lambda b: nn.Linear(3, -1, b), ConfigError, "out_features of at least 1"),
+    (
         lambda b: nn.Linear(3.0, 1, b),  # type: ignore[arg-type]  # what a caller may do
         ConfigTypeError,
         r"in_features as an integer, got 3\.0 of type float; convert it with int\(\)",
     ),
-    "Linear: bool": (lambda b: nn.Linear(True, 1, b), ConfigTypeError, "got True of type bool"),
-    "Linear: bias": (
+    (lambda b: nn.Linear(True, 1, b), ConfigTypeError, "got True of type bool"),
+    (
         lambda b: nn.Linear(3, 1, b, "float64"),  # type: ignore[arg-type]  # dtype by mistake
         ConfigTypeError,
         "bias as True or False, got 'float64'",
     ),
-    "Conv2d: groups": (
-        lambda b: nn.Conv2d(4, 6, 3, b, groups=4),
-        ConfigError,
-        "divisible by groups=4, got 4 and 6; change",
-    ),
-    "Conv2d: stride": (
-        lambda b: nn.Conv2d(1, 1, 3, b, stride=0),
-        ConfigError,
-        "stride of at least",
-    ),
-    "Conv2d: padding": (
+    (lambda b: nn.Conv2d(4, 6, 3, b, groups=4), ConfigError, "groups=4, got 4 and 6; change"),
+    (lambda b: nn.Conv2d(1, 1, 3, b, stride=0), ConfigError, "stride of at least"),
+    (
         lambda b: nn.Conv2d(1, 1, 3, b, padding=(0, -1)),
         ConfigError,
         "padding of at least 0, got -1",
     ),
-    "Conv2d: kernel": (
+    (
         lambda b: nn.Conv2d(1, 1, (3, 3, 3), b),  # type: ignore[arg-type]  # what a caller may do
         ConfigError,
         r"one integer or two \(height, width\), got 3",
     ),
-    "MaxPool2d: kernel": (lambda b: nn.MaxPool2d(0), ConfigError, "kernel_size of at least 1"),
-    "AvgPool2d: kernel": (
+    (lambda b: nn.MaxPool2d(0), ConfigError, "kernel_size of at least 1"),
+    (
         lambda b: nn.AvgPool2d("2"),  # type: ignore[arg-type]  # what a caller may do
         ConfigTypeError,
         "kernel_size as an integer, got '2'",
     ),
-    "Flatten: axis": (lambda b: nn.Flatten(-1), ConfigError, "start_axis of at least 0, got -1"),
-    "Dropout: over one": (lambda b: nn.Dropout(1.5), ConfigError, "p as a finite number from 0"),
-    "Dropout: NaN": (lambda b: nn.Dropout(math.nan), ConfigError, "got nan"),
-    "Dropout: text": (
+    (lambda b: nn.Flatten(-1), ConfigError, "start_axis of at least 0, got -1"),
+    (lambda b: nn.Dropout(1.5), ConfigError, "p as a finite number from 0"),
+    (lambda b: nn.Dropout(math.nan), ConfigError, "got nan"),
+    (
         lambda b: nn.Dropout("0.5"),  # type: ignore[arg-type]  # what a caller may do
         ConfigTypeError,
         r"convert it with float\(\)",
     ),
-    "LayerNorm: eps": (lambda b: nn.LayerNorm(3, b, eps=-1.0), ConfigError, "eps as a finite"),
-    "LayerNorm: shape": (lambda b: nn.LayerNorm((), b), ConfigError, "with at least one axis"),
-    "RMSNorm: shape": (
-        lambda b: nn.RMSNorm((3, 0), b),
-        ConfigError,
-        "normalized_shape of at least",
-    ),
-    "Embedding: rows": (lambda b: nn.Embedding(0, 3, b), ConfigError, "num_embeddings of at least"),
-    "LeakyReLU: slope": (lambda b: nn.LeakyReLU(math.inf), ConfigError, "slope as a finite number"),
-    "GELU: form": (
+    (lambda b: nn.LayerNorm(3, b, eps=-1.0), ConfigError, "eps as a finite"),
+    (lambda b: nn.LayerNorm((), b), ConfigError, "with at least one axis"),
+    (lambda b: nn.RMSNorm((3, 0), b), ConfigError, "normalized_shape of at least"),
+    (lambda b: nn.Embedding(0, 3, b), ConfigError, "num_embeddings of at least"),
+    (lambda b: nn.LeakyReLU(math.inf), ConfigError, "slope as a finite number"),
+    (
         lambda b: nn.GELU("fast"),  # type: ignore[arg-type]  # what a caller may do
         DomainError,
         'approximate="none" or "tanh", got \'fast\'',
     ),
-    "Softmax: axis": (
+    (
         lambda b: nn.Softmax((0, 1)),  # type: ignore[arg-type]  # what a caller may do
         ConfigTypeError,
         r"axis as an integer, got \(0, 1\)",
     ),
-}
+]
 
 
-@pytest.mark.parametrize("name", BAD_SETTINGS)
-def test_bad_settings_are_refused(backend: Backend, name: str) -> None:
-    make, error, words = BAD_SETTINGS[name]
+@pytest.mark.parametrize(("make", "error", "words"), BAD_SETTINGS)
+def test_bad_settings_are_refused(
+    backend: Backend, make: Callable[[Any], object], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         make(backend)
 
