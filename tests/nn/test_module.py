@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -241,22 +240,3 @@ def test_stateless_needs_a_forward() -> None:
     kind: Any = Nothing
     with pytest.raises(TypeError, match="forward"):
         kind()
-
-
-def test_two_threads_train_two_models_on_one_backend(autodiff: Autodiff[Backend]) -> None:
-    gradients: dict[float, Any] = {}
-
-    def work(scale: float) -> None:
-        layer = nn.Linear(2, 1, autodiff, bias=False)
-        for _ in range(20):
-            with autodiff.tape:
-                loss = (layer(born.ones((1, 2), autodiff)) * scale).sum()
-            gradients[scale] = autodiff.to_numpy(backward(loss)[layer.weight])
-
-    threads = [threading.Thread(target=work, args=(scale,)) for scale in (1.0, 2.0)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for scale in (1.0, 2.0):
-        np.testing.assert_array_equal(gradients[scale], [[scale, scale]])
