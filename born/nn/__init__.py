@@ -20,9 +20,11 @@ from born.nn.activation import SiLU as SiLU
 from born.nn.activation import Softmax as Softmax
 from born.nn.activation import Softplus as Softplus
 from born.nn.activation import Tanh as Tanh
-from born.nn.conv import Conv2d as Conv2d
 from born.nn.dropout import Dropout as Dropout
 from born.nn.embedding import Embedding as Embedding
+from born.nn.images import AvgPool2d as AvgPool2d
+from born.nn.images import Conv2d as Conv2d
+from born.nn.images import MaxPool2d as MaxPool2d
 from born.nn.linear import Linear as Linear
 from born.nn.loss import accuracy as accuracy
 from born.nn.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
@@ -36,8 +38,6 @@ from born.nn.module import Stateless as Stateless
 from born.nn.normalization import LayerNorm as LayerNorm
 from born.nn.normalization import RMSNorm as RMSNorm
 from born.nn.parameter import Parameter as Parameter
-from born.nn.pooling import AvgPool2d as AvgPool2d
-from born.nn.pooling import MaxPool2d as MaxPool2d
 from born.nn.sequential import Chainable as Chainable
 from born.nn.sequential import Sequential as Sequential
 from born.nn.shaping import Flatten as Flatten

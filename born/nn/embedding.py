@@ -47,7 +47,7 @@ class Embedding(Module[B]):
         table = init.normal((rows, integer("embedding_dim", embedding_dim)), backend, dtype=dtype)
         self.weight = Parameter(table)
 
-    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> Embedding[B2]: ...

@@ -1,7 +1,8 @@
 """First values of weights, drawn from the backend's random state.
 
-Each function takes the shape of a weight, `(out, in)` or `(out, in / groups, height,
-width)`, and returns a tensor. To initialise a layer differently:
+Each function takes the `shape` of a weight, `(out, in, *kernel)`; the `backend` where
+the tensor is made and whose random state is used; and a floating `dtype`. A shape of
+fewer than two axes is a `ShapeError`. To initialise a layer differently:
 
 >>> import born
 >>> from born import nn
@@ -28,18 +29,9 @@ Fan: TypeAlias = Literal["fan_in", "fan_out"]
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
-    """How many inputs feed each output of a weight, and how many outputs each input feeds.
+    """(fan_in, fan_out): how many inputs feed each output of a weight, and the reverse.
 
     The kernel of a convolution multiplies both: `in * height * width` and `out * height * width`.
-
-    Args:
-        shape: the shape of the weight, `(out, in, *kernel)`.
-
-    Returns:
-        `(fan_in, fan_out)`.
-
-    Raises:
-        ShapeError: fewer than two axes.
 
     >>> fans((16, 3, 5, 5))
     (75, 400)
@@ -72,7 +64,7 @@ def gain(nonlinearity: Nonlinearity, slope: float = 0.01) -> float:
     >>> round(gain("relu"), 6)
     1.414214
     """
-    gains = {
+    gains: dict[Nonlinearity, float] = {
         "linear": 1.0,
         "sigmoid": 1.0,
         "tanh": 5.0 / 3.0,
@@ -118,14 +110,11 @@ def xavier_uniform(
     """Draws from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)).
 
     Args:
-        shape: of the weight, `(out, in, *kernel)`.
-        backend: where the tensor is made; its random state is used.
+        shape, backend, dtype: as for all functions here.
         gain: see the function `gain`.
-        dtype: a floating dtype.
 
     Raises:
-        ShapeError: fewer than two axes.
-        ConfigError: a gain that is negative or not finite.
+        ConfigError, ConfigTypeError: the gain is not a finite number of at least 0.
 
     Source: Glorot and Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks", equation 16.
@@ -165,16 +154,13 @@ def kaiming_uniform(
     """Draws from U(-a, a), a = gain sqrt(3 / fan).
 
     Args:
-        shape: of the weight, `(out, in, *kernel)`.
-        backend: where the tensor is made; its random state is used.
+        shape, backend, dtype: as for all functions here.
         nonlinearity: what follows the weight; it sets the gain.
         slope: of the negative side of `"leaky_relu"`.
         fan: `"fan_in"` keeps the variance of the activations on the way forward,
             `"fan_out"` that of the gradients on the way back.
-        dtype: a floating dtype.
 
     Raises:
-        ShapeError: fewer than two axes.
         ConfigError: an unknown nonlinearity or fan.
 
     Source: He et al. (2015), "Delving Deep into Rectifiers", equation 10 (forward) and

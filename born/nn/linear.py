@@ -66,7 +66,7 @@ class Linear(Module[B]):
             self.activation = choice("activation", activation, get_args(Activation))
         self.weight, self.bias = init.weight_and_bias(shape, backend, flag("bias", bias), dtype)
 
-    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> Linear[B2]: ...

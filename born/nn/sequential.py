@@ -58,7 +58,7 @@ class Sequential(Module[B]):
                 )
         self.layers = layers
 
-    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> Sequential[B2]: ...
