@@ -119,20 +119,27 @@ def test_same_seed_gives_the_same_weights_recorded_or_not(backend: Backend) -> N
     assert (nn.Linear(7, 5, backend).weight.numpy() != weights[0]).any()
 
 
-@pytest.mark.parametrize("draw", [init.xavier_uniform, init.xavier_normal])
-def test_bad_gains_are_refused(backend: Backend, draw: Any) -> None:
-    with pytest.raises(ConfigError, match="gain as a finite number from 0"):
-        draw((2, 2), backend, -1.0)
-    with pytest.raises(ConfigTypeError, match="gain as a number, got 'relu'"):
-        draw((2, 2), backend, "relu")
+REFUSED: list[tuple[tuple[Any, ...], type[Exception], str]] = [
+    (("xavier", -1.0), ConfigError, "gain as a finite number from 0"),
+    (("xavier", "relu"), ConfigTypeError, "gain as a number, got 'relu'"),
+    (("kaiming", "gelu"), ConfigError, "expected one of the nonlinearities linear.*got 'gelu'"),
+    (("kaiming", "relu", 0.01, "both"), ConfigError, "fan_in.*got 'both'"),
+]
 
 
-@pytest.mark.parametrize("draw", [init.kaiming_uniform, init.kaiming_normal])
-def test_bad_names_are_refused(backend: Backend, draw: Any) -> None:
-    with pytest.raises(ConfigError, match=r"expected one of the nonlinearities linear.*got 'gelu'"):
-        draw((2, 2), backend, "gelu")
-    with pytest.raises(ConfigError, match=r"fan_in.*got 'both'"):
-        draw((2, 2), backend, "relu", fan="both")
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+@pytest.mark.parametrize(("arguments", "error", "words"), REFUSED)
+def test_bad_arguments_are_refused(
+    backend: Backend,
+    distribution: str,
+    arguments: tuple[Any, ...],
+    error: type[Exception],
+    words: str,
+) -> None:
+    name, *others = arguments
+    draw = getattr(init, f"{name}_{distribution}")
+    with pytest.raises(error, match=words):
+        draw((2, 2), backend, *others)
     with pytest.raises(ShapeError, match="out, in"):
         draw((2,), backend)
 
