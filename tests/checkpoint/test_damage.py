@@ -113,7 +113,7 @@ def test_damage_to_what_was_not_asked_for_is_refused_too(trained: tuple[Run, Pat
         checkpoint.load(path, model=run.model)
 
 
-# -- no checkpoint at all --------------------------------------------------------------------
+# -- not a checkpoint at all --------------------------------------------------------------------
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         checkpoint.load(str(tmp_path / "nowhere"))
 
 
-def test_folder_is_no_checkpoint(tmp_path: Path) -> None:
+def test_folder_is_not_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointNotFoundError, match="Is a directory"):
         checkpoint.load(tmp_path)
 

@@ -329,7 +329,7 @@ def test_embedding_refuses_rows_it_does_not_have(backend: Backend, index: int) -
         awaited(backend, lambda: layer(rows))
 
 
-def test_embedding_refuses_what_is_no_integer(backend: Backend) -> None:
+def test_embedding_refuses_what_is_not_an_integer(backend: Backend) -> None:
     with pytest.raises(DTypeError, match="integers from 0 to 4, got float32"):
         nn.Embedding(5, 3, backend)(born.zeros((2,), backend))
 

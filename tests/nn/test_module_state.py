@@ -129,7 +129,7 @@ def test_one_wrong_entry_changes_no_other(backend: Backend, path: str) -> None:
     assert_same(arrays(model), before)
 
 
-def test_what_is_no_mapping_is_refused(backend: Backend) -> None:
+def test_what_is_not_a_mapping_is_refused(backend: Backend) -> None:
     state: Any = [np.zeros((4, 3), np.float32)]
     with pytest.raises(StateDictError, match="expected a mapping from path to tensor, got list"):
         make_model(backend).load_state_dict(state)

@@ -82,7 +82,7 @@ def test_activation_of_linear_is_that_of_ops(
         np.testing.assert_array_equal(got, expected)
 
 
-def test_activation_is_no_part_of_the_state_but_of_the_layer(backend: Backend) -> None:
+def test_activation_belongs_to_the_layer_and_not_to_its_state(backend: Backend) -> None:
     backend.seed(1)
     layer = nn.Linear(5, 4, backend, activation="tanh")
     backend.seed(1)
