@@ -96,8 +96,9 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
         _write_sealed(temporary, ordered, text, token)
         os.replace(temporary, target)
     except (OSError, SafetensorError) as error:
+        size = sum(array.nbytes for array in ordered.values())
         raise CheckpointWriteError(
-            f"{path}: expected to write a checkpoint of {_bytes(ordered)} bytes, got "
+            f"{path}: expected to write a checkpoint of {size} bytes, got "
             f"{error}; free space or choose another path, any previous file is untouched"
         ) from error
     finally:
@@ -128,10 +129,6 @@ def _entry(array: HostArray) -> dict[str, Any]:
         "dtype": array.dtype.name,
         "sha256": hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest(),
     }
-
-
-def _bytes(arrays: Mapping[str, HostArray]) -> int:
-    return sum(array.nbytes for array in arrays.values())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -193,16 +190,19 @@ class _NewerError(Exception):
 def _read_sealed(file: BinaryIO, wanted: Callable[[str], bool]) -> Contents:
     prefix, header = _read_header(file)
     places, document = _parsed(header)
-    stated = document.get("digest")
-    if not isinstance(stated, str) or len(stated) != len(_ZEROS):
+    digest = document.get("digest")
+    if not isinstance(digest, str) or len(digest) != len(_ZEROS):
         raise _DamageError("a header without its digest")
-    if _digest(prefix, header, stated) != stated:
+    if _digest(prefix, header, digest) != digest:
         raise _DamageError("a header that does not match its digest")
     version = document.pop("version")
     if version > VERSION:
         raise _NewerError(version)
     start = len(prefix) + len(header)
-    _check_places(places, os.fstat(file.fileno()).st_size - start)
+    size = os.fstat(file.fileno()).st_size - start
+    expected = max((end for _, end in places.values()), default=0)
+    if size != expected:
+        raise _DamageError(f"{size} bytes of elements in place of {expected}")
     arrays: dict[str, HostArray] = {}
     for name, entry in document.pop("tensors").items():
         begin, end = places[name]
@@ -237,13 +237,6 @@ def _parsed(header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
     if not isinstance(document, dict):
         raise _DamageError("a header that is not one of a checkpoint")
     return places, cast("dict[str, Any]", document)
-
-
-def _check_places(places: Mapping[str, tuple[int, int]], size: int) -> None:
-    """Refuse elements that do not fill the rest of the file exactly."""
-    expected = max((end for _, end in places.values()), default=0)
-    if size != expected:
-        raise _DamageError(f"{size} bytes of elements in place of {expected}")
 
 
 def _digest(prefix: bytes, header: bytes, digits: str) -> str:

@@ -68,24 +68,26 @@ def save(
     own = _json({} if metadata is None else metadata)
     backend = _common_backend(model, optimizer)
     state: dict[str, RawTensor] = {}
-    if model is not None:
-        state |= {_MODEL + key: raw for key, raw in model.state_dict().items()}
-    if optimizer is not None:
-        state |= {_OPTIMIZER + key: raw for key, raw in optimizer.state_dict().items()}
+    for prefix, part in ((_MODEL, model), (_OPTIMIZER, optimizer)):
+        if part is not None:
+            state |= {prefix + key: raw for key, raw in part.state_dict().items()}
     arrays: dict[str, HostArray] = {}
     if backend is not None:
         # Each snapshot is dropped once it is on the host, so that there is only one copy.
         arrays = {name: backend.to_numpy(state.pop(name)) for name in list(state)}
-    file_format.write(
-        Path(path),
-        arrays,
-        {
-            "model": None if model is None else {"type": type(model).__name__},
-            "optimizer": None if optimizer is None else _optimizer_document(model, optimizer),
-            "random_state": None if backend is None else backend.random_state,
-            "metadata": own,
+    document: dict[str, Any] = {
+        "model": None if model is None else {"type": type(model).__name__},
+        "optimizer": None
+        if optimizer is None
+        else {
+            "type": type(optimizer).__name__,
+            "config": optimizer.config.to_json(),
+            "parameters": _paths(model, optimizer),
         },
-    )
+        "random_state": None if backend is None else backend.random_state,
+        "metadata": own,
+    }
+    file_format.write(Path(path), arrays, document)
 
 
 def load(
@@ -211,14 +213,6 @@ def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:
         name.removeprefix(prefix): array
         for name, array in contents.arrays.items()
         if name.startswith(prefix)
-    }
-
-
-def _optimizer_document(model: Module[B] | None, optimizer: Optimizer[B]) -> dict[str, Any]:
-    return {
-        "type": type(optimizer).__name__,
-        "config": optimizer.config.to_json(),
-        "parameters": _paths(model, optimizer),
     }
 
 
