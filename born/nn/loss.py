@@ -7,13 +7,15 @@ Predictions come first. `reduction` says what becomes of the losses of the eleme
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Final, get_args
 
 from born import ops
 from born.backend import Reduction
 from born.errors import DomainError, DTypeError, ShapeError
 from born.tensor import B, Tensor
 from born.validation import choice, number
+
+_REDUCTIONS: Final[tuple[Reduction, ...]] = get_args(Reduction)
 
 
 def cross_entropy(
@@ -196,6 +198,6 @@ def _check_same_shape(predictions: Tensor[B], targets: Tensor[B]) -> None:
 
 
 def _reduced(losses: Tensor[B], reduction: Reduction) -> Tensor[B]:
-    if choice("reduction", reduction, get_args(Reduction), DomainError) == "none":
+    if choice("reduction", reduction, _REDUCTIONS, DomainError) == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()

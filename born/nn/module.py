@@ -55,7 +55,7 @@ class Layer(Fielded):
         >>> [path for path, _ in nn.Sequential(nn.ReLU(), nn.Flatten()).named_modules()]
         ['', '0', '1']
         """
-        return [(path, part) for path, part in walk("", self, set()) if isinstance(part, Layer)]
+        return [(path, part) for path, part in walk(self) if isinstance(part, Layer)]
 
     def train(self, mode: bool = True) -> Self:
         """Set `training` here and in every layer inside; returns this layer."""
@@ -158,7 +158,7 @@ class Module(Layer, Generic[B]):
                 has no order.
         """
         named: dict[str, Parameter[B]] = {}
-        for path, part in walk("", self, set()):
+        for path, part in walk(self):
             if isinstance(part, Parameter):
                 if path in named:
                     raise ParameterError(

@@ -39,22 +39,26 @@ def is_part(value: object) -> TypeIs[Part]:
     return isinstance(value, (Fielded, Parameter))
 
 
-def walk(path: str, part: Part, seen: set[int]) -> Iterator[tuple[str, Part]]:
-    """`part` and everything in it, depth first, without what has been seen; each with its path."""
-    identity = id(part.raw if isinstance(part, Parameter) else part)
-    if identity in seen:
-        return
-    seen.add(identity)
-    yield path, part
-    if isinstance(part, Fielded):
-        for name, child in children(part, is_part):
-            yield from walk(f"{path}.{name}" if path else name, child, seen)
+def walk(layer: Fielded) -> Iterator[tuple[str, Part]]:
+    """The layer and all layers and parameters in it with their paths, each once, depth first."""
+    seen: set[int] = set()
+
+    def visit(path: str, part: Part) -> Iterator[tuple[str, Part]]:
+        identity = id(part.raw if isinstance(part, Parameter) else part)
+        if identity not in seen:
+            seen.add(identity)
+            yield path, part
+            if isinstance(part, Fielded):
+                for name, child in children(part, is_part):
+                    yield from visit(f"{path}.{name}" if path else name, child)
+
+    return visit("", layer)
 
 
 def children(
     layer: Fielded, wanted: Callable[[object], TypeIs[_Kind]]
 ) -> Iterator[tuple[str, _Kind]]:
-    """What is wanted of a layer's fields, through containers but not into layers."""
+    """The wanted values in a layer's fields and in containers there, but not in layers there."""
     for name, field in layer.named_fields():
         yield from _inside(name, field, wanted)
 
@@ -85,7 +89,7 @@ def common_backend(layer: Fielded) -> Backend | None:
     """
     places = [
         (f"{path}.{name}".lstrip("."), found.backend if isinstance(found, Tensor) else found)
-        for path, part in walk("", layer, set())
+        for path, part in walk(layer)
         if isinstance(part, Fielded)
         for name, found in children(part, _is_placed)
     ]
