@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from born.errors import DomainError, IndexOutOfRangeError
-from born.raw import HostArray, RawTensor
 from born.operands import raw_index
+from born.raw import HostArray, RawTensor
 from born_cupy import CupyBackend
 from born_numpy import NumpyBackend
 
