@@ -15,9 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from born.backend.arguments import is_tuple
-from born.backend.array_base import is_numpy_scalar
 from born.raw import HostArray
+from tests.simulator.host import is_numpy_scalar
 from tests.simulator.machine import (
     Device,
     Memory,
@@ -29,6 +28,7 @@ from tests.simulator.machine import (
     pool,
     waits,
 )
+from tests.tools import is_tuple
 
 Axis = int | tuple[int, ...] | None
 
