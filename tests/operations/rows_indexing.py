@@ -89,7 +89,7 @@ def _gather(d: Draw) -> Case:
 def _scatter_add(d: Draw) -> Case:
     def reference(x: HostArray, index: HostArray, y: HostArray, axis: int) -> HostArray:
         out = x.copy()
-        target: list[HostArray] = list(np.indices(index.shape))
+        target: list[Any] = [*np.indices(index.shape)]
         target[axis] = index
         np.add.at(out, tuple(target), y)
         return out
