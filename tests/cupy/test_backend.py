@@ -24,7 +24,7 @@ from born.errors import (
 )
 from born.raw import HostArray, RawTensor
 from born_cupy import CupyBackend
-from tests.cupy import standin
+from tests import simulator
 from tests.operations.table import ROWS, calls
 from tests.optim.making import CONFIGS, assert_unchanged, contents, make, parameter
 
@@ -33,7 +33,7 @@ LEARNING: Final = optim.SGDConfig(lr=0.5)
 
 @pytest.fixture
 def backend(cupy: Any) -> CupyBackend:
-    """A backend over the stand-in."""
+    """A backend over the simulator."""
     return CupyBackend()
 
 
@@ -45,10 +45,10 @@ def backend(cupy: Any) -> CupyBackend:
 @settings(max_examples=5)
 def test_operations_do_not_wait_for_the_device(name: str, data: st.DataObject) -> None:
     case = data.draw(calls(name))
-    with standin.installed():
+    with simulator.installed():
         backend = CupyBackend()
         raws = [backend.from_numpy(x.astype(np.float32)) for x in case.inputs]
-        with standin.waiting() as waits:
+        with simulator.waiting() as waits:
             case.results(backend, raws)
         # How many elements a mask selects is known only when it has been computed.
         assert [wait for wait in waits if not wait.endswith("of a mask")] == []
@@ -70,10 +70,10 @@ def test_training_steps_do_not_wait_for_the_device(
         optimizer.step(backward(loss), max_norm=1.0)
         return loss
 
-    with standin.waiting() as waits:
+    with simulator.waiting() as waits:
         losses = [step() for _ in range(40)]
     assert waits == []
-    with standin.waiting() as waits:
+    with simulator.waiting() as waits:
         assert losses[-1].item() > 0
     assert waits == ["ndarray.get", "ndarray.get"]  # the value, and the report of faults
 
