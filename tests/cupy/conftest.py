@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cupy import host, nvrtc, standin
+from tests import simulator
+from tests.cupy import nvrtc
+from tests.simulator import host
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,8 +23,8 @@ def tools(pytestconfig: pytest.Config) -> None:
 
 @pytest.fixture
 def cupy() -> Iterator[Any]:
-    """The stand-in, in the place of the package."""
+    """The simulator, in the place of the package."""
     if host.compiler() is None:
         pytest.skip(host.NEEDS_COMPILER)
-    with standin.installed():
+    with simulator.installed():
         yield sys.modules["cupy"]

@@ -13,7 +13,7 @@ from born_cupy.launch import Launcher
 from born_cupy.sources import Source
 from born_cupy.sources.catalogue import every_source
 from born_cupy.sources.faults import REPORT_LENGTH
-from tests.cupy import host
+from tests.simulator import host
 
 FLOATING: Final = ("float32", "float64", "float16", "bfloat16")
 INTEGRAL: Final = ("int32", "int64", "uint8", "bool")

@@ -27,7 +27,7 @@ from born.errors import (
 )
 from born.raw import HostArray, RawTensor
 from born_cupy import CupyBackend
-from tests.cupy import standin
+from tests import simulator
 from tests.operations.table import ROWS, calls
 from tests.optim.making import CONFIGS, assert_unchanged, contents, make, parameter
 
@@ -48,10 +48,10 @@ def backend(cupy: Any) -> CupyBackend:
 @settings(max_examples=5)
 def test_operations_do_not_wait_for_the_device(name: str, data: st.DataObject) -> None:
     case = data.draw(calls(name))
-    with standin.installed():
+    with simulator.installed():
         backend = CupyBackend()
         raws = [backend.from_numpy(x.astype(np.float32)) for x in case.inputs]
-        with standin.waiting() as waits:
+        with simulator.waiting() as waits:
             case.results(backend, raws)
         # How many elements a mask selects is known only when it has been computed.
         assert [wait for wait in waits if not wait.endswith("of a mask")] == []
@@ -73,10 +73,10 @@ def test_training_steps_do_not_wait_for_the_device(
         optimizer.step(backward(loss), max_norm=1.0)
         return loss
 
-    with standin.waiting() as waits:
+    with simulator.waiting() as waits:
         losses = [step() for _ in range(40)]  # more than there are rows in a mailbox
     assert waits == []
-    with standin.waiting() as waits:
+    with simulator.waiting() as waits:
         assert losses[-1].item() > 0
     assert waits == ["ndarray.get", "ndarray.get"]  # the value, and the report of faults
 
@@ -234,7 +234,7 @@ def test_letting_go_of_a_mailbox_waits_for_nothing_and_frees_nothing_early(cupy:
     box = mailbox.Mailbox(2, np.float64)
     box.send(np.array([1.0, 2.0]), stream)
     array = box.array
-    with standin.waiting() as waits:
+    with simulator.waiting() as waits:
         del box
         others = [mailbox.Mailbox(2, np.float64) for _ in range(2)]
     assert waits == []

@@ -9,7 +9,7 @@ import pytest
 
 from born.raw import HostArray
 from born_cupy.sources import Source
-from tests.cupy import host
+from tests.simulator import host
 
 
 def kernel(parameters: str, body: str) -> Source:

@@ -23,31 +23,28 @@ def erf(x: HostArray) -> HostArray:
     return np.array([math.erf(value) for value in np.ravel(x)]).reshape(np.shape(x))
 
 
-def gelu(x: HostArray) -> HostArray:
-    """x Phi(x)."""
-    y: HostArray = x * 0.5 * (1 + erf(x / math.sqrt(2)))
+def gelu(x: HostArray, approximate: str = "none") -> HostArray:
+    """x Phi(x), or its approximation by tanh."""
+    inner = erf(x / math.sqrt(2)) if approximate == "none" else np.tanh(_gelu_inner(x))
+    y: HostArray = 0.5 * x * (1 + inner)
     return y
 
 
-def gelu_slope(x: HostArray) -> HostArray:
-    """Phi(x) + x phi(x)."""
-    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-    slope: HostArray = 0.5 * (1 + erf(x / math.sqrt(2))) + x * density
-    return slope
+def _gelu_inner(x: HostArray) -> Any:
+    return GELU_SCALE * (x + GELU_CUBIC * x**3)
 
 
-def gelu_tanh(x: HostArray) -> HostArray:
-    """The approximation of `gelu` by tanh."""
-    y: HostArray = 0.5 * x * (1 + np.tanh(GELU_SCALE * (x + GELU_CUBIC * x**3)))
-    return y
-
-
-def gelu_tanh_slope(x: HostArray) -> HostArray:
-    """The derivative of `gelu_tanh`."""
-    t = np.tanh(GELU_SCALE * (x + GELU_CUBIC * x**3))
-    inner_slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * x * x)
-    slope: HostArray = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner_slope
-    return slope
+def gelu_backward(g: HostArray, x: HostArray, approximate: str) -> HostArray:
+    """The gradient of `gelu`: Phi(x) + x phi(x), or the slope of its approximation."""
+    if approximate == "none":
+        density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        slope = 0.5 * (1 + erf(x / math.sqrt(2))) + x * density
+    else:
+        t = np.tanh(_gelu_inner(x))
+        inner_slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * x * x)
+        slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner_slope
+    gradient: HostArray = g * slope
+    return gradient
 
 
 # -- softmax and normalisation -------------------------------------------------------------
@@ -58,6 +55,24 @@ def softmax(x: HostArray, axis: int = -1) -> HostArray:
     e = np.exp(x)
     y: HostArray = e / e.sum(axis=axis, keepdims=True)
     return y
+
+
+def log_softmax(x: HostArray, axis: int = -1) -> HostArray:
+    """Logarithms of `softmax`."""
+    y: HostArray = np.log(softmax(x, axis))
+    return y
+
+
+def softmax_backward(g: HostArray, y: HostArray, axis: int) -> HostArray:
+    """The gradient of `softmax`, given its result."""
+    x: HostArray = y * (g - np.sum(g * y, axis=axis, keepdims=True))
+    return x
+
+
+def log_softmax_backward(g: HostArray, y: HostArray, axis: int) -> HostArray:
+    """The gradient of `log_softmax`, given its result."""
+    x: HostArray = g - np.exp(y) * np.sum(g, axis=axis, keepdims=True)
+    return x
 
 
 def cross_entropy(x: HostArray, labels: HostArray, smoothing: float, reduction: str) -> Any:

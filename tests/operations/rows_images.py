@@ -52,9 +52,7 @@ def _images(d: Draw, size: tuple[int, int], channels: int) -> Shape:
 def _unfold(d: Draw) -> Case:
     view = _windows(d)
     x = d.uniform(_images(d, view.size, d.choice(d.lengths)))
-    return Case(
-        (x,), lambda b, x: b.unfold(x, *view.options), lambda x: naive.unfold(x, *view.options)
-    )
+    return d.call(naive.unfold, x, *view.options)
 
 
 @ROWS.row("fold", integers=True)
@@ -62,42 +60,26 @@ def _fold(d: Draw) -> Case:
     view = _windows(d)
     shape = _images(d, view.size, d.choice(d.lengths))
     columns = d.uniform(naive.unfold(np.zeros(shape), *view.options).shape)
-    return Case(
-        (columns,),
-        lambda b, c: b.fold(c, view.size, *view.options),
-        lambda c: naive.fold(c, view.size, *view.options),
-    )
+    return d.call(naive.fold, columns, view.size, *view.options)
 
 
 @ROWS.row("conv2d", integers=True)
 def _conv2d(d: Draw) -> Case:
     view = _windows(d)
-    kernel, stride, padding, dilation = view.options
+    kernel, *options = view.options
     groups = d.integer(1, 2)
     channels, outputs = groups * d.choice(d.lengths[:2]), groups * d.choice(d.lengths[:2])
     x = d.uniform(_images(d, view.size, channels))
     weight = d.uniform((outputs, channels // groups, *kernel))
-    if d.flag():
-        return Case(
-            (x, weight, d.uniform((outputs,))),
-            lambda b, x, w, c: b.conv2d(x, w, c, stride, padding, dilation, groups),
-            lambda x, w, c: naive.conv2d(x, w, c, stride, padding, dilation, groups),
-        )
-    return Case(
-        (x, weight),
-        lambda b, x, w: b.conv2d(x, w, None, stride, padding, dilation, groups),
-        lambda x, w: naive.conv2d(x, w, None, stride, padding, dilation, groups),
-    )
+    bias = d.uniform((outputs,)) if d.flag() else None
+    return d.call(naive.conv2d, x, weight, bias, *options, groups)
 
 
 @ROWS.row("max_pool2d")
 def _max_pool2d(d: Draw) -> Case:
     view = _windows(d, pooled=True)
-    x = d.distinct(_images(d, view.size, d.choice(d.lengths)))
-    return Case(
-        (x,),
-        lambda b, x: b.max_pool2d(x, *view.options)[0],
-        lambda x: naive.max_pool2d(x, *view.options),
+    return d.call(
+        naive.max_pool2d, d.distinct(_images(d, view.size, d.choice(d.lengths))), *view.options
     )
 
 
@@ -117,10 +99,5 @@ def _max_pool2d_backward(d: Draw) -> Case:
 @ROWS.row("avg_pool2d")
 def _avg_pool2d(d: Draw) -> Case:
     view = _windows(d, pooled=True, dilated=False)
-    kernel, stride, padding, _ = view.options
     x = d.uniform(_images(d, view.size, d.choice(d.lengths)))
-    return Case(
-        (x,),
-        lambda b, x: b.avg_pool2d(x, kernel, stride, padding),
-        lambda x: naive.avg_pool2d(x, kernel, stride, padding),
-    )
+    return d.call(naive.avg_pool2d, x, *view.options[:3])

@@ -2,7 +2,8 @@
 
 A row draws calls of its operation and says how it is differentiated. Every test of
 this folder runs over the table, so that a new operation is tested by adding its row;
-tests/operations/test_table.py fails while one is missing.
+tests/operations/test_table.py fails while one is missing. The files of rows carry the names
+of the topics, as the files of the contract do.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.operations import (
     rows_elementwise,
     rows_images,
     rows_indexing,
+    rows_linear,
     rows_network,
     rows_reduction,
     rows_shape,
@@ -30,6 +32,7 @@ ROWS: Final[dict[str, Row]] = {
     **rows_reduction.ROWS,
     **rows_shape.ROWS,
     **rows_indexing.ROWS,
+    **rows_linear.ROWS,
     **rows_network.ROWS,
     **rows_images.ROWS,
 }
@@ -53,7 +56,7 @@ def calls(
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Case:
-        return row.draw(Draw(draw, lengths, most_axes))
+        return row.draw(Draw(draw, name, lengths, most_axes))
 
     return drawn()
 

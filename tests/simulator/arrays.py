@@ -1,4 +1,4 @@
-"""The stand-in's arrays: NumPy's, in a device's memory, with CuPy's manners.
+"""The simulator's arrays: NumPy's, in a device's memory, with CuPy's manners.
 
 Where CuPy 14 differs from NumPy, so do they: they never become NumPy arrays unasked, nor
 mix with them; results of no axes stay arrays; an index that is out of range wraps around;
@@ -15,10 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from born.backend.arguments import is_tuple
-from born.backend.array_base import is_numpy_scalar
 from born.raw import HostArray
-from tests.cupy.standin.machine import (
+from tests.simulator.host import is_numpy_scalar
+from tests.simulator.machine import (
     Device,
     Memory,
     MemoryPointer,
@@ -29,6 +28,7 @@ from tests.cupy.standin.machine import (
     pool,
     waits,
 )
+from tests.tools import is_tuple
 
 Axis = int | tuple[int, ...] | None
 
@@ -86,7 +86,7 @@ def computed(function: Callable[..., Any], *arguments: Any, **options: Any) -> n
 
 
 class ndarray:  # noqa: N801  # CuPy's name
-    """An array in a device's memory; `host` shows it to the stand-in."""
+    """An array in a device's memory; `host` shows it to the simulator."""
 
     __array_priority__ = 100
 
@@ -116,7 +116,7 @@ class ndarray:  # noqa: N801  # CuPy's name
                 "these devices."
             )
         stream = get_current_stream()
-        stream.refuse_capture("operations that the stand-in does not capture")
+        stream.refuse_capture("operations that the simulator does not capture")
         stream.catch_up()
         return self.host
 
@@ -236,7 +236,7 @@ class ndarray:  # noqa: N801  # CuPy's name
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> ndarray:
-        """Itself: only the stand-in's own `from_dlpack` knows how to reach this memory."""
+        """Itself: only the simulator's own `from_dlpack` knows how to reach this memory."""
         return self
 
     # -- into it --

@@ -1,4 +1,4 @@
-"""The stand-in's devices: which is current, what their memory is, and when their streams get on.
+"""The simulator's devices: which is current, what their memory is, and when their streams get on.
 
 A device does what it is asked when it comes to it. Here that is so for copies from
 page-locked memory: they are made when something ordered after them runs, so that a
@@ -312,7 +312,7 @@ class Stream:
     def __del__(self) -> None:
         self.catch_up()
 
-    # What the stand-in itself asks of a stream.
+    # What the simulator itself asks of a stream.
 
     def later(self, action: Callable[[], object]) -> None:
         """Do something once something else needs it done."""
