@@ -36,7 +36,7 @@ LEARNING: Final = optim.SGDConfig(lr=0.5)
 
 @pytest.fixture
 def backend(cupy: Any) -> CupyBackend:
-    """A backend over the stand-in."""
+    """A backend over the simulator."""
     return CupyBackend()
 
 

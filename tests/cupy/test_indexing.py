@@ -44,7 +44,7 @@ AT_ONCE: Final[dict[str, tuple[Any, str]]] = {
 
 @pytest.fixture
 def backend(cupy: Any) -> CupyBackend:
-    """A backend over the stand-in."""
+    """A backend over the simulator."""
     return CupyBackend()
 
 

@@ -21,7 +21,7 @@ SHAPES = ((3, 5), (0, 2), (), (9000,), (1, 7))
 
 @pytest.fixture
 def backend(cupy: Any) -> CupyBackend:
-    """A backend over the stand-in."""
+    """A backend over the simulator."""
     return CupyBackend()
 
 
