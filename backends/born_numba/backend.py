@@ -17,7 +17,7 @@ from born.backend.update import UpdateKernel, compute_dtype
 from born.errors import BackendUnavailableError
 from born.fusion import Program
 from born.raw import HostArray, RawTensor, int64
-from born_numpy import NumpyBackend, norm
+from born_numpy import NumpyBackend, global_norm
 from born_numpy.backend import Turns, fit_affine, products
 
 
@@ -43,8 +43,6 @@ class NumbaBackend(NumpyBackend):
         try:
             self._compiled = importlib.import_module("born_numba.update")
             self._loops = importlib.import_module("born_numba.loops")
-            team = importlib.import_module("born_numba.team")
-            self._team, self._threaded = team.TEAM, team.THREADED
         except Exception as error:  # a library that is broken or missing may raise anything
             raise BackendUnavailableError(
                 f"expected a numba that imports, got one that does not: {error}; install the "
@@ -83,12 +81,8 @@ class NumbaBackend(NumpyBackend):
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         """The norm of all elements of all tensors, one loop over all of them."""
         compiled = self._compiled.memory.layout_holds()
-        return norm.global_norm(xs, self._compiled.add_squares if compiled else norm.add_squares)
-
-    def _product(self, a: HostArray, b: HostArray) -> HostArray:
-        product: HostArray = super()._product(a, b)
-        self._note_product(product, product.size * a.shape[-1])
-        return product
+        add_squares = self._compiled.add_squares if compiled else global_norm.add_squares
+        return global_norm.global_norm(xs, add_squares)
 
     def _turned(self, a: HostArray) -> HostArray:
         out = np.empty(a.shape[::-1], a.dtype)
@@ -137,20 +131,10 @@ class NumbaBackend(NumpyBackend):
         """The gradients of `linear` or `linear_relu`; relu's and the bias's in one pass."""
         a = g.array
         if y is None or not bias or not fit_affine(g, x, weight) or not _alike(a, y.array):
-            gradients = super().linear_gradients(g, x, weight, bias, y)
-        else:
-            passed, total = np.empty_like(a), np.empty(a.shape[1], a.dtype)
-            self._loops.BIAS_RELU_BACKWARD[a.dtype](a, y.array, passed, total)
-            gradients = (*products(passed, x, weight), RawTensor(total))
-        other = weight if x is None else x
-        if other is not None and a.size * other.array.shape[-1] >= self._threaded:
-            self._note_product(a, a.size * other.array.shape[-1])
-        return gradients
-
-    def _note_product(self, operand: HostArray, size: int) -> None:
-        """Say that BLAS has done a product, if it has: of matrices, and of a type it knows."""
-        if operand.ndim == 2 and operand.dtype.char in "fd":
-            self._team.note_product(size)
+            return super().linear_gradients(g, x, weight, bias, y)
+        passed, total = np.empty_like(a), np.empty(a.shape[1], a.dtype)
+        self._loops.BIAS_RELU_BACKWARD[a.dtype](a, y.array, passed, total)
+        return (*products(passed, x, weight), RawTensor(total))
 
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`, one pass."""

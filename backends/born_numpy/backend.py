@@ -12,7 +12,7 @@ from born.backend.update import UpdateKernel
 from born.errors import IndexOutOfRangeError
 from born.fusion import Program
 from born.raw import DTypeLike, HostArray, RawTensor, as_dtype, float32
-from born_numpy import norm, placement
+from born_numpy import global_norm, placement
 from born_numpy.update import NumpyUpdate
 
 
@@ -66,7 +66,7 @@ class NumpyBackend(ArrayBackend):
 
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         """The norm of all elements of all tensors, without a temporary of their size."""
-        return norm.global_norm(xs, norm.add_squares)
+        return global_norm.global_norm(xs, global_norm.add_squares)
 
     def _turned_product(self, a: HostArray, b: HostArray) -> HostArray:
         """a b^T, as (b a^T)^T where a has few rows.

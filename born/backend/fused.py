@@ -28,8 +28,9 @@ from born.backend.checks import (
     window_counts,
 )
 from born.backend.composed import Composed
+from born.backend.plain_update import PlainUpdate
 from born.backend.protocol import optional
-from born.backend.update import PlainUpdate, UpdateKernel
+from born.backend.update import UpdateKernel
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from born.fusion import Program
 from born.raw import DTypeLike, RawTensor

@@ -254,7 +254,8 @@ def test_some_of_the_bound_tensors_in_any_order(name: str, numbers: tuple[int, .
     chosen = [number % 2 for number in numbers]
     for _ in range(2):  # a plan for some of them is kept; it must not serve for others
         if numbers:
-            bound(numbers, [raws[number][1] for number in numbers], sets, chosen)
+            step = bound.prepare(numbers, [raws[number][1] for number in numbers])
+            step.run(sets, sets=chosen)
     for number, arrays in enumerate(tensors):
         p, g, m = arrays
         if number in numbers:

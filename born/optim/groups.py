@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from born.backend import Backend
-from born.backend.update import BoundUpdate, Scalars, compute_dtype
+from born.backend.update import BoundUpdate, Check, PreparedStep, Scalars, compute_dtype
 from born.fusion import Program
 from born.optim.rule import Rule
 from born.raw import RawTensor
@@ -20,13 +20,12 @@ class Group:
         program: their rule.
         indices: which parameters of the optimizer they are.
         targets: each of them with its slots.
+        check: for a parameter's index and its gradient, as `UpdateKernel.bind` says.
 
     Attributes:
         indices: as given.
-        numbers: each of them by its place in the group.
         compute: the dtype that the rule computes in.
         kernel: what computes it.
-        bound: the kernel over them.
     """
 
     def __init__(
@@ -35,73 +34,78 @@ class Group:
         program: Program,
         indices: tuple[int, ...],
         targets: Sequence[Sequence[RawTensor]],
+        check: Check,
     ) -> None:
+        def check_number(number: int, gradient: RawTensor) -> None:
+            check(indices[number], gradient)
+
         p, *slots = targets[0]
         # A gradient has the dtype of its parameter.
         dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
         self.indices = indices
-        self.numbers = range(len(indices))
         self.compute = compute_dtype(dtypes)
         self.kernel = backend.compile_update(program, dtypes)
-        self.bound = self.kernel.bind(targets)
+        self._bound = self.kernel.bind(targets, check_number)
         self._bind_scaled: Callable[[], BoundUpdate] = lambda: backend.compile_update(
             program.scaled, dtypes
-        ).bind(targets)
+        ).bind(targets, check_number)
         self._scaled: BoundUpdate | None = None
 
-    @property
-    def scaled(self) -> BoundUpdate:
-        """The kernel that also scales gradients, compiled when it is first asked for."""
-        # No `cached_property`: in Python 3.11 it holds one lock for all groups meanwhile, which
-        # a child forked at that time would wait for in vain.
-        if self._scaled is None:
-            self._scaled = self._bind_scaled()
-        return self._scaled
+    def prepare(self, gradients: Sequence[RawTensor | None], scaled: bool) -> GroupStep | None:
+        """The step of those with a gradient, checked; None if there are none.
+
+        Args:
+            gradients: of all parameters of the optimizer.
+            scaled: whether gradients are scaled, by a kernel that is compiled when it is
+                first needed.
+        """
+        own = [gradients[index] for index in self.indices]
+        present = [gradient for gradient in own if gradient is not None]
+        if not present:
+            return None
+        numbers: Sequence[int] = range(len(own))
+        indices: Sequence[int] = self.indices
+        if len(present) < len(own):
+            numbers = [number for number, gradient in enumerate(own) if gradient is not None]
+            indices = [indices[number] for number in numbers]
+        bound = self._bound
+        if scaled:
+            # No `cached_property`: in Python 3.11 it holds one lock for all groups meanwhile,
+            # which a child forked at that time would wait for in vain.
+            if self._scaled is None:
+                self._scaled = self._bind_scaled()
+            bound = self._scaled
+        return GroupStep(self, indices, bound.prepare(numbers, present))
 
 
-class Update(NamedTuple):
+class GroupStep(NamedTuple):
     """What one step does to a group.
 
     Attributes:
         group: the group.
-        bound: its kernel, the plain or the scaled one.
-        numbers: which of the group's parameters have a gradient.
-        indices: which of the optimizer's parameters these are.
-        gradients: their gradients.
+        indices: which of the optimizer's parameters have a gradient.
+        prepared: their update.
     """
 
     group: Group
-    bound: BoundUpdate
-    numbers: Sequence[int]
     indices: Sequence[int]
-    gradients: list[RawTensor]
-
-    @classmethod
-    def of(cls, group: Group, gradients: Sequence[RawTensor | None], scaled: bool) -> Update | None:
-        """The update of a group by the gradients of all parameters; None if none is its own."""
-        own = [gradients[index] for index in group.indices]
-        present = [gradient for gradient in own if gradient is not None]
-        if len(present) == len(own):
-            bound = group.scaled if scaled else group.bound
-            return cls(group, bound, group.numbers, group.indices, present)
-        if not present:
-            return None
-        numbers = [number for number, gradient in enumerate(own) if gradient is not None]
-        indices = [group.indices[number] for number in numbers]
-        return cls(group, group.scaled if scaled else group.bound, numbers, indices, present)
+    prepared: PreparedStep
 
     def scalars(
         self, host: Callable[..., Scalars], counts: Sequence[int]
-    ) -> tuple[list[Scalars], list[int]]:
+    ) -> tuple[list[Scalars], list[int] | None]:
         """The sets of scalars for the update, and which of them each parameter takes.
 
         Args:
             host: the rule's, from `t` to the scalars.
             counts: how many updates each of the optimizer's parameters has had.
+
+        Returns:
+            None for which, where there is one set.
         """
         own = [counts[index] for index in self.indices]
         if own.count(own[0]) == len(own):
-            return [self._computed(host, own[0] + 1)], [0] * len(own)
+            return [self._computed(host, own[0] + 1)], None
         # Parameters that joined late are at another count, and so at other scalars.
         distinct = sorted(set(own))
         sets = [self._computed(host, count + 1) for count in distinct]
@@ -121,6 +125,7 @@ def groups_of(
     rule: Rule,
     parameters: Sequence[RawTensor],
     buffers: Sequence[tuple[RawTensor, ...]],
+    check: Check,
 ) -> list[Group]:
     """The parameters by dtype, each group with a compiled kernel."""
     targets = [(raw, *slots) for raw, slots in zip(parameters, buffers, strict=True)]
@@ -128,6 +133,6 @@ def groups_of(
     for index, target in enumerate(targets):
         members.setdefault(tuple(raw.dtype for raw in target), []).append(index)
     return [
-        Group(backend, rule.program, tuple(indices), [targets[index] for index in indices])
+        Group(backend, rule.program, tuple(indices), [targets[i] for i in indices], check)
         for indices in members.values()
     ]

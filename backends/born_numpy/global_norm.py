@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -45,14 +44,6 @@ AddSquares: TypeAlias = Callable[[Sequence[Part], HostArray], None]
 """Adds the squares of the elements of some parts of one dtype to the lanes of a stretch."""
 
 
-@dataclass(slots=True)
-class _Stretch:
-    """Parts of one dtype that are added up one after the other."""
-
-    parts: list[Part] = field(default_factory=list[Part])
-    size: int = 0
-
-
 def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
     """The square root of the sum of all squares.
 
@@ -65,28 +56,34 @@ def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
     """
     stretches = _stretches([x.array for x in xs])
     lanes = np.zeros((len(stretches), LANES), np.float64)
-    pairs = deque(zip(stretches, lanes, strict=True))
+    if len(stretches) == 1:
+        add_squares(stretches[0], lanes[0])
+    else:
+        pairs = deque(zip(stretches, lanes, strict=True))
 
-    def add_up() -> None:
-        for stretch, row in taken(pairs):
-            add_squares(stretch.parts, row)
+        def add_up() -> None:
+            for parts, row in taken(pairs):
+                add_squares(parts, row)
 
-    several = sum(stretch.size for stretch in stretches) > _STRETCH
-    POOL.share(add_up, threads=len(pairs) if several else 1)
-    return RawTensor(np.array(math.sqrt(float(lanes.sum()))))
+        several = sum(x.size for x in xs) > _STRETCH
+        POOL.share(add_up, threads=len(pairs) if several else 1)
+    total = float(np.add.reduce(lanes, axis=None))
+    return RawTensor(np.array(math.sqrt(total)))
 
 
-def _stretches(arrays: Sequence[HostArray]) -> list[_Stretch]:
-    finished: list[_Stretch] = []
-    filling: dict[np.dtype[Any], _Stretch] = {}
+def _stretches(arrays: Sequence[HostArray]) -> list[list[Part]]:
+    """The parts of arrays of one dtype that are added up one after the other."""
+    finished: list[list[Part]] = []
+    filling: dict[np.dtype[Any], tuple[list[Part], int]] = {}
     for array in arrays:
-        for part in _parts(array):
-            stretch = filling.setdefault(array.dtype, _Stretch())
-            stretch.parts.append(part)
-            stretch.size += part.size
-            if stretch.size >= _STRETCH:
-                finished.append(filling.pop(array.dtype))
-    return finished + list(filling.values())
+        whole = array.size <= _STRETCH and array.flags.c_contiguous
+        for part in [array.reshape(-1)] if whole else _parts(array):
+            parts, size = filling.get(array.dtype) or ([], 0)
+            parts.append(part)
+            filling[array.dtype] = parts, size + part.size
+            if size + part.size >= _STRETCH:
+                finished.append(filling.pop(array.dtype)[0])
+    return finished + [parts for parts, _ in filling.values()]
 
 
 def _parts(array: HostArray) -> list[Part]:
@@ -95,7 +92,7 @@ def _parts(array: HostArray) -> list[Part]:
     if not array.flags.c_contiguous:
         return [Scattered(array, start, min(_STRETCH, array.size - start)) for start in starts]
     flat = array.reshape(-1)
-    return [flat[start : start + _STRETCH] for start in starts] if len(starts) > 1 else [flat]
+    return [flat[start : start + _STRETCH] for start in starts]
 
 
 def add_squares(parts: Sequence[Part], lanes: HostArray) -> None:

@@ -25,7 +25,7 @@ _LEAST: Final = sys.float_info.min
 Scale: TypeAlias = float | RawTensor | Tensor[Any]
 """A number, or a floating tensor of one element on the parameters' device."""
 
-_SCALES: Final = (numbers.Real, RawTensor, Tensor, type(None))
+_SCALES: Final = (numbers.Real, RawTensor, Tensor)
 
 
 def factor_of(
@@ -56,24 +56,18 @@ def factor_of(
         return factor
     norm = backend.global_norm(present)
     if factor is not None:
-        factor = _as(backend, factor, norm.dtype)
+        factor = rounded(backend, factor, norm.dtype)
         norm = backend.mul(norm, backend.abs(factor))
-    # Exactly 1 within bounds, where a tensor is divided by itself.
-    allowed = backend.full((), max(float(max_norm), _LEAST), norm.dtype)
+    allowed = max(float(max_norm), _LEAST)
+    # Exactly 1 within bounds, where a number is divided by itself.
     clip = backend.div(allowed, backend.maximum(norm, allowed))
     return clip if factor is None else backend.mul(clip, factor)
 
 
-def rounded(backend: Backend, factor: RawTensor | None, dtype: Any) -> RawTensor | None:
+def rounded(backend: Backend, factor: RawTensor, dtype: Any) -> RawTensor:
     """The factor in the dtype that a kernel computes in; what is too large for it is infinite."""
-    if factor is None:
-        return None
     with np.errstate(over="ignore"):
-        return _as(backend, factor, dtype)
-
-
-def _as(backend: Backend, x: RawTensor, dtype: Any) -> RawTensor:
-    return x if x.dtype == dtype else backend.astype(x, dtype)
+        return factor if factor.array.dtype == dtype else backend.astype(factor, dtype)
 
 
 def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTensor:
@@ -96,18 +90,20 @@ def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTen
 
 
 def _check_kinds(scale: object, max_norm: object) -> None:
-    """Refuse what is no scale or norm, whether or not there is a gradient for it."""
-    if isinstance(scale, bool) or not isinstance(scale, _SCALES):
+    """Refuse a scale or norm of the wrong kind, whether or not there is a gradient for it."""
+    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, _SCALES)):
         raise OperandError(
             f"expected a scale that is a number or a tensor of one element, got {scale!r} of type "
             f"{type(scale).__name__}; pass a float"
         )
-    if isinstance(max_norm, bool) or not isinstance(max_norm, numbers.Real | None):
+    if max_norm is None:
+        return
+    if isinstance(max_norm, bool) or not isinstance(max_norm, numbers.Real):
         raise OperandError(
             f"expected max_norm to be a number, got {max_norm!r} of type "
             f"{type(max_norm).__name__}; pass a float"
         )
-    if max_norm is not None and not 0 < _double(max_norm) < math.inf:
+    if not 0 < _double(max_norm) < math.inf:
         raise DomainError(
             f"expected a finite max_norm above 0, got {max_norm!r}; 1.0 is a usual one, and None "
             "clips nothing"
