@@ -19,6 +19,8 @@ CHUNK: Final = 128
 THREADS: Final = 256
 """Threads of a block that adds up: 8 warps, which take turns at the rows of a chunk."""
 
+_AT_ONCE: Final = 4  # loads that a thread has under way for each array
+
 
 @cache
 def bias_relu(dtype: np.dtype[Any]) -> Source:
@@ -46,10 +48,11 @@ def column_sums(dtype: np.dtype[Any], into: np.dtype[Any], masked: bool) -> Sour
     what is left of it. The order of additions depends on nothing but the shape, and no number
     goes through more than 19 of them.
     """
-    mask = """\
-            if (!(as<R>(ys[at]) > (R)0)) put(g, (R)0);
-            results[at] = g;
-"""
+    load, value, store = "", "as<R>(g[k])", ""
+    if masked:
+        load = " y[k] = ys[first + (row + k * warps) * columns];"
+        value = "as<R>(y[k]) > (R)0 ? as<R>(g[k]) : (R)0"
+        store = " put(results[first + (row + k * warps) * columns], x);"
     text = f"""{types(dtype)}
 extern "C" __global__ void born_column_sums(
     const T *__restrict__ gs, {"const T *__restrict__ ys, T *__restrict__ results, " * masked}
@@ -58,16 +61,21 @@ extern "C" __global__ void born_column_sums(
     const int warps = {THREADS // TILE}, lane = threadIdx.x % {TILE}, warp = threadIdx.x / {TILE};
     const i64 tiles = (columns + {TILE - 1}) / {TILE};
     const i64 chunk = blockIdx.x / tiles, column = blockIdx.x % tiles * {TILE} + lane;
-    const i64 first = chunk * {CHUNK};
-    const int count = rows - first < {CHUNK} ? (int)(rows - first) : {CHUNK};
+    const i64 first = chunk * {CHUNK} * columns + column, rest = rows - chunk * {CHUNK};
+    const int count = column >= columns ? 0 : rest < {CHUNK} ? (int)rest : {CHUNK};
     R sum = 0;
-    if (column < columns) {{
-#pragma unroll 4
-        for (int row = warp; row < count; row += warps) {{
-            const i64 at = (first + row) * columns + column;
-            T g = gs[at];
-{mask * masked}\
-            sum += as<R>(g);
+    for (int row = warp; row < count; row += {_AT_ONCE} * warps) {{
+        T g[{_AT_ONCE}]{f", y[{_AT_ONCE}]" * masked};
+#pragma unroll
+        for (int k = 0; k < {_AT_ONCE}; ++k) {{
+            if (row + k * warps >= count) continue;
+            g[k] = gs[first + (row + k * warps) * columns];{load}
+        }}
+#pragma unroll
+        for (int k = 0; k < {_AT_ONCE}; ++k) {{
+            if (row + k * warps >= count) continue;
+            const R x = {value};
+            sum += x;{store}
         }}
     }}
     parts[threadIdx.x] = sum;
@@ -76,7 +84,7 @@ extern "C" __global__ void born_column_sums(
         if ((int)threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
         __syncthreads();
     }}
-    if (warp == 0 && column < columns) put(sums[chunk * columns + column], parts[lane]);
+    if (warp == 0 && count) put(sums[chunk * columns + column], parts[lane]);
 }}
 """
     return Source("born_column_sums", text)
