@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -179,6 +181,36 @@ def test_same_rule_on_one_tensor_or_many_small_ones(config: optim.Config, backen
         one.step({whole.raw: raw([0.1, 0.2, -0.3], backend)})
         many.step({p.raw: raw(g, backend) for p, g in zip(parts, (0.1, 0.2, -0.3), strict=True)})
     assert whole.numpy().tolist() == [p.item() for p in parts]
+
+
+# -- how little is called ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "most"), [({}, 60), ({"max_norm": 1.0}, 80)], ids=str)
+@pytest.mark.parametrize("of_autodiff", [True, False])
+def test_a_step_makes_few_calls(options: dict[str, Any], most: int, of_autodiff: bool) -> None:
+    autodiff, model = make_model(born.get_backend("numpy"))
+    optimizer = optim.Adam(model.parameters(), optim.AdamConfig())
+
+    def gradients() -> Any:
+        with autodiff.tape:
+            loss = loss_of(model, autodiff)
+        return backward(loss) if of_autodiff else dict(backward(loss))
+
+    optimizer.step(gradients(), **options)
+    ready, calls = gradients(), list[str]()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":  # of a function in Python
+            calls.append(frame.f_code.co_qualname)
+
+    sys.setprofile(count)
+    try:
+        optimizer.step(ready, **options)
+    finally:
+        sys.setprofile(None)
+    assert len(optimizer.parameters) == 4
+    assert len(calls) <= most, calls
 
 
 # -- where gradients come from -------------------------------------------------------------
