@@ -331,8 +331,9 @@ def test_kernels_take_only_what_they_declare(cupy: Any) -> None:
         kernel((1,), (1,), (elsewhere,))
 
 
-def test_writing_outside_of_memory_is_an_error(cupy: Any) -> None:
-    kernel = loaded(cupy, "x[3] = 1.0;")
+@pytest.mark.parametrize("place", [-1, 3])
+def test_writing_outside_of_memory_is_an_error(place: int, cupy: Any) -> None:
+    kernel = loaded(cupy, f"x[{place}] = 1.0;")
     x = cupy.zeros(3)
     with pytest.raises(AssertionError, match="tried wrote outside of all memory"):
         kernel((1,), (1,), (x,))

@@ -37,7 +37,17 @@ SOME_LENGTHS: Final = (1, 2, 3, 4)
 ZERO_LENGTHS: Final = (0, 0, 1, 2)
 """Lengths that make most shapes hold no element."""
 
+LONG_LENGTHS: Final = (2, 33, 257, 5000)
+"""Lengths at which kernels change how they share out a row: beyond a group of threads, and beyond
+what a block of them takes at once."""
+
+MANY_LENGTHS: Final = (2, 17, 33)
+"""Lengths that make most shapes hold thousands of elements."""
+
 MOST_AXES: Final = 3
+
+MOST_ELEMENTS: Final = 70_000
+"""Elements of a shape: many times what the simulated device takes at once."""
 
 GRID_STEP: Final = 0.1
 GRID_OFFSET: Final = 0.03
@@ -147,8 +157,11 @@ class Draw:
 
     def shape(self, least: int = 0, most: int = 0) -> Shape:
         """A shape of at least `least` axes, and at most `most` or what is usual."""
-        axes = self.integer(least, max(least, most or self.most_axes))
-        return tuple(self.choice(self.lengths) for _ in range(axes))
+        shape: Shape = ()
+        for _ in range(self.integer(least, max(least, most or self.most_axes))):
+            length = self.choice(self.lengths)
+            shape = (*shape, length if length * math.prod(shape) <= MOST_ELEMENTS else 1)
+        return shape
 
     def broadcasting(self, count: int, least: int = 0) -> list[Shape]:
         """Shapes that broadcast together."""

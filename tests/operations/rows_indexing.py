@@ -89,10 +89,9 @@ def _gather(d: Draw) -> Case:
 def _scatter_add(d: Draw) -> Case:
     def reference(x: HostArray, index: HostArray, y: HostArray, axis: int) -> HostArray:
         out = x.copy()
-        for place in np.ndindex(*index.shape):
-            target = list(place)
-            target[axis] = int(index[place])
-            out[tuple(target)] += y[place]
+        target: list[Any] = [*np.indices(index.shape)]
+        target[axis] = index
+        np.add.at(out, tuple(target), y)
         return out
 
     shape, axis, index = _along(d)

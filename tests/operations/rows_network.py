@@ -31,7 +31,8 @@ def _softmax(name: str, function: Callable[..., Any], backward: Callable[..., An
     @ROWS.row(f"{name}_backward", derivative=Derivative.COMPOSED)
     def _(d: Draw) -> Case:
         g = d.uniform(d.shape(1))
-        return d.call(backward, g, d.uniform(g.shape, 0.0, 1.0), axis=d.axis(g.ndim))
+        axis = d.axis(g.ndim)
+        return d.call(backward, g, function(d.uniform(g.shape), axis), axis=axis)
 
 
 _softmax("softmax", naive.softmax, naive.softmax_backward)
@@ -40,10 +41,9 @@ _softmax("log_softmax", naive.log_softmax, naive.log_softmax_backward)
 
 def _labelled(d: Draw) -> tuple[Shape, HostArray]:
     """A shape of logits, and labels for them."""
-    classes = max(d.choice(d.lengths), 1)
-    rows = d.shape(most=2)
-    labels = d.integers(rows, classes, d.choice(("int64", "int32", "uint8")))
-    return (*rows, classes), labels
+    *rows, classes = d.shape(1, most=3)
+    labels = d.integers(tuple(rows), max(classes, 1), d.choice(("int64", "int32", "uint8")))
+    return (*rows, max(classes, 1)), labels
 
 
 @ROWS.row("cross_entropy")

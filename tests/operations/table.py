@@ -23,7 +23,15 @@ from tests.operations import (
     rows_reduction,
     rows_shape,
 )
-from tests.operations.drawing import MOST_AXES, SOME_LENGTHS, ZERO_LENGTHS, Case, Draw
+from tests.operations.drawing import (
+    LONG_LENGTHS,
+    MANY_LENGTHS,
+    MOST_AXES,
+    SOME_LENGTHS,
+    ZERO_LENGTHS,
+    Case,
+    Draw,
+)
 from tests.operations.row import Derivative, Row
 
 ROWS: Final[dict[str, Row]] = {
@@ -64,6 +72,12 @@ def calls(
 def empty_calls(name: str) -> st.SearchStrategy[Case]:
     """Calls of one operation of which most have tensors without elements."""
     return calls(name, ZERO_LENGTHS)
+
+
+def large_calls(name: str) -> st.SearchStrategy[Case]:
+    """Calls of one operation of which many have tensors of thousands of elements."""
+    rows = name in rows_elementwise.ROWS or name in rows_network.ROWS
+    return calls(name, LONG_LENGTHS if rows else MANY_LENGTHS)
 
 
 def scalar_calls(name: str) -> st.SearchStrategy[Case]:

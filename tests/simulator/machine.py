@@ -85,7 +85,8 @@ class Device:
 
     @property
     def attributes(self) -> dict[str, int]:
-        return {"MultiProcessorCount": 2, "L2CacheSize": 4096}
+        # One processor, so that large arrays take a thread more than one turn.
+        return {"MultiProcessorCount": 1, "L2CacheSize": 4096}
 
     def use(self) -> None:
         _check_device(self.id)
