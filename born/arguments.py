@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import SupportsIndex, TypeAlias, TypeVar, cast
+from typing import SupportsIndex, TypeAlias, cast
 
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import OperandError, ShapeError
 from born.raw import Shape
-
-_B = TypeVar("_B", bound=Backend)
 
 ShapeLike: TypeAlias = int | Sequence[int]
 
@@ -35,7 +33,7 @@ def as_shape(shape: ShapeLike) -> Shape:
         ) from error
 
 
-def checked_backend(backend: _B) -> _B:
+def checked_backend(backend: B) -> B:
     """The backend itself.
 
     Raises:

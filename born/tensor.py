@@ -11,13 +11,13 @@ from typing_extensions import TypeIs
 
 from born.arguments import ShapeLike, as_shape, checked_backend
 from born.backend import Axis, Backend, Index, Operand, Scalar
+from born.backend import B as B
 from born.backend.arguments import is_tuple
-from born.backend.array_base import is_numpy_scalar
+from born.dtypes import is_numpy_scalar
 from born.errors import BackendMismatchError, DTypeError, OperandError, ShapeError
 from born.moving import moved
 from born.raw import DTypeLike, HostArray, RawTensor, Shape, is_floating
 
-B = TypeVar("B", bound=Backend)
 B2 = TypeVar("B2", bound=Backend)
 
 _MOST_SHOWN = 1000  # elements; a larger tensor's repr shows its shape, as reading it may be slow

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import operator
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from typing_extensions import override
 
 from born.backend import ArrayBackend, Axis, Operand
-from born.backend.array_base import INTEGRAL, is_half
+from born.dtypes import INTEGRAL, is_half
 from born.errors import BackendUnavailableError, DomainError
 from born.raw import (
     Array,
@@ -90,10 +90,6 @@ class CupyCore(ArrayBackend):
             stop += sum(step for step in reach if step > 0) + array.itemsize
         return start, stop
 
-    def _called(self, function: Callable[..., Any]) -> str:
-        """What errors call a function: CuPy's names say whose they are."""
-        return function.__name__.removeprefix("cupy_")
-
     # -- kernels --
 
     def _flat(self, array: Array) -> Array:
@@ -155,7 +151,7 @@ class CupyCore(ArrayBackend):
 
     def where(self, condition: RawTensor, x: Operand, y: Operand, /) -> RawTensor:
         """x where the condition holds, y elsewhere."""
-        a, b = self._arrays("where", x, y)
+        a, b = self._operand_arrays("where", x, y)
         dtype = b.dtype if isinstance(y, RawTensor) else a.dtype
         if dtype.kind != "V":
             return super().where(condition, x, y)
@@ -217,7 +213,8 @@ class CupyCore(ArrayBackend):
         elif isinstance(x, RawTensor) and x.dtype.kind in INTEGRAL and y.dtype.kind == "i":
             self._check_range("pow", y.array, np.iinfo(np.int64).max)
 
-    def _check_label_range(self, labels: RawTensor, classes: int) -> None:
+    @override
+    def check_label_range(self, labels: RawTensor, classes: int) -> None:
         self._check_range("labels", labels.array, classes)
 
     def check_rows(self, index: RawTensor, rows: int) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from born.backend import Approximation, Reduction
-from born.backend.arguments import normal_axis
-from born.backend.checks import (
+from born.backend.arguments import (
     check_approximation,
+    check_label_smoothing,
     check_probability,
     check_reduction,
-    check_smoothing,
+    normal_axis,
     trailing_axes,
 )
+from born.backend.arrays.dispatch import dtype_mismatch
 from born.errors import ShapeError
 from born.raw import Array, RawTensor, int64, is_floating
 from born_cupy.indexing import CupyIndexing
@@ -39,7 +40,7 @@ class CupyNetwork(CupyIndexing):
 
     def _check_gradient(self, name: str, g: RawTensor, other: RawTensor) -> None:
         if g.dtype != other.dtype:
-            raise self._mixed(name, g, other)
+            raise dtype_mismatch(name, g, other)
         if g.shape != other.shape:
             raise ShapeError(
                 f"expected a gradient of shape {other.shape} in {name}, got {g.shape}; "
@@ -154,7 +155,7 @@ class CupyNetwork(CupyIndexing):
         self._require_floating(name, x.array)
         for other in operands[1:]:
             if other.dtype != x.dtype:
-                raise self._mixed(name, x, other)
+                raise dtype_mismatch(name, x, other)
             if other.shape != x.shape:
                 raise ShapeError(
                     f"expected tensors of one shape in {name}, got {x.shape} and {other.shape}; "
@@ -194,7 +195,7 @@ class CupyNetwork(CupyIndexing):
         reduction: Reduction = "mean",
     ) -> tuple[RawTensor, RawTensor]:
         """The cross-entropy and the probabilities, then one block to add up the losses."""
-        check_smoothing(label_smoothing)
+        check_label_smoothing(label_smoothing)
         check_reduction(reduction)
         self._require_floating("cross_entropy", logits.array)
         self.check_labels(logits, labels)
@@ -231,7 +232,7 @@ class CupyNetwork(CupyIndexing):
         """The gradient of `cross_entropy`."""
         dtype = probabilities.dtype
         if g.dtype != dtype:
-            raise self._mixed("cross_entropy_backward", g, probabilities)
+            raise dtype_mismatch("cross_entropy_backward", g, probabilities)
         compute = real(dtype)
         result = self.xp.empty(probabilities.shape, dtype)
         self.launcher.rows(
@@ -288,7 +289,7 @@ class CupyNetwork(CupyIndexing):
         eps: float,
     ) -> tuple[RawTensor, RawTensor, RawTensor]:
         self._require_floating(name, x.array)
-        self._check_parts(name, x, weight, bias)
+        self._check_dtypes(name, x, weight, bias)
         first = trailing_axes(x, axes)[0]
         parts: list[Any] = []
         for part in (weight, bias):
@@ -305,7 +306,7 @@ class CupyNetwork(CupyIndexing):
         self, name: str, g: RawTensor, normal: RawTensor, scale: RawTensor, axes: int
     ) -> RawTensor:
         trailing_axes(normal, axes)
-        self._check_parts(f"{name}_backward", g, normal, scale)
+        self._check_dtypes(f"{name}_backward", g, normal, scale)
         result = self.xp.empty(g.shape, g.dtype)
         source = rows.norm_backward(g.dtype, name == "layer_norm")
         arrays = (self._flat(each.array) for each in (g, normal, scale))

@@ -28,10 +28,10 @@ from born.backend.update import (
 )
 from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
 from born.raw import HostArray, RawTensor
-from born_numba import memory
+from born_numba import intrinsics
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
-from born_numpy import global_norm, placement
+from born_numpy import alignment, global_norm
 from born_numpy.update import NumpyUpdate
 
 _CHUNKS_OF: Final = 16_384, 65_536  # elements: of small tensors, and of large ones
@@ -73,7 +73,7 @@ _STORES: Final = {"float16": "half_of_float32({})", "bfloat16": "bfloat16_of_flo
 @inlined
 def _bfloat16_of_float32(x: Any) -> Any:
     """A float32 rounded to bfloat16, to nearest and to even, as bits."""
-    bits = memory.bits_of_float32(x)
+    bits = intrinsics.bits_of_float32(x)
     if x != x:
         return np.uint16((bits >> np.uint32(16)) | np.uint32(0x0040))
     half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
@@ -88,19 +88,19 @@ _ARRAYS, _DESCR, _WIDTH, _TENSORS, _PIECES, _NEXT = range(7, 13)
 @inlined
 def _word(table: Any, number: Any) -> Any:
     """A number that a table holds."""
-    return memory.read64(table + np.uint64(8 * number))
+    return intrinsics.read64(table + np.uint64(8 * number))
 
 
 @inlined
 def _data(table: Any, number: Any) -> Any:
     """Where the memory of an array is whose address a table holds."""
-    return memory.pointer(memory.read64(_word(table, number) + memory.DATA))
+    return intrinsics.pointer(intrinsics.read64(_word(table, number) + intrinsics.DATA))
 
 
 _NAMES: Final[dict[str, Any]] = {
     "ARRAYS": _ARRAYS,
     "CHUNKS": _CHUNKS,
-    "DATA": memory.DATA,
+    "DATA": intrinsics.DATA,
     "DESCR": _DESCR,
     "GRADIENTS": _GRADIENTS,
     "NEXT": np.uint64(8 * _NEXT),
@@ -117,16 +117,16 @@ _NAMES: Final[dict[str, Any]] = {
     "carray": numba.carray,
     "data": _data,
     "float32": np.float32,
-    "float32_of_bits": memory.float32_of_bits,
-    "float32_of_half": memory.float32_of_half,
+    "float32_of_bits": intrinsics.float32_of_bits,
+    "float32_of_half": intrinsics.float32_of_half,
     "float64": np.float64,
-    "half_of_float32": memory.half_of_float32,
+    "half_of_float32": intrinsics.half_of_float32,
     "int64": np.int64,
     "isfinite": np.isfinite,
-    "pointer": memory.pointer,
-    "read64": memory.read64,
+    "pointer": intrinsics.pointer,
+    "read64": intrinsics.read64,
     "sqrt": np.sqrt,
-    "take": memory.take,
+    "take": intrinsics.take,
     "uint16": np.uint16,
     "uint32": np.uint32,
     "uint64": np.uint64,
@@ -274,13 +274,13 @@ def first_mismatch(arguments):
 def _mismatch_loop() -> _Loop:
     names = {
         **_NAMES,
-        "FLAGS": memory.FLAGS,
-        "NDIM": memory.NDIM,
-        "OF_DTYPE": memory.DESCR,
-        "SHAPE": memory.SHAPE,
-        "USABLE": memory.C_CONTIGUOUS | memory.ALIGNED,
-        "WRITEABLE": memory.C_CONTIGUOUS | memory.ALIGNED | memory.WRITEABLE,
-        "read32": memory.read32,
+        "FLAGS": intrinsics.FLAGS,
+        "NDIM": intrinsics.NDIM,
+        "OF_DTYPE": intrinsics.DESCR,
+        "SHAPE": intrinsics.SHAPE,
+        "USABLE": intrinsics.C_CONTIGUOUS | intrinsics.ALIGNED,
+        "WRITEABLE": intrinsics.C_CONTIGUOUS | intrinsics.ALIGNED | intrinsics.WRITEABLE,
+        "read32": intrinsics.read32,
     }
     return compile_loop(_MISMATCH, "first_mismatch", _SIGNATURE, names)
 
@@ -462,7 +462,7 @@ def _boundaries(parameter: HostArray) -> list[int]:
     size = parameter.size
     least, most = _CHUNKS_OF
     chunk = min(max(least, size // _PER_TENSOR // least * least), most)
-    first = placement.to_line(parameter) if size > chunk else 0
+    first = alignment.to_line(parameter) if size > chunk else 0
     inner = range(first, size, chunk)
     return [*([0] if first else []), *inner, size] if size else []
 

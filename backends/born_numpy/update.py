@@ -29,7 +29,7 @@ from born.backend.update import (
 )
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
 from born.raw import Array, RawTensor, as_dtype, bool_
-from born_numpy.placement import LINE, to_line
+from born_numpy.alignment import LINE, to_line
 
 _SCRATCH: Final = 3_670_016  # bytes of buffers of all threads: 3.5 MiB, so that 4 MB is kept
 _LARGEST_TILE: Final = 262_144  # elements; both measured: docs/performance.md

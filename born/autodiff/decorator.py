@@ -10,17 +10,15 @@ import abc
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, cast
 
 from typing_extensions import override
 
 from born.autodiff.tape import Origin, Tape
 from born.autodiff.vjps import PASSED_THROUGH, VJPS, Arguments, Row
-from born.backend import OPERATIONS, Backend, RandomState
+from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
 from born.raw import HostArray, RawTensor
-
-B = TypeVar("B", bound=Backend)
 
 
 class _PerThread(threading.local):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast, overload
 from typing_extensions import override
 
 from born.autodiff.decorator import Autodiff, check_scalar
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import (
     BackendMismatchError,
     GradientError,
@@ -19,7 +19,6 @@ from born.errors import (
 from born.raw import RawTensor
 from born.tensor import Tensor, is_tensor
 
-B = TypeVar("B", bound=Backend)
 _Default = TypeVar("_Default")
 
 

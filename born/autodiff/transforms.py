@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from typing_extensions import TypeIs
 
 from born.autodiff.decorator import Autodiff, check_scalar
 from born.autodiff.gradients import check_tensor
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import ShapeError, TapeError
 from born.raw import is_floating
 from born.tensor import Tensor, is_tensor
-
-B = TypeVar("B", bound=Backend)
 
 
 def grad(function: Callable[..., Tensor[B]], argnum: int = 0) -> Callable[..., Tensor[B]]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from typing_extensions import override
 
-from born.backend.protocol import Core
+from born.backend.contract.primitives import Primitives
 from born.backend.update import (
     BoundUpdate,
     Check,
@@ -27,7 +27,9 @@ from born.raw import RawTensor
 class PlainUpdate(UpdateKernel):
     """Instruction after instruction by a backend's operations: right everywhere, fused nowhere."""
 
-    def __init__(self, backend: Core, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
+    def __init__(
+        self, backend: Primitives, program: Program, dtypes: tuple[np.dtype[Any], ...]
+    ) -> None:
         super().__init__(program, dtypes, str(program))
         self.backend = backend
 
@@ -114,7 +116,7 @@ _CONTRACT_NAMES: Final = {
 }
 
 
-def _operation(backend: Core, op: str, compute: np.dtype[Any]) -> Callable[..., RawTensor]:
+def _operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable[..., RawTensor]:
     if op == "where":
         return partial(_select, backend, compute)
     if op.startswith("cast_"):
@@ -123,7 +125,9 @@ def _operation(backend: Core, op: str, compute: np.dtype[Any]) -> Callable[..., 
     return operation
 
 
-def _select(backend: Core, compute: np.dtype[Any], condition: Any, x: Any, y: Any) -> RawTensor:
+def _select(
+    backend: Primitives, compute: np.dtype[Any], condition: Any, x: Any, y: Any
+) -> RawTensor:
     """Of a condition on elements or on a scalar; numbers become tensors of one element."""
     x, y = (z if isinstance(z, RawTensor) else backend.full((), z, compute) for z in (x, y))
     if isinstance(condition, RawTensor):
@@ -132,5 +136,5 @@ def _select(backend: Core, compute: np.dtype[Any], condition: Any, x: Any, y: An
     return chosen
 
 
-def _rounded(backend: Core, dtype: str, x: RawTensor) -> RawTensor:
+def _rounded(backend: Primitives, dtype: str, x: RawTensor) -> RawTensor:
     return backend.astype(backend.astype(x, dtype), x.dtype)

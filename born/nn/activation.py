@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from born import ops
 from born.backend import Approximation
-from born.backend.checks import check_approximation
+from born.backend.arguments import check_approximation
 from born.errors import ConfigTypeError
 from born.nn.arguments import number
 from born.nn.module import Stateless

@@ -10,7 +10,7 @@ import math
 
 from born import ops
 from born.backend import Reduction
-from born.backend.checks import check_reduction
+from born.backend.arguments import check_reduction
 from born.errors import DTypeError, ShapeError
 from born.nn.arguments import number
 from born.tensor import B, Tensor

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from born.backend.protocol import Core
+from born.backend import Backend
 from born.errors import StateDictError
 from born.raw import HostArray, RawTensor
 from born.tensor import B, Tensor
@@ -88,9 +88,9 @@ def _is_readable(parameter: Tensor[B], value: RawTensor) -> bool:
 
 def _on_backend(parameter: Tensor[B], value: StateValue) -> RawTensor:
     """`value` in new memory of the parameter's backend."""
-    backend: Core = parameter.backend.innermost
+    backend: Backend = parameter.backend.innermost
     if isinstance(value, Tensor):
-        home: Core = value.backend.innermost
+        home: Backend = value.backend.innermost
         return backend.copy(value.raw) if home is backend else backend.from_numpy(value.numpy())
     if isinstance(value, RawTensor) and not isinstance(value.array, np.ndarray):
         return backend.copy(value)

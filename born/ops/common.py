@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from born.backend import B as B
 from born.backend import Backend, Operand, Scalar
 from born.errors import OperandError, ShapeError
 from born.raw import RawTensor
 from born.tensor import Tensor, is_tensor, mixed_backends
-
-B = TypeVar("B", bound=Backend)
 
 
 def on(name: str, x: Tensor[B]) -> B:

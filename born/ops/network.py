@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from born.backend import Reduction
-from born.backend.checks import Pair
+from born.backend import Reduction, Window
+from born.backend.window import convolution_window
 from born.errors import ShapeError
 from born.ops.common import B, on, optional_raw, raw_of
 from born.tensor import Tensor
+from born.validation import Pair
 
 
 def softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
@@ -179,7 +180,8 @@ def conv2d(
     backend = on("conv2d", x)
     w = raw_of("conv2d", backend, weight)
     b = optional_raw("conv2d", backend, bias)
-    return Tensor(backend.conv2d(x.raw, w, b, stride, padding, dilation, groups), backend)
+    window = convolution_window(w, stride, padding, dilation)
+    return Tensor(backend.conv2d(x.raw, w, b, window, groups), backend)
 
 
 def max_pool2d(
@@ -205,8 +207,8 @@ def max_pool2d(
     Tensor([[[[4.]]]], dtype=float32)
     """
     step = kernel_size if stride is None else stride
-    y, _ = on("max_pool2d", x).max_pool2d(x.raw, kernel_size, step, padding, dilation)
-    return Tensor(y, x.backend)
+    window = Window.of(kernel_size, step, padding, dilation)
+    return Tensor(on("max_pool2d", x).max_pool2d(x.raw, window)[0], x.backend)
 
 
 def avg_pool2d(
@@ -226,8 +228,8 @@ def avg_pool2d(
     >>> ops.avg_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
     Tensor([[[[2.5]]]], dtype=float32)
     """
-    step = kernel_size if stride is None else stride
-    return Tensor(on("avg_pool2d", x).avg_pool2d(x.raw, kernel_size, step, padding), x.backend)
+    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding)
+    return Tensor(on("avg_pool2d", x).avg_pool2d(x.raw, window), x.backend)
 
 
 def unfold(
@@ -238,7 +240,8 @@ def unfold(
     >>> ops.unfold(born.ones((1, 1, 3, 3), backend), 2).shape
     (1, 1, 4, 4)
     """
-    return Tensor(on("unfold", x).unfold(x.raw, kernel_size, stride, padding, dilation), x.backend)
+    window = Window.of(kernel_size, stride, padding, dilation)
+    return Tensor(on("unfold", x).unfold(x.raw, window), x.backend)
 
 
 def fold(
@@ -254,6 +257,5 @@ def fold(
     >>> ops.fold(born.ones((1, 1, 4, 4), backend), (3, 3), 2).numpy()[0, 0, 1]
     array([2., 4., 2.], dtype=float32)
     """
-    backend = on("fold", columns)
-    raw = backend.fold(columns.raw, size, kernel_size, stride, padding, dilation)
-    return Tensor(raw, backend)
+    window = Window.of(kernel_size, stride, padding, dilation)
+    return Tensor(on("fold", columns).fold(columns.raw, size, window), columns.backend)

@@ -219,7 +219,7 @@ def test_cross_entropy_checks_its_arguments(backend: Backend) -> None:
         nn.cross_entropy(logits, born.tensor(np.array([0, 1, 2]), backend))
     with pytest.raises(DTypeError, match="expected integer class labels, got float32"):
         nn.cross_entropy(logits, born.zeros((2,), backend))
-    with pytest.raises(DomainError, match=r"label_smoothing from 0 to 1, got 1\.5"):
+    with pytest.raises(DomainError, match=r"label_smoothing .*from 0 to 1, got 1\.5"):
         nn.cross_entropy(logits, labels, 1.5)
     reduction: Any = "average"
     with pytest.raises(DomainError, match="got 'average'"):

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from born.autodiff.tape import Pullback
 from born.autodiff.vjps.table import Needs, fit, row, several, with_residuals
-from born.backend import Backend, Reduction
-from born.backend.checks import Pair
+from born.backend import Backend, Reduction, Window
 from born.raw import RawTensor
 
 # -- linear algebra --
@@ -182,18 +181,9 @@ def _dropout(
 
 
 @row("unfold")
-def _unfold(
-    b: Backend,
-    out: RawTensor,
-    needs: Needs,
-    x: RawTensor,
-    kernel: Pair,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-) -> Pullback:
+def _unfold(b: Backend, out: RawTensor, needs: Needs, x: RawTensor, window: Window) -> Pullback:
     size = x.shape[2], x.shape[3]
-    return lambda g: b.fold(g, size, kernel, stride, padding, dilation)
+    return lambda g: b.fold(g, size, window)
 
 
 @row("fold")
@@ -203,12 +193,9 @@ def _fold(
     needs: Needs,
     columns: RawTensor,
     size: tuple[int, int],
-    kernel: Pair,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
+    window: Window,
 ) -> Pullback:
-    return lambda g: b.unfold(g, kernel, stride, padding, dilation)
+    return lambda g: b.unfold(g, window)
 
 
 @several("conv2d", 3)
@@ -218,15 +205,12 @@ def _conv2d(
     needs: Needs,
     x: RawTensor,
     weight: RawTensor,
-    bias: RawTensor | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
+    bias: RawTensor | None,
+    window: Window,
     groups: int = 1,
 ) -> Pullback:
-    n, channels, *size = x.shape
+    n, channels, height, width = x.shape
     outputs, _, kh, kw = shape = weight.shape
-    height, width = size
     places = out.shape[2] * out.shape[3]
     taps = channels // groups * kh * kw
     for_x, for_weight = weight if needs[0] else None, x if needs[1] else None
@@ -239,10 +223,10 @@ def _conv2d(
             filters = b.reshape(for_x, (groups, outputs // groups, taps))
             columns = b.matmul(b.transpose(filters, (0, 2, 1)), grouped)
             columns = b.reshape(columns, (n, channels, kh * kw, places))
-            x_grad = b.fold(columns, (height, width), (kh, kw), stride, padding, dilation)
+            x_grad = b.fold(columns, (height, width), window)
         if for_weight is not None:
             # The windows are cut again: keeping them would take kh kw times the image's memory.
-            columns = b.unfold(for_weight, (kh, kw), stride, padding, dilation)
+            columns = b.unfold(for_weight, window)
             columns = b.reshape(columns, (n, groups, taps, places))
             products = b.matmul(grouped, b.transpose(columns, (0, 1, 3, 2)))
             weight_grad = b.reshape(b.sum(products, 0), shape)
@@ -257,14 +241,11 @@ def _max_pool2d(
     out: tuple[RawTensor, RawTensor],
     needs: Needs,
     x: RawTensor,
-    kernel: Pair,
-    stride: Pair,
-    padding: Pair = 0,
-    dilation: Pair = 1,
+    window: Window,
 ) -> Pullback:
     winner = out[1]
     size = x.shape[2], x.shape[3]
-    return lambda g: b.max_pool2d_backward(g, winner, size, kernel, stride, padding, dilation)
+    return lambda g: b.max_pool2d_backward(g, winner, size, window)
 
 
 @row("avg_pool2d")
@@ -273,17 +254,15 @@ def _avg_pool2d(
     out: RawTensor,
     needs: Needs,
     x: RawTensor,
-    kernel: Pair,
-    stride: Pair,
-    padding: Pair = 0,
+    window: Window,
 ) -> Pullback:
     n, c, height, width = x.shape
-    kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+    kh, kw = window.kernel
     places = out.shape[2] * out.shape[3]
 
     def pullback(g: RawTensor) -> RawTensor:
         share = b.reshape(b.div(g, kh * kw), (n, c, 1, places))
         columns = b.broadcast_to(share, (n, c, kh * kw, places))
-        return b.fold(columns, (height, width), kernel, stride, padding, 1)
+        return b.fold(columns, (height, width), window)
 
     return pullback

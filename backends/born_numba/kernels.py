@@ -1,7 +1,7 @@
 """Operations as compiled loops, where one loop beats several of NumPy's.
 
-Each is a plain function over contiguous arrays of one floating dtype, compiled for
-float32 and float64 when first called. NumPy's own loops are vectorised by hand, so a
+Each is a plain function over contiguous arrays of one floating dtype, whose text is compiled
+for float32 and float64 when first called. NumPy's own loops are vectorised by hand, so a
 compiled one wins only where it saves passes over memory or calls: what is here was
 measured to win, and docs/performance.md has the figures.
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_numba import memory
+from born_numba import intrinsics
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
 
@@ -44,24 +44,179 @@ def exp_of_nonpositive(x: Any) -> Any:
     y = y * r + np.float32(5.0000001201e-1)
     y = y * (r * r) + r + np.float32(1.0)
     scale = (np.int32(n) + np.int32(127)) << np.int32(23)
-    y *= memory.float32_of_bits(np.uint32(scale))
+    y *= intrinsics.float32_of_bits(np.uint32(scale))
     return y if x >= np.float32(_LEAST) else (x if x != x else np.float32(0.0))
 
 
-# What the loops below call by name; `Loop` puts in what suits the dtype.
+# What the kernels call by name; `Kernel` puts in what suits the dtype.
 exp: Final[Any] = np.exp
 inf: Final = np.inf
 log: Final[Any] = np.log
 real: Final[Any] = np.float64
-side: Final = memory.SIDE
+side: Final = intrinsics.SIDE
 sqrt: Final[Any] = np.sqrt
-turn_square: Final[Any] = memory.turn_square
+transpose_square: Final[Any] = intrinsics.transpose_square
 uint64: Final[Any] = np.uint64
 zero: Final = 0.0
+_NAMES: Final[dict[str, Any]] = {
+    "Any": Any,
+    "inf": inf,
+    "log": log,
+    "side": side,
+    "sqrt": sqrt,
+    "transpose_square": transpose_square,
+    "uint64": uint64,
+}
 
-# -- the loops: their text is compiled by `Loop`, nothing calls them as they stand --
+
+class Kernel:
+    """A loop compiled when first called: one machine code for each floating dtype.
+
+    Args:
+        function: its text.
+        signature: from the floating type to Numba's signature.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: Callable[[Any], Any]) -> None:
+        self._function = function
+        self._signature = signature
+        self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
+
+    def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
+        """The loop for a dtype."""
+        compiled = self._compiled.get(dtype)
+        if compiled is None:
+            source = inspect.getsource(self._function)
+            compiled = compile_loop(
+                source[source.index("def ") :],
+                self._function.__name__,
+                self._signature(numba.from_dtype(dtype)),
+                {
+                    **_NAMES,
+                    "exp": exp_of_nonpositive if dtype == np.float32 else np.exp,
+                    "real": dtype.type,
+                    "zero": dtype.type(0),
+                },
+            )
+            self._compiled[dtype] = compiled
+        return compiled
 
 
+def kernel(signature: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Kernel]:
+    """Make a function a kernel, whose signature for a floating type is `signature(type)`."""
+    return lambda function: Kernel(function, signature)
+
+
+_INDEX: Final = types.int64
+_PAIR: Final = types.UniTuple(types.int64, 2)
+_WINDOW: Final = (_PAIR, _PAIR, _PAIR, _PAIR)
+
+
+# -- elementwise --
+
+
+@kernel(lambda t: types.void(t[::1], t[::1]))
+def relu(x: Any, out: Any) -> None:
+    """max(x, 0), NaN kept."""
+    for i in range(len(x)):
+        out[i] = zero if x[i] <= 0 else x[i]
+
+
+@kernel(lambda t: types.void(t[::1], t[::1], t[::1]))
+def relu_backward(g: Any, y: Any, out: Any) -> None:
+    """g where y is positive."""
+    for i in range(len(g)):
+        out[i] = g[i] if y[i] > 0 else zero
+
+
+# -- reduction --
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[::1]))
+def sum_rows(x: Any, out: Any) -> None:
+    """The sum over the first axis, row after row as NumPy adds them."""
+    rows, columns = x.shape
+    for j in range(columns):
+        out[j] = x[0, j]
+    for i in range(1, rows):
+        for j in range(columns):
+            out[j] += x[i, j]
+
+
+# -- indexing --
+
+
+@kernel(lambda t: _INDEX(t[:, ::1], _INDEX[::1], t[:, ::1]))
+def add_rows(target: Any, index: Any, values: Any) -> Any:
+    """target[index[k]] += values[k] for every k; -1, or the first k whose index is out of range."""
+    rows, columns = target.shape
+    for k in range(len(index)):
+        row = index[k]
+        row = row + rows if row < 0 else row
+        if row < 0 or row >= rows:
+            return k
+        for j in range(columns):
+            target[row, j] += values[k, j]
+    return -1
+
+
+# -- linear --
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[::1]))
+def add_bias(x: Any, bias: Any) -> None:
+    """The bias added to each row, in place."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            x[i, j] += bias[j]
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[::1]))
+def bias_relu(x: Any, bias: Any) -> None:
+    """max(x + bias, 0) in place, the bias added to each row, NaN kept."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            value = x[i, j] + bias[j]
+            x[i, j] = zero if value <= 0 else value
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[:, ::1], t[:, ::1], t[::1]))
+def bias_relu_backward(g: Any, y: Any, out: Any, total: Any) -> None:
+    """g where y is positive, and the sum of that over the first axis."""
+    rows, columns = g.shape
+    for j in range(columns):
+        total[j] = zero
+    for i in range(rows):
+        for j in range(columns):
+            value = g[i, j] if y[i, j] > 0 else zero
+            out[i, j] = value
+            total[j] += value
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[:, ::1]))
+def transpose(x: Any, out: Any) -> None:
+    """The transpose of x, a square at a time."""
+    rows, columns = out.shape
+    whole_rows, whole_columns = rows // side * side, columns // side * side
+    size = uint64(out.itemsize)
+    source, source_row = uint64(x.ctypes.data), uint64(rows) * size
+    target, target_row = uint64(out.ctypes.data), uint64(columns) * size
+    for i in range(0, whole_rows, side):
+        for j in range(0, whole_columns, side):
+            from_ = source + uint64(j) * source_row + uint64(i) * size
+            to = target + uint64(i) * target_row + uint64(j) * size
+            transpose_square(from_, source_row, to, target_row, zero)
+    for i in range(rows):
+        for j in range(whole_columns if i < whole_rows else 0, columns):
+            out[i, j] = x[j, i]
+
+
+# -- network --
+
+
+@kernel(lambda t: types.float64(t[:, ::1], _INDEX[::1], t[:, ::1]))
 def cross_entropy(x: Any, labels: Any, p: Any) -> Any:
     """Write the probabilities of logits x to p; the mean loss, or -1 for a label out of range."""
     rows, classes = x.shape
@@ -85,6 +240,7 @@ def cross_entropy(x: Any, labels: Any, p: Any) -> Any:
     return total / rows
 
 
+@kernel(lambda t: types.boolean(t[:, ::1], _INDEX[::1], types.float64, t[:, ::1]))
 def cross_entropy_backward(p: Any, labels: Any, g: Any, out: Any) -> Any:
     """Write the gradient of the mean loss, times g; whether all labels were in range."""
     rows, classes = p.shape
@@ -98,74 +254,9 @@ def cross_entropy_backward(p: Any, labels: Any, g: Any, out: Any) -> Any:
     return True
 
 
-def relu(x: Any, out: Any) -> None:
-    """max(x, 0), NaN kept."""
-    for i in range(len(x)):
-        out[i] = zero if x[i] <= 0 else x[i]
-
-
-def add_bias(x: Any, bias: Any) -> None:
-    """The bias added to each row, in place."""
-    rows, columns = x.shape
-    for i in range(rows):
-        for j in range(columns):
-            x[i, j] += bias[j]
-
-
-def bias_relu(x: Any, bias: Any) -> None:
-    """max(x + bias, 0) in place, the bias added to each row, NaN kept."""
-    rows, columns = x.shape
-    for i in range(rows):
-        for j in range(columns):
-            value = x[i, j] + bias[j]
-            x[i, j] = zero if value <= 0 else value
-
-
-def relu_backward(g: Any, y: Any, out: Any) -> None:
-    """g where y is positive."""
-    for i in range(len(g)):
-        out[i] = g[i] if y[i] > 0 else zero
-
-
-def bias_relu_backward(g: Any, y: Any, out: Any, total: Any) -> None:
-    """g where y is positive, and the sum of that over the first axis."""
-    rows, columns = g.shape
-    for j in range(columns):
-        total[j] = zero
-    for i in range(rows):
-        for j in range(columns):
-            value = g[i, j] if y[i, j] > 0 else zero
-            out[i, j] = value
-            total[j] += value
-
-
-def turned(x: Any, out: Any) -> None:
-    """The transpose of x, a square at a time."""
-    rows, columns = out.shape
-    whole_rows, whole_columns = rows // side * side, columns // side * side
-    size = uint64(out.itemsize)
-    source, source_row = uint64(x.ctypes.data), uint64(rows) * size
-    target, target_row = uint64(out.ctypes.data), uint64(columns) * size
-    for i in range(0, whole_rows, side):
-        for j in range(0, whole_columns, side):
-            from_ = source + uint64(j) * source_row + uint64(i) * size
-            to = target + uint64(i) * target_row + uint64(j) * size
-            turn_square(from_, source_row, to, target_row, zero)
-    for i in range(rows):
-        for j in range(whole_columns if i < whole_rows else 0, columns):
-            out[i, j] = x[j, i]
-
-
-def sum_rows(x: Any, out: Any) -> None:
-    """The sum over the first axis, row after row as NumPy adds them."""
-    rows, columns = x.shape
-    for j in range(columns):
-        out[j] = x[0, j]
-    for i in range(1, rows):
-        for j in range(columns):
-            out[j] += x[i, j]
-
-
+@kernel(
+    lambda t: types.void(t[:, ::1], t[::1], t[::1], types.float64, t[:, ::1], t[:, ::1], t[::1])
+)
 def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any, normal: Any, scale: Any) -> None:
     """Normalise each row of x, scale and shift it; keep what the gradient reads."""
     rows, columns = x.shape
@@ -184,6 +275,7 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any, normal: Any, sc
             y[i, j] = normal[i, j] * weight[j] + bias[j]
 
 
+@kernel(lambda t: types.void(t[:, ::1], t[:, ::1], t[::1], t[:, ::1]))
 def layer_norm_backward(g: Any, normal: Any, scale: Any, out: Any) -> None:
     """The gradient of the normalisation of each row."""
     rows, columns = g.shape
@@ -199,6 +291,10 @@ def layer_norm_backward(g: Any, normal: Any, scale: Any, out: Any) -> None:
             out[i, j] = scale[i] * (g[i, j] - mean - normal[i, j] * along)
 
 
+# -- images --
+
+
+@kernel(lambda t: types.void(t[:, :, :, ::1], t[:, :, :, :, ::1], *_WINDOW))
 def unfold(x: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     """The windows of images (N, C, H, W) as (N, C, kh kw, rows, columns), without padding first."""
     height, width = x.shape[2], x.shape[3]
@@ -216,6 +312,7 @@ def unfold(x: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: A
                             out[n, c, tap, r, q] = x[n, c, h, w] if inside else 0
 
 
+@kernel(lambda t: types.void(t[:, :, :, :, ::1], t[:, :, :, ::1], *_WINDOW))
 def fold(taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
     """Windows added up into images, which start as zeros: the adjoint of `unfold`."""
     height, width = out.shape[2], out.shape[3]
@@ -234,6 +331,7 @@ def fold(taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: 
                                     out[n, c, h, w] += taps[n, c, tap, r, q]
 
 
+@kernel(lambda t: types.void(t[:, :, :, ::1], t[:, :, :, ::1], _INDEX[:, :, :, ::1], *_WINDOW))
 def max_pool(
     x: Any, y: Any, winner: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> None:
@@ -263,6 +361,7 @@ def max_pool(
                     winner[n, c, r, q] = place
 
 
+@kernel(lambda t: types.boolean(t[:, :, :, ::1], _INDEX[:, :, :, ::1], t[:, :, :, ::1], *_WINDOW))
 def max_pool_backward(
     g: Any, winner: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> Any:
@@ -280,102 +379,3 @@ def max_pool_backward(
                     if 0 <= h < out.shape[2] and 0 <= w < out.shape[3]:
                         out[n, c, h, w] += g[n, c, r, q]
     return True
-
-
-def add_rows(target: Any, index: Any, values: Any) -> Any:
-    """target[index[k]] += values[k] for every k; -1, or the first k whose index is out of range."""
-    rows, columns = target.shape
-    for k in range(len(index)):
-        row = index[k]
-        row = row + rows if row < 0 else row
-        if row < 0 or row >= rows:
-            return k
-        for j in range(columns):
-            target[row, j] += values[k, j]
-    return -1
-
-
-class Loop:
-    """A loop compiled when first called: one machine code for each floating dtype.
-
-    Args:
-        function: its text.
-        signature: from the floating type to Numba's signature.
-    """
-
-    def __init__(self, function: Callable[..., Any], signature: Callable[[Any], Any]) -> None:
-        self._function = function
-        self._signature = signature
-        self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
-
-    def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
-        """The loop for a dtype."""
-        compiled = self._compiled.get(dtype)
-        if compiled is None:
-            real = numba.from_dtype(dtype)
-            exponential = exp_of_nonpositive if dtype == np.float32 else np.exp
-            compiled = compile_loop(
-                inspect.getsource(self._function),
-                self._function.__name__,
-                self._signature(real),
-                {**_NAMES, "exp": exponential, "real": dtype.type, "zero": dtype.type(0)},
-            )
-            self._compiled[dtype] = compiled
-        return compiled
-
-
-_NAMES: Final[dict[str, Any]] = {
-    "Any": Any,
-    "inf": inf,
-    "log": log,
-    "side": side,
-    "sqrt": sqrt,
-    "turn_square": turn_square,
-    "uint64": uint64,
-}
-_INDEX: Final = types.int64
-_PAIR: Final = types.UniTuple(types.int64, 2)
-
-CROSS_ENTROPY: Final = Loop(
-    cross_entropy, lambda t: types.float64(t[:, ::1], _INDEX[::1], t[:, ::1])
-)
-CROSS_ENTROPY_BACKWARD: Final = Loop(
-    cross_entropy_backward,
-    lambda t: types.boolean(t[:, ::1], _INDEX[::1], types.float64, t[:, ::1]),
-)
-RELU: Final = Loop(relu, lambda t: types.void(t[::1], t[::1]))
-BIAS: Final = Loop(add_bias, lambda t: types.void(t[:, ::1], t[::1]))
-BIAS_RELU: Final = Loop(bias_relu, lambda t: types.void(t[:, ::1], t[::1]))
-RELU_BACKWARD: Final = Loop(relu_backward, lambda t: types.void(t[::1], t[::1], t[::1]))
-BIAS_RELU_BACKWARD: Final = Loop(
-    bias_relu_backward, lambda t: types.void(t[:, ::1], t[:, ::1], t[:, ::1], t[::1])
-)
-TURNED: Final = Loop(turned, lambda t: types.void(t[:, ::1], t[:, ::1]))
-SUM_ROWS: Final = Loop(sum_rows, lambda t: types.void(t[:, ::1], t[::1]))
-LAYER_NORM: Final = Loop(
-    layer_norm,
-    lambda t: types.void(t[:, ::1], t[::1], t[::1], types.float64, t[:, ::1], t[:, ::1], t[::1]),
-)
-LAYER_NORM_BACKWARD: Final = Loop(
-    layer_norm_backward, lambda t: types.void(t[:, ::1], t[:, ::1], t[::1], t[:, ::1])
-)
-UNFOLD: Final = Loop(
-    unfold,
-    lambda t: types.void(t[:, :, :, ::1], t[:, :, :, :, ::1], _PAIR, _PAIR, _PAIR, _PAIR),
-)
-FOLD: Final = Loop(
-    fold, lambda t: types.void(t[:, :, :, :, ::1], t[:, :, :, ::1], _PAIR, _PAIR, _PAIR, _PAIR)
-)
-MAX_POOL: Final = Loop(
-    max_pool,
-    lambda t: types.void(
-        t[:, :, :, ::1], t[:, :, :, ::1], _INDEX[:, :, :, ::1], _PAIR, _PAIR, _PAIR, _PAIR
-    ),
-)
-MAX_POOL_BACKWARD: Final = Loop(
-    max_pool_backward,
-    lambda t: types.boolean(
-        t[:, :, :, ::1], _INDEX[:, :, :, ::1], t[:, :, :, ::1], _PAIR, _PAIR, _PAIR, _PAIR
-    ),
-)
-ADD_ROWS: Final = Loop(add_rows, lambda t: _INDEX(t[:, ::1], _INDEX[::1], t[:, ::1]))

@@ -37,8 +37,8 @@ def layout_holds() -> bool:
     array.flags.writeable = False
 
     def field(kind: Any, offset: np.uint64) -> int:
-        found: int = kind.from_address(id(array) + int(offset)).value
-        return found
+        value: int = kind.from_address(id(array) + int(offset)).value
+        return value
 
     flags = field(ctypes.c_uint32, FLAGS)
     if (
@@ -135,17 +135,17 @@ def take(typing_context: Any, counter: Any) -> Any:
 
 
 SIDE: Final = 8
-"""Rows and columns of what `turn_square` turns."""
+"""Rows and columns of what `transpose_square` takes."""
 
 
 @intrinsic
-def turn_square(
+def transpose_square(
     typing_context: Any, source: Any, source_row: Any, target: Any, target_row: Any, element: Any
 ) -> Any:
     """Write the transpose of `SIDE` rows of `SIDE` elements at one address to another.
 
     Addresses, and steps from row to row, count bytes; `element` is any of the type of the
-    elements. The rows are turned in registers: exchange halves of rows half a square
+    elements. The transpose is made in registers: exchange halves of rows half a square
     apart, then quarters of rows a quarter apart, and so on. Compilers do not find this,
     and a loop of loads and stores of single elements takes several times as long.
     """
@@ -175,8 +175,8 @@ def turn_square(
                 pair = rows[upper], rows[upper + half]
                 rows[upper], rows[upper + half] = exchange(*pair, low), exchange(*pair, high)
             half //= 2
-        for number, turned in enumerate(rows):
-            builder.store(turned, place(to, to_step, number), align=align)
+        for number, column in enumerate(rows):
+            builder.store(column, place(to, to_step, number), align=align)
         return context.get_dummy_value()
 
     signature = types.void(types.uint64, types.uint64, types.uint64, types.uint64, element)
