@@ -19,10 +19,12 @@ from born.errors import (
     BackendMismatchError,
     BackendUnavailableError,
     DomainError,
+    DTypeError,
     IndexOutOfRangeError,
+    OperandError,
     OutOfMemoryError,
 )
-from born.raw import HostArray, RawTensor
+from born.raw import HostArray, RawTensor, as_dtype
 from born_cupy import CupyBackend
 from tests import simulator
 from tests.operations.table import ROWS, calls
@@ -190,6 +192,46 @@ def test_a_step_without_memory_changes_nothing(
         assert_unchanged(optimizer, before)
 
 
+# -- powers --
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_powers_of_one_two_and_minus_one_are_exact(
+    dtype: str, cupy: Any, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def inexact(*operands: Any) -> Any:
+        raise AssertionError("CUDA's pow is off by a unit in the last place")
+
+    monkeypatch.setattr(cupy, "power", inexact)
+    x = np.array([-3.0, 0.1, -0.0, np.inf, -np.inf, np.nan]).astype(as_dtype(dtype))
+    with np.errstate(divide="ignore"):
+        for power, expected in ((1, x), (1.0, x), (2, x * x), (-1, x.dtype.type(1) / x)):
+            for each in (power, np.float32(power)):
+                found = backend.to_numpy(backend.pow(backend.from_numpy(x), each))
+                assert found.dtype == x.dtype
+                assert_same_bits(found.astype(np.float64), expected.astype(np.float64))
+
+
+def assert_same_bits(found: HostArray, expected: HostArray) -> None:
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.signbit(found[:-1]), np.signbit(expected[:-1]))
+
+
+def test_a_power_of_one_is_in_memory_of_its_own(backend: CupyBackend) -> None:
+    x = backend.ones((2,), "float32")
+    assert backend.pow(x, 1).array.data.ptr != x.array.data.ptr
+
+
+def test_powers_that_do_not_fit_are_refused(backend: CupyBackend) -> None:
+    integers, floats = backend.ones((2,), "int64"), backend.ones((2,), "float32")
+    for x, y, error in ((integers, -1, DomainError), (integers, 1.0, DTypeError)):
+        with pytest.raises(error, match="expected"):
+            backend.pow(x, y)
+    power: Any = "1"
+    with pytest.raises(OperandError, match="expected a tensor or a Python number in power"):
+        backend.pow(floats, power)
+
+
 # -- strict, and on streams --
 
 
@@ -231,3 +273,11 @@ def test_norms_on_two_streams_do_not_mix(cupy: Any, backend: CupyBackend) -> Non
             results[value] = backend.global_norm([backend.full((), value, "float32")])
     backend.synchronize()
     assert {value: norm.item() for value, norm in results.items()} == {3.0: 3.0, 4.0: 4.0}
+
+
+def test_numpy_gets_no_array_of_a_device(backend: CupyBackend) -> None:
+    x = backend.ones((2,), "float32")
+    message = "expected an array on the host, got one on <CUDA Device 0>; copy it with"
+    for each in (x, born.Tensor(x, backend)):
+        with pytest.raises(OperandError, match=message):
+            np.asarray(each)

@@ -25,22 +25,6 @@ def backend(cupy: Any) -> CupyBackend:
     return CupyBackend()
 
 
-@pytest.fixture
-def launches(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the kernels launched, in order."""
-    from born_cupy.compiler import Kernel
-
-    names: list[str] = []
-    launch = Kernel.__call__
-
-    def noted(self: Kernel, *arguments: Any) -> None:
-        names.append(self.source.name)
-        launch(self, *arguments)
-
-    monkeypatch.setattr(Kernel, "__call__", noted)
-    return names
-
-
 def _values(seed: int) -> list[HostArray]:
     rng = np.random.default_rng(seed)
     return [np.asarray(rng.normal(size=shape)).astype(np.float32) for shape in SHAPES]

@@ -417,7 +417,7 @@ def get_elapsed_time(start: Event, stop: Event) -> float:
 def getDeviceProperties(device: int) -> dict[str, bytes]:
     """What is known of a device."""
     _check_device(device)
-    return {"name": b"Stand-in"}
+    return {"name": b"Simulated GPU"}
 
 
 class Graph:
