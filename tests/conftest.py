@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the tests of the contract on this backend; may be repeated (default: numpy)",
     )
     parser.addoption(
-        "--stand-in",
+        "--simulator",
         action="store_true",
         help="compute on the host what --backend cupy would on a device; needs g++, but no CuPy",
     )
@@ -49,9 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Put the stand-in for CuPy in its place, if that is asked for, before anything imports it."""
-    if config.getoption("--stand-in"):
-        importlib.import_module("tests.cupy.standin").install_for_good()
+    """Put the simulator for CuPy in its place, if that is asked for, before anything imports it."""
+    if config.getoption("--simulator"):
+        importlib.import_module("tests.simulator").install_for_good()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

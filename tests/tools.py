@@ -1,4 +1,4 @@
-"""Running other programs from tests."""
+"""What tests of several folders need: other programs, and types narrowed for the checkers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
+from typing_extensions import TypeIs
 
 ROOT = Path(__file__).resolve().parent.parent
 """The root of the checkout."""
@@ -59,3 +60,8 @@ def unavailable(config: pytest.Config, reason: str) -> NoReturn:
     if config.getoption("--require-tools"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def is_tuple(value: object) -> TypeIs[tuple[Any, ...]]:
+    """Whether a value is a tuple."""
+    return isinstance(value, tuple)

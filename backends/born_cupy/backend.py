@@ -24,6 +24,7 @@ _ALSO_AT_HOME: Final = (
     "check_labels",
     "check_rows",
     "global_norm",
+    "linear_gradients",
     "from_dlpack",
     "to_dlpack",
 )

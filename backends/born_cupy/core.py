@@ -12,7 +12,17 @@ from typing_extensions import override
 from born.backend import ArrayBackend, Axis, Operand
 from born.dtypes import INTEGRAL, is_half
 from born.errors import BackendUnavailableError, DomainError
-from born.raw import Array, DTypeLike, HostArray, RawTensor, Shape, as_dtype, float32, int64
+from born.raw import (
+    Array,
+    DTypeLike,
+    HostArray,
+    RawTensor,
+    Shape,
+    as_dtype,
+    float32,
+    int64,
+    is_floating,
+)
 from born_cupy import philox
 from born_cupy.availability import unavailable_reason
 from born_cupy.sources import Source, elementwise, faults, random
@@ -177,6 +187,22 @@ class CupyCore(ArrayBackend):
         if is_half(a.dtype) and matrices and a.shape[1] == b.shape[0]:
             return a.dot(b)
         return super()._product(a, b)
+
+    # -- what CUDA's pow would round, though the result is exact or nearly --
+
+    def pow(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x to the power of y; of 1 a copy, of 2 a product and of -1 a quotient.
+
+        CUDA's `pow` is off by a unit in the last place even of (-3)^1. Powers of 1/2 stay with
+        it: a square root has other results for -0 and for minus infinity.
+        """
+        if isinstance(x, RawTensor) and not isinstance(y, RawTensor) and is_floating(x.dtype):
+            power = self._weak("power", y, x.dtype)
+            if power == 1:
+                return self.copy(x)
+            if power == -1:
+                return self.div(1.0, x)
+        return super().pow(x, y)
 
     # -- what the host would have to wait for --
 

@@ -140,7 +140,7 @@ def _tests(out: Path, seconds: float, rehearse: bool) -> Outcome:
         "-p",
         "benchmarks.gpu.reporting",
     ]
-    command += ["--stand-in", *_REHEARSED] if rehearse else ["-n", "8", *_TEST_FILES]
+    command += ["--simulator", *_REHEARSED] if rehearse else ["-n", "8", *_TEST_FILES]
     status, took, _ = _run(TESTS, command, out, seconds, {REPORT: str(report)})
     lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     entries: list[dict[str, Any]] = [json.loads(each) for each in lines]

@@ -330,7 +330,7 @@ def main() -> None:
     options = parser.parse_args()
     rehearse: bool = options.rehearse
     if rehearse:
-        importlib.import_module("tests.cupy.standin").install_for_good()
+        importlib.import_module("tests.simulator").install_for_good()
     here = libraries.place("cupy")
     record = Recorder(options.folder / f"{options.piece}.jsonl", judged=not rehearse)
     _use_full_precision()

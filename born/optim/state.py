@@ -8,7 +8,8 @@ from typing import Any, TypeAlias, TypeGuard, cast
 import numpy as np
 
 from born.backend import Backend
-from born.nn.state import StateValue, problems
+from born.nn import state as parameters
+from born.nn.state import StateValue
 from born.raw import RawTensor, int64
 from born.tensor import Tensor
 
@@ -33,7 +34,9 @@ def mismatches(
         return [f"expected a mapping from name to array, got {type(state).__name__}"]
     live = {**buffers, **_counts_as_tensors(backend, counts)}
     arrived = {name: _as_array(value) for name, value in state.items()}
-    found = problems([(name, Tensor(raw, backend)) for name, raw in live.items()], arrived)
+    found = parameters.mismatches(
+        [(name, Tensor(raw, backend)) for name, raw in live.items()], arrived
+    )
     for index in range(len(counts)):
         count = arrived.get(f"t.{index}")
         if _is_count(count) and count.item() < 0:

@@ -1,4 +1,4 @@
-"""The benchmarks for a GPU, run without one on CuPy's stand-in, where every event is as late."""
+"""The benchmarks for a GPU, run without one on the simulator, where every event is as late."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from benchmarks.gpu.figures import Figure, Recorder, line, read, table
 from benchmarks.harness import Competitor, Settings, Skipped, run
 from benchmarks.jobs import adam
 from benchmarks.libraries import Place
+from tests import simulator
 from tests.benchmarks.world import World, without
-from tests.cupy import standin
-from tests.cupy.host import NEEDS_COMPILER
+from tests.simulator.host import NEEDS_COMPILER
 from tests.tools import ROOT
 
 ONCE = Settings(rounds=3, pause=0.0, settle=0.0, sample=0.0, warm_up=0.0)
@@ -40,8 +40,8 @@ needs_compiler = pytest.mark.skipif(
 
 @pytest.fixture
 def cupy(monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
-    """The stand-in, and what only benchmarks ask of CuPy."""
-    with standin.installed():
+    """The simulator, and what only benchmarks ask of CuPy."""
+    with simulator.installed():
         module: Any = importlib.import_module("cupy")
 
         def elapsed(start: object, stop: object) -> float:
@@ -56,7 +56,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
 
 @pytest.fixture
 def here(cupy: Any) -> Place:
-    """The stand-in's device."""
+    """The simulator's device."""
     return libraries.gpu(cupy, importlib.import_module("born_cupy").CupyBackend)
 
 
@@ -131,10 +131,10 @@ def test_events_are_recorded_around_the_steps(cupy: Any) -> None:
 
 def test_facts_name_the_device(cupy: Any) -> None:
     facts = machine.facts(cupy)
-    assert facts["gpu"]["name"] == "Stand-in"
+    assert facts["gpu"]["name"] == "Simulated GPU"
     assert facts["gpu"]["cache"] == CACHE
     assert "born-optim" in facts["packages"]
-    assert machine.described(facts).startswith("Stand-in, 0 MB of L2 cache, CUDA 12.9")
+    assert machine.described(facts).startswith("Simulated GPU, 0 MB of L2 cache, CUDA 12.9")
 
 
 def test_pytorch_that_sees_no_gpu_is_skipped(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,14 +169,14 @@ def test_command_runs_all_that_there_is_for_a_gpu(
     def small_footprint(place: Place) -> list[footprint.Footprint | Skipped]:
         return measured(place, SMALL)
 
-    def stand_in(backend: str | None) -> Place:
+    def simulated(backend: str | None) -> Place:
         assert backend == "cupy"
         return here
 
     monkeypatch.setattr(command, "GPU_BENCHMARKS", small)
     monkeypatch.setattr(command, "GPU_SETTINGS", ONCE)
     monkeypatch.setattr(footprint, "measured", small_footprint)
-    monkeypatch.setattr(libraries, "place", stand_in)
+    monkeypatch.setattr(libraries, "place", simulated)
     path = tmp_path / "gpu.json"
     assert command.main(["--backend", "cupy", "--json", str(path)]) == 0
     printed = capsys.readouterr().out

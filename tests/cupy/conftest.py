@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cupy import host, nvrtc, standin
+from tests import simulator
+from tests.cupy import nvrtc
+from tests.simulator import host
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,8 +23,24 @@ def tools(pytestconfig: pytest.Config) -> None:
 
 @pytest.fixture
 def cupy() -> Iterator[Any]:
-    """The stand-in, in the place of the package."""
+    """The simulator, in the place of the package."""
     if host.compiler() is None:
         pytest.skip(host.NEEDS_COMPILER)
-    with standin.installed():
+    with simulator.installed():
         yield sys.modules["cupy"]
+
+
+@pytest.fixture
+def launches(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the kernels launched, in order."""
+    from born_cupy.compiler import Kernel
+
+    names: list[str] = []
+    launch = Kernel.__call__
+
+    def noted(self: Kernel, *arguments: Any) -> None:
+        names.append(self.source.name)
+        launch(self, *arguments)
+
+    monkeypatch.setattr(Kernel, "__call__", noted)
+    return names

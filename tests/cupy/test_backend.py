@@ -19,12 +19,14 @@ from born.errors import (
     BackendMismatchError,
     BackendUnavailableError,
     DomainError,
+    DTypeError,
     IndexOutOfRangeError,
+    OperandError,
     OutOfMemoryError,
 )
-from born.raw import HostArray, RawTensor
+from born.raw import HostArray, RawTensor, as_dtype
 from born_cupy import CupyBackend
-from tests.cupy import standin
+from tests import simulator
 from tests.operations.table import ROWS, calls
 from tests.optim.making import CONFIGS, assert_unchanged, contents, make, parameter
 
@@ -33,7 +35,7 @@ LEARNING: Final = optim.SGDConfig(lr=0.5)
 
 @pytest.fixture
 def backend(cupy: Any) -> CupyBackend:
-    """A backend over the stand-in."""
+    """A backend over the simulator."""
     return CupyBackend()
 
 
@@ -45,10 +47,10 @@ def backend(cupy: Any) -> CupyBackend:
 @settings(max_examples=5)
 def test_operations_do_not_wait_for_the_device(name: str, data: st.DataObject) -> None:
     case = data.draw(calls(name))
-    with standin.installed():
+    with simulator.installed():
         backend = CupyBackend()
         raws = [backend.from_numpy(x.astype(np.float32)) for x in case.inputs]
-        with standin.waiting() as waits:
+        with simulator.waiting() as waits:
             case.results(backend, raws)
         # How many elements a mask selects is known only when it has been computed.
         assert [wait for wait in waits if not wait.endswith("of a mask")] == []
@@ -70,10 +72,10 @@ def test_training_steps_do_not_wait_for_the_device(
         optimizer.step(backward(loss), max_norm=1.0)
         return loss
 
-    with standin.waiting() as waits:
+    with simulator.waiting() as waits:
         losses = [step() for _ in range(40)]
     assert waits == []
-    with standin.waiting() as waits:
+    with simulator.waiting() as waits:
         assert losses[-1].item() > 0
     assert waits == ["ndarray.get", "ndarray.get"]  # the value, and the report of faults
 
@@ -190,6 +192,46 @@ def test_a_step_without_memory_changes_nothing(
         assert_unchanged(optimizer, before)
 
 
+# -- powers --
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_powers_of_one_two_and_minus_one_are_exact(
+    dtype: str, cupy: Any, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def inexact(*operands: Any) -> Any:
+        raise AssertionError("CUDA's pow is off by a unit in the last place")
+
+    monkeypatch.setattr(cupy, "power", inexact)
+    x = np.array([-3.0, 0.1, -0.0, np.inf, -np.inf, np.nan]).astype(as_dtype(dtype))
+    with np.errstate(divide="ignore"):
+        for power, expected in ((1, x), (1.0, x), (2, x * x), (-1, x.dtype.type(1) / x)):
+            for each in (power, np.float32(power)):
+                found = backend.to_numpy(backend.pow(backend.from_numpy(x), each))
+                assert found.dtype == x.dtype
+                assert_same_bits(found.astype(np.float64), expected.astype(np.float64))
+
+
+def assert_same_bits(found: HostArray, expected: HostArray) -> None:
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.signbit(found[:-1]), np.signbit(expected[:-1]))
+
+
+def test_a_power_of_one_is_in_memory_of_its_own(backend: CupyBackend) -> None:
+    x = backend.ones((2,), "float32")
+    assert backend.pow(x, 1).array.data.ptr != x.array.data.ptr
+
+
+def test_powers_that_do_not_fit_are_refused(backend: CupyBackend) -> None:
+    integers, floats = backend.ones((2,), "int64"), backend.ones((2,), "float32")
+    for x, y, error in ((integers, -1, DomainError), (integers, 1.0, DTypeError)):
+        with pytest.raises(error, match="expected"):
+            backend.pow(x, y)
+    power: Any = "1"
+    with pytest.raises(OperandError, match="expected a tensor or a Python number in power"):
+        backend.pow(floats, power)
+
+
 # -- strict, and on streams --
 
 
@@ -231,3 +273,11 @@ def test_norms_on_two_streams_do_not_mix(cupy: Any, backend: CupyBackend) -> Non
             results[value] = backend.global_norm([backend.full((), value, "float32")])
     backend.synchronize()
     assert {value: norm.item() for value, norm in results.items()} == {3.0: 3.0, 4.0: 4.0}
+
+
+def test_numpy_gets_no_array_of_a_device(backend: CupyBackend) -> None:
+    x = backend.ones((2,), "float32")
+    message = "expected an array on the host, got one on <CUDA Device 0>; copy it with"
+    for each in (x, born.Tensor(x, backend)):
+        with pytest.raises(OperandError, match=message):
+            np.asarray(each)

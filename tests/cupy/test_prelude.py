@@ -10,7 +10,7 @@ import pytest
 
 from born.raw import HostArray
 from born_cupy.sources import Source, ctype
-from tests.cupy import host
+from tests.simulator import host
 
 HALF: Final = np.dtype(np.float16)
 BFLOAT: Final = np.dtype(ml_dtypes.bfloat16)

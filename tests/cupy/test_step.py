@@ -21,24 +21,8 @@ SHAPES = ((3, 5), (0, 2), (), (9000,), (1, 7))
 
 @pytest.fixture
 def backend(cupy: Any) -> CupyBackend:
-    """A backend over the stand-in."""
+    """A backend over the simulator."""
     return CupyBackend()
-
-
-@pytest.fixture
-def launches(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the kernels launched, in order."""
-    from born_cupy.compiler import Kernel
-
-    names: list[str] = []
-    launch = Kernel.__call__
-
-    def noted(self: Kernel, *arguments: Any) -> None:
-        names.append(self.source.name)
-        launch(self, *arguments)
-
-    monkeypatch.setattr(Kernel, "__call__", noted)
-    return names
 
 
 def _values(seed: int) -> list[HostArray]:

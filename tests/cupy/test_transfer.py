@@ -12,7 +12,7 @@ import pytest
 
 from born.errors import DTypeError, OutOfMemoryError
 from born.raw import HostArray, RawTensor, as_dtype
-from tests.cupy.streams import Device
+from tests.simulator.streams import Device
 
 Prefetch = Callable[[Any, Iterable[Sequence[HostArray]]], Generator[list[RawTensor]]]
 

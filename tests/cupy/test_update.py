@@ -19,11 +19,12 @@ from born.raw import HostArray, as_dtype
 from born_cupy.sources import norm
 from born_cupy.sources.update import CHUNK
 from born_cupy.table import count_chunks
-from tests.cupy import host, nvrtc
+from tests.cupy import nvrtc
 from tests.cupy.updating import dtypes_of, every_update, run_on_host, source_of
 from tests.fusion.kernels import Dtypes, arrays_of, assert_same_bits, kernel_of, run, traced
 from tests.fusion.test_update import MIXED, RULES, STORED
 from tests.optim.making import CONFIGS, class_for
+from tests.simulator import host
 
 SIZES = (0, 1, 7, 8, 9, 0, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5, 0)
 """On both sides of a vector, a block's turn and a chunk; some without elements."""

@@ -14,10 +14,10 @@ from born.raw import HostArray, as_dtype
 from born_cupy.sources import Source
 from born_cupy.sources.update import CHUNK, update
 from born_cupy.table import count_chunks
-from tests.cupy import host
 from tests.fusion.kernels import Dtypes, traced
 from tests.fusion.test_update import MIXED, RULES, STORED
 from tests.optim.making import CONFIGS, class_for
+from tests.simulator import host
 
 THREADS = 32  # fewer than on the device, so that small tensors take more than one turn
 

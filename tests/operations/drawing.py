@@ -17,24 +17,17 @@ from hypothesis import strategies as st
 
 from born.backend import Axis, Backend
 from born.raw import HostArray, RawTensor, Shape
+from tests.tools import is_tuple
 
 _Choice = TypeVar("_Choice")
 
 Results: TypeAlias = RawTensor | Sequence[RawTensor]
 
-Apply: TypeAlias = (
-    Callable[[Backend], Results]
-    | Callable[[Backend, RawTensor], Results]
-    | Callable[[Backend, RawTensor, RawTensor], Results]
-    | Callable[[Backend, RawTensor, RawTensor, RawTensor], Results]
-)
-"""Calls an operation on a backend with so many tensors."""
+Apply: TypeAlias = Callable[[Backend], Results] | Callable[[Backend, RawTensor], Results]
+"""Calls an operation on a backend with the tensors of a case."""
 
 Reference: TypeAlias = (
-    Callable[[], Any]
-    | Callable[[HostArray], Any]
-    | Callable[[HostArray, HostArray], Any]
-    | Callable[[HostArray, HostArray, HostArray], Any]
+    Callable[[], Any] | Callable[[HostArray], Any] | Callable[[HostArray, HostArray], Any]
 )
 """Computes the same in NumPy."""
 
@@ -44,7 +37,17 @@ SOME_LENGTHS: Final = (1, 2, 3, 4)
 ZERO_LENGTHS: Final = (0, 0, 1, 2)
 """Lengths that make most shapes hold no element."""
 
+LONG_LENGTHS: Final = (2, 33, 257, 5000)
+"""Lengths at which kernels change how they share out a row: beyond a group of threads, and beyond
+what a block of them takes at once."""
+
+MANY_LENGTHS: Final = (2, 17, 33)
+"""Lengths that make most shapes hold thousands of elements."""
+
 MOST_AXES: Final = 3
+
+MOST_ELEMENTS: Final = 70_000
+"""Elements of a shape: many times what the simulated device takes at once."""
 
 GRID_STEP: Final = 0.1
 GRID_OFFSET: Final = 0.03
@@ -85,10 +88,11 @@ class Case:
 
 
 class Draw:
-    """The arguments of one call.
+    """One call of an operation.
 
     Args:
         draw: Hypothesis's own function.
+        name: the operation.
         lengths: the lengths that an axis may have.
         most_axes: how many axes a tensor may have, unless its operation needs more.
     """
@@ -96,13 +100,46 @@ class Draw:
     def __init__(
         self,
         draw: st.DrawFn,
+        name: str,
         lengths: Sequence[int] = SOME_LENGTHS,
         most_axes: int = MOST_AXES,
     ) -> None:
         self._draw = draw
+        self.name = name
         self.lengths = lengths
         self.most_axes = most_axes
         self._generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    # -- the call ------------------------------------------------------------------------
+
+    def call(self, reference: Callable[..., Any], *operands: Any, **options: Any) -> Case:
+        """A call of the operation with some operands and options.
+
+        Args:
+            reference: the same in NumPy; it takes the options by name, the operation by position.
+            operands: in order. Arrays of float64 are the inputs of the case; other arrays, such
+                as indices, become tensors that no gradient is for; the rest is given as it is.
+            options: in the operation's order.
+        """
+        is_input = [getattr(operand, "dtype", None) == np.float64 for operand in operands]
+        inputs = (x for x, tracked in zip(operands, is_input, strict=True) if tracked)
+
+        def arguments(given: Sequence[Any], other: Callable[[Any], Any]) -> list[Any]:
+            left = iter(given)
+            paired = zip(operands, is_input, strict=True)
+            return [next(left) if tracked else other(operand) for operand, tracked in paired]
+
+        def apply(b: Backend, *tensors: RawTensor) -> Results:
+            given = arguments(tensors, lambda operand: _on(b, operand))
+            results: Results = getattr(b, self.name)(*given, *options.values())
+            # A tuple holds residuals beside the result.
+            return results[0] if isinstance(results, tuple) else results
+
+        def expected(*arrays: HostArray) -> Any:
+            given = arguments(arrays, lambda operand: operand)
+            return reference(*given, **options)
+
+        return Case(tuple(map(np.asarray, inputs)), apply, expected)
 
     # -- arguments -----------------------------------------------------------------------
 
@@ -119,12 +156,15 @@ class Draw:
         return self._draw(st.integers(least, most))
 
     def shape(self, least: int = 0, most: int = 0) -> Shape:
-        """A shape of at least so many axes, and at most `most` or what is usual."""
-        axes = self.integer(least, max(least, most or self.most_axes))
-        return tuple(self.choice(self.lengths) for _ in range(axes))
+        """A shape of at least `least` axes, and at most `most` or what is usual."""
+        shape: Shape = ()
+        for _ in range(self.integer(least, max(least, most or self.most_axes))):
+            length = self.choice(self.lengths)
+            shape = (*shape, length if length * math.prod(shape) <= MOST_ELEMENTS else 1)
+        return shape
 
     def broadcasting(self, count: int, least: int = 0) -> list[Shape]:
-        """So many shapes that broadcast together."""
+        """Shapes that broadcast together."""
         whole = self.shape(least)
         return [self.stretched(whole) for _ in range(count)]
 
@@ -166,6 +206,13 @@ class Draw:
     def bools(self, shape: Shape) -> HostArray:
         """Truth values."""
         return self._generator.random(shape) < 0.5
+
+
+def _on(backend: Backend, operand: Any) -> Any:
+    """An operand that is not an input, its arrays as tensors."""
+    if is_tuple(operand):
+        return tuple(_on(backend, part) for part in operand)
+    return backend.from_numpy(np.asarray(operand)) if hasattr(operand, "dtype") else operand
 
 
 def place(backend: Backend, array: HostArray, layout: str = "contiguous") -> RawTensor:

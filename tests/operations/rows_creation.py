@@ -23,16 +23,11 @@ def _created(apply: Callable[[Backend], RawTensor], expected: HostArray | None =
     return Case((), apply, reference)
 
 
-@ROWS.row("zeros", derivative=Derivative.CONSTANT, result="any")
-def _zeros(d: Draw) -> Case:
+@ROWS.row("zeros", "ones", derivative=Derivative.CONSTANT, result="any")
+def _filled(d: Draw) -> Case:
     shape, dtype = d.shape(), d.choice(DTYPES)
-    return _created(lambda b: b.zeros(shape, dtype), np.zeros(shape))
-
-
-@ROWS.row("ones", derivative=Derivative.CONSTANT, result="any")
-def _ones(d: Draw) -> Case:
-    shape, dtype = d.shape(), d.choice(DTYPES)
-    return _created(lambda b: b.ones(shape, dtype), np.ones(shape))
+    expected = np.full(shape, float(d.name == "ones"))
+    return _created(lambda b: getattr(b, d.name)(shape, dtype), expected)
 
 
 @ROWS.row("full", derivative=Derivative.CONSTANT, result="any")
@@ -56,16 +51,10 @@ def _eye(d: Draw) -> Case:
     return _created(lambda b: b.eye(rows, columns, dtype), np.eye(rows, columns))
 
 
-@ROWS.row("normal", derivative=Derivative.CONSTANT, result="any")
-def _normal(d: Draw) -> Case:
+@ROWS.row("normal", "uniform", derivative=Derivative.CONSTANT, result="any")
+def _random(d: Draw) -> Case:
     shape, dtype = d.shape(), d.choice(FLOATING)
-    return _created(lambda b: b.normal(shape, dtype))
-
-
-@ROWS.row("uniform", derivative=Derivative.CONSTANT, result="any")
-def _uniform(d: Draw) -> Case:
-    shape, dtype = d.shape(), d.choice(FLOATING)
-    return _created(lambda b: b.uniform(shape, dtype))
+    return _created(lambda b: getattr(b, d.name)(shape, dtype))
 
 
 @ROWS.row("from_numpy", derivative=Derivative.CONSTANT, result="any")
@@ -82,21 +71,19 @@ def _to_numpy(d: Draw) -> Case:
 
 @ROWS.row("assign", derivative=Derivative.CONSTANT, integers=True)
 def _assign(d: Draw) -> Case:
-    x = d.uniform(d.shape())
-
     def apply(b: Backend, x: RawTensor) -> RawTensor:
         target = b.zeros(x.shape, x.dtype)
         b.assign(target, x)
         return target
 
-    return Case((x,), apply, lambda x: x)
+    return Case((d.uniform(d.shape()),), apply, lambda x: x)
 
 
 @ROWS.row("copy", integers=True)
 def _copy(d: Draw) -> Case:
-    return Case((d.uniform(d.shape()),), lambda b, x: b.copy(x), lambda x: x)
+    return d.call(np.copy, d.uniform(d.shape()))
 
 
 @ROWS.row("astype", result="float64")
 def _astype(d: Draw) -> Case:
-    return Case((d.uniform(d.shape()),), lambda b, x: b.astype(x, "float64"), lambda x: x)
+    return d.call(np.ndarray.astype, d.uniform(d.shape()), "float64")

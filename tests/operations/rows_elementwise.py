@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from born.backend import Scalar
 from born.raw import HostArray
 from tests.operations import naive
 from tests.operations.drawing import Case, Draw
@@ -23,21 +22,19 @@ OTHER_OFFSET: Final = 0.08
 # -- two operands: tensors that broadcast, or a number on either side ----------------------
 
 
-def _pair(d: Draw, name: str, function: Callable[..., Any], x: Any, y: Any, number: Scalar) -> Case:
-    """A call with two tensors, or with a number in place of one of them."""
-    form = d.choice(("tensors", "number right", "number left"))
-    if form == "tensors":
-        return Case((x, y), lambda b, x, y: getattr(b, name)(x, y), function)
-    if form == "number right":
-        return Case((x,), lambda b, x: getattr(b, name)(x, number), lambda x: function(x, number))
-    return Case((y,), lambda b, y: getattr(b, name)(number, y), lambda y: function(number, y))
+def _call_with_pair(d: Draw, function: Callable[..., Any], *operands: Any, number: Any) -> Case:
+    """A call whose last two operands are tensors, or a number in place of one of them."""
+    *before, x, y = operands
+    pairs = {"tensors": (x, y), "number right": (x, number), "number left": (number, y)}
+    return d.call(function, *before, *pairs[d.choice(tuple(pairs))])
 
 
 def _binary(name: str, function: Callable[..., Any]) -> None:
     @ROWS.row(name, integers=True)
     def _(d: Draw) -> Case:
         x, y = map(d.uniform, d.broadcasting(2))
-        return _pair(d, name, function, x, y, d.choice((2, True) if name == "add" else (2, 3)))
+        number = d.choice((2, True) if name == "add" else (2, 3))
+        return _call_with_pair(d, function, x, y, number=number)
 
 
 _binary("add", np.add)
@@ -49,21 +46,22 @@ _binary("mul", np.multiply)
 def _div(d: Draw) -> Case:
     above, below = d.broadcasting(2)
     x, y = d.uniform(above), d.uniform(below, 0.5, 2.0) * (-1.0 if d.flag() else 1.0)
-    return _pair(d, "div", np.divide, x, y, 1.5)
+    return _call_with_pair(d, np.divide, x, y, number=1.5)
 
 
 @ROWS.row("pow")
 def _pow(d: Draw) -> Case:
     base, exponent = d.broadcasting(2)
     x, y = d.uniform(base, 0.5, 2.0), d.uniform(exponent)
-    return _pair(d, "pow", np.power, x, y, d.choice((0.5, 1, 2, 3, 2.5)))
+    return _call_with_pair(d, np.power, x, y, number=d.choice((0.5, 1, 2, 3, 2.5)))
 
 
 def _extreme(name: str, function: Callable[..., Any]) -> None:
     @ROWS.row(name, integers=True)
     def _(d: Draw) -> Case:
         one, other = d.broadcasting(2)
-        return _pair(d, name, function, d.distinct(one), d.distinct(other, OTHER_OFFSET), 0)
+        x, y = d.distinct(one), d.distinct(other, OTHER_OFFSET)
+        return _call_with_pair(d, function, x, y, number=0)
 
 
 _extreme("maximum", np.maximum)
@@ -72,27 +70,9 @@ _extreme("minimum", np.minimum)
 
 @ROWS.row("where", integers=True)
 def _where(d: Draw) -> Case:
-    shapes = d.broadcasting(3)
-    condition = d.bools(shapes[0])
-    x, y = d.uniform(shapes[1]), d.uniform(shapes[2])
-    form = d.choice(("tensors", "number right", "number left"))
-    if form == "tensors":
-        return Case(
-            (x, y),
-            lambda b, x, y: b.where(b.from_numpy(condition), x, y),
-            lambda x, y: np.where(condition, x, y),
-        )
-    if form == "number right":
-        return Case(
-            (x,),
-            lambda b, x: b.where(b.from_numpy(condition), x, 1),
-            lambda x: np.where(condition, x, 1),
-        )
-    return Case(
-        (y,),
-        lambda b, y: b.where(b.from_numpy(condition), 1, y),
-        lambda y: np.where(condition, 1, y),
-    )
+    condition, x, y = d.broadcasting(3)
+    operands = d.bools(condition), d.uniform(x), d.uniform(y)
+    return _call_with_pair(d, np.where, *operands, number=1)
 
 
 def _comparison(name: str, function: Callable[..., Any]) -> None:
@@ -101,7 +81,7 @@ def _comparison(name: str, function: Callable[..., Any]) -> None:
         one, other = d.broadcasting(2)
         # Of three values, so that some are equal.
         x, y = np.sign(d.uniform(one)), np.sign(d.uniform(other))
-        return _pair(d, name, function, x, y, 1)
+        return _call_with_pair(d, function, x, y, number=1)
 
 
 _comparison("equal", np.equal)
@@ -129,8 +109,7 @@ def _unary(
 
     @ROWS.row(name, integers=integers)
     def _(d: Draw) -> Case:
-        x = d.uniform(d.shape(), low, high)
-        return Case((x,), lambda b, x: getattr(b, name)(x), function)
+        return d.call(function, d.uniform(d.shape(), low, high))
 
 
 def _kinked(
@@ -145,7 +124,7 @@ def _kinked(
 
     @ROWS.row(name, derivative=derivative, integers=integers, result=result)
     def _(d: Draw) -> Case:
-        return Case((d.distinct(d.shape()),), lambda b, x: getattr(b, name)(x), function)
+        return d.call(function, d.distinct(d.shape()))
 
 
 _unary("neg", np.negative, integers=True)
@@ -172,21 +151,14 @@ _kinked("isfinite", np.isfinite, Derivative.CONSTANT, integers=True, result="boo
 
 @ROWS.row("gelu")
 def _gelu(d: Draw) -> Case:
-    x = d.uniform(d.shape())
-    if d.flag():
-        return Case((x,), lambda b, x: b.gelu(x), naive.gelu)
-    return Case((x,), lambda b, x: b.gelu(x, "tanh"), naive.gelu_tanh)
+    return d.call(naive.gelu, d.uniform(d.shape()), *d.choice(((), ("tanh",))))
 
 
 @ROWS.row("gelu_backward", derivative=Derivative.COMPOSED)
 def _gelu_backward(d: Draw) -> Case:
-    shape, approximate = d.shape(), d.choice(("none", "tanh"))
-    slope = naive.gelu_slope if approximate == "none" else naive.gelu_tanh_slope
-    return Case(
-        (d.uniform(shape), d.uniform(shape)),
-        lambda b, g, x: b.gelu_backward(g, x, approximate),
-        lambda g, x: g * slope(x),
-    )
+    shape = d.shape()
+    operands = d.uniform(shape), d.uniform(shape), d.choice(("none", "tanh"))
+    return d.call(naive.gelu_backward, *operands)
 
 
 @ROWS.row("relu_backward", derivative=Derivative.COMPOSED)
@@ -202,9 +174,8 @@ def _relu_backward(d: Draw) -> Case:
 
 @ROWS.row("clamp", integers=True)
 def _clamp(d: Draw) -> Case:
-    x = d.distinct(d.shape())
     low, high = d.choice((None, 0, 1)), d.choice((None, 1, 2))
-    return Case((x,), lambda b, x: b.clamp(x, low, high), lambda x: _clamped(x, low, high))
+    return d.call(_clamped, d.distinct(d.shape()), low, high)
 
 
 def _clamped(x: HostArray, low: int | None, high: int | None) -> HostArray:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+import operator
+from typing import Any, Final
 
 import numpy as np
 
-from born.backend import Backend, Index
-from born.raw import HostArray, RawTensor, Shape
+from born.raw import HostArray, Shape
 from tests.operations.drawing import Case, Draw
 from tests.operations.row import Table
 
@@ -40,51 +40,37 @@ def _drawn_index(d: Draw, shape: Shape) -> tuple[Any, ...]:
     return tuple(parts)
 
 
-def _raw(b: Backend, index: tuple[Any, ...]) -> Index:
-    return tuple(
-        b.from_numpy(cast("HostArray", part)) if isinstance(part, np.ndarray) else part
-        for part in index
-    )
-
-
 @ROWS.row("getitem", integers=True)
 def _getitem(d: Draw) -> Case:
     shape = d.shape()
-    index = _drawn_index(d, shape)
-    return Case((d.uniform(shape),), lambda b, x: b.getitem(x, _raw(b, index)), lambda x: x[index])
+    return d.call(operator.getitem, d.uniform(shape), _drawn_index(d, shape))
 
 
 @ROWS.row("index_add", integers=True)
 def _index_add(d: Draw) -> Case:
-    shape = d.shape()
-    index = _drawn_index(d, shape)
-    selected = np.empty(shape)[index].shape
-    x, y = d.uniform(shape), d.uniform(d.stretched(selected))
-
-    def reference(x: HostArray, y: HostArray) -> HostArray:
+    def reference(x: HostArray, index: Any, y: HostArray) -> HostArray:
         out = x.copy()
         np.add.at(out, index, y)
         return out
 
-    return Case((x, y), lambda b, x, y: b.index_add(x, _raw(b, index), y), reference)
+    shape = d.shape()
+    index = _drawn_index(d, shape)
+    selected = np.empty(shape)[index].shape
+    return d.call(reference, d.uniform(shape), index, d.uniform(d.stretched(selected)))
 
 
 @ROWS.row("take", integers=True)
 def _take(d: Draw) -> Case:
-    shape = list(d.shape(1))
+    shape = d.shape(1)
     axis = d.axis(len(shape))
     named = d.shape(most=2)
     if not shape[axis]:
         named = (*named, 0)
     index = d.integers(named, max(shape[axis], 1), d.choice(("int64", "int32", "uint8")))
-    return Case(
-        (d.uniform(tuple(shape)),),
-        lambda b, x: b.take(x, b.from_numpy(index), axis),
-        lambda x: np.take(x, index, axis),
-    )
+    return d.call(np.take, d.uniform(shape), index, axis=axis)
 
 
-def _along(d: Draw) -> tuple[tuple[int, ...], int, HostArray]:
+def _along(d: Draw) -> tuple[Shape, int, HostArray]:
     """A shape, an axis, and an index along it as `gather` takes."""
     shape = d.shape(1)
     axis = d.axis(len(shape))
@@ -96,26 +82,17 @@ def _along(d: Draw) -> tuple[tuple[int, ...], int, HostArray]:
 @ROWS.row("gather", integers=True)
 def _gather(d: Draw) -> Case:
     shape, axis, index = _along(d)
-    return Case(
-        (d.uniform(shape),),
-        lambda b, x: b.gather(x, b.from_numpy(index), axis),
-        lambda x: np.take_along_axis(x, index, axis),
-    )
+    return d.call(np.take_along_axis, d.uniform(shape), index, axis=axis)
 
 
 @ROWS.row("scatter_add", integers=True)
 def _scatter_add(d: Draw) -> Case:
-    shape, axis, index = _along(d)
-
-    def apply(b: Backend, x: RawTensor, y: RawTensor) -> RawTensor:
-        return b.scatter_add(x, b.from_numpy(index), y, axis)
-
-    def reference(x: HostArray, y: HostArray) -> HostArray:
+    def reference(x: HostArray, index: HostArray, y: HostArray, axis: int) -> HostArray:
         out = x.copy()
-        for place in np.ndindex(*index.shape):
-            target = list(place)
-            target[axis] = int(index[place])
-            out[tuple(target)] += y[place]
+        target: list[Any] = [*np.indices(index.shape)]
+        target[axis] = index
+        np.add.at(out, tuple(target), y)
         return out
 
-    return Case((d.uniform(shape), d.uniform(index.shape)), apply, reference)
+    shape, axis, index = _along(d)
+    return d.call(reference, d.uniform(shape), index, d.uniform(index.shape), axis=axis)

@@ -31,12 +31,7 @@ def _reduction(
     def _(d: Draw) -> Case:
         shape = d.shape()
         axis, keepdims = d.axes(shape, filled=filled), d.flag()
-        x = d.distinct(shape)
-        return Case(
-            (x,),
-            lambda b, x: getattr(b, name)(x, axis, keepdims),
-            lambda x: function(x, axis=axis, keepdims=keepdims),
-        )
+        return d.call(function, d.distinct(shape), axis=axis, keepdims=keepdims)
 
 
 _reduction("sum", np.sum, integers=True, result="sum")
@@ -56,42 +51,32 @@ def _position(name: str, function: Callable[..., Any]) -> None:
         if not filled and not everywhere:
             shape, filled = (*shape, 2), [len(shape)]
         axis = None if everywhere and (not shape or d.flag()) else d.choice(filled)
-        keepdims = d.flag()
-        return Case(
-            (d.distinct(shape),),
-            lambda b, x: getattr(b, name)(x, axis, keepdims),
-            lambda x: function(x, axis=axis, keepdims=keepdims),
-        )
+        return d.call(function, d.distinct(shape), axis=axis, keepdims=d.flag())
 
 
 _position("argmax", np.argmax)
 _position("argmin", np.argmin)
 
 
-@ROWS.row("prod", integers=True, result="sum")
-def _prod(d: Draw) -> Case:
-    shape = d.shape()
-    axis, keepdims = d.axes(shape), d.flag()
-    x = d.uniform(shape, -1.5, 1.5)
+def _with_zeros(d: Draw, x: HostArray) -> HostArray:
+    """An array, at most two of its elements set to zero."""
     for _ in range(d.integer(0, 2) if x.size else 0):
         x.flat[d.integer(0, x.size - 1)] = 0.0
-    return Case(
-        (x,),
-        lambda b, x: b.prod(x, axis, keepdims),
-        lambda x: np.prod(x, axis=axis, keepdims=keepdims),
-    )
+    return x
+
+
+@ROWS.row("prod", integers=True, result="sum")
+def _prod(d: Draw) -> Case:
+    x = _with_zeros(d, d.uniform(d.shape(), -1.5, 1.5))
+    return d.call(np.prod, x, axis=d.axes(x.shape), keepdims=d.flag())
 
 
 @ROWS.row("var")
 def _var(d: Draw) -> Case:
     shape = d.shape()
-    axis, keepdims = d.axes(shape), d.flag()
+    axis = d.axes(shape)
     ddof = d.integer(0, 1) if _count(shape, axis) > 1 else 0
-    return Case(
-        (d.uniform(shape),),
-        lambda b, x: b.var(x, axis, ddof, keepdims),
-        lambda x: np.var(x, axis=axis, ddof=ddof, keepdims=keepdims),
-    )
+    return d.call(np.var, d.uniform(shape), axis=axis, ddof=ddof, keepdims=d.flag())
 
 
 def _count(shape: Shape, axis: Axis) -> int:
@@ -102,42 +87,32 @@ def _count(shape: Shape, axis: Axis) -> int:
 
 @ROWS.row("logsumexp")
 def _logsumexp(d: Draw) -> Case:
+    def reference(x: HostArray, **options: Any) -> Any:
+        return np.log(np.sum(np.exp(x), **options))
+
     shape = d.shape()
-    axis, keepdims = d.axes(shape), d.flag()
-    return Case(
-        (d.uniform(shape),),
-        lambda b, x: b.logsumexp(x, axis, keepdims),
-        lambda x: np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims)),
-    )
+    return d.call(reference, d.uniform(shape), axis=d.axes(shape), keepdims=d.flag())
 
 
 @ROWS.row("norm")
 def _norm(d: Draw) -> Case:
-    shape, order = d.shape(), d.choice((1, 2, math.inf))
-    axis, keepdims = d.axes(shape, filled=order == math.inf), d.flag()
-
-    def reference(x: HostArray) -> Any:
+    def reference(x: HostArray, order: float, **options: Any) -> Any:
         if order == math.inf:
-            return np.max(np.abs(x), axis=axis, keepdims=keepdims)
-        return np.sum(np.abs(x) ** order, axis=axis, keepdims=keepdims) ** (1 / order)
+            return np.max(np.abs(x), **options)
+        return np.sum(np.abs(x) ** order, **options) ** (1 / order)
 
-    return Case((d.distinct(shape),), lambda b, x: b.norm(x, axis, keepdims, order), reference)
+    shape, order = d.shape(), d.choice((1, 2, math.inf))
+    axis = d.axes(shape, filled=order == math.inf)
+    return d.call(reference, d.distinct(shape), axis=axis, keepdims=d.flag(), order=order)
 
 
 @ROWS.row("cumsum", integers=True, result="sum")
 def _cumsum(d: Draw) -> Case:
     shape = d.shape(1)
-    axis = d.axis(len(shape))
-    return Case(
-        (d.uniform(shape),), lambda b, x: b.cumsum(x, axis), lambda x: np.cumsum(x, axis=axis)
-    )
+    return d.call(np.cumsum, d.uniform(shape), axis=d.axis(len(shape)))
 
 
 @ROWS.row("cumprod", derivative=Derivative.COMPOSED)
 def _cumprod(d: Draw) -> Case:
-    shape = d.shape(1)
-    axis = d.axis(len(shape))
-    x = d.uniform(shape)
-    for _ in range(d.integer(0, 2) if x.size else 0):
-        x.flat[d.integer(0, x.size - 1)] = 0.0
-    return Case((x,), lambda b, x: b.cumprod(x, axis), lambda x: np.cumprod(x, axis=axis))
+    x = _with_zeros(d, d.uniform(d.shape(1)))
+    return d.call(np.cumprod, x, axis=d.axis(x.ndim))

@@ -26,7 +26,7 @@ def _reshape(d: Draw) -> Case:
     if math.prod(shape):
         targets.append((-1,))
     target = d.choice(targets)
-    return Case((d.uniform(shape),), lambda b, x: b.reshape(x, target), lambda x: x.reshape(target))
+    return d.call(np.reshape, d.uniform(shape), target)
 
 
 @ROWS.row("transpose", integers=True)
@@ -36,7 +36,7 @@ def _transpose(d: Draw) -> Case:
     for _ in order:
         order.append(order.pop(d.integer(0, x.ndim - 1)))
     axes = None if d.flag() else tuple(i - x.ndim if d.flag() else i for i in order)
-    return Case((x,), lambda b, x: b.transpose(x, axes), lambda x: np.transpose(x, axes))
+    return d.call(np.transpose, x, axes)
 
 
 @ROWS.row("squeeze", integers=True)
@@ -44,23 +44,20 @@ def _squeeze(d: Draw) -> Case:
     shape = tuple(1 if d.flag() else length for length in d.shape())
     ones = [i for i, length in enumerate(shape) if length == 1]
     chosen = tuple(i - len(shape) if d.flag() else i for i in ones if d.flag())
-    axis = d.choice((None, chosen, *chosen))
-    return Case((d.uniform(shape),), lambda b, x: b.squeeze(x, axis), lambda x: np.squeeze(x, axis))
+    return d.call(np.squeeze, d.uniform(shape), axis=d.choice((None, chosen, *chosen)))
 
 
 @ROWS.row("expand_dims", integers=True)
 def _expand_dims(d: Draw) -> Case:
     x = d.uniform(d.shape())
     places: tuple[int | tuple[int, ...], ...] = (0, -1, x.ndim, (0, -1), (0, 1))
-    axis = d.choice(places)
-    return Case((x,), lambda b, x: b.expand_dims(x, axis), lambda x: np.expand_dims(x, axis))
+    return d.call(np.expand_dims, x, axis=d.choice(places))
 
 
 @ROWS.row("broadcast_to", integers=True)
 def _broadcast_to(d: Draw) -> Case:
     whole = d.shape()
-    x = d.uniform(d.stretched(whole))
-    return Case((x,), lambda b, x: b.broadcast_to(x, whole), lambda x: np.broadcast_to(x, whole))
+    return d.call(np.broadcast_to, d.uniform(d.stretched(whole)), whole)
 
 
 @ROWS.row("concatenate", integers=True)
@@ -72,29 +69,25 @@ def _concatenate(d: Draw) -> Case:
         lengths = list(shape)
         lengths[axis] = d.choice(d.lengths)
         shapes.append(tuple(lengths))
-    return _joined(tuple(map(d.uniform, shapes)), "concatenate", np.concatenate, axis)
+    return _joined(d, shapes, np.concatenate, axis)
 
 
-def _joined(
-    inputs: tuple[HostArray, ...], name: str, function: Callable[..., Any], axis: int
-) -> Case:
+def _joined(d: Draw, shapes: list[Shape], function: Callable[..., Any], axis: int) -> Case:
     def apply(b: Backend, *xs: RawTensor) -> RawTensor:
-        joined: RawTensor = getattr(b, name)(xs, axis)
+        joined: RawTensor = getattr(b, d.name)(xs, axis)
         return joined
 
-    def reference(*xs: HostArray) -> HostArray:
-        joined: HostArray = function(xs, axis)
-        return joined
+    def reference(*xs: HostArray) -> Any:
+        return function(xs, axis)
 
-    return Case(inputs, apply, reference)
+    return Case(tuple(map(d.uniform, shapes)), apply, reference)
 
 
 @ROWS.row("stack", integers=True)
 def _stack(d: Draw) -> Case:
     shape = d.shape()
     axis = d.axis(len(shape) + 1)
-    inputs = tuple(d.uniform(shape) for _ in range(d.choice((1, 2, 3, 3))))
-    return _joined(inputs, "stack", np.stack, axis)
+    return _joined(d, [shape] * d.choice((1, 2, 3, 3)), np.stack, axis)
 
 
 @ROWS.row("split", derivative=Derivative.COMPOSED, integers=True)
@@ -105,32 +98,20 @@ def _split(d: Draw) -> Case:
     divisors = [n for n in range(1, max(length, 1) + 1) if length % n == 0]
     cuts = sorted(d.integer(0, length) for _ in range(d.integer(0, 2)))
     sections: Any = d.choice((*divisors, cuts, tuple(cuts)))
-    return Case(
-        (d.uniform(shape),),
-        lambda b, x: b.split(x, sections, axis),
-        lambda x: np.split(x, sections, axis),
-    )
+    return d.call(np.split, d.uniform(shape), sections, axis=axis)
 
 
 @ROWS.row("flip", integers=True)
 def _flip(d: Draw) -> Case:
     x = d.uniform(d.shape())
-    axis = d.axes(x.shape)
-    return Case((x,), lambda b, x: b.flip(x, axis), lambda x: _flipped(x, axis))
-
-
-def _flipped(x: HostArray, axis: Any) -> HostArray:
-    flipped: HostArray = np.flip(x, axis)
-    return flipped
+    return d.call(np.flip, x, axis=d.axes(x.shape))
 
 
 @ROWS.row("pad", integers=True)
 def _pad(d: Draw) -> Case:
-    x = d.uniform(d.shape())
-    widths = [(d.integer(0, 2), d.integer(0, 2)) for _ in range(x.ndim)]
-    value = d.integer(0, 3)
-
-    def reference(x: HostArray) -> HostArray:
+    def reference(x: HostArray, widths: list[tuple[int, int]], value: int) -> HostArray:
         return np.pad(x, widths, constant_values=value) if x.ndim else x
 
-    return Case((x,), lambda b, x: b.pad(x, widths, value), reference)
+    x = d.uniform(d.shape())
+    widths = [(d.integer(0, 2), d.integer(0, 2)) for _ in range(x.ndim)]
+    return d.call(reference, x, widths, d.integer(0, 3))

@@ -2,7 +2,8 @@
 
 A row draws calls of its operation and says how it is differentiated. Every test of
 this folder runs over the table, so that a new operation is tested by adding its row;
-tests/operations/test_table.py fails while one is missing.
+tests/operations/test_table.py fails while one is missing. The files of rows carry the names
+of the topics, as the files of the contract do.
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ from tests.operations import (
     rows_elementwise,
     rows_images,
     rows_indexing,
+    rows_linear,
     rows_network,
     rows_reduction,
     rows_shape,
 )
-from tests.operations.drawing import MOST_AXES, SOME_LENGTHS, ZERO_LENGTHS, Case, Draw
+from tests.operations.drawing import (
+    LONG_LENGTHS,
+    MANY_LENGTHS,
+    MOST_AXES,
+    SOME_LENGTHS,
+    ZERO_LENGTHS,
+    Case,
+    Draw,
+)
 from tests.operations.row import Derivative, Row
 
 ROWS: Final[dict[str, Row]] = {
@@ -30,6 +40,7 @@ ROWS: Final[dict[str, Row]] = {
     **rows_reduction.ROWS,
     **rows_shape.ROWS,
     **rows_indexing.ROWS,
+    **rows_linear.ROWS,
     **rows_network.ROWS,
     **rows_images.ROWS,
 }
@@ -53,7 +64,7 @@ def calls(
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Case:
-        return row.draw(Draw(draw, lengths, most_axes))
+        return row.draw(Draw(draw, name, lengths, most_axes))
 
     return drawn()
 
@@ -61,6 +72,12 @@ def calls(
 def empty_calls(name: str) -> st.SearchStrategy[Case]:
     """Calls of one operation of which most have tensors without elements."""
     return calls(name, ZERO_LENGTHS)
+
+
+def large_calls(name: str) -> st.SearchStrategy[Case]:
+    """Calls of one operation of which many have tensors of thousands of elements."""
+    rows = name in rows_elementwise.ROWS or name in rows_network.ROWS
+    return calls(name, LONG_LENGTHS if rows else MANY_LENGTHS)
 
 
 def scalar_calls(name: str) -> st.SearchStrategy[Case]:

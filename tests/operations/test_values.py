@@ -14,7 +14,7 @@ from born.errors import DTypeError
 from born.raw import HostArray, RawTensor, as_dtype
 from tests.operations.computing import computing
 from tests.operations.drawing import LAYOUTS, Case, place
-from tests.operations.table import ROWS, calls, empty_calls, scalar_calls
+from tests.operations.table import ROWS, calls, empty_calls, large_calls, scalar_calls
 
 EPSILON: Final = {
     "float64": 2.0**-52,
@@ -107,6 +107,16 @@ def test_no_elements_and_no_axes_are_no_errors(
     case = data.draw(empty_calls(name) | scalar_calls(name))
     layout = data.draw(st.sampled_from(LAYOUTS))
     check_values(name, case, computing(backend_name), dtype, layout)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+@given(data=st.data(), dtype=st.sampled_from(FLOATING))
+@settings(max_examples=12)
+def test_values_of_many_elements(
+    name: str, dtype: str, backend_name: str, data: st.DataObject
+) -> None:
+    layout = data.draw(st.sampled_from(LAYOUTS))
+    check_values(name, data.draw(large_calls(name)), computing(backend_name), dtype, layout)
 
 
 @pytest.mark.parametrize("name", [name for name in COMPARED if ROWS[name].integers])

@@ -54,20 +54,6 @@ FUNCTIONS: Final = {
 
 
 @cache
-def bias_relu(dtype: np.dtype[Any]) -> Source:
-    """The kernel that adds a bias to the rows of a matrix and rectifies them, in place."""
-    text = f"""{types(dtype)}
-extern "C" __global__ void born_bias_relu(T *results, const T *bias, i64 columns, i64 size) {{
-    {EACH} {{
-        R x = as<R>(results[i]) + as<R>(bias[i % columns]);
-        put(results[i], {FUNCTIONS["relu"].result});
-    }}
-}}
-"""
-    return Source("born_bias_relu", text)
-
-
-@cache
 def elementwise(name: str, dtype: np.dtype[Any]) -> Source:
     """The kernel of one of `FUNCTIONS`: (operand, ..., results, size)."""
     function = FUNCTIONS[name]

@@ -40,10 +40,6 @@ _OPTIONS: Final = (
     # What these find is reported to functions that the header defines.
     "-fsanitize=alignment,bounds,shift,integer-divide-by-zero,signed-integer-overflow",
 )
-_FENCE: Final = 256
-"""Bytes around an argument's memory that a kernel must leave alone; keeps any alignment."""
-_FENCE_BYTE: Final = 0xA5
-
 _SYNCHRONISING: Final = ("__syncthreads", "__syncwarp", "__shfl_")
 
 
@@ -90,27 +86,21 @@ class HostKernel:
     def __call__(
         self, blocks: int, threads: int, arguments: Sequence[Any], order: int | None = None
     ) -> None:
-        """Run it on the memory of the arrays themselves; otherwise as `launch`."""
+        """Run it, as `launch` does."""
         self.check(arguments)
         values = [_value(argument) for argument in arguments]
-        self._run(blocks, threads, values, order)
-
-    def fenced(
-        self, blocks: int, threads: int, arguments: Sequence[Any], order: int | None = None
-    ) -> None:
-        """Run it on copies of the arrays with fences around them, and copy them back."""
-        self.check(arguments)
-        arrays = [argument for argument in arguments if is_host_array(argument)]
-        fences = [_Fenced(start, stop) for start, stop in _regions(arrays)]
-        values = [_value(argument) for argument in arguments]
-        for value, argument in zip(values, arguments, strict=True):
-            for fence in fences:
-                if is_host_array(argument) and fence.start <= value[0] <= fence.stop:
-                    value += fence.moved_by
-                    break
-        self._run(blocks, threads, values, order)
-        if not all(fence.copied_back() for fence in fences):
-            raise LaunchError(f"{self.source.name}: it wrote before or behind an argument's memory")
+        orders: list[HostArray] = []
+        if order is not None:
+            rng = np.random.default_rng(order)
+            orders = [rng.permutation(n).astype(np.uint32) for n in (blocks, threads)]
+        places = [each.ctypes.data for each in orders] or [0, 0]
+        asked = _Order(blocks, threads, *places, self._synchronises)
+        pointers = np.array([value.ctypes.data for value in values], np.uint64)
+        fault: bytes | None = self._launch(
+            ctypes.byref(asked), ctypes.c_void_p(pointers.ctypes.data)
+        )
+        if fault is not None:
+            raise LaunchError(f"{self.source.name}: {fault.decode()}")
 
     def check(self, arguments: Sequence[Any]) -> None:
         """Refuse arguments of other types than the parameters'.
@@ -126,20 +116,6 @@ class HostKernel:
             if not _fits(kind, argument):
                 got = f"{type(argument).__name__} of {getattr(argument, 'dtype', argument)}"
                 raise LaunchError(f"argument {place} of {self.source.name} is {kind}, got {got}")
-
-    def _run(self, blocks: int, threads: int, values: list[HostArray], order: int | None) -> None:
-        orders: list[HostArray] = []
-        if order is not None:
-            rng = np.random.default_rng(order)
-            orders = [rng.permutation(n).astype(np.uint32) for n in (blocks, threads)]
-        places = [each.ctypes.data for each in orders] or [0, 0]
-        asked = _Order(blocks, threads, *places, self._synchronises)
-        pointers = np.array([value.ctypes.data for value in values], np.uint64)
-        fault: bytes | None = self._launch(
-            ctypes.byref(asked), ctypes.c_void_p(pointers.ctypes.data)
-        )
-        if fault is not None:
-            raise LaunchError(f"{self.source.name}: {fault.decode()}")
 
 
 def launch(
@@ -163,7 +139,7 @@ def launch(
     Raises:
         LaunchError: an argument does not fit, or the kernel does what it must not.
     """
-    kernel_of(source).fenced(blocks, threads, arguments, order)
+    kernel_of(source)(blocks, threads, arguments, order)
 
 
 def kernel_of(source: Source) -> HostKernel:
@@ -250,33 +226,3 @@ def _value(argument: Any) -> HostArray:
     if is_host_array(argument):
         return np.array([argument.ctypes.data], np.uint64)
     return np.array([argument])
-
-
-def _regions(arrays: Sequence[HostArray]) -> list[tuple[int, int]]:
-    """The memory of some arrays, what overlaps as one."""
-    regions: list[tuple[int, int]] = []
-    for start, stop in sorted(np.lib.array_utils.byte_bounds(array) for array in arrays):
-        if regions and start < regions[-1][1]:
-            regions[-1] = (regions[-1][0], max(stop, regions[-1][1]))
-        else:
-            regions.append((start, stop))
-    return regions
-
-
-class _Fenced:
-    """A copy of some memory, as aligned as it is, between bytes that must not change."""
-
-    def __init__(self, start: int, stop: int) -> None:
-        self.start, self.stop = start, stop
-        size = stop - start
-        self._bytes = np.full(size + 3 * _FENCE, _FENCE_BYTE, np.uint8)
-        self._offset = _FENCE + (start - self._bytes.ctypes.data) % _FENCE
-        self.moved_by = np.uint64((self._bytes.ctypes.data + self._offset - start) % 2**64)
-        self._copy = self._bytes[self._offset : self._offset + size]
-        ctypes.memmove(self._copy.ctypes.data, start, size)
-
-    def copied_back(self) -> bool:
-        """Write the copy back; false where what lies around it has changed."""
-        ctypes.memmove(self.start, self._copy.ctypes.data, self._copy.size)
-        around = (self._bytes[: self._offset], self._bytes[self._offset + self._copy.size :])
-        return all(bool((part == _FENCE_BYTE).all()) for part in around)

@@ -1,4 +1,4 @@
-"""The stand-in's arrays: NumPy's, in a device's memory, with CuPy's manners.
+"""The simulator's arrays: NumPy's, in a device's memory, with CuPy's manners.
 
 Where CuPy 14 differs from NumPy, so do they: they never become NumPy arrays unasked, nor
 mix with them; results of no axes stay arrays; an index that is out of range wraps around;
@@ -11,14 +11,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from born.backend.arguments import is_tuple
 from born.dtypes import is_numpy_scalar
 from born.raw import HostArray
-from tests.cupy.standin.machine import (
+from tests.simulator.machine import (
     Device,
     Memory,
     MemoryPointer,
@@ -29,6 +28,7 @@ from tests.cupy.standin.machine import (
     pool,
     waits,
 )
+from tests.tools import is_tuple
 
 Axis = int | tuple[int, ...] | None
 
@@ -85,8 +85,52 @@ def computed(function: Callable[..., Any], *arguments: Any, **options: Any) -> n
         return on_device(function(*hosts, **options))
 
 
+# -- what an array has of NumPy's, with the parameters of CuPy's ---------------------------
+
+_Method: TypeAlias = "Callable[..., ndarray]"
+
+
+def _of_host(name: str) -> Any:
+    """A property of the host's array."""
+
+    def read(self: ndarray) -> Any:
+        return getattr(self.host, name)
+
+    return property(read)
+
+
+def _sum_like(name: str) -> _Method:
+    def method(
+        self: ndarray, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False
+    ) -> ndarray:
+        return self.by_numpy(name, axis=axis, dtype=dtype, keepdims=keepdims)
+
+    return method
+
+
+def _max_like(name: str) -> _Method:
+    def method(self: ndarray, axis: Axis = None, *, keepdims: bool = False) -> ndarray:
+        return self.by_numpy(name, axis=axis, keepdims=keepdims)
+
+    return method
+
+
+def _argmax_like(name: str) -> _Method:
+    def method(self: ndarray, axis: int | None = None, *, keepdims: bool = False) -> ndarray:
+        return self.by_numpy(name, axis=axis, keepdims=keepdims)
+
+    return method
+
+
+def _cumsum_like(name: str) -> _Method:
+    def method(self: ndarray, axis: int | None = None, dtype: Any = None) -> ndarray:
+        return self.by_numpy(name, axis=axis, dtype=dtype)
+
+    return method
+
+
 class ndarray:  # noqa: N801  # CuPy's name
-    """An array in a device's memory; `host` shows it to the stand-in."""
+    """An array in a device's memory; `host` shows it to the simulator."""
 
     __array_priority__ = 100
 
@@ -116,7 +160,7 @@ class ndarray:  # noqa: N801  # CuPy's name
                 "these devices."
             )
         stream = get_current_stream()
-        stream.refuse_capture("operations that the stand-in does not capture")
+        stream.refuse_capture("operations that the simulator does not capture")
         stream.catch_up()
         return self.host
 
@@ -135,44 +179,14 @@ class ndarray:  # noqa: N801  # CuPy's name
     def device(self) -> Device:
         return Device(self.memory.device_id)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        shape: tuple[int, ...] = self.host.shape
-        return shape
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        strides: tuple[int, ...] = self.host.strides
-        return strides
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = self.host.dtype
-        return dtype
-
-    @property
-    def ndim(self) -> int:
-        ndim: int = self.host.ndim
-        return ndim
-
-    @property
-    def size(self) -> int:
-        size: int = self.host.size
-        return size
-
-    @property
-    def itemsize(self) -> int:
-        itemsize: int = self.host.itemsize
-        return itemsize
-
-    @property
-    def nbytes(self) -> int:
-        nbytes: int = self.host.nbytes
-        return nbytes
-
-    @property
-    def flags(self) -> Any:
-        return self.host.flags
+    shape: tuple[int, ...] = _of_host("shape")
+    strides: tuple[int, ...] = _of_host("strides")
+    dtype: np.dtype[Any] = _of_host("dtype")
+    ndim: int = _of_host("ndim")
+    size: int = _of_host("size")
+    itemsize: int = _of_host("itemsize")
+    nbytes: int = _of_host("nbytes")
+    flags: Any = _of_host("flags")
 
     @property
     def T(self) -> ndarray:  # CuPy's name
@@ -236,7 +250,7 @@ class ndarray:  # noqa: N801  # CuPy's name
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> ndarray:
-        """Itself: only the stand-in's own `from_dlpack` knows how to reach this memory."""
+        """Itself: only the simulator's own `from_dlpack` knows how to reach this memory."""
         return self
 
     # -- into it --
@@ -290,38 +304,10 @@ class ndarray:  # noqa: N801  # CuPy's name
 
     # -- reductions --
 
-    def sum(self, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False) -> ndarray:
-        return self.by_numpy("sum", axis=axis, dtype=dtype, keepdims=keepdims)
-
-    def prod(self, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False) -> ndarray:
-        return self.by_numpy("prod", axis=axis, dtype=dtype, keepdims=keepdims)
-
-    def mean(self, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False) -> ndarray:
-        return self.by_numpy("mean", axis=axis, dtype=dtype, keepdims=keepdims)
-
-    def max(self, axis: Axis = None, *, keepdims: bool = False) -> ndarray:
-        return self.by_numpy("max", axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Axis = None, *, keepdims: bool = False) -> ndarray:
-        return self.by_numpy("min", axis=axis, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> ndarray:
-        return self.by_numpy("argmax", axis=axis, keepdims=keepdims)
-
-    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> ndarray:
-        return self.by_numpy("argmin", axis=axis, keepdims=keepdims)
-
-    def any(self, axis: Axis = None, *, keepdims: bool = False) -> ndarray:
-        return self.by_numpy("any", axis=axis, keepdims=keepdims)
-
-    def all(self, axis: Axis = None, *, keepdims: bool = False) -> ndarray:
-        return self.by_numpy("all", axis=axis, keepdims=keepdims)
-
-    def cumsum(self, axis: int | None = None, dtype: Any = None) -> ndarray:
-        return self.by_numpy("cumsum", axis=axis, dtype=dtype)
-
-    def cumprod(self, axis: int | None = None, dtype: Any = None) -> ndarray:
-        return self.by_numpy("cumprod", axis=axis, dtype=dtype)
+    sum, prod, mean = map(_sum_like, ("sum", "prod", "mean"))
+    max, min, any, all = map(_max_like, ("max", "min", "any", "all"))
+    argmax, argmin = map(_argmax_like, ("argmax", "argmin"))
+    cumsum, cumprod = map(_cumsum_like, ("cumsum", "cumprod"))
 
     def argsort(self, axis: int = -1, kind: str | None = None) -> ndarray:
         return self.by_numpy("argsort", axis=axis, kind=kind or "stable")

@@ -1,8 +1,4 @@
-"""A stand-in for the package cupy: its names, as far as born_cupy uses them, on the host.
-
-Arrays are NumPy's in memory of their own, kernels are compiled by g++, streams are queues.
-What it is for is that the whole contract is run through the code of the backend where there is
-no device. It says nothing about speed, and nothing about CuPy's own arithmetic.
+"""A simulator of a GPU under the name cupy: see README.md beside this file for what it promises.
 
 >>> with installed():
 ...     import cupy
@@ -27,12 +23,11 @@ import pytest
 
 from born.backend.disk import DIRECTORY_VARIABLE
 from born_cupy.sources.catalogue import every_source
-from tests.cupy import host
-from tests.cupy.standin import arrays, functions, kernels, machine
+from tests.simulator import arrays, compiler, functions, host, machine
 
 
 def _module(name: str, **contents: Any) -> ModuleType:
-    made = ModuleType(name, "A stand-in.")
+    made = ModuleType(name, "A simulator.")
     made.__spec__ = ModuleSpec(name, None)
     vars(made).update(contents)
     return made
@@ -47,7 +42,7 @@ def _library(name: str) -> ModuleType:
 
 def modules() -> dict[str, ModuleType]:
     """The modules of the package, by name."""
-    function = _module("cupy.cuda.function", Module=kernels.Module, Function=kernels.Function)
+    function = _module("cupy.cuda.function", Module=compiler.Module, Function=compiler.Function)
     memory = _module(
         "cupy.cuda.memory",
         OutOfMemoryError=machine.OutOfMemoryError,
@@ -87,7 +82,7 @@ def modules() -> dict[str, ModuleType]:
         **functions.namespace(),
     )
     nvrtc = _module("cupy_backends.cuda.libs.nvrtc")
-    binding = kernels.Nvrtc()
+    binding = compiler.Nvrtc()
     for name in dir(binding):
         if not name.startswith("_"):
             setattr(nvrtc, name, getattr(binding, name))
@@ -97,23 +92,23 @@ def modules() -> dict[str, ModuleType]:
 
 
 def install_for_good() -> None:
-    """Put the stand-in in its place, and compile all there is in one run of the compiler."""
+    """Put the simulator in its place, and compile all there is in one run of the compiler."""
     if host.compiler() is None:
-        raise pytest.UsageError(f"--stand-in: {host.NEEDS_COMPILER}")
+        raise pytest.UsageError(f"--simulator: {host.NEEDS_COMPILER}")
     install()
     host.build(every_source())
 
 
 def install() -> None:
-    """Put the stand-in where the package is imported from."""
-    # Not among a user's: what the stand-in compiles is worth nothing to a device.
-    os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="born_standin_")
+    """Put the simulator where the package is imported from."""
+    # Not among a user's: what the simulator compiles is worth nothing to a device.
+    os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="born_simulator_")
     sys.modules.update(modules())
 
 
 @contextmanager
 def installed() -> Generator[None]:
-    """The stand-in in place of the package, until the end of a `with` statement."""
+    """The simulator in place of the package, until the end of a `with` statement."""
     before = {name: module for name, module in sys.modules.items() if _is_cupys(name)}
     kept = os.environ.get(DIRECTORY_VARIABLE)
     _forget()

@@ -1,4 +1,4 @@
-"""The stand-in's devices: which is current, what their memory is, and when their streams get on.
+"""The simulator's devices: which is current, what their memory is, and when their streams get on.
 
 A device does what it is asked when it comes to it. Here that is so for copies from
 page-locked memory: they are made when something ordered after them runs, so that a
@@ -85,7 +85,8 @@ class Device:
 
     @property
     def attributes(self) -> dict[str, int]:
-        return {"MultiProcessorCount": 2, "L2CacheSize": 4096}
+        # One processor, so that large arrays take a thread more than one turn.
+        return {"MultiProcessorCount": 1, "L2CacheSize": 4096}
 
     def use(self) -> None:
         _check_device(self.id)
@@ -312,7 +313,7 @@ class Stream:
     def __del__(self) -> None:
         self.catch_up()
 
-    # What the stand-in itself asks of a stream.
+    # What the simulator itself asks of a stream.
 
     def later(self, action: Callable[[], object]) -> None:
         """Do something once something else needs it done."""
@@ -416,7 +417,7 @@ def get_elapsed_time(start: Event, stop: Event) -> float:
 def getDeviceProperties(device: int) -> dict[str, bytes]:
     """What is known of a device."""
     _check_device(device)
-    return {"name": b"Stand-in"}
+    return {"name": b"Simulated GPU"}
 
 
 class Graph:

@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 
 from born_cupy.sources.catalogue import every_source
-from tests.cupy import host, nvrtc
+from tests.cupy import nvrtc
+from tests.simulator import host
 
 
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)

@@ -1,4 +1,4 @@
-"""The stand-in's functions, with CuPy's signatures."""
+"""The simulator's functions, with CuPy's signatures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from born.raw import HostArray
-from tests.cupy.standin.arrays import (
+from tests.simulator.arrays import (
     DLPACK_CUDA,
     Axis,
     computed,
@@ -19,7 +19,7 @@ from tests.cupy.standin.arrays import (
     supported,
     ufunc,
 )
-from tests.cupy.standin.machine import Device, get_current_stream
+from tests.simulator.machine import Device, get_current_stream
 
 UFUNCS: Final = (
     "add",

@@ -1,4 +1,4 @@
-"""The stand-in for CuPy: what it has, CuPy has too, and it fails where CuPy would."""
+"""The simulator of CuPy: what it has, CuPy has too, and it fails where CuPy would."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 
 from born.raw import DTYPE_NAMES, as_dtype
 from born_cupy.sources import Source
-from tests.cupy import host, standin
-from tests.cupy.standin import functions, machine
-from tests.cupy.standin.arrays import ufunc
+from tests import simulator
+from tests.simulator import functions, host, machine
+from tests.simulator.arrays import ufunc
 
 OWN: Final = {
     "ndarray": {"host", "memory", "reached", "by_numpy"},
@@ -25,9 +25,9 @@ OWN: Final = {
     "Event": {"tasks"},
     "CUDARuntimeError": {"__init__"},
 }
-"""Class -> what it has for the stand-in's own sake."""
+"""Class -> what it has for the simulator's own sake."""
 
-MODULES: Final = tuple(standin.modules())
+MODULES: Final = tuple(simulator.modules())
 
 
 # -- beside the package that it stands in for --
@@ -38,7 +38,7 @@ def real() -> dict[str, ModuleType]:
     """The modules of CuPy itself."""
     pytest.importorskip("cupy", reason="CuPy is not installed; run: pip install cupy-cuda12x")
     if not hasattr(sys.modules["cupy"], "__file__"):
-        pytest.skip("the stand-in is in the place of CuPy")
+        pytest.skip("the simulator is in the place of CuPy")
     return {name: importlib.import_module(name) for name in MODULES}
 
 
@@ -72,7 +72,7 @@ def parameters(function: Any) -> list[inspect.Parameter] | None:
 
 
 def assert_accepted(name: str, ours: Any, theirs: Any) -> None:
-    """Whatever call the stand-in takes, CuPy takes, and takes it the same way."""
+    """Whatever call the simulator takes, CuPy takes, and takes it the same way."""
     own, other = parameters(ours), parameters(theirs)
     if own is None or other is None:
         return
@@ -97,7 +97,7 @@ def assert_accepted(name: str, ours: Any, theirs: Any) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_name_is_one_of_cupys(module: str, real: dict[str, ModuleType]) -> None:
     checked = 0
-    for name, ours in public(standin.modules()[module]).items():
+    for name, ours in public(simulator.modules()[module]).items():
         assert hasattr(real[module], name), f"{module} has no {name}"
         theirs = getattr(real[module], name)
         checked += 1
@@ -118,7 +118,7 @@ def test_every_name_is_one_of_cupys(module: str, real: dict[str, ModuleType]) ->
 @pytest.mark.parametrize("name", functions.UFUNCS)
 def test_functions_of_elements_give_cupys_dtypes(name: str, real: dict[str, ModuleType]) -> None:
     theirs = getattr(real["cupy"], name)
-    with standin.installed():
+    with simulator.installed():
         cupy: Any = sys.modules["cupy"]
         ours = getattr(cupy, name)
         assert ours.__name__ == theirs.__name__
@@ -245,11 +245,11 @@ def test_arrays_of_another_device_are_refused(cupy: Any) -> None:
 
 def test_what_waits_for_the_device_is_noted(cupy: Any) -> None:
     x, stream = cupy.arange(3), cupy.cuda.Stream()
-    with standin.waiting() as waits:
+    with simulator.waiting() as waits:
         y = (x + x).sum() * 2
         stream.wait_event(stream.record())
         assert waits == []
-    with standin.waiting() as waits:
+    with simulator.waiting() as waits:
         float(y)
         x[x > 1]
         stream.synchronize()
@@ -331,8 +331,9 @@ def test_kernels_take_only_what_they_declare(cupy: Any) -> None:
         kernel((1,), (1,), (elsewhere,))
 
 
-def test_writing_outside_of_memory_is_an_error(cupy: Any) -> None:
-    kernel = loaded(cupy, "x[3] = 1.0;")
+@pytest.mark.parametrize("place", [-1, 3])
+def test_writing_outside_of_memory_is_an_error(place: int, cupy: Any) -> None:
+    kernel = loaded(cupy, f"x[{place}] = 1.0;")
     x = cupy.zeros(3)
     with pytest.raises(AssertionError, match="tried wrote outside of all memory"):
         kernel((1,), (1,), (x,))
@@ -341,7 +342,7 @@ def test_writing_outside_of_memory_is_an_error(cupy: Any) -> None:
 
 def test_it_leaves_as_it_came() -> None:
     before = sys.modules.get("cupy")
-    with standin.installed():
+    with simulator.installed():
         assert sys.modules["cupy"] is not before
         runtime = importlib.import_module("born_cupy.runtime")
         assert runtime.cupy is sys.modules["cupy"]

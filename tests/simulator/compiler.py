@@ -1,4 +1,4 @@
-"""The stand-in's compiler and loader: a module's code is its text, run by `tests.cupy.host`."""
+"""The simulator's compiler and loader: a module's code is its text, run by `host`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from born_cupy.sources import Source
 from born_cupy.sources.source import PRELUDE
-from tests.cupy import host
-from tests.cupy.standin.arrays import ndarray
-from tests.cupy.standin.machine import (
+from tests.simulator import host
+from tests.simulator.arrays import ndarray
+from tests.simulator.machine import (
     CUDARuntimeError,
     Stream,
     broken_fences,
@@ -25,7 +25,7 @@ _MOST_SHUFFLED: Final = 4096
 
 
 class NVRTCError(RuntimeError):
-    """What the compiler refuses; the stand-in's refuses nothing before a kernel is loaded."""
+    """What the compiler refuses; the simulator's refuses nothing before a kernel is loaded."""
 
 
 class Nvrtc:
@@ -51,7 +51,7 @@ class Nvrtc:
         return prog.encode()
 
     def getPTX(self, prog: str) -> bytes:
-        raise NVRTCError("the stand-in's device has its own architecture")
+        raise NVRTCError("the simulator's device has its own architecture")
 
     def getProgramLog(self, prog: str) -> str:
         return ""
