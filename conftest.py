@@ -15,11 +15,13 @@ from born_numpy import NumpyBackend
 
 collect_ignore: list[str] = []
 
-# The modules behind the Numba backend import Numba; without it there is nothing to collect.
+# What lies behind the door of the Numba backend imports Numba; without it there is nothing to
+# collect.
 if importlib.util.find_spec("numba") is None or importlib.util.find_spec("platformdirs") is None:
     collect_ignore += [
-        f"backends/born_numba/{name}.py"
-        for name in ("cache", "compiler", "loops", "memory", "team", "update")
+        str(path)
+        for path in Path(__file__).parent.glob("backends/born_numba/*.py")
+        if path.stem not in ("__init__", "entry")
     ]
 
 # Nor without CuPy those that compute with it, which they all reach in one way.

@@ -23,7 +23,6 @@ _STYLES: Final = {
     "born numba": ("#2563a6", "o"),
     "born numpy": ("#d9822b", "o"),
     "born cupy": ("#2563a6", "o"),
-    "born cupy, graphs": ("#d9822b", "o"),
     "PyTorch default": ("#b08fd8", "^"),
     "PyTorch foreach": ("#8a5cc0", "s"),
     "PyTorch fused": ("#4a1d78", "D"),

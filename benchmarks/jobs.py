@@ -83,6 +83,18 @@ def adam(title: str, shapes: Sequence[Shape]) -> Job:
     )
 
 
+def sgd(title: str, shapes: Sequence[Shape]) -> Job:
+    """SGD with momentum on parameters of these shapes."""
+    return Job(
+        title=title,
+        shapes=shapes,
+        config=optim.SGDConfig(lr=_LEARNING_RATE, momentum=_MOMENTUM),
+        pytorch=("SGD", {"lr": _LEARNING_RATE, "momentum": _MOMENTUM}),
+        optax=("sgd", {"learning_rate": _LEARNING_RATE, "momentum": _MOMENTUM}),
+        slot_bytes=(_FLOAT,),
+    )
+
+
 JOBS: Final = (
     adam("Adam, 1 tensor of 16M", [(16_000_000,)]),
     adam("Adam, 200 tensors of 10k", 200 * [(10_000,)]),
@@ -98,14 +110,7 @@ JOBS: Final = (
         slot_bytes=(_HALF, _FLOAT),
         tolerance=ROUNDED,
     ),
-    Job(
-        title="SGD with momentum, 1 tensor of 16M",
-        shapes=[(16_000_000,)],
-        config=optim.SGDConfig(lr=_LEARNING_RATE, momentum=_MOMENTUM),
-        pytorch=("SGD", {"lr": _LEARNING_RATE, "momentum": _MOMENTUM}),
-        optax=("sgd", {"learning_rate": _LEARNING_RATE, "momentum": _MOMENTUM}),
-        slot_bytes=(_FLOAT,),
-    ),
+    sgd("SGD with momentum, 1 tensor of 16M", [(16_000_000,)]),
 )
 """What is worth a look on a CPU."""
 

@@ -77,11 +77,8 @@ def gpu(cupy: Any, make: Callable[..., Backend]) -> Place:
     """
     device = cupy.cuda.Device()
 
-    def replaying() -> Backend:
-        return make(stream=cupy.cuda.Stream(), graphs=True)
-
     return Place(
-        {"born cupy": make, "born cupy, graphs": replaying},
+        {"born cupy": make},
         device=f"cuda:{device.id}",
         stopwatch=device_time(cupy),
         keeps_host=host_time(device.synchronize),

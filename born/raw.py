@@ -1,15 +1,22 @@
-"""`RawTensor`, the storage every backend computes with, and the dtypes it may have."""
+"""`RawTensor`, the storage every backend computes with."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeIs
 
-from born.errors import DTypeError, OperandError
+from born.dtypes import DTYPE_NAMES as DTYPE_NAMES
+from born.dtypes import FLOATING_NAMES as FLOATING_NAMES
+from born.dtypes import DTypeLike as DTypeLike
+from born.dtypes import as_dtype as as_dtype
+from born.dtypes import bool_ as bool_
+from born.dtypes import float32 as float32
+from born.dtypes import int64 as int64
+from born.dtypes import is_floating as is_floating
+from born.errors import OperandError
 
 Array: TypeAlias = Any
 """An array of some backend's namespace. NumPy's and CuPy's share no static type."""
@@ -18,92 +25,6 @@ Shape: TypeAlias = tuple[int, ...]
 
 HostArray: TypeAlias = npt.NDArray[Any]
 """A NumPy array on the host, of any dtype that born knows."""
-
-DTypeLike: TypeAlias = npt.DTypeLike
-"""A NumPy dtype, a scalar type such as `numpy.float32`, or a name such as `"bfloat16"`."""
-
-float32: Final = np.dtype(np.float32)
-int64: Final = np.dtype(np.int64)
-bool_: Final = np.dtype(np.bool_)
-
-DTYPE_NAMES: Final = (
-    "float32",
-    "float64",
-    "float16",
-    "bfloat16",
-    "int32",
-    "int64",
-    "uint8",
-    "bool",
-)
-FLOATING_NAMES: Final = frozenset({"float32", "float64", "float16", "bfloat16"})
-
-
-def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """Resolve `dtype` to one of born's dtypes.
-
-    Args:
-        dtype: a NumPy dtype, scalar type or name. `"bfloat16"` needs the package
-            ml_dtypes.
-
-    Raises:
-        DTypeError: born has no such dtype, or ml_dtypes is missing.
-
-    >>> as_dtype("float32")
-    dtype('float32')
-    """
-    try:
-        # Resolving costs a microsecond and happens in every creation.
-        return _RESOLVED[dtype]
-    except (KeyError, TypeError):
-        resolved = _resolve(dtype)
-    if isinstance(dtype, np.dtype | type | str):
-        _RESOLVED[dtype] = resolved
-    return resolved
-
-
-_RESOLVED: Final[dict[Any, np.dtype[Any]]] = {}
-
-
-def _resolve(dtype: DTypeLike | None) -> np.dtype[Any]:
-    if dtype is None:  # to NumPy, None is float64
-        raise _unknown(dtype)
-    if isinstance(dtype, str) and dtype == "bfloat16":
-        _import_bfloat16()
-    try:
-        resolved = np.dtype(dtype)
-    except TypeError as error:
-        raise _unknown(dtype) from error
-    if resolved.name not in DTYPE_NAMES:
-        raise _unknown(dtype)
-    return resolved
-
-
-def _import_bfloat16() -> None:
-    try:
-        importlib.import_module("ml_dtypes")
-    except ImportError as error:
-        raise DTypeError(
-            "expected the package ml_dtypes, which defines bfloat16, but it is not installed; "
-            "run: pip install ml_dtypes"
-        ) from error
-
-
-def _unknown(dtype: object) -> DTypeError:
-    return DTypeError(
-        f"expected one of the dtypes {', '.join(DTYPE_NAMES)}, got {dtype!r}; "
-        "convert the array with .astype first"
-    )
-
-
-def is_floating(dtype: np.dtype[Any]) -> bool:
-    """Whether values of `dtype` can carry a gradient.
-
-    >>> is_floating(as_dtype("int64"))
-    False
-    """
-    # kind "f" first: reading a dtype's name costs a microsecond, and bfloat16 has kind "V".
-    return dtype.kind == "f" or dtype.name in FLOATING_NAMES
 
 
 class RawTensor:

@@ -30,7 +30,7 @@ checkout = Path(sys.argv[1])
 assert checkout not in Path(born.__file__).parents, born.__file__
 assert checkout not in Path(born_numpy.__file__).parents, born_numpy.__file__
 points = importlib.metadata.entry_points(group="born.backends")
-assert points["numpy"].value == "born_numpy:NumpyBackend", points
+assert points["numpy"].value == "born_numpy.entry:NumpyBackend", points
 assert "numpy" in born.available_backends()
 assert importlib.metadata.version("born-optim") == born.__version__
 

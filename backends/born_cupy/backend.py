@@ -11,7 +11,6 @@ import numpy as np
 
 from born.backend import OPERATIONS
 from born.backend.update import UpdateKernel
-from born.errors import DomainError
 from born.fusion import Program
 from born.raw import HostArray, RawTensor
 from born_cupy.availability import unavailable_reason
@@ -19,15 +18,13 @@ from born_cupy.images import CupyImages
 
 _Kind = TypeVar("_Kind", bound=type[CupyImages])
 
-_LEGACY: Final = (0, 1)
-"""The names that CUDA has for the default stream, which cannot be captured."""
-
 _ALSO_AT_HOME: Final = (
     "synchronize",
     "extent",
     "check_labels",
     "check_rows",
     "global_norm",
+    "linear_gradients",
     "from_dlpack",
     "to_dlpack",
 )
@@ -99,33 +96,20 @@ class CupyBackend(CupyImages):
         strict: raise faults where they happen, though that waits for the device, and add up
             repeated indices in order.
         seed: where the random generator starts; 0 by default.
-        graphs: capture an optimizer's update as a CUDA graph and replay it. It needs a
-            stream of its own.
 
     Raises:
         BackendUnavailableError: CuPy, the driver or the device is missing; the message
             says which, and what to do.
-        DomainError: the device is no number, or `graphs` without a stream of its own.
+        DomainError: the device is not a number from 0.
         OperandError: the stream is none, or of another device.
     """
 
     name = "cupy"
 
     def __init__(
-        self,
-        device: int = 0,
-        stream: Any = None,
-        strict: bool = False,
-        seed: int = 0,
-        graphs: bool = False,
+        self, device: int = 0, stream: Any = None, strict: bool = False, seed: int = 0
     ) -> None:
-        if graphs and (stream is None or getattr(stream, "ptr", None) in _LEGACY):
-            raise DomainError(
-                f"expected a stream of its own for graphs=True, got stream={stream!r}; "
-                "pass stream=cupy.cuda.Stream()"
-            )
         super().__init__(device, stream, strict, seed)
-        self.graphs: Final = graphs
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -136,19 +120,14 @@ class CupyBackend(CupyImages):
         """Compile a traced update rule to one kernel."""
         with self.home:
             update = importlib.import_module("born_cupy.update")
-            kernel: UpdateKernel = update.CupyUpdate(program, dtypes, self)
+            kernel: UpdateKernel = update.CupyUpdate(program, dtypes, self.home, self.compile)
         return kernel
 
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         """The norm of all elements of all tensors, which stays on the device."""
-        norm: RawTensor = self._norm_of(xs)
+        module = importlib.import_module("born_cupy.global_norm")
+        norm: RawTensor = module.global_norm(xs, self.compile, self.stream)
         return norm
-
-    @functools.cached_property
-    def _norm_of(self) -> Callable[[Sequence[RawTensor]], RawTensor]:
-        made: Callable[[Sequence[RawTensor]], RawTensor]
-        made = importlib.import_module("born_cupy.norm").Norm(self)
-        return made
 
     def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:
         """Copy batches to the device, each while the one before it is computed with."""

@@ -2,7 +2,7 @@
 
 CuPy's own compile path adds `-ftz=true` to whatever options it is given, which turns
 subnormal numbers into zeros. Kernels are therefore compiled by NVRTC directly, which
-CuPy binds, and loaded as modules. What was compiled is kept on disk, with a checksum.
+CuPy binds, and loaded as modules. What was compiled is kept on disk.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import hashlib
 import importlib
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
-from born.backend import disk
+from born.backend.disk import cache_directory, write_whole
 from born_cupy.nvrtc import architecture_for, compiled, options
 from born_cupy.runtime import cupy
 from born_cupy.sources import Source
-
-_DIGEST: Final = hashlib.sha256
-_DIGEST_BYTES: Final = 32
 
 
 class Kernel:
@@ -75,13 +73,14 @@ class Compiler:
             return Kernel(source, module.get_function(source.name))
 
     def _code(self, source: Source) -> bytes:
-        """What the compiler makes of a text, from disk if it is there and sound."""
+        """What the compiler makes of a text, from disk if it is there."""
         given = options(self.architecture, source.exact)
         key = repr((source.whole, given, self._nvrtc.getVersion()))
-        path = disk.cache_directory() / "cuda" / _DIGEST(key.encode()).hexdigest()[:32]
-        kept = disk.read_or_none(path)
-        if kept is not None and _DIGEST(kept[_DIGEST_BYTES:]).digest() == kept[:_DIGEST_BYTES]:
-            return kept[_DIGEST_BYTES:]
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        path = cache_directory() / "cuda" / f"{name}.cubin"
+        with suppress(OSError):
+            return path.read_bytes()
         code = compiled(self._nvrtc, source, self.architecture)
-        disk.write_if_possible(path, _DIGEST(code).digest() + code)
+        with suppress(OSError):  # without a folder for it, the next process compiles it again
+            write_whole(path, code)
         return code

@@ -15,7 +15,7 @@ import numpy as np
 
 from born.backend import Index
 from born.backend.arguments import is_tuple, normal_axis
-from born.errors import IndexOutOfRangeError, ShapeError
+from born.errors import IndexOutOfRangeError
 from born.raw import Array, RawTensor, Shape, int64
 from born_cupy.core import CupyCore
 from born_cupy.sources import Source, scatter
@@ -68,14 +68,7 @@ class CupyIndexing(CupyCore):
     def scatter_add(self, x: RawTensor, index: RawTensor, y: RawTensor, /, axis: int) -> RawTensor:
         """A copy with `y` added where `gather` would have read."""
         axis = normal_axis(axis, x.ndim)
-        self._check_index("scatter_add", x, index, axis)
-        if x.dtype != y.dtype:
-            raise self._mixed("scatter_add", x, y)
-        if index.shape != y.shape:
-            raise ShapeError(
-                f"expected values of the index's shape {index.shape} in scatter_add, "
-                f"got {y.shape}; broadcast one to the other first"
-            )
+        self._check_scatter(x, index, y, axis)
         out = x.array.copy()
         sizes = (x.shape[axis], index.shape[axis], math.prod(x.shape[axis + 1 :]))
         places = self._places("scatter_add", sizes, index.array)

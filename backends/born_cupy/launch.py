@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources import Source
+from born_cupy.sources import Source, linear
 from born_cupy.sources.rows import WARP
 
 _THREADS: Final = 256
@@ -52,3 +52,9 @@ class Launcher:
         if blocks:
             sizes = (*map(np.int64, shape), np.int32(team))
             self._compile(source)(blocks, team * teams, (*arguments, *sizes), None)
+
+    def columns(self, source: Source, shape: tuple[int, int], *arguments: Any) -> None:
+        """A kernel of `linear.column_sums`, of a matrix of some rows and columns."""
+        blocks = -(-shape[0] // linear.CHUNK) * -(-shape[1] // linear.TILE)
+        sizes = map(np.int64, shape)
+        self._compile(source)(blocks, linear.THREADS, (*arguments, *sizes), None)

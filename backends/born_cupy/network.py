@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 
 from born.backend import Approximation, Reduction
-from born.backend.arguments import normal_axis
-from born.backend.checks import (
+from born.backend.arguments import (
     check_approximation,
+    check_label_smoothing,
     check_probability,
     check_reduction,
-    check_smoothing,
+    normal_axis,
     trailing_axes,
 )
+from born.backend.arrays.dispatch import dtype_mismatch
 from born.errors import ShapeError
-from born.raw import RawTensor, int64, is_floating
+from born.raw import Array, RawTensor, int64, is_floating
 from born_cupy.indexing import CupyIndexing
-from born_cupy.sources import Source, elementwise, random, rows
+from born_cupy.sources import Source, linear, random, rows
 from born_cupy.sources.template import real
 
 
@@ -34,14 +35,17 @@ class CupyNetwork(CupyIndexing):
 
     def _gradient(self, name: str, g: RawTensor, other: RawTensor) -> RawTensor:
         """A function of a gradient and of a tensor that was kept, of one shape and dtype."""
+        self._check_gradient(name, g, other)
+        return self._elementwise(name, g, other)
+
+    def _check_gradient(self, name: str, g: RawTensor, other: RawTensor) -> None:
         if g.dtype != other.dtype:
-            raise self._mixed(name, g, other)
+            raise dtype_mismatch(name, g, other)
         if g.shape != other.shape:
             raise ShapeError(
                 f"expected a gradient of shape {other.shape} in {name}, got {g.shape}; "
                 "pass that of the result"
             )
-        return self._elementwise(name, g, other)
 
     def rsqrt(self, x: RawTensor, /) -> RawTensor:
         """1 / sqrt(x)."""
@@ -77,10 +81,43 @@ class CupyNetwork(CupyIndexing):
         self._check_bias(x, weight, bias)
         a = self._flat(y.array)
         sizes = (np.int64(weight.shape[0]), np.int64(a.size))
-        self.launcher.elements(
-            elementwise.bias_relu(a.dtype), a.size, a, self._flat(bias.array), *sizes
-        )
+        self.launcher.elements(linear.bias_relu(a.dtype), a.size, a, self._flat(bias.array), *sizes)
         return RawTensor(a)
+
+    def linear_gradients(
+        self,
+        g: RawTensor,
+        x: RawTensor | None,
+        weight: RawTensor | None,
+        bias: bool,
+        y: RawTensor | None = None,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
+        """The gradients of `linear`; relu's and the bias's in one pass over memory."""
+        if not bias or not g.size or not is_floating(g.dtype):
+            return super().linear_gradients(g, x, weight, bias, y)
+        rows = self._flat(g.array).reshape(-1, g.shape[-1])
+        operands: list[Array] = []
+        if y is not None:
+            self._check_gradient("relu_backward", g, y)
+            g = RawTensor(self.xp.empty(g.shape, g.dtype))
+            operands = [self._flat(y.array), g.array]
+        sums = self._column_sums(rows, g.dtype, *operands)
+        return (*super().linear_gradients(g, x, weight, False)[:2], RawTensor(sums))
+
+    def _column_sums(self, rows: Array, dtype: np.dtype[Any], *operands: Array) -> Array:
+        """The sums of a matrix's columns, added up chunk by chunk until one chunk is left.
+
+        Args:
+            rows: the matrix.
+            dtype: of the result.
+            operands: the result of relu and where its gradient goes, if `rows` is to be masked.
+        """
+        chunks = -(-len(rows) // linear.CHUNK)
+        into = dtype if chunks == 1 else real(dtype)
+        sums = self.xp.empty((chunks, rows.shape[1]), into)
+        source = linear.column_sums(rows.dtype, into, masked=bool(operands))
+        self.launcher.columns(source, rows.shape, rows, *operands, sums)
+        return sums[0] if chunks == 1 else self._column_sums(sums, dtype)
 
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
         """The gradient of `relu`."""
@@ -118,7 +155,7 @@ class CupyNetwork(CupyIndexing):
         self._require_floating(name, x.array)
         for other in operands[1:]:
             if other.dtype != x.dtype:
-                raise self._mixed(name, x, other)
+                raise dtype_mismatch(name, x, other)
             if other.shape != x.shape:
                 raise ShapeError(
                     f"expected tensors of one shape in {name}, got {x.shape} and {other.shape}; "
@@ -158,7 +195,7 @@ class CupyNetwork(CupyIndexing):
         reduction: Reduction = "mean",
     ) -> tuple[RawTensor, RawTensor]:
         """The cross-entropy and the probabilities, then one block to add up the losses."""
-        check_smoothing(label_smoothing)
+        check_label_smoothing(label_smoothing)
         check_reduction(reduction)
         self._require_floating("cross_entropy", logits.array)
         self.check_labels(logits, labels)
@@ -195,7 +232,7 @@ class CupyNetwork(CupyIndexing):
         """The gradient of `cross_entropy`."""
         dtype = probabilities.dtype
         if g.dtype != dtype:
-            raise self._mixed("cross_entropy_backward", g, probabilities)
+            raise dtype_mismatch("cross_entropy_backward", g, probabilities)
         compute = real(dtype)
         result = self.xp.empty(probabilities.shape, dtype)
         self.launcher.rows(
@@ -252,7 +289,7 @@ class CupyNetwork(CupyIndexing):
         eps: float,
     ) -> tuple[RawTensor, RawTensor, RawTensor]:
         self._require_floating(name, x.array)
-        self._check_parts(name, x, weight, bias)
+        self._check_dtypes(name, x, weight, bias)
         first = trailing_axes(x, axes)[0]
         parts: list[Any] = []
         for part in (weight, bias):
@@ -269,7 +306,7 @@ class CupyNetwork(CupyIndexing):
         self, name: str, g: RawTensor, normal: RawTensor, scale: RawTensor, axes: int
     ) -> RawTensor:
         trailing_axes(normal, axes)
-        self._check_parts(f"{name}_backward", g, normal, scale)
+        self._check_dtypes(f"{name}_backward", g, normal, scale)
         result = self.xp.empty(g.shape, g.dtype)
         source = rows.norm_backward(g.dtype, name == "layer_norm")
         arrays = (self._flat(each.array) for each in (g, normal, scale))

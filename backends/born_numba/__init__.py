@@ -1,6 +1,18 @@
 """The Numba backend: NumPy, with compiled loops where they are faster.
 
-Numba itself is imported when a `NumbaBackend` is made, not when this package is.
+Numba takes a second to import, so it is imported with `NumbaBackend`, not with this package.
 """
 
-from born_numba.backend import NumbaBackend as NumbaBackend
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from born_numba.backend import NumbaBackend as NumbaBackend
+else:
+    from born_numba import entry
+
+    def __getattr__(name: str) -> object:
+        if name == "NumbaBackend":
+            return entry.load()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,31 +2,41 @@
 
 One call updates any number of tensors: the loop walks chunks of them, reads where
 each array's memory is from the array object itself, and computes a whole rule on one
-element after the other, eight or sixteen at a time in the processor's registers.
+element after another, eight or sixteen at a time in the processor's registers.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
+from typing_extensions import override
 
-from born.backend.update import BoundUpdate, Scalars, UpdateKernel, compute_dtype
+from born.backend.threads import POOL
+from born.backend.update import (
+    BoundUpdate,
+    Check,
+    PreparedStep,
+    Scalars,
+    UpdateKernel,
+    accept,
+    compute_dtype,
+)
 from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
 from born.raw import HostArray, RawTensor
-from born_numba import memory
-from born_numba.cache import compile_entry, compile_loop
-from born_numba.compiler import Entry, inlined, numba, types
-from born_numba.team import LEAST_SHARED, TEAM
-from born_numpy import norm, placement
+from born_numba import intrinsics
+from born_numba.cache import compile_loop
+from born_numba.compiler import inlined, numba, types
+from born_numpy import alignment, global_norm
 from born_numpy.update import NumpyUpdate
 
 _CHUNKS_OF: Final = 16_384, 65_536  # elements: of small tensors, and of large ones
 _PER_TENSOR: Final = 32  # chunks of those between; for both see docs/performance.md
+_PARALLEL: Final = 524_288  # elements from which a second thread pays; measured: as above
 
 _TEXTS: Final = {
     "add": "{} + {}",
@@ -63,7 +73,7 @@ _STORES: Final = {"float16": "half_of_float32({})", "bfloat16": "bfloat16_of_flo
 @inlined
 def _bfloat16_of_float32(x: Any) -> Any:
     """A float32 rounded to bfloat16, to nearest and to even, as bits."""
-    bits = memory.bits_of_float32(x)
+    bits = intrinsics.bits_of_float32(x)
     if x != x:
         return np.uint16((bits >> np.uint32(16)) | np.uint32(0x0040))
     half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
@@ -78,19 +88,19 @@ _ARRAYS, _DESCR, _WIDTH, _TENSORS, _PIECES, _NEXT = range(7, 13)
 @inlined
 def _word(table: Any, number: Any) -> Any:
     """A number that a table holds."""
-    return memory.read64(table + np.uint64(8 * number))
+    return intrinsics.read64(table + np.uint64(8 * number))
 
 
 @inlined
 def _data(table: Any, number: Any) -> Any:
     """Where the memory of an array is whose address a table holds."""
-    return memory.pointer(memory.read64(_word(table, number) + memory.DATA))
+    return intrinsics.pointer(intrinsics.read64(_word(table, number) + intrinsics.DATA))
 
 
 _NAMES: Final[dict[str, Any]] = {
     "ARRAYS": _ARRAYS,
     "CHUNKS": _CHUNKS,
-    "DATA": memory.DATA,
+    "DATA": intrinsics.DATA,
     "DESCR": _DESCR,
     "GRADIENTS": _GRADIENTS,
     "NEXT": np.uint64(8 * _NEXT),
@@ -107,16 +117,16 @@ _NAMES: Final[dict[str, Any]] = {
     "carray": numba.carray,
     "data": _data,
     "float32": np.float32,
-    "float32_of_bits": memory.float32_of_bits,
-    "float32_of_half": memory.float32_of_half,
+    "float32_of_bits": intrinsics.float32_of_bits,
+    "float32_of_half": intrinsics.float32_of_half,
     "float64": np.float64,
-    "half_of_float32": memory.half_of_float32,
+    "half_of_float32": intrinsics.half_of_float32,
     "int64": np.int64,
     "isfinite": np.isfinite,
-    "pointer": memory.pointer,
-    "read64": memory.read64,
+    "pointer": intrinsics.pointer,
+    "read64": intrinsics.read64,
     "sqrt": np.sqrt,
-    "take": memory.take,
+    "take": intrinsics.take,
     "uint16": np.uint16,
     "uint32": np.uint32,
     "uint64": np.uint64,
@@ -133,19 +143,25 @@ class NumbaUpdate(UpdateKernel):
     def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
         source, self.loop = _loop(program, dtypes)
         super().__init__(program, dtypes, source)
-        self.odd = _odd_loop()
+        self.first_mismatch = _mismatch_loop()
 
-    def bind(self, targets: Sequence[Sequence[RawTensor]]) -> BoundUpdate:
-        """The kernel over these tensors."""
-        return _Bound(self, targets)
+    @override
+    def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
+        return _Bound(self, targets, check)
+
+
+_Loop: TypeAlias = Callable[[int], int]
+"""A compiled loop: it takes the address of an array object, the table of a call."""
+
+_SIGNATURE: Final = types.int64(types.uint64)
 
 
 @cache
-def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, Entry]:
+def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, _Loop]:
     """The text of a program's loop and the loop, compiled or read from disk once a process."""
     source = _source(program, dtypes)
     names = {**_NAMES, "real": compute_dtype(dtypes).type}
-    return source, compile_entry(source, "update", names)
+    return source, compile_loop(source, "update", _SIGNATURE, names)
 
 
 def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
@@ -214,8 +230,8 @@ def _text(op: str, args: tuple[Ref, ...]) -> str:
     return f"bool({text})" if op in BOOLEAN and op.startswith("logical") else text
 
 
-_ODD: Final = '''\
-def odd(arguments):
+_MISMATCH: Final = '''\
+def first_mismatch(arguments):
     """The place in numbers of the first gradient that is not like its parameter, or -1."""
     table = read64(arguments + DATA)
     objects = read64(word(table, OBJECTS) + DATA)
@@ -255,18 +271,18 @@ def odd(arguments):
 
 
 @cache
-def _odd_loop() -> Entry:
+def _mismatch_loop() -> _Loop:
     names = {
         **_NAMES,
-        "FLAGS": memory.FLAGS,
-        "NDIM": memory.NDIM,
-        "OF_DTYPE": memory.DESCR,
-        "SHAPE": memory.SHAPE,
-        "USABLE": memory.C_CONTIGUOUS | memory.ALIGNED,
-        "WRITEABLE": memory.C_CONTIGUOUS | memory.ALIGNED | memory.WRITEABLE,
-        "read32": memory.read32,
+        "FLAGS": intrinsics.FLAGS,
+        "NDIM": intrinsics.NDIM,
+        "OF_DTYPE": intrinsics.DESCR,
+        "SHAPE": intrinsics.SHAPE,
+        "USABLE": intrinsics.C_CONTIGUOUS | intrinsics.ALIGNED,
+        "WRITEABLE": intrinsics.C_CONTIGUOUS | intrinsics.ALIGNED | intrinsics.WRITEABLE,
+        "read32": intrinsics.read32,
     }
-    return compile_entry(_ODD, "odd", names)
+    return compile_loop(_MISMATCH, "first_mismatch", _SIGNATURE, names)
 
 
 _SQUARES: Final = '''\
@@ -292,17 +308,17 @@ def _squares_loop(dtype: np.dtype[Any]) -> Callable[..., None]:
     load = _LOADS.get(dtype.name, "{}[j]").format("x").replace("[j]", "[start + lane]")
     element = np.uint16 if dtype.itemsize == 2 else dtype.type
     signature = types.void(types.uint64[::1], types.int64[::1], types.float64[::1])
-    names = {**_NAMES, "LANES": norm.LANES, "element": element}
+    names = {**_NAMES, "LANES": global_norm.LANES, "element": element}
     # The element's type and the number of lanes are no part of the text's own names.
-    text = f"# {dtype.name}, {norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
+    text = f"# {dtype.name}, {global_norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
     return compile_loop(text, "squares", signature, names)
 
 
-def add_squares(parts: Sequence[norm.Part], lanes: HostArray) -> None:
-    """Add the squares of a stretch (`born_numpy.norm`) by one compiled loop."""
+def add_squares(parts: Sequence[global_norm.Part], lanes: HostArray) -> None:
+    """Add the squares of a stretch (`born_numpy.global_norm`) by one compiled loop."""
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     if len(arrays) < len(parts):  # some are not contiguous
-        norm.add_squares(parts, lanes)
+        global_norm.add_squares(parts, lanes)
         return
     objects = np.fromiter(map(id, arrays), np.uint64, len(arrays))
     sizes = np.fromiter((array.size for array in arrays), np.int64, len(arrays))
@@ -321,7 +337,7 @@ class _Plan(NamedTuple):
     Attributes:
         numbers: which, int64.
         chunks: (tensor, start, length, place in numbers) of each piece, int64.
-        sets: of which scalars each tensor is, int64: of the first.
+        sets: which set of scalars each tensor takes, int64: the first.
         table: what the loop is given, but for what differs from call to call.
         size: how many elements the pieces have in all.
     """
@@ -333,23 +349,15 @@ class _Plan(NamedTuple):
     size: int
 
 
-_Checked: TypeAlias = tuple[Sequence[RawTensor], Sequence[HostArray], HostArray, _Plan, HostArray]
-"""Gradients that the loop can take, and all that one call with them needs.
-
-The tensors; their arrays when they were looked at; the addresses of these; the plan; and the
-plan's table for these gradients, which knows all of them by their addresses only.
-"""
-
-
 class _Bound(BoundUpdate):
-    """The addresses of the bound tensors, and the chunks they fall into.
+    """The addresses of the bound tensors, and the chunks they fall into."""
 
-    Several threads may be in one call each: what differs from call to call is the call's own.
-    """
-
-    def __init__(self, kernel: NumbaUpdate, targets: Sequence[Sequence[RawTensor]]) -> None:
+    def __init__(
+        self, kernel: NumbaUpdate, targets: Sequence[Sequence[RawTensor]], check: Check
+    ) -> None:
         self._kernel = kernel
         self._targets = targets
+        self._check = check
         self._arrays: list[list[HostArray]] = [[raw.array for raw in target] for target in targets]
         self._sizes = np.array([arrays[0].size for arrays in self._arrays], np.int64)
         self._objects = np.zeros((len(targets), len(kernel.dtypes)), np.uint64)
@@ -358,13 +366,8 @@ class _Bound(BoundUpdate):
             row[2:] = [id(array) for array in arrays[1:]]
         self._plan = self._planned(range(len(targets)))
         self._partial: tuple[tuple[int, ...], _Plan] = (), self._plan
-        self._checked: _Checked | None = None
-        self._slow: BoundUpdate | None = None
-        self._steady = all(_usable(array) for arrays in self._arrays for array in arrays)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
-        # A copy of the tables would know the arrays of this one.
-        return _Bound(self._kernel, copy.deepcopy(self._targets, memo))
+        self._fallback: BoundUpdate | None = None
+        self._usable = all(_is_usable(array) for arrays in self._arrays for array in arrays)
 
     def _planned(self, numbers: Sequence[int]) -> _Plan:
         rows = [
@@ -374,7 +377,7 @@ class _Bound(BoundUpdate):
         ]
         chunks = np.array(rows, np.int64).reshape(-1, 4)
         sets = np.zeros(len(self._targets), np.int64)
-        places, kind = np.array(numbers, np.int64), self._kernel.dtypes[1]
+        places, dtype = np.array(numbers, np.int64), self._kernel.dtypes[1]
         table = np.zeros(_NEXT + 1, np.uint64)
         for place, array in {
             _OBJECTS: self._objects,
@@ -387,8 +390,8 @@ class _Bound(BoundUpdate):
         # NumPy's built-in dtypes are single objects, so that their address is their identity.
         table[_ARRAYS : _PIECES + 1] = (
             len(self._kernel.dtypes),
-            id(kind),
-            kind.itemsize,
+            id(dtype),
+            dtype.itemsize,
             len(places),
             len(chunks),
         )
@@ -404,64 +407,54 @@ class _Bound(BoundUpdate):
             self._partial = key, plan  # the latest only: it most often stays
         return plan
 
-    def _check(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> _Checked | None:
+    @override
+    def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
         arrays = [gradient.array for gradient in gradients]
-        if not self._steady or set(map(type, arrays)) != _PLAIN:
-            return None
-        plan = self._plan_for(numbers)
-        addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
-        table = plan.table.copy()
-        table[_GRADIENTS] = id(addresses)
-        if self._kernel.odd.call(id(table)) >= 0:
-            return None
-        return gradients, arrays, addresses, plan, table
+        if self._usable and set(map(type, arrays)) == _PLAIN:
+            plan = self._plan_for(numbers)
+            addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
+            table = plan.table.copy()
+            table[_GRADIENTS] = id(addresses)
+            if self._kernel.first_mismatch(id(table)) < 0:
+                return _Step(self, self._kernel.loop, plan, arrays, addresses, table)
+        # What is not contiguous is NumPy's to update, and what is wrong its to refuse.
+        if self._fallback is None:
+            kernel = NumpyUpdate(self._kernel.program, self._kernel.dtypes)
+            self._fallback = kernel.bind(self._targets, self._check)
+        return self._fallback.prepare(numbers, gradients)
 
-    def fits(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> bool:
-        """Whether every gradient is a contiguous array like its parameter."""
-        self._checked = checked = self._check(numbers, gradients)
-        return checked is not None
 
-    def __call__(
+@dataclass(slots=True)
+class _Step(PreparedStep):
+    """One call of the loop, with all the arrays that it knows by their addresses only."""
+
+    bound: _Bound
+    loop: _Loop
+    plan: _Plan
+    gradients: Sequence[HostArray]
+    addresses: HostArray
+    table: HostArray
+
+    @override
+    def run(
         self,
-        numbers: Sequence[int],
-        gradients: Sequence[RawTensor],
         scalars: Sequence[Scalars],
-        sets: Sequence[int],
         scale: RawTensor | None = None,
+        sets: Sequence[int] | None = None,
     ) -> None:
-        checked = self._checked
-        self._checked = None  # or the gradients would live until the next step
-        if checked is None or checked[0] is not gradients:
-            checked = self._check(numbers, gradients)
-        if checked is None:
-            self._update_slowly(numbers, gradients, scalars, sets, scale)
-            return
+        plan, table = self.plan, self.table
         if scale is not None:
-            scalars = [(*each, scale.array.item()) for each in scalars]
+            scalars = [(*values, scale.array.item()) for values in scalars]
         values = np.array(scalars, np.float64, ndmin=2)
-        plan, table = checked[3:]  # the rest is held until the loop has ended
         table[_SCALARS] = id(values)
-        if len(scalars) > 1:
-            chosen = np.zeros(len(self._targets), np.int64)
+        if sets is not None:
+            chosen = np.zeros(len(plan.sets), np.int64)
             chosen[plan.numbers] = sets
             table[_SETS] = id(chosen)
-        if plan.size < LEAST_SHARED:
-            self._kernel.loop.call(id(table))
+        if plan.size < _PARALLEL:
+            self.loop(id(table))
         else:
-            TEAM.share(self._kernel.loop, table, plan.size)
-
-    def _update_slowly(
-        self,
-        numbers: Sequence[int],
-        gradients: Sequence[RawTensor],
-        scalars: Sequence[Scalars],
-        sets: Sequence[int],
-        scale: RawTensor | None,
-    ) -> None:
-        """Arrays that are not contiguous, by NumPy's kernel."""
-        if self._slow is None:
-            self._slow = NumpyUpdate(self._kernel.program, self._kernel.dtypes).bind(self._targets)
-        self._slow(numbers, gradients, scalars, sets, scale)
+            POOL.share(partial(self.loop, id(table)))
 
 
 def _boundaries(parameter: HostArray) -> list[int]:
@@ -469,10 +462,10 @@ def _boundaries(parameter: HostArray) -> list[int]:
     size = parameter.size
     least, most = _CHUNKS_OF
     chunk = min(max(least, size // _PER_TENSOR // least * least), most)
-    first = placement.to_line(parameter) if size > chunk else 0
+    first = alignment.to_line(parameter) if size > chunk else 0
     inner = range(first, size, chunk)
     return [*([0] if first else []), *inner, size] if size else []
 
 
-def _usable(array: HostArray) -> bool:
+def _is_usable(array: HostArray) -> bool:
     return array.flags.c_contiguous and array.flags.aligned and array.flags.writeable

@@ -10,16 +10,26 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+from typing_extensions import override
 
 from born.backend.threads import POOL, taken
-from born.backend.update import BoundUpdate, Scalars, UpdateKernel, check_same, compute_dtype
+from born.backend.update import (
+    BoundUpdate,
+    Check,
+    PreparedStep,
+    Scalars,
+    UpdateKernel,
+    accept,
+    compute_dtype,
+)
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
 from born.raw import Array, RawTensor, as_dtype, bool_
-from born_numpy.placement import LINE, to_line
+from born_numpy.alignment import LINE, to_line
 
 _SCRATCH: Final = 3_670_016  # bytes of buffers of all threads: 3.5 MiB, so that 4 MB is kept
 _LARGEST_TILE: Final = 262_144  # elements; both measured: docs/performance.md
@@ -52,9 +62,9 @@ class NumpyUpdate(UpdateKernel):
         self.tile_size = _tile_size(self.buffers)
         super().__init__(program, dtypes, source)
 
-    def bind(self, targets: Sequence[Sequence[RawTensor]]) -> BoundUpdate:
-        """The kernel over these tensors."""
-        return _Bound(self, targets)
+    @override
+    def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
+        return _Bound(self, targets, check)
 
 
 @cache
@@ -212,78 +222,119 @@ class _Scratch(threading.local):
     def __init__(self) -> None:
         self.memory = np.empty(0, np.uint8)
 
-    def views(self, dtypes: Sequence[np.dtype[Any]], length: int) -> list[Array]:
+    def buffers(self, dtypes: Sequence[np.dtype[Any]], length: int) -> list[Array]:
         """An array for each dtype, beginning at cache lines."""
         sizes = [-(-length * dtype.itemsize // LINE) * LINE for dtype in dtypes]
-        if self.memory.nbytes < sum(sizes) + LINE:
+        if self.memory.nbytes < sum(sizes):
             self.memory = np.empty(0, np.uint8)  # let go before more is asked for
-            self.memory = np.empty(sum(sizes) + LINE, np.uint8)
-        first = to_line(self.memory)
-        starts = [first + sum(sizes[:number]) for number in range(len(sizes))]
-        return [
-            self.memory[start : start + length * dtype.itemsize].view(dtype)
-            for start, dtype in zip(starts, dtypes, strict=True)
-        ]
+            memory = np.empty(sum(sizes) + LINE, np.uint8)
+            self.memory = memory[to_line(memory) :]
+        start, found = 0, list[Array]()
+        for size, dtype in zip(sizes, dtypes, strict=True):
+            found.append(self.memory[start : start + length * dtype.itemsize].view(dtype))
+            start += size
+        return found
 
 
 _scratch: Final = _Scratch()
 
-_Tile: TypeAlias = tuple[list[Array], Scalars, int, int]
-"""The arrays of a tensor, its scalars, and the first element of a tile and that after it."""
+
+_Tile: TypeAlias = tuple[list[Array], int, int, int, bool]
+"""The arrays of a tensor, its place among the gradients, the first element of a tile and that
+after it, and whether the arrays are contiguous."""
 
 
 class _Bound(BoundUpdate):
-    def __init__(self, kernel: NumpyUpdate, targets: Sequence[Sequence[RawTensor]]) -> None:
+    def __init__(
+        self, kernel: NumpyUpdate, targets: Sequence[Sequence[RawTensor]], check: Check
+    ) -> None:
         self._kernel = kernel
-        self._targets = targets
+        self._check = check
         self._arrays = [[raw.array for raw in target] for target in targets]
+        self._shapes = [arrays[0].shape for arrays in self._arrays]
 
-    def __call__(
+    @override
+    def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
+        kernel, dtype = self._kernel, self._kernel.dtypes[1]
+        tiles: list[_Tile] = []
+        total = longest = 0
+        # Nothing is called for a gradient that is as it most often is: this runs in every step.
+        for place, (number, gradient) in enumerate(zip(numbers, gradients, strict=True)):
+            p, *slots = self._arrays[number]
+            g = gradient.array
+            if not (
+                g.__class__ is p.__class__ is np.ndarray
+                and g.shape == p.shape == self._shapes[number]
+                and g.dtype is p.dtype is dtype
+                and p.flags.writeable
+            ):
+                self._check(number, gradient)
+            if not (g.flags.owndata and p.flags.owndata):
+                g = _apart(g, p)
+            arrays, copied = [p, g, *slots], list[np.dtype[Any]]()
+            for column, array in enumerate(arrays):
+                if array.flags.c_contiguous:
+                    arrays[column] = array.reshape(-1)
+                else:  # an iterator, whose tiles are copies
+                    arrays[column] = array.flat
+                    copied.append(array.dtype)
+            length = _tile_size([*kernel.buffers, *copied]) if copied else kernel.tile_size
+            size = p.size
+            total += size
+            longest = max(longest, min(length, size))
+            for start in range(0, size, length):
+                tiles.append((arrays, place, start, min(start + length, size), not copied))
+        return _Step(kernel, tiles, longest, total)
+
+
+@dataclass(slots=True)
+class _Step(PreparedStep):
+    """The tiles of an update.
+
+    Attributes:
+        kernel: what updates a tile.
+        tiles: all of them.
+        longest: how many elements the longest has.
+        size: how many all have.
+    """
+
+    kernel: NumpyUpdate
+    tiles: list[_Tile]
+    longest: int
+    size: int
+
+    @override
+    def run(
         self,
-        numbers: Sequence[int],
-        gradients: Sequence[RawTensor],
         scalars: Sequence[Scalars],
-        sets: Sequence[int],
         scale: RawTensor | None = None,
+        sets: Sequence[int] | None = None,
     ) -> None:
         if scale is not None:
             factor = scale.array[()]
             scalars = [(*values, factor) for values in scalars]
-        work: list[_Tile] = []
-        total = 0
-        for number, gradient, chosen in zip(numbers, gradients, sets, strict=True):
-            values = scalars[chosen]
-            arrays = self._arrays[number]
-            check_same(self._targets[number], arrays)
-            g = _apart(gradient.array, arrays[0])
-            every = [_flat(arrays[0]), _flat(g), *map(_flat, arrays[1:])]
-            # The tiles of what is not contiguous are copies.
-            copied = [x.dtype for x in (*arrays, g) if not x.flags.c_contiguous]
-            step = (
-                _tile_size([*self._kernel.buffers, *copied]) if copied else self._kernel.tile_size
-            )
-            size = arrays[0].size
-            total += size
-            work += [
-                (every, values, start, min(start + step, size)) for start in range(0, size, step)
-            ]
-        tiles = deque(work)
-        POOL.share(lambda: self._run(taken(tiles)), None if total >= _PARALLEL else 1)
+        if self.size < _PARALLEL:
+            self._update(self.tiles, scalars, sets)
+        else:
+            tiles = deque(self.tiles)
+            POOL.share(lambda: self._update(taken(tiles), scalars, sets))
 
-    def _run(self, work: Iterable[_Tile]) -> None:
+    def _update(
+        self, tiles: Iterable[_Tile], scalars: Sequence[Scalars], sets: Sequence[int] | None
+    ) -> None:
         """Update tile after tile on this thread."""
-        kernel = self._kernel
-        length = 0
-        buffers: list[Array] = []
+        kernel, length = self.kernel, self.longest
+        whole = buffers = _scratch.buffers(kernel.buffers, length)
         with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair, not news
-            for arrays, scalars, start, stop in work:
+            for arrays, place, start, stop, contiguous in tiles:
                 if stop - start != length:
                     length = stop - start
-                    buffers = _scratch.views(kernel.buffers, length)
-                tiles = [array[start:stop] for array in arrays]
-                kernel.tile(*tiles, *scalars, *buffers)
-                _write_back(arrays, tiles, start, stop)
-                tiles.clear()  # or copies would live while the next ones are made
+                    buffers = [buffer[:length] for buffer in whole]
+                pieces = [array[start:stop] for array in arrays]
+                kernel.tile(*pieces, *scalars[sets[place] if sets else 0], *buffers)
+                if not contiguous:
+                    _write_back(arrays, pieces, start, stop)
+                    pieces.clear()  # or copies would live while the next ones are made
 
 
 def _apart(gradient: Array, parameter: Array) -> Array:
@@ -292,11 +343,6 @@ def _apart(gradient: Array, parameter: Array) -> Array:
         return gradient
     same = gradient.ctypes.data == parameter.ctypes.data and gradient.strides == parameter.strides
     return gradient if same else gradient.copy()
-
-
-def _flat(array: Array) -> Array:
-    """The elements in order: a view, or an iterator over what has none."""
-    return array.reshape(-1) if array.flags.c_contiguous else array.flat
 
 
 def _write_back(arrays: Sequence[Array], tiles: Sequence[Array], start: int, stop: int) -> None:

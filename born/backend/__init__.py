@@ -4,16 +4,18 @@
 and `get_backend` finds the backends that are installed.
 """
 
-from born.backend.array_fused import ArrayBackend as ArrayBackend
-from born.backend.composed import Approximation as Approximation
-from born.backend.fused import Backend as Backend
-from born.backend.fused import Reduction as Reduction
-from born.backend.protocol import OPERATIONS as OPERATIONS
-from born.backend.protocol import Axis as Axis
-from born.backend.protocol import Index as Index
-from born.backend.protocol import Operand as Operand
-from born.backend.protocol import RandomState as RandomState
-from born.backend.protocol import Scalar as Scalar
+from born.backend.arrays.backend import ArrayBackend as ArrayBackend
+from born.backend.backend import B as B
+from born.backend.backend import Backend as Backend
+from born.backend.contract.base import RandomState as RandomState
+from born.backend.contract.elementwise import Approximation as Approximation
+from born.backend.contract.network import Reduction as Reduction
+from born.backend.contract.operation import OPERATIONS as OPERATIONS
+from born.backend.contract.operation import Axis as Axis
+from born.backend.contract.operation import Index as Index
+from born.backend.contract.operation import Operand as Operand
+from born.backend.contract.operation import Scalar as Scalar
 from born.backend.registry import Availability as Availability
 from born.backend.registry import available_backends as available_backends
 from born.backend.registry import get_backend as get_backend
+from born.backend.window import Window as Window

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 from typing_extensions import TypeIs
 
-from born.backend.protocol import Axis
-from born.errors import ShapeError
-from born.raw import Shape
+from born.backend.contract.operation import Axis
+from born.errors import DomainError, ShapeError
+from born.raw import RawTensor, Shape
+from born.validation import choice, number
 
 
 def is_tuple(index: object) -> TypeIs[tuple[Any, ...]]:
@@ -81,39 +81,35 @@ def count(shape: Shape, axes: tuple[int, ...]) -> int:
     return math.prod(shape[axis] for axis in axes)
 
 
-def pair(value: int | Sequence[int], name: str, least: int) -> tuple[int, int]:
-    """A size for height and width, given as one integer or two.
+def trailing_axes(x: RawTensor, axes: int) -> tuple[int, ...]:
+    """The last `axes` axes of `x`.
 
     Raises:
-        ShapeError: not one or two integers of at least `least`.
-
-    >>> pair(3, "stride", least=1)
-    (3, 3)
+        ShapeError: it has fewer, or `axes` is not positive.
     """
-    sizes = (value, value) if isinstance(value, int) else tuple(value)
-    if len(sizes) != 2 or min(sizes) < least:
+    if not 1 <= axes <= x.ndim:
         raise ShapeError(
-            f"expected {name} as an integer of at least {least} or two of them "
-            f"(height, width), got {value!r}; pass for example {name}={max(least, 1)}"
+            f"expected from 1 to {x.ndim} trailing axes of a tensor of shape {x.shape}, "
+            f"got {axes}; normalise over axes the tensor has"
         )
-    return sizes
+    return tuple(range(x.ndim - axes, x.ndim))
 
 
-def windows(length: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """How many windows fit along one axis.
+def check_approximation(approximate: str) -> None:
+    """Refuse anything but the two forms of GELU."""
+    choice("approximate", approximate, ("none", "tanh"), DomainError)
 
-    Raises:
-        ShapeError: not even one does.
 
-    >>> windows(8, kernel=3, stride=2, padding=1, dilation=1)
-    4
-    """
-    span = dilation * (kernel - 1) + 1
-    padded = length + 2 * padding
-    if padded < span:
-        raise ShapeError(
-            f"expected an axis of at least {span} elements for a window of {kernel} "
-            f"with dilation {dilation}, got {length} with padding {padding}; "
-            "use a smaller kernel or more padding"
-        )
-    return (padded - span) // stride + 1
+def check_reduction(reduction: str) -> None:
+    """Refuse anything but the three reductions of a loss."""
+    choice("reduction", reduction, ("mean", "sum", "none"), DomainError)
+
+
+def check_label_smoothing(label_smoothing: float) -> None:
+    """Refuse a label smoothing outside of [0, 1]."""
+    number("label_smoothing", label_smoothing, 0, 1, DomainError)
+
+
+def check_probability(p: float) -> None:
+    """Refuse a probability outside of [0, 1]."""
+    number("p", p, 0, 1, DomainError)

@@ -15,7 +15,7 @@ def cache_directory() -> Path:
     """`$BORN_CACHE_DIR`, or born's folder in the user's cache.
 
     Raises:
-        ImportError: neither is `$BORN_CACHE_DIR` set nor the package platformdirs there.
+        ImportError: `$BORN_CACHE_DIR` is not set and platformdirs is not installed.
     """
     chosen = os.environ.get(DIRECTORY_VARIABLE)
     if chosen:
@@ -25,7 +25,7 @@ def cache_directory() -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step: whoever reads it sees all of it or none.
+    """Write a file in one step: a reader sees all of it or none.
 
     Raises:
         OSError: it cannot be written.
@@ -39,19 +39,3 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def read_or_none(path: Path) -> bytes | None:
-    """The content of a file; None where there is none to be read."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
-def write_if_possible(path: Path, content: bytes) -> None:
-    """Write a file whose loss costs only time: a folder that refuses it is no error."""
-    try:
-        write_whole(path, content)
-    except OSError:
-        return

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from born.backend.fused import Backend
+from born.backend.backend import Backend
 from born.errors import BackendUnavailableError
 
 GROUP: Final = "born.backends"
 
 _AUTO: Final = ("cupy", "numba", "numpy")
 """What `"auto"` tries, fastest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What an entry point names in place of a backend's class, if that takes long to import.
+
+    Attributes:
+        unavailable_reason: why the backend cannot be used here, or None if it can.
+        load: imports the class.
+    """
+
+    unavailable_reason: Callable[[], str | None]
+    load: Callable[[], type[Backend]]
+
+    def __call__(self, **options: Any) -> Backend:
+        """Make the backend."""
+        return self.load()(**options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +98,24 @@ def _made(name: str, options: dict[str, Any]) -> Backend:
         raise BackendUnavailableError(
             f"expected a usable backend, got {name!r}: {availability.reason}"
         )
-    backend: Backend = _load(name)(**options)
-    return backend
+    return _load(name)(**options)
 
 
 def _availability(name: str) -> Availability:
     try:
-        backend = _load(name)
+        reason = _load(name).unavailable_reason()
     except BackendUnavailableError as error:
         return Availability(False, str(error))
     except ImportError as error:
         return Availability(False, f"its package does not import ({error}); reinstall it")
-    reason = backend.unavailable_reason()
     return Availability(reason is None, reason or "")
 
 
-def _load(name: str) -> type[Backend]:
+def _load(name: str) -> type[Backend] | Entry:
     entries = _entry_points()
     if name in entries:
-        backend: type[Backend] = entries[name].load()
-        return backend
+        entry: type[Backend] | Entry = entries[name].load()
+        return entry
     raise BackendUnavailableError(
         f"no package provides it; installed are {', '.join(sorted(entries)) or 'none'}, "
         'and "auto" picks the fastest of them'

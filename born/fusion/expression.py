@@ -100,7 +100,7 @@ def sqrt(x: Any, /) -> Any:
     >>> sqrt(9.0)
     3.0
     """
-    return math.sqrt(x) if _is_number(x) else x.sqrt()
+    return math.sqrt(x) if isinstance(x, (int, float)) else x.sqrt()
 
 
 @overload
@@ -113,7 +113,7 @@ def exp(x: Any, /) -> Any:
     >>> exp(0.0)
     1.0
     """
-    return math.exp(x) if _is_number(x) else x.exp()
+    return math.exp(x) if isinstance(x, (int, float)) else x.exp()
 
 
 @overload
@@ -126,7 +126,7 @@ def log(x: Any, /) -> Any:
     >>> log(1.0)
     0.0
     """
-    return math.log(x) if _is_number(x) else x.log()
+    return math.log(x) if isinstance(x, (int, float)) else x.log()
 
 
 @overload
@@ -139,7 +139,7 @@ def abs(x: Any, /) -> Any:
     >>> abs(-2.0)
     2.0
     """
-    return builtins.abs(x) if _is_number(x) else x.abs()
+    return builtins.abs(x) if isinstance(x, (int, float)) else x.abs()
 
 
 @overload
@@ -152,7 +152,7 @@ def sign(x: Any, /) -> Any:
     >>> sign(-2.0)
     -1.0
     """
-    return float((x > 0) - (x < 0)) if _is_number(x) else x.sign()
+    return float((x > 0) - (x < 0)) if isinstance(x, (int, float)) else x.sign()
 
 
 @overload
@@ -165,7 +165,7 @@ def isfinite(x: Any, /) -> Any:
     >>> isfinite(1.0)
     True
     """
-    return math.isfinite(x) if _is_number(x) else x.isfinite()
+    return math.isfinite(x) if isinstance(x, (int, float)) else x.isfinite()
 
 
 @overload
@@ -180,9 +180,9 @@ def maximum(x: Any, y: Any, /) -> Any:
     >>> maximum(1.0, 2.0)
     2.0
     """
-    if not _is_number(x):
+    if not isinstance(x, (int, float)):
         return x.maximum(y)
-    if not _is_number(y):
+    if not isinstance(y, (int, float)):
         return y.maximum(x)
     return x + y if math.isnan(x) or math.isnan(y) else max(x, y)
 
@@ -199,9 +199,9 @@ def minimum(x: Any, y: Any, /) -> Any:
     >>> minimum(1.0, 2.0)
     1.0
     """
-    if not _is_number(x):
+    if not isinstance(x, (int, float)):
         return x.minimum(y)
-    if not _is_number(y):
+    if not isinstance(y, (int, float)):
         return y.minimum(x)
     return x + y if math.isnan(x) or math.isnan(y) else min(x, y)
 
@@ -251,7 +251,7 @@ def cast(x: Any, dtype: str) -> Any:
         raise TypeError(
             "cast was given a truth value, which becomes a number by where(condition, 1.0, 0.0)"
         )
-    return _rounded(x, dtype) if _is_number(x) else x.astype(dtype).astype(x.dtype)
+    return _rounded(x, dtype) if isinstance(x, (int, float)) else x.astype(dtype).astype(x.dtype)
 
 
 CASTS: Final = ("float16", "bfloat16", "float32")
@@ -270,7 +270,3 @@ def _rounded(x: float, dtype: str) -> float:
         packed = (bits + 0x7FFF + (bits >> 16 & 1) & 0xFFFF0000).to_bytes(4, "little")
     rounded: float = struct.unpack(f"<{code}", packed)[0]
     return rounded
-
-
-def _is_number(x: object) -> bool:
-    return isinstance(x, int | float)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Self, cast, overload
 
@@ -17,32 +16,26 @@ from born.errors import (
     ConfigTypeError,
     GradientError,
     ParameterError,
+    RuleError,
     StateDictError,
 )
 from born.nn import Parameter
 from born.optim import state as states
+from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
+from born.optim.clipping import Scale, factor_of, rounded
 from born.optim.config import Config
-from born.optim.held import (
-    array_type,
-    called,
-    check_memory,
-    check_writeable,
-    checked_parameters,
-    differences,
-)
-from born.optim.rule import Rule
-from born.optim.running import Update, groups_of
-from born.optim.scaling import Scale, factor_of, rounded
+from born.optim.groups import Group, groups_of
+from born.optim.rule import Rule, RuleFunction
 from born.raw import RawTensor
 from born.tensor import B2, B, Tensor
 
 C_co = TypeVar("C_co", bound=Config, default=Config, covariant=True)
 
 
-class Optimizer(ABC, Generic[B, C_co]):
+class Optimizer(Generic[B, C_co]):
     """Updates parameters from their gradients by a rule; the base of every optimizer.
 
-    A subclass says which config it takes and which `Rule` follows from a config.
+    A subclass says which config it takes and the formula that its fields go into.
     Everything else is done here: gradients are handed out and checked, state is kept,
     saved and restored, and the rule is run on the computing backend, where no tape
     records it.
@@ -53,9 +46,10 @@ class Optimizer(ABC, Generic[B, C_co]):
 
     Attributes:
         config_type: the class of the config.
+        formula: the update, as `Rule.from_config` takes it.
 
     Raises:
-        ParameterError: no parameters, something that is no parameter, one twice, or
+        ParameterError: no parameters, something that is not a parameter, one twice, or
             parameters of two backends.
         ConfigTypeError: a config of another class.
 
@@ -67,14 +61,12 @@ class Optimizer(ABC, Generic[B, C_co]):
     >>> @dataclass(frozen=True, slots=True, kw_only=True)
     ... class SignConfig(optim.Config):
     ...     lr: float = 0.1
-    >>> def sign_descent(p, g, *, lr, t):
+    >>> @optim.rule
+    ... def sign_descent(p, g, *, lr):
     ...     return (p - lr * sign(g),)
     >>> class SignDescent(optim.Optimizer[B, SignConfig]):
     ...     config_type = SignConfig
-    ...
-    ...     @classmethod
-    ...     def rule(cls, config):
-    ...         return optim.Rule(sign_descent, slots=(), scalars={"lr": config.lr})
+    ...     formula = sign_descent
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], born.get_backend("numpy")))
     >>> SignDescent([p], SignConfig()).step({p.raw: born.tensor([-7.0, 3.0], p.backend).raw})
     >>> p.numpy()
@@ -82,6 +74,7 @@ class Optimizer(ABC, Generic[B, C_co]):
     """
 
     config_type: ClassVar[type[Config]]
+    formula: ClassVar[RuleFunction]
 
     def __init__(self, parameters: Iterable[Parameter[B]], config: C_co) -> None:
         self._parameters = checked_parameters(parameters)
@@ -93,8 +86,7 @@ class Optimizer(ABC, Generic[B, C_co]):
         check_memory(inner, self._parameters)
         self._inner = inner
         self._raws = [p.raw for p in self._parameters]
-        self._arrays = [raw.array for raw in self._raws]
-        self._kinds = [(raw.shape, raw.dtype) for raw in self._raws]
+        self._checks = StepChecks(self._parameters)
         self._buffers = [
             tuple(
                 inner.slot(raw, self._rule.slot_dtype(slot, raw.dtype), number)
@@ -102,17 +94,27 @@ class Optimizer(ABC, Generic[B, C_co]):
             )
             for raw in self._raws
         ]
-        self._groups = groups_of(inner, self._rule, self._raws, self._buffers)
+        self._groups = self._grouped(self._rule)
         self._counts = [0] * len(self._parameters)
 
     @classmethod
-    @abstractmethod
     def rule(cls, config: Any) -> Rule:
-        """The rule that follows from a config.
+        """The rule that follows from a config: the `formula`, with arguments bound by name.
+
+        Override it where the config chooses the formula, or a transform such as `optim.l2`.
 
         Args:
             config: of the class `config_type`; a subclass annotates it so.
+
+        Raises:
+            RuleError: the class has no formula, or `Rule.from_config` cannot bind it.
         """
+        if not hasattr(cls, "formula"):
+            raise RuleError(
+                f"{cls.__name__}: expected a formula or a method rule(config), got neither; write "
+                "formula = the function of the update in the body of the class"
+            )
+        return Rule.from_config(cls.formula, config)
 
     # -- what it holds ---------------------------------------------------------------------
 
@@ -147,12 +149,12 @@ class Optimizer(ABC, Generic[B, C_co]):
     @config.setter
     def config(self, config: Config) -> None:
         checked = cast("C_co", self._checked_config(config))
-        problems = self.check_config(checked)
-        if problems:
-            raise ConfigError(problems[0])
+        mismatch = self.check_config(checked)
+        if mismatch:
+            raise ConfigError(mismatch[0])
         rule = self.rule(checked)
         if rule.program != self._rule.program:
-            self._groups = groups_of(self._inner, rule, self._raws, self._buffers)
+            self._groups = self._grouped(rule)
         self._config = checked
         self._rule, self._host = rule, rule.bound_host()
 
@@ -162,7 +164,7 @@ class Optimizer(ABC, Generic[B, C_co]):
         if theirs == ours:
             return []
         return [
-            f"expected a {type(config).__name__} that keeps {_listed(ours)} like the present one, "
+            f"expected a config that keeps {_listed(ours)} like the present one, "
             f"got one that keeps {_listed(theirs)}: {config}; "
             f"make a new {type(self).__name__} with it"
         ]
@@ -258,25 +260,23 @@ class Optimizer(ABC, Generic[B, C_co]):
             on from a checkpoint.
         """
         gradients = self._gradients(grads)
-        self._check_arrays()
+        self._checks.check_arrays()
         scaled = scale is not None or max_norm is not None
-        updates = [
-            update
-            for group in self._groups
-            if (update := Update.of(group, gradients, scaled)) is not None
+        steps = [
+            step for group in self._groups if (step := group.prepare(gradients, scaled)) is not None
         ]
-        for update in updates:
-            # Most often the backend can tell in one look that all is well.
-            if not update.bound.fits(update.numbers, update.gradients):
-                for index, gradient in zip(update.indices, update.gradients, strict=True):
-                    self._check_array(index)
-                    self._check_gradient(index, gradient)
         factor = factor_of(self._inner, gradients, scale, max_norm) if scaled else None
-        factors = [rounded(self._inner, factor, update.group.compute) for update in updates]
-        planned = [update.scalars(self._host, self._counts) for update in updates]
-        for update, (sets, chosen), by in zip(updates, planned, factors, strict=True):
-            update.bound(update.numbers, update.gradients, sets, chosen, by)
-            for index in update.indices:
+        ready = [
+            (
+                step,
+                None if factor is None else rounded(self._inner, factor, step.group.compute),
+                *step.scalars(self._host, self._counts),
+            )
+            for step in steps
+        ]
+        for step, by, scalars, sets in ready:
+            step.prepared.run(scalars, by, sets)
+            for index in step.indices:
                 self._counts[index] += 1
 
     def zero_grad(self) -> None:
@@ -287,46 +287,25 @@ class Optimizer(ABC, Generic[B, C_co]):
     def _gradients(self, grads: Mapping[RawTensor, RawTensor] | None) -> list[RawTensor | None]:
         """For each parameter the gradient to follow, or None."""
         if grads is None:
-            found = [raw.grad for raw in self._raws]
+            gradients = [raw.grad for raw in self._raws]
         else:
             self._check_mapping(grads)
             get = grads.by_raw.get if isinstance(grads, Gradients) else grads.get
-            found = [get(raw) for raw in self._raws]
-            if len(grads) != sum([gradient is not None for gradient in found]):
+            gradients = [get(raw) for raw in self._raws]
+            if len(grads) != sum([gradient is not None for gradient in gradients]):
                 self._check_keys(grads)
-        for index, (raw, gradient) in enumerate(zip(self._raws, found, strict=True)):
+        for index, (raw, gradient) in enumerate(zip(self._raws, gradients, strict=True)):
             if gradient is None:
                 continue
             if gradient.__class__ is not RawTensor:
                 self._check_kind(index, gradient)
             elif gradient in self._index:
                 # A parameter as another's gradient: its own update must not come between.
-                found[index] = self._inner.copy(gradient)
+                gradients[index] = self._inner.copy(gradient)
             if not raw.requires_grad:
-                self._check_gradient(index, gradient)
-                found[index] = None
-        return found
-
-    def _check_array(self, index: int) -> None:
-        """Refuse a parameter whose array is not as it was when the optimizer was made."""
-        array, kind = self._arrays[index], self._kinds[index]
-        if (array.shape, array.dtype) != kind:
-            raise ParameterError(
-                f"{self._called(index)}: expected the array as the optimizer was made with it, of "
-                f"shape {kind[0]} and dtype {kind[1]}, got {array.shape} and {array.dtype}; "
-                "make a new optimizer for the changed array"
-            )
-        check_writeable(self._called(index), array)
-
-    def _check_arrays(self) -> None:
-        """Refuse to go on where a parameter's array is not the one it was."""
-        for index, (raw, array) in enumerate(zip(self._raws, self._arrays, strict=True)):
-            if raw.array is not array:
-                raise ParameterError(
-                    f"{self._called(index)}: expected the array that the optimizer was made with, "
-                    f"got another of shape {raw.shape}; write into the array with "
-                    "load_state_dict or backend.assign, or make a new optimizer"
-                )
+                self._checks.check_gradient(index, gradient)
+                gradients[index] = None
+        return gradients
 
     def _check_mapping(self, grads: Mapping[RawTensor, RawTensor]) -> None:
         if isinstance(grads, Gradients):
@@ -358,25 +337,8 @@ class Optimizer(ABC, Generic[B, C_co]):
     def _check_kind(self, index: int, gradient: object) -> None:
         if not isinstance(gradient, RawTensor):
             raise GradientError(
-                f"{self._called(index)}: expected a gradient as a RawTensor, got "
+                f"{self._checks.label(index)}: expected a gradient as a RawTensor, got "
                 f"{type(gradient).__name__}; pass tensor.raw, or RawTensor(array)"
-            )
-
-    def _check_gradient(self, index: int, gradient: RawTensor) -> None:
-        """Refuse a gradient of another kind of array, shape or dtype than its parameter."""
-        raw = self._raws[index]
-        ours, theirs = raw.array, gradient.array
-        if ours.__class__ is not theirs.__class__ or ours.device != theirs.device:
-            raise BackendMismatchError(
-                f"{self._called(index)}: expected a gradient on {self.backend!r}, an array of type "
-                f"{array_type(raw)} on {raw.device!r}, got {array_type(gradient)} on "
-                f"{gradient.device!r}; bring it over with backend.from_numpy"
-            )
-        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-            raise GradientError(
-                f"{self._called(index)}: expected a gradient of shape {raw.shape} and dtype "
-                f"{raw.dtype}, got shape {gradient.shape} and dtype {gradient.dtype}; a gradient "
-                "has the shape and the dtype of its parameter"
             )
 
     # -- state ---------------------------------------------------------------------------------
@@ -399,7 +361,7 @@ class Optimizer(ABC, Generic[B, C_co]):
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
-        return states.misfits(self._inner, self._live, self._counts, state)
+        return states.mismatches(self._inner, self._live, self._counts, state)
 
     def load_state_dict(self, state: states.OptimizerState) -> None:
         """Write a state into the optimizer's buffers, all of it or nothing.
@@ -412,12 +374,12 @@ class Optimizer(ABC, Generic[B, C_co]):
             StateDictError: entries are missing, unexpected, misshapen or mistyped, or a
                 count is negative; the message lists every one, and nothing was changed.
         """
-        problems = self.check_state_dict(state)
-        if problems:
-            listed = "".join(f"\n  {problem}" for problem in problems)
+        lines = self.check_state_dict(state)
+        if lines:
+            listed = "".join(f"\n  {line}" for line in lines)
             raise StateDictError(
-                f"expected a state dict of this {type(self).__name__}, got {len(problems)} "
-                f"problem{'s' if len(problems) > 1 else ''}; make the optimizer with the "
+                f"expected a state dict of this {type(self).__name__}, got {len(lines)} "
+                f"problem{'s' if len(lines) > 1 else ''}; make the optimizer with the "
                 f"parameters and the config that the state was saved with:{listed}"
             )
         self._counts = states.write(self._inner, self._live, self._counts, state)
@@ -452,9 +414,9 @@ class Optimizer(ABC, Generic[B, C_co]):
         (Adam(1 parameter, AdamConfig(lr=0.5, ...)), 1)
         """
         twin = type(self)(parameters, self._config)
-        found = differences(self._parameters, twin.parameters)
-        if found:
-            listed = "".join(f"\n  {difference}" for difference in found)
+        lines = mismatches(self._parameters, twin.parameters)
+        if lines:
+            listed = "".join(f"\n  {line}" for line in lines)
             raise ParameterError(
                 f"expected the {len(self._raws)} parameters of this {type(self).__name__}, moved, "
                 f"got {len(twin.parameters)} that differ; pass model.to(backend).parameters(), of "
@@ -482,14 +444,15 @@ class Optimizer(ABC, Generic[B, C_co]):
 
     # -- helpers -------------------------------------------------------------------------------
 
-    def _called(self, index: int) -> str:
-        return called(index, self._parameters[index])
+    def _grouped(self, rule: Rule) -> list[Group]:
+        check = self._checks.check_gradient
+        return groups_of(self._inner, rule, self._raws, self._buffers, check)
 
     def _checked_config(self, config: Config) -> Config:
         if not isinstance(config, self.config_type):
             raise ConfigTypeError(
-                f"expected a {self.config_type.__name__} for {type(self).__name__}, got "
-                f"{config!r} of type {type(config).__name__}; "
+                f"expected a config of class {self.config_type.__name__} for "
+                f"{type(self).__name__}, got {config!r} of type {type(config).__name__}; "
                 f"write {type(self).__name__}(parameters, {self.config_type.__name__}(lr=...))"
             )
         return config

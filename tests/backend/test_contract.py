@@ -11,8 +11,9 @@ import pytest
 import born
 from born.autodiff import Autodiff
 from born.backend import OPERATIONS, ArrayBackend, Backend
+from born.dtypes import DTYPE_NAMES, as_dtype
 from born.errors import BornError, DTypeError, ShapeError, TapeError
-from born.raw import DTYPE_NAMES, RawTensor, as_dtype
+from born.raw import RawTensor
 
 
 def test_backend_must_supply_the_required_operations() -> None:
@@ -54,7 +55,7 @@ def test_dtypes_go_to_the_backend_and_come_back(name: str, backend: Backend) -> 
 
 def test_bfloat16_without_its_package(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> None:
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    monkeypatch.setattr("born.raw._RESOLVED", {})
+    monkeypatch.setattr("born.dtypes._RESOLVED", {})
     with pytest.raises(DTypeError, match=r"expected the package ml_dtypes.*; run: pip install"):
         backend.zeros((2,), "bfloat16")
     assert backend.zeros((2,), "float16").dtype == np.float16

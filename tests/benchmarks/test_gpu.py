@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from types import ModuleType
@@ -12,10 +13,13 @@ from typing import Any
 
 import pytest
 
+import born
 from benchmarks import __main__ as command
 from benchmarks import footprint, libraries, limit, machine, optimizer_step, training_step
 from benchmarks.classifier import Network
 from benchmarks.clocks import device_time
+from benchmarks.gpu import __main__ as gpu_command
+from benchmarks.gpu.figures import Figure, Recorder, line, read, table
 from benchmarks.harness import Competitor, Settings, Skipped, run
 from benchmarks.jobs import adam
 from benchmarks.libraries import Place
@@ -43,17 +47,9 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
         def elapsed(start: object, stop: object) -> float:
             return MILLISECONDS
 
-        def properties(device: int) -> dict[str, bytes]:
-            return {"name": b"Simulated GPU"}
-
-        def copyto(target: Any, source: Any) -> None:
-            target[...] = source
-
         attributes = {**module.cuda.Device().attributes, "L2CacheSize": CACHE}
         monkeypatch.setattr(module.cuda.Device, "attributes", attributes)
-        monkeypatch.setattr(module.cuda, "get_elapsed_time", elapsed, raising=False)
-        monkeypatch.setattr(module.cuda.runtime, "getDeviceProperties", properties, raising=False)
-        monkeypatch.setattr(module, "copyto", copyto, raising=False)
+        monkeypatch.setattr(module.cuda, "get_elapsed_time", elapsed)
         without(monkeypatch, {"torch"})
         yield module
 
@@ -68,8 +64,8 @@ def here(cupy: Any) -> Place:
 def test_optimizer_steps_run_and_are_timed_by_events(here: Place) -> None:
     (work,) = optimizer_step.works(here, [SMALL])
     result = run(work, ONCE)
-    assert list(result.samples) == ["born cupy", "born cupy, graphs", "copy"]
-    assert result.ours == ["born cupy", "born cupy, graphs"]
+    assert list(result.samples) == ["born cupy", "copy"]
+    assert result.ours == ["born cupy"]
     assert {second for samples in result.samples.values() for second in samples} == {2e-3}
     assert [each.name for each in result.skipped] == ["PyTorch"]
 
@@ -78,17 +74,19 @@ def test_optimizer_steps_run_and_are_timed_by_events(here: Place) -> None:
 def test_host_time_is_the_hosts_own_clock(here: Place) -> None:
     (work,) = optimizer_step.host_works(here, SMALL)
     result = run(work, ONCE)
-    assert list(result.samples) == ["born cupy", "born cupy, graphs"]
+    assert list(result.samples) == ["born cupy"]
     assert all(second > 0 for samples in result.samples.values() for second in samples)
 
 
 @needs_compiler
-def test_training_steps_agree_with_and_without_graphs(here: Place) -> None:
-    entries = training_step.entries(Network((3, 4, 2), batch=5), here)
-    (absent,) = [each for each in entries if isinstance(each, Skipped)]
-    assert absent.name == "PyTorch"
-    competitors = [each for each in entries if isinstance(each, Competitor)]
-    steps = [[_outcome(each) for _ in range(5)] for each in competitors]
+def test_training_steps_agree_with_the_hosts(here: Place) -> None:
+    network = Network((3, 4, 2), batch=5)
+    steps = [
+        [_outcome(each) for _ in range(5)]
+        for place in (here, Place({"born numpy": lambda: born.get_backend("numpy")}))
+        for each in training_step.entries(network, place)
+        if isinstance(each, Competitor) and each.ours
+    ]
     assert steps[0] == pytest.approx(steps[1], rel=1e-5)  # the order of sums may differ
 
 
@@ -103,7 +101,6 @@ def test_footprint_counts_what_a_step_allocates_beside_what_it_holds(here: Place
     found = footprint.measured(here, SMALL)
     assert [each.library for each in found if isinstance(each, footprint.Footprint)] == [
         "born cupy",
-        "born cupy, graphs",
     ]
     beyond = [each.beyond for each in found if isinstance(each, footprint.Footprint)]
     assert all(0 <= each < 1_000_000 for each in beyond)
@@ -183,7 +180,7 @@ def test_command_runs_all_that_there_is_for_a_gpu(
     path = tmp_path / "gpu.json"
     assert command.main(["--backend", "cupy", "--json", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "over born cupy, graphs" in printed
+    assert "over born cupy" in printed
     assert "Memory of steps beyond parameters, gradients and state:" in printed
     assert path.exists()
 
@@ -193,9 +190,10 @@ def test_the_one_command_says_that_there_is_no_gpu(tmp_path: Path) -> None:
     if bash is None:
         pytest.skip("no bash to run benchmarks/gpu.sh with")
     # A path without nvidia-smi, whatever this machine has.
-    dirname = shutil.which("dirname")
-    assert dirname is not None
-    (tmp_path / "dirname").symlink_to(dirname)
+    for name in ("dirname", "mktemp", "rm"):
+        command_path = shutil.which(name)
+        assert command_path is not None
+        (tmp_path / name).symlink_to(command_path)
     done = subprocess.run(
         [bash, ROOT / "benchmarks" / "gpu.sh", tmp_path / "results"],
         env={"PATH": str(tmp_path)},
@@ -207,3 +205,53 @@ def test_the_one_command_says_that_there_is_no_gpu(tmp_path: Path) -> None:
     assert done.returncode == command.UNAVAILABLE
     assert "no NVIDIA GPU answers" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_figure_is_met_or_short_of_its_target() -> None:
+    assert Figure(name="a ratio", value=1.0, target=1.0).met
+    assert Figure(name="a ratio", value=0.99, target=1.0).met is False
+    assert Figure(name="a bound", value=0.99, target=1.0, at_most=True).met
+    assert Figure(name="a bound", value=1.01, target=1.0, at_most=True).met is False
+    assert Figure(name="only looked at", value=1.0).met is None
+    assert line(Figure(name="a ratio", value=0.5, target=1.0)).endswith("SHORT")
+
+
+def test_figures_of_a_piece_that_was_stopped_are_read(tmp_path: Path) -> None:
+    record = Recorder(tmp_path / "piece.jsonl")
+    record.add("first", 1.0, target=2.0)
+    record.add("second", 2.0, low=1.0, high=3.0)
+    with record.path.open("a", encoding="utf-8") as file:
+        file.write('{"name": "cut of')
+    assert read(record.path) == record.figures
+    assert read(tmp_path / "never written") == []
+
+
+def test_the_table_shows_targets_first_and_says_what_it_leaves_out() -> None:
+    others = [Figure(name=f"other {i}", value=1.0) for i in range(5)]
+    shown = table([*others, Figure(name="aimed", value=1.0, target=1.0)], most=3)
+    assert shown[0].startswith("aimed")
+    assert shown[1].startswith("other 0")
+    assert shown[2] == "... and 4 more in the JSON"
+
+
+def test_the_pieces_are_bounded_and_a_failing_one_stops_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def command(piece: str, out: Path, rehearse: bool) -> list[str]:
+        program = {
+            "device": "print('named'); raise SystemExit(3)",
+            "smoke": "import time; print('asleep', flush=True); time.sleep(60)",
+            "host": "print('done')",
+        }[piece]
+        return [sys.executable, "-c", program]
+
+    monkeypatch.setattr(gpu_command, "piece_command", command)
+    monkeypatch.setattr(gpu_command, "SECONDS", {"device": 20, "smoke": 1.0, "host": 20})
+    arguments = ["--out", str(tmp_path), "--only", "device", "smoke", "host"]
+    assert gpu_command.main(arguments) == 1
+    summary = (tmp_path / "table.txt").read_text().splitlines()
+    assert summary[0].startswith("device: ended with 3")
+    assert summary[1].startswith("smoke: ran out of time")
+    assert summary[2].startswith("host: ended with 0")
+    assert "asleep" in (tmp_path / "smoke.txt").read_text()
+    assert "asleep" in capfd.readouterr().out

@@ -28,3 +28,19 @@ def cupy() -> Iterator[Any]:
         pytest.skip(host.NEEDS_COMPILER)
     with simulator.installed():
         yield sys.modules["cupy"]
+
+
+@pytest.fixture
+def launches(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the kernels launched, in order."""
+    from born_cupy.compiler import Kernel
+
+    names: list[str] = []
+    launch = Kernel.__call__
+
+    def noted(self: Kernel, *arguments: Any) -> None:
+        names.append(self.source.name)
+        launch(self, *arguments)
+
+    monkeypatch.setattr(Kernel, "__call__", noted)
+    return names

@@ -139,5 +139,3 @@ def test_streams_that_are_none_or_of_another_device(cupy: Any) -> None:
     for stream in (elsewhere, "stream", 7):
         with pytest.raises(OperandError, match=r"^expected a CuPy stream of device 0 or None, got"):
             CupyBackend(stream=stream)
-    with pytest.raises(DomainError, match=r"^expected a stream of its own for graphs=True, got"):
-        CupyBackend(graphs=True)

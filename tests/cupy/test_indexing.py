@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from born.errors import DomainError, IndexOutOfRangeError
+from born.operands import raw_index
 from born.raw import HostArray, RawTensor
-from born.tensor import raw_index
 from born_cupy import CupyBackend
 from born_numpy import NumpyBackend
 
@@ -44,7 +44,7 @@ AT_ONCE: Final[dict[str, tuple[Any, str]]] = {
 
 @pytest.fixture
 def backend(cupy: Any) -> CupyBackend:
-    """A backend over the stand-in."""
+    """A backend over the simulator."""
     return CupyBackend()
 
 

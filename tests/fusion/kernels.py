@@ -10,7 +10,8 @@ import pytest
 
 import born
 from born.backend import Backend
-from born.backend.update import PlainUpdate, UpdateKernel, compute_dtype
+from born.backend.plain_update import PlainUpdate
+from born.backend.update import UpdateKernel, compute_dtype
 from born.errors import BackendUnavailableError
 from born.fusion import Program, trace
 from born.raw import HostArray, as_dtype

@@ -13,7 +13,7 @@ import born
 from born import nn, optim
 from born.raw import HostArray, as_dtype
 from born_numpy import NumpyBackend
-from born_numpy.placement import LINE, slot, to_line
+from born_numpy.alignment import LINE, slot, to_line
 from tests.fusion.kernels import NEEDS_NUMBA
 
 LARGE = 300_001

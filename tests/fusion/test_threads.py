@@ -14,7 +14,7 @@ import pytest
 from born.backend import threads
 from born.backend.threads import Pool, Work
 from born.raw import HostArray, RawTensor
-from born_numpy import norm
+from born_numpy import global_norm
 from tests.fusion.kernels import backend_of, kernel_of, traced
 
 WORKERS = 4
@@ -42,36 +42,36 @@ class Update(NamedTuple):
 
     Attributes:
         backend: its name.
-        least: what holds the number of elements from which they are, and its name there.
-        pool: who shares them.
+        module: what holds the pool that shares them, and the least number of elements.
+        pool: in place of that pool.
     """
 
     backend: str
-    least: tuple[Any, str]
+    module: Any
     pool: Recording
-
-    def share_from(self, size: int, patch: pytest.MonkeyPatch) -> None:
-        """Share updates of so many elements."""
-        patch.setattr(*self.least, size)
-        if self.backend == "numba":
-            patch.setattr(importlib.import_module("born_numba.update"), "LEAST_SHARED", size)
 
 
 @pytest.fixture(params=["numpy", "numba"])
 def update(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Update:
-    """A backend's updates, with a pool of their own and small pieces."""
+    """A backend's updates, with a pool of their own."""
     backend_of(request.param)
     module = importlib.import_module(f"born_{request.param}.update")
     pool = Recording()
-    if request.param == "numpy":
-        monkeypatch.setattr(module, "POOL", pool)
-        monkeypatch.setattr(module, "_tile_size", _tiles_of(64))
-        return Update("numpy", (module, "_PARALLEL"), pool)
-    team = importlib.import_module("born_numba.team")
-    monkeypatch.setattr(team, "POOL", pool)
-    monkeypatch.setattr(team.TEAM, "_blas", None)
-    monkeypatch.setattr(module, "_CHUNKS_OF", (16, 16))
-    return Update("numba", (team, "_LARGE"), pool)
+    monkeypatch.setattr(module, "POOL", pool)
+    return Update(request.param, module, pool)
+
+
+def _tile_size(buffers: object) -> int:
+    return 64
+
+
+@pytest.fixture
+def small_pieces(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of so few elements that a small tensor has many."""
+    if update.backend == "numpy":
+        monkeypatch.setattr(update.module, "_tile_size", _tile_size)
+    else:
+        monkeypatch.setattr(update.module, "_CHUNKS_OF", (16, 16))
 
 
 def _run(update: Update, size: int, steps: int) -> HostArray:
@@ -82,19 +82,16 @@ def _run(update: Update, size: int, steps: int) -> HostArray:
     gradients = [RawTensor(np.ones(size, np.float32))]
     scalars = [program.host(lr=1.0, t=1)]
     for _ in range(steps):
-        bound([0], gradients, scalars, [0])
+        bound.prepare([0], gradients).run(scalars)
     array: HostArray = p.array
     return array
 
 
-def _tiles_of(size: int) -> Callable[[object], int]:
-    return lambda buffers: size
-
-
+@pytest.mark.usefixtures("small_pieces")
 def test_every_element_is_updated_once_a_step(
     update: Update, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update.share_from(1, monkeypatch)
+    monkeypatch.setattr(update.module, "_PARALLEL", 1)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # threads meet as often as they can
     try:
@@ -105,36 +102,27 @@ def test_every_element_is_updated_once_a_step(
     assert update.pool.asked == steps * [WORKERS]
 
 
-def test_what_is_small_stays_on_one_thread(update: Update) -> None:
-    np.testing.assert_array_equal(_run(update, 1_000, 2), -2.0)
-    assert set(update.pool.asked) <= {1}  # or it does not ask for helpers in the first place
-
-
-def test_what_is_large_is_shared(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()  # pieces of the usual size
-    holder, name = update.least
-    monkeypatch.setattr(holder, "POOL", update.pool)
-    if update.backend == "numba":
-        monkeypatch.setattr(holder.TEAM, "_blas", None)
-    np.testing.assert_array_equal(_run(update, getattr(holder, name), 1), -1.0)
-    assert update.pool.asked == [WORKERS]
+@pytest.mark.parametrize(("fewer", "asked"), [(1, []), (0, [WORKERS])])
+def test_only_what_is_large_is_shared(update: Update, fewer: int, asked: list[int]) -> None:
+    np.testing.assert_array_equal(_run(update, update.module._PARALLEL - fewer, 1), -1.0)
+    assert update.pool.asked == asked
 
 
 @pytest.mark.parametrize("name", ["numpy", "numba"])
-@pytest.mark.parametrize(("sizes", "expected"), [((2, 3), 1), ((2_000_000, 500_000), 2)], ids=str)
+@pytest.mark.parametrize(("sizes", "asked"), [((2, 3), []), ((2_000_000, 500_000), [2])], ids=str)
 def test_norms_of_several_stretches_are_shared(
-    name: str, sizes: tuple[int, ...], expected: int, monkeypatch: pytest.MonkeyPatch
+    name: str, sizes: tuple[int, ...], asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = Recording()
-    monkeypatch.setattr(norm, "POOL", pool)
+    monkeypatch.setattr(global_norm, "POOL", pool)
     xs = [RawTensor(np.ones(size, np.float32)) for size in sizes]
     assert backend_of(name).global_norm(xs).item() == pytest.approx(np.sqrt(sum(sizes)))
-    assert pool.asked == [expected]
+    assert pool.asked == asked
 
 
 def test_the_pool_of_the_process_is_shared_by_the_backends() -> None:
-    modules = ["born_numpy.update", "born_numpy.norm"]
+    modules = ["born_numpy.update", "born_numpy.global_norm"]
     if importlib.util.find_spec("numba") is not None:
-        modules.append("born_numba.team")
+        modules.append("born_numba.update")
     get: Callable[[str], Any] = importlib.import_module
     assert all(get(module).POOL is threads.POOL for module in modules)

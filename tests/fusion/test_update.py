@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -254,7 +255,8 @@ def test_some_of_the_bound_tensors_in_any_order(name: str, numbers: tuple[int, .
     chosen = [number % 2 for number in numbers]
     for _ in range(2):  # a plan for some of them is kept; it must not serve for others
         if numbers:
-            bound(numbers, [raws[number][1] for number in numbers], sets, chosen)
+            step = bound.prepare(numbers, [raws[number][1] for number in numbers])
+            step.run(sets, sets=chosen)
     for number, arrays in enumerate(tensors):
         p, g, m = arrays
         if number in numbers:
@@ -341,6 +343,29 @@ def test_gradient_may_be_a_view_of_its_parameter(name: str, length: int) -> None
     kernel([got], [backend.transpose(got[0])], [kernel.program.host(**scalars)])
     for a, b in zip(got, expected, strict=True):
         assert_same_bits(backend.to_numpy(a), b)
+
+
+@every_host_kernel
+@pytest.mark.parametrize("offset", [1, 17])
+def test_gradient_may_overlap_its_parameter(name: str, offset: int) -> None:
+    # Longer than any tile, so that one is written before the next reads what lay there.
+    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    buffer, _, m = arrays_of(AVERAGED, 600_000, 5)
+    scalars: dict[str, float] = {"lr": 0.1, "t": 3}
+    values = kernel.program.host(**scalars)
+    for p, g in ((np.s_[offset:], np.s_[:-offset]), (np.s_[:-offset], np.s_[offset:])):
+        memory = buffer.copy()
+        expected = evaluate(_averaged, [buffer[p], buffer[g], m[offset:]], scalars)
+        got = [RawTensor(memory[p]), RawTensor(m[offset:].copy())]
+        kernel([got], [RawTensor(memory[g])], [values])
+        for a, b in zip(got, expected, strict=True):
+            assert_same_bits(a.array, b)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_can_be_copied(name: str) -> None:
+    kernel = kernel_of(name, traced(_averaged, ("m",), "lr"), AVERAGED)
+    assert copy.deepcopy(kernel).source == kernel.source
 
 
 def _parameter_first(p: V, g: V, m: V, *, lr: float, t: int) -> tuple[V, V]:

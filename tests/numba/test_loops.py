@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from born.backend import Backend
+from born.backend import Backend, Window
 from born.errors import BornError, IndexOutOfRangeError
 from born.nn import Parameter
 from born.optim import SGD, SGDConfig
@@ -184,30 +184,30 @@ WINDOWS: list[tuple[Any, ...]] = [
 def test_windows_of_images(
     numba: Backend, batch: tuple[int, int], sizes: tuple[Any, ...], dtype: str
 ) -> None:
-    shape = (*batch, 6, 7)
+    shape, window = (*batch, 6, 7), Window.of(*sizes)
     for special in (False, True):
         x = draw(shape, dtype, 1, special)
         for image in (x, apart(x)):
-            assert_alike(numba, "unfold", image, *sizes)
-            assert_alike(numba, "max_pool2d", image, *sizes)
-    (columns,) = call(NUMPY, "unfold", draw(shape, dtype), *sizes)
-    assert_alike(numba, "fold", np.ascontiguousarray(columns), (6, 7), *sizes)
-    y, winner = call(NUMPY, "max_pool2d", draw(shape, dtype), *sizes)
+            assert_alike(numba, "unfold", image, window)
+            assert_alike(numba, "max_pool2d", image, window)
+    (columns,) = call(NUMPY, "unfold", draw(shape, dtype), window)
+    assert_alike(numba, "fold", np.ascontiguousarray(columns), (6, 7), window)
+    y, winner = call(NUMPY, "max_pool2d", draw(shape, dtype), window)
     g = draw(y.shape, dtype, 2)
-    assert_alike(numba, "max_pool2d_backward", g, winner, (6, 7), *sizes)
+    assert_alike(numba, "max_pool2d_backward", g, winner, (6, 7), window)
 
 
 def test_first_of_equal_elements_wins(numba: Backend) -> None:
     x = np.array([[[[1, 1], [1, 1]]], [[[np.nan, 2], [np.nan, 3]]]], np.float32)
-    assert_alike(numba, "max_pool2d", x, 2, 2)
-    assert_alike(numba, "max_pool2d", np.full_like(x, -np.inf), 2, 2)
+    assert_alike(numba, "max_pool2d", x, Window.of(2, 2))
+    assert_alike(numba, "max_pool2d", np.full_like(x, -np.inf), Window.of(2, 2))
 
 
 def test_window_all_in_the_border(numba: Backend) -> None:
     # Taps at -1 and 1 of an image that is one high and wide: nothing but padding.
     x = np.full((1, 1, 1, 1), 5.0, np.float32)
-    assert_alike(numba, "max_pool2d", x, 2, 1, 1, 2)
-    _, winner = call(numba, "max_pool2d", x, 2, 1, 1, 2)
+    assert_alike(numba, "max_pool2d", x, Window.of(2, 1, 1, 2))
+    _, winner = call(numba, "max_pool2d", x, Window.of(2, 1, 1, 2))
     assert (winner >= 0).all()  # or the gradient would be added outside its memory
 
 
@@ -237,7 +237,7 @@ def test_winner_outside_its_window_is_refused(numba: Backend, place: int) -> Non
     g, winner = RawTensor(draw((1, 1, 1, 1), "float32")), RawTensor(np.full((1, 1, 1, 1), place))
     for backend in (NUMPY, numba):
         with pytest.raises(IndexOutOfRangeError, match=f"index {place} is out of bounds"):
-            backend.max_pool2d_backward(g, winner, (2, 2), 2, 2)
+            backend.max_pool2d_backward(g, winner, (2, 2), Window.of(2, 2))
 
 
 @pytest.mark.parametrize("row", [5, -6, 2**62])
@@ -252,7 +252,7 @@ def test_row_out_of_range_is_refused(numba: Backend, row: int) -> None:
 
 def test_arrays_laid_out_otherwise_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     update = importlib.import_module("born_numba.update")
-    monkeypatch.setattr(update.memory, "layout_holds", lambda: False)
+    monkeypatch.setattr(update.intrinsics, "layout_holds", lambda: False)
     backend = numba_backend()
     p = Parameter(Tensor(RawTensor(np.ones(3, np.float32)), backend))
     g = RawTensor(np.full(3, 2.0, np.float32))
@@ -270,13 +270,13 @@ def test_arrays_laid_out_otherwise_are_left_to_numpy(monkeypatch: pytest.MonkeyP
 
 @floating
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (7, 9), (16, 24), (17, 40), (512, 128), (3, 0)])
-def test_turning_a_matrix_moves_every_element(shape: tuple[int, int], dtype: str) -> None:
-    loops = importlib.import_module("born_numba.loops")
+def test_transposing_a_matrix_moves_every_element(shape: tuple[int, int], dtype: str) -> None:
+    kernels = importlib.import_module("born_numba.kernels")
     x = draw(shape, dtype, special=True)
     memory = np.full(x.size + 2, 7, dtype)
     out = memory[1:-1].reshape(shape[::-1])
 
-    loops.TURNED[x.dtype](x, out)
+    kernels.transpose[x.dtype](x, out)
 
     assert_same_bits(out, np.ascontiguousarray(x.T))
     assert memory[0] == memory[-1] == 7  # nothing is written beside it

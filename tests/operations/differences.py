@@ -11,18 +11,16 @@ sees every element of the gradient at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
 import born
 from born import ops
 from born.autodiff import Autodiff, grad
-from born.backend import Backend
+from born.backend import B, Backend
 from born.raw import HostArray
 from tests.operations.drawing import Case
-
-B = TypeVar("B", bound=Backend)
 
 STEP: Final = 1e-4
 

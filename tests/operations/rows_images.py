@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from born.backend import Backend
+from born.backend import Backend, Window
 from born.raw import RawTensor, Shape
 from tests.operations import naive
 from tests.operations.drawing import Case, Draw
@@ -22,11 +22,11 @@ class Windows:
 
     Attributes:
         size: height and width of the images.
-        options: kernel, stride, padding and dilation, for height and width each.
+        window: what slides over them.
     """
 
     size: tuple[int, int]
-    options: tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
+    window: Window
 
 
 def _windows(d: Draw, *, pooled: bool = False, dilated: bool = True) -> Windows:
@@ -41,7 +41,7 @@ def _windows(d: Draw, *, pooled: bool = False, dilated: bool = True) -> Windows:
         least = span if pooled and dilation > 1 else max(span - 2 * padding, 1)
         each.append((least + d.integer(0, 3), kernel, stride, padding, dilation))
     (h, kh, sh, ph, dh), (w, kw, sw, pw, dw) = each
-    return Windows((h, w), ((kh, kw), (sh, sw), (ph, pw), (dh, dw)))
+    return Windows((h, w), Window((kh, kw), (sh, sw), (ph, pw), (dh, dw)))
 
 
 def _images(d: Draw, size: tuple[int, int], channels: int) -> Shape:
@@ -52,34 +52,33 @@ def _images(d: Draw, size: tuple[int, int], channels: int) -> Shape:
 def _unfold(d: Draw) -> Case:
     view = _windows(d)
     x = d.uniform(_images(d, view.size, d.choice(d.lengths)))
-    return d.call(naive.unfold, x, *view.options)
+    return d.call(naive.unfold, x, view.window)
 
 
 @ROWS.row("fold", integers=True)
 def _fold(d: Draw) -> Case:
     view = _windows(d)
     shape = _images(d, view.size, d.choice(d.lengths))
-    columns = d.uniform(naive.unfold(np.zeros(shape), *view.options).shape)
-    return d.call(naive.fold, columns, view.size, *view.options)
+    columns = d.uniform(naive.unfold(np.zeros(shape), view.window).shape)
+    return d.call(naive.fold, columns, view.size, view.window)
 
 
 @ROWS.row("conv2d", integers=True)
 def _conv2d(d: Draw) -> Case:
     view = _windows(d)
-    kernel, *options = view.options
     groups = d.integer(1, 2)
     channels, outputs = groups * d.choice(d.lengths[:2]), groups * d.choice(d.lengths[:2])
     x = d.uniform(_images(d, view.size, channels))
-    weight = d.uniform((outputs, channels // groups, *kernel))
+    weight = d.uniform((outputs, channels // groups, *view.window.kernel))
     bias = d.uniform((outputs,)) if d.flag() else None
-    return d.call(naive.conv2d, x, weight, bias, *options, groups)
+    return d.call(naive.conv2d, x, weight, bias, view.window, groups)
 
 
 @ROWS.row("max_pool2d")
 def _max_pool2d(d: Draw) -> Case:
     view = _windows(d, pooled=True)
     return d.call(
-        naive.max_pool2d, d.distinct(_images(d, view.size, d.choice(d.lengths))), *view.options
+        naive.max_pool2d, d.distinct(_images(d, view.size, d.choice(d.lengths))), view.window
     )
 
 
@@ -87,17 +86,17 @@ def _max_pool2d(d: Draw) -> Case:
 def _max_pool2d_backward(d: Draw) -> Case:
     view = _windows(d, pooled=True)
     x = d.distinct(_images(d, view.size, d.choice(d.lengths)))
-    g = d.uniform(naive.max_pool2d(x, *view.options).shape)
+    g = d.uniform(naive.max_pool2d(x, *view.window).shape)
 
     def apply(b: Backend, g: RawTensor) -> RawTensor:
-        winner = b.max_pool2d(b.from_numpy(x), *view.options)[1]
-        return b.max_pool2d_backward(g, winner, view.size, *view.options)
+        winner = b.max_pool2d(b.from_numpy(x), view.window)[1]
+        return b.max_pool2d_backward(g, winner, view.size, view.window)
 
-    return Case((g,), apply, lambda g: naive.max_pool2d_backward(g, x, *view.options))
+    return Case((g,), apply, lambda g: naive.max_pool2d_backward(g, x, *view.window))
 
 
 @ROWS.row("avg_pool2d")
 def _avg_pool2d(d: Draw) -> Case:
     view = _windows(d, pooled=True, dilated=False)
     x = d.uniform(_images(d, view.size, d.choice(d.lengths)))
-    return d.call(naive.avg_pool2d, x, *view.options[:3])
+    return d.call(naive.avg_pool2d, x, view.window)

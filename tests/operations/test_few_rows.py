@@ -104,7 +104,7 @@ def test_operands_are_exchanged_where_it_was_measured_to_pay(
         found.append(a.shape)
         return np.ascontiguousarray(a.T)
 
-    monkeypatch.setattr(cpu_backend, "_turned", spied)
+    monkeypatch.setattr(cpu_backend, "_transpose", spied)
     cpu_backend.linear(
         cpu_backend.ones((rows, inputs), dtype), cpu_backend.ones((outputs, inputs), dtype)
     )

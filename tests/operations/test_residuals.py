@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from born.backend import Backend
+from born.backend import Backend, Window
 from tests.operations import naive
 from tests.operations.test_values import with_default
 
@@ -50,7 +50,7 @@ def test_normalisation_leaves_the_normalised_and_the_scale(name: str, backend: B
 def test_max_pool_leaves_the_winner_of_each_window(backend: Backend) -> None:
     x = np.array([[1.0, 9.0, 2.0, 3.0], [4.0, 5.0, 8.0, 7.0]]).reshape(1, 1, 2, 4)
     for each in (backend, with_default(backend, "max_pool2d")):
-        y, winner = each.max_pool2d(each.from_numpy(x), 2, 2)
+        y, winner = each.max_pool2d(each.from_numpy(x), Window.of(2, 2))
         assert each.to_numpy(y).ravel().tolist() == [9.0, 8.0]
         assert each.to_numpy(winner).ravel().tolist() == [1, 2]
         assert winner.dtype == np.int64

@@ -192,6 +192,22 @@ def test_parameters_that_share_memory_are_refused_by_name(
         assert "('y')" in str(error.value)
 
 
+@pytest.mark.parametrize("index", [np.s_[1:1], np.s_[0:0], np.s_[4:], np.s_[2:2, 1:]], ids=str)
+@pytest.mark.parametrize("whole", [np.s_[:], np.s_[1:3]], ids=str)
+def test_parameters_without_elements_share_no_memory(
+    index: Any, whole: Any, backend: Backend
+) -> None:
+    buffer = backend.ones((4, 3), "float32")
+    apart, empty, full = _views(backend, buffer, index, whole)
+    for order in ([empty, full], [full, empty], [apart, full, empty]):
+        optimizer = optim.SGD(order, optim.SGDConfig(lr=0.5))
+        optimizer.step({p.raw: raw(np.zeros(p.shape), backend) for p in order})
+    overlapping = _views(backend, buffer, whole, np.s_[2:])[1:]
+    for order in ([empty, *overlapping], [*overlapping, empty]):
+        with pytest.raises(ParameterError, match=r"\('x'\) and .*\('y'\)|\('y'\) and .*\('x'\)"):
+            optim.SGD(order, optim.SGDConfig())
+
+
 def test_halves_of_one_buffer_are_welcome(backend: Backend) -> None:
     buffer = backend.ones((4, 3), "float32")
     parameters = _views(backend, buffer, np.s_[:2], np.s_[2:])
@@ -303,7 +319,7 @@ def test_slot_of_a_dtype_that_is_no_float_is_refused(dtype: str, backend: Backen
 
 def test_slot_dtype_cannot_change_under_way(backend: Backend) -> None:
     optimizer = optim.Adam([parameter([1.0], backend)], optim.AdamConfig())
-    with pytest.raises(BornError, match=r"expected a AdamConfig that keeps .*; make a new Adam"):
+    with pytest.raises(BornError, match=r"expected a config that keeps .*; make a new Adam"):
         optimizer.config = optim.AdamConfig(m_dtype="bfloat16")
 
 

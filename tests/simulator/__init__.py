@@ -54,6 +54,7 @@ def modules() -> dict[str, ModuleType]:
         getDeviceCount=lambda: machine.DEVICES,
         driverGetVersion=lambda: 12090,
         runtimeGetVersion=lambda: 12090,
+        getDeviceProperties=machine.getDeviceProperties,
         memGetInfo=machine.memory_info,
     )
     cuda = _module(
@@ -69,6 +70,7 @@ def modules() -> dict[str, ModuleType]:
         Stream=machine.Stream,
         alloc_pinned_memory=machine.alloc_pinned_memory,
         get_current_stream=machine.get_current_stream,
+        get_elapsed_time=machine.get_elapsed_time,
     )
     cupy = _module(
         "cupy",

@@ -70,6 +70,11 @@ def namespace() -> dict[str, Any]:
     return own | named | {"abs": named["absolute"], "ogrid": _Grid()}
 
 
+def copyto(target: Any, source: Any) -> None:
+    """Write one array into another."""
+    target[...] = source
+
+
 # -- creation --
 
 

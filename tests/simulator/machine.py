@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, Self
@@ -84,7 +85,8 @@ class Device:
 
     @property
     def attributes(self) -> dict[str, int]:
-        return {"MultiProcessorCount": 1}  # so that large arrays take a thread more than one turn
+        # One processor, so that large arrays take a thread more than one turn.
+        return {"MultiProcessorCount": 1, "L2CacheSize": 4096}
 
     def use(self) -> None:
         _check_device(self.id)
@@ -390,6 +392,7 @@ class Event:
         self, block: bool = False, disable_timing: bool = False, interprocess: bool = False
     ) -> None:
         self.tasks: list[_Task] = []
+        self.recorded = 0.0
 
     @property
     def done(self) -> bool:
@@ -397,12 +400,24 @@ class Event:
 
     def record(self, stream: Stream | None = None) -> None:
         self.tasks = (stream or get_current_stream()).pending()
+        self.recorded = time.perf_counter()
 
     def synchronize(self) -> None:
         if not self.done:
             waits.append("Event.synchronize")
         for task in self.tasks:
             task.run()
+
+
+def get_elapsed_time(start: Event, stop: Event) -> float:
+    """Milliseconds between two records, by the host's clock."""
+    return 1e3 * (stop.recorded - start.recorded)
+
+
+def getDeviceProperties(device: int) -> dict[str, bytes]:
+    """What is known of a device."""
+    _check_device(device)
+    return {"name": b"Simulated GPU"}
 
 
 class Graph:

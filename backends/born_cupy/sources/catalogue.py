@@ -7,8 +7,9 @@ from itertools import product
 from typing import Final
 
 from born.raw import DTYPE_NAMES, FLOATING_NAMES, as_dtype
-from born_cupy.sources import elementwise, faults, images, norm, random, rows, scatter
+from born_cupy.sources import elementwise, faults, images, linear, norm, random, rows, scatter
 from born_cupy.sources.source import Source
+from born_cupy.sources.template import real
 
 _EITHER: Final = (False, True)
 
@@ -35,7 +36,12 @@ def _floating(name: str) -> Iterator[Source]:
     dtype = as_dtype(name)
     for function in elementwise.FUNCTIONS:
         yield elementwise.elementwise(function, dtype)
-    yield elementwise.bias_relu(dtype)
+    yield linear.bias_relu(dtype)
+    wide = real(dtype)
+    for into in dict.fromkeys((dtype, wide)):
+        yield linear.column_sums(dtype, into, masked=True)
+    for pair in dict.fromkeys(((dtype, dtype), (dtype, wide), (wide, dtype))):
+        yield linear.column_sums(*pair, masked=False)
     for operation in rows.ALONG_AXIS:
         yield rows.along_axis(operation, dtype)
     for flag in _EITHER:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from born.backend.composed import GELU_CUBIC, SQRT_HALF, SQRT_TWO_OVER_PI
+from born.backend.contract.elementwise import GELU_CUBIC, SQRT_HALF, SQRT_TWO_OVER_PI
 from born_cupy.sources.source import Source
 from born_cupy.sources.template import EACH, types
 
@@ -51,20 +51,6 @@ FUNCTIONS: Final = {
         ("g", "x"), f"g * ((R)0.5 * ((R)1 + t) + x * (((R)1 - t * t) * ({_INNER_SLOPE})))", _T
     ),
 }
-
-
-@cache
-def bias_relu(dtype: np.dtype[Any]) -> Source:
-    """The kernel that adds a bias to the rows of a matrix and rectifies them, in place."""
-    text = f"""{types(dtype)}
-extern "C" __global__ void born_bias_relu(T *results, const T *bias, i64 columns, i64 size) {{
-    {EACH} {{
-        R x = as<R>(results[i]) + as<R>(bias[i % columns]);
-        put(results[i], {FUNCTIONS["relu"].result});
-    }}
-}}
-"""
-    return Source("born_bias_relu", text)
 
 
 @cache

@@ -1,0 +1,183 @@
+"""Memory by address, inside compiled loops.
+
+An optimizer may have hundreds of arrays. Unpacking each into Numba's own array
+structure on every call costs more than a small update, so a compiled loop is given
+the addresses of the NumPy array objects and reads their fields itself. The layout
+is that of `PyArrayObject` in NumPy's C interface (`numpy/ndarraytypes.h`), which
+NumPy keeps for the sake of every extension that was compiled against it;
+`layout_holds` checks it against NumPy's own word before it is relied on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+
+from born_numba.compiler import intrinsic, ir, types
+
+_HEADER: Final = object.__basicsize__  # the object's own head, which precedes NumPy's fields
+DATA: Final = np.uint64(_HEADER)
+NDIM: Final = np.uint64(_HEADER + 8)
+SHAPE: Final = np.uint64(_HEADER + 16)
+DESCR: Final = np.uint64(_HEADER + 40)
+FLAGS: Final = np.uint64(_HEADER + 48)
+
+C_CONTIGUOUS: Final = np.uint32(0x0001)  # NPY_ARRAY_C_CONTIGUOUS
+ALIGNED: Final = np.uint32(0x0100)  # NPY_ARRAY_ALIGNED
+WRITEABLE: Final = np.uint32(0x0400)  # NPY_ARRAY_WRITEABLE
+
+
+@cache
+def layout_holds() -> bool:
+    """Whether NumPy's array objects have their fields where the loops look for them."""
+    array = np.zeros((2, 3), np.float32)
+    array.flags.writeable = False
+
+    def field(kind: Any, offset: np.uint64) -> int:
+        value: int = kind.from_address(id(array) + int(offset)).value
+        return value
+
+    flags = field(ctypes.c_uint32, FLAGS)
+    if (
+        field(ctypes.c_uint64, DATA) != array.ctypes.data
+        or field(ctypes.c_int32, NDIM) != array.ndim
+        or field(ctypes.c_uint64, DESCR) != id(array.dtype)
+        or flags & (C_CONTIGUOUS | ALIGNED | WRITEABLE) != C_CONTIGUOUS | ALIGNED
+    ):
+        return False
+    lengths = (ctypes.c_int64 * array.ndim).from_address(field(ctypes.c_uint64, SHAPE))
+    return tuple(lengths) == array.shape
+
+
+_BYTE: Final = ir.IntType(8)
+_HALF: Final = ir.HalfType()
+
+
+@intrinsic
+def pointer(typing_context: Any, address: Any) -> Any:
+    """An address as a pointer, for `numba.carray`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], _BYTE.as_pointer())
+
+    return types.voidptr(types.uint64), generate
+
+
+def _reader(bits: int, result: Any) -> Any:
+    def read(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.load(builder.inttoptr(args[0], ir.IntType(bits).as_pointer()))
+
+        return result(types.uint64), generate
+
+    return intrinsic(read)
+
+
+read64: Final = _reader(64, types.uint64)
+"""The 64 bits at an address."""
+
+read32: Final = _reader(32, types.uint32)
+"""The 32 bits at an address."""
+
+
+@intrinsic
+def float32_of_half(typing_context: Any, bits: Any) -> Any:
+    """The bits of a float16 as a float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.bitcast(args[0], _HALF), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic
+def half_of_float32(typing_context: Any, value: Any) -> Any:
+    """A float32 rounded to float16, to nearest and to even, as bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(args[0], _HALF), ir.IntType(16))
+
+    return types.uint16(types.float32), generate
+
+
+@intrinsic
+def float32_of_bits(typing_context: Any, bits: Any) -> Any:
+    """32 bits as the float32 that they are."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+@intrinsic
+def bits_of_float32(typing_context: Any, value: Any) -> Any:
+    """The bits of a float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.uint32(types.float32), generate
+
+
+@intrinsic
+def take(typing_context: Any, counter: Any) -> Any:
+    """The next number of a counter at an address: no two threads are given the same."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(types.uint64), generate
+
+
+SIDE: Final = 8
+"""Rows and columns of what `transpose_square` takes."""
+
+
+@intrinsic
+def transpose_square(
+    typing_context: Any, source: Any, source_row: Any, target: Any, target_row: Any, element: Any
+) -> Any:
+    """Write the transpose of `SIDE` rows of `SIDE` elements at one address to another.
+
+    Addresses, and steps from row to row, count bytes; `element` is any of the type of the
+    elements. The transpose is made in registers: exchange halves of rows half a square
+    apart, then quarters of rows a quarter apart, and so on. Compilers do not find this,
+    and a loop of loads and stores of single elements takes several times as long.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = context.get_value_type(element)
+        row = ir.VectorType(kind, SIDE).as_pointer()
+        word = ir.IntType(64)
+
+        def place(start: Any, step: Any, number: int) -> Any:
+            offset = builder.mul(step, ir.Constant(word, number))
+            return builder.inttoptr(builder.add(start, offset), row)
+
+        def exchange(low: Any, high: Any, order: list[int]) -> Any:
+            chosen = ir.Constant(ir.VectorType(ir.IntType(32), SIDE), order)
+            return builder.shuffle_vector(low, high, chosen)
+
+        align = element.bitwidth // 8  # arrays are aligned to their elements, no more
+        start, step, to, to_step, _ = args
+        rows = [builder.load(place(start, step, number), align=align) for number in range(SIDE)]
+        half = SIDE // 2
+        while half:
+            # Of a pair of rows, those elements whose number has the bit `half` change places.
+            low = [k + SIDE - half if k & half else k for k in range(SIDE)]
+            high = [k + SIDE if k & half else k + half for k in range(SIDE)]
+            for upper in (number for number in range(SIDE) if not number & half):
+                pair = rows[upper], rows[upper + half]
+                rows[upper], rows[upper + half] = exchange(*pair, low), exchange(*pair, high)
+            half //= 2
+        for number, column in enumerate(rows):
+            builder.store(column, place(to, to_step, number), align=align)
+        return context.get_dummy_value()
+
+    signature = types.void(types.uint64, types.uint64, types.uint64, types.uint64, element)
+    return signature, generate

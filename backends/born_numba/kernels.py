@@ -1,0 +1,381 @@
+"""Operations as compiled loops, where one loop beats several of NumPy's.
+
+Each is a plain function over contiguous arrays of one floating dtype, whose text is compiled
+for float32 and float64 when first called. NumPy's own loops are vectorised by hand, so a
+compiled one wins only where it saves passes over memory or calls: what is here was
+measured to win, and docs/performance.md has the figures.
+
+Nothing is bound to the bit of NumPy's result here; that is promised for updates only.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from born_numba import intrinsics
+from born_numba.cache import compile_loop
+from born_numba.compiler import inlined, numba, types
+
+_LOG2_E: Final = 1.44269504088896341
+_LN2_HIGH: Final = 0.693359375  # ln 2 in two parts, the first exact in float32
+_LN2_LOW: Final = -2.12194440e-4
+_LEAST: Final = -87.33654  # exp of less is not a normal float32
+
+
+@inlined
+def exp_of_nonpositive(x: Any) -> Any:
+    """exp(x) of a float32 x <= 0, within one unit in the last place, fit to be vectorised.
+
+    Numba's own exp is a call for each element. This is the polynomial of Cephes'
+    `expf` (Moshier, 1989) after the usual reduction to |r| <= ln(2) / 2.
+    """
+    reduced = max(x, np.float32(_LEAST))
+    n = np.floor(reduced * np.float32(_LOG2_E) + np.float32(0.5))
+    r = reduced - n * np.float32(_LN2_HIGH) - n * np.float32(_LN2_LOW)
+    y = np.float32(1.9875691500e-4)
+    y = y * r + np.float32(1.3981999507e-3)
+    y = y * r + np.float32(8.3334519073e-3)
+    y = y * r + np.float32(4.1665795894e-2)
+    y = y * r + np.float32(1.6666665459e-1)
+    y = y * r + np.float32(5.0000001201e-1)
+    y = y * (r * r) + r + np.float32(1.0)
+    scale = (np.int32(n) + np.int32(127)) << np.int32(23)
+    y *= intrinsics.float32_of_bits(np.uint32(scale))
+    return y if x >= np.float32(_LEAST) else (x if x != x else np.float32(0.0))
+
+
+# What the kernels call by name; `Kernel` puts in what suits the dtype.
+exp: Final[Any] = np.exp
+inf: Final = np.inf
+log: Final[Any] = np.log
+real: Final[Any] = np.float64
+side: Final = intrinsics.SIDE
+sqrt: Final[Any] = np.sqrt
+transpose_square: Final[Any] = intrinsics.transpose_square
+uint64: Final[Any] = np.uint64
+zero: Final = 0.0
+_NAMES: Final[dict[str, Any]] = {
+    "Any": Any,
+    "inf": inf,
+    "log": log,
+    "side": side,
+    "sqrt": sqrt,
+    "transpose_square": transpose_square,
+    "uint64": uint64,
+}
+
+
+class Kernel:
+    """A loop compiled when first called: one machine code for each floating dtype.
+
+    Args:
+        function: its text.
+        signature: from the floating type to Numba's signature.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: Callable[[Any], Any]) -> None:
+        self._function = function
+        self._signature = signature
+        self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
+
+    def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
+        """The loop for a dtype."""
+        compiled = self._compiled.get(dtype)
+        if compiled is None:
+            source = inspect.getsource(self._function)
+            compiled = compile_loop(
+                source[source.index("def ") :],
+                self._function.__name__,
+                self._signature(numba.from_dtype(dtype)),
+                {
+                    **_NAMES,
+                    "exp": exp_of_nonpositive if dtype == np.float32 else np.exp,
+                    "real": dtype.type,
+                    "zero": dtype.type(0),
+                },
+            )
+            self._compiled[dtype] = compiled
+        return compiled
+
+
+def kernel(signature: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Kernel]:
+    """Make a function a kernel, whose signature for a floating type is `signature(type)`."""
+    return lambda function: Kernel(function, signature)
+
+
+_INDEX: Final = types.int64
+_PAIR: Final = types.UniTuple(types.int64, 2)
+_WINDOW: Final = (_PAIR, _PAIR, _PAIR, _PAIR)
+
+
+# -- elementwise --
+
+
+@kernel(lambda t: types.void(t[::1], t[::1]))
+def relu(x: Any, out: Any) -> None:
+    """max(x, 0), NaN kept."""
+    for i in range(len(x)):
+        out[i] = zero if x[i] <= 0 else x[i]
+
+
+@kernel(lambda t: types.void(t[::1], t[::1], t[::1]))
+def relu_backward(g: Any, y: Any, out: Any) -> None:
+    """g where y is positive."""
+    for i in range(len(g)):
+        out[i] = g[i] if y[i] > 0 else zero
+
+
+# -- reduction --
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[::1]))
+def sum_rows(x: Any, out: Any) -> None:
+    """The sum over the first axis, row after row as NumPy adds them."""
+    rows, columns = x.shape
+    for j in range(columns):
+        out[j] = x[0, j]
+    for i in range(1, rows):
+        for j in range(columns):
+            out[j] += x[i, j]
+
+
+# -- indexing --
+
+
+@kernel(lambda t: _INDEX(t[:, ::1], _INDEX[::1], t[:, ::1]))
+def add_rows(target: Any, index: Any, values: Any) -> Any:
+    """target[index[k]] += values[k] for every k; -1, or the first k whose index is out of range."""
+    rows, columns = target.shape
+    for k in range(len(index)):
+        row = index[k]
+        row = row + rows if row < 0 else row
+        if row < 0 or row >= rows:
+            return k
+        for j in range(columns):
+            target[row, j] += values[k, j]
+    return -1
+
+
+# -- linear --
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[::1]))
+def add_bias(x: Any, bias: Any) -> None:
+    """The bias added to each row, in place."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            x[i, j] += bias[j]
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[::1]))
+def bias_relu(x: Any, bias: Any) -> None:
+    """max(x + bias, 0) in place, the bias added to each row, NaN kept."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            value = x[i, j] + bias[j]
+            x[i, j] = zero if value <= 0 else value
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[:, ::1], t[:, ::1], t[::1]))
+def bias_relu_backward(g: Any, y: Any, out: Any, total: Any) -> None:
+    """g where y is positive, and the sum of that over the first axis."""
+    rows, columns = g.shape
+    for j in range(columns):
+        total[j] = zero
+    for i in range(rows):
+        for j in range(columns):
+            value = g[i, j] if y[i, j] > 0 else zero
+            out[i, j] = value
+            total[j] += value
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[:, ::1]))
+def transpose(x: Any, out: Any) -> None:
+    """The transpose of x, a square at a time."""
+    rows, columns = out.shape
+    whole_rows, whole_columns = rows // side * side, columns // side * side
+    size = uint64(out.itemsize)
+    source, source_row = uint64(x.ctypes.data), uint64(rows) * size
+    target, target_row = uint64(out.ctypes.data), uint64(columns) * size
+    for i in range(0, whole_rows, side):
+        for j in range(0, whole_columns, side):
+            from_ = source + uint64(j) * source_row + uint64(i) * size
+            to = target + uint64(i) * target_row + uint64(j) * size
+            transpose_square(from_, source_row, to, target_row, zero)
+    for i in range(rows):
+        for j in range(whole_columns if i < whole_rows else 0, columns):
+            out[i, j] = x[j, i]
+
+
+# -- network --
+
+
+@kernel(lambda t: types.float64(t[:, ::1], _INDEX[::1], t[:, ::1]))
+def cross_entropy(x: Any, labels: Any, p: Any) -> Any:
+    """Write the probabilities of logits x to p; the mean loss, or -1 for a label out of range."""
+    rows, classes = x.shape
+    total = 0.0
+    for i in range(rows):
+        label = labels[i]
+        if label < 0 or label >= classes:
+            return -1.0
+        top = x[i, 0]
+        for j in range(1, classes):
+            top = max(top, x[i, j])
+        for j in range(classes):
+            p[i, j] = exp(x[i, j] - top)
+        mass = p[i, 0]
+        for j in range(1, classes):
+            mass += p[i, j]
+        share = 1 / mass
+        for j in range(classes):
+            p[i, j] *= share
+        total += log(mass) - (x[i, label] - top)
+    return total / rows
+
+
+@kernel(lambda t: types.boolean(t[:, ::1], _INDEX[::1], types.float64, t[:, ::1]))
+def cross_entropy_backward(p: Any, labels: Any, g: Any, out: Any) -> Any:
+    """Write the gradient of the mean loss, times g; whether all labels were in range."""
+    rows, classes = p.shape
+    scale = real(g) / real(rows)
+    for i in range(rows):
+        if labels[i] < 0 or labels[i] >= classes:
+            return False
+        for j in range(classes):
+            out[i, j] = p[i, j] * scale
+        out[i, labels[i]] -= scale
+    return True
+
+
+@kernel(
+    lambda t: types.void(t[:, ::1], t[::1], t[::1], types.float64, t[:, ::1], t[:, ::1], t[::1])
+)
+def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any, normal: Any, scale: Any) -> None:
+    """Normalise each row of x, scale and shift it; keep what the gradient reads."""
+    rows, columns = x.shape
+    for i in range(rows):
+        total = 0.0
+        for j in range(columns):
+            total += x[i, j]
+        mean = total / columns
+        squares = 0.0
+        for j in range(columns):
+            squares += (x[i, j] - mean) ** 2
+        factor = 1.0 / sqrt(squares / columns + eps)
+        scale[i] = factor
+        for j in range(columns):
+            normal[i, j] = (x[i, j] - mean) * factor
+            y[i, j] = normal[i, j] * weight[j] + bias[j]
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[:, ::1], t[::1], t[:, ::1]))
+def layer_norm_backward(g: Any, normal: Any, scale: Any, out: Any) -> None:
+    """The gradient of the normalisation of each row."""
+    rows, columns = g.shape
+    for i in range(rows):
+        total = 0.0
+        along = 0.0
+        for j in range(columns):
+            total += g[i, j]
+            along += g[i, j] * normal[i, j]
+        mean = total / columns
+        along /= columns
+        for j in range(columns):
+            out[i, j] = scale[i] * (g[i, j] - mean - normal[i, j] * along)
+
+
+# -- images --
+
+
+@kernel(lambda t: types.void(t[:, :, :, ::1], t[:, :, :, :, ::1], *_WINDOW))
+def unfold(x: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
+    """The windows of images (N, C, H, W) as (N, C, kh kw, rows, columns), without padding first."""
+    height, width = x.shape[2], x.shape[3]
+    rows, columns = out.shape[3], out.shape[4]
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for i in range(kernel[0]):
+                for j in range(kernel[1]):
+                    tap = i * kernel[1] + j
+                    for r in range(rows):
+                        h = r * stride[0] + i * dilation[0] - padding[0]
+                        for q in range(columns):
+                            w = q * stride[1] + j * dilation[1] - padding[1]
+                            inside = 0 <= h < height and 0 <= w < width
+                            out[n, c, tap, r, q] = x[n, c, h, w] if inside else 0
+
+
+@kernel(lambda t: types.void(t[:, :, :, :, ::1], t[:, :, :, ::1], *_WINDOW))
+def fold(taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
+    """Windows added up into images, which start as zeros: the adjoint of `unfold`."""
+    height, width = out.shape[2], out.shape[3]
+    rows, columns = taps.shape[3], taps.shape[4]
+    for n in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            for i in range(kernel[0]):
+                for j in range(kernel[1]):
+                    tap = i * kernel[1] + j
+                    for r in range(rows):
+                        h = r * stride[0] + i * dilation[0] - padding[0]
+                        if 0 <= h < height:
+                            for q in range(columns):
+                                w = q * stride[1] + j * dilation[1] - padding[1]
+                                if 0 <= w < width:
+                                    out[n, c, h, w] += taps[n, c, tap, r, q]
+
+
+@kernel(lambda t: types.void(t[:, :, :, ::1], t[:, :, :, ::1], _INDEX[:, :, :, ::1], *_WINDOW))
+def max_pool(
+    x: Any, y: Any, winner: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> None:
+    """The largest element of each window and which it was; the first of those that tie."""
+    height, width = x.shape[2], x.shape[3]
+    for n in range(y.shape[0]):
+        for c in range(y.shape[1]):
+            for r in range(y.shape[2]):
+                for q in range(y.shape[3]):
+                    best = -inf
+                    found = False
+                    place = 0
+                    for i in range(kernel[0]):
+                        h = r * stride[0] + i * dilation[0] - padding[0]
+                        if h < 0 or h >= height:
+                            continue
+                        for j in range(kernel[1]):
+                            w = q * stride[1] + j * dilation[1] - padding[1]
+                            if w < 0 or w >= width:
+                                continue
+                            value = x[n, c, h, w]
+                            if not found or value > best or (value != value and best == best):
+                                found = True
+                                best = value
+                                place = i * kernel[1] + j
+                    y[n, c, r, q] = best
+                    winner[n, c, r, q] = place
+
+
+@kernel(lambda t: types.boolean(t[:, :, :, ::1], _INDEX[:, :, :, ::1], t[:, :, :, ::1], *_WINDOW))
+def max_pool_backward(
+    g: Any, winner: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> Any:
+    """Each window's gradient added to the element that won; whether all winners were in range."""
+    for n in range(g.shape[0]):
+        for c in range(g.shape[1]):
+            for r in range(g.shape[2]):
+                for q in range(g.shape[3]):
+                    place = winner[n, c, r, q]
+                    if place < 0 or place >= kernel[0] * kernel[1]:
+                        return False
+                    i, j = divmod(place, kernel[1])
+                    h = r * stride[0] + i * dilation[0] - padding[0]
+                    w = q * stride[1] + j * dilation[1] - padding[1]
+                    if 0 <= h < out.shape[2] and 0 <= w < out.shape[3]:
+                        out[n, c, h, w] += g[n, c, r, q]
+    return True

@@ -1,0 +1,1 @@
+"""All there is to see on a GPU within minutes: `benchmarks/gpu.sh` runs it piece by piece."""

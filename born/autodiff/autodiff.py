@@ -1,0 +1,211 @@
+"""`Autodiff[B]`: a backend that wraps a backend and records what it computes.
+
+Its operations are made from two tables: the contract's list of operations and the
+derivatives of `born.autodiff.derivatives`. None is written here by name.
+"""
+
+from __future__ import annotations
+
+import abc
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, cast
+
+from typing_extensions import override
+
+from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
+from born.autodiff.tape import Tape
+from born.backend import OPERATIONS, Backend, RandomState
+from born.errors import OperandError, ShapeError
+from born.operands import B
+from born.raw import HostArray, RawTensor
+
+
+class _PerThread(threading.local):
+    """A tape for each thread."""
+
+    def __init__(self) -> None:
+        self.tape = Tape()
+
+
+class Autodiff(Backend, Generic[B]):
+    """A backend that records on a tape what another backend computes.
+
+    `Autodiff(Autodiff(backend))` records the backward pass of the outer tape on
+    the inner one, and so gives second derivatives.
+
+    Args:
+        inner: the backend that computes.
+
+    >>> import born
+    >>> from born.autodiff import Autodiff, backward
+    >>> from born_numpy import NumpyBackend
+    >>> backend = Autodiff(NumpyBackend())
+    >>> x = born.tensor([1.0, 2.0], backend)
+    >>> x.requires_grad = True
+    >>> with backend.tape:
+    ...     loss = (x * x).sum()
+    >>> backward(loss)[x].array
+    array([2., 4.], dtype=float32)
+    """
+
+    def __init__(self, inner: B) -> None:
+        if not isinstance(cast("object", inner), Backend):
+            raise OperandError(
+                f"expected a backend to record on, got {inner!r}; "
+                'make one, as with born.get_backend("numpy")'
+            )
+        self.inner = inner
+        self.name = inner.name
+        self.nested = isinstance(inner, Autodiff)
+        self._local = _PerThread()
+
+    @property
+    def tape(self) -> Tape:
+        """The tape of the calling thread."""
+        return self._local.tape
+
+    @property
+    @override
+    def innermost(self) -> Backend:
+        return self.inner.innermost
+
+    @contextmanager
+    def fresh_tape(self) -> Generator[Tape]:
+        """Record on a new tape inside the block, and put this thread's tape back after."""
+        before = self._local.tape
+        self._local.tape = Tape()
+        try:
+            with self._local.tape as tape:
+                yield tape
+        finally:
+            self._local.tape = before
+
+    @override
+    def accumulate(self, loss: RawTensor, *, keep_tape: bool = False) -> None:
+        tape = self.tape
+        root = tape.root(loss)
+        check_scalar(loss)
+        inner = self.inner
+        seed = inner.ones(loss.shape, loss.dtype)
+        gradients, _ = tape.walk(root, seed, inner.add, keep=keep_tape)
+        for leaf, gradient in gradients.items():
+            leaf.grad = gradient if leaf.grad is None else inner.add(leaf.grad, gradient)
+
+    @override
+    def check_labels(self, logits: RawTensor, labels: RawTensor) -> None:
+        self.inner.check_labels(logits, labels)
+
+    @classmethod
+    @override
+    def unavailable_reason(cls) -> str | None:
+        return None
+
+    @override
+    def synchronize(self) -> None:
+        self.inner.synchronize()
+
+    @override
+    def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:
+        return self.inner.prefetch(batches)
+
+    @override
+    def from_dlpack(self, data: Any) -> RawTensor:
+        return self.inner.from_dlpack(data)
+
+    @override
+    def to_dlpack(self, x: RawTensor, /, **options: Any) -> Any:
+        return self.inner.to_dlpack(x, **options)
+
+    @property
+    @override
+    def random_state(self) -> RandomState:
+        return self.inner.random_state
+
+    @override
+    def set_random_state(self, state: RandomState) -> None:
+        self.inner.set_random_state(state)
+
+    @override
+    def check_random_state(self, state: RandomState) -> None:
+        self.inner.check_random_state(state)
+
+    @override
+    def seed(self, seed: int) -> None:
+        self.inner.seed(seed)
+
+    def __repr__(self) -> str:
+        return f"Autodiff({self.inner!r})"
+
+
+_Operation = Callable[..., Any]
+
+
+def recorded(name: str, derivative: Derivative) -> _Operation:
+    """An operation with a derivative: computed by the inner backend, and recorded."""
+    rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
+    composition: _Operation = getattr(Backend, name)
+
+    def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
+        inner = self.inner
+        tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        if not tape.depth:
+            return getattr(inner, name)(*args, **options)
+        if residuals and self.nested:
+            # The rule reads residuals, through which the inner tape could not differentiate.
+            return composition(self, *args, **options)
+        out = getattr(inner, name)(*args, **options)
+        origins = tuple(map(tape.origin_of, args[0] if tensors is None else args[tensors]))
+        if any(origins):
+            pullback = rule(inner, out, tuple(map(bool, origins)), *args, **options)
+            if pullback is not None:
+                tape.record(out[0] if residuals else out, origins, pullback)
+        return out
+
+    return operation
+
+
+def _composed(name: str) -> _Operation:
+    """An operation without a derivative: recorded through those it is composed of."""
+    composition: _Operation = getattr(Backend, name)
+
+    def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
+        if self.tape.depth:
+            return composition(self, *args, **options)
+        return getattr(self.inner, name)(*args, **options)
+
+    return operation
+
+
+def _passed_on(name: str) -> _Operation:
+    """An operation whose result is constant: computed by the inner backend, not recorded."""
+
+    def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
+        return getattr(self.inner, name)(*args, **options)
+
+    return operation
+
+
+def _operation(name: str) -> _Operation:
+    if name in DERIVATIVES:
+        made = recorded(name, DERIVATIVES[name])
+    else:
+        made = _passed_on(name) if name in CONSTANT else _composed(name)
+    made.__name__, made.__qualname__ = name, f"Autodiff.{name}"
+    made.__doc__ = getattr(Backend, name).__doc__
+    return made
+
+
+for _name in OPERATIONS:
+    setattr(Autodiff, _name, _operation(_name))
+abc.update_abstractmethods(Autodiff)
+
+
+def check_scalar(loss: RawTensor) -> None:
+    """Refuse a loss of more or fewer than one element."""
+    if loss.size != 1:
+        raise ShapeError(
+            f"expected a loss with one element, got shape {loss.shape}; reduce it with .sum() or "
+            ".mean(), or pass backward a seed of its shape"
+        )

@@ -1,0 +1,132 @@
+"""How operands reach the functions of a NumPy-like namespace: checked, converted, and wrapped."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import numpy as np
+
+from born.backend.arguments import is_tuple
+from born.backend.contract.operation import Operand
+from born.dtypes import INTEGRAL, bool_, float32, is_half, is_numpy_scalar
+from born.errors import DTypeError, OperandError, ShapeError
+from born.raw import Array, RawTensor
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+class Dispatch:
+    """A namespace of arrays, and what every operation does with its operands and result.
+
+    Attributes:
+        xp: the namespace.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self.xp: Final = xp
+        self._ndarray: Final = xp.ndarray
+
+    def _wrap(self, array: Array) -> RawTensor:
+        """Hold a result; NumPy returns scalars where it should return arrays of no axes."""
+        if array.__class__ is not self._ndarray:
+            array = self.xp.asarray(array)
+        return RawTensor(array)
+
+    def _operand_arrays(self, name: str, x: Operand, y: Operand) -> tuple[Any, Any]:
+        """Two operands ready for a function of the namespace, their dtypes checked."""
+        if isinstance(x, RawTensor):
+            a = x.array
+            if isinstance(y, RawTensor):
+                b = y.array
+                if a.dtype != b.dtype:
+                    raise dtype_mismatch(name, x, y)
+                return a, b
+            return a, y if y.__class__ is float and a.dtype.kind == "f" else weak_scalar(
+                name, y, a.dtype
+            )
+        if isinstance(y, RawTensor):
+            b = y.array
+            return weak_scalar(name, x, b.dtype), b
+        raise OperandError(
+            f"expected at least one tensor in {name}, got {x!r} and {y!r}; "
+            "use Python's own arithmetic for numbers"
+        )
+
+    def _require_floating(self, name: str, array: Array) -> None:
+        if array.dtype.kind in INTEGRAL:
+            raise DTypeError(
+                f"expected a floating dtype in {name}, got {array.dtype}; "
+                'convert with .astype("float32")'
+            )
+
+    def _check_dtypes(self, name: str, x: RawTensor, *others: RawTensor | None) -> None:
+        """Refuse tensors of another dtype than the first."""
+        for other in others:
+            if other is not None and other.dtype != x.dtype:
+                raise dtype_mismatch(name, x, other)
+
+
+def weak_scalar(name: str, value: object, dtype: np.dtype[Any]) -> Any:
+    """A Python number (or NumPy scalar) as an operand that cannot promote `dtype`."""
+    if is_numpy_scalar(value):
+        value = value.item()
+    if not isinstance(value, bool | int | float):
+        raise OperandError(
+            f"expected a tensor or a Python number in {name}, got {type(value).__name__}; "
+            "make it a tensor with born.tensor(value, backend)"
+        )
+    if dtype.kind in INTEGRAL and (
+        isinstance(value, float) or (dtype == bool_ and not isinstance(value, bool))
+    ):
+        raise DTypeError(
+            f"expected a number that {dtype} holds in {name}, got {value!r}; "
+            'convert the tensor first, for example with .astype("float32")'
+        )
+    # NumPy's rule for weak scalars does not know bfloat16, which would become float32.
+    return dtype.type(value) if dtype.kind == "V" else value
+
+
+def dtype_mismatch(name: str, x: RawTensor, y: RawTensor) -> DTypeError:
+    """The error for tensors of two dtypes."""
+    return DTypeError(
+        f"expected one dtype in {name}, got {x.dtype} and {y.dtype}; "
+        f'convert one with .astype("{x.dtype}") or .astype("{y.dtype}")'
+    )
+
+
+def shape_mismatch(name: str, a: Any, b: Any, error: Exception) -> ShapeError:
+    """The error for operands whose shapes do not broadcast or multiply."""
+    shapes = f"{getattr(a, 'shape', ())} and {getattr(b, 'shape', ())}"
+    return ShapeError(
+        f"expected shapes that fit in {name}, got {shapes} ({error}); "
+        "reshape, transpose or index one of them"
+    )
+
+
+def halves_in_float32(method: _Method) -> _Method:
+    """The operation `method`, with float16 and bfloat16 computed in float32 and rounded once.
+
+    Its first tensor tells the dtype, which other tensors must have.
+    """
+    name = method.__name__
+
+    @functools.wraps(method)
+    def operation(self: Any, x: RawTensor, /, *args: Any, **options: Any) -> Any:
+        dtype = x.array.dtype
+        if not is_half(dtype):
+            return method(self, x, *args, **options)
+        tensors = [arg for arg in args if isinstance(arg, RawTensor)]
+        self._check_dtypes(name, x, *tensors)
+        wide = [_convert(arg, float32) for arg in args]
+        results = method(self, _convert(x, float32), *wide, **options)
+        if is_tuple(results):
+            return tuple(_convert(result, dtype) for result in results)
+        return _convert(results, dtype)
+
+    return cast("_Method", operation)
+
+
+def _convert(value: Any, dtype: np.dtype[Any]) -> Any:
+    return RawTensor(value.array.astype(dtype)) if isinstance(value, RawTensor) else value

@@ -1,0 +1,214 @@
+"""Elementwise operations of arrays."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import numpy as np
+from typing_extensions import override
+
+from born.backend.arrays.dispatch import (
+    Dispatch,
+    halves_in_float32,
+    shape_mismatch,
+)
+from born.backend.arrays.erf import erf
+from born.backend.contract.elementwise import Elementwise
+from born.backend.contract.operation import Operand
+from born.dtypes import INTEGRAL, bool_
+from born.errors import DomainError, DTypeError, ShapeError
+from born.raw import RawTensor
+
+_ERF_TILE: Final = 16_384  # elements; a tile's dozen temporaries of float64 stay in a 2 MB cache
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _declared_as(declared: _Method, operation: Callable[..., RawTensor]) -> _Method:
+    """`operation`, documented and typed as the contract declares it."""
+    return cast("_Method", functools.update_wrapper(operation, declared, updated=()))
+
+
+def _binary(declared: _Method, name: str) -> _Method:
+    """An operation of two operands: the function `name` of the namespace."""
+
+    def operation(self: Any, x: Operand, y: Operand, /) -> RawTensor:
+        a, b = self._operand_arrays(name, x, y)
+        try:
+            out = getattr(self.xp, name)(a, b)
+        except ValueError as error:
+            raise shape_mismatch(name, a, b, error) from error
+        except TypeError as error:
+            raise DTypeError(
+                f"expected numbers in {name}, got {getattr(a, 'dtype', a)}; "
+                'convert with .astype("float32")'
+            ) from error
+        except OverflowError as error:
+            raise DTypeError(
+                f"expected a number that fits the tensor's dtype in {name}, got {x!r} and {y!r}; "
+                "convert the tensor to a wider dtype"
+            ) from error
+        if out.__class__ is not self._ndarray:
+            out = self.xp.asarray(out)
+        return RawTensor(out)
+
+    return _declared_as(declared, operation)
+
+
+def _floating(declared: _Method, name: str) -> _Method:
+    """A function of floating numbers: the function `name` of the namespace."""
+
+    def operation(self: Any, x: RawTensor, /) -> RawTensor:
+        a = x.array
+        self._require_floating(name, a)
+        out = getattr(self.xp, name)(a)
+        if out.__class__ is not self._ndarray:
+            out = self.xp.asarray(out)
+        return RawTensor(out)
+
+    return _declared_as(declared, operation)
+
+
+def _comparison(declared: _Method, name: str) -> _Method:
+    """As `_binary`, but a float may stand beside integers: nothing is promoted."""
+    of_tensors = _binary(declared, name)
+
+    def operation(self: Any, x: Operand, y: Operand, /) -> RawTensor:
+        if isinstance(x, RawTensor) and isinstance(y, int | float):
+            return self._wrap(getattr(self.xp, name)(x.array, y))
+        if isinstance(y, RawTensor) and isinstance(x, int | float):
+            return self._wrap(getattr(self.xp, name)(x, y.array))
+        return of_tensors(self, x, y)
+
+    return _declared_as(declared, operation)
+
+
+class ArrayElementwise(Elementwise, Dispatch):
+    """Elementwise operations by the namespace's functions."""
+
+    # -- arithmetic --
+
+    add = _binary(Elementwise.add, "add")
+    sub = _binary(Elementwise.sub, "subtract")
+    mul = _binary(Elementwise.mul, "multiply")
+    maximum = _binary(Elementwise.maximum, "maximum")
+    minimum = _binary(Elementwise.minimum, "minimum")
+    _divide = _binary(Elementwise.div, "divide")
+    _power = _binary(Elementwise.pow, "power")
+
+    @override
+    def div(self, x: Operand, y: Operand, /) -> RawTensor:
+        for operand in (x, y):
+            if isinstance(operand, RawTensor):
+                self._require_floating("div", operand.array)
+        return self._divide(x, y)
+
+    @override
+    def pow(self, x: Operand, y: Operand, /) -> RawTensor:
+        if isinstance(x, RawTensor) and not isinstance(y, RawTensor) and y == 2:
+            return self.mul(x, x)
+        self._check_power(x, y)
+        return self._power(x, y)
+
+    def _check_power(self, x: Operand, y: Operand) -> None:
+        """Refuse integers to negative powers, which are not integers."""
+        integral = isinstance(x, RawTensor) and x.array.dtype.kind in INTEGRAL
+        negative = (y.array < 0).any() if isinstance(y, RawTensor) else y < 0
+        if integral and negative:
+            raise DomainError(
+                f"expected integers to non-negative powers, got a negative one: {y!r}; "
+                'convert the base with .astype("float32")'
+            )
+
+    @override
+    def neg(self, x: RawTensor, /) -> RawTensor:
+        if x.array.dtype == bool_:
+            raise DTypeError(
+                "expected a tensor of numbers to negate, got bool; use ~x for the logical not"
+            )
+        return self._wrap(self.xp.negative(x.array))
+
+    @override
+    def abs(self, x: RawTensor, /) -> RawTensor:
+        return self._wrap(self.xp.abs(x.array))
+
+    # -- functions --
+
+    sign = _floating(Elementwise.sign, "sign")
+    exp = _floating(Elementwise.exp, "exp")
+    expm1 = _floating(Elementwise.expm1, "expm1")
+    log = _floating(Elementwise.log, "log")
+    log1p = _floating(Elementwise.log1p, "log1p")
+    sqrt = _floating(Elementwise.sqrt, "sqrt")
+    sin = _floating(Elementwise.sin, "sin")
+    cos = _floating(Elementwise.cos, "cos")
+    tanh = _floating(Elementwise.tanh, "tanh")
+
+    @override
+    def erf(self, x: RawTensor, /) -> RawTensor:
+        # In double, rounded once.
+        a = x.array
+        self._require_floating("erf", a)
+        flat = a.reshape(-1)
+        out = self.xp.empty_like(flat)
+        for start in range(0, flat.size, _ERF_TILE):
+            tile = slice(start, start + _ERF_TILE)
+            out[tile] = erf(self.xp, flat[tile].astype(np.float64))
+        return RawTensor(out.reshape(a.shape))
+
+    @override
+    def where(self, condition: RawTensor, x: Operand, y: Operand, /) -> RawTensor:
+        if condition.dtype != bool_:
+            raise DTypeError(
+                f"expected a bool condition in where, got {condition.dtype}; "
+                "compare it with something, for example x != 0"
+            )
+        a, b = self._operand_arrays("where", x, y)
+        try:
+            return self._wrap(self.xp.where(condition.array, a, b))
+        except ValueError as error:
+            shapes = [getattr(part, "shape", ()) for part in (condition, a, b)]
+            raise ShapeError(
+                "expected a condition and two operands that broadcast in where, got "
+                f"{shapes[0]}, {shapes[1]} and {shapes[2]}; reshape or index one of them"
+            ) from error
+
+    # -- activations --
+
+    @override
+    def sigmoid(self, x: RawTensor, /) -> RawTensor:
+        a = x.array
+        self._require_floating("sigmoid", a)
+        xp = self.xp
+        decay = xp.exp(-xp.abs(a))
+        numerator = xp.where(a >= 0, a.dtype.type(1), decay)
+        return self._wrap(numerator / (decay + a.dtype.type(1)))
+
+    @override
+    def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
+        # Not a product with the mask: an infinite gradient times zero is NaN.
+        return self._wrap(self.xp.where(y.array > 0, g.array, g.dtype.type(0)))
+
+    gelu = halves_in_float32(Elementwise.gelu)
+    gelu_backward = halves_in_float32(Elementwise.gelu_backward)
+
+    # -- comparison and logic --
+
+    equal = _comparison(Elementwise.equal, "equal")
+    not_equal = _comparison(Elementwise.not_equal, "not_equal")
+    less = _comparison(Elementwise.less, "less")
+    less_equal = _comparison(Elementwise.less_equal, "less_equal")
+    greater = _comparison(Elementwise.greater, "greater")
+    greater_equal = _comparison(Elementwise.greater_equal, "greater_equal")
+    logical_and = _comparison(Elementwise.logical_and, "logical_and")
+    logical_or = _comparison(Elementwise.logical_or, "logical_or")
+
+    @override
+    def logical_not(self, x: RawTensor, /) -> RawTensor:
+        return self._wrap(self.xp.logical_not(x.array))
+
+    @override
+    def isfinite(self, x: RawTensor, /) -> RawTensor:
+        return self._wrap(self.xp.isfinite(x.array))

@@ -1,0 +1,112 @@
+"""Indexing of arrays."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from born.backend.arguments import is_tuple, normal_axis
+from born.backend.arrays.dispatch import Dispatch, dtype_mismatch, shape_mismatch
+from born.backend.contract.indexing import Indexing
+from born.backend.contract.operation import Index
+from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
+from born.raw import Array, RawTensor
+
+
+class ArrayIndexing(Indexing, Dispatch):
+    """Indexing by the namespace's own rules."""
+
+    @override
+    def getitem(self, x: RawTensor, /, index: Index) -> RawTensor:
+        try:
+            return self._wrap(x.array[_index_arrays(index)])
+        except IndexError as error:
+            raise index_error(x, error) from error
+
+    @override
+    def index_add(self, x: RawTensor, index: Index, y: RawTensor, /) -> RawTensor:
+        if x.dtype != y.dtype:
+            raise dtype_mismatch("index_add", x, y)
+        out = x.array.copy()
+        try:
+            if _is_basic(index):
+                out[index] += y.array
+            else:
+                self._add_at(out, _index_arrays(index), y.array)
+        except IndexError as error:
+            raise index_error(x, error) from error
+        except ValueError as error:
+            raise shape_mismatch("index_add", out, y.array, error) from error
+        return RawTensor(out)
+
+    def _add_at(self, target: Array, index: Index, values: Array) -> None:
+        """`target[index] += values`, in which a repeated index adds each time."""
+        self.xp.add.at(target, index, values)
+
+    @override
+    def gather(self, x: RawTensor, index: RawTensor, /, axis: int) -> RawTensor:
+        axis = normal_axis(axis, x.ndim)
+        self._check_index("gather", x, index, axis)
+        try:
+            return RawTensor(self.xp.take_along_axis(x.array, index.array, axis))
+        except IndexError as error:
+            raise index_error(x, error) from error
+
+    @override
+    def scatter_add(self, x: RawTensor, index: RawTensor, y: RawTensor, /, axis: int) -> RawTensor:
+        axis = normal_axis(axis, x.ndim)
+        self._check_scatter(x, index, y, axis)
+        grid = list(self.xp.ogrid[tuple(slice(0, length) for length in index.shape)])
+        grid[axis] = index.array
+        out = x.array.copy()
+        try:
+            self._add_at(out, tuple(grid), y.array)
+        except IndexError as error:
+            raise index_error(x, error) from error
+        return RawTensor(out)
+
+    def _check_scatter(self, x: RawTensor, index: RawTensor, y: RawTensor, axis: int) -> None:
+        """Refuse operands that `scatter_add` cannot take."""
+        self._check_index("scatter_add", x, index, axis)
+        if x.dtype != y.dtype:
+            raise dtype_mismatch("scatter_add", x, y)
+        if index.shape != y.shape:
+            raise ShapeError(
+                f"expected values of the index's shape {index.shape} in scatter_add, "
+                f"got {y.shape}; broadcast one to the other first"
+            )
+
+    def _check_index(self, name: str, x: RawTensor, index: RawTensor, axis: int) -> None:
+        """Refuse an index of other dtypes than integers, or of another shape but along `axis`."""
+        if index.dtype.kind not in "iu":
+            raise DTypeError(
+                f"expected an integer index in {name}, got {index.dtype}; "
+                'convert it with .astype("int64")'
+            )
+        agrees = index.ndim == x.ndim and all(
+            n == m for i, (n, m) in enumerate(zip(index.shape, x.shape, strict=True)) if i != axis
+        )
+        if not agrees:
+            raise ShapeError(
+                f"expected an index of the shape {x.shape} but along axis {axis} in {name}, "
+                f"got {index.shape}; broadcast or reshape it first"
+            )
+
+
+def _index_arrays(index: Index) -> Index:
+    """An index with arrays in place of raw tensors."""
+    if is_tuple(index):
+        return tuple(_index_arrays(part) for part in index)
+    return index.array if isinstance(index, RawTensor) else index
+
+
+def _is_basic(index: Index) -> bool:
+    """Whether an index selects each element once, as a view."""
+    parts = index if is_tuple(index) else (index,)
+    return not any(isinstance(part, RawTensor) for part in parts)
+
+
+def index_error(x: RawTensor, error: Exception) -> IndexOutOfRangeError:
+    """The error for an index that the namespace refused."""
+    return IndexOutOfRangeError(
+        f"expected an index within shape {x.shape}, but {error}; check the index"
+    )

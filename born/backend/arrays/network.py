@@ -1,0 +1,148 @@
+"""Softmax, cross-entropy, normalisation and dropout of arrays.
+
+They write into their own temporaries; halves are computed in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from typing_extensions import override
+
+from born.backend.arguments import (
+    check_label_smoothing,
+    check_probability,
+    check_reduction,
+    normal_axis,
+    trailing_axes,
+)
+from born.backend.arrays.dispatch import Dispatch, halves_in_float32
+from born.backend.contract.network import Network, Reduction
+from born.dtypes import float32, is_half
+from born.raw import Array, RawTensor
+
+
+class ArrayNetwork(Network, Dispatch):
+    """Network operations with few passes over memory."""
+
+    def _exponentials(self, x: RawTensor, axis: int) -> tuple[Array, Array, Array]:
+        """x - max, its exponentials and their sum along an axis, in float32 at least."""
+        a = x.array
+        self._require_floating("softmax", a)
+        axis = normal_axis(axis, a.ndim)
+        if is_half(a.dtype):
+            a = a.astype(float32)
+        shifted = a - a.max(axis=axis, keepdims=True, initial=-math.inf)
+        e = self.xp.exp(shifted)
+        return shifted, e, e.sum(axis=axis, keepdims=True)
+
+    @override
+    def softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
+        _, e, total = self._exponentials(x, axis)
+        e /= total
+        return RawTensor(e.astype(x.dtype, copy=False))
+
+    @override
+    def softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
+        weighted = g.array * y.array
+        weighted -= y.array * self._sum_along(weighted, axis)
+        return RawTensor(weighted)
+
+    @override
+    def log_softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
+        out = self.xp.exp(y.array)
+        out *= self._sum_along(g.array, axis)
+        return RawTensor(self.xp.subtract(g.array, out, out=out))
+
+    def _sum_along(self, a: Array, axis: int) -> Array:
+        """The sum along an axis, kept; halves add up in float32."""
+        if is_half(a.dtype):
+            return a.sum(axis=axis, keepdims=True, dtype=float32).astype(a.dtype)
+        return a.sum(axis=axis, keepdims=True)
+
+    @override
+    def cross_entropy(
+        self,
+        logits: RawTensor,
+        labels: RawTensor,
+        /,
+        label_smoothing: float = 0.0,
+        reduction: Reduction = "mean",
+    ) -> tuple[RawTensor, RawTensor]:
+        if label_smoothing:
+            check_label_smoothing(label_smoothing)
+        check_reduction(reduction)
+        self.check_labels(logits, labels)
+        shifted, e, total = self._exponentials(logits, -1)
+        rows = labels.array.reshape(-1)
+        picked = shifted.reshape(rows.size, shifted.shape[-1])[self.xp.arange(rows.size), rows]
+        e /= total
+        losses = self.xp.log(total).reshape(labels.shape) - picked.reshape(labels.shape)
+        if label_smoothing:
+            classes = max(shifted.shape[-1], 1)
+            uniform = self.xp.log(total)[..., 0] - shifted.sum(axis=-1) / classes
+            losses = losses * (1.0 - label_smoothing) + uniform * label_smoothing
+        if reduction == "mean":
+            losses = losses.sum() / rows.size if rows.size else self.xp.float32(math.nan)
+        elif reduction == "sum":
+            losses = losses.sum()
+        dtype = logits.dtype
+        return (
+            RawTensor(self.xp.asarray(losses, dtype=dtype)),
+            RawTensor(e.astype(dtype, copy=False)),
+        )
+
+    @override
+    def cross_entropy_backward(
+        self,
+        g: RawTensor,
+        probabilities: RawTensor,
+        labels: RawTensor,
+        /,
+        label_smoothing: float = 0.0,
+        reduction: Reduction = "mean",
+    ) -> RawTensor:
+        delta = probabilities.array.copy()
+        classes = delta.shape[-1]
+        rows = labels.array.reshape(-1)
+        flat = delta.reshape(rows.size, classes)
+        flat[self.xp.arange(rows.size), rows] -= 1.0 - label_smoothing
+        if label_smoothing:
+            delta -= delta.dtype.type(label_smoothing / classes)
+        scale: Any = g.array
+        if reduction == "mean":
+            scale = scale / scale.dtype.type(max(rows.size, 1))
+        elif reduction == "none":
+            scale = scale[..., None]
+        delta *= scale
+        return RawTensor(delta)
+
+    layer_norm = halves_in_float32(Network.layer_norm)
+    rms_norm = halves_in_float32(Network.rms_norm)
+
+    @override
+    def layer_norm_backward(
+        self, g: RawTensor, normal: RawTensor, scale: RawTensor, /, axes: int = 1
+    ) -> RawTensor:
+        if is_half(g.dtype):
+            return super().layer_norm_backward(g, normal, scale, axes)
+        trailing = trailing_axes(normal, axes)
+        if not g.size:
+            return self.copy(g)
+        out = g.array * normal.array
+        along = out.mean(axis=trailing, keepdims=True)
+        self.xp.multiply(normal.array, along, out=out)
+        self.xp.subtract(g.array, out, out=out)
+        out -= g.array.mean(axis=trailing, keepdims=True)
+        out *= scale.array
+        return RawTensor(out)
+
+    @override
+    def dropout(self, x: RawTensor, /, p: float) -> tuple[RawTensor, RawTensor]:
+        check_probability(p)
+        a = x.array
+        self._require_floating("dropout", a)
+        mask = (self.uniform(a.shape, "float32").array >= p).astype(a.dtype)
+        mask *= a.dtype.type(0.0 if p == 1 else 1.0 / (1.0 - p))
+        return self._wrap(a * mask), self._wrap(mask)

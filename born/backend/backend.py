@@ -1,0 +1,66 @@
+"""`Backend`: the whole contract, one class from its topics."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+
+from born.backend.contract.base import Base
+from born.backend.contract.creation import Creation
+from born.backend.contract.elementwise import Elementwise
+from born.backend.contract.images import Images
+from born.backend.contract.indexing import Indexing
+from born.backend.contract.linear import Linear
+from born.backend.contract.network import Network
+from born.backend.contract.reduction import Reductions
+from born.backend.contract.shape import Shapes
+from born.backend.contract.transfer import Transfer
+from born.backend.plain_update import PlainUpdate
+from born.backend.update import UpdateKernel
+from born.fusion import Program
+
+
+class Backend(
+    Base,
+    Creation,
+    Transfer,
+    Elementwise,
+    Reductions,
+    Shapes,
+    Indexing,
+    Linear,
+    Network,
+    Images,
+):
+    """What born computes with: the contract every backend meets.
+
+    Subclass it, or better `ArrayBackend`, to add a backend; name it in the
+    entry-point group `born.backends` for `born.get_backend` to find it.
+
+    >>> import born
+    >>> isinstance(born.get_backend("numpy"), Backend)
+    True
+    """
+
+    @property
+    def innermost(self) -> Backend:
+        """The backend that computes: `self`, unless it wraps another."""
+        return self
+
+    def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
+        """Compile a traced update rule for one combination of dtypes.
+
+        Args:
+            program: from `born.fusion.trace`.
+            dtypes: of the parameter, the gradient and the slots, in the program's order.
+
+        Returns:
+            a kernel that updates all parameters of an optimizer in one call; by
+            default one that runs instruction by instruction.
+        """
+        return PlainUpdate(self, program, dtypes)
+
+
+B = TypeVar("B", bound=Backend)
+"""The type of a backend, in everything that is made on one."""

@@ -1,0 +1,249 @@
+"""Elementwise operations: arithmetic, functions, activations, comparison and logic."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal, TypeAlias
+
+from born.backend.arguments import check_approximation
+from born.backend.contract.operation import Operand, Scalar, absent, optional, required
+from born.backend.contract.primitives import Primitives
+from born.raw import RawTensor
+
+Approximation: TypeAlias = Literal["none", "tanh"]
+
+SQRT_HALF: Final = math.sqrt(0.5)
+SQRT_TWO_OVER_PI: Final = math.sqrt(2.0 / math.pi)
+GELU_CUBIC: Final = 0.044715  # Hendrycks and Gimpel (2016), arXiv:1606.08415, section 2
+
+
+class Elementwise(Primitives):
+    """Operations on each element, whose operands broadcast as in NumPy."""
+
+    @required
+    def add(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x + y."""
+        absent()
+
+    @required
+    def sub(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x - y."""
+        absent()
+
+    @required
+    def mul(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x y."""
+        absent()
+
+    @required
+    def div(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x / y, of floating dtypes."""
+        absent()
+
+    @required
+    def pow(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x to the power of y."""
+        absent()
+
+    @required
+    def maximum(self, x: Operand, y: Operand, /) -> RawTensor:
+        """The larger of x and y; NaN where either is."""
+        absent()
+
+    @required
+    def minimum(self, x: Operand, y: Operand, /) -> RawTensor:
+        """The smaller of x and y; NaN where either is."""
+        absent()
+
+    @required
+    def neg(self, x: RawTensor, /) -> RawTensor:
+        """-x."""
+        absent()
+
+    @required
+    def abs(self, x: RawTensor, /) -> RawTensor:
+        """|x|."""
+        absent()
+
+    @required
+    def sign(self, x: RawTensor, /) -> RawTensor:
+        """-1, 0 or 1."""
+        absent()
+
+    @required
+    def exp(self, x: RawTensor, /) -> RawTensor:
+        """e to the x."""
+        absent()
+
+    @required
+    def expm1(self, x: RawTensor, /) -> RawTensor:
+        """exp(x) - 1, exact near zero."""
+        absent()
+
+    @required
+    def log(self, x: RawTensor, /) -> RawTensor:
+        """The natural logarithm."""
+        absent()
+
+    @required
+    def log1p(self, x: RawTensor, /) -> RawTensor:
+        """log(1 + x), exact near zero."""
+        absent()
+
+    @required
+    def sqrt(self, x: RawTensor, /) -> RawTensor:
+        """The square root."""
+        absent()
+
+    @optional
+    def rsqrt(self, x: RawTensor, /) -> RawTensor:
+        """1 / sqrt(x)."""
+        return self.div(1.0, self.sqrt(x))
+
+    @required
+    def sin(self, x: RawTensor, /) -> RawTensor:
+        """The sine of x in radians."""
+        absent()
+
+    @required
+    def cos(self, x: RawTensor, /) -> RawTensor:
+        """The cosine of x in radians."""
+        absent()
+
+    @required
+    def tanh(self, x: RawTensor, /) -> RawTensor:
+        """The hyperbolic tangent."""
+        absent()
+
+    @required
+    def erf(self, x: RawTensor, /) -> RawTensor:
+        """The error function, exact to the dtype's precision."""
+        absent()
+
+    @required
+    def where(self, condition: RawTensor, x: Operand, y: Operand, /) -> RawTensor:
+        """x where the condition holds, y elsewhere; at least one of the two is a tensor."""
+        absent()
+
+    @optional
+    def clamp(
+        self, x: RawTensor, /, low: Scalar | None = None, high: Scalar | None = None
+    ) -> RawTensor:
+        """x held between two numbers; None leaves that side open."""
+        if low is not None:
+            x = self.maximum(x, low)
+        if high is not None:
+            return self.minimum(x, high)
+        return x if low is not None else self.reshape(x, x.shape)
+
+    @optional
+    def sigmoid(self, x: RawTensor, /) -> RawTensor:
+        """1 / (1 + exp(-x)), without overflow on either side."""
+        decay = self.exp(self.neg(self.abs(x)))
+        numerator = self.where(self.greater_equal(x, 0.0), 1.0, decay)
+        return self.div(numerator, self.add(decay, 1.0))
+
+    @optional
+    def relu(self, x: RawTensor, /) -> RawTensor:
+        """max(x, 0)."""
+        return self.maximum(x, 0)
+
+    @optional
+    def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
+        """The gradient of `relu` where its result is `y`, times `g`."""
+        return self.where(self.greater(y, 0), g, 0)
+
+    @optional
+    def silu(self, x: RawTensor, /) -> RawTensor:
+        """x sigmoid(x)."""
+        return self.mul(x, self.sigmoid(x))
+
+    @optional
+    def gelu(self, x: RawTensor, /, approximate: Approximation = "none") -> RawTensor:
+        """x Phi(x), Phi the normal distribution function, exact or by its tanh approximation."""
+        check_approximation(approximate)
+        if approximate == "none":
+            twice_phi = self.add(self.erf(self.mul(x, SQRT_HALF)), 1.0)
+        else:
+            cubed = self.mul(self.mul(x, x), x)
+            inner = self.mul(self.add(x, self.mul(cubed, GELU_CUBIC)), SQRT_TWO_OVER_PI)
+            twice_phi = self.add(self.tanh(inner), 1.0)
+        return self.mul(self.mul(x, 0.5), twice_phi)
+
+    @optional
+    def gelu_backward(
+        self, g: RawTensor, x: RawTensor, /, approximate: Approximation = "none"
+    ) -> RawTensor:
+        """The gradient of `gelu` at `x`, times `g`."""
+        if approximate == "none":
+            phi = self.mul(self.add(self.erf(self.mul(x, SQRT_HALF)), 1.0), 0.5)
+            density = self.mul(
+                self.exp(self.mul(self.mul(x, x), -0.5)), 1.0 / math.sqrt(2.0 * math.pi)
+            )
+            return self.mul(g, self.add(phi, self.mul(x, density)))
+        squared = self.mul(x, x)
+        inner = self.mul(
+            self.mul(x, self.add(self.mul(squared, GELU_CUBIC), 1.0)), SQRT_TWO_OVER_PI
+        )
+        t = self.tanh(inner)
+        phi = self.mul(self.add(t, 1.0), 0.5)
+        inner_slope = self.mul(
+            self.add(self.mul(squared, 3.0 * GELU_CUBIC), 1.0), 0.5 * SQRT_TWO_OVER_PI
+        )
+        slope = self.mul(self.sub(1.0, self.mul(t, t)), inner_slope)
+        return self.mul(g, self.add(phi, self.mul(x, slope)))
+
+    @optional
+    def softplus(self, x: RawTensor, /) -> RawTensor:
+        """log(1 + exp(x)), without overflow."""
+        return self.add(self.maximum(x, 0.0), self.log1p(self.exp(self.neg(self.abs(x)))))
+
+    @required
+    def equal(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x == y."""
+        absent()
+
+    @required
+    def not_equal(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x != y."""
+        absent()
+
+    @required
+    def less(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x < y."""
+        absent()
+
+    @required
+    def less_equal(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x <= y."""
+        absent()
+
+    @required
+    def greater(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x > y."""
+        absent()
+
+    @required
+    def greater_equal(self, x: Operand, y: Operand, /) -> RawTensor:
+        """x >= y."""
+        absent()
+
+    @required
+    def logical_and(self, x: Operand, y: Operand, /) -> RawTensor:
+        """Whether both are non-zero."""
+        absent()
+
+    @required
+    def logical_or(self, x: Operand, y: Operand, /) -> RawTensor:
+        """Whether either is non-zero."""
+        absent()
+
+    @required
+    def logical_not(self, x: RawTensor, /) -> RawTensor:
+        """Whether x is zero."""
+        absent()
+
+    @required
+    def isfinite(self, x: RawTensor, /) -> RawTensor:
+        """Whether x is neither infinite nor NaN."""
+        absent()

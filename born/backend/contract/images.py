@@ -1,0 +1,104 @@
+"""Convolution, pooling, and the windows they look through."""
+
+from __future__ import annotations
+
+import math
+
+from born.backend.contract.operation import optional
+from born.backend.contract.primitives import Primitives
+from born.backend.window import Size, Window, check_convolution, image_shape
+from born.raw import RawTensor
+
+
+class Images(Primitives):
+    """Operations on images of shape (batch, channels, height, width)."""
+
+    @optional
+    def unfold(self, x: RawTensor, window: Window, /) -> RawTensor:
+        """The windows of images (N, C, H, W) as (N, C, kernel elements, windows): im2col."""
+        n, c, h, w = image_shape(x)
+        counts = window.counts((h, w))
+        (kh, kw), (ph, pw) = window.kernel, window.padding
+        padded = self.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+        taps = [
+            self.getitem(padded, (..., *window.slices(i, j, counts)))
+            for i in range(kh)
+            for j in range(kw)
+        ]
+        return self.reshape(self.stack(taps, axis=2), (n, c, kh * kw, math.prod(counts)))
+
+    @optional
+    def fold(self, columns: RawTensor, size: Size, window: Window, /) -> RawTensor:
+        """The adjoint of `unfold`: windows added up into images of (height, width) `size`."""
+        n, c = columns.shape[:2]
+        counts = window.counts(size)
+        (h, w), (kh, kw), (ph, pw) = size, window.kernel, window.padding
+        taps = self.reshape(columns, (n, c, kh, kw, *counts))
+        image = self.zeros((n, c, h + 2 * ph, w + 2 * pw), columns.dtype)
+        for i in range(kh):
+            for j in range(kw):
+                tap = self.getitem(taps, (slice(None), slice(None), i, j))
+                image = self.index_add(image, (..., *window.slices(i, j, counts)), tap)
+        return self.getitem(image, (..., slice(ph, ph + h), slice(pw, pw + w)))
+
+    @optional
+    def conv2d(
+        self,
+        x: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None,
+        window: Window,
+        /,
+        groups: int = 1,
+    ) -> RawTensor:
+        """The cross-correlation of images (N, C, H, W) with a weight (out, C / groups, kh, kw).
+
+        The window is that of `convolution_window`.
+        """
+        check_convolution(x, weight, bias, window, groups)
+        n, c, h, w = x.shape
+        out = weight.shape[0]
+        size = window.counts((h, w))
+        taps = (c // groups) * math.prod(window.kernel)
+        columns = self.reshape(self.unfold(x, window), (n, groups, taps, math.prod(size)))
+        y = self.matmul(self.reshape(weight, (groups, out // groups, taps)), columns)
+        y = self.reshape(y, (n, out, *size))
+        return y if bias is None else self.add(y, self.reshape(bias, (out, 1, 1)))
+
+    @optional
+    def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
+        """The largest element of each window, and which of its elements that was."""
+        window.check_pool()
+        n, c, h, w = image_shape(x)
+        size = window.counts((h, w))
+        ph, pw = window.padding
+        padded = self.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), -math.inf)
+        taps = self.unfold(padded, window._replace(padding=(0, 0)))
+        winner = self.argmax(taps, axis=2, keepdims=True)
+        return (
+            self.reshape(self.gather(taps, winner, axis=2), (n, c, *size)),
+            self.reshape(winner, (n, c, *size)),
+        )
+
+    @optional
+    def max_pool2d_backward(
+        self, g: RawTensor, winner: RawTensor, size: Size, window: Window, /
+    ) -> RawTensor:
+        """The gradient of `max_pool2d` for images of (height, width) `size`, times `g`."""
+        n, c, rows, columns = g.shape
+        flat = (n, c, 1, rows * columns)
+        taps = self.scatter_add(
+            self.zeros((n, c, math.prod(window.kernel), rows * columns), g.dtype),
+            self.reshape(winner, flat),
+            self.reshape(g, flat),
+            axis=2,
+        )
+        return self.fold(taps, size, window)
+
+    @optional
+    def avg_pool2d(self, x: RawTensor, window: Window, /) -> RawTensor:
+        """The mean of each window, zeros of the padding counted."""
+        window.check_pool()
+        n, c, h, w = image_shape(x)
+        means = self.mean(self.unfold(x, window), 2)
+        return self.reshape(means, (n, c, *window.counts((h, w))))

@@ -1,0 +1,71 @@
+"""Matrix products, and the linear layer built from them."""
+
+from __future__ import annotations
+
+import math
+
+from born.backend.contract.operation import absent, optional, required
+from born.backend.contract.primitives import Primitives
+from born.raw import RawTensor
+
+
+class Linear(Primitives):
+    """Matrix products."""
+
+    @required
+    def matmul(self, x: RawTensor, y: RawTensor, /) -> RawTensor:
+        """The matrix product, batched and broadcasting; float16 and bfloat16 add up in float32."""
+        absent()
+
+    @optional
+    def linear(
+        self, x: RawTensor, weight: RawTensor, bias: RawTensor | None = None, /
+    ) -> RawTensor:
+        """x weight^T + bias, with weight of shape (out, in)."""
+        y = self.matmul(x, self.transpose(weight))
+        return y if bias is None else self.add(y, bias)
+
+    @optional
+    def linear_relu(
+        self, x: RawTensor, weight: RawTensor, bias: RawTensor | None = None, /
+    ) -> RawTensor:
+        """max(x weight^T + bias, 0)."""
+        return self.relu(self.linear(x, weight, bias))
+
+    def linear_gradients(
+        self,
+        g: RawTensor,
+        x: RawTensor | None,
+        weight: RawTensor | None,
+        bias: bool,
+        y: RawTensor | None = None,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
+        """The gradients of `linear`, or of `linear_relu`, with respect to its operands.
+
+            dx = g W,    dW = sum_n g_n x_n^T,    db = sum_n g_n
+
+        with g zero where y is not positive, for `linear_relu`. What is not due is not
+        asked for, and None in its place.
+
+        Args:
+            g: the gradient of the result, shape (..., out).
+            x: the input, shape (..., in), if the weight's gradient is due.
+            weight: W, shape (out, in), if the input's gradient is due.
+            bias: whether the bias's gradient is due.
+            y: the result of `linear_relu`; None for `linear`.
+
+        Returns:
+            the gradients of input, weight and bias.
+
+        Raises:
+            DTypeError: not all are of one dtype.
+            ShapeError: shapes that do not fit each other.
+        """
+        g = g if y is None else self.relu_backward(g, y)
+        x_grad = None if weight is None else self.matmul(g, weight)
+        rows = g if g.ndim == 2 else self.reshape(g, (math.prod(g.shape[:-1]), g.shape[-1]))
+        weight_grad = None
+        if x is not None:
+            flat = x if x.ndim == 2 else self.reshape(x, (rows.shape[0], x.shape[-1]))
+            weight_grad = self.matmul(self.transpose(rows), flat)
+        return x_grad, weight_grad, self.sum(rows, 0) if bias else None

@@ -1,0 +1,206 @@
+"""Softmax, cross-entropy, normalisation and dropout.
+
+Where an operation leaves something that its derivative reads (the probabilities of a
+cross-entropy, the mask of a dropout), it returns a tuple: the result first, the
+residuals after it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from born.backend.arguments import (
+    check_label_smoothing,
+    check_probability,
+    check_reduction,
+    normal_axis,
+    trailing_axes,
+)
+from born.backend.contract.operation import optional
+from born.backend.contract.primitives import Primitives
+from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
+from born.raw import RawTensor
+
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
+
+
+class Network(Primitives):
+    """What networks are made of, beside products and convolutions."""
+
+    @optional
+    def softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
+        """exp(x) / sum(exp(x)), shifted by the largest element."""
+        if x.shape[normal_axis(axis, x.ndim)] == 0:
+            return self.copy(x)
+        e = self.exp(self.sub(x, self.max(x, axis, keepdims=True)))
+        return self.div(e, self.sum(e, axis, keepdims=True))
+
+    @optional
+    def softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
+        """The gradient of `softmax` where its result is `y`, times `g`."""
+        weighted = self.sum(self.mul(g, y), axis, keepdims=True)
+        return self.mul(y, self.sub(g, weighted))
+
+    @optional
+    def log_softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
+        """log(softmax(x)), by the shifted log-sum-exp."""
+        return self.sub(x, self.logsumexp(x, axis, keepdims=True))
+
+    @optional
+    def log_softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
+        """The gradient of `log_softmax` where its result is `y`, times `g`."""
+        return self.sub(g, self.mul(self.exp(y), self.sum(g, axis, keepdims=True)))
+
+    @optional
+    def cross_entropy(
+        self,
+        logits: RawTensor,
+        labels: RawTensor,
+        /,
+        label_smoothing: float = 0.0,
+        reduction: Reduction = "mean",
+    ) -> tuple[RawTensor, RawTensor]:
+        """The cross-entropy of integer labels under softmax(logits), and those probabilities."""
+        check_label_smoothing(label_smoothing)
+        check_reduction(reduction)
+        self.check_labels(logits, labels)
+        log_p = self.log_softmax(logits)
+        picked = self.squeeze(self.gather(log_p, self.expand_dims(labels, -1), axis=-1), -1)
+        losses = self.neg(picked)
+        if label_smoothing:
+            uniform = self.neg(self.mean(log_p, -1))
+            losses = self.add(
+                self.mul(losses, 1.0 - label_smoothing), self.mul(uniform, label_smoothing)
+            )
+        return self._reduced(losses, reduction), self.exp(log_p)
+
+    @optional
+    def cross_entropy_backward(
+        self,
+        g: RawTensor,
+        probabilities: RawTensor,
+        labels: RawTensor,
+        /,
+        label_smoothing: float = 0.0,
+        reduction: Reduction = "mean",
+    ) -> RawTensor:
+        """The gradient of `cross_entropy` with respect to its logits, times `g`."""
+        rows = self.expand_dims(labels, -1)
+        hit = self.full(rows.shape, label_smoothing - 1.0, probabilities.dtype)
+        delta = self.scatter_add(probabilities, rows, hit, axis=-1)
+        if label_smoothing:
+            delta = self.sub(delta, label_smoothing / probabilities.shape[-1])
+        if reduction == "mean":
+            g = self.div(g, max(labels.size, 1))
+        elif reduction == "none":
+            g = self.expand_dims(g, -1)
+        return self.mul(delta, g)
+
+    def _reduced(self, losses: RawTensor, reduction: Reduction) -> RawTensor:
+        if reduction == "mean":
+            return self.mean(losses)
+        return self.sum(losses) if reduction == "sum" else losses
+
+    def check_labels(self, logits: RawTensor, labels: RawTensor) -> None:
+        """Refuse labels that do not name a class of `logits` (..., classes) each.
+
+        Raises:
+            DTypeError: the labels are not integers.
+            ShapeError: their shape is not that of the logits without its last axis.
+            IndexOutOfRangeError: a label is negative or not below the number of classes.
+        """
+        if labels.dtype.kind not in "iu":
+            raise DTypeError(
+                f"expected integer class labels, got {labels.dtype}; "
+                'convert them with .astype("int64")'
+            )
+        if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
+            raise ShapeError(
+                f"expected labels of shape {logits.shape[:-1]} for logits of shape "
+                f"{logits.shape} (classes last), got {labels.shape}; "
+                "pass one integer label for each row of logits"
+            )
+        self.check_label_range(labels, logits.shape[-1])
+
+    def check_label_range(self, labels: RawTensor, classes: int) -> None:
+        """Refuse integer labels that are not from 0 to `classes - 1`.
+
+        Raises:
+            IndexOutOfRangeError: one is not.
+        """
+        if labels.size == 0:
+            return
+        least, most = self.min(labels).item(), self.max(labels).item()
+        if least < 0 or most >= classes:
+            raise label_range_error(classes, least, most)
+
+    @optional
+    def layer_norm(
+        self,
+        x: RawTensor,
+        weight: RawTensor | None,
+        bias: RawTensor | None,
+        /,
+        axes: int = 1,
+        eps: float = 1e-5,
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        """Zero mean and unit variance over the last `axes` axes, then scaled and shifted.
+
+        The residuals are the normalised `x` and one over its standard deviation.
+        """
+        trailing = trailing_axes(x, axes)
+        centred = self.sub(x, self.mean(x, trailing, keepdims=True))
+        variance = self.mean(self.mul(centred, centred), trailing, keepdims=True)
+        scale = self.rsqrt(self.add(variance, eps))
+        normal = self.mul(centred, scale)
+        y = normal if weight is None else self.mul(normal, weight)
+        y = y if bias is None else self.add(y, bias)
+        return (self.reshape(y, y.shape) if y is normal else y), normal, scale
+
+    @optional
+    def layer_norm_backward(
+        self, g: RawTensor, normal: RawTensor, scale: RawTensor, /, axes: int = 1
+    ) -> RawTensor:
+        """The gradient of the normalisation inside `layer_norm`, times `g`."""
+        trailing = trailing_axes(normal, axes)
+        mean = self.mean(g, trailing, keepdims=True)
+        along = self.mean(self.mul(g, normal), trailing, keepdims=True)
+        return self.mul(scale, self.sub(self.sub(g, mean), self.mul(normal, along)))
+
+    @optional
+    def rms_norm(
+        self, x: RawTensor, weight: RawTensor | None, /, axes: int = 1, eps: float = 1e-6
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        """`x` over its root mean square along the last `axes` axes, then scaled.
+
+        The residuals are as in `layer_norm`.
+        """
+        square = self.mean(self.mul(x, x), trailing_axes(x, axes), keepdims=True)
+        scale = self.rsqrt(self.add(square, eps))
+        normal = self.mul(x, scale)
+        y = self.reshape(normal, x.shape) if weight is None else self.mul(normal, weight)
+        return y, normal, scale
+
+    @optional
+    def rms_norm_backward(
+        self, g: RawTensor, normal: RawTensor, scale: RawTensor, /, axes: int = 1
+    ) -> RawTensor:
+        """The gradient of the normalisation inside `rms_norm`, times `g`."""
+        along = self.mean(self.mul(g, normal), trailing_axes(normal, axes), keepdims=True)
+        return self.mul(scale, self.sub(g, self.mul(normal, along)))
+
+    @optional
+    def dropout(self, x: RawTensor, /, p: float) -> tuple[RawTensor, RawTensor]:
+        """Each element zeroed with probability `p`, the others over 1 - p; and the mask."""
+        check_probability(p)
+        kept = self.greater_equal(self.uniform(x.shape, "float32"), p)
+        mask = self.mul(self.astype(kept, x.dtype), 0.0 if p == 1 else 1.0 / (1.0 - p))
+        return self.mul(x, mask), mask
+
+
+def label_range_error(classes: int, least: float, most: float) -> IndexOutOfRangeError:
+    """The error for labels from `least` to `most`, some of which name no class."""
+    return IndexOutOfRangeError(
+        f"expected labels from 0 to {classes - 1}, got labels from {least} to {most}; "
+        "check the labels or the number of classes"
+    )

@@ -1,0 +1,57 @@
+"""What operations take, and how the contract marks them as required or optional.
+
+Every operation takes and returns `RawTensor`. Three rules hold for all of them:
+
+- a result is a new `RawTensor`, never an argument, though it may share memory;
+- Python numbers are weak: they take the dtype of the tensor beside them, and two
+  tensors of different dtypes are a `DTypeError`;
+- nothing is recorded, nothing leaves the device, and only `assign` writes into
+  memory that exists.
+
+Shapes broadcast as in NumPy, and `axis` and `keepdims` mean what they mean there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+
+from born.errors import BornError
+from born.raw import RawTensor
+
+Scalar: TypeAlias = bool | int | float
+Operand: TypeAlias = RawTensor | Scalar
+Axis: TypeAlias = int | tuple[int, ...] | None
+Index: TypeAlias = Any
+"""What may stand in `x[...]`: integers, slices, None, Ellipsis, raw tensors of integers
+or bools, and tuples of them."""
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+OPERATIONS: Final[dict[str, bool]] = {}
+"""Every operation of the contract: name -> whether a backend must supply it."""
+
+
+def required(method: _Method) -> _Method:
+    """Mark an operation that a backend must supply; without it the class cannot be instantiated.
+
+    It does what `abc.abstractmethod` does, out of sight of type checkers: `Autodiff`
+    supplies its operations from a table, which they cannot follow.
+    """
+    OPERATIONS[method.__name__] = True
+    vars(method)["__isabstractmethod__"] = True
+    return method
+
+
+def optional(method: _Method) -> _Method:
+    """Mark an operation that is composed from others; a backend overrides it only to be faster."""
+    OPERATIONS[method.__name__] = False
+    return method
+
+
+def absent() -> NoReturn:
+    """The body of a required operation: reached only through `super()`."""
+    raise BornError(
+        "expected a backend's own operation, reached the contract, which has no body; "
+        "do not call super() from a required operation"
+    )

@@ -1,0 +1,118 @@
+"""Reductions, and running sums and products."""
+
+from __future__ import annotations
+
+import math
+
+from born.backend.arguments import count, normal_axes, normal_axis
+from born.backend.contract.operation import Axis, absent, optional, required
+from born.backend.contract.primitives import Primitives
+from born.errors import DomainError
+from born.raw import RawTensor
+
+
+class Reductions(Primitives):
+    """Operations that take elements together; `axis` and `keepdims` as in NumPy."""
+
+    @required
+    def sum(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
+        """The sum; of integers and bools, int64."""
+        absent()
+
+    @required
+    def prod(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
+        """The product; of integers and bools, int64."""
+        absent()
+
+    @required
+    def max(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
+        """The largest element; NaN where there is one."""
+        absent()
+
+    @required
+    def min(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
+        """The smallest element; NaN where there is one."""
+        absent()
+
+    @required
+    def argmax(self, x: RawTensor, /, axis: int | None = None, keepdims: bool = False) -> RawTensor:
+        """The index of the first largest element, int64."""
+        absent()
+
+    @required
+    def argmin(self, x: RawTensor, /, axis: int | None = None, keepdims: bool = False) -> RawTensor:
+        """The index of the first smallest element, int64."""
+        absent()
+
+    @required
+    def any(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
+        """Whether any element is non-zero."""
+        absent()
+
+    @required
+    def all(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
+        """Whether every element is non-zero."""
+        absent()
+
+    @optional
+    def mean(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
+        """The arithmetic mean; NaN of no elements."""
+        elements = count(x.shape, normal_axes(axis, x.ndim))
+        total = self.sum(x, axis, keepdims)
+        # Dividing by zero would warn; no elements have no mean.
+        return self.div(total, elements) if elements else self.mul(total, math.nan)
+
+    @optional
+    def var(
+        self, x: RawTensor, /, axis: Axis = None, ddof: int = 0, keepdims: bool = False
+    ) -> RawTensor:
+        """The mean squared distance from the mean, over `n - ddof`."""
+        freedom = count(x.shape, normal_axes(axis, x.ndim)) - ddof
+        centred = self.sub(x, self.mean(x, axis, keepdims=True))
+        total = self.sum(self.mul(centred, centred), axis, keepdims)
+        return self.div(total, freedom) if freedom > 0 else self.mul(total, math.nan)
+
+    @optional
+    def logsumexp(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
+        """log(sum(exp(x))), shifted by the largest element."""
+        axes = normal_axes(axis, x.ndim)
+        if count(x.shape, axes) == 0:
+            return self.add(self.sum(x, axis, keepdims), -math.inf)
+        largest = self.max(x, axis, keepdims=True)
+        # Where the largest is infinite or NaN it is the result, and nothing may be computed
+        # from it: exp(inf - inf) would be NaN, and say so.
+        finite = self.isfinite(largest)
+        shift = self.where(finite, largest, 0.0)
+        total = self.sum(self.exp(self.sub(self.where(finite, x, 0.0), shift)), axis, keepdims=True)
+        result = self.where(finite, self.add(self.log(total), shift), largest)
+        return result if keepdims else self.squeeze(result, axes)
+
+    @optional
+    def norm(
+        self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False, order: float = 2
+    ) -> RawTensor:
+        """The 1-, 2- or infinity-norm of the elements along the axes."""
+        if order == 2:
+            return self.sqrt(self.sum(self.mul(x, x), axis, keepdims))
+        if order == 1:
+            return self.sum(self.abs(x), axis, keepdims)
+        if order == math.inf:
+            return self.max(self.abs(x), axis, keepdims)
+        raise DomainError(f"expected order 1, 2 or inf, got {order!r}; use one of these norms")
+
+    @required
+    def cumsum(self, x: RawTensor, /, axis: int) -> RawTensor:
+        """The running sum along an axis; of integers and bools, int64."""
+        absent()
+
+    @optional
+    def cumprod(self, x: RawTensor, /, axis: int) -> RawTensor:
+        """The running product along an axis."""
+        axis = normal_axis(axis, x.ndim)
+        if x.shape[axis] == 0:
+            return self.copy(x)
+        before = (slice(None),) * axis
+        partial = [self.getitem(x, (*before, slice(0, 1)))]
+        for i in range(1, x.shape[axis]):
+            partial.append(self.mul(partial[-1], self.getitem(x, (*before, slice(i, i + 1)))))
+        return self.concatenate(partial, axis)

@@ -1,0 +1,170 @@
+"""What is checked of an optimizer's parameters, when it is made and in each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from born.backend import Backend
+from born.errors import BackendMismatchError, DTypeError, GradientError, ParameterError
+from born.nn import Parameter
+from born.raw import Array, RawTensor, is_floating
+from born.tensor import B, Tensor
+
+
+def checked_parameters(parameters: Iterable[Parameter[B]]) -> tuple[Parameter[B], ...]:
+    """The parameters as a tuple.
+
+    Raises:
+        ParameterError: none, something that is no parameter, or one twice.
+        DTypeError: one that is not of a floating dtype.
+        BackendMismatchError: parameters of two backends.
+    """
+    if isinstance(cast("object", parameters), Tensor) or not isinstance(
+        cast("object", parameters), Iterable
+    ):
+        raise ParameterError(
+            f"expected several parameters, got one {type(parameters).__name__}; "
+            "pass model.parameters(), or a list"
+        )
+    several = tuple(parameters)
+    if not several:
+        raise ParameterError(
+            "expected at least one parameter, got none; pass model.parameters(), "
+            "of a model that has some"
+        )
+    first_with: dict[RawTensor, int] = {}
+    for index, parameter in enumerate(several):
+        _check_parameter(index, parameter, several[0])
+        earlier = first_with.setdefault(parameter.raw, index)
+        if earlier != index:
+            raise ParameterError(
+                f"expected every parameter once, got {label(earlier, several[earlier])} again as "
+                f"{label(index, parameter)}; remove one of them"
+            )
+    return several
+
+
+def _check_parameter(index: int, parameter: Parameter[B], first: Parameter[B]) -> None:
+    if not isinstance(cast("object", parameter), Parameter):
+        raise ParameterError(
+            f"parameter {index}: expected a Parameter, got {type(parameter).__name__}; wrap a "
+            "tensor as nn.Parameter(tensor), and pass model.parameters() without names"
+        )
+    if not is_floating(parameter.dtype):
+        raise DTypeError(
+            f"{label(index, parameter)}: expected a floating dtype, got {parameter.dtype}; "
+            'convert it with .astype("float32")'
+        )
+    _check_writeable(index, parameter)
+    if parameter.backend is not first.backend:
+        raise BackendMismatchError(
+            f"{label(index, parameter)}: expected a parameter on {first.backend!r} like "
+            f"{label(0, first)}, got one on {parameter.backend!r}; "
+            "make one optimizer for each backend"
+        )
+
+
+def _check_writeable(index: int, parameter: Parameter[Any]) -> None:
+    # CuPy's arrays are always writeable and say nothing of it.
+    if not getattr(parameter.raw.array.flags, "writeable", True):
+        raise ParameterError(
+            f"{label(index, parameter)}: expected an array that can be written, got a read-only "
+            "one; copy it"
+        )
+
+
+def label(index: int, parameter: Parameter[Any]) -> str:
+    """What errors call a parameter."""
+    name = f" ({parameter.name!r})" if parameter.name else ""
+    return f"parameter {index}{name}"
+
+
+def check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None:
+    """Refuse parameters that share memory, which one update would change under another."""
+    extents = [(backend.extent(p.raw), index) for index, p in enumerate(parameters)]
+    placed = sorted((extent, index) for extent, index in extents if extent is not None)
+    end, owner = 0, 0
+    for (start, stop), index in placed:
+        if start < end and stop > start:
+            raise ParameterError(
+                "expected parameters with memory of their own, got "
+                f"{label(owner, parameters[owner])} and {label(index, parameters[index])}, "
+                "which are views of one buffer; copy one of them"
+            )
+        if stop > end:
+            end, owner = stop, index
+
+
+class StepChecks:
+    """What every step checks of parameters and their gradients.
+
+    It knows the parameters and not their optimizer, so that kernels may keep it: a circle
+    of references would keep the state of an optimizer that is gone.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter[Any]]) -> None:
+        self._parameters = parameters
+        self._raws = [p.raw for p in parameters]
+        self._arrays = [raw.array for raw in self._raws]
+        self._kinds = [(raw.shape, raw.dtype) for raw in self._raws]
+
+    def check_arrays(self) -> None:
+        """Refuse to go on where a parameter's array is not the one it was."""
+        for index, (raw, array) in enumerate(zip(self._raws, self._arrays, strict=True)):
+            if raw.array is not array:
+                raise ParameterError(
+                    f"{self.label(index)}: expected the array that the optimizer was made with, "
+                    f"got another of shape {raw.shape}; write into the array with "
+                    "load_state_dict or backend.assign, or make a new optimizer"
+                )
+
+    def check_gradient(self, index: int, gradient: RawTensor) -> None:
+        """Refuse a parameter whose array was changed, and a gradient that is not like it."""
+        parameter, (shape, dtype) = self._parameters[index], self._kinds[index]
+        ours, theirs = parameter.raw.array, gradient.array
+        if (ours.shape, ours.dtype) != (shape, dtype):
+            raise ParameterError(
+                f"{self.label(index)}: expected the array as the optimizer was made with it, of "
+                f"shape {shape} and dtype {dtype}, got {ours.shape} and {ours.dtype}; "
+                "make a new optimizer for the changed array"
+            )
+        _check_writeable(index, parameter)
+        if ours.__class__ is not theirs.__class__ or ours.device != theirs.device:
+            raise BackendMismatchError(
+                f"{self.label(index)}: expected a gradient on {parameter.backend!r}, an array of "
+                f"type {_array_type(ours)} on {parameter.raw.device!r}, got {_array_type(theirs)} "
+                f"on {gradient.device!r}; bring it over with backend.from_numpy"
+            )
+        if (theirs.shape, theirs.dtype) != (shape, dtype):
+            raise GradientError(
+                f"{self.label(index)}: expected a gradient of shape {shape} and dtype {dtype}, got "
+                f"shape {gradient.shape} and dtype {gradient.dtype}; a gradient has the shape and "
+                "the dtype of its parameter"
+            )
+
+    def label(self, index: int) -> str:
+        """What errors call the parameter."""
+        return label(index, self._parameters[index])
+
+
+def _array_type(array: Array) -> str:
+    kind = type(cast("object", array))
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def mismatches(ours: Sequence[Parameter[Any]], theirs: Sequence[Parameter[Any]]) -> list[str]:
+    """How moved parameters differ from those that they should be, in words."""
+    pairs = list(zip(ours, theirs, strict=False))
+    lines = [f"{label(i, ours[i])}: missing" for i in range(len(pairs), len(ours))]
+    lines += [f"{label(i, theirs[i])}: unexpected" for i in range(len(pairs), len(theirs))]
+    for index, (here, there) in enumerate(pairs):
+        if (here.shape, here.dtype) != (there.shape, there.dtype):
+            lines.append(
+                f"{label(index, here)}: expected shape {here.shape} and dtype {here.dtype}, got "
+                f"{there.shape} and {there.dtype}"
+            )
+        # Parameters without names, as those of no module, are known by their order alone.
+        if here.name and there.name and here.name != there.name:
+            lines.append(f"{label(index, here)}: got one with the name {there.name!r}")
+    return lines

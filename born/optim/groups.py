@@ -1,0 +1,138 @@
+"""How an optimizer runs its rule: parameters in groups of one dtype, a kernel for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from born.backend import Backend
+from born.backend.update import BoundUpdate, Check, PreparedStep, Scalars, compute_dtype
+from born.fusion import Program
+from born.optim.rule import Rule
+from born.raw import RawTensor
+
+
+class Group:
+    """Parameters whose arrays and slots have the same dtypes.
+
+    Args:
+        backend: what computes.
+        program: their rule.
+        indices: which parameters of the optimizer they are.
+        targets: each of them with its slots.
+        check: for a parameter's index and its gradient, as `UpdateKernel.bind` says.
+
+    Attributes:
+        indices: as given.
+        compute: the dtype that the rule computes in.
+        kernel: what computes it.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        program: Program,
+        indices: tuple[int, ...],
+        targets: Sequence[Sequence[RawTensor]],
+        check: Check,
+    ) -> None:
+        def check_number(number: int, gradient: RawTensor) -> None:
+            check(indices[number], gradient)
+
+        p, *slots = targets[0]
+        # A gradient has the dtype of its parameter.
+        dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
+        self.indices = indices
+        self.compute = compute_dtype(dtypes)
+        self.kernel = backend.compile_update(program, dtypes)
+        self._bound = self.kernel.bind(targets, check_number)
+        self._bind_scaled: Callable[[], BoundUpdate] = lambda: backend.compile_update(
+            program.scaled, dtypes
+        ).bind(targets, check_number)
+        self._scaled: BoundUpdate | None = None
+
+    def prepare(self, gradients: Sequence[RawTensor | None], scaled: bool) -> GroupStep | None:
+        """The step of those with a gradient, checked; None if there are none.
+
+        Args:
+            gradients: of all parameters of the optimizer.
+            scaled: whether gradients are scaled, by a kernel that is compiled when it is
+                first needed.
+        """
+        own = [gradients[index] for index in self.indices]
+        present = [gradient for gradient in own if gradient is not None]
+        if not present:
+            return None
+        numbers: Sequence[int] = range(len(own))
+        indices: Sequence[int] = self.indices
+        if len(present) < len(own):
+            numbers = [number for number, gradient in enumerate(own) if gradient is not None]
+            indices = [indices[number] for number in numbers]
+        bound = self._bound
+        if scaled:
+            # No `cached_property`: in Python 3.11 it holds one lock for all groups meanwhile,
+            # which a child forked at that time would wait for in vain.
+            if self._scaled is None:
+                self._scaled = self._bind_scaled()
+            bound = self._scaled
+        return GroupStep(self, indices, bound.prepare(numbers, present))
+
+
+class GroupStep(NamedTuple):
+    """What one step does to a group.
+
+    Attributes:
+        group: the group.
+        indices: which of the optimizer's parameters have a gradient.
+        prepared: their update.
+    """
+
+    group: Group
+    indices: Sequence[int]
+    prepared: PreparedStep
+
+    def scalars(
+        self, host: Callable[..., Scalars], counts: Sequence[int]
+    ) -> tuple[list[Scalars], list[int] | None]:
+        """The sets of scalars for the update, and which of them each parameter takes.
+
+        Args:
+            host: the rule's, from `t` to the scalars.
+            counts: how many updates each of the optimizer's parameters has had.
+
+        Returns:
+            None for which, where there is one set.
+        """
+        own = [counts[index] for index in self.indices]
+        if own.count(own[0]) == len(own):
+            return [self._computed(host, own[0] + 1)], None
+        # Parameters that joined late are at another count, and so at other scalars.
+        distinct = sorted(set(own))
+        sets = [self._computed(host, count + 1) for count in distinct]
+        return sets, [distinct.index(count) for count in own]
+
+    def _computed(self, host: Callable[..., Scalars], t: int) -> Scalars:
+        try:
+            return host(t=t)
+        except Exception as error:
+            name = self.group.kernel.program.name
+            error.add_note(f"while computing the scalars of the rule {name} for update t = {t}")
+            raise
+
+
+def groups_of(
+    backend: Backend,
+    rule: Rule,
+    parameters: Sequence[RawTensor],
+    buffers: Sequence[tuple[RawTensor, ...]],
+    check: Check,
+) -> list[Group]:
+    """The parameters by dtype, each group with a compiled kernel."""
+    targets = [(raw, *slots) for raw, slots in zip(parameters, buffers, strict=True)]
+    members: dict[tuple[object, ...], list[int]] = {}
+    for index, target in enumerate(targets):
+        members.setdefault(tuple(raw.dtype for raw in target), []).append(index)
+    return [
+        Group(backend, rule.program, tuple(indices), [targets[i] for i in indices], check)
+        for indices in members.values()
+    ]

@@ -1,0 +1,151 @@
+"""What arguments are checked with, in layers, configs and backends alike.
+
+Every function takes the argument's name, which its errors begin with: "expected p as a
+number, got 'x'". A dotted name is that of a field: "AdamConfig.lr: expected a number,
+got 'x'". A value out of range raises `error`, and so does one of the wrong type, except
+that `ConfigError` becomes `ConfigTypeError` there.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection, Sequence
+from numbers import Real
+from typing import Any, TypeAlias, TypeVar, cast
+
+from typing_extensions import TypeIs
+
+from born.errors import BornError, ConfigError, ConfigTypeError
+
+_Choice = TypeVar("_Choice")
+
+Pair: TypeAlias = int | tuple[int, int]
+"""A size for height and width: one integer for both, or two."""
+
+
+def integer(
+    name: str, value: object, least: int | None = 1, error: type[BornError] = ConfigError
+) -> int:
+    """`value` as a Python integer of at least `least`; None sets no bound.
+
+    >>> integer("groups", 2)
+    2
+    """
+    if type(value) is not int:  # most are, and it takes time to look further
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            value = operator.index(cast("Any", value))
+        except TypeError:
+            raise _type_error(
+                name, "an integer", value, "convert it with int() first", error
+            ) from None
+    if least is not None and value < least:
+        raise error(
+            f"expected {name} of at least {least}, got {value}; "
+            f"pass for example {name}={max(least, 1)}"
+        )
+    return value
+
+
+def number(
+    name: str,
+    value: object,
+    low: float = -math.inf,
+    high: float = math.inf,
+    error: type[BornError] = ConfigError,
+) -> float:
+    """`value` as a Python float, finite and from `low` to `high`.
+
+    >>> number("p", 0.5, 0, 1)
+    0.5
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise _type_error(name, "a number", value, "convert it with float() first", error)
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
+    if not (low <= result <= high and math.isfinite(result)):
+        bounds = f" from {low:g}" if low > -math.inf else ""
+        bounds += f" to {high:g}" if high < math.inf else ""
+        raise error(
+            f"{_expected(name)} a finite number{bounds}, got {result}; choose one in that range"
+        )
+    return result
+
+
+def flag(name: str, value: object, error: type[BornError] = ConfigError) -> bool:
+    """`value`, a bool.
+
+    >>> flag("bias", False)
+    False
+    """
+    if not isinstance(value, bool):
+        raise _type_error(name, "True or False", value, "check the order of the arguments", error)
+    return value
+
+
+def pair(
+    name: str, value: object, least: int = 1, error: type[BornError] = ConfigError
+) -> tuple[int, int]:
+    """A size for height and width, from one integer for both or from two.
+
+    >>> pair("stride", 2), pair("padding", (0, 1), least=0)
+    ((2, 2), (0, 1))
+    """
+    if not _is_sequence(value):
+        size = integer(name, value, least, error)
+        return size, size
+    sizes = tuple(integer(name, size, least, error) for size in value)
+    if len(sizes) != 2:
+        raise error(
+            f"expected {name} as one integer or two (height, width), got {len(sizes)}: {sizes}; "
+            "pass one to use it for both"
+        )
+    return sizes[0], sizes[1]
+
+
+def shape(name: str, value: object, error: type[BornError] = ConfigError) -> tuple[int, ...]:
+    """A shape of at least one axis and no axis of length zero, from one length or several.
+
+    >>> shape("normalized_shape", 8), shape("normalized_shape", [4, 8])
+    ((8,), (4, 8))
+    """
+    if not _is_sequence(value):
+        return (integer(name, value, error=error),)
+    lengths = tuple(integer(name, length, error=error) for length in value)
+    if not lengths:
+        raise error(f"expected {name} with at least one axis, got {value!r}; pass a length")
+    return lengths
+
+
+def choice(
+    name: str, value: _Choice, options: Collection[_Choice], error: type[BornError] = ConfigError
+) -> _Choice:
+    """`value`, which is one of `options`; the first of them is the usual one.
+
+    >>> choice("reduction", "sum", ("mean", "sum", "none"))
+    'sum'
+    """
+    if value not in options:
+        first, *others = (f'"{option}"' for option in options)
+        listed = ", ".join([first, *others[:-1]]) + "".join(f" or {last}" for last in others[-1:])
+        raise error(f"expected {name}={listed}, got {value!r}; {first} is the usual one")
+    return value
+
+
+def _is_sequence(value: object) -> TypeIs[Sequence[object]]:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _type_error(
+    name: str, kind: str, value: object, remedy: str, error: type[BornError]
+) -> BornError:
+    message = f"{_expected(name)} {kind}, got {value!r} of type {type(value).__name__}; {remedy}"
+    return ConfigTypeError(message) if error is ConfigError else error(message)
+
+
+def _expected(name: str) -> str:
+    return f"{name}: expected" if "." in name else f"expected {name} as"
