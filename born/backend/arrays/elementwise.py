@@ -75,7 +75,7 @@ def _comparison(declared: _Method, name: str) -> _Method:
     """As `_binary`, but a float may stand beside integers: nothing is promoted."""
     of_tensors = _binary(declared, name)
 
-    def operation(self: Any, x: Operand, y: Operand, /) -> RawTensor:
+    def operation(self: Any, x: Operand, y: Operand, /) -> Any:
         if isinstance(x, RawTensor) and isinstance(y, int | float):
             return self._wrap(getattr(self.xp, name)(x.array, y))
         if isinstance(y, RawTensor) and isinstance(x, int | float):
