@@ -8,8 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
-from born.backend.arguments import is_tuple
-from born.backend.contract.operation import Operand
+from born.backend.arguments import Operand, is_tuple
 from born.dtypes import INTEGRAL, bool_, float32, is_half, is_numpy_scalar
 from born.errors import DTypeError, OperandError, ShapeError
 from born.raw import Array, RawTensor

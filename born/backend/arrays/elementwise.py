@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 from typing_extensions import override
 
+from born.backend.arguments import Operand
 from born.backend.arrays.dispatch import (
     Dispatch,
     halves_in_float32,
@@ -16,7 +17,6 @@ from born.backend.arrays.dispatch import (
 )
 from born.backend.arrays.erf import erf
 from born.backend.contract.elementwise import Elementwise
-from born.backend.contract.operation import Operand
 from born.dtypes import INTEGRAL, bool_
 from born.errors import DomainError, DTypeError, ShapeError
 from born.raw import RawTensor

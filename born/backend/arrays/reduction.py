@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from born.backend.arguments import normal_axis
+from born.backend.arguments import Axis, normal_axis
 from born.backend.arrays.dispatch import Dispatch, halves_in_float32
-from born.backend.contract.operation import Axis
 from born.backend.contract.reduction import Reductions
 from born.dtypes import INTEGRAL, float32, int64, is_half
 from born.errors import ShapeError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from born.backend.arguments import normal_axes, normal_axis
-from born.backend.contract.operation import Axis, Scalar, absent, optional, required
+from born.backend.arguments import Axis, Scalar, normal_axes, normal_axis
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.errors import ShapeError
 from born.raw import RawTensor, Shape
