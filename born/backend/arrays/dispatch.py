@@ -104,6 +104,11 @@ def shape_mismatch(name: str, a: Any, b: Any, error: Exception) -> ShapeError:
     )
 
 
+def declared_as(declared: _Method, operation: Callable[..., Any]) -> _Method:
+    """`operation`, typed and documented as the contract declares it."""
+    return cast("_Method", functools.update_wrapper(operation, declared, updated=()))
+
+
 def halves_in_float32(method: _Method) -> _Method:
     """The operation `method`, with float16 and bfloat16 computed in float32 and rounded once.
 
