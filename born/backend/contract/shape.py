@@ -72,7 +72,7 @@ class Shapes(Primitives):
     def split(
         self, x: RawTensor, /, sections: int | Sequence[int], axis: int = 0
     ) -> list[RawTensor]:
-        """Parts along an axis: so many equal ones, or cut before each of these indices."""
+        """Parts along an axis: `sections` equal ones, or cut before each of these indices."""
         axis = normal_axis(axis, x.ndim)
         length = x.shape[axis]
         if isinstance(sections, int):
