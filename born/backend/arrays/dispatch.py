@@ -8,8 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
-from born.backend.arguments import is_tuple
-from born.backend.contract.operation import Operand
+from born.backend.arguments import Operand, is_tuple
 from born.dtypes import INTEGRAL, bool_, float32, is_half, is_numpy_scalar
 from born.errors import DTypeError, OperandError, ShapeError
 from born.raw import Array, RawTensor
@@ -103,6 +102,11 @@ def shape_mismatch(name: str, a: Any, b: Any, error: Exception) -> ShapeError:
         f"expected shapes that fit in {name}, got {shapes} ({error}); "
         "reshape, transpose or index one of them"
     )
+
+
+def declared_as(declared: _Method, operation: Callable[..., Any]) -> _Method:
+    """`operation`, typed and documented as the contract declares it."""
+    return cast("_Method", functools.update_wrapper(operation, declared, updated=()))
 
 
 def halves_in_float32(method: _Method) -> _Method:
