@@ -1,6 +1,7 @@
 """Tracing: what a rule becomes, and which rules are refused where they are defined."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # A rule says nothing of its arguments' types where it is written to be traced only.
 
 from __future__ import annotations
