@@ -417,10 +417,11 @@ class _Bound(BoundUpdate):
             table[_GRADIENTS] = id(addresses)
             if self._kernel.first_mismatch(id(table)) < 0:
                 return _Step(self, self._kernel.loop, plan, arrays, addresses, table)
-        # What is not contiguous is NumPy's to update, and what is wrong its to refuse.
-        if self._fallback is None:
+        for number, gradient in zip(numbers, gradients, strict=True):
+            self._check(number, gradient)
+        if self._fallback is None:  # to update what is not contiguous
             kernel = NumpyUpdate(self._kernel.program, self._kernel.dtypes)
-            self._fallback = kernel.bind(self._targets, self._check)
+            self._fallback = kernel.bind(self._targets)
         return self._fallback.prepare(numbers, gradients)
 
 
