@@ -1,4 +1,4 @@
-"""`CupyImages`: windows over images, one kernel each way."""
+"""Windows over images, on the device."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
+from born.backend.arrays.images import ArrayImages
 from born.backend.window import Size, Window, image_shape
-from born.raw import RawTensor, Shape, int64
-from born_cupy.network import CupyNetwork
-from born_cupy.sources import Source, images
+from born.dtypes import int64
+from born.raw import RawTensor, Shape
+from born_cupy.kernels import Source, images
+from born_cupy.launch import Launching
 
 
-class CupyImages(CupyNetwork):
-    """Windows cut out, added up, and their largest elements."""
+class CupyImages(ArrayImages, Launching):
+    """Windows cut out, added up, and their largest elements, by one kernel each way."""
 
     @override
     def unfold(self, x: RawTensor, window: Window, /) -> RawTensor:
         n, c, h, w = image_shape(x)
         counts = window.counts((h, w))
         taps = self.xp.empty((n, c, math.prod(window.kernel), math.prod(counts)), x.dtype)
-        self._windows(images.unfold(x.dtype), taps.size, (h, w), window, self._flat(x.array), taps)
+        self._launch_windows(
+            images.unfold(x.dtype), taps.size, (h, w), window, self._contiguous(x.array), taps
+        )
         return RawTensor(taps)
 
     @override
@@ -32,7 +36,7 @@ class CupyImages(CupyNetwork):
         taps = columns.array.reshape(n, c, *window.kernel, *window.counts(size))
         image = self.xp.empty((n, c, *size), columns.dtype)
         source = images.fold(columns.dtype)
-        self._windows(source, image.size, size, window, self._flat(taps), image)
+        self._launch_windows(source, image.size, size, window, self._contiguous(taps), image)
         return RawTensor(image)
 
     @override
@@ -42,8 +46,8 @@ class CupyImages(CupyNetwork):
         n, c, h, w = image_shape(x)
         y = self.xp.empty((n, c, *window.counts((h, w))), x.dtype)
         winner = self.xp.empty(y.shape, int64)
-        arrays = (self._flat(x.array), y, winner)
-        self._windows(images.max_pool(x.dtype), y.size, (h, w), window, *arrays)
+        arrays = (self._contiguous(x.array), y, winner)
+        self._launch_windows(images.max_pool(x.dtype), y.size, (h, w), window, *arrays)
         return RawTensor(y), RawTensor(winner)
 
     @override
@@ -54,16 +58,16 @@ class CupyImages(CupyNetwork):
         self._require_floating("max_pool2d_backward", g.array)
         # As in `fold`.
         grid = (*g.shape[:2], *window.counts(size))
-        gradients = self._flat(g.array.reshape(grid))
-        winners = self._flat(winner.array.astype(int64, copy=False).reshape(grid))
+        gradients = self._contiguous(g.array.reshape(grid))
+        winners = self._contiguous(winner.array.astype(int64, copy=False).reshape(grid))
         image = self.xp.empty((*g.shape[:2], *size), g.dtype)
         source = images.max_pool_backward(g.dtype)
-        self._windows(source, image.size, size, window, gradients, winners, image)
+        self._launch_windows(source, image.size, size, window, gradients, winners, image)
         return RawTensor(image)
 
-    def _windows(
+    def _launch_windows(
         self, source: Source, count: int, size: Size, window: Window, *arrays: Any
     ) -> None:
         """Launch a kernel that makes `count` elements, with the geometry that it takes."""
         geometry: Shape = (*size, *window.counts(size), *(n for pair in window for n in pair))
-        self.launcher.elements(source, count, *arrays, np.int64(count), *map(np.int64, geometry))
+        self._launch(source, count, *arrays, np.int64(count), *map(np.int64, geometry))

@@ -25,10 +25,10 @@ from born.errors import (
     OutOfMemoryError,
 )
 from born.raw import HostArray, RawTensor, as_dtype
-from born_cupy import CupyBackend
 from tests import simulator
 from tests.operations.table import ROWS, calls
 from tests.optim.making import CONFIGS, assert_unchanged, contents, make, parameter
+from tests.simulator import CupyBackend
 
 LEARNING: Final = optim.SGDConfig(lr=0.5)
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from born_cupy.sources.catalogue import every_source
+from born_cupy.kernels.catalogue import every_source
 from tests.cupy import nvrtc
 from tests.simulator import host
 

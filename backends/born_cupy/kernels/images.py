@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources.source import Source
-from born_cupy.sources.template import EACH, types
+from born_cupy.kernels.source import EACH, Source, types
 
 _GEOMETRY: Final = (
     "i64 height, i64 width, i64 rows, i64 columns, i64 kh, i64 kw, i64 sh, i64 sw, "

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources.source import Source, ctype
-from born_cupy.sources.table import LOCATE
+from born_cupy.kernels.source import Source, ctype
+from born_cupy.kernels.table import LOCATE
 
 CHUNK: Final = 32_768
 """Elements whose squares one block adds up."""

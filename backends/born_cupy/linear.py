@@ -1,0 +1,77 @@
+"""Matrix products on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from typing_extensions import override
+
+from born.backend.arrays.linear import ArrayLinear
+from born.dtypes import is_floating, is_half
+from born.raw import Array, RawTensor
+from born_cupy.kernels import linear
+from born_cupy.kernels.source import real
+from born_cupy.launch import Launching
+
+
+class CupyLinear(ArrayLinear, Launching):
+    """Products by cuBLAS, and one kernel each way for what is around them."""
+
+    @override
+    def _product(self, a: Array, b: Array) -> Array:
+        # cuBLAS multiplies matrices of halves and adds up in float32. CuPy does not ask it to
+        # for a stack of matrices, nor for a product of one element, which it rounds early.
+        matrices = a.ndim == b.ndim == 2 and a.shape[0] * b.shape[1] > 1
+        if is_half(a.dtype) and matrices and a.shape[1] == b.shape[0]:
+            return a.dot(b)
+        return super()._product(a, b)
+
+    @override
+    def linear_relu(
+        self, x: RawTensor, weight: RawTensor, bias: RawTensor | None = None, /
+    ) -> RawTensor:
+        if bias is None or not is_floating(x.dtype):
+            return self.relu(self.linear(x, weight, bias))
+        y = self.linear(x, weight)
+        self._check_bias(x, weight, bias)
+        a = self._contiguous(y.array)
+        sizes = (np.int64(weight.shape[0]), np.int64(a.size))
+        self._launch(linear.bias_relu(a.dtype), a.size, a, self._contiguous(bias.array), *sizes)
+        return RawTensor(a)
+
+    @override
+    def linear_gradients(
+        self,
+        g: RawTensor,
+        x: RawTensor | None,
+        weight: RawTensor | None,
+        bias: bool,
+        y: RawTensor | None = None,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
+        # Relu's gradient and the bias's in one pass over memory.
+        if not bias or not g.size or not is_floating(g.dtype):
+            return super().linear_gradients(g, x, weight, bias, y)
+        rows = self._contiguous(g.array).reshape(-1, g.shape[-1])
+        operands: list[Array] = []
+        if y is not None:
+            self._check_alike("relu_backward", g, y)
+            g = RawTensor(self.xp.empty(g.shape, g.dtype))
+            operands = [self._contiguous(y.array), g.array]
+        sums = self._column_sums(rows, g.dtype, *operands)
+        return (*super().linear_gradients(g, x, weight, False)[:2], RawTensor(sums))
+
+    def _column_sums(self, rows: Array, dtype: np.dtype[Any], *operands: Array) -> Array:
+        """The sums of a matrix's columns, added up chunk by chunk until one chunk is left.
+
+        Args:
+            rows: the matrix.
+            dtype: of the result.
+            operands: the result of relu and where its gradient goes, if `rows` is to be masked.
+        """
+        chunks = -(-len(rows) // linear.CHUNK)
+        into = dtype if chunks == 1 else real(dtype)
+        sums = self.xp.empty((chunks, rows.shape[1]), into)
+        source = linear.column_sums(rows.dtype, into, masked=bool(operands))
+        self._launch_columns(source, rows.shape, rows, *operands, sums)
+        return sums[0] if chunks == 1 else self._column_sums(sums, dtype)
