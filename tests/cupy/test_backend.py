@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -190,6 +192,30 @@ def test_a_step_without_memory_changes_nothing(
         with room_for(cupy, 0), pytest.raises(OutOfMemoryError, match="on device 0"):
             optimizer.step(given_gradients, max_norm=max_norm)
         assert_unchanged(optimizer, before)
+
+
+# -- what the garbage collector finds --
+
+
+def test_a_suspended_loop_in_a_cycle_waits_before_its_stream_is_destroyed(
+    cupy: Any, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    # Older than the loop, the stream would be finalised before it.
+    streams = [cupy.cuda.Stream(non_blocking=True)]
+    alive = weakref.ref(streams[0])
+    monkeypatch.setattr(cupy.cuda, "Stream", lambda non_blocking: streams.pop())
+    loop = backend.prefetch([np.ones(3)] for _ in range(3))
+    next(loop)
+    cycle: list[object] = [loop]
+    cycle.append(cycle)
+    with simulator.waiting() as waits:
+        del loop, cycle
+        gc.collect()
+    assert not errors
+    assert waits == ["Stream.synchronize"]
+    assert alive() is None, "and nothing holds it after that"
 
 
 # -- powers --
