@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,6 +54,19 @@ def python(script: str, **environment: str) -> str:
     )
     assert done.returncode == 0, f"{script}\nfailed:\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def allocated(function: Callable[[], object]) -> int:
+    """The most bytes of memory that a call held at any time beyond what it began with."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        function()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return peak - before
 
 
 def unavailable(config: pytest.Config, reason: str) -> NoReturn:

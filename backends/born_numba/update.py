@@ -2,7 +2,7 @@
 
 One call updates any number of tensors: the loop walks chunks of them, reads where
 each array's memory is from the array object itself, and computes a whole rule on one
-element after the other, eight or sixteen at a time in the processor's registers.
+element after another, eight or sixteen at a time in the processor's registers.
 """
 
 from __future__ import annotations
@@ -417,10 +417,11 @@ class _Bound(BoundUpdate):
             table[_GRADIENTS] = id(addresses)
             if self._kernel.first_mismatch(id(table)) < 0:
                 return _Step(self, self._kernel.loop, plan, arrays, addresses, table)
-        # What is not contiguous is NumPy's to update, and what is wrong its to refuse.
-        if self._fallback is None:
+        for number, gradient in zip(numbers, gradients, strict=True):
+            self._check(number, gradient)
+        if self._fallback is None:  # to update what is not contiguous
             kernel = NumpyUpdate(self._kernel.program, self._kernel.dtypes)
-            self._fallback = kernel.bind(self._targets, self._check)
+            self._fallback = kernel.bind(self._targets)
         return self._fallback.prepare(numbers, gradients)
 
 

@@ -18,8 +18,8 @@ Work: TypeAlias = Callable[[], object]
 class Pool:
     """Threads made when first needed, and made again in a process that was forked.
 
-    Any number of Python threads may share out work at once. Who finds all helpers busy
-    does its work alone.
+    Any number of Python threads may share out work at once. If all helpers are busy, the
+    caller does its work alone.
 
     >>> pieces = deque(range(10))
     >>> squares = []
@@ -29,10 +29,10 @@ class Pool:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        """A pool that keeps so many threads busy, the caller's among them.
+        """A pool that keeps several threads busy, the caller's among them.
 
         Args:
-            workers: how many; as many as the process may use processors if None.
+            workers: how many; if None, one for each processor that the process may use.
         """
         self.workers: Final[int] = _processors() if workers is None else workers
         self._forget()
@@ -49,9 +49,8 @@ class Pool:
         """Run work on the calling thread and at the same time on helpers that are idle.
 
         Waits for all that have begun, whatever a signal's handler raises meanwhile: memory
-        that a thread still writes to must not be read or freed. Those that were woken too
-        late to begin before the caller was done are not waited for: nothing is left to do
-        for them.
+        that a thread still writes to must not be read or freed. It does not wait for those
+        that woke too late to begin: there is nothing left for them to do.
 
         Args:
             work: takes pieces of something until none is left.
@@ -90,7 +89,7 @@ class Pool:
             del calls, raised  # or they would hold each other, and the work its arrays
 
     def _make(self, helpers: int) -> None:
-        """See to it that there are so many helpers, if so many threads are to be had."""
+        """Start helpers until there are enough, or the system gives no more threads."""
         if self._made >= helpers or sys.is_finalizing():
             return
         with self._making:
@@ -100,7 +99,7 @@ class Pool:
                     threading.Thread(
                         target=_serve, args=(self._calls,), name=name, daemon=True
                     ).start()
-                except RuntimeError:  # no more are to be had
+                except RuntimeError:  # the system has no more
                     return
                 self._made += 1
 
@@ -122,8 +121,8 @@ def taken(pieces: deque[T]) -> Iterator[T]:
 class _Call:
     """Work handed to a helper, to be done once or not at all.
 
-    What the caller does may be cut short at any point by what a signal's handler raises,
-    and is then done again: each of its steps may be repeated.
+    A signal's handler may raise at any point of what the caller does, which is then done
+    again: each of its steps may be repeated.
     """
 
     def __init__(self, work: Work) -> None:
@@ -135,7 +134,7 @@ class _Call:
         self._ended.acquire()
 
     def _claimed(self, by: str) -> bool:
-        """Whether the work is whose who asks; it goes to who asks first."""
+        """Whether the work belongs to the one who asks; the first to ask gets it."""
         return self._owner.setdefault("owner", by) == by
 
     def run(self) -> None:
@@ -144,9 +143,9 @@ class _Call:
         try:
             if work is not None and self._claimed("helper"):
                 work()
-        except BaseException as error:  # whoever shared the work out raises it
+        except BaseException as error:  # `share` raises it
             self.failure = error
-        del work  # whoever waits may want its arrays to go
+        del work  # so that its arrays may go
         self._done = True
         self._ended.release()
 
@@ -158,7 +157,7 @@ class _Call:
 
 
 def _serve(calls: SimpleQueue[_Call]) -> None:
-    """What a helper does: call after call, as long as the process lives."""
+    """On a helper: run call after call, as long as the process lives."""
     while True:
         call = calls.get()
         call.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from born.fusion.expression import CASTS
@@ -76,6 +77,24 @@ class Writer:
         return self.handed.setdefault(text, Ref(SCALAR, len(self.handed)))
 
 
+def _operation(op: str) -> Callable[..., Symbol]:
+    """The method that writes down an operation on a symbol and what else it takes."""
+
+    def method(self: Symbol, *others: Any) -> Symbol:
+        return self.apply(op, self, *others)
+
+    return method
+
+
+def _reflected(op: str) -> Callable[..., Symbol]:
+    """The method for a symbol on the right-hand side."""
+
+    def method(self: Symbol, other: Any) -> Symbol:
+        return self.apply(op, other, self)
+
+    return method
+
+
 class Symbol:
     """A value that is not there yet: an array's element, or a scalar of the host."""
 
@@ -92,7 +111,7 @@ class Symbol:
         self.ref = ref
         self.text = text
 
-    def _apply(self, op: str, *args: Any) -> Symbol:
+    def apply(self, op: str, *args: Any) -> Symbol:
         """One operation on symbols and numbers: on the host if no argument is an array."""
         writer = self.writer
         if any(isinstance(arg, Symbol) and arg.writer is not writer for arg in args):
@@ -121,109 +140,34 @@ class Symbol:
             return number_text(arg)
         raise TypeError(f"a rule computes with its arguments and numbers, not {arg!r}")
 
-    def __add__(self, other: Any) -> Symbol:
-        return self._apply("add", self, other)
-
-    def __radd__(self, other: Any) -> Symbol:
-        return self._apply("add", other, self)
-
-    def __sub__(self, other: Any) -> Symbol:
-        return self._apply("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Symbol:
-        return self._apply("sub", other, self)
-
-    def __mul__(self, other: Any) -> Symbol:
-        return self._apply("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Symbol:
-        return self._apply("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Symbol:
-        return self._apply("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> Symbol:
-        return self._apply("div", other, self)
-
-    def __pow__(self, other: Any) -> Symbol:
-        return self._apply("pow", self, other)
-
-    def __rpow__(self, other: Any) -> Symbol:
-        return self._apply("pow", other, self)
-
-    def __neg__(self) -> Symbol:
-        return self._apply("neg", self)
-
-    def __abs__(self) -> Symbol:
-        return self._apply("abs", self)
-
-    def __lt__(self, other: Any) -> Symbol:
-        return self._apply("lt", self, other)
-
-    def __le__(self, other: Any) -> Symbol:
-        return self._apply("le", self, other)
-
-    def __gt__(self, other: Any) -> Symbol:
-        return self._apply("gt", self, other)
-
-    def __ge__(self, other: Any) -> Symbol:
-        return self._apply("ge", self, other)
-
-    def __eq__(self, other: Any) -> Symbol:  # type: ignore[override]  # elementwise, as in NumPy
-        return self._apply("eq", self, other)
-
-    def __ne__(self, other: Any) -> Symbol:  # type: ignore[override]  # elementwise, as in NumPy
-        return self._apply("ne", self, other)
-
-    def __and__(self, other: Any) -> Symbol:
-        return self._apply("logical_and", self, other)
-
-    def __or__(self, other: Any) -> Symbol:
-        return self._apply("logical_or", self, other)
-
-    def __invert__(self) -> Symbol:
-        return self._apply("logical_not", self)
-
-    def sqrt(self) -> Symbol:
-        """The square root."""
-        return self._apply("sqrt", self)
-
-    def exp(self) -> Symbol:
-        """The exponential."""
-        return self._apply("exp", self)
-
-    def log(self) -> Symbol:
-        """The natural logarithm."""
-        return self._apply("log", self)
-
-    def abs(self) -> Symbol:
-        """The absolute value."""
-        return self._apply("abs", self)
-
-    def sign(self) -> Symbol:
-        """The sign."""
-        return self._apply("sign", self)
-
-    def isfinite(self) -> Symbol:
-        """Whether it is neither infinite nor NaN."""
-        return self._apply("isfinite", self)
+    __add__, __radd__ = _operation("add"), _reflected("add")
+    __sub__, __rsub__ = _operation("sub"), _reflected("sub")
+    __mul__, __rmul__ = _operation("mul"), _reflected("mul")
+    __truediv__, __rtruediv__ = _operation("div"), _reflected("div")
+    __pow__, __rpow__ = _operation("pow"), _reflected("pow")
+    __neg__, __abs__ = _operation("neg"), _operation("abs")
+    __lt__, __le__ = _operation("lt"), _operation("le")
+    __gt__, __ge__ = _operation("gt"), _operation("ge")
+    # Elementwise, as in NumPy.
+    __eq__, __ne__ = _operation("eq"), _operation("ne")  # type: ignore[assignment]
+    __and__, __or__ = _operation("logical_and"), _operation("logical_or")
+    __invert__ = _operation("logical_not")
+    sqrt, exp, log = _operation("sqrt"), _operation("exp"), _operation("log")
+    abs, sign, isfinite = _operation("abs"), _operation("sign"), _operation("isfinite")
+    where = _operation("where")
 
     def maximum(self, other: Any) -> Symbol:
         """The larger of the two."""
-        return self._apply("maximum", *self._array_first(other))
+        return self.apply("maximum", *self._array_first(other))
 
     def minimum(self, other: Any) -> Symbol:
         """The smaller of the two."""
-        return self._apply("minimum", *self._array_first(other))
+        return self.apply("minimum", *self._array_first(other))
 
     def _array_first(self, other: Any) -> tuple[Any, Any]:
         """The order of the functions in `born.fusion`; of zeros of two signs, it chooses one."""
         swap = self.ref is None and isinstance(other, Symbol) and other.ref is not None
         return (other, self) if swap else (self, other)
-
-    def where(self, x: Any, y: Any) -> Symbol:
-        """Of a condition: x where it holds, y elsewhere."""
-        return self._apply("where", self, x, y)
 
     @property
     def dtype(self) -> object:
@@ -236,7 +180,7 @@ class Symbol:
             return self
         if dtype not in CASTS:
             raise TypeError(f"astype rounds to {', '.join(CASTS)} in a rule, not to {dtype!r}")
-        return self._apply(f"cast_{dtype}", self)
+        return self.apply(f"cast_{dtype}", self)
 
     def __bool__(self) -> NoReturn:
         error = TypeError(

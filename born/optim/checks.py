@@ -149,7 +149,7 @@ class StepChecks:
 
 
 def _array_type(array: Array) -> str:
-    kind: type[object] = type(array)
+    kind = type(cast("object", array))
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -61,11 +61,15 @@ def update(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> U
     return Update(request.param, module, pool)
 
 
+def _tile_size(buffers: object) -> int:
+    return 64
+
+
 @pytest.fixture
 def small_pieces(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of so few elements that a small tensor has many."""
     if update.backend == "numpy":
-        monkeypatch.setattr(update.module, "_tile_size", lambda buffers: 64)
+        monkeypatch.setattr(update.module, "_tile_size", _tile_size)
     else:
         monkeypatch.setattr(update.module, "_CHUNKS_OF", (16, 16))
 

@@ -1,6 +1,7 @@
 """Tracing: what a rule becomes, and which rules are refused where they are defined."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # A rule says nothing of its arguments' types where it is written to be traced only.
 
 from __future__ import annotations
@@ -167,34 +168,10 @@ def _branches(p: Any, g: Any, *, t: Any) -> Any:
     return (p,)
 
 
-def _branches_on_a_scalar(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - g if t == 1 else p,)  # here
-
-
 def _loops(p: Any, g: Any, *, t: Any) -> Any:
     for x in g:  # here
         p = p - x
     return (p,)
-
-
-def _chains(p: Any, g: Any, *, t: Any) -> Any:
-    return (fusion.where(0 < g < 1, p, g),)  # here
-
-
-def _uses_numpy(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - np.sqrt(g),)  # here
-
-
-def _uses_math(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - g / math.sqrt(t),)  # here
-
-
-def _takes_a_float(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - g * float(t),)  # here
-
-
-def _indexes(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - g[0],)  # here
 
 
 def _mutates(p: Any, g: Any, *, t: Any) -> Any:
@@ -202,50 +179,10 @@ def _mutates(p: Any, g: Any, *, t: Any) -> Any:
     return (p,)
 
 
-def _sums(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - g.sum(),)  # here
-
-
-def _uses_an_array(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - g * np.ones(3),)  # here
-
-
-def _uses_text(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - g * "0.1",)  # here
-
-
-def _uses_max(p: Any, g: Any, *, t: Any) -> Any:
-    return (max(p, g),)  # here
-
-
-def _casts_a_truth(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - fusion.cast(g > 0, "float16"),)  # here
-
-
-def _casts_to_an_integer(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - fusion.cast(g, "int8"),)  # here
-
-
-def _is_of_another_type(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - g.astype("float8"),)  # here
-
-
-def _clips_by_numpy(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - np.clip(g, -1, 1),)  # here
-
-
-def _averages_by_a_library(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - statistics.fmean([p, g]),)  # here
-
-
 def _asks_for_the_dtype(p: Any, g: Any, *, t: Any) -> Any:
     if p.dtype == np.float32:  # here
         return (p,)
     return (p - g,)
-
-
-def _uses_a_number_beyond_all(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - 10**400 * g,)  # here
 
 
 def _branches_and_looks_away(p: Any, g: Any, *, t: Any) -> Any:
@@ -262,29 +199,40 @@ def _uses_what_an_earlier_call_kept(p: Any, g: Any, *, t: Any) -> Any:
     return (p - g * _kept[0],)  # here
 
 
+OPERATORS = "expected a rule of operators and the functions of born.fusion"
+
 REFUSED: list[tuple[Callable[..., Any], str]] = [
     (_branches, r"cannot branch on a value.*use where\("),
-    (_branches_on_a_scalar, r"cannot branch on a value.*use where\("),
+    (lambda p, g, *, t: (p - g if t == 1 else p,), r"cannot branch on a value.*use where\("),
     (_branches_and_looks_away, "cannot branch on a value"),
-    (_loops, "expected a rule of operators and the functions of born.fusion"),
-    (_chains, "cannot branch on a value"),
-    (_uses_numpy, "expected a rule of operators and the functions of born.fusion"),
-    (_uses_math, "expected a rule of operators and the functions of born.fusion"),
-    (_takes_a_float, "expected a rule of operators and the functions of born.fusion"),
-    (_indexes, "expected a rule of operators and the functions of born.fusion"),
-    (_mutates, "expected a rule of operators and the functions of born.fusion"),
-    (_sums, "expected a rule of operators and the functions of born.fusion"),
-    (_uses_an_array, "expected a rule of operators and the functions of born.fusion"),
-    (_uses_text, "computes with its arguments and numbers, not '0.1'"),
-    (_uses_max, "cannot branch on a value"),
-    (_casts_a_truth, r"becomes a number by where\(condition"),
-    (_casts_to_an_integer, "cast rounds to float16, bfloat16, float32, not to 'int8'"),
-    (_clips_by_numpy, "expected a rule of operators and the functions of born.fusion"),
-    (_averages_by_a_library, "expected a rule of operators and the functions of born.fusion"),
+    (_loops, OPERATORS),
+    (lambda p, g, *, t: (fusion.where(0 < g < 1, p, g),), "cannot branch on a value"),
+    (lambda p, g, *, t: (p - np.sqrt(g),), OPERATORS),
+    (lambda p, g, *, t: (p - g / math.sqrt(t),), OPERATORS),
+    (lambda p, g, *, t: (p - g * float(t),), OPERATORS),
+    (lambda p, g, *, t: (p - g[0],), OPERATORS),
+    (_mutates, OPERATORS),
+    (lambda p, g, *, t: (p - g.sum(),), OPERATORS),
+    (lambda p, g, *, t: (p - g * np.ones(3),), OPERATORS),
+    (lambda p, g, *, t: (p - g * "0.1",), "computes with its arguments and numbers, not '0.1'"),
+    (lambda p, g, *, t: (max(p, g),), "cannot branch on a value"),
+    (
+        lambda p, g, *, t: (p - fusion.cast(g > 0, "float16"),),
+        r"becomes a number by where\(condition",
+    ),
+    (
+        lambda p, g, *, t: (p - fusion.cast(g, "int8"),),
+        "cast rounds to float16, bfloat16, float32, not to 'int8'",
+    ),
+    (lambda p, g, *, t: (p - np.clip(g, -1, 1),), OPERATORS),
+    (lambda p, g, *, t: (p - statistics.fmean([p, g]),), OPERATORS),
     (_asks_for_the_dtype, "cannot branch on the dtype"),
-    (_uses_a_number_beyond_all, "is beyond the numbers"),
+    (lambda p, g, *, t: (p - 10**400 * g,), "is beyond the numbers"),
     (_uses_what_an_earlier_call_kept, "a value was kept from an earlier call"),
-    (_is_of_another_type, "astype rounds to float16, bfloat16, float32 in a rule, not to"),
+    (
+        lambda p, g, *, t: (p - g.astype("float8"),),
+        "astype rounds to float16, bfloat16, float32 in a rule, not to",
+    ),
 ]
 
 
@@ -293,44 +241,23 @@ def test_rule_that_cannot_be_traced_names_its_line(
     function: Callable[..., Any], message: str
 ) -> None:
     source, first = inspect.getsourcelines(function)
-    line = first + next(i for i, text in enumerate(source) if "# here" in text)
+    line = first + next((i for i, text in enumerate(source) if "# here" in text), 0)
     for define in (optim.rule, of):
         with pytest.raises(RuleError, match=rf"test_tracing\.py, line {line} .*{message}") as error:
             define(function)
         assert isinstance(error.value, BornError)
 
 
-def _nothing(p: Any, g: Any, m: Any, *, t: Any) -> Any:
-    return None
-
-
-def _too_few(p: Any, g: Any, m: Any, *, t: Any) -> Any:
-    return p - g
-
-
-def _too_many(p: Any, g: Any, m: Any, *, t: Any) -> Any:
-    return p, g, m
-
-
-def _list(p: Any, g: Any, m: Any, *, t: Any) -> Any:
-    return [p, m]
-
-
-def _not_an_array(p: Any, g: Any, m: Any, *, t: Any) -> Any:
-    return p - g, "m"
-
-
-def _an_array_of_numpy(p: Any, g: Any, m: Any, *, t: Any) -> Any:
-    return p - g, np.zeros(3)
-
-
 WRONG_OUTPUTS: list[tuple[Callable[..., Any], str]] = [
-    (_nothing, "the parameter and its 1 slots, 2 values, got 1"),
-    (_too_few, "the parameter and its 1 slots, 2 values, got 1; return them as one tuple"),
-    (_too_many, "2 values, got 3"),
-    (_list, "expected the rule to return"),
-    (_not_an_array, "expected the rule to return arrays, got 'm'"),
-    (_an_array_of_numpy, "expected the rule to return arrays, got array"),
+    (lambda p, g, m, *, t: None, "the parameter and its 1 slots, 2 values, got 1"),
+    (lambda p, g, m, *, t: p - g, "1 slots, 2 values, got 1; return them as one tuple"),
+    (lambda p, g, m, *, t: (p, g, m), "2 values, got 3"),
+    (lambda p, g, m, *, t: [p, m], "expected the rule to return"),
+    (lambda p, g, m, *, t: (p - g, "m"), "expected the rule to return arrays, got 'm'"),
+    (
+        lambda p, g, m, *, t: (p - g, np.zeros(3)),
+        "expected the rule to return arrays, got array",
+    ),
 ]
 
 
@@ -356,19 +283,14 @@ def test_signature_that_is_not_of_a_rule_is_refused(function: Callable[..., Any]
         optim.rule(function)
 
 
-def _negates_a_condition(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - g * (g > 0),)
+MIXED: list[Callable[..., Any]] = [
+    lambda p, g, *, t: (p - g * (g > 0),),
+    lambda p, g, *, t: (p - ((p > 0) + (g > 0)),),
+    lambda p, g, *, t: (fusion.where(g, p, g),),
+]
 
 
-def _adds_conditions(p: Any, g: Any, *, t: Any) -> Any:
-    return (p - ((p > 0) + (g > 0)),)
-
-
-def _chooses_by_a_number(p: Any, g: Any, *, t: Any) -> Any:
-    return (fusion.where(g, p, g),)
-
-
-@pytest.mark.parametrize("function", [_negates_a_condition, _adds_conditions, _chooses_by_a_number])
+@pytest.mark.parametrize("function", MIXED)
 def test_truth_values_and_numbers_do_not_mix(function: Callable[..., Any]) -> None:
     # The contract's operations refuse it, and backends would disagree on what it means.
     with pytest.raises(RuleError, match=r"test_tracing\.py, line \d+ .*; \w+"):
