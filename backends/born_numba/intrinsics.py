@@ -11,6 +11,7 @@ NumPy keeps for the sake of every extension that was compiled against it;
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -83,44 +84,41 @@ read32: Final = _reader(32, types.uint32)
 """The 32 bits at an address."""
 
 
-@intrinsic
-def float32_of_half(typing_context: Any, bits: Any) -> Any:
-    """The bits of a float16 as a float32."""
+def _conversion(argument: Any, result: Any, convert: Callable[[Any, Any], Any]) -> Any:
+    """`convert(builder, value)` of a value of one type, giving one of another."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fpext(builder.bitcast(args[0], _HALF), ir.FloatType())
+    def conversion(typing_context: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return convert(builder, args[0])
 
-    return types.float32(types.uint16), generate
+        return result(argument), generate
 
-
-@intrinsic
-def half_of_float32(typing_context: Any, value: Any) -> Any:
-    """A float32 rounded to float16, to nearest and to even, as bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(builder.fptrunc(args[0], _HALF), ir.IntType(16))
-
-    return types.uint16(types.float32), generate
+    return intrinsic(conversion)
 
 
-@intrinsic
-def float32_of_bits(typing_context: Any, bits: Any) -> Any:
-    """32 bits as the float32 that they are."""
+float32_of_half: Final = _conversion(
+    types.uint16,
+    types.float32,
+    lambda builder, bits: builder.fpext(builder.bitcast(bits, _HALF), ir.FloatType()),
+)
+"""The bits of a float16 as a float32."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.FloatType())
+half_of_float32: Final = _conversion(
+    types.float32,
+    types.uint16,
+    lambda builder, x: builder.bitcast(builder.fptrunc(x, _HALF), ir.IntType(16)),
+)
+"""A float32 rounded to float16, to nearest and to even, as bits."""
 
-    return types.float32(types.uint32), generate
+float32_of_bits: Final = _conversion(
+    types.uint32, types.float32, lambda builder, bits: builder.bitcast(bits, ir.FloatType())
+)
+"""32 bits as the float32 that they are."""
 
-
-@intrinsic
-def bits_of_float32(typing_context: Any, value: Any) -> Any:
-    """The bits of a float32."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return types.uint32(types.float32), generate
+bits_of_float32: Final = _conversion(
+    types.float32, types.uint32, lambda builder, x: builder.bitcast(x, ir.IntType(32))
+)
+"""The bits of a float32."""
 
 
 @intrinsic

@@ -1,17 +1,23 @@
-"""Checks and normal forms of the arguments that several operations share."""
+"""What operations take: the types of arguments, their checks and their normal forms."""
 
 from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from typing import Any, TypeAlias
 
 from typing_extensions import TypeIs
 
-from born.backend.contract.operation import Axis
 from born.errors import DomainError, ShapeError
 from born.raw import RawTensor, Shape
 from born.validation import choice, number
+
+Scalar: TypeAlias = bool | int | float
+Operand: TypeAlias = RawTensor | Scalar
+Axis: TypeAlias = int | tuple[int, ...] | None
+Index: TypeAlias = Any
+"""What may stand in `x[...]`: integers, slices, None, Ellipsis, raw tensors of integers
+or bools, and tuples of them."""
 
 
 def is_tuple(index: object) -> TypeIs[tuple[Any, ...]]:

@@ -76,8 +76,8 @@ def get_backend(name: str = "auto", **options: Any) -> Backend:
         **options: handed to the backend's class, such as `seed=0`.
 
     Raises:
-        BackendUnavailableError: there is no such backend, or it cannot be used here;
-            the message says why and what to install.
+        BackendUnavailableError: no backend has this name, or it cannot be used here; the
+            message says why and what to install.
 
     >>> get_backend("numpy", seed=1)
     NumpyBackend()

@@ -126,3 +126,25 @@ def test_two_backends_of_one_kind_have_their_own_random_numbers(backend_name: st
     one, other = born.get_backend(backend_name), born.get_backend(backend_name)
     one.normal((3,), "float32")
     assert other.random_state == born.get_backend(backend_name).random_state
+
+
+MOST_CLASSES = 5  # on the longest way from a backend to the root of a topic
+
+
+def depth(kind: type) -> int:
+    """How many classes lie on the longest way from a class to `object`."""
+    if kind.__module__ in ("abc", "builtins", "typing"):
+        return 0
+    return 1 + max(map(depth, kind.__bases__))
+
+
+def test_backends_are_few_classes_deep(backend_name: str) -> None:
+    assert depth(type(born.get_backend(backend_name))) <= MOST_CLASSES
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_arrays_meet_an_operation_where_the_contract_declares_it(name: str) -> None:
+    declared, met = (
+        getattr(kind, name).__module__.rpartition(".")[2] for kind in (Backend, ArrayBackend)
+    )
+    assert met in (declared, "random")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from born import optim, raw
+from born import dtypes, optim
 from born.errors import ConfigError, DTypeError, RuleError
 from born.fusion import trace
 from tests.fusion.kernels import kernel_of
@@ -152,7 +152,7 @@ def test_bfloat16_without_its_package_says_what_to_install(monkeypatch: pytest.M
     def missing() -> None:
         raise DTypeError("run: pip install ml_dtypes")
 
-    monkeypatch.setattr(raw, "_RESOLVED", {})
-    monkeypatch.setattr(raw, "_import_bfloat16", missing)
+    monkeypatch.setattr(dtypes, "_RESOLVED", {})
+    monkeypatch.setattr(dtypes, "_import_bfloat16", missing)
     with pytest.raises(ConfigError, match="m_dtype: run: pip install ml_dtypes"):
         optim.AdamConfig(m_dtype="bfloat16")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from born.backend.arguments import Scalar
 from born.backend.arrays.dispatch import Dispatch, dtype_mismatch
 from born.backend.contract.creation import Creation
-from born.backend.contract.operation import Scalar
 from born.dtypes import DTypeLike, as_dtype
 from born.errors import DomainError, DTypeError, ShapeError
 from born.raw import RawTensor, Shape

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
-from born.backend.contract.operation import Operand
+from born.backend.arguments import Operand, is_tuple
 from born.dtypes import INTEGRAL, bool_, float32, is_half, is_numpy_scalar
 from born.errors import DTypeError, OperandError, ShapeError
 from born.raw import Array, RawTensor
@@ -104,6 +104,11 @@ def shape_mismatch(name: str, a: Any, b: Any, error: Exception) -> ShapeError:
     )
 
 
+def declared_as(declared: _Method, operation: Callable[..., Any]) -> _Method:
+    """`operation`, typed and documented as the contract declares it."""
+    return cast("_Method", functools.update_wrapper(operation, declared, updated=()))
+
+
 def halves_in_float32(method: _Method) -> _Method:
     """The operation `method`, with float16 and bfloat16 computed in float32 and rounded once.
 
@@ -120,7 +125,7 @@ def halves_in_float32(method: _Method) -> _Method:
         self._check_dtypes(name, x, *tensors)
         wide = [_convert(arg, float32) for arg in args]
         results = method(self, _convert(x, float32), *wide, **options)
-        if isinstance(results, tuple):
+        if is_tuple(results):
             return tuple(_convert(result, dtype) for result in results)
         return _convert(results, dtype)
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from typing_extensions import override
 
+from born.backend.arguments import Operand
 from born.backend.arrays.dispatch import (
     Dispatch,
+    declared_as,
     halves_in_float32,
     shape_mismatch,
 )
 from born.backend.arrays.erf import erf
 from born.backend.contract.elementwise import Elementwise
-from born.backend.contract.operation import Operand
 from born.dtypes import INTEGRAL, bool_
 from born.errors import DomainError, DTypeError, ShapeError
 from born.raw import RawTensor
@@ -26,15 +26,10 @@ _ERF_TILE: Final = 16_384  # elements; a tile's dozen temporaries of float64 sta
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def _declared_as(declared: _Method, operation: Callable[..., RawTensor]) -> _Method:
-    """`operation`, documented and typed as the contract declares it."""
-    return cast("_Method", functools.update_wrapper(operation, declared, updated=()))
-
-
 def _binary(declared: _Method, name: str) -> _Method:
     """An operation of two operands: the function `name` of the namespace."""
 
-    def operation(self: Dispatch, x: Operand, y: Operand, /) -> RawTensor:
+    def operation(self: Any, x: Operand, y: Operand, /) -> RawTensor:
         a, b = self._operand_arrays(name, x, y)
         try:
             out = getattr(self.xp, name)(a, b)
@@ -54,13 +49,14 @@ def _binary(declared: _Method, name: str) -> _Method:
             out = self.xp.asarray(out)
         return RawTensor(out)
 
-    return _declared_as(declared, operation)
+    return declared_as(declared, operation)
 
 
-def _floating(declared: _Method, name: str) -> _Method:
-    """A function of floating numbers: the function `name` of the namespace."""
+def _floating(declared: _Method) -> _Method:
+    """A function of floating numbers: that of the same name in the namespace."""
+    name = declared.__name__
 
-    def operation(self: Dispatch, x: RawTensor, /) -> RawTensor:
+    def operation(self: Any, x: RawTensor, /) -> RawTensor:
         a = x.array
         self._require_floating(name, a)
         out = getattr(self.xp, name)(a)
@@ -68,22 +64,22 @@ def _floating(declared: _Method, name: str) -> _Method:
             out = self.xp.asarray(out)
         return RawTensor(out)
 
-    return _declared_as(declared, operation)
+    return declared_as(declared, operation)
 
 
-def _comparison(declared: _Method, name: str) -> _Method:
+def _comparison(declared: _Method) -> _Method:
     """As `_binary`, but a float may stand beside integers: nothing is promoted."""
+    name = declared.__name__
     of_tensors = _binary(declared, name)
 
-    def operation(self: Dispatch, x: Operand, y: Operand, /) -> RawTensor:
+    def operation(self: Any, x: Operand, y: Operand, /) -> Any:
         if isinstance(x, RawTensor) and isinstance(y, int | float):
             return self._wrap(getattr(self.xp, name)(x.array, y))
         if isinstance(y, RawTensor) and isinstance(x, int | float):
             return self._wrap(getattr(self.xp, name)(x, y.array))
-        result: RawTensor = of_tensors(self, x, y)
-        return result
+        return of_tensors(self, x, y)
 
-    return _declared_as(declared, operation)
+    return declared_as(declared, operation)
 
 
 class ArrayElementwise(Elementwise, Dispatch):
@@ -137,15 +133,15 @@ class ArrayElementwise(Elementwise, Dispatch):
 
     # -- functions --
 
-    sign = _floating(Elementwise.sign, "sign")
-    exp = _floating(Elementwise.exp, "exp")
-    expm1 = _floating(Elementwise.expm1, "expm1")
-    log = _floating(Elementwise.log, "log")
-    log1p = _floating(Elementwise.log1p, "log1p")
-    sqrt = _floating(Elementwise.sqrt, "sqrt")
-    sin = _floating(Elementwise.sin, "sin")
-    cos = _floating(Elementwise.cos, "cos")
-    tanh = _floating(Elementwise.tanh, "tanh")
+    sign = _floating(Elementwise.sign)
+    exp = _floating(Elementwise.exp)
+    expm1 = _floating(Elementwise.expm1)
+    log = _floating(Elementwise.log)
+    log1p = _floating(Elementwise.log1p)
+    sqrt = _floating(Elementwise.sqrt)
+    sin = _floating(Elementwise.sin)
+    cos = _floating(Elementwise.cos)
+    tanh = _floating(Elementwise.tanh)
 
     @override
     def erf(self, x: RawTensor, /) -> RawTensor:
@@ -197,14 +193,14 @@ class ArrayElementwise(Elementwise, Dispatch):
 
     # -- comparison and logic --
 
-    equal = _comparison(Elementwise.equal, "equal")
-    not_equal = _comparison(Elementwise.not_equal, "not_equal")
-    less = _comparison(Elementwise.less, "less")
-    less_equal = _comparison(Elementwise.less_equal, "less_equal")
-    greater = _comparison(Elementwise.greater, "greater")
-    greater_equal = _comparison(Elementwise.greater_equal, "greater_equal")
-    logical_and = _comparison(Elementwise.logical_and, "logical_and")
-    logical_or = _comparison(Elementwise.logical_or, "logical_or")
+    equal = _comparison(Elementwise.equal)
+    not_equal = _comparison(Elementwise.not_equal)
+    less = _comparison(Elementwise.less)
+    less_equal = _comparison(Elementwise.less_equal)
+    greater = _comparison(Elementwise.greater)
+    greater_equal = _comparison(Elementwise.greater_equal)
+    logical_and = _comparison(Elementwise.logical_and)
+    logical_or = _comparison(Elementwise.logical_or)
 
     @override
     def logical_not(self, x: RawTensor, /) -> RawTensor:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from born.backend.arguments import is_tuple, normal_axis
+from born.backend.arguments import Index, is_tuple, normal_axis
 from born.backend.arrays.dispatch import Dispatch, dtype_mismatch, shape_mismatch
 from born.backend.contract.indexing import Indexing
-from born.backend.contract.operation import Index
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from born.raw import Array, RawTensor
 

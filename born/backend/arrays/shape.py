@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from born.backend.arguments import normal_axes
+from born.backend.arguments import Axis, Scalar, normal_axes
 from born.backend.arrays.dispatch import Dispatch, dtype_mismatch, weak_scalar
-from born.backend.contract.operation import Axis, Scalar
 from born.backend.contract.shape import Shapes
 from born.errors import ShapeError
 from born.raw import RawTensor, Shape

@@ -43,7 +43,11 @@ class Base(Primitives):
         absent()
 
     def set_random_state(self, state: RandomState) -> None:
-        """Continue from a snapshot; on an error the generator is what it was."""
+        """Continue from a snapshot.
+
+        Raises:
+            DomainError: `random_state` did not give it; the generator is what it was.
+        """
         absent()
 
     def check_random_state(self, state: RandomState) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from born.backend.contract.operation import Scalar, absent, optional, required
+from born.backend.arguments import Scalar
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.dtypes import DTypeLike
 from born.raw import RawTensor, Shape

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final, Literal, TypeAlias
 
-from born.backend.arguments import check_approximation
-from born.backend.contract.operation import Operand, Scalar, absent, optional, required
+from born.backend.arguments import Operand, Scalar, check_approximation
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.raw import RawTensor
 

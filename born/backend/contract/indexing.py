@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from born.backend.arguments import normal_axis
-from born.backend.contract.operation import Index, absent, optional, required
+from born.backend.arguments import Index, normal_axis
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.errors import DTypeError, IndexOutOfRangeError
 from born.raw import RawTensor

@@ -72,7 +72,7 @@ class Network(Primitives):
             losses = self.add(
                 self.mul(losses, 1.0 - label_smoothing), self.mul(uniform, label_smoothing)
             )
-        return self._reduced(losses, reduction), self.exp(log_p)
+        return self._reduce_losses(losses, reduction), self.exp(log_p)
 
     @optional
     def cross_entropy_backward(
@@ -96,7 +96,7 @@ class Network(Primitives):
             g = self.expand_dims(g, -1)
         return self.mul(delta, g)
 
-    def _reduced(self, losses: RawTensor, reduction: Reduction) -> RawTensor:
+    def _reduce_losses(self, losses: RawTensor, reduction: Reduction) -> RawTensor:
         if reduction == "mean":
             return self.mean(losses)
         return self.sum(losses) if reduction == "sum" else losses

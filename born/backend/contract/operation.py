@@ -1,4 +1,4 @@
-"""What operations take, and how the contract marks them as required or optional.
+"""How the contract marks its operations as required or optional, and what holds for all.
 
 Every operation takes and returns `RawTensor`. Three rules hold for all of them:
 
@@ -14,17 +14,9 @@ Shapes broadcast as in NumPy, and `axis` and `keepdims` mean what they mean ther
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from born.errors import BornError
-from born.raw import RawTensor
-
-Scalar: TypeAlias = bool | int | float
-Operand: TypeAlias = RawTensor | Scalar
-Axis: TypeAlias = int | tuple[int, ...] | None
-Index: TypeAlias = Any
-"""What may stand in `x[...]`: integers, slices, None, Ellipsis, raw tensors of integers
-or bools, and tuples of them."""
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC
 from typing import TYPE_CHECKING
 
-from born.backend.contract.operation import Axis, Index, Operand, Scalar
+from born.backend.arguments import Axis, Index, Operand, Scalar
 from born.dtypes import DTypeLike
 from born.raw import RawTensor, Shape
 

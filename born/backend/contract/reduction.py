@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from born.backend.arguments import count, normal_axes, normal_axis
-from born.backend.contract.operation import Axis, absent, optional, required
+from born.backend.arguments import Axis, count, normal_axes, normal_axis
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.errors import DomainError
 from born.raw import RawTensor

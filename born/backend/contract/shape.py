@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from born.backend.arguments import normal_axes, normal_axis
-from born.backend.contract.operation import Axis, Scalar, absent, optional, required
+from born.backend.arguments import Axis, Scalar, normal_axes, normal_axis
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.errors import ShapeError
 from born.raw import RawTensor, Shape
@@ -72,7 +72,7 @@ class Shapes(Primitives):
     def split(
         self, x: RawTensor, /, sections: int | Sequence[int], axis: int = 0
     ) -> list[RawTensor]:
-        """Parts along an axis: so many equal ones, or cut before each of these indices."""
+        """Parts along an axis: `sections` equal ones, or cut before each of these indices."""
         axis = normal_axis(axis, x.ndim)
         length = x.shape[axis]
         if isinstance(sections, int):

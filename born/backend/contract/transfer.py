@@ -24,11 +24,21 @@ class Transfer(Primitives):
         absent()
 
     def from_dlpack(self, data: Any) -> RawTensor:
-        """Hold an array of another library, on the same device, without a copy."""
+        """Hold an array of another library, on the same device, without a copy.
+
+        Raises:
+            OperandError: it is not an array with `__dlpack__`, or its library does not share it.
+            BackendMismatchError: it is on another device.
+            DTypeError: it has a dtype that the backend or born does not know.
+        """
         absent()
 
     def to_dlpack(self, x: RawTensor, /, **options: Any) -> Any:
-        """A capsule for another library to hold `x` by; `options` are those of `__dlpack__`."""
+        """A capsule for another library to hold `x` by; `options` are those of `__dlpack__`.
+
+        Raises:
+            BufferError: the backend cannot share the dtype; DLPack asks for this error.
+        """
         return x.__dlpack__(**options)
 
     def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:
