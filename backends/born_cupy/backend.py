@@ -12,9 +12,10 @@ from typing_extensions import override
 
 from born.backend import OPERATIONS, ArrayBackend
 from born.backend.update import UpdateKernel
+from born.dtypes import INTEGRAL, DTypeLike, as_dtype
 from born.errors import BackendUnavailableError, DomainError
 from born.fusion import Program
-from born.raw import HostArray, RawTensor
+from born.raw import HostArray, RawTensor, Shape
 from born_cupy import entry
 from born_cupy.compiler import Compiler
 from born_cupy.device import DeviceContext, cupy
@@ -23,9 +24,9 @@ from born_cupy.elementwise import CupyElementwise
 from born_cupy.global_norm import global_norm
 from born_cupy.images import CupyImages
 from born_cupy.indexing import CupyIndexing
+from born_cupy.kernels import random
 from born_cupy.linear import CupyLinear
 from born_cupy.network import CupyNetwork
-from born_cupy.random import CupyRandom
 from born_cupy.reduction import CupyReductions
 from born_cupy.transfer import prefetch
 from born_cupy.update import CupyUpdate
@@ -77,7 +78,6 @@ def _operation_on_device(name: str, method: _Method) -> _Method:
 
 @_on_device
 class CupyBackend(
-    CupyRandom,
     CupyElementwise,
     CupyReductions,
     CupyIndexing,
@@ -183,6 +183,16 @@ class CupyBackend(
         host: HostArray = x.array.get()
         self.errors.raise_reported()
         return host
+
+    @override
+    def uniform(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
+        wanted = as_dtype(dtype)
+        if wanted.kind in INTEGRAL:
+            return super().uniform(shape, wanted)
+        # Made on the device: the numbers that the host would make.
+        result = self.xp.empty(shape, wanted)
+        self._draw(random.uniform(wanted), result.size, wanted.itemsize == 8, result)
+        return RawTensor(result)
 
     @override
     def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from typing_extensions import override
 
 from born.backend import Approximation, Operand
 from born.backend.arguments import check_approximation
-from born.backend.arrays.dispatch import weak_scalar
+from born.backend.arrays.dispatch import declared_as, weak_scalar
 from born.backend.arrays.elementwise import ArrayElementwise
 from born.dtypes import INTEGRAL, is_floating
 from born.raw import RawTensor
 from born_cupy.kernels import elementwise
 from born_cupy.launch import Launching
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _kernel(declared: _Method) -> _Method:
+    """A function of each element, by the kernel of its name."""
+    name = declared.__name__
+
+    def operation(self: Any, x: RawTensor, /) -> Any:
+        return self._elementwise(name, x)
+
+    return declared_as(declared, operation)
 
 
 class CupyElementwise(ArrayElementwise, Launching):
@@ -26,9 +39,8 @@ class CupyElementwise(ArrayElementwise, Launching):
         self._require_floating(name, x.array)
         self._check_alike(name, *operands)
         result = self.xp.empty(x.shape, x.dtype)
-        arrays = [self._contiguous(operand.array) for operand in operands]
-        source = elementwise.elementwise(name, result.dtype)
-        self._launch(source, result.size, *arrays, result, np.int64(result.size))
+        source = elementwise.elementwise(name, x.dtype)
+        self._launch(source, x.size, *operands, result, x.size)
         return RawTensor(result)
 
     # -- powers --
@@ -50,7 +62,7 @@ class CupyElementwise(ArrayElementwise, Launching):
         if not isinstance(y, RawTensor):
             super()._check_power(x, y)
         elif isinstance(x, RawTensor) and x.dtype.kind in INTEGRAL and y.dtype.kind == "i":
-            self._check_range("pow", y.array, np.iinfo(np.int64).max)
+            self._check_range("pow", y, int(np.iinfo(np.int64).max))
 
     # -- what CuPy has no bfloat16 for --
 
@@ -70,25 +82,11 @@ class CupyElementwise(ArrayElementwise, Launching):
 
     # -- functions --
 
-    @override
-    def rsqrt(self, x: RawTensor, /) -> RawTensor:
-        return self._elementwise("rsqrt", x)
-
-    @override
-    def erf(self, x: RawTensor, /) -> RawTensor:
-        return self._elementwise("erf", x)
-
-    @override
-    def sigmoid(self, x: RawTensor, /) -> RawTensor:
-        return self._elementwise("sigmoid", x)
-
-    @override
-    def silu(self, x: RawTensor, /) -> RawTensor:
-        return self._elementwise("silu", x)
-
-    @override
-    def softplus(self, x: RawTensor, /) -> RawTensor:
-        return self._elementwise("softplus", x)
+    rsqrt = _kernel(ArrayElementwise.rsqrt)
+    erf = _kernel(ArrayElementwise.erf)
+    sigmoid = _kernel(ArrayElementwise.sigmoid)
+    silu = _kernel(ArrayElementwise.silu)
+    softplus = _kernel(ArrayElementwise.softplus)
 
     @override
     def relu(self, x: RawTensor, /) -> RawTensor:

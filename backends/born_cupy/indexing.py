@@ -11,7 +11,6 @@ import math
 import operator
 from typing import Any, Final, TypeAlias
 
-import numpy as np
 from typing_extensions import override
 
 from born.backend import Index
@@ -20,8 +19,8 @@ from born.backend.arrays.indexing import ArrayIndexing
 from born.dtypes import int64
 from born.errors import IndexOutOfRangeError
 from born.raw import Array, RawTensor, Shape
-from born_cupy.kernels import Source, indexing
-from born_cupy.launch import Launching
+from born_cupy.kernels import indexing
+from born_cupy.launch import Launching, int64_of
 
 Parts: TypeAlias = list[tuple[Any, int]]
 """What an index says, each part with the axis that it is about."""
@@ -37,7 +36,9 @@ class CupyIndexing(ArrayIndexing, Launching):
         parts = self._index_parts(index, x.shape)
         axis = self._indexed_axis(parts)
         if axis is not None:
-            return RawTensor(self._take(x.array, parts, axis))
+            named = self._sole_array(parts)
+            shape = (*x.shape[:axis], *named.shape, *x.shape[axis + 1 :])
+            return self._take("getitem", x, RawTensor(named), axis, shape, each=False)
         try:
             return super().getitem(x, self._checked_index("getitem", parts, x.shape))
         except ValueError as error:
@@ -48,27 +49,11 @@ class CupyIndexing(ArrayIndexing, Launching):
         self._index_parts(index, x.shape)  # CuPy takes 1.5 for 1
         return super().index_add(x, index, y)
 
-    def _take(self, array: Array, parts: Parts, axis: int) -> Array:
-        """The slices along an axis that the one tensor in an index names."""
-        index = next(part for part, _ in parts if isinstance(part, self._ndarray))
-        shape = array.shape
-        result = self.xp.empty((*shape[:axis], *index.shape, *shape[axis + 1 :]), array.dtype)
-        sizes = (shape[axis], index.size, math.prod(shape[axis + 1 :]))
-        source = indexing.take(array.itemsize, each=False)
-        self._launch_indexed("getitem", source, sizes, self._contiguous(array), index, result)
-        return result
-
     @override
     def gather(self, x: RawTensor, index: RawTensor, /, axis: int) -> RawTensor:
         axis = normal_axis(axis, x.ndim)
         self._check_index("gather", x, index, axis)
-        result = self.xp.empty(index.shape, x.dtype)
-        sizes = (x.shape[axis], index.shape[axis], math.prod(x.shape[axis + 1 :]))
-        source = indexing.take(x.array.itemsize, each=True)
-        self._launch_indexed(
-            "gather", source, sizes, self._contiguous(x.array), index.array, result
-        )
-        return RawTensor(result)
+        return self._take("gather", x, index, axis, index.shape, each=True)
 
     @override
     def scatter_add(self, x: RawTensor, index: RawTensor, y: RawTensor, /, axis: int) -> RawTensor:
@@ -76,7 +61,7 @@ class CupyIndexing(ArrayIndexing, Launching):
         self._check_scatter(x, index, y, axis)
         out = x.array.copy()
         sizes = (x.shape[axis], index.shape[axis], math.prod(x.shape[axis + 1 :]))
-        positions = self._positions("scatter_add", sizes, index.array)
+        positions = self._positions("scatter_add", index, *sizes)
         self._scatter(out, positions, y.array, (out.size, positions.size, 1))
         return RawTensor(out)
 
@@ -91,53 +76,49 @@ class CupyIndexing(ArrayIndexing, Launching):
             positions = numbers[self._checked_index("index_add", parts, shape)]
             selected, sizes = positions.shape, (target.size, positions.size, 1)
         else:
-            named = next(part for part, _ in parts if isinstance(part, self._ndarray))
+            named = self._sole_array(parts)
             sizes = (shape[axis], named.size, math.prod(shape[axis + 1 :]))
-            positions = self._positions("index_add", (shape[axis], named.size, 1), named)
+            positions = self._positions("index_add", RawTensor(named), shape[axis], named.size)
             selected = (*shape[:axis], *named.shape, *shape[axis + 1 :])
         self._scatter(target, positions, self.xp.broadcast_to(values, selected), sizes)
 
     @override
     def check_rows(self, index: RawTensor, rows: int) -> None:
-        self._check_range("rows", index.array, rows)
+        self._check_range("rows", index, rows)
 
     # -- kernels --
 
-    def _launch_indexed(
-        self, operation: str, source: Source, sizes: Shape, *arguments: Array
-    ) -> None:
-        """Launch a kernel that reads where an index says: (..., index, result)."""
-        *before, index, result = arguments
-        self._launch(
-            source,
-            result.size,
-            *before,
-            self._contiguous(index.astype(int64, copy=False)),
-            result,
-            np.int64(result.size),
-            *map(np.int64, sizes),
-            *self.errors.arguments(operation),
-        )
-        self.errors.pending = True
+    def _take(
+        self, operation: str, x: RawTensor, index: RawTensor, axis: int, shape: Shape, each: bool
+    ) -> RawTensor:
+        """What an index along an axis names, of `shape`; see `kernels.indexing.take`."""
+        result = self.xp.empty(shape, x.dtype)
+        length = index.shape[axis] if each else index.size
+        sizes = (result.size, x.shape[axis], length, math.prod(x.shape[axis + 1 :]))
+        source = indexing.take(x.array.itemsize, each)
+        self._launch_checked(operation, source, result.size, x, int64_of(index), result, *sizes)
+        return RawTensor(result)
 
-    def _positions(self, operation: str, sizes: Shape, index: Array) -> Array:
-        """Where each entry of an index points among all elements; -1 where it is out of range."""
-        positions = self.xp.empty(index.shape, int64)
-        self._launch_indexed(operation, indexing.positions(), sizes, index, positions)
-        return positions
+    def _positions(self, operation: str, index: RawTensor, n: int, m: int, inner: int = 1) -> Array:
+        """Where entries of an index point among all elements; see `kernels.indexing.positions`."""
+        result = self.xp.empty(index.shape, int64)
+        sizes = (index.size, n, m, inner)
+        source = indexing.positions()
+        self._launch_checked(operation, source, index.size, int64_of(index), result, *sizes)
+        return result
 
     def _scatter(self, target: Array, positions: Array, values: Array, sizes: Shape) -> None:
-        """Add values at positions; `sizes` are n, m and inner of `born_cupy.kernels.indexing`."""
-        if not values.size:
+        """Add values at positions; `sizes` are n, m and inner of `kernels.indexing`."""
+        size = values.size
+        if not size:
             return
-        arguments = [self._contiguous(values), self._contiguous(positions)]
+        operands = [RawTensor(values), RawTensor(positions)]
         if self.strict or target.dtype.name not in indexing.ATOMIC:
             source = indexing.add_in_order(target.dtype)
-            arguments.append(positions.reshape(-1).argsort())  # which is stable
+            operands.append(RawTensor(positions.reshape(-1).argsort()))  # which is stable
         else:
             source = indexing.add_atomically(target.dtype)
-        numbers = map(np.int64, (values.size, *sizes))
-        self._launch(source, values.size, *arguments, target, *numbers)
+        self._launch(source, size, *operands, target, size, *sizes)
 
     # -- indices --
 
@@ -164,6 +145,10 @@ class CupyIndexing(ArrayIndexing, Launching):
             axis += left_out if part is ... else _axes_of(part)
         return parts
 
+    def _sole_array(self, parts: Parts) -> Array:
+        """The array in an index that has one."""
+        return next(part for part, _ in parts if isinstance(part, self._ndarray))
+
     def _indexed_axis(self, parts: Parts) -> int | None:
         """The axis that an index is about, if it is one array of integers and nothing else."""
         arrays = [(part, axis) for part, axis in parts if isinstance(part, self._ndarray)]
@@ -187,7 +172,8 @@ class CupyIndexing(ArrayIndexing, Launching):
                     raise _index_error(shape, f"a mask of shape {part.shape} stands at axis {axis}")
                 checked.append(part)
             else:
-                checked.append(self._positions(operation, (shape[axis], part.size, 1), part))
+                index = RawTensor(part)
+                checked.append(self._positions(operation, index, shape[axis], part.size))
         return tuple(checked)
 
 

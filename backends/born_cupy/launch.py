@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
 
-from born.backend.arrays.dispatch import Dispatch, dtype_mismatch
+from born.backend.arrays.dispatch import Dispatch
 from born.dtypes import int64
 from born.errors import ShapeError
-from born.raw import Array, RawTensor
+from born.raw import RawTensor
 from born_cupy import philox
 from born_cupy.compiler import Kernel
 from born_cupy.device import DeviceContext
 from born_cupy.device_errors import DeviceErrors
-from born_cupy.kernels import Source, linear
+from born_cupy.kernels import Source
 from born_cupy.kernels.device_errors import check_range
 from born_cupy.kernels.network import WARP
 
@@ -43,13 +43,19 @@ class Launching(Dispatch):
     _generator: np.random.Generator
 
     def _launch(self, source: Source, count: int, *arguments: Any) -> None:
-        """A kernel that shares out `count` pieces of work among its threads."""
+        """Launch a kernel that shares out `count` pieces of work among its threads.
+
+        Args:
+            source: the kernel.
+            count: how many pieces there are.
+            arguments: tensors, of which a kernel takes the elements one after another;
+                arrays that it writes; integers, which are its i64; other NumPy scalars.
+        """
         blocks = min(-(-count // _THREADS), self.context.processors * _BLOCKS_PER_PROCESSOR)
-        if blocks:
-            self.compile(source)(blocks, _THREADS, arguments, None)
+        self._start(source, blocks, _THREADS, arguments)
 
     def _launch_rows(self, source: Source, shape: tuple[int, int, int], *arguments: Any) -> None:
-        """A kernel of `kernels.network` that takes rows, with a team of threads for each.
+        """Launch a kernel of `kernels.network` that takes rows, with a team of threads for each.
 
         Args:
             source: the kernel.
@@ -62,15 +68,20 @@ class Launching(Dispatch):
             team *= 2
         teams = _WARPS_PER_BLOCK if team == WARP else 1
         blocks = min(-(-rows // teams), self.context.processors * _BLOCKS_PER_PROCESSOR)
-        if blocks:
-            sizes = (*map(np.int64, shape), np.int32(team))
-            self.compile(source)(blocks, team * teams, (*arguments, *sizes), None)
+        self._start(source, blocks, team * teams, (*arguments, *shape, np.int32(team)))
 
-    def _launch_columns(self, source: Source, shape: tuple[int, int], *arguments: Any) -> None:
-        """A kernel of `kernels.linear` that adds up columns, of a matrix of this shape."""
-        blocks = -(-shape[0] // linear.CHUNK) * -(-shape[1] // linear.TILE)
-        sizes = map(np.int64, shape)
-        self.compile(source)(blocks, linear.THREADS, (*arguments, *sizes), None)
+    def _start(self, source: Source, blocks: int, threads: int, arguments: Iterable[Any]) -> None:
+        """Launch a kernel, unless no block has anything to do."""
+        if blocks:
+            given = [
+                self.xp.ascontiguousarray(argument.array)
+                if argument.__class__ is RawTensor
+                else np.int64(argument)
+                if argument.__class__ is int
+                else argument
+                for argument in arguments
+            ]
+            self.compile(source)(blocks, threads, given, None)
 
     def _draw(self, source: Source, count: int, double: bool, *arguments: Any) -> None:
         """Launch a kernel of `kernels.random.drawing`, and move on past what it draws."""
@@ -78,32 +89,30 @@ class Launching(Dispatch):
             return
         with self._generator.bit_generator.lock:  # two threads are not to draw the same
             state = philox.state_of(self._generator, count, double)
-            self._launch(source, int(state[0]), *arguments, np.int64(count), *state)
+            self._launch(source, int(state[0]), *arguments, count, *state)
             philox.skip(self._generator, count, double)
 
-    def _check_range(self, operation: str, values: Array, length: int) -> None:
-        """Report integers that are not from 0 to `length - 1`."""
-        self._launch(
-            check_range(),
-            values.size,
-            self._contiguous(values.astype(int64, copy=False)),
-            np.int64(values.size),
-            np.int64(length),
-            *self.errors.arguments(operation),
-        )
+    def _launch_checked(self, operation: str, source: Source, count: int, *arguments: Any) -> None:
+        """As `_launch`, of a kernel that reports what it cannot use: (..., report, operation)."""
+        self._launch(source, count, *arguments, *self.errors.arguments(operation))
         self.errors.pending = True
 
-    def _contiguous(self, array: Array) -> Array:
-        """The elements one after another in memory, as kernels take them."""
-        return self.xp.ascontiguousarray(array)
+    def _check_range(self, operation: str, values: RawTensor, length: int) -> None:
+        """Report integers that are not from 0 to `length - 1`."""
+        size = values.size
+        self._launch_checked(operation, check_range(), size, int64_of(values), size, length)
 
     def _check_alike(self, name: str, x: RawTensor, *others: RawTensor) -> None:
         """Refuse tensors of another shape or dtype than the first."""
+        self._check_dtypes(name, x, *others)
         for other in others:
-            if other.dtype != x.dtype:
-                raise dtype_mismatch(name, x, other)
             if other.shape != x.shape:
                 raise ShapeError(
                     f"expected tensors of one shape in {name}, got {x.shape} and {other.shape}; "
                     "pass a gradient of the result's shape"
                 )
+
+
+def int64_of(x: RawTensor) -> RawTensor:
+    """Integers as kernels take them."""
+    return RawTensor(x.array.astype(int64, copy=False))

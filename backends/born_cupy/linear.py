@@ -35,9 +35,8 @@ class CupyLinear(ArrayLinear, Launching):
             return self.relu(self.linear(x, weight, bias))
         y = self.linear(x, weight)
         self._check_bias(x, weight, bias)
-        a = self._contiguous(y.array)
-        sizes = (np.int64(weight.shape[0]), np.int64(a.size))
-        self._launch(linear.bias_relu(a.dtype), a.size, a, self._contiguous(bias.array), *sizes)
+        a = self.xp.ascontiguousarray(y.array)
+        self._launch(linear.bias_relu(a.dtype), a.size, a, bias, weight.shape[0], a.size)
         return RawTensor(a)
 
     @override
@@ -52,26 +51,30 @@ class CupyLinear(ArrayLinear, Launching):
         # Relu's gradient and the bias's in one pass over memory.
         if not bias or not g.size or not is_floating(g.dtype):
             return super().linear_gradients(g, x, weight, bias, y)
-        rows = self._contiguous(g.array).reshape(-1, g.shape[-1])
-        operands: list[Array] = []
+        rows = self.reshape(g, (-1, g.shape[-1]))
+        mask: list[Any] = []
         if y is not None:
             self._check_alike("relu_backward", g, y)
             g = RawTensor(self.xp.empty(g.shape, g.dtype))
-            operands = [self._contiguous(y.array), g.array]
-        sums = self._column_sums(rows, g.dtype, *operands)
-        return (*super().linear_gradients(g, x, weight, False)[:2], RawTensor(sums))
+            mask = [y, g.array]
+        sums = self._column_sums(rows, g.dtype, *mask)
+        return (*super().linear_gradients(g, x, weight, False)[:2], self.reshape(sums, (-1,)))
 
-    def _column_sums(self, rows: Array, dtype: np.dtype[Any], *operands: Array) -> Array:
+    def _column_sums(self, x: RawTensor, dtype: np.dtype[Any], *mask: Any) -> RawTensor:
         """The sums of a matrix's columns, added up chunk by chunk until one chunk is left.
 
         Args:
-            rows: the matrix.
+            x: the matrix.
             dtype: of the result.
-            operands: the result of relu and where its gradient goes, if `rows` is to be masked.
+            mask: a tensor, where `x` is to be zero if it is not positive, and an array for
+                what is left of `x`.
         """
-        chunks = -(-len(rows) // linear.CHUNK)
+        rows, columns = x.shape
+        chunks = -(-rows // linear.CHUNK)
         into = dtype if chunks == 1 else real(dtype)
-        sums = self.xp.empty((chunks, rows.shape[1]), into)
-        source = linear.column_sums(rows.dtype, into, masked=bool(operands))
-        self._launch_columns(source, rows.shape, rows, *operands, sums)
-        return sums[0] if chunks == 1 else self._column_sums(sums, dtype)
+        sums = self.xp.empty((chunks, columns), into)
+        source = linear.column_sums(x.dtype, into, masked=bool(mask))
+        blocks = chunks * -(-columns // linear.TILE)
+        self._start(source, blocks, linear.THREADS, (x, *mask, sums, rows, columns))
+        result = RawTensor(sums)
+        return result if chunks == 1 else self._column_sums(result, dtype)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from typing_extensions import override
@@ -16,13 +17,33 @@ from born.backend.arguments import (
     normal_axis,
     trailing_axes,
 )
-from born.backend.arrays.dispatch import dtype_mismatch
+from born.backend.arrays.dispatch import declared_as
 from born.backend.arrays.network import ArrayNetwork
-from born.dtypes import int64
 from born.raw import RawTensor
-from born_cupy.kernels import Source, network
+from born_cupy.kernels import network
 from born_cupy.kernels.source import real
-from born_cupy.launch import Launching
+from born_cupy.launch import Launching, int64_of
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _along_axis(declared: _Method) -> _Method:
+    """An operation along an axis, of tensors of one shape and dtype, by the kernel of its name."""
+    name = declared.__name__
+
+    def operation(self: Any, /, *operands: Any, axis: int = -1) -> RawTensor:
+        *tensors, axis = (*operands, axis) if isinstance(operands[-1], RawTensor) else operands
+        x: RawTensor = tensors[0]
+        self._require_floating(name, x.array)
+        self._check_alike(name, *tensors)
+        axis = normal_axis(axis, x.ndim)
+        result = self.xp.empty(x.shape, x.dtype)
+        outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+        shape = (outer * inner, x.shape[axis], inner)
+        self._launch_rows(network.along_axis(name, x.dtype), shape, *tensors, result)
+        return RawTensor(result)
+
+    return declared_as(declared, operation)
 
 
 class CupyNetwork(ArrayNetwork, Launching):
@@ -34,41 +55,15 @@ class CupyNetwork(ArrayNetwork, Launching):
         self._require_floating("dropout", x.array)
         y, mask = self.xp.empty(x.shape, x.dtype), self.xp.empty(x.shape, x.dtype)
         scale = real(x.dtype).type(0.0 if p == 1 else 1.0 / (1.0 - p))
-        arguments = (self._contiguous(x.array), y, mask, np.float32(p), scale)
-        self._draw(network.dropout(x.dtype), y.size, False, *arguments)
+        self._draw(network.dropout(x.dtype), x.size, False, x, y, mask, np.float32(p), scale)
         return RawTensor(y), RawTensor(mask)
 
     # -- softmax and its company --
 
-    def _along_axis(self, name: str, axis: int, *operands: RawTensor) -> RawTensor:
-        """A kernel along an axis, of tensors of one shape and dtype."""
-        x = operands[0]
-        self._require_floating(name, x.array)
-        self._check_alike(name, *operands)
-        axis = normal_axis(axis, x.ndim)
-        result = self.xp.empty(x.shape, x.dtype)
-        inner = math.prod(x.shape[axis + 1 :])
-        outer = math.prod(x.shape[:axis])
-        arrays = [self._contiguous(operand.array) for operand in operands]
-        shape = (outer * inner, x.shape[axis], inner)
-        self._launch_rows(network.along_axis(name, x.dtype), shape, *arrays, result)
-        return RawTensor(result)
-
-    @override
-    def softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
-        return self._along_axis("softmax", axis, x)
-
-    @override
-    def softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
-        return self._along_axis("softmax_backward", axis, g, y)
-
-    @override
-    def log_softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
-        return self._along_axis("log_softmax", axis, x)
-
-    @override
-    def log_softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
-        return self._along_axis("log_softmax_backward", axis, g, y)
+    softmax = _along_axis(ArrayNetwork.softmax)
+    log_softmax = _along_axis(ArrayNetwork.log_softmax)
+    softmax_backward = _along_axis(ArrayNetwork.softmax_backward)
+    log_softmax_backward = _along_axis(ArrayNetwork.log_softmax_backward)
 
     @override
     def cross_entropy(
@@ -86,14 +81,14 @@ class CupyNetwork(ArrayNetwork, Launching):
         dtype, count = logits.dtype, labels.size
         compute = real(dtype)
         reduced = reduction != "none"
-        probabilities = self.xp.empty(logits.shape, dtype)
+        p = self.xp.empty(logits.shape, dtype)
         losses = self.xp.empty(labels.shape, compute if reduced else dtype)
         self._launch_rows(
             network.cross_entropy(dtype, reduced),
             (count, logits.shape[-1], 1),
-            self._contiguous(logits.array),
-            self._contiguous(labels.array.astype(int64, copy=False)),
-            probabilities,
+            logits,
+            int64_of(labels),
+            p,
             losses,
             compute.type(label_smoothing),
         )
@@ -102,7 +97,7 @@ class CupyNetwork(ArrayNetwork, Launching):
             loss = self.xp.empty((), dtype)
             self._launch_rows(network.reduce_losses(dtype), (1, count, 1), losses, loss, divisor)
             losses = loss
-        return RawTensor(losses), RawTensor(probabilities)
+        return RawTensor(losses), RawTensor(p)
 
     @override
     def cross_entropy_backward(
@@ -115,16 +110,15 @@ class CupyNetwork(ArrayNetwork, Launching):
         reduction: Reduction = "mean",
     ) -> RawTensor:
         dtype = probabilities.dtype
-        if g.dtype != dtype:
-            raise dtype_mismatch("cross_entropy_backward", g, probabilities)
+        self._check_dtypes("cross_entropy_backward", g, probabilities)
         compute = real(dtype)
         result = self.xp.empty(probabilities.shape, dtype)
         self._launch_rows(
             network.cross_entropy_backward(dtype, reduction != "none"),
             (labels.size, probabilities.shape[-1], 1),
-            self._contiguous(probabilities.array),
-            self._contiguous(labels.array.astype(int64, copy=False)),
-            self._contiguous(g.array),
+            probabilities,
+            int64_of(labels),
+            g,
             result,
             compute.type(label_smoothing),
             compute.type(labels.size if reduction == "mean" else 1),
@@ -135,7 +129,7 @@ class CupyNetwork(ArrayNetwork, Launching):
 
     @override
     def check_label_range(self, labels: RawTensor, classes: int) -> None:
-        self._check_range("labels", labels.array, classes)
+        self._check_range("labels", labels, classes)
 
     @override
     def layer_norm(
@@ -179,15 +173,13 @@ class CupyNetwork(ArrayNetwork, Launching):
         self._require_floating(name, x.array)
         self._check_dtypes(name, x, weight, bias)
         first = trailing_axes(x, axes)[0]
-        parts: list[Any] = []
-        for part in (weight, bias):
-            if part is not None:
-                parts.append(self._contiguous(self.broadcast_to(part, x.shape[first:]).array))
+        given = [part for part in (weight, bias) if part is not None]
+        parts = [self.broadcast_to(part, x.shape[first:]) for part in given]
         y, normal = self.xp.empty(x.shape, x.dtype), self.xp.empty(x.shape, x.dtype)
         scale = self.xp.empty((*x.shape[:first], *(1,) * axes), x.dtype)
         source = network.norm(x.dtype, name == "layer_norm", weight is not None, bias is not None)
-        arguments = (self._contiguous(x.array), *parts, y, normal, scale, real(x.dtype).type(eps))
-        self._rows(source, scale, x, *arguments)
+        arguments = (x, *parts, y, normal, scale, real(x.dtype).type(eps))
+        self._launch_rows(source, _rows(x, scale.size), *arguments)
         return RawTensor(y), RawTensor(normal), RawTensor(scale)
 
     def _norm_backward(
@@ -197,11 +189,10 @@ class CupyNetwork(ArrayNetwork, Launching):
         self._check_dtypes(f"{name}_backward", g, normal, scale)
         result = self.xp.empty(g.shape, g.dtype)
         source = network.norm_backward(g.dtype, name == "layer_norm")
-        arrays = (self._contiguous(each.array) for each in (g, normal, scale))
-        self._rows(source, scale.array, g, *arrays, result)
+        self._launch_rows(source, _rows(g, scale.size), g, normal, scale, result)
         return RawTensor(result)
 
-    def _rows(self, source: Source, kept: Any, x: RawTensor, *arguments: Any) -> None:
-        """Launch a kernel over the rows of `x`, of which each leaves one element in `kept`."""
-        columns = x.size // kept.size if kept.size else 0
-        self._launch_rows(source, (kept.size, columns, 1), *arguments)
+
+def _rows(x: RawTensor, count: int) -> tuple[int, int, int]:
+    """The shape of `count` contiguous rows that a tensor consists of, for `_launch_rows`."""
+    return count, x.size // count if count else 0, 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, Final
 
@@ -31,36 +31,19 @@ def prefetch(
     Raises:
         OutOfMemoryError: the device has no room for a batch; those before it come first.
     """
+    failure: Exception | None = None
     with closing(_Upload(context)) as upload:
-        sending = map(upload.send, batches)
-        sent, failure = _next(sending)
-        while sent is not None:
-            following, failure = _next(sending)
-            yield upload.receive(sent)
-            sent = following
+        try:
+            for batch in batches:
+                upload.send(batch)
+                if len(upload.under_way) == 2:
+                    yield upload.receive()
+        except Exception as error:
+            failure = error
+        while upload.under_way:
+            yield upload.receive()
     if failure is not None:
         raise failure
-
-
-@dataclass(eq=False, frozen=True, slots=True)
-class _Sent:
-    """A batch on its way.
-
-    Attributes:
-        arrays: on the device.
-        arrived: the event after which they hold the batch.
-    """
-
-    arrays: list[Array]
-    arrived: Any
-
-
-def _next(sending: Iterator[_Sent]) -> tuple[_Sent | None, Exception | None]:
-    """The next batch if there is one, and the error in its place, which is for later."""
-    try:
-        return next(sending, None), None
-    except Exception as error:
-        return None, error
 
 
 class _Upload:
@@ -77,11 +60,15 @@ class _Upload:
     - The backend's stream waits for a batch's event before the batch is handed out, and
       `close` waits for those that never are.
     - Page-locked memory is filled again, or given back, once its event says that it was read.
+
+    Attributes:
+        under_way: the arrays of batches that were sent and not handed out, each with the event
+            after which they hold the batch.
     """
 
     def __init__(self, context: DeviceContext) -> None:
         self._context = context
-        self._under_way: list[_Sent] = []
+        self.under_way: Final[deque[tuple[list[Array], Any]]] = deque()
         with context:
             # One that does not wait for the default stream, as others do.
             self._stream: Any = cupy.cuda.Stream(non_blocking=True)
@@ -89,27 +76,25 @@ class _Upload:
             self._buffers = cycle((_Buffer(), _Buffer()))
         _open.add(self)
 
-    def send(self, batch: Sequence[HostArray]) -> _Sent:
+    def send(self, batch: Sequence[HostArray]) -> None:
         """Copy a batch to page-locked memory, and have it copied on from there."""
         buffer = next(self._buffers)
         staged = buffer.filled(batch)
         with self._context:
             arrays: list[Array] = [cupy.empty(host.shape, host.dtype) for host in staged]
-            sent = _Sent(arrays, buffer.read)
-            self._under_way.append(sent)
+            self.under_way.append((arrays, buffer.read))
             self._allocated.record(self._context.stream)
             self._stream.wait_event(self._allocated)
             for array, host in zip(arrays, staged, strict=True):
                 array.data.copy_from_host_async(host.ctypes.data, host.nbytes, self._stream)
             buffer.read.record(self._stream)
-        return sent
 
-    def receive(self, sent: _Sent) -> list[RawTensor]:
-        """The batch, for whatever is queued on the backend's stream from here on."""
+    def receive(self) -> list[RawTensor]:
+        """The first batch under way, for what is queued on the backend's stream from here on."""
+        arrays, arrived = self.under_way.popleft()
         with self._context:
-            self._context.stream.wait_event(sent.arrived)
-        self._under_way.remove(sent)
-        return [RawTensor(array) for array in sent.arrays]
+            self._context.stream.wait_event(arrived)
+        return [RawTensor(array) for array in arrays]
 
     def close(self) -> None:
         """Wait until all that was sent has arrived."""

@@ -205,7 +205,11 @@ def test_a_suspended_loop_in_a_cycle_waits_before_its_stream_is_destroyed(
     # Older than the loop, the stream would be finalised before it.
     streams = [cupy.cuda.Stream(non_blocking=True)]
     alive = weakref.ref(streams[0])
-    monkeypatch.setattr(cupy.cuda, "Stream", lambda non_blocking: streams.pop())
+
+    def older(non_blocking: bool) -> object:
+        return streams.pop()
+
+    monkeypatch.setattr(cupy.cuda, "Stream", older)
     loop = backend.prefetch([np.ones(3)] for _ in range(3))
     next(loop)
     cycle: list[object] = [loop]
@@ -231,11 +235,12 @@ def test_powers_of_one_two_and_minus_one_are_exact(
     monkeypatch.setattr(cupy, "power", inexact)
     x = np.array([-3.0, 0.1, -0.0, np.inf, -np.inf, np.nan]).astype(as_dtype(dtype))
     with np.errstate(divide="ignore"):
-        for power, expected in ((1, x), (1.0, x), (2, x * x), (-1, x.dtype.type(1) / x)):
-            for each in (power, np.float32(power)):
-                found = backend.to_numpy(backend.pow(backend.from_numpy(x), each))
-                assert found.dtype == x.dtype
-                assert_same_bits(found.astype(np.float64), expected.astype(np.float64))
+        cases: list[tuple[Any, HostArray]] = [(1, x), (2.0, x * x), (-1, x.dtype.type(1) / x)]
+        cases += [(np.float32(power), expected) for power, expected in cases]
+        for power, expected in cases:
+            found = backend.to_numpy(backend.pow(backend.from_numpy(x), power))
+            assert found.dtype == x.dtype
+            assert_same_bits(found.astype(np.float64), expected.astype(np.float64))
 
 
 def assert_same_bits(found: HostArray, expected: HostArray) -> None:
