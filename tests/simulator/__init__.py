@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 
 from born.backend.disk import DIRECTORY_VARIABLE
-from born_cupy.kernels.catalogue import every_source
 from tests.simulator import arrays, compiler, functions, host, machine
+from tests.simulator.catalogue import every_source
 
 if TYPE_CHECKING:
     from born_cupy import CupyBackend as CupyBackend
