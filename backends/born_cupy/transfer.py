@@ -82,12 +82,12 @@ class _Upload:
         staged = buffer.filled(batch)
         with self._context:
             arrays: list[Array] = [cupy.empty(host.shape, host.dtype) for host in staged]
-            self.under_way.append((arrays, buffer.read))
             self._allocated.record(self._context.stream)
             self._stream.wait_event(self._allocated)
             for array, host in zip(arrays, staged, strict=True):
                 array.data.copy_from_host_async(host.ctypes.data, host.nbytes, self._stream)
             buffer.read.record(self._stream)
+        self.under_way.append((arrays, buffer.read))
 
     def receive(self) -> list[RawTensor]:
         """The first batch under way, for what is queued on the backend's stream from here on."""
