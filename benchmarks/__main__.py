@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -121,7 +120,7 @@ def _run(here: Place, chosen: Mapping[str, Settings], settings: Settings, path: 
     if footprints:
         print(f"\n{report.footprint_table(footprints)}")
     document = report.document(results, settings, facts, footprints)
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    path.write_text(report.dumped(document), encoding="utf-8")
     print(f"\nAll figures: {path}\n{figure.written(document, path.with_suffix('.png'))}")
 
 

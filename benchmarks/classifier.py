@@ -44,9 +44,9 @@ class Problem:
 
     Attributes:
         network: the sizes.
-        weights: path of a parameter in a `Sequential` -> its first value: the weight
+        weights: path of a parameter in PyTorch's `Sequential` -> its first value: the weight
             (outputs, inputs) and the bias (outputs,) of the first linear layer, of the second,
-            ... born and PyTorch use the same names and shapes.
+            ... born lists them in the same order and shapes.
         batches: images (batch, inputs) and labels (batch,).
     """
 

@@ -124,7 +124,8 @@ def born_training(digits: Digits, epochs: int, inner: Backend) -> Callable[[], n
         backend = Autodiff(inner)
         pixels = digits.train_images.shape[1]
         model = nn.Sequential(
-            nn.Linear(pixels, _HIDDEN, backend), nn.ReLU(), nn.Linear(_HIDDEN, _CLASSES, backend)
+            nn.Linear(pixels, _HIDDEN, backend, activation="relu"),
+            nn.Linear(_HIDDEN, _CLASSES, backend),
         )
         optimizer = optim.Adam(model.parameters(), optim.AdamConfig(lr=LEARNING_RATE))
         draw = np.random.default_rng(_SEED)

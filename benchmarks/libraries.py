@@ -76,6 +76,7 @@ def gpu(cupy: Any, make: Callable[..., Backend]) -> Place:
         make: options -> the backend.
     """
     device = cupy.cuda.Device()
+
     return Place(
         {"born cupy": make},
         device=f"cuda:{device.id}",

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,23 @@ from born.tensor import Tensor
 Weights: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 Batch: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 On: TypeAlias = Autodiff[Backend]
+
+
+class Model(Protocol):
+    """A module from inputs to logits."""
+
+    def __call__(self, x: Tensor[On], /) -> Tensor[On]:
+        """The logits."""
+        ...
+
+    def parameters(self) -> Iterable[nn.Parameter[On]]:
+        """What is trained."""
+        ...
+
+    def load_state_dict(self, state: Weights, /) -> object:
+        """Take first weights by name."""
+        ...
+
 
 LEARNING_RATE: Final = 3e-4
 _BATCHES: Final = 8
@@ -120,7 +137,7 @@ def cnn_work(sizes: CnnSizes, here: Place) -> Work:
 def _work(
     title: str,
     here: Place,
-    born_model: Callable[[On], nn.Module[On]],
+    born_model: Callable[[On], Model],
     pytorch_model: Callable[[Any], Any],
     weights: Weights,
     batches: Sequence[Batch],
@@ -140,7 +157,7 @@ def _work(
 
 
 def born_step(
-    make: Callable[[On], nn.Module[On]], weights: Weights, batches: Sequence[Batch], inner: Backend
+    make: Callable[[On], Model], weights: Weights, batches: Sequence[Batch], inner: Backend
 ) -> Step:
     """Forward, cross-entropy, backward and Adam, in born."""
     backend = Autodiff(inner)
@@ -278,7 +295,7 @@ def _pytorch_gpt(sizes: GptSizes, torch: Any) -> Any:
 
     class Block(torch.nn.Module):  # type: ignore[misc]  # PyTorch is imported at run time
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__()  # pyright: ignore[reportUnknownMemberType]  # as its class is
             self.norm1, self.norm2 = layer.LayerNorm(width), layer.LayerNorm(width)
             self.qkv, self.projection = layer.Linear(width, 3 * width), layer.Linear(width, width)
             self.up, self.down = layer.Linear(width, 4 * width), layer.Linear(4 * width, width)
@@ -293,7 +310,7 @@ def _pytorch_gpt(sizes: GptSizes, torch: Any) -> Any:
 
     class Gpt(torch.nn.Module):  # type: ignore[misc]  # PyTorch is imported at run time
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__()  # pyright: ignore[reportUnknownMemberType]  # as its class is
             self.tokens = layer.Embedding(sizes.vocabulary, width)
             self.positions = layer.Embedding(sizes.context, width)
             self.blocks = layer.ModuleList([Block() for _ in range(sizes.layers)])
@@ -332,7 +349,7 @@ def cnn_problem(sizes: CnnSizes) -> tuple[Weights, list[Batch]]:
     return weights, list(zip(images, labels, strict=True))
 
 
-def _born_cnn(sizes: CnnSizes, backend: On) -> nn.Module[On]:
+def _born_cnn(sizes: CnnSizes, backend: On) -> nn.Sequential[On]:
     first, second = sizes.channels
     return nn.Sequential(
         nn.Conv2d(1, first, 3, backend, padding=1),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain, repeat
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from benchmarks.footprint import Footprint
 from benchmarks.harness import Result, Settings, Skipped, Spread
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """The version of the JSON document; it grows when the meaning of a key changes."""
 
 LEGEND: Final = (
@@ -110,7 +111,7 @@ def document(
     machine: Mapping[str, Any],
     footprints: Sequence[Footprint | Skipped] = (),
 ) -> dict[str, Any]:
-    """Everything there is to know about a run, in JSON's types; times are in seconds."""
+    """A run in JSON's types: medians and quartiles, in seconds."""
     return {
         "format": FORMAT,
         "machine": dict(machine),
@@ -118,6 +119,30 @@ def document(
         "works": [_record(result) for result in results],
         "footprints": [asdict(each) for each in footprints],
     }
+
+
+def dumped(document: Mapping[str, Any]) -> str:
+    """A document as JSON, with each competitor on a line of its own."""
+    parts = {key: json.dumps(value) for key, value in _rounded(document).items()}
+    works: list[str] = []
+    for work in _rounded(document["works"]):
+        competitors = ",\n  ".join(map(json.dumps, work.pop("competitors")))
+        works.append(f'{json.dumps(work)[:-1]}, "competitors": [\n  {competitors}]}}')
+    parts["works"] = "[\n " + ",\n ".join(works) + "]"
+    return "{\n" + ",\n".join(f'"{key}": {text}' for key, text in parts.items()) + "\n}\n"
+
+
+def _rounded(value: Any) -> Any:
+    """The same with floats of five digits: more say nothing."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        entries = cast("dict[str, Any]", value)
+        return {key: _rounded(each) for key, each in entries.items()}
+    if isinstance(value, list):
+        items: list[Any] = value
+        return [_rounded(each) for each in items]
+    return value
 
 
 def _rows(result: Result, ours: Sequence[str], *, rated: bool) -> list[list[str]]:
@@ -169,7 +194,7 @@ def _record(result: Result) -> dict[str, Any]:
             "remark": result.remarks.get(name),
             "seconds": asdict(result.seconds(name)),
             "ratios": {ours: asdict(result.ratio(name, ours)) for ours in result.ours},
-            "samples": list(samples),
+            "rounds": len(samples),
         }
         for name, samples in result.samples.items()
     ]

@@ -72,8 +72,12 @@ def entries(network: Network, here: Place) -> list[Entry]:
 def born_step(problem: Problem, inner: Backend) -> Callable[[], Tensor[Autodiff[Backend]]]:
     """The loop of born's README, one turn at a time."""
     backend = Autodiff(inner)
-    model = nn.Sequential(*_layers(nn.Linear, nn.ReLU, problem, backend))
-    model.load_state_dict(problem.weights)
+    *hidden, last = problem.network.layers
+    model = nn.Sequential(
+        *(nn.Linear(*sizes, backend, activation="relu") for sizes in hidden),
+        nn.Linear(*last, backend),
+    )
+    model.load_state_dict(dict(zip(model.state_dict(), problem.weights.values(), strict=True)))
     optimizer = optim.Adam(model.parameters(), optim.AdamConfig(lr=LEARNING_RATE))
     batches = cycle(
         [
@@ -102,7 +106,10 @@ def pytorch_step(problem: Problem, device: str, torch: Any, options: Options) ->
         torch: the module.
         options: of `torch.optim.Adam`, beside the learning rate.
     """
-    model = torch.nn.Sequential(*_layers(torch.nn.Linear, torch.nn.ReLU, problem)).to(device)
+    layers: list[Any] = []
+    for sizes in problem.network.layers:
+        layers += [torch.nn.Linear(*sizes), torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers[:-1]).to(device)  # no ReLU after the last
     model.load_state_dict({name: torch.tensor(value) for name, value in problem.weights.items()})
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, **options)
     cross_entropy = torch.nn.functional.cross_entropy
@@ -122,15 +129,6 @@ def pytorch_step(problem: Problem, device: str, torch: Any, options: Options) ->
         return loss
 
     return step
-
-
-def _layers(
-    linear: Callable[..., Any], relu: Callable[[], Any], problem: Problem, *more: object
-) -> list[Any]:
-    layers: list[Any] = []
-    for inputs, outputs in problem.network.layers:
-        layers += [linear(inputs, outputs, *more), relu()]
-    return layers[:-1]  # no ReLU after the last
 
 
 def jax_step(problem: Problem, jax: Any, optax: Any) -> Callable[[], Any]:

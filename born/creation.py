@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from born.arguments import ShapeLike, as_shape, checked_backend
 from born.backend import Backend, Scalar
 from born.errors import ShapeError
+from born.operands import B, ShapeLike, as_shape, check_backend
 from born.raw import DTypeLike, HostArray, RawTensor, Shape
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 
 
 def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
@@ -29,11 +29,10 @@ def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
         ShapeError: nested sequences of unequal lengths.
         BackendMismatchError: an array on another device.
 
-    >>> from born_numpy import NumpyBackend
-    >>> tensor([1, 2, 3], NumpyBackend())
+    >>> born.tensor([1, 2, 3], backend)
     Tensor([1., 2., 3.], dtype=float32)
     """
-    raw = _copied(data, checked_backend(backend))
+    raw = _copied(data, check_backend(backend))
     return Tensor(raw if dtype is None else backend.astype(raw, dtype), backend)
 
 
@@ -53,15 +52,13 @@ def from_dlpack(data: Any, backend: B) -> Tensor[B]:
         BackendMismatchError: it is on another device; `born.tensor` copies one from the host.
         DTypeError: it has a dtype that born or the backend's library does not know.
 
-    >>> import numpy as np
-    >>> from born_numpy import NumpyBackend
     >>> array = np.zeros(2, np.float32)
-    >>> shared = from_dlpack(array, NumpyBackend())
+    >>> shared = born.from_dlpack(array, backend)
     >>> array[0] = 7.0
     >>> shared
     Tensor([7., 0.], dtype=float32)
     """
-    return Tensor(checked_backend(backend).from_dlpack(data), backend)
+    return Tensor(check_backend(backend).from_dlpack(data), backend)
 
 
 def _copied(data: Any, backend: Backend) -> RawTensor:
@@ -91,31 +88,28 @@ def _from_python(data: Any) -> HostArray:
 def zeros(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
     """A tensor of zeros.
 
-    >>> from born_numpy import NumpyBackend
-    >>> zeros(2, NumpyBackend())
+    >>> born.zeros(2, backend)
     Tensor([0., 0.], dtype=float32)
     """
-    return Tensor(checked_backend(backend).zeros(_lengths(shape), dtype), backend)
+    return Tensor(check_backend(backend).zeros(_lengths(shape), dtype), backend)
 
 
 def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
     """A tensor of ones.
 
-    >>> from born_numpy import NumpyBackend
-    >>> ones((1, 2), NumpyBackend())
+    >>> born.ones((1, 2), backend)
     Tensor([[1., 1.]], dtype=float32)
     """
-    return Tensor(checked_backend(backend).ones(_lengths(shape), dtype), backend)
+    return Tensor(check_backend(backend).ones(_lengths(shape), dtype), backend)
 
 
 def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
     """A tensor of one value.
 
-    >>> from born_numpy import NumpyBackend
-    >>> full(2, 7, NumpyBackend())
+    >>> born.full(2, 7, backend)
     Tensor([7., 7.], dtype=float32)
     """
-    return Tensor(checked_backend(backend).full(_lengths(shape), value, dtype), backend)
+    return Tensor(check_backend(backend).full(_lengths(shape), value, dtype), backend)
 
 
 def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -123,11 +117,10 @@ def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
 
     The same seed gives the same numbers on every backend.
 
-    >>> from born_numpy import NumpyBackend
-    >>> randn((2, 3), NumpyBackend(seed=0)).shape
+    >>> born.randn((2, 3), backend).shape
     (2, 3)
     """
-    return Tensor(checked_backend(backend).normal(_lengths(shape), dtype), backend)
+    return Tensor(check_backend(backend).normal(_lengths(shape), dtype), backend)
 
 
 def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -135,11 +128,10 @@ def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
 
     The same seed gives the same numbers on every backend.
 
-    >>> from born_numpy import NumpyBackend
-    >>> rand(3, NumpyBackend(seed=0)).shape
+    >>> born.rand(3, backend).shape
     (3,)
     """
-    return Tensor(checked_backend(backend).uniform(_lengths(shape), dtype), backend)
+    return Tensor(check_backend(backend).uniform(_lengths(shape), dtype), backend)
 
 
 def arange(
@@ -152,8 +144,7 @@ def arange(
 ) -> Tensor[B]:
     """`start, start + step, ...` up to but without `stop`; from zero if only one is given.
 
-    >>> from born_numpy import NumpyBackend
-    >>> arange(3, backend=NumpyBackend())
+    >>> born.arange(3, backend=backend)
     Tensor([0., 1., 2.], dtype=float32)
     """
     first, last = (0, start) if stop is None else (start, stop)
@@ -162,7 +153,7 @@ def arange(
             f"expected finite start, stop and step, got {first}, {last} and {step}; "
             "a tensor has finitely many elements"
         )
-    return Tensor(checked_backend(backend).arange(first, last, step, dtype), backend)
+    return Tensor(check_backend(backend).arange(first, last, step, dtype), backend)
 
 
 def eye(
@@ -170,13 +161,12 @@ def eye(
 ) -> Tensor[B]:
     """Ones on the main diagonal, zeros elsewhere; square unless `columns` is given.
 
-    >>> from born_numpy import NumpyBackend
-    >>> eye(2, NumpyBackend())
+    >>> born.eye(2, backend)
     Tensor([[1., 0.],
             [0., 1.]], dtype=float32)
     """
     return Tensor(
-        checked_backend(backend).eye(rows, rows if columns is None else columns, dtype), backend
+        check_backend(backend).eye(rows, rows if columns is None else columns, dtype), backend
     )
 
 

@@ -1,4 +1,4 @@
-"""Batches of host arrays on their way to a backend."""
+"""Batches of host arrays, copied to a backend ahead of their use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
-from born.arguments import checked_backend
 from born.backend import Backend
 from born.errors import OperandError
+from born.operands import check_backend
 from born.raw import HostArray
 from born.tensor import B, Tensor
 
@@ -57,8 +57,8 @@ def prefetch(batches: Iterable[Batch], backend: B) -> Generator[TensorBatch[B]]:
 def prefetch(batches: Iterable[Any], backend: Backend) -> Generator[Any]:
     """Batches as tensors, each copied to the device before its turn comes.
 
-    While the program computes with one batch, a GPU copies the next, from pinned memory
-    and beside the computation. On the CPU it is `born.tensor` for each array.
+    While the program computes with one batch, a GPU copies the next from pinned memory.
+    On the CPU this is `born.tensor` for each array.
 
     Args:
         batches: arrays, or arrays in tuples, lists and mappings, however deep: what a loop
@@ -67,12 +67,12 @@ def prefetch(batches: Iterable[Any], backend: Backend) -> Generator[Any]:
         backend: where the tensors live.
 
     Returns:
-        a generator of the same batches with tensors for arrays, and dicts for mappings.
-        An error in `batches` is raised where the loop gets to it, after the batches before
-        it. Closing the generator, as leaving the loop does, leaves nothing running.
+        A generator of the same batches, with tensors for arrays and dicts for mappings.
+        An error in `batches` is raised after the batches before it. Closing the generator,
+        as leaving the loop does, leaves nothing running.
 
     Raises:
-        OperandError: something in a batch is no host array.
+        OperandError: something in a batch is not a host array.
         DTypeError: an array has a dtype that born does not know.
 
     >>> import numpy as np
@@ -84,15 +84,15 @@ def prefetch(batches: Iterable[Any], backend: Backend) -> Generator[Any]:
     Tensor([2., 2.], dtype=float32) Tensor([0, 1], dtype=int64)
     """
     # The check happens here rather than in the generator, which starts with the loop.
-    return _prefetched(iter(batches), checked_backend(backend))
+    return _prefetched(iter(batches), check_backend(backend))
 
 
 def _prefetched(batches: Iterator[object], backend: Backend) -> Generator[Any]:
-    plans: deque[object] = deque()  # of the batches on their way: their shape, with places in it
+    plans: deque[object] = deque()  # of the batches under way, see `_split`
 
     def flat() -> Iterator[list[HostArray]]:
         for batch in batches:
-            plan, arrays = _taken_apart(batch)
+            plan, arrays = _split(batch)
             plans.append(plan)
             yield arrays
 
@@ -102,10 +102,10 @@ def _prefetched(batches: Iterator[object], backend: Backend) -> Generator[Any]:
             yield _mapped(plans.popleft(), tensors.__getitem__)
 
 
-def _taken_apart(batch: object) -> tuple[object, list[HostArray]]:
-    """The arrays in a batch, and the batch with their places in that list.
+def _split(batch: object) -> tuple[object, list[HostArray]]:
+    """A batch with places in a list for arrays, and that list.
 
-    It holds none of the batch's own containers: the next may come in the same ones.
+    The containers are copies, because the next batch may arrive in the same ones.
     """
     arrays: list[HostArray] = []
 
@@ -117,15 +117,15 @@ def _taken_apart(batch: object) -> tuple[object, list[HostArray]]:
 
 
 def _mapped(batch: object, function: Callable[[Any], object]) -> object:
-    """The same tuples, lists and mappings, with what a function makes of each thing in them."""
+    """The same tuples, lists and mappings, with `function` applied to everything in them."""
     if isinstance(batch, Mapping):
         items = cast("Mapping[object, object]", batch).items()
         return {key: _mapped(item, function) for key, item in items}
     if isinstance(batch, list | tuple):
-        listed = cast("list[object] | tuple[object, ...]", batch)
-        made = [_mapped(item, function) for item in listed]
-        kind: Any = type(listed)
-        return kind(*made) if hasattr(kind, "_fields") else kind(made)
+        sequence = cast("list[object] | tuple[object, ...]", batch)
+        mapped = [_mapped(item, function) for item in sequence]
+        kind: Any = type(sequence)
+        return kind(*mapped) if hasattr(kind, "_fields") else kind(mapped)
     return function(batch)
 
 
@@ -138,6 +138,6 @@ def _host_array(leaf: object) -> HostArray:
         return np.asarray(leaf)
     except TypeError as error:
         raise OperandError(
-            f"expected arrays on the host in a batch, got a {type(leaf).__name__} that is none "
-            f"({error}); leave batches on the host, prefetch takes them to the device"
+            f"expected arrays on the host in a batch, got a {type(leaf).__name__} that is "
+            f"not ({error}); leave batches on the host, prefetch takes them to the device"
         ) from error

@@ -1,8 +1,32 @@
 """Every error that born raises on purpose.
 
-Each derives from `BornError` and from the builtin a Python programmer would
-expect, so both `except BornError` and `except ValueError` work. Each message
-states what was expected, what arrived, and what to do.
+Each derives from `BornError` and from the builtin that a Python programmer expects, so
+both `except BornError` and `except ValueError` work. Each message states what was
+expected, what arrived, and what to do.
+
+    BornError                        Exception
+      ShapeError                     ValueError
+      DTypeError                     TypeError
+      OperandError                   TypeError
+      IndexOutOfRangeError           IndexError
+      DomainError                    ValueError
+      BackendMismatchError           TypeError
+      BackendUnavailableError        RuntimeError
+      OutOfMemoryError               MemoryError
+      TapeError                      RuntimeError
+      GradientError                  ValueError
+      MissingGradientError           KeyError
+      ConfigError                    ValueError
+        ConfigTypeError              TypeError
+      ParameterError                 ValueError
+      StateDictError                 ValueError
+      CheckpointError                ValueError
+        CheckpointNotFoundError      FileNotFoundError
+        CheckpointCorruptError
+        CheckpointVersionError
+        CheckpointMismatchError
+      CheckpointWriteError           OSError
+      RuleError                      ValueError
 """
 
 from __future__ import annotations
@@ -17,7 +41,7 @@ class ShapeError(BornError, ValueError):
 
 
 class DTypeError(BornError, TypeError):
-    """A dtype that the operation does not take, or two dtypes that differ."""
+    """A dtype that the operation does not accept, or two dtypes that differ."""
 
 
 class OperandError(BornError, TypeError):
@@ -25,15 +49,15 @@ class OperandError(BornError, TypeError):
 
 
 class IndexOutOfRangeError(BornError, IndexError):
-    """An index or a class label outside of the axis it points into."""
+    """An index or a class label outside the axis that it points into."""
 
 
 class DomainError(BornError, ValueError):
-    """An argument outside of the range in which the operation is defined."""
+    """An argument outside the range on which the operation is defined."""
 
 
 class BackendMismatchError(BornError, TypeError):
-    """Tensors of two backends met in one operation."""
+    """Tensors of two backends in one operation."""
 
 
 class BackendUnavailableError(BornError, RuntimeError):
@@ -41,7 +65,7 @@ class BackendUnavailableError(BornError, RuntimeError):
 
 
 class OutOfMemoryError(BornError, MemoryError):
-    """An allocation that a device has no room for.
+    """An allocation for which a device has no room.
 
     Args:
         message: what was asked for and what there was.
@@ -56,7 +80,7 @@ class OutOfMemoryError(BornError, MemoryError):
 
 
 class TapeError(BornError, RuntimeError):
-    """A gradient was asked of a tape that cannot give it."""
+    """A gradient asked of a tape that cannot give it."""
 
 
 class GradientError(BornError, ValueError):
@@ -72,7 +96,7 @@ class MissingGradientError(BornError, KeyError):
 
 
 class ConfigError(BornError, ValueError):
-    """A configuration value outside of its range."""
+    """A configuration value outside its range."""
 
 
 class ConfigTypeError(ConfigError, TypeError):
@@ -80,7 +104,7 @@ class ConfigTypeError(ConfigError, TypeError):
 
 
 class ParameterError(BornError, ValueError):
-    """A list of parameters, or a module, that cannot be trained as given."""
+    """A list of parameters, or a module, that cannot be trained as it is."""
 
 
 class StateDictError(BornError, ValueError):
@@ -96,7 +120,7 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 
 class CheckpointCorruptError(CheckpointError):
-    """A file that is not what was written: truncated, altered, or no checkpoint."""
+    """A file that is not what was written: truncated, altered, or not a checkpoint."""
 
 
 class CheckpointVersionError(CheckpointError):

@@ -1,29 +1,25 @@
-"""`Tensor[B]`, what people compute with, and the functions that make one."""
+"""`Tensor[B]`, what people compute with."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from typing_extensions import TypeIs
 
-from born.arguments import ShapeLike, as_shape, checked_backend
-from born.backend import Axis, Backend, Index, Operand, Scalar
-from born.backend import B as B
-from born.backend.arguments import is_tuple
-from born.dtypes import is_numpy_scalar
-from born.errors import BackendMismatchError, DTypeError, OperandError, ShapeError
-from born.moving import moved
+from born.backend import Axis, Backend, Index, Scalar
+from born.errors import DTypeError, OperandError, ShapeError
+from born.operands import B2 as B2
+from born.operands import B as B
+from born.operands import ShapeLike, TensorBase, as_shape, check_backend, operand, raw_index
 from born.raw import DTypeLike, HostArray, RawTensor, Shape, is_floating
-
-B2 = TypeVar("B2", bound=Backend)
 
 _MOST_SHOWN = 1000  # elements; a larger tensor's repr shows its shape, as reading it may be slow
 
 
-class Tensor(Generic[B]):
+class Tensor(TensorBase[B]):
     """An array on a backend, with NumPy's operators and methods.
 
     Two tensors meet in an operation only on the same backend object and with the
@@ -41,13 +37,9 @@ class Tensor(Generic[B]):
     Tensor([24., 34.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "backend", "raw")
+    __slots__ = ()
 
     __array_ufunc__ = None  # NumPy's operators leave the work to these
-
-    def __init__(self, raw: RawTensor, backend: B) -> None:
-        self.raw = raw
-        self.backend = backend
 
     # -- what it is --
 
@@ -113,7 +105,7 @@ class Tensor(Generic[B]):
         Tensor([2., 2.], dtype=float32)
         """
         here: Backend = self.backend
-        if here is checked_backend(backend):
+        if here is check_backend(backend):
             return cast("Tensor[B2]", self)
         home, there = here.innermost, backend.innermost
         if home is there:
@@ -126,7 +118,7 @@ class Tensor(Generic[B]):
         made.backend = memo.get(id(self.backend), self.backend)
         known = memo.get(id(self.raw))
         if known is None:
-            known = moved(self.raw, self.backend.innermost, made.backend.innermost)
+            known = _copied(self.raw, self.backend.innermost, made.backend.innermost)
             memo[id(self.raw)] = known
         made.raw = known
         return made
@@ -197,56 +189,41 @@ class Tensor(Generic[B]):
 
     # -- arithmetic --
 
-    def _operand(self, other: object) -> Operand:
-        if is_tensor(other):
-            if other.backend is not self.backend:
-                raise mixed_backends(self.backend, other.backend)
-            return other.raw
-        if isinstance(other, int | float):
-            return other
-        if is_numpy_scalar(other):
-            number: Scalar = other.item()
-            return number
-        raise OperandError(
-            f"expected a tensor or a Python number, got {type(other).__name__}; "
-            "make it a tensor with born.tensor(value, backend)"
-        )
-
     def _of(self, raw: RawTensor) -> Tensor[B]:
         return Tensor(raw, self.backend)
 
     def __add__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return Tensor(self.backend.add(self.raw, self._operand(other)), self.backend)
+        return Tensor(self.backend.add(self.raw, operand(self.backend, other)), self.backend)
 
     def __radd__(self, other: Scalar) -> Tensor[B]:
-        return Tensor(self.backend.add(self._operand(other), self.raw), self.backend)
+        return Tensor(self.backend.add(operand(self.backend, other), self.raw), self.backend)
 
     def __sub__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return Tensor(self.backend.sub(self.raw, self._operand(other)), self.backend)
+        return Tensor(self.backend.sub(self.raw, operand(self.backend, other)), self.backend)
 
     def __rsub__(self, other: Scalar) -> Tensor[B]:
-        return Tensor(self.backend.sub(self._operand(other), self.raw), self.backend)
+        return Tensor(self.backend.sub(operand(self.backend, other), self.raw), self.backend)
 
     def __mul__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return Tensor(self.backend.mul(self.raw, self._operand(other)), self.backend)
+        return Tensor(self.backend.mul(self.raw, operand(self.backend, other)), self.backend)
 
     def __rmul__(self, other: Scalar) -> Tensor[B]:
-        return Tensor(self.backend.mul(self._operand(other), self.raw), self.backend)
+        return Tensor(self.backend.mul(operand(self.backend, other), self.raw), self.backend)
 
     def __truediv__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return Tensor(self.backend.div(self.raw, self._operand(other)), self.backend)
+        return Tensor(self.backend.div(self.raw, operand(self.backend, other)), self.backend)
 
     def __rtruediv__(self, other: Scalar) -> Tensor[B]:
-        return Tensor(self.backend.div(self._operand(other), self.raw), self.backend)
+        return Tensor(self.backend.div(operand(self.backend, other), self.raw), self.backend)
 
     def __pow__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return Tensor(self.backend.pow(self.raw, self._operand(other)), self.backend)
+        return Tensor(self.backend.pow(self.raw, operand(self.backend, other)), self.backend)
 
     def __rpow__(self, other: Scalar) -> Tensor[B]:
-        return Tensor(self.backend.pow(self._operand(other), self.raw), self.backend)
+        return Tensor(self.backend.pow(operand(self.backend, other), self.raw), self.backend)
 
     def __matmul__(self, other: Tensor[B]) -> Tensor[B]:
-        right = self._operand(other)
+        right = operand(self.backend, other)
         if not isinstance(right, RawTensor):
             raise OperandError(
                 f"expected a tensor on the right of @, got {other!r}; use * for a number"
@@ -264,34 +241,34 @@ class Tensor(Generic[B]):
     def __eq__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
         if not _is_comparable(other):
             return NotImplemented  # equal to nothing else, as Python has it
-        return self._of(self.backend.equal(self.raw, self._operand(other)))
+        return self._of(self.backend.equal(self.raw, operand(self.backend, other)))
 
     def __ne__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
         if not _is_comparable(other):
             return NotImplemented
-        return self._of(self.backend.not_equal(self.raw, self._operand(other)))
+        return self._of(self.backend.not_equal(self.raw, operand(self.backend, other)))
 
     __hash__ = object.__hash__
 
     def __lt__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return self._of(self.backend.less(self.raw, self._operand(other)))
+        return self._of(self.backend.less(self.raw, operand(self.backend, other)))
 
     def __le__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return self._of(self.backend.less_equal(self.raw, self._operand(other)))
+        return self._of(self.backend.less_equal(self.raw, operand(self.backend, other)))
 
     def __gt__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return self._of(self.backend.greater(self.raw, self._operand(other)))
+        return self._of(self.backend.greater(self.raw, operand(self.backend, other)))
 
     def __ge__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return self._of(self.backend.greater_equal(self.raw, self._operand(other)))
+        return self._of(self.backend.greater_equal(self.raw, operand(self.backend, other)))
 
     def __and__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
         """Both non-zero (logical, not bitwise)."""
-        return self._of(self.backend.logical_and(self.raw, self._operand(other)))
+        return self._of(self.backend.logical_and(self.raw, operand(self.backend, other)))
 
     def __or__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
         """Either non-zero (logical, not bitwise)."""
-        return self._of(self.backend.logical_or(self.raw, self._operand(other)))
+        return self._of(self.backend.logical_or(self.raw, operand(self.backend, other)))
 
     def __invert__(self) -> Tensor[B]:
         """Zero (logical, not bitwise)."""
@@ -345,11 +322,11 @@ class Tensor(Generic[B]):
 
     def maximum(self, other: Tensor[B] | Scalar) -> Tensor[B]:
         """The larger of the two; NaN where either is."""
-        return self._of(self.backend.maximum(self.raw, self._operand(other)))
+        return self._of(self.backend.maximum(self.raw, operand(self.backend, other, "maximum")))
 
     def minimum(self, other: Tensor[B] | Scalar) -> Tensor[B]:
         """The smaller of the two; NaN where either is."""
-        return self._of(self.backend.minimum(self.raw, self._operand(other)))
+        return self._of(self.backend.minimum(self.raw, operand(self.backend, other, "minimum")))
 
     def isfinite(self) -> Tensor[B]:
         """Whether each element is neither infinite nor NaN."""
@@ -357,7 +334,11 @@ class Tensor(Generic[B]):
 
     def where(self, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
         """Of a bool tensor: x where it holds, y elsewhere."""
-        return self._of(self.backend.where(self.raw, self._operand(x), self._operand(y)))
+        return self._of(
+            self.backend.where(
+                self.raw, operand(self.backend, x, "where"), operand(self.backend, y, "where")
+            )
+        )
 
     def astype(self, dtype: DTypeLike) -> Tensor[B]:
         """Rounded to another dtype; a gradient passes between floating ones."""
@@ -457,31 +438,13 @@ def is_tensor(value: object) -> TypeIs[Tensor[Any]]:
     return isinstance(value, Tensor)
 
 
-def mixed_backends(first: object, second: object) -> BackendMismatchError:
-    """The error for tensors of two backends in one operation."""
-    return BackendMismatchError(
-        f"expected tensors of one backend object, got {first!r} and {second!r}; "
-        "make both on the same backend, or move one with x.to(backend)"
-    )
-
-
-def raw_index(index: Index, backend: Backend) -> Index:
-    """What stands in `x[...]`, with raw tensors in place of tensors, arrays and lists."""
-    if is_tuple(index):
-        return tuple(raw_index(part, backend) for part in index)
-    if is_tensor(index):
-        if index.backend is not backend:
-            raise mixed_backends(backend, index.backend)
-        return index.raw
-    if _is_listed(index):
-        array: HostArray = np.asarray(index)
-        # An empty list is float64 to NumPy, and no index at all.
-        return backend.from_numpy(array if array.size else array.astype(np.int64))
-    return index
-
-
-def _is_listed(index: object) -> TypeIs[HostArray | list[Any]]:
-    return isinstance(index, np.ndarray | list)
+def _copied(raw: RawTensor, home: Backend, target: Backend) -> RawTensor:
+    """A copy on another innermost backend, or the same, with its gradient, off every tape."""
+    made = home.copy(raw) if home is target else target.from_numpy(home.to_numpy(raw))
+    made.requires_grad = raw.requires_grad
+    if raw.grad is not None:
+        made.grad = _copied(raw.grad, home, target)
+    return made
 
 
 def _is_comparable(other: object) -> bool:

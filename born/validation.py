@@ -143,11 +143,8 @@ def _is_sequence(value: object) -> TypeIs[Sequence[object]]:
 def _type_error(
     name: str, kind: str, value: object, remedy: str, error: type[BornError]
 ) -> BornError:
-    if error is ConfigError:
-        error = ConfigTypeError
-    return error(
-        f"{_expected(name)} {kind}, got {value!r} of type {type(value).__name__}; {remedy}"
-    )
+    message = f"{_expected(name)} {kind}, got {value!r} of type {type(value).__name__}; {remedy}"
+    return ConfigTypeError(message) if error is ConfigError else error(message)
 
 
 def _expected(name: str) -> str:

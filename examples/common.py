@@ -1,4 +1,4 @@
-"""What the examples share: their arguments, the loop over epochs, how their pictures look."""
+"""What the examples share: arguments, the loop over epochs, and the style of pictures."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from born.tensor import B
 
 
 def extra(module: str) -> Any:
-    """A module that only the examples need; without it the program ends, saying what to install.
+    """A module that only the examples need; if it is missing, exit and say what to install.
 
-    The packages of the `examples` extra come with few types or none, hence Any.
+    The packages of the `examples` extra have few types or none, hence Any.
     """
     try:
         return importlib.import_module(module)
@@ -62,7 +62,7 @@ class Options:
 def parse(
     description: str, name: str, epochs: int, arguments: Sequence[str] | None = None
 ) -> Options:
-    """The arguments of the example `name`; wrong ones end the program with a message."""
+    """The arguments of the example `name`; exit with a message if they are wrong."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--backend", default="auto", metavar="NAME", help="what computes, such as numpy (auto)"
@@ -75,13 +75,13 @@ def parse(
         type=_at_least(0),
         default=0,
         metavar="N",
-        help="start of all chance (%(default)s)",
+        help="seed of all random numbers (%(default)s)",
     )
     parser.add_argument(
         "--checkpoint-dir", type=Path, metavar="DIR", help="save after every epoch in this folder"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint in --checkpoint-dir"
+        "--resume", action="store_true", help="resume from the checkpoint in --checkpoint-dir"
     )
     parser.add_argument(
         "--output", type=Path, default=f"{name}.png", metavar="PNG", help="picture (%(default)s)"
@@ -98,15 +98,15 @@ def parse(
             given.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     except (BackendUnavailableError, OSError) as error:
         parser.error(str(error))
-    # On a machine that is busy otherwise, two threads of BLAS wait for each other far longer than
-    # these small matrices take to multiply.
+    # On a busy machine, two threads of BLAS wait for each other far longer than these small
+    # matrices take to multiply.
     threads.threadpool_limits(limits=1, user_api="blas")
     backend.seed(given.seed)
     file = given.checkpoint_dir and given.checkpoint_dir / f"{name}.safetensors"
     if file is not None and file.exists() and not given.resume:
         parser.error(
             f"expected --resume, or a folder without {file.name}, got {given.checkpoint_dir}; "
-            "training anew would write over what is there"
+            "a new training would overwrite what is there"
         )
     return Options(backend, given.epochs, given.seed, file, given.resume, given.output)
 
@@ -127,7 +127,7 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 @dataclass
 class Training(Generic[B]):
-    """A model in training: it resumes, runs epochs, reports them and saves after each."""
+    """A training run: it resumes, runs epochs, reports them and saves after each."""
 
     options: Options
     model: nn.Module[B]
@@ -166,7 +166,7 @@ class Training(Generic[B]):
             sys.exit(f"cannot save: {error}")
 
     def _resumed(self) -> list[Metrics]:
-        assert self.options.checkpoint is not None  # `parse` sees to it
+        assert self.options.checkpoint is not None  # `parse` checks
         try:
             metadata = checkpoint.load(
                 self.options.checkpoint, model=self.model, optimizer=self.optimizer
@@ -237,7 +237,7 @@ GREY: Final = "#8a929a"
 
 
 def clean(axes: Any, title: str, x: str, y: str) -> None:
-    """Give a plot its titles and take away what it does not need."""
+    """Label a plot and remove what it does not need."""
     axes.set_title(title, loc="left", fontsize=12, color=INK)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -1,4 +1,4 @@
-"""The handwritten digits: loading them, cutting them into batches, drawing what a model reads."""
+"""The handwritten digits: loading, batches, and a picture of what a model reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Labels = npt.NDArray[np.int64]
 SIDE: Final = 8  # pixels along each side of an image
 BRIGHTEST: Final = 16  # the largest pixel in scikit-learn's digits
 TEST_SHARE: Final = 0.2
-SPLIT_SEED: Final = 0  # the same test digits whatever --seed says, so that runs can be compared
+SPLIT_SEED: Final = 0  # not --seed, so that all runs share their test digits
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def load() -> Digits:
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The indices of an epoch's batches, in an order that only `seed` and `epoch` decide."""
+    """The indices of an epoch's batches, in an order that `seed` and `epoch` determine."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
     for start in range(0, count, size):
         yield order[start : start + size]
@@ -72,7 +72,7 @@ def draw(path: Path, history: list[Metrics], data: Digits, predicted: Labels) ->
         color=INK,
         fontsize=12,
     )
-    # The mistakes first, since they are what one wants to see, but at most half of the grid.
+    # The mistakes come first, but fill at most half of the grid.
     cells = GRID_ROWS * GRID_COLUMNS
     correct = np.flatnonzero(predicted == data.test_labels)
     shown = np.concatenate([wrong[: cells // 2], correct, wrong[cells // 2 :]])[:cells]

@@ -34,8 +34,7 @@ def make_model(backend: Autodiff[Backend]) -> nn.Sequential[Autodiff[Backend]]:
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Dropout(0.3),
-        nn.Linear(32 * 4 * 4, 128, backend),
-        nn.ReLU(),
+        nn.Linear(32 * 4 * 4, 128, backend, activation="relu"),
         nn.Linear(128, 10, backend),
     )
 
@@ -46,7 +45,7 @@ def as_channels(images: Images) -> Images:
 
 
 def shifted(images: Images, seed: int, epoch: int) -> Images:
-    """Each image moved by up to `LARGEST_SHIFT` pixels, in ways only `seed` and `epoch` decide."""
+    """Each image moved by up to `LARGEST_SHIFT` pixels, as `seed` and `epoch` determine."""
     margin = LARGEST_SHIFT
     chance = np.random.default_rng([seed, epoch, margin])
     padded = np.pad(images, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
@@ -75,7 +74,7 @@ def main() -> None:
             with backend.tape:
                 logits = model(born.tensor(moved[rows], backend))
                 loss = nn.cross_entropy(logits, born.tensor(data.train_labels[rows], backend))
-            # Gradients by accumulation; digits_mlp.py hands over a map of them instead.
+            # Accumulates gradients; digits_mlp.py passes a map of them instead.
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

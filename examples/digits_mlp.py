@@ -26,11 +26,9 @@ def make_model(backend: Autodiff[Backend]) -> nn.Sequential[Autodiff[Backend]]:
     """64 pixels in, a score for each of the ten digits out."""
     return nn.Sequential(
         nn.Dropout(0.1),  # a pen that skips
-        nn.Linear(64, 256, backend),
-        nn.ReLU(),
+        nn.Linear(64, 256, backend, activation="relu"),
         nn.Dropout(0.3),
-        nn.Linear(256, 128, backend),
-        nn.ReLU(),
+        nn.Linear(256, 128, backend, activation="relu"),
         nn.Dropout(0.3),
         nn.Linear(128, 10, backend),
     )

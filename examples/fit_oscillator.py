@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def figure(samples: Samples, guess: Samples, fit: Samples, history: list[Metrics]) -> Any:
-    """The motion and how it was fitted; and the way of the three constants."""
+    """The motion with its fit, and the three constants over the epochs."""
     canvas = figures.Figure(figsize=(13, 5.2), layout="constrained")
     left, right = canvas.subplots(1, 2, width_ratios=(1.5, 1.0))
     times = STEP * np.arange(1, STEPS + 1)
@@ -114,13 +114,13 @@ def figure(samples: Samples, guess: Samples, fit: Samples, history: list[Metrics
     clean(left, "a force of rising pitch drives the oscillator", "time in s", "position in m")
     left.legend(frameon=False, loc="upper left")
     epochs = range(1, len(history) + 1)
-    # Mass and stiffness go together, nearly one over the other: the dashes let both be seen.
+    # Mass and stiffness nearly coincide; dashes let both be seen.
     styles = ((BLUE, "-"), (ORANGE, "-"), (RED, "--"))
     for (name, true), (colour, line) in zip(TRUTH.items(), styles, strict=True):
         values = [row[name] / true for row in history]
         right.plot(epochs, values, line, color=colour, label=name)
     right.axhline(1.0, color=INK, lw=0.8, ls=":")
-    clean(right, "the constants on their way", "epoch", "fitted / true")
+    clean(right, "the constants over the epochs", "epoch", "fitted / true")
     right.legend(frameon=False)
     return canvas
 

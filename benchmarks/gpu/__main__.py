@@ -144,7 +144,7 @@ def _tests(out: Path, seconds: float, rehearse: bool) -> Outcome:
     status, took, _ = _run(TESTS, command, out, seconds, {REPORT: str(report)})
     lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     entries: list[dict[str, Any]] = [json.loads(each) for each in lines]
-    counts = entries[-1]["counts"] if entries else {}
+    counts: dict[str, int] = entries[-1]["counts"] if entries else {}
     failed = [
         "\n".join([each["test"], *_excerpt(each["text"])]) for each in entries if "test" in each
     ]

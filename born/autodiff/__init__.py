@@ -4,7 +4,7 @@
 `grad`, `value_and_grad` and `hvp` do both as functions of functions.
 """
 
-from born.autodiff.decorator import Autodiff as Autodiff
+from born.autodiff.autodiff import Autodiff as Autodiff
 from born.autodiff.gradients import Gradients as Gradients
 from born.autodiff.gradients import backward as backward
 from born.autodiff.tape import Tape as Tape

@@ -7,8 +7,8 @@ from typing import Any, TypeVar, cast, overload
 
 from typing_extensions import override
 
-from born.autodiff.decorator import Autodiff, check_scalar
-from born.backend import B, Backend
+from born.autodiff.autodiff import Autodiff, check_scalar
+from born.backend import Backend
 from born.errors import (
     BackendMismatchError,
     GradientError,
@@ -16,6 +16,7 @@ from born.errors import (
     OperandError,
     TapeError,
 )
+from born.operands import B
 from born.raw import RawTensor
 from born.tensor import Tensor, is_tensor
 
@@ -269,16 +270,12 @@ def _checked_seed(loss: Tensor[Any], seed: object) -> RawTensor:
             f"expected a seed that is a tensor, got {type(seed).__name__}; "
             "make it with born.tensor(value, loss.backend)"
         )
-    _check_seed(loss.raw, raw)
-    return raw
-
-
-def _check_seed(loss: RawTensor, seed: RawTensor) -> None:
-    if seed.shape != loss.shape or seed.dtype != loss.dtype:
+    if raw.shape != loss.shape or raw.dtype != loss.dtype:
         raise GradientError(
             f"expected a seed of shape {loss.shape} and dtype {loss.dtype}, the loss's own, "
-            f"got {seed.shape} and {seed.dtype}; reshape or convert it"
+            f"got {raw.shape} and {raw.dtype}; reshape or convert it"
         )
+    return raw
 
 
 def _raw(key: Tensor[Any] | RawTensor) -> RawTensor:

@@ -235,9 +235,10 @@ class Tape:
             pending[index] = None
             if index in wanted:
                 retained[wanted[index]] = g
-            found = pullback(g)
-            parts = (found,) if isinstance(found, RawTensor) else found
-            for parent, part in zip(node.parents, parts, strict=True):
+            gradients = pullback(g)
+            if isinstance(gradients, RawTensor):
+                gradients = (gradients,)
+            for parent, part in zip(node.parents, gradients, strict=True):
                 if parent is None or part is None:
                     continue
                 if isinstance(parent, Node):

@@ -7,10 +7,11 @@ from typing import Any
 
 from typing_extensions import TypeIs
 
-from born.autodiff.decorator import Autodiff, check_scalar
+from born.autodiff.autodiff import Autodiff, check_scalar
 from born.autodiff.gradients import check_tensor
-from born.backend import B, Backend
+from born.backend import Backend
 from born.errors import ShapeError, TapeError
+from born.operands import B
 from born.raw import is_floating
 from born.tensor import Tensor, is_tensor
 
@@ -42,10 +43,10 @@ def grad(function: Callable[..., Tensor[B]], argnum: int = 0) -> Callable[..., T
     >>> grad(cube)(x).item(), grad(grad(cube))(x).item()
     (27.0, 18.0)
     """
-    both = value_and_grad(function, argnum)
+    compute = value_and_grad(function, argnum)
 
     def gradient(*args: Any, **options: Any) -> Tensor[B]:
-        return both(*args, **options)[1]
+        return compute(*args, **options)[1]
 
     return gradient
 
@@ -75,7 +76,7 @@ def value_and_grad(
     (5.0, array([2., 4.], dtype=float32))
     """
 
-    def both(*args: Any, **options: Any) -> tuple[Tensor[B], Tensor[B]]:
+    def compute(*args: Any, **options: Any) -> tuple[Tensor[B], Tensor[B]]:
         x = _argument(args, argnum)
         backend: B = x.backend
         level = _free_level(backend)
@@ -89,15 +90,16 @@ def value_and_grad(
             check_tensor(value, "a function that returns a tensor")
             check_scalar(value.raw)
             origin = tape.origin_of(value.raw)
-            found = None
+            gradient = None
             if origin is not None:
                 seed = inner.ones(value.shape, value.dtype)
-                found = tape.walk(origin, seed, inner.add)[0].get(leaf)
+                gradient = tape.walk(origin, seed, inner.add)[0].get(leaf)
             tape.clear()
-        gradient = inner.zeros(x.shape, x.dtype) if found is None else found
+        if gradient is None:
+            gradient = inner.zeros(x.shape, x.dtype)
         return value, Tensor(gradient, backend)
 
-    return both
+    return compute
 
 
 def hvp(

@@ -1,4 +1,4 @@
-"""Saving a training run and going on with it, through one safe file.
+"""Saving a training run and resuming it, through one safe file.
 
 >>> import tempfile, born
 >>> from born import checkpoint, nn
@@ -9,7 +9,7 @@
 {}
 """
 
-from born.checkpoint.training import load as load
-from born.checkpoint.training import save as save
+from born.checkpoint.run import load as load
+from born.checkpoint.run import save as save
 
 __all__ = ["load", "save"]

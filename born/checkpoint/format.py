@@ -1,16 +1,16 @@
-"""The checkpoint file: safetensors, sealed so that no byte of it can change unseen.
+"""The checkpoint file: safetensors, sealed so that a change of any byte is noticed.
 
 A safetensors file is the length of a header (8 bytes), the header (JSON: the shape, dtype
 and place of each tensor, and a map of strings), and the elements. born adds one string,
 `born`, itself JSON:
 
 - `version`: of this format. A reader refuses a newer one.
-- `digest`: SHA-256 of the length and the header, the digest's own digits taken as zeros.
+- `digest`: SHA-256 of the length and the header, with zeros in place of the digest.
 - `tensors`: the shape, dtype and SHA-256 of each tensor.
-- whatever the caller saves beside the tensors.
+- what the caller saves beside the tensors.
 
-A later version keeps `version` and `digest` as they are, so that it can be told from a
-damaged file.
+Later versions keep `version` and `digest` as they are, so that a newer file is not taken
+for a damaged one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Contents:
 
     Attributes:
         document: what was saved beside the tensors, as JSON types.
-        arrays: the tensors that were asked for, by name; not writable.
+        arrays: the tensors that were asked for, by name; read-only.
     """
 
     document: Mapping[str, Any]
@@ -67,11 +67,11 @@ class Contents:
 def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, Any]) -> None:
     """Write a checkpoint file, or leave what is there as it is.
 
-    The file is written under a temporary name beside `path`, flushed to the disk and
-    then renamed, so that whoever looks finds the old file or the new one, whole.
+    It is written under a temporary name beside `path`, flushed to the disk and then
+    renamed, so that at any time there is the whole old file or the whole new one.
 
     Args:
-        path: where to. Links are followed, so that a link to a checkpoint stays one.
+        path: the file. Links are followed, so that a link to a checkpoint stays a link.
         arrays: tensors by name.
         document: what to save beside them, as JSON types.
 
@@ -79,7 +79,7 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
         CheckpointWriteError: the file cannot be written; a previous one is untouched.
     """
     target = Path(os.path.realpath(path))
-    # safetensors writes an array's memory as it lies, so it has to lie in order.
+    # safetensors writes memory as it lies, whatever the strides.
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     token = secrets.token_hex(len(_ZEROS) // 2)  # stands where the digest will be
     text = json.dumps(
@@ -96,12 +96,13 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
         _write_sealed(temporary, ordered, text, token)
         os.replace(temporary, target)
     except (OSError, SafetensorError) as error:
+        size = sum(array.nbytes for array in ordered.values())
         raise CheckpointWriteError(
-            f"{path}: expected to write a checkpoint of {_bytes(ordered)} bytes, got "
+            f"{path}: expected to write a checkpoint of {size} bytes, got "
             f"{error}; free space or choose another path, any previous file is untouched"
         ) from error
     finally:
-        # An error in tidying up must not hide the one that made it necessary.
+        # An error while tidying up must not hide the one before it.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
@@ -130,13 +131,9 @@ def _entry(array: HostArray) -> dict[str, Any]:
     }
 
 
-def _bytes(arrays: Mapping[str, HostArray]) -> int:
-    return sum(array.nbytes for array in arrays.values())
-
-
 def _sync_folder(folder: Path) -> None:
-    """Make the renaming last through a power failure, where folders can be flushed."""
-    # Where they cannot (Windows, some network drives) the old file may come back: a whole one.
+    """Make the renaming survive a power failure, where folders can be flushed."""
+    # Elsewhere (Windows, some network drives) the old file may come back, but whole.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -152,13 +149,13 @@ def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
     """Read a checkpoint file and check every byte of it.
 
     Args:
-        path: of the file.
-        wanted: says by its name whether a tensor is to be kept; all are checked.
+        path: the file.
+        wanted: whether to keep the tensor of a given name; all are checked.
 
     Raises:
         CheckpointNotFoundError: there is no file.
-        CheckpointCorruptError: it is not what was written, or no checkpoint.
-        CheckpointVersionError: a newer version of the format.
+        CheckpointCorruptError: it is not what was written, or not a checkpoint.
+        CheckpointVersionError: it has a newer version of the format.
     """
     try:
         with open(path, "rb") as file:
@@ -193,16 +190,19 @@ class _NewerError(Exception):
 def _read_sealed(file: BinaryIO, wanted: Callable[[str], bool]) -> Contents:
     prefix, header = _read_header(file)
     places, document = _parsed(header)
-    stated = document.get("digest")
-    if not isinstance(stated, str) or len(stated) != len(_ZEROS):
+    digest = document.get("digest")
+    if not isinstance(digest, str) or len(digest) != len(_ZEROS):
         raise _DamageError("a header without its digest")
-    if _digest(prefix, header, stated) != stated:
+    if _digest(prefix, header, digest) != digest:
         raise _DamageError("a header that does not match its digest")
     version = document.pop("version")
     if version > VERSION:
         raise _NewerError(version)
     start = len(prefix) + len(header)
-    _check_places(places, os.fstat(file.fileno()).st_size - start)
+    size = os.fstat(file.fileno()).st_size - start
+    expected = max((end for _, end in places.values()), default=0)
+    if size != expected:
+        raise _DamageError(f"{size} bytes of elements in place of {expected}")
     arrays: dict[str, HostArray] = {}
     for name, entry in document.pop("tensors").items():
         begin, end = places[name]
@@ -227,7 +227,7 @@ def _read_header(file: BinaryIO) -> tuple[bytes, bytes]:
 
 
 def _parsed(header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
-    """Where each tensor lies, and born's document."""
+    """The place of each tensor, and born's document."""
     try:
         fields: dict[str, Any] = json.loads(header)
         document = json.loads(fields.pop("__metadata__")[_KEY])
@@ -237,13 +237,6 @@ def _parsed(header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
     if not isinstance(document, dict):
         raise _DamageError("a header that is not one of a checkpoint")
     return places, cast("dict[str, Any]", document)
-
-
-def _check_places(places: Mapping[str, tuple[int, int]], size: int) -> None:
-    """Refuse elements that do not fill the rest of the file exactly."""
-    expected = max((end for _, end in places.values()), default=0)
-    if size != expected:
-        raise _DamageError(f"{size} bytes of elements in place of {expected}")
 
 
 def _digest(prefix: bytes, header: bytes, digits: str) -> str:

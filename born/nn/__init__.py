@@ -1,81 +1,44 @@
-"""Parts of models, losses and first values.
+"""Layers, losses and initial values.
 
 >>> import born
 >>> from born import nn
 >>> backend = born.get_backend("numpy")
->>> nn.Sequential(nn.Linear(64, 128, backend), nn.ReLU(), nn.Linear(128, 10, backend))
+>>> nn.Sequential(nn.Linear(64, 128, backend, activation="relu"), nn.Linear(128, 10, backend))
 Sequential(
-  0=Linear(weight=(128, 64), bias=(128,)),
-  1=ReLU(),
-  2=Linear(weight=(10, 128), bias=(10,))
+  0=Linear(activation='relu', weight=(128, 64), bias=(128,)),
+  1=Linear(weight=(10, 128), bias=(10,))
 )
 """
 
-from __future__ import annotations
-
-from born.nn import init
-from born.nn.activation import (
-    GELU,
-    LeakyReLU,
-    LogSoftmax,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
-from born.nn.conv import Conv2d
-from born.nn.dropout import Dropout
-from born.nn.embedding import Embedding
-from born.nn.linear import Linear
-from born.nn.loss import (
-    accuracy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-)
-from born.nn.module import Layer, Module, Stateless
-from born.nn.norm import LayerNorm, RMSNorm
-from born.nn.parameter import Parameter
-from born.nn.pooling import AvgPool2d, MaxPool2d
-from born.nn.sequential import Chainable, Sequential
-from born.nn.shaping import Flatten
-from born.nn.state import StateValue
-
-__all__ = [
-    "GELU",
-    "AvgPool2d",
-    "Chainable",
-    "Conv2d",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "Layer",
-    "LayerNorm",
-    "LeakyReLU",
-    "Linear",
-    "LogSoftmax",
-    "MaxPool2d",
-    "Module",
-    "Parameter",
-    "RMSNorm",
-    "ReLU",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "StateValue",
-    "Stateless",
-    "Tanh",
-    "accuracy",
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
-    "huber_loss",
-    "init",
-    "l1_loss",
-    "mse_loss",
-]
+from born.nn import init as init
+from born.nn.activation import GELU as GELU
+from born.nn.activation import LeakyReLU as LeakyReLU
+from born.nn.activation import LogSoftmax as LogSoftmax
+from born.nn.activation import ReLU as ReLU
+from born.nn.activation import Sigmoid as Sigmoid
+from born.nn.activation import SiLU as SiLU
+from born.nn.activation import Softmax as Softmax
+from born.nn.activation import Softplus as Softplus
+from born.nn.activation import Tanh as Tanh
+from born.nn.dropout import Dropout as Dropout
+from born.nn.embedding import Embedding as Embedding
+from born.nn.images import AvgPool2d as AvgPool2d
+from born.nn.images import Conv2d as Conv2d
+from born.nn.images import MaxPool2d as MaxPool2d
+from born.nn.linear import Linear as Linear
+from born.nn.loss import accuracy as accuracy
+from born.nn.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from born.nn.loss import cross_entropy as cross_entropy
+from born.nn.loss import huber_loss as huber_loss
+from born.nn.loss import l1_loss as l1_loss
+from born.nn.loss import mse_loss as mse_loss
+from born.nn.module import Layer as Layer
+from born.nn.module import Module as Module
+from born.nn.module import Stateless as Stateless
+from born.nn.normalization import LayerNorm as LayerNorm
+from born.nn.normalization import RMSNorm as RMSNorm
+from born.nn.parameter import Parameter as Parameter
+from born.nn.sequential import Chainable as Chainable
+from born.nn.sequential import Sequential as Sequential
+from born.nn.shaping import Flatten as Flatten
+from born.nn.state import StateValue as StateValue

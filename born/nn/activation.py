@@ -1,14 +1,17 @@
-"""The nonlinearities as layers; `born.ops` has them as functions."""
+"""Activations as layers; `born.ops` has them as functions."""
 
 from __future__ import annotations
 
+from typing import get_args
+
+from typing_extensions import override
+
 from born import ops
 from born.backend import Approximation
-from born.backend.arguments import check_approximation
-from born.errors import ConfigTypeError
-from born.nn.arguments import number
+from born.errors import DomainError
 from born.nn.module import Stateless
 from born.tensor import B, Tensor
+from born.validation import choice, integer, number
 
 
 class ReLU(Stateless):
@@ -22,8 +25,8 @@ class ReLU(Stateless):
     [0.0, 3.0]
     """
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """max(x, 0)."""
         return ops.relu(x)
 
 
@@ -47,8 +50,8 @@ class LeakyReLU(Stateless):
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = number("slope", slope)
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """x where it is positive, slope x elsewhere."""
         return ops.where(x > 0.0, x, x * self.slope)
 
 
@@ -70,11 +73,12 @@ class GELU(Stateless):
     """
 
     def __init__(self, approximate: Approximation = "none") -> None:
-        check_approximation(approximate)
-        self.approximate: Approximation = approximate
+        self.approximate: Approximation = choice(
+            "approximate", approximate, get_args(Approximation), DomainError
+        )
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """x Phi(x)."""
         return ops.gelu(x, approximate=self.approximate)
 
 
@@ -89,8 +93,8 @@ class SiLU(Stateless):
     0.0
     """
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """x sigmoid(x)."""
         return ops.silu(x)
 
 
@@ -102,8 +106,8 @@ class Sigmoid(Stateless):
     0.5
     """
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """1 / (1 + exp(-x))."""
         return ops.sigmoid(x)
 
 
@@ -115,8 +119,8 @@ class Tanh(Stateless):
     0.0
     """
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """tanh(x)."""
         return ops.tanh(x)
 
 
@@ -131,8 +135,8 @@ class Softplus(Stateless):
     1000.0
     """
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """log(1 + exp(x))."""
         return ops.softplus(x)
 
 
@@ -146,6 +150,7 @@ class Softmax(Stateless):
 
     Raises:
         ConfigTypeError: the axis is not an integer.
+        ShapeError: in a call: `x` does not have that axis.
 
     >>> import born
     >>> Softmax()(born.tensor([5.0, 5.0], born.get_backend("numpy"))).numpy().tolist()
@@ -153,14 +158,10 @@ class Softmax(Stateless):
     """
 
     def __init__(self, axis: int = -1) -> None:
-        self.axis = _axis(axis)
+        self.axis = integer("axis", axis, least=None)
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """exp(x) / sum(exp(x)).
-
-        Raises:
-            ShapeError: `x` has no such axis.
-        """
         return ops.softmax(x, axis=self.axis)
 
 
@@ -172,6 +173,7 @@ class LogSoftmax(Stateless):
 
     Raises:
         ConfigTypeError: the axis is not an integer.
+        ShapeError: in a call: `x` does not have that axis.
 
     >>> import born
     >>> LogSoftmax()(born.tensor([5.0], born.get_backend("numpy"))).item()
@@ -179,21 +181,8 @@ class LogSoftmax(Stateless):
     """
 
     def __init__(self, axis: int = -1) -> None:
-        self.axis = _axis(axis)
+        self.axis = integer("axis", axis, least=None)
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """x - log(sum(exp(x))).
-
-        Raises:
-            ShapeError: `x` has no such axis.
-        """
         return ops.log_softmax(x, axis=self.axis)
-
-
-def _axis(axis: object) -> int:
-    if isinstance(axis, bool) or not isinstance(axis, int):
-        raise ConfigTypeError(
-            f"expected axis as an integer, got {axis!r} of type {type(axis).__name__}; "
-            "-1 is the last axis"
-        )
-    return axis

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from born import ops
-from born.nn.arguments import number
 from born.nn.module import Stateless
 from born.tensor import B, Tensor
+from born.validation import number
 
 
 class Dropout(Stateless):
     """In training, zero each element with probability p and divide the others by 1 - p.
 
-    In use (`model.eval()`) it changes nothing. The noise comes from the backend's
-    random state.
+    After `model.eval()` it changes nothing. The noise comes from the backend's random state.
 
     Args:
         p: the probability of zero, from 0 to 1.
 
     Raises:
-        ConfigError, ConfigTypeError: p is out of range or no number.
+        ConfigError, ConfigTypeError: p is out of range or not a number.
 
     Source: Srivastava et al. (2014), "Dropout: A Simple Way to Prevent Neural Networks
     from Overfitting", section 4, scaled in training rather than in use (section 10).
@@ -32,6 +33,6 @@ class Dropout(Stateless):
     def __init__(self, p: float = 0.5) -> None:
         self.p = number("p", p, low=0.0, high=1.0)
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """`x` with noise in training; `x` itself in use."""
         return ops.dropout(x, self.p) if self.training and self.p > 0.0 else x

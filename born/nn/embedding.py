@@ -1,4 +1,4 @@
-"""`Embedding`: a table of vectors, looked up by number."""
+"""`Embedding`: a table of vectors, looked up by index."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing_extensions import override
 from born import ops
 from born.errors import DTypeError
 from born.nn import init
-from born.nn.arguments import integer
 from born.nn.module import Module
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike
 from born.tensor import B2, B, Tensor
+from born.validation import integer
 
 
 class Embedding(Module[B]):
-    """y = W[x]: the rows of a table that integers name.
+    """y = W[x]: the rows of a table that integers select.
 
     Args:
         num_embeddings: rows of the table.
@@ -26,8 +26,8 @@ class Embedding(Module[B]):
         dtype: of the table, a floating dtype.
 
     Attributes:
-        weight: W, of shape `(num_embeddings, embedding_dim)`, drawn from N(0, 1) at
-            first, as in PyTorch.
+        weight: W, of shape `(num_embeddings, embedding_dim)`, first drawn from
+            N(0, 1), as in PyTorch.
 
     Raises:
         ConfigError, ConfigTypeError: a size that is not a positive integer.
@@ -47,17 +47,17 @@ class Embedding(Module[B]):
         table = init.normal((rows, integer("embedding_dim", embedding_dim)), backend, dtype=dtype)
         self.weight = Parameter(table)
 
-    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> Embedding[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """The rows that `x`, integers of any shape, names: shape `(*x.shape, embedding_dim)`.
+        """The rows at `x`, integers of any shape; of shape `(*x.shape, embedding_dim)`.
 
         Raises:
-            DTypeError: `x` is not of an integer dtype.
-            IndexOutOfRangeError: it names a row that the table does not have.
+            DTypeError: `x` does not have an integer dtype.
+            IndexOutOfRangeError: the table does not have such a row.
         """
         rows = self.weight.shape[0]
         if x.dtype.kind not in "iu":

@@ -1,7 +1,8 @@
 """First values of weights, drawn from the backend's random state.
 
-Each takes the shape of a weight, `(out, in)` or `(out, in / groups, height, width)`,
-and returns a tensor. To initialise a layer otherwise than by its default:
+Each function takes the `shape` of a weight, `(out, in, *kernel)`; the `backend` where
+the tensor is made and whose random state is used; and a floating `dtype`. A shape of
+fewer than two axes is a `ShapeError`. To initialise a layer differently:
 
 >>> import born
 >>> from born import nn
@@ -15,30 +16,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from born.errors import ConfigError, ShapeError
-from born.nn.arguments import number
+from born.nn.parameter import Parameter
 from born.raw import DTypeLike, RawTensor, Shape
 from born.tensor import B, Tensor
+from born.validation import choice, number
 
 Nonlinearity: TypeAlias = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
 Fan: TypeAlias = Literal["fan_in", "fan_out"]
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
-    """How many inputs feed an output of a weight, and how many outputs an input feeds.
+    """(fan_in, fan_out): how many inputs feed each output of a weight, and the reverse.
 
-    A convolution's kernel counts: `in * height * width` and `out * height * width`.
-
-    Args:
-        shape: the shape of the weight, `(out, in, *kernel)`.
-
-    Returns:
-        `(fan_in, fan_out)`.
-
-    Raises:
-        ShapeError: fewer than two axes.
+    The kernel of a convolution multiplies both: `in * height * width` and `out * height * width`.
 
     >>> fans((16, 3, 5, 5))
     (75, 400)
@@ -53,7 +46,7 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def gain(nonlinearity: Nonlinearity, slope: float = 0.01) -> float:
-    """How much larger weights before a nonlinearity are, to keep the variance of what follows.
+    """The factor on weights before a nonlinearity that keeps the variance of its results.
 
     1 for `"linear"` and `"sigmoid"`, 5/3 for `"tanh"`, sqrt(2) for `"relu"`,
     sqrt(2 / (1 + slope^2)) for `"leaky_relu"`, 3/4 for `"selu"`.
@@ -71,7 +64,7 @@ def gain(nonlinearity: Nonlinearity, slope: float = 0.01) -> float:
     >>> round(gain("relu"), 6)
     1.414214
     """
-    gains = {
+    gains: dict[Nonlinearity, float] = {
         "linear": 1.0,
         "sigmoid": 1.0,
         "tanh": 5.0 / 3.0,
@@ -117,14 +110,11 @@ def xavier_uniform(
     """Draws from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)).
 
     Args:
-        shape: of the weight, `(out, in, *kernel)`.
-        backend: where the tensor is made; its random state is used.
+        shape, backend, dtype: as for all functions here.
         gain: see the function `gain`.
-        dtype: a floating dtype.
 
     Raises:
-        ShapeError: fewer than two axes.
-        ConfigError: a gain that is negative or not finite.
+        ConfigError, ConfigTypeError: the gain is not a finite number of at least 0.
 
     Source: Glorot and Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks", equation 16.
@@ -164,16 +154,13 @@ def kaiming_uniform(
     """Draws from U(-a, a), a = gain sqrt(3 / fan).
 
     Args:
-        shape: of the weight, `(out, in, *kernel)`.
-        backend: where the tensor is made; its random state is used.
+        shape, backend, dtype: as for all functions here.
         nonlinearity: what follows the weight; it sets the gain.
         slope: of the negative side of `"leaky_relu"`.
         fan: `"fan_in"` keeps the variance of the activations on the way forward,
             `"fan_out"` that of the gradients on the way back.
-        dtype: a floating dtype.
 
     Raises:
-        ShapeError: fewer than two axes.
         ConfigError: an unknown nonlinearity or fan.
 
     Source: He et al. (2015), "Delving Deep into Rectifiers", equation 10 (forward) and
@@ -209,10 +196,10 @@ def kaiming_normal(
 def default_bound(fan_in: int) -> float:
     """1 / sqrt(fan_in), the bound of the uniform distribution `Linear` and `Conv2d` start from.
 
-    It is what PyTorch's layers do: Kaiming uniform for a leaky rectifier of slope
-    sqrt(5), whose bound sqrt(2 / (1 + 5)) sqrt(3 / fan_in) is this one; and the bound
-    of the bias is the same. Source: LeCun et al. (1998), "Efficient BackProp", section
-    4.6, scale by fan_in likewise; PyTorch, `torch.nn.Linear`, section Variables.
+    PyTorch's layers start from it too: it is Kaiming uniform for a leaky rectifier of
+    slope sqrt(5), whose bound is sqrt(2 / (1 + 5)) sqrt(3 / fan_in). Sources: LeCun et
+    al. (1998), "Efficient BackProp", section 4.6; PyTorch, `torch.nn.Linear`, section
+    Variables.
 
     >>> default_bound(64)
     0.125
@@ -220,8 +207,24 @@ def default_bound(fan_in: int) -> float:
     return 1.0 / math.sqrt(fan_in)
 
 
+def weight_and_bias(
+    shape: Shape, backend: B, bias: bool, dtype: DTypeLike
+) -> tuple[Parameter[B], Parameter[B] | None]:
+    """What `Linear` and `Conv2d` start from: both uniform within `default_bound`.
+
+    >>> import born
+    >>> weight_and_bias((3, 5), born.get_backend("numpy"), False, "float32")
+    (Parameter(shape=(3, 5), dtype=float32), None)
+    """
+    bound = default_bound(fans(shape)[0])
+    weight = Parameter(uniform(shape, backend, -bound, bound, dtype))
+    if not bias:
+        return weight, None
+    return weight, Parameter(uniform(shape[:1], backend, -bound, bound, dtype))
+
+
 def _scaled(draws: RawTensor, backend: B, factor: float, offset: float) -> Tensor[B]:
-    """factor draws + offset: the same two roundings on every backend, and nothing recorded."""
+    # On the inner backend nothing is recorded. Every backend rounds twice.
     inner = backend.innermost
     return Tensor(inner.add(inner.mul(draws, factor), offset), backend)
 
@@ -232,9 +235,6 @@ def _xavier_std(shape: Shape, gain: float) -> float:
 
 
 def _kaiming_std(shape: Shape, nonlinearity: Nonlinearity, slope: float, fan: Fan) -> float:
-    if fan not in ("fan_in", "fan_out"):
-        raise ConfigError(
-            f'expected fan "fan_in" or "fan_out", got {fan!r}; "fan_in" is the usual one'
-        )
     fan_in, fan_out = fans(shape)
-    return gain(nonlinearity, slope) / math.sqrt(max(fan_in if fan == "fan_in" else fan_out, 1))
+    chosen = fan_in if choice("fan", fan, get_args(Fan)) == "fan_in" else fan_out
+    return gain(nonlinearity, slope) / math.sqrt(max(chosen, 1))

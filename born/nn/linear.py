@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from typing_extensions import override
 
 from born import ops
 from born.nn import init
-from born.nn.arguments import flag, integer
 from born.nn.module import Module
 from born.nn.parameter import Parameter
+from born.ops.linear import Activation
 from born.raw import DTypeLike
 from born.tensor import B2, B, Tensor
+from born.validation import choice, flag, integer
 
 
 class Linear(Module[B]):
-    """y = x W^T + b.
+    """y = x W^T + b, or f(x W^T + b) with an activation f.
 
     Args:
         in_features: length of the last axis of x.
@@ -24,6 +25,8 @@ class Linear(Module[B]):
         backend: where the parameters live; its random state is used.
         bias: whether there is a b.
         dtype: of the parameters, a floating dtype.
+        activation: f, by its name in `born.ops`; none by default. `"relu"` is computed in
+            the same pass as the sum, faster than by an `nn.ReLU` after the layer.
 
     Attributes:
         weight: W, of shape `(out_features, in_features)`.
@@ -33,19 +36,21 @@ class Linear(Module[B]):
     `nn.init.default_bound`.
 
     Raises:
-        ConfigError, ConfigTypeError: a size that is not a positive integer.
+        ConfigError, ConfigTypeError: a size that is not a positive integer, or an
+            unknown activation.
 
     >>> import born
     >>> backend = born.get_backend("numpy")
     >>> layer = Linear(4, 2, backend)
     >>> layer(born.zeros((3, 4), backend)).shape
     (3, 2)
-    >>> layer
-    Linear(weight=(2, 4), bias=(2,))
+    >>> layer, Linear(4, 2, backend, activation="relu")
+    (Linear(weight=(2, 4), bias=(2,)), Linear(activation='relu', weight=(2, 4), bias=(2,)))
     """
 
     weight: Parameter[B]
     bias: Parameter[B] | None
+    activation: Activation | None = None
 
     def __init__(
         self,
@@ -54,23 +59,22 @@ class Linear(Module[B]):
         backend: B,
         bias: bool = True,
         dtype: DTypeLike = "float32",
+        activation: Activation | None = None,
     ) -> None:
         shape = (integer("out_features", out_features), integer("in_features", in_features))
-        bound = init.default_bound(shape[1])
-        self.weight = Parameter(init.uniform(shape, backend, -bound, bound, dtype))
-        self.bias = None
-        if flag("bias", bias):
-            self.bias = Parameter(init.uniform(shape[:1], backend, -bound, bound, dtype))
+        if activation is not None:
+            self.activation = choice("activation", activation, get_args(Activation))
+        self.weight, self.bias = init.weight_and_bias(shape, backend, flag("bias", bias), dtype)
 
-    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> Linear[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """The map of the last axis of `x`, of shape `(..., in_features)`.
+        """Map the last axis of `x`, of shape `(..., in_features)`.
 
         Raises:
             ShapeError: the last axis has another length.
         """
-        return ops.linear(x, self.weight, self.bias)
+        return ops.linear(x, self.weight, self.bias, activation=self.activation)

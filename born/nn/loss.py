@@ -1,19 +1,21 @@
 """Losses, and the accuracy of a classifier.
 
-All take predictions first. `reduction` says what becomes of the losses of the single
-elements: `"mean"` (the default) and `"sum"` give a scalar, `"none"` leaves them.
+Predictions come first. `reduction` says what becomes of the losses of the elements:
+`"mean"` (the default) and `"sum"` give a scalar, `"none"` leaves them as they are.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final, get_args
 
 from born import ops
 from born.backend import Reduction
-from born.backend.arguments import check_reduction
-from born.errors import DTypeError, ShapeError
-from born.nn.arguments import number
+from born.errors import DomainError, DTypeError, ShapeError
 from born.tensor import B, Tensor
+from born.validation import choice, number
+
+_REDUCTIONS: Final[tuple[Reduction, ...]] = get_args(Reduction)
 
 
 def cross_entropy(
@@ -22,24 +24,24 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
 ) -> Tensor[B]:
-    """-sum over c of q_c log softmax(logits)_c, for q all on the label.
+    """-sum over c of q_c log softmax(logits)_c, where q is 1 on the label and 0 elsewhere.
 
     With label smoothing s and K classes, q is 1 - s + s/K on the label and s/K elsewhere.
 
     Args:
         logits: of shape `(..., classes)`, unnormalised.
         labels: integers of shape `(...)`, from 0 to classes - 1.
-        label_smoothing: s, from 0 to 1. 0.1 keeps a classifier from growing certain.
+        label_smoothing: s, from 0 to 1. 0.1 keeps a classifier from becoming too sure.
         reduction: `"mean"`, `"sum"` or `"none"`.
 
     Returns:
         A scalar, or for `"none"` a loss for each label.
 
     Raises:
-        ShapeError: the labels have not the shape of the logits without the last axis.
+        ShapeError: the shape of the labels is not that of the logits without the last axis.
         DTypeError: the labels are not integers.
-        IndexOutOfRangeError: a label names no class.
-        DomainError: the smoothing or the reduction is none of those allowed.
+        IndexOutOfRangeError: a label is not a class.
+        DomainError: the smoothing is out of range, or the reduction is unknown.
 
     Source, for the smoothing: Szegedy et al. (2016), "Rethinking the Inception
     Architecture for Computer Vision", section 7.
@@ -102,17 +104,13 @@ def huber_loss(
 
     A square for small errors and a line for large ones, so that outliers pull less.
 
+    Arguments and errors as for `mse_loss`, and:
+
     Args:
-        predictions: of any shape.
-        targets: of the same shape and dtype; nothing is broadcast.
         delta: where the line begins, a positive number in the units of r.
-        reduction: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ShapeError: the shapes differ.
-        DTypeError: the dtypes differ.
         ConfigError, ConfigTypeError: delta is not a positive number.
-        DomainError: an unknown reduction.
 
     Source: Huber (1964), "Robust Estimation of a Location Parameter".
 
@@ -136,18 +134,13 @@ def binary_cross_entropy_with_logits(
     """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)).
 
     It is computed as t softplus(-x) + (1 - t) softplus(x), which neither overflows nor
-    loses the small losses of confident predictions.
+    loses the small losses of confident predictions. Errors as for `mse_loss`.
 
     Args:
         logits: x, of any shape, unnormalised.
         targets: t, probabilities from 0 to 1 of the same shape and dtype; nothing is
             broadcast, and their range is not checked.
         reduction: `"mean"`, `"sum"` or `"none"`.
-
-    Raises:
-        ShapeError: the shapes differ.
-        DTypeError: the dtypes differ.
-        DomainError: an unknown reduction.
 
     >>> import born
     >>> backend = born.get_backend("numpy")
@@ -161,17 +154,17 @@ def binary_cross_entropy_with_logits(
 
 
 def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
-    """The share of rows whose largest logit is the label's; NaN of no rows.
+    """The share of rows whose largest logit is the label's; NaN if there are no rows.
 
     Args:
-        logits: of shape `(..., classes)`; probabilities will do as well.
+        logits: of shape `(..., classes)`; probabilities work as well.
         labels: integers of shape `(...)`.
 
     Returns:
         A Python number from 0 to 1.
 
     Raises:
-        ShapeError: the labels have not the shape of the logits without the last axis.
+        ShapeError: the shape of the labels is not that of the logits without the last axis.
         DTypeError: the labels are not integers.
 
     >>> import born, numpy as np
@@ -196,7 +189,7 @@ def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
 
 
 def _check_same_shape(predictions: Tensor[B], targets: Tensor[B]) -> None:
-    # (n,) against (n, 1) would broadcast to (n, n): the classic silent mistake.
+    # (n,) and (n, 1) would broadcast to (n, n), the classic silent mistake.
     if predictions.shape != targets.shape:
         raise ShapeError(
             f"expected targets of the shape of the predictions, {predictions.shape}, got "
@@ -205,7 +198,6 @@ def _check_same_shape(predictions: Tensor[B], targets: Tensor[B]) -> None:
 
 
 def _reduced(losses: Tensor[B], reduction: Reduction) -> Tensor[B]:
-    check_reduction(reduction)
-    if reduction == "mean":
-        return losses.mean()
-    return losses.sum() if reduction == "sum" else losses
+    if choice("reduction", reduction, _REDUCTIONS, DomainError) == "none":
+        return losses
+    return losses.mean() if reduction == "mean" else losses.sum()

@@ -1,57 +1,41 @@
-"""`Module` and `Layer`: what holds parameters, and how they are found."""
+"""`Module` and `Layer`: what holds parameters."""
 
 from __future__ import annotations
 
 import copy
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import (
-    Any,
-    Final,
-    Generic,
-    ParamSpec,
-    Protocol,
-    Self,
-    TypeAlias,
-    TypeVar,
-    cast,
-    overload,
-)
+from collections.abc import Mapping
+from typing import Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
-from typing_extensions import TypeIs
-
-from born.arguments import checked_backend
-from born.backend import Backend
-from born.errors import BackendMismatchError, ParameterError
+from born.errors import ParameterError
 from born.nn.parameter import Parameter
-from born.nn.state import StateValue, load, problems, snapshot
+from born.nn.state import StateValue, load, mismatches, snapshot
+from born.nn.traversal import Fielded, Part, children, common_backend, is_part, walk
+from born.operands import check_backend
 from born.raw import RawTensor
 from born.tensor import B2, B, Tensor
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Result_co = TypeVar("_Result_co", covariant=True)
-_Kind = TypeVar("_Kind")
-
-_Part: TypeAlias = "Layer | Parameter[Any]"
 
 _INDENT: Final = "  "
 
 
 class _HasForward(Protocol[_Arguments, _Result_co]):
-    """A module seen through its `forward`, so that calling it has that signature."""
+    """A module, typed so that calling it has the signature of its `forward`."""
 
     def forward(self, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result_co: ...
 
 
-class Layer:
+class Layer(Fielded):
     """What modules and layers without parameters share: a mode, and the layers inside.
 
     Layers and parameters are found in the instance's fields, in the order in which the
-    fields were set, also inside lists, tuples and mappings. A field's name is its part
-    of the path, as is an item's index or key: `blocks.0.weight`. Nothing has to be
-    registered, and no `super().__init__()` has to be called.
+    fields were set, also inside lists, tuples and mappings. Names of fields, indices and
+    keys make up the path: `blocks.0.weight`. Nothing has to be registered, and
+    `super().__init__()` need not be called.
 
     Derive from `Module` or `Stateless` rather than from this class.
 
@@ -64,18 +48,6 @@ class Layer:
     training: bool = True
     """Whether layers that differ between training and use, such as `Dropout`, train."""
 
-    def named_fields(self) -> Iterator[tuple[str, object]]:
-        """The names and values in which layers and parameters are looked for.
-
-        Override it to give children names of your own.
-        """
-        yield from vars(self).items()
-        for owner in type(self).__mro__:
-            names = vars(owner).get("__slots__", ())
-            for name in (names,) if isinstance(names, str) else names:
-                if name not in ("__dict__", "__weakref__") and hasattr(self, name):
-                    yield name, getattr(self, name)
-
     def named_modules(self) -> list[tuple[str, Layer]]:
         """This layer (at the empty path) and every layer inside, each once, by path.
 
@@ -83,17 +55,17 @@ class Layer:
         >>> [path for path, _ in nn.Sequential(nn.ReLU(), nn.Flatten()).named_modules()]
         ['', '0', '1']
         """
-        return [(path, found) for path, found in _walk(self) if isinstance(found, Layer)]
+        return [(path, part) for path, part in walk(self) if isinstance(part, Layer)]
 
     def train(self, mode: bool = True) -> Self:
         """Set `training` here and in every layer inside; returns this layer."""
         for _, layer in self.named_modules():
-            # A frozen dataclass may be a module; its mode is not one of its fields.
+            # A frozen dataclass may be a module, and refuses to have its mode set.
             object.__setattr__(layer, "training", mode)
         return self
 
     def eval(self) -> Self:
-        """The same as `train(False)`: ready to be used rather than trained."""
+        """The same as `train(False)`."""
         return self.train(False)
 
     @reprlib.recursive_repr("...")
@@ -103,21 +75,19 @@ class Layer:
             for name, value in self.named_fields()
             if name != "training" and not name.startswith("_") and _is_constant(value)
         ]
-        children = [
-            child for name, value in self.named_fields() for child in _inside(name, value, _is_part)
-        ]
-        parts = constants + [f"{name}={_shown(child)}" for name, child in children]
+        parts = list(children(self, is_part))
+        shown = constants + [f"{name}={_shown(part)}" for name, part in parts]
         name = type(self).__name__
-        if not any(isinstance(child, Layer) for _, child in children):
-            return f"{name}({', '.join(parts)})"
-        body = ",\n".join(parts).replace("\n", f"\n{_INDENT}")
+        if not any(isinstance(part, Layer) for _, part in parts):
+            return f"{name}({', '.join(shown)})"
+        body = ",\n".join(shown).replace("\n", f"\n{_INDENT}")
         return f"{name}(\n{_INDENT}{body}\n)"
 
 
 class Stateless(Layer, ABC):
     """A layer without parameters: it works on tensors of any backend.
 
-    Subclass it with a `forward` that takes and returns a tensor.
+    A subclass has a `forward` that takes and returns a tensor.
 
     >>> import born
     >>> from born.tensor import B
@@ -140,10 +110,10 @@ class Stateless(Layer, ABC):
 class Module(Layer, Generic[B]):
     """A part of a model, with the parameters in its fields; `B` is their backend.
 
-    Subclass it with fields and a `forward` of any signature; calling the module calls
-    `forward`. A plain class and a dataclass both do. Parameters, modules and layers
-    may lie in fields directly or in lists, tuples and mappings in them; a plain
-    `Tensor` in a field is a constant, which is neither trained nor saved.
+    A subclass, which may be a dataclass, has fields and a `forward` of any signature;
+    calling the module calls `forward`. Parameters, modules and layers may be in fields
+    directly, or in lists, tuples and mappings; a plain `Tensor` in a field is a constant,
+    which is neither trained nor saved.
 
     >>> import born
     >>> from born import nn
@@ -179,29 +149,25 @@ class Module(Layer, Generic[B]):
     def named_parameters(self) -> list[tuple[str, Parameter[B]]]:
         """Every parameter with its path, in field order.
 
-        A parameter that lies at several places (tied weights) is listed once, at the
-        first; two `Parameter` objects over one storage count as the same. A parameter
-        whose `name` is empty takes its path as its name.
+        A parameter at several places (tied weights) is listed once, at the first; two
+        `Parameter` objects that share storage count as one. A parameter whose `name` is
+        empty takes its path as its name.
 
         Raises:
-            ParameterError: two parameters have the same path, or one lies in a set,
-                which has no order.
+            ParameterError: two parameters have the same path, or one is in a set, which
+                has no order.
         """
-        found = [
-            (path, cast("Parameter[B]", value))
-            for path, value in _walk(self)
-            if isinstance(value, Parameter)
-        ]
-        paths: set[str] = set()
-        for path, parameter in found:
-            if path in paths:
-                raise ParameterError(
-                    f"expected every path to name one parameter, got two at {path!r}; "
-                    "rename a field or a mapping's key"
-                )
-            paths.add(path)
-            parameter.name = parameter.name or path
-        return found
+        named: dict[str, Parameter[B]] = {}
+        for path, part in walk(self):
+            if isinstance(part, Parameter):
+                if path in named:
+                    raise ParameterError(
+                        f"expected every path to name one parameter, got two at {path!r}; "
+                        "rename a field or a mapping's key"
+                    )
+                named[path] = parameter = cast("Parameter[B]", part)
+                parameter.name = parameter.name or path
+        return list(named.items())
 
     def parameters(self) -> list[Parameter[B]]:
         """Every parameter once, in field order: what an optimizer takes.
@@ -229,7 +195,7 @@ class Module(Layer, Generic[B]):
         return snapshot(self.named_parameters())
 
     def check_state_dict(self, state: Mapping[str, StateValue]) -> list[str]:
-        """Every reason why `state` could not be loaded, in words; changes nothing.
+        """Every reason why `state` cannot be loaded, in words; changes nothing.
 
         >>> import born, numpy as np
         >>> from born import nn
@@ -237,21 +203,21 @@ class Module(Layer, Generic[B]):
         >>> layer.check_state_dict({"weight": np.zeros((3, 1), np.float32)})
         ["'weight': expected shape (3, 2), got (3, 1)"]
         """
-        return problems(self.named_parameters(), state)
+        return mismatches(self.named_parameters(), state)
 
     def load_state_dict(self, state: Mapping[str, StateValue]) -> None:
         """Write the values of `state` into the parameters, all of them or none.
 
-        The parameters keep their storage, so references to them stay good, and nothing
-        in `state` is held on to.
+        The parameters keep their storage, so references to them stay valid, and nothing
+        in `state` is kept.
 
         Args:
             state: path -> `RawTensor`, `Tensor` or NumPy array, for exactly the paths
                 of `named_parameters`, of the parameters' shapes and dtypes.
 
         Raises:
-            StateDictError: entries are missing, unexpected, misshapen or mistyped; the
-                message lists every one, and nothing was changed.
+            StateDictError: entries are missing, unexpected, or of another shape or dtype;
+                the message lists every one, and nothing was changed.
 
         >>> import born, numpy as np
         >>> from born import nn
@@ -269,21 +235,21 @@ class Module(Layer, Generic[B]):
     def to(self, backend: B2) -> Module[B2]: ...
 
     def to(self, backend: B2) -> Self | Module[B2]:
-        """The same module on another backend; this one stays as it is.
+        """A copy of the module on another backend.
 
-        It is a deep copy, with memory of its own, in which every tensor and every
-        `backend` lies elsewhere: parameters, constants, and what `backward` has
-        accumulated. What is shared here is shared there; names, modes and
-        `requires_grad` are kept. What a tape has recorded is a constant there.
+        It is a deep copy in which every tensor and every `backend` is replaced:
+        parameters, constants, and the gradients that `backward` has accumulated. What is
+        shared here is shared there; names, modes and `requires_grad` are kept. Results
+        that a tape has recorded become constants.
 
         Args:
-            backend: where to. Type checkers know that born's own modules keep their class,
-                and yours where the new backend is of the old one's class. For the rest,
-                declare `def to(self, backend: B2) -> Net[B2]: ...` in your class `Net`, under
-                `if TYPE_CHECKING:`.
+            backend: where the copy lives. Type checkers know that born's own modules keep
+                their class, as do yours if the new backend has the old one's class. For
+                the rest, declare `def to(self, backend: B2) -> Net[B2]: ...` in your class
+                `Net`, under `if TYPE_CHECKING:`.
 
         Raises:
-            OperandError: it is no backend.
+            OperandError: `backend` is not a backend.
             BackendMismatchError: the tensors inside are on more than one backend.
 
         >>> import born
@@ -294,89 +260,25 @@ class Module(Layer, Generic[B]):
         >>> twin, twin.parameters()[0].backend
         (Linear(weight=(3, 2), bias=(3,)), Autodiff(NumpyBackend()))
         """
-        checked_backend(backend)
-        home = self._home()
-        # What a deep copy finds in its memo, it takes in place of a copy; so does `Tensor`.
+        check_backend(backend)
+        home = common_backend(self)
+        # A deep copy takes what it finds in its memo instead of copying it; so does `Tensor`.
         twin = copy.deepcopy(self, {} if home is None else {id(home): backend})
         for (_, layer), (_, copied) in zip(self.named_modules(), twin.named_modules(), strict=True):
-            # A frozen dataclass with slots leaves behind what is none of its fields.
+            # A copy of a frozen dataclass with slots has nothing but its fields.
             object.__setattr__(copied, "training", layer.training)
         return twin
 
-    def _home(self) -> Backend | None:
-        """The one backend that lies in the fields here and below, or None where none does."""
-        places = [
-            (f"{path}.{below}".lstrip("."), found.backend if isinstance(found, Tensor) else found)
-            for path, layer in self.named_modules()
-            for name, field in layer.named_fields()
-            for below, found in _inside(name, field, _is_placed)
-        ]
-        for path, backend in places:
-            first, home = places[0]
-            if backend is not home:
-                raise BackendMismatchError(
-                    f"expected a module on one backend, got {home!r} at {first!r} and "
-                    f"{backend!r} at {path!r}; make all of it on the same backend object"
-                )
-        return places[0][1] if places else None
 
-
-def _walk(layer: Layer) -> Iterator[tuple[str, _Part]]:
-    """`layer` and all layers and parameters inside, each once, depth first."""
-    seen: set[int] = set()
-
-    def visit(path: str, value: _Part) -> Iterator[tuple[str, _Part]]:
-        identity = id(value.raw if isinstance(value, Parameter) else value)
-        if identity in seen:
-            return
-        seen.add(identity)
-        yield path, value
-        if isinstance(value, Layer):
-            for name, field in value.named_fields():
-                for below, child in _inside(name, field, _is_part):
-                    yield from visit(f"{path}.{below}" if path else below, child)
-
-    return visit("", layer)
-
-
-def _is_part(value: object) -> TypeIs[_Part]:
-    return isinstance(value, (Layer, Parameter))
-
-
-def _is_placed(value: object) -> TypeIs[Tensor[Any] | Backend]:
-    return isinstance(value, (Tensor, Backend))
-
-
-def _inside(
-    path: str, value: object, wanted: Callable[[object], TypeIs[_Kind]]
-) -> Iterator[tuple[str, _Kind]]:
-    """What is wanted of a field's contents, through containers but not into layers."""
-    if wanted(value):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, item in cast("Mapping[object, object]", value).items():
-            yield from _inside(f"{path}.{key}", item, wanted)
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(cast("list[object] | tuple[object, ...]", value)):
-            yield from _inside(f"{path}.{index}", item, wanted)
-    elif isinstance(value, (set, frozenset)) and any(
-        wanted(item) for item in cast("set[object]", value)
-    ):
-        raise ParameterError(
-            f"expected layers and parameters in lists, tuples or mappings, got a set at {path!r}, "
-            "whose order changes from run to run; make it a list"
-        )
-
-
-def _shown(value: _Part) -> str:
-    if isinstance(value, Layer):
-        return repr(value)
-    dtype = "" if value.dtype.name == "float32" else f" {value.dtype}"
-    return f"{value.shape}{dtype}{'' if value.requires_grad else ' frozen'}"
+def _shown(part: Part) -> str:
+    if not isinstance(part, Parameter):
+        return repr(part)
+    dtype = "" if part.dtype.name == "float32" else f" {part.dtype}"
+    return f"{part.shape}{dtype}{'' if part.requires_grad else ' frozen'}"
 
 
 def _is_constant(value: object) -> bool:
-    """Whether a field is a setting worth showing, such as a probability or a stride."""
+    """Whether a field is a setting to show, such as a probability or a stride."""
     if isinstance(value, tuple):
         items = cast("tuple[object, ...]", value)
         return bool(items) and all(map(_is_constant, items))

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from born.errors import DTypeError, GradientError, ParameterError
 from born.raw import RawTensor, is_floating
 from born.tensor import B, Tensor
 
 
 class Parameter(Tensor[B]):
-    """A tensor that training changes; it may stand wherever a tensor may.
+    """A tensor that training changes, usable wherever a tensor is.
 
-    It shares the storage of the tensor it is made from, and a tape records what is
-    computed from it.
+    A tape records what is computed from it.
 
     Args:
-        tensor: its first value, of a floating dtype. It becomes the parameter's own
-            storage: updates of the parameter are seen through it.
-        name: what error messages and checkpoints call it. A name left empty is
-            filled with the path under which a module first lists the parameter.
+        tensor: its first value, of a floating dtype. The parameter shares its storage, so
+            updates of the parameter are seen through it.
+        name: what error messages and checkpoints call it. A module fills an empty name
+            with the path at which it first lists the parameter.
 
     Raises:
-        ParameterError: `tensor` is not a tensor, or one that a tape has recorded the
-            making of.
+        ParameterError: `tensor` is not a tensor, or is a result that a tape has recorded.
         DTypeError: its dtype cannot carry a gradient.
 
     >>> import born
@@ -35,7 +35,7 @@ class Parameter(Tensor[B]):
     name: str
 
     def __init__(self, tensor: Tensor[B], name: str = "") -> None:
-        _check_leaf(tensor, name)
+        _check_leaf(tensor, _label(name))
         super().__init__(tensor.raw, tensor.backend)
         self.raw.requires_grad = True
         self.name = name
@@ -60,7 +60,7 @@ class Parameter(Tensor[B]):
 
     @grad.setter
     def grad(self, gradient: Tensor[B] | None) -> None:
-        self.raw.grad = None if gradient is None else self._fitting(gradient)
+        self.raw.grad = None if gradient is None else self._checked_gradient(gradient)
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradient.
@@ -74,9 +74,11 @@ class Parameter(Tensor[B]):
         """
         self.raw.grad = None
 
-    def _fitting(self, gradient: Tensor[B]) -> RawTensor:
-        expected = f"expected a gradient of shape {self.shape} and dtype {self.dtype}{self._called}"
-        if not _is_tensor(gradient):
+    def _checked_gradient(self, gradient: Tensor[B]) -> RawTensor:
+        expected = (
+            f"expected a gradient of shape {self.shape} and dtype {self.dtype}{_label(self.name)}"
+        )
+        if not isinstance(cast("object", gradient), Tensor):
             raise GradientError(
                 f"{expected}, got {type(gradient).__name__}; make it a tensor with born.tensor"
             )
@@ -92,36 +94,30 @@ class Parameter(Tensor[B]):
             )
         return gradient.raw
 
-    @property
-    def _called(self) -> str:
-        return f" for parameter {self.name!r}" if self.name else ""
-
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""
         frozen = "" if self.requires_grad else ", frozen"
         return f"Parameter({name}shape={self.shape}, dtype={self.dtype}{frozen})"
 
 
-def _check_leaf(tensor: Tensor[B], name: str) -> None:
-    called = f" for parameter {name!r}" if name else ""
-    if not _is_tensor(tensor):
+def _check_leaf(tensor: Tensor[B], label: str) -> None:
+    if not isinstance(cast("object", tensor), Tensor):
         raise ParameterError(
-            f"expected a born.Tensor{called}, got {type(tensor).__name__}; "
+            f"expected a born.Tensor{label}, got {type(tensor).__name__}; "
             "make one with born.tensor(data, backend)"
         )
     if not is_floating(tensor.dtype):
         raise DTypeError(
-            f"expected a floating dtype{called}, got {tensor.dtype}; "
+            f"expected a floating dtype{label}, got {tensor.dtype}; "
             'only floats carry gradients: convert with .astype("float32")'
         )
     if tensor.raw.node is not None:
-        # Its gradient would go on to what it was made from, and not stay with the parameter.
+        # Its gradient would flow on to what it was computed from and not stay here.
         raise ParameterError(
-            f"expected a tensor that no tape has recorded{called}, got a recorded result; "
+            f"expected a tensor that no tape has recorded{label}, got a recorded result; "
             "take .detach() of it, or make it before recording starts"
         )
 
 
-def _is_tensor(value: object) -> bool:
-    # Annotations do not hold callers back at run time; a checker would call the test needless.
-    return isinstance(value, Tensor)
+def _label(name: str) -> str:
+    return f" for parameter {name!r}" if name else ""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
-from typing_extensions import TypeIs, override
+from typing_extensions import override
 
-from born import ops
 from born.errors import ParameterError
-from born.nn.activation import ReLU
-from born.nn.linear import Linear
 from born.nn.module import Layer, Module, Stateless
 from born.tensor import B2, B, Tensor
 
@@ -31,14 +28,14 @@ Write `list[Chainable[B]]` for a field that holds layers of several kinds.
 
 
 class Sequential(Module[B]):
-    """Layers applied one after the other; each is called what its place is: `0`, `1`, ...
+    """Layers applied one after the other; each is named by its place: `0`, `1`, ...
 
     Args:
         layers: modules and layers that take one tensor and return one. Their backend
-            is the type parameter, so at least one of them has to know it.
+            is the type parameter, so at least one of them must have it.
 
     Raises:
-        ParameterError: one of them is not a layer.
+        ParameterError: an argument is not a layer.
 
     >>> import born
     >>> from born import nn
@@ -54,34 +51,26 @@ class Sequential(Module[B]):
 
     def __init__(self, *layers: Chainable[B]) -> None:
         for index, layer in enumerate(layers):
-            if not _is_layer(layer):
+            if not isinstance(cast("object", layer), Layer):
                 raise ParameterError(
                     f"expected layers, got {type(layer).__name__} at place {index}; pass an "
                     "instance of a Module, such as nn.ReLU(), or wrap a function in one"
                 )
         self.layers = layers
 
-    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> Sequential[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """The last layer of ... of the first layer of x."""
-        layers = self.layers
-        place, count = 0, len(layers)
-        while place < count:
-            layer = layers[place]
-            place += 1
-            if place < count and type(layers[place]) is ReLU and _is_linear(layer):
-                x = ops.linear_relu(x, layer.weight, layer.bias)  # one pass less over its result
-                place += 1
-            else:
-                x = layer(x)
+        """Pass `x` through every layer."""
+        for layer in self.layers:
+            x = layer(x)
         return x
 
+    @override
     def named_fields(self) -> Iterator[tuple[str, object]]:
-        """The layers, by place."""
         return ((str(index), layer) for index, layer in enumerate(self.layers))
 
     def __len__(self) -> int:
@@ -92,12 +81,3 @@ class Sequential(Module[B]):
 
     def __iter__(self) -> Iterator[Chainable[B]]:
         return iter(self.layers)
-
-
-def _is_layer(value: object) -> bool:
-    # Annotations do not hold callers back at run time; a checker would call the test needless.
-    return isinstance(value, Layer)
-
-
-def _is_linear(layer: object) -> TypeIs[Linear[Any]]:
-    return type(layer) is Linear  # a subclass may do something else

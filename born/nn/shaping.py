@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 
+from typing_extensions import override
+
 from born.errors import ShapeError
-from born.nn.arguments import integer
 from born.nn.module import Stateless
 from born.tensor import B, Tensor
+from born.validation import integer
 
 
 class Flatten(Stateless):
-    """The axes from `start_axis` on as one.
+    """Make the axes from `start_axis` on one.
 
     Args:
         start_axis: the first axis that is flattened; the default keeps the batch.
 
     Raises:
-        ConfigError, ConfigTypeError: not an integer of at least 0.
+        ConfigError, ConfigTypeError: `start_axis` is not an integer of at least 0.
+        ShapeError: in a call: `x` has fewer axes than `start_axis`.
 
     >>> import born
     >>> Flatten()(born.zeros((8, 3, 4, 4), born.get_backend("numpy"))).shape
@@ -27,12 +30,8 @@ class Flatten(Stateless):
     def __init__(self, start_axis: int = 1) -> None:
         self.start_axis = integer("start_axis", start_axis, least=0)
 
+    @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """The same elements with `start_axis` + 1 axes.
-
-        Raises:
-            ShapeError: `x` has fewer axes than `start_axis`.
-        """
         if x.ndim < self.start_axis:
             raise ShapeError(
                 f"expected a tensor of at least {self.start_axis} axes to flatten from axis "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -20,25 +20,29 @@ _Named: TypeAlias = Sequence[tuple[str, Tensor[B]]]
 
 def snapshot(named: _Named[B]) -> dict[str, RawTensor]:
     """Path -> a copy of each parameter's value."""
-    # The computing backend, since a copy that a tape recorded would keep the tape alive.
+    # The computing backend makes it, because a copy that a tape recorded would keep the tape alive.
     return {path: p.backend.innermost.copy(p.raw) for path, p in named}
 
 
-def problems(named: _Named[B], state: Mapping[str, StateValue]) -> list[str]:
+def mismatches(named: _Named[B], state: Mapping[str, StateValue]) -> list[str]:
     """Every reason why `state` cannot be loaded into the parameters."""
-    if not _is_mapping(state):
+    if not isinstance(cast("object", state), Mapping):
         return [f"expected a mapping from path to tensor, got {type(state).__name__}"]
     expected = dict(named)
-    found = [
-        f"{path!r}: missing, expected shape {p.shape} and dtype {p.dtype}"
-        for path, p in named
-        if path not in state
+    return [
+        *(
+            f"{path!r}: missing, expected shape {p.shape} and dtype {p.dtype}"
+            for path, p in named
+            if path not in state
+        ),
+        *(f"{path!r}: unexpected" for path in state if path not in expected),
+        *(
+            f"{path!r}: {reason}"
+            for path, parameter in named
+            if path in state
+            for reason in _value_mismatches(parameter, state[path])
+        ),
     ]
-    found += [f"{path!r}: unexpected" for path in state if path not in expected]
-    for path, parameter in named:
-        if path in state:
-            found += (f"{path!r}: {reason}" for reason in _misfits(parameter, state[path]))
-    return found
 
 
 def load(named: _Named[B], state: Mapping[str, StateValue], owner: str) -> None:
@@ -47,12 +51,12 @@ def load(named: _Named[B], state: Mapping[str, StateValue], owner: str) -> None:
     Raises:
         StateDictError: it does not fit; nothing was changed.
     """
-    found = problems(named, state)
-    if found:
+    reasons = mismatches(named, state)
+    if reasons:
         raise StateDictError(
-            f"expected a state dict that fits {owner}, got {len(found)} "
-            f"problem{'s' if len(found) > 1 else ''}; load one of the same model, "
-            "nothing was changed:\n" + _listed(found)
+            f"expected a state dict that fits {owner}, got {len(reasons)} "
+            f"mismatch{'es' if len(reasons) > 1 else ''}; load one of the same model, "
+            "nothing was changed:" + "".join(f"\n  {reason}" for reason in reasons)
         )
     # Copied before the first write: an arriving tensor may be another parameter's own storage.
     arrived = [(p, _on_backend(p, state[path])) for path, p in named]
@@ -60,30 +64,23 @@ def load(named: _Named[B], state: Mapping[str, StateValue], owner: str) -> None:
         parameter.backend.innermost.assign(parameter.raw, value)
 
 
-def _listed(lines: Iterable[str]) -> str:
-    return "\n".join(f"  {line}" for line in lines)
-
-
-def _misfits(parameter: Tensor[B], value: StateValue) -> list[str]:
-    if not _is_state_value(value):
+def _value_mismatches(parameter: Tensor[B], value: StateValue) -> list[str]:
+    if not isinstance(cast("object", value), (RawTensor, Tensor, np.ndarray)):
         return [f"expected a RawTensor, Tensor or NumPy array, got {type(value).__name__}"]
-    found: list[str] = []
+    live = parameter.raw.array
+    reasons: list[str] = []
     if value.shape != parameter.shape:
-        found.append(f"expected shape {parameter.shape}, got {value.shape}")
+        reasons.append(f"expected shape {parameter.shape}, got {value.shape}")
     if value.dtype != parameter.dtype:
-        found.append(f"expected dtype {parameter.dtype}, got {value.dtype}")
-    if not getattr(parameter.raw.array.flags, "writeable", True):
-        found.append("expected an array that can be written, got a read-only one; copy it")
-    if isinstance(value, RawTensor) and not _is_readable(parameter, value):
-        found.append(
-            f"expected an array of {type(parameter.raw.array).__module__} or NumPy, got one of "
+        reasons.append(f"expected dtype {parameter.dtype}, got {value.dtype}")
+    if not getattr(live.flags, "writeable", True):
+        reasons.append("expected an array that can be written, got a read-only one; copy it")
+    if isinstance(value, RawTensor) and not isinstance(value.array, (np.ndarray, type(live))):
+        reasons.append(
+            f"expected an array of {type(live).__module__} or NumPy, got one of "
             f"{type(value.array).__module__}; hand over the Tensor, which knows its backend"
         )
-    return found
-
-
-def _is_readable(parameter: Tensor[B], value: RawTensor) -> bool:
-    return isinstance(value.array, (np.ndarray, type(parameter.raw.array)))
+    return reasons
 
 
 def _on_backend(parameter: Tensor[B], value: StateValue) -> RawTensor:
@@ -95,12 +92,3 @@ def _on_backend(parameter: Tensor[B], value: StateValue) -> RawTensor:
     if isinstance(value, RawTensor) and not isinstance(value.array, np.ndarray):
         return backend.copy(value)
     return backend.from_numpy(np.asarray(value))
-
-
-def _is_mapping(state: object) -> bool:
-    # Annotations do not hold callers back at run time; a checker would call these tests needless.
-    return isinstance(state, Mapping)
-
-
-def _is_state_value(value: object) -> bool:
-    return isinstance(value, (RawTensor, Tensor, np.ndarray))

@@ -1,4 +1,4 @@
-"""Functions of each element.
+"""Arithmetic, functions of each element, comparison and logic.
 
 In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this package.
 """
@@ -6,285 +6,259 @@ In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this p
 from __future__ import annotations
 
 from born.backend import Approximation, Scalar
-from born.ops.common import B, both, on, raw_of
+from born.operands import B, backend_of, operand_pair, raw_operand
 from born.tensor import Tensor
 
 
 def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The sum of two tensors, or of a tensor and a number.
-
-        x + y
-
-    They broadcast; a Python number takes the tensor's dtype.
+    """The sum, x + y; the tensors broadcast, and a number takes the tensor's dtype.
 
     >>> ops.add(born.tensor([1, 2], backend), 10)
     Tensor([11., 12.], dtype=float32)
     """
-    backend, a, b = both("add", x, y)
+    backend, a, b = operand_pair("add", x, y)
     return Tensor(backend.add(a, b), backend)
 
 
 def sub(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The difference.
-
-        x - y
+    """The difference, x - y.
 
     >>> ops.sub(born.tensor([1, 2], backend), 1)
     Tensor([0., 1.], dtype=float32)
     """
-    backend, a, b = both("sub", x, y)
+    backend, a, b = operand_pair("sub", x, y)
     return Tensor(backend.sub(a, b), backend)
 
 
 def mul(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The product, element by element.
-
-        x y
+    """The product of each two elements, x y.
 
     >>> ops.mul(born.tensor([1, 2], backend), 3)
     Tensor([3., 6.], dtype=float32)
     """
-    backend, a, b = both("mul", x, y)
+    backend, a, b = operand_pair("mul", x, y)
     return Tensor(backend.mul(a, b), backend)
 
 
 def div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The quotient of floating tensors.
-
-        x / y
+    """The quotient of floating tensors, x / y.
 
     >>> ops.div(born.tensor([1, 2], backend), 2)
     Tensor([0.5, 1. ], dtype=float32)
     """
-    backend, a, b = both("div", x, y)
+    backend, a, b = operand_pair("div", x, y)
     return Tensor(backend.div(a, b), backend)
 
 
 def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The power.
-
-        x^y
+    """The power, x^y.
 
     >>> ops.pow(born.tensor([1, 3], backend), 2)
     Tensor([1., 9.], dtype=float32)
     """
-    backend, a, b = both("pow", x, y)
+    backend, a, b = operand_pair("pow", x, y)
     return Tensor(backend.pow(a, b), backend)
 
 
 def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The larger of each two elements; NaN where either is.
+    """The larger of each two elements, max(x, y); NaN where either is.
 
-        max(x, y)
-
-    Of a tie, each side gets half of the gradient.
+    Each side of a tie gets half of the gradient.
 
     >>> ops.maximum(born.tensor([-1, 2], backend), 0)
     Tensor([0., 2.], dtype=float32)
     """
-    backend, a, b = both("maximum", x, y)
+    backend, a, b = operand_pair("maximum", x, y)
     return Tensor(backend.maximum(a, b), backend)
 
 
 def minimum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The smaller of each two elements; NaN where either is.
+    """The smaller of each two elements, min(x, y); NaN where either is.
 
-        min(x, y)
-
-    Of a tie, each side gets half of the gradient.
+    Each side of a tie gets half of the gradient.
 
     >>> ops.minimum(born.tensor([-1, 2], backend), 0)
     Tensor([-1.,  0.], dtype=float32)
     """
-    backend, a, b = both("minimum", x, y)
+    backend, a, b = operand_pair("minimum", x, y)
     return Tensor(backend.minimum(a, b), backend)
 
 
-def neg(x: Tensor[B]) -> Tensor[B]:
-    """The negative.
+def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """x where a bool tensor holds, y elsewhere; the three broadcast.
 
-        -x
+    >>> x = born.tensor([-1, 2], backend)
+    >>> ops.where(x > 0, x, 0)
+    Tensor([0., 2.], dtype=float32)
+    """
+    backend, a, b = operand_pair("where", x, y)
+    return Tensor(backend.where(raw_operand("where", backend, condition), a, b), backend)
+
+
+def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -> Tensor[B]:
+    """x held between two numbers; None leaves that side open.
+
+        min(max(x, low), high)
+
+    The gradient passes where low <= x <= high.
+
+    >>> ops.clamp(born.tensor([-2, 0.5, 2], backend), -1, 1)
+    Tensor([-1. ,  0.5,  1. ], dtype=float32)
+    """
+    return Tensor(backend_of("clamp", x).clamp(x.raw, low, high), x.backend)
+
+
+def neg(x: Tensor[B]) -> Tensor[B]:
+    """The negative, -x.
 
     >>> ops.neg(born.tensor([1, -2], backend))
     Tensor([-1.,  2.], dtype=float32)
     """
-    return Tensor(on("neg", x).neg(x.raw), x.backend)
+    return Tensor(backend_of("neg", x).neg(x.raw), x.backend)
 
 
 def abs(x: Tensor[B]) -> Tensor[B]:
-    """The absolute value.
-
-        |x|
+    """The absolute value, |x|.
 
     >>> ops.abs(born.tensor([1, -2], backend))
     Tensor([1., 2.], dtype=float32)
     """
-    return Tensor(on("abs", x).abs(x.raw), x.backend)
+    return Tensor(backend_of("abs", x).abs(x.raw), x.backend)
 
 
 def sign(x: Tensor[B]) -> Tensor[B]:
-    """The sign; its gradient is zero.
-
-        -1, 0 or 1
+    """The sign, -1, 0 or 1; its gradient is zero.
 
     >>> ops.sign(born.tensor([3, 0, -2], backend))
     Tensor([ 1.,  0., -1.], dtype=float32)
     """
-    return Tensor(on("sign", x).sign(x.raw), x.backend)
+    return Tensor(backend_of("sign", x).sign(x.raw), x.backend)
 
 
 def exp(x: Tensor[B]) -> Tensor[B]:
-    """The exponential.
-
-        e^x
+    """The exponential, e^x.
 
     >>> ops.exp(born.tensor([0], backend))
     Tensor([1.], dtype=float32)
     """
-    return Tensor(on("exp", x).exp(x.raw), x.backend)
+    return Tensor(backend_of("exp", x).exp(x.raw), x.backend)
 
 
 def expm1(x: Tensor[B]) -> Tensor[B]:
-    """The exponential minus one, exact near zero.
-
-        e^x - 1
+    """e^x - 1, exact near zero.
 
     >>> ops.expm1(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("expm1", x).expm1(x.raw), x.backend)
+    return Tensor(backend_of("expm1", x).expm1(x.raw), x.backend)
 
 
 def log(x: Tensor[B]) -> Tensor[B]:
-    """The natural logarithm.
-
-        log(x)
+    """The natural logarithm, log(x).
 
     >>> ops.log(born.tensor([1.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("log", x).log(x.raw), x.backend)
+    return Tensor(backend_of("log", x).log(x.raw), x.backend)
 
 
 def log1p(x: Tensor[B]) -> Tensor[B]:
-    """The logarithm of one plus x, exact near zero.
-
-        log(1 + x)
+    """log(1 + x), exact near zero.
 
     >>> ops.log1p(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("log1p", x).log1p(x.raw), x.backend)
+    return Tensor(backend_of("log1p", x).log1p(x.raw), x.backend)
 
 
 def sqrt(x: Tensor[B]) -> Tensor[B]:
-    """The square root; its gradient at zero is infinite.
-
-        sqrt(x)
+    """The square root, sqrt(x); its gradient at zero is infinite.
 
     >>> ops.sqrt(born.tensor([4.0], backend))
     Tensor([2.], dtype=float32)
     """
-    return Tensor(on("sqrt", x).sqrt(x.raw), x.backend)
+    return Tensor(backend_of("sqrt", x).sqrt(x.raw), x.backend)
 
 
 def rsqrt(x: Tensor[B]) -> Tensor[B]:
-    """The reciprocal of the square root.
-
-        1 / sqrt(x)
+    """The reciprocal of the square root, 1 / sqrt(x).
 
     >>> ops.rsqrt(born.tensor([4.0], backend))
     Tensor([0.5], dtype=float32)
     """
-    return Tensor(on("rsqrt", x).rsqrt(x.raw), x.backend)
+    return Tensor(backend_of("rsqrt", x).rsqrt(x.raw), x.backend)
 
 
 def sin(x: Tensor[B]) -> Tensor[B]:
-    """The sine of x in radians.
-
-        sin(x)
+    """sin(x), of x in radians.
 
     >>> ops.sin(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("sin", x).sin(x.raw), x.backend)
+    return Tensor(backend_of("sin", x).sin(x.raw), x.backend)
 
 
 def cos(x: Tensor[B]) -> Tensor[B]:
-    """The cosine of x in radians.
-
-        cos(x)
+    """cos(x), of x in radians.
 
     >>> ops.cos(born.tensor([0.0], backend))
     Tensor([1.], dtype=float32)
     """
-    return Tensor(on("cos", x).cos(x.raw), x.backend)
+    return Tensor(backend_of("cos", x).cos(x.raw), x.backend)
 
 
 def tanh(x: Tensor[B]) -> Tensor[B]:
-    """The hyperbolic tangent.
-
-        (e^x - e^-x) / (e^x + e^-x)
+    """The hyperbolic tangent, (e^x - e^-x) / (e^x + e^-x).
 
     >>> ops.tanh(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("tanh", x).tanh(x.raw), x.backend)
+    return Tensor(backend_of("tanh", x).tanh(x.raw), x.backend)
 
 
 def erf(x: Tensor[B]) -> Tensor[B]:
-    """The error function, exact to the dtype's precision.
-
-        2 / sqrt(pi) * integral of exp(-t^2) from 0 to x
+    """The error function, 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.
 
     >>> ops.erf(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("erf", x).erf(x.raw), x.backend)
+    return Tensor(backend_of("erf", x).erf(x.raw), x.backend)
 
 
 def sigmoid(x: Tensor[B]) -> Tensor[B]:
-    """The logistic function, stable on both sides.
-
-        1 / (1 + e^-x)
+    """The logistic function, 1 / (1 + e^-x), stable on both sides.
 
     >>> ops.sigmoid(born.tensor([0.0], backend))
     Tensor([0.5], dtype=float32)
     """
-    return Tensor(on("sigmoid", x).sigmoid(x.raw), x.backend)
+    return Tensor(backend_of("sigmoid", x).sigmoid(x.raw), x.backend)
 
 
 def relu(x: Tensor[B]) -> Tensor[B]:
-    """The rectifier; its gradient at zero is zero.
-
-        max(x, 0)
+    """The rectifier, max(x, 0); its gradient at zero is zero.
 
     >>> ops.relu(born.tensor([-1, 2], backend))
     Tensor([0., 2.], dtype=float32)
     """
-    return Tensor(on("relu", x).relu(x.raw), x.backend)
+    return Tensor(backend_of("relu", x).relu(x.raw), x.backend)
 
 
 def silu(x: Tensor[B]) -> Tensor[B]:
-    """The sigmoid-weighted linear unit, also called swish (Elfwing et al., 2017, arXiv:1702.03118).
-
-        x sigmoid(x)
+    """x sigmoid(x), also called swish (Elfwing et al., 2017, arXiv:1702.03118).
 
     >>> ops.silu(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("silu", x).silu(x.raw), x.backend)
+    return Tensor(backend_of("silu", x).silu(x.raw), x.backend)
 
 
 def softplus(x: Tensor[B]) -> Tensor[B]:
-    """A smooth rectifier, without overflow.
-
-        log(1 + e^x)
+    """A smooth rectifier, log(1 + e^x), without overflow.
 
     >>> ops.softplus(born.tensor([-1000, 1000], backend))
     Tensor([   0., 1000.], dtype=float32)
     """
-    return Tensor(on("softplus", x).softplus(x.raw), x.backend)
+    return Tensor(backend_of("softplus", x).softplus(x.raw), x.backend)
 
 
 def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
@@ -303,28 +277,102 @@ def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
     >>> ops.gelu(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return Tensor(on("gelu", x).gelu(x.raw, approximate), x.backend)
+    return Tensor(backend_of("gelu", x).gelu(x.raw, approximate), x.backend)
 
 
-def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -> Tensor[B]:
-    """x held between two numbers; None leaves that side open.
+def equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether x == y, element by element.
 
-        min(max(x, low), high)
-
-    The gradient passes where low <= x <= high.
-
-    >>> ops.clamp(born.tensor([-2, 0.5, 2], backend), -1, 1)
-    Tensor([-1. ,  0.5,  1. ], dtype=float32)
+    >>> ops.equal(born.tensor([1, 2], backend), 2)
+    Tensor([False,  True], dtype=bool)
     """
-    return Tensor(on("clamp", x).clamp(x.raw, low, high), x.backend)
+    backend, a, b = operand_pair("equal", x, y)
+    return Tensor(backend.equal(a, b), backend)
 
 
-def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """x where a bool tensor holds, y elsewhere; the three broadcast.
+def not_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether x != y, element by element.
 
-    >>> x = born.tensor([-1, 2], backend)
-    >>> ops.where(x > 0, x, 0)
-    Tensor([0., 2.], dtype=float32)
+    >>> ops.not_equal(born.tensor([1, 2], backend), 2)
+    Tensor([ True, False], dtype=bool)
     """
-    backend, a, b = both("where", x, y)
-    return Tensor(backend.where(raw_of("where", backend, condition), a, b), backend)
+    backend, a, b = operand_pair("not_equal", x, y)
+    return Tensor(backend.not_equal(a, b), backend)
+
+
+def less(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether x < y, element by element.
+
+    >>> ops.less(born.tensor([1, 2], backend), 2)
+    Tensor([ True, False], dtype=bool)
+    """
+    backend, a, b = operand_pair("less", x, y)
+    return Tensor(backend.less(a, b), backend)
+
+
+def less_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether x <= y, element by element.
+
+    >>> ops.less_equal(born.tensor([1, 2], backend), 2)
+    Tensor([ True,  True], dtype=bool)
+    """
+    backend, a, b = operand_pair("less_equal", x, y)
+    return Tensor(backend.less_equal(a, b), backend)
+
+
+def greater(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether x > y, element by element.
+
+    >>> ops.greater(born.tensor([1, 2], backend), 2)
+    Tensor([False, False], dtype=bool)
+    """
+    backend, a, b = operand_pair("greater", x, y)
+    return Tensor(backend.greater(a, b), backend)
+
+
+def greater_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether x >= y, element by element.
+
+    >>> ops.greater_equal(born.tensor([1, 2], backend), 2)
+    Tensor([False,  True], dtype=bool)
+    """
+    backend, a, b = operand_pair("greater_equal", x, y)
+    return Tensor(backend.greater_equal(a, b), backend)
+
+
+def logical_and(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether both elements are non-zero.
+
+    >>> ops.logical_and(born.tensor([0, 2], backend), 1)
+    Tensor([False,  True], dtype=bool)
+    """
+    backend, a, b = operand_pair("logical_and", x, y)
+    return Tensor(backend.logical_and(a, b), backend)
+
+
+def logical_or(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether either element is non-zero.
+
+    >>> ops.logical_or(born.tensor([0, 2], backend), 0)
+    Tensor([False,  True], dtype=bool)
+    """
+    backend, a, b = operand_pair("logical_or", x, y)
+    return Tensor(backend.logical_or(a, b), backend)
+
+
+def logical_not(x: Tensor[B]) -> Tensor[B]:
+    """Whether each element is zero.
+
+    >>> ops.logical_not(born.tensor([0, 2], backend))
+    Tensor([ True, False], dtype=bool)
+    """
+    return Tensor(backend_of("logical_not", x).logical_not(x.raw), x.backend)
+
+
+def isfinite(x: Tensor[B]) -> Tensor[B]:
+    """Whether each element is neither infinite nor NaN.
+
+    >>> ops.isfinite(born.tensor([1.0, float('inf')], backend))
+    Tensor([ True, False], dtype=bool)
+    """
+    return Tensor(backend_of("isfinite", x).isfinite(x.raw), x.backend)

@@ -1,13 +1,11 @@
-"""What networks are made of: softmax, normalisation, convolution, pooling, dropout."""
+"""Softmax, losses, normalisation and dropout."""
 
 from __future__ import annotations
 
-from born.backend import Reduction, Window
-from born.backend.window import convolution_window
+from born.backend import Reduction
 from born.errors import ShapeError
-from born.ops.common import B, on, optional_raw, raw_of
+from born.operands import B, backend_of, optional_operand, raw_operand
 from born.tensor import Tensor
-from born.validation import Pair
 
 
 def softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
@@ -18,7 +16,7 @@ def softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
     >>> ops.softmax(born.tensor([1000, 1000], backend))
     Tensor([0.5, 0.5], dtype=float32)
     """
-    return Tensor(on("softmax", x).softmax(x.raw, axis), x.backend)
+    return Tensor(backend_of("softmax", x).softmax(x.raw, axis), x.backend)
 
 
 def log_softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
@@ -29,7 +27,7 @@ def log_softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
     >>> ops.log_softmax(born.tensor([0, 1000], backend))
     Tensor([-1000.,     0.], dtype=float32)
     """
-    return Tensor(on("log_softmax", x).log_softmax(x.raw, axis), x.backend)
+    return Tensor(backend_of("log_softmax", x).log_softmax(x.raw, axis), x.backend)
 
 
 def cross_entropy(
@@ -61,8 +59,8 @@ def cross_entropy(
     >>> ops.cross_entropy(logits, born.tensor([1], backend, dtype="int64"))
     Tensor(0.6931472, dtype=float32)
     """
-    backend = on("cross_entropy", logits)
-    classes = raw_of("cross_entropy", backend, labels)
+    backend = backend_of("cross_entropy", logits)
+    classes = raw_operand("cross_entropy", backend, labels)
     loss, _ = backend.cross_entropy(logits.raw, classes, label_smoothing, reduction)
     return Tensor(loss, backend)
 
@@ -92,8 +90,11 @@ def layer_norm(
     >>> ops.layer_norm(born.tensor([[1.0, 1.0]], backend))
     Tensor([[0., 0.]], dtype=float32)
     """
-    backend = on("layer_norm", x)
-    w, b = optional_raw("layer_norm", backend, weight), optional_raw("layer_norm", backend, bias)
+    backend = backend_of("layer_norm", x)
+    w, b = (
+        optional_operand("layer_norm", backend, weight),
+        optional_operand("layer_norm", backend, bias),
+    )
     _check_trailing(x, weight, axes)
     _check_trailing(x, bias, axes)
     return Tensor(backend.layer_norm(x.raw, w, b, axes, eps)[0], backend)
@@ -118,8 +119,8 @@ def rms_norm(
     >>> ops.rms_norm(born.tensor([[2.0, -2.0]], backend))
     Tensor([[ 0.9999999, -0.9999999]], dtype=float32)
     """
-    backend = on("rms_norm", x)
-    w = optional_raw("rms_norm", backend, weight)
+    backend = backend_of("rms_norm", x)
+    w = optional_operand("rms_norm", backend, weight)
     _check_trailing(x, weight, axes)
     return Tensor(backend.rms_norm(x.raw, w, axes, eps)[0], backend)
 
@@ -143,119 +144,4 @@ def dropout(x: Tensor[B], p: float) -> Tensor[B]:
     >>> ops.dropout(born.ones(3, backend), 0.0)
     Tensor([1., 1., 1.], dtype=float32)
     """
-    return Tensor(on("dropout", x).dropout(x.raw, p)[0], x.backend)
-
-
-def conv2d(
-    x: Tensor[B],
-    weight: Tensor[B],
-    bias: Tensor[B] | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-) -> Tensor[B]:
-    """The cross-correlation that networks call convolution.
-
-        y[n, o, i, j] = b[o] + sum_{c, k, l} w[o, c, k, l] x[n, c, s i + d k - p, s j + d l - p]
-
-    Args:
-        x: images, shape (N, C, H, W).
-        weight: w, shape (out, C / groups, kernel height, kernel width).
-        bias: b, shape (out,); none by default.
-        stride: s, one integer or (height, width); 1 by default.
-        padding: p, zeros added on every side; 0 by default.
-        dilation: d, the distance between elements of the kernel; 1 by default.
-        groups: into how many groups the channels fall that do not mix; 1 by default.
-
-    Returns:
-        shape (N, out, H', W') with H' = (H + 2 p - d (kernel height - 1) - 1) // s + 1.
-
-    Raises:
-        ShapeError: the shapes do not fit each other.
-
-    >>> ops.conv2d(born.ones((1, 1, 3, 3), backend), born.ones((2, 1, 2, 2), backend)).shape
-    (1, 2, 2, 2)
-    """
-    backend = on("conv2d", x)
-    w = raw_of("conv2d", backend, weight)
-    b = optional_raw("conv2d", backend, bias)
-    window = convolution_window(w, stride, padding, dilation)
-    return Tensor(backend.conv2d(x.raw, w, b, window, groups), backend)
-
-
-def max_pool2d(
-    x: Tensor[B],
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-) -> Tensor[B]:
-    """The largest element of each window of images (N, C, H, W).
-
-    Args:
-        x: images; padded with minus infinity.
-        kernel_size: the window, one integer or (height, width).
-        stride: the distance between windows; that of the kernel by default.
-        padding: at most half the kernel; 0 by default.
-        dilation: the distance between elements of a window; 1 by default.
-
-    Raises:
-        ShapeError: no window fits, or the padding is too wide.
-
-    >>> ops.max_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
-    Tensor([[[[4.]]]], dtype=float32)
-    """
-    step = kernel_size if stride is None else stride
-    window = Window.of(kernel_size, step, padding, dilation)
-    return Tensor(on("max_pool2d", x).max_pool2d(x.raw, window)[0], x.backend)
-
-
-def avg_pool2d(
-    x: Tensor[B], kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0
-) -> Tensor[B]:
-    """The mean of each window of images (N, C, H, W), zeros of the padding counted.
-
-    Args:
-        x: images; padded with zeros.
-        kernel_size: the window, one integer or (height, width).
-        stride: the distance between windows; that of the kernel by default.
-        padding: at most half the kernel; 0 by default.
-
-    Raises:
-        ShapeError: no window fits, or the padding is too wide.
-
-    >>> ops.avg_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
-    Tensor([[[[2.5]]]], dtype=float32)
-    """
-    window = Window.of(kernel_size, kernel_size if stride is None else stride, padding)
-    return Tensor(on("avg_pool2d", x).avg_pool2d(x.raw, window), x.backend)
-
-
-def unfold(
-    x: Tensor[B], kernel_size: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1
-) -> Tensor[B]:
-    """The windows of images (N, C, H, W), shape (N, C, kernel elements, windows): im2col.
-
-    >>> ops.unfold(born.ones((1, 1, 3, 3), backend), 2).shape
-    (1, 1, 4, 4)
-    """
-    window = Window.of(kernel_size, stride, padding, dilation)
-    return Tensor(on("unfold", x).unfold(x.raw, window), x.backend)
-
-
-def fold(
-    columns: Tensor[B],
-    size: tuple[int, int],
-    kernel_size: Pair,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-) -> Tensor[B]:
-    """The adjoint of `unfold`: windows added up into images of (height, width) `size`.
-
-    >>> ops.fold(born.ones((1, 1, 4, 4), backend), (3, 3), 2).numpy()[0, 0, 1]
-    array([2., 4., 2.], dtype=float32)
-    """
-    window = Window.of(kernel_size, stride, padding, dilation)
-    return Tensor(on("fold", columns).fold(columns.raw, size, window), columns.backend)
+    return Tensor(backend_of("dropout", x).dropout(x.raw, p)[0], x.backend)

@@ -3,93 +3,79 @@
 from __future__ import annotations
 
 from born.backend import Axis
-from born.ops.common import B, on
+from born.operands import B, backend_of
 from born.tensor import Tensor
 
 
 def sum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The sum; of integers and bools, int64.
-
-        sum_i x_i
+    """The sum, sum_i x_i; of integers and bools, int64.
 
     float16 and bfloat16 add up in float32.
 
     >>> ops.sum(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([4., 6.], dtype=float32)
     """
-    return Tensor(on("sum", x).sum(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("sum", x).sum(x.raw, axis, keepdims), x.backend)
 
 
 def mean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The arithmetic mean of floating numbers; NaN of none.
-
-        sum_i x_i / n
+    """The arithmetic mean of floating numbers, sum_i x_i / n; NaN of none.
 
     >>> ops.mean(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([2., 3.], dtype=float32)
     """
-    return Tensor(on("mean", x).mean(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("mean", x).mean(x.raw, axis, keepdims), x.backend)
 
 
 def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
-    """The variance; NaN where n - ddof is not positive.
-
-        sum_i (x_i - mean(x))^2 / (n - ddof)
+    """The variance, sum_i (x_i - mean(x))^2 / (n - ddof); NaN where n - ddof is not positive.
 
     >>> ops.var(born.tensor([1, 3], backend))
     Tensor(1., dtype=float32)
     """
-    return Tensor(on("var", x).var(x.raw, axis, ddof, keepdims), x.backend)
+    return Tensor(backend_of("var", x).var(x.raw, axis, ddof, keepdims), x.backend)
 
 
 def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The product; of integers and bools, int64.
-
-        x_1 x_2 ... x_n
+    """The product, x_1 x_2 ... x_n; of integers and bools, int64.
 
     Its gradient is exact also where elements are zero.
 
     >>> ops.prod(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([3., 8.], dtype=float32)
     """
-    return Tensor(on("prod", x).prod(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("prod", x).prod(x.raw, axis, keepdims), x.backend)
 
 
 def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The largest element; NaN where there is one.
-
-        max_i x_i
 
     Those that tie share the gradient equally.
 
     >>> ops.max(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([3., 4.], dtype=float32)
     """
-    return Tensor(on("max", x).max(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("max", x).max(x.raw, axis, keepdims), x.backend)
 
 
 def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The smallest element; NaN where there is one.
-
-        min_i x_i
 
     Those that tie share the gradient equally.
 
     >>> ops.min(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([1., 2.], dtype=float32)
     """
-    return Tensor(on("min", x).min(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("min", x).min(x.raw, axis, keepdims), x.backend)
 
 
 def logsumexp(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The logarithm of the sum of exponentials, shifted so that it cannot overflow.
-
-        log(sum_i e^(x_i))
+    """log(sum_i e^(x_i)), shifted so that it cannot overflow.
 
     >>> ops.logsumexp(born.tensor([-1000, 1000], backend))
     Tensor(1000., dtype=float32)
     """
-    return Tensor(on("logsumexp", x).logsumexp(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("logsumexp", x).logsumexp(x.raw, axis, keepdims), x.backend)
 
 
 def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float = 2) -> Tensor[B]:
@@ -109,70 +95,58 @@ def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float =
     >>> ops.norm(born.tensor([3, 4], backend))
     Tensor(5., dtype=float32)
     """
-    return Tensor(on("norm", x).norm(x.raw, axis, keepdims, order), x.backend)
+    return Tensor(backend_of("norm", x).norm(x.raw, axis, keepdims, order), x.backend)
 
 
 def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
-    """The running sum along an axis; of integers and bools, int64.
-
-        y_k = sum_{i <= k} x_i
+    """The running sum along an axis, y_k = x_1 + ... + x_k; of integers and bools, int64.
 
     >>> ops.cumsum(born.tensor([1, 2, 3], backend), axis=0)
     Tensor([1., 3., 6.], dtype=float32)
     """
-    return Tensor(on("cumsum", x).cumsum(x.raw, axis), x.backend)
+    return Tensor(backend_of("cumsum", x).cumsum(x.raw, axis), x.backend)
 
 
 def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
-    """The running product along an axis.
-
-        y_k = x_1 x_2 ... x_k
+    """The running product along an axis, y_k = x_1 x_2 ... x_k.
 
     >>> ops.cumprod(born.tensor([1, 2, 3], backend), axis=0)
     Tensor([1., 2., 6.], dtype=float32)
     """
-    return Tensor(on("cumprod", x).cumprod(x.raw, axis), x.backend)
+    return Tensor(backend_of("cumprod", x).cumprod(x.raw, axis), x.backend)
 
 
 def argmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
     """The index of the first largest element, int64.
 
-        argmax_i x_i
-
     >>> ops.argmax(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([1, 1], dtype=int64)
     """
-    return Tensor(on("argmax", x).argmax(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("argmax", x).argmax(x.raw, axis, keepdims), x.backend)
 
 
 def argmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
     """The index of the first smallest element, int64.
 
-        argmin_i x_i
-
     >>> ops.argmin(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([0, 0], dtype=int64)
     """
-    return Tensor(on("argmin", x).argmin(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("argmin", x).argmin(x.raw, axis, keepdims), x.backend)
 
 
 def any(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """Whether any element is non-zero.
 
-        x_1 or ... or x_n
-
     >>> ops.any(born.tensor([[0, 1], [0, 0]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
     """
-    return Tensor(on("any", x).any(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("any", x).any(x.raw, axis, keepdims), x.backend)
 
 
 def all(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """Whether every element is non-zero.
 
-        x_1 and ... and x_n
-
     >>> ops.all(born.tensor([[0, 1], [0, 1]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
     """
-    return Tensor(on("all", x).all(x.raw, axis, keepdims), x.backend)
+    return Tensor(backend_of("all", x).all(x.raw, axis, keepdims), x.backend)

@@ -4,29 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from born.arguments import ShapeLike, as_shape
 from born.backend import Axis, Scalar
-from born.ops.common import B, on, sequence
-from born.raw import DTypeLike
+from born.operands import B, ShapeLike, as_shape, backend_of, raw_operands
 from born.tensor import Tensor
-
-
-def astype(x: Tensor[B], dtype: DTypeLike) -> Tensor[B]:
-    """x rounded to another dtype; a gradient passes between floating ones.
-
-    >>> ops.astype(born.tensor([1.5], backend), "int64")
-    Tensor([1], dtype=int64)
-    """
-    return Tensor(on("astype", x).astype(x.raw, dtype), x.backend)
-
-
-def copy(x: Tensor[B]) -> Tensor[B]:
-    """x in contiguous memory of its own; a gradient passes.
-
-    >>> ops.copy(born.tensor([1.5], backend))
-    Tensor([1.5], dtype=float32)
-    """
-    return Tensor(on("copy", x).copy(x.raw), x.backend)
 
 
 def reshape(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
@@ -35,7 +15,7 @@ def reshape(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
     >>> ops.reshape(born.tensor([1, 2, 3, 4], backend), (2, -1)).shape
     (2, 2)
     """
-    return Tensor(on("reshape", x).reshape(x.raw, as_shape(shape)), x.backend)
+    return Tensor(backend_of("reshape", x).reshape(x.raw, as_shape(shape)), x.backend)
 
 
 def transpose(x: Tensor[B], axes: Sequence[int] | None = None) -> Tensor[B]:
@@ -44,7 +24,7 @@ def transpose(x: Tensor[B], axes: Sequence[int] | None = None) -> Tensor[B]:
     >>> ops.transpose(born.zeros((2, 3, 4), backend), (2, 0, 1)).shape
     (4, 2, 3)
     """
-    return Tensor(on("transpose", x).transpose(x.raw, axes), x.backend)
+    return Tensor(backend_of("transpose", x).transpose(x.raw, axes), x.backend)
 
 
 def squeeze(x: Tensor[B], axis: Axis = None) -> Tensor[B]:
@@ -53,7 +33,7 @@ def squeeze(x: Tensor[B], axis: Axis = None) -> Tensor[B]:
     >>> ops.squeeze(born.zeros((1, 3, 1), backend)).shape
     (3,)
     """
-    return Tensor(on("squeeze", x).squeeze(x.raw, axis), x.backend)
+    return Tensor(backend_of("squeeze", x).squeeze(x.raw, axis), x.backend)
 
 
 def expand_dims(x: Tensor[B], axis: int | tuple[int, ...]) -> Tensor[B]:
@@ -62,7 +42,7 @@ def expand_dims(x: Tensor[B], axis: int | tuple[int, ...]) -> Tensor[B]:
     >>> ops.expand_dims(born.zeros(3, backend), (0, 2)).shape
     (1, 3, 1)
     """
-    return Tensor(on("expand_dims", x).expand_dims(x.raw, axis), x.backend)
+    return Tensor(backend_of("expand_dims", x).expand_dims(x.raw, axis), x.backend)
 
 
 def broadcast_to(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
@@ -72,7 +52,7 @@ def broadcast_to(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
     Tensor([[1., 2.],
             [1., 2.]], dtype=float32)
     """
-    return Tensor(on("broadcast_to", x).broadcast_to(x.raw, as_shape(shape)), x.backend)
+    return Tensor(backend_of("broadcast_to", x).broadcast_to(x.raw, as_shape(shape)), x.backend)
 
 
 def concatenate(tensors: Sequence[Tensor[B]], axis: int = 0) -> Tensor[B]:
@@ -81,7 +61,7 @@ def concatenate(tensors: Sequence[Tensor[B]], axis: int = 0) -> Tensor[B]:
     >>> ops.concatenate([born.ones(2, backend), born.zeros(1, backend)])
     Tensor([1., 1., 0.], dtype=float32)
     """
-    backend, raw = sequence("concatenate", tensors)
+    backend, raw = raw_operands("concatenate", tensors)
     return Tensor(backend.concatenate(raw, axis), backend)
 
 
@@ -92,7 +72,7 @@ def stack(tensors: Sequence[Tensor[B]], axis: int = 0) -> Tensor[B]:
     Tensor([[1., 1.],
             [0., 0.]], dtype=float32)
     """
-    backend, raw = sequence("stack", tensors)
+    backend, raw = raw_operands("stack", tensors)
     return Tensor(backend.stack(raw, axis), backend)
 
 
@@ -105,7 +85,7 @@ def split(x: Tensor[B], sections: int | Sequence[int], axis: int = 0) -> list[Te
     >>> [part.shape for part in ops.split(born.zeros((5, 2), backend), [1, 3])]
     [(1, 2), (2, 2), (2, 2)]
     """
-    parts = on("split", x).split(x.raw, sections, axis)
+    parts = backend_of("split", x).split(x.raw, sections, axis)
     return [Tensor(part, x.backend) for part in parts]
 
 
@@ -115,7 +95,7 @@ def flip(x: Tensor[B], axis: Axis = None) -> Tensor[B]:
     >>> ops.flip(born.tensor([1, 2, 3], backend))
     Tensor([3., 2., 1.], dtype=float32)
     """
-    return Tensor(on("flip", x).flip(x.raw, axis), x.backend)
+    return Tensor(backend_of("flip", x).flip(x.raw, axis), x.backend)
 
 
 def pad(x: Tensor[B], widths: Sequence[tuple[int, int]], value: Scalar = 0) -> Tensor[B]:
@@ -124,4 +104,4 @@ def pad(x: Tensor[B], widths: Sequence[tuple[int, int]], value: Scalar = 0) -> T
     >>> ops.pad(born.ones(2, backend), [(1, 2)])
     Tensor([0., 1., 1., 0., 0.], dtype=float32)
     """
-    return Tensor(on("pad", x).pad(x.raw, widths, value), x.backend)
+    return Tensor(backend_of("pad", x).pad(x.raw, widths, value), x.backend)

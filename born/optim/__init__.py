@@ -10,12 +10,13 @@ SGD(2 parameters, SGDConfig(lr=0.1, momentum=0.0, ...))
 from born.optim.adam import Adam as Adam
 from born.optim.adam import AdamConfig as AdamConfig
 from born.optim.config import Config as Config
-from born.optim.config import Interval as Interval
+from born.optim.fields import Interval as Interval
 from born.optim.optimizer import Optimizer as Optimizer
 from born.optim.rule import Rule as Rule
 from born.optim.rule import rule as rule
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
+from born.optim.transforms import l2 as l2
 
 __all__ = [
     "SGD",
@@ -26,5 +27,6 @@ __all__ = [
     "Optimizer",
     "Rule",
     "SGDConfig",
+    "l2",
     "rule",
 ]

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from born.fusion import sqrt
-from born.fusion.expression import V
-from born.optim.config import Config, DecayRate, NonNegative
+from typing_extensions import override
+
+from born.fusion import V, sqrt
+from born.optim.config import Config
+from born.optim.fields import AUTO, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
-from born.optim.rule import AUTO, Rule, check_slot_dtype, rule, with_l2
+from born.optim.rule import Rule, rule
+from born.optim.transforms import l2
 from born.tensor import B
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamConfig(Config):
-    """What `Adam` is told; what each value does is said there.
-
-    Args:
-        lr: learning rate, at least 0.
-        betas: decay rates of the two averages, each in [0, 1).
-        eps: added to the denominator, at least 0.
-        weight_decay: factor of the L2 term, at least 0.
-        m_dtype: the dtype of the first average, such as `"bfloat16"`.
-        v_dtype: the dtype of the second average.
-
-    Raises:
-        ConfigError: a value out of range.
-        ConfigTypeError: a value of the wrong type.
+    """The settings of `Adam`.
 
     >>> AdamConfig.from_json(AdamConfig(lr=0.01).to_json())
     AdamConfig(lr=0.01, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, m_dtype='auto',
@@ -34,16 +25,35 @@ class AdamConfig(Config):
     """
 
     lr: NonNegative = 0.001
+    """About the largest change of an element in a step: 3e-4 for large networks, 1e-2 for small."""
     betas: tuple[DecayRate, DecayRate] = (0.9, 0.999)
+    """How much of the averages of g and of g² is kept. Lower the second to 0.99 or 0.95 where
+    gradients change their size quickly, as they do with large batches."""
     eps: NonNegative = 1e-8
+    """Bounds the step where gradients vanish. Raise it, up to 1, if elements with tiny
+    gradients jump about."""
     weight_decay: NonNegative = 0.0
-    m_dtype: str = AUTO
-    v_dtype: str = AUTO
+    """The factor of an L2 term in the gradient."""
+    m_dtype: SlotDType = AUTO
+    """The dtype of the first average, such as `"bfloat16"`."""
+    v_dtype: SlotDType = AUTO
+    """The dtype of the second average."""
 
-    def check(self) -> None:
-        """Refuse dtypes that no state can have."""
-        check_slot_dtype("AdamConfig.m_dtype", self.m_dtype)
-        check_slot_dtype("AdamConfig.v_dtype", self.v_dtype)
+
+@rule
+def adam(
+    p: V, g: V, m: V, v: V, *, lr: float, beta1: float, beta2: float, eps: float, t: int
+) -> tuple[V, V, V]:
+    """One update of Adam, with the bias corrections in the scalars, where they cost nothing.
+
+    >>> adam(1.0, 2.0, 0.0, 0.0, lr=0.5, beta1=0.5, beta2=0.75, eps=0.0, t=1)
+    (0.5, 1.0, 1.0)
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    step = lr / (1 - beta1**t)
+    correction = 1 / sqrt(1 - beta2**t)
+    return p - step * m / (correction * sqrt(v) + eps), m, v
 
 
 class Adam(Optimizer[B, AdamConfig]):
@@ -54,23 +64,6 @@ class Adam(Optimizer[B, AdamConfig]):
         m ← β1 · m + (1 - β1) · g
         v ← β2 · v + (1 - β2) · g²
         p ← p - lr · m̂ / (√v̂ + eps)      m̂ = m / (1 - β1ᵗ),  v̂ = v / (1 - β2ᵗ)
-
-    Args:
-        parameters: what to train, each once, all on one backend.
-        config: an `AdamConfig`:
-
-            - lr (0.001): about the largest change of an element in one step. Try 3e-4
-              for large networks, 1e-2 for small models.
-            - betas ((0.9, 0.999)): how much of the averages of g and of g² is kept.
-              Lower the second to 0.99 or 0.95 where gradients change their size
-              quickly, as they do with large batches.
-            - eps (1e-8): bounds the step where gradients vanish. Raise it, up to 1, if
-              elements with tiny gradients jump about.
-            - weight_decay (0.0): an L2 term added to the gradient.
-
-    Raises:
-        ParameterError: no parameters, one twice, or parameters of two backends.
-        ConfigTypeError: not an `AdamConfig`.
 
     >>> import born
     >>> from born import nn, optim
@@ -85,41 +78,13 @@ class Adam(Optimizer[B, AdamConfig]):
     corrected, which makes it a larger eps in early steps. weight_decay is scaled by
     √v̂ like the rest of the gradient; the decay that is not is called AdamW.
 
-    Source: Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization",
-    algorithm 1.
+    Source: Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization", algorithm 1.
     """
 
     config_type = AdamConfig
+    formula = adam
 
     @classmethod
+    @override
     def rule(cls, config: AdamConfig) -> Rule:
-        """The formula with this config's scalars."""
-        beta1, beta2 = config.betas
-        plain = Rule(
-            adam,
-            slots=("m", "v"),
-            scalars={"lr": config.lr, "beta1": beta1, "beta2": beta2, "eps": config.eps},
-            slot_dtypes={"m": config.m_dtype, "v": config.v_dtype},
-        )
-        return with_l2(plain, config.weight_decay)
-
-
-@rule
-def adam(
-    p: V, g: V, m: V, v: V, *, lr: float, beta1: float, beta2: float, eps: float, t: int
-) -> tuple[V, V, V]:
-    """One update of Adam, as in the paper's algorithm 1.
-
-    The bias corrections of m and v go to the scalars, where they cost nothing:
-    lr·m̂ / (√v̂ + eps) with m̂ = m / (1 - beta1ᵗ) and v̂ = v / (1 - beta2ᵗ). What is
-    left is one division for each element, where there would be three.
-
-    >>> p, m, v = adam(1.0, 2.0, 0.0, 0.0, lr=0.5, beta1=0.5, beta2=0.75, eps=0.0, t=1)
-    >>> p, m, v
-    (0.5, 1.0, 1.0)
-    """
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * g * g
-    step = lr / (1 - beta1**t)
-    correction = 1 / sqrt(1 - beta2**t)
-    return p - step * m / (correction * sqrt(v) + eps), m, v
+        return l2(super().rule(config), config.weight_decay)

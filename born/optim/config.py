@@ -1,106 +1,61 @@
-"""`Config`: what an optimizer is told, checked when it is made, and written to JSON."""
+"""`Config`: an optimizer's settings, checked when it is made, and written to JSON."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    Self,
-    TypeAlias,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, get_type_hints
 
 from born.errors import ConfigError, ConfigTypeError
+from born.optim.fields import FieldDocs, checker
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """The range of a float field, written beside its type: `Annotated[float, Interval(0)]`.
-
-    Args:
-        low: the least value allowed.
-        high: the bound above.
-        open_at_high: whether `high` itself is refused.
-
-    >>> Interval(0.0, 1.0, open_at_high=True)
-    at least 0 and below 1
-    """
-
-    low: float = -math.inf
-    high: float = math.inf
-    open_at_high: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        """Whether `value` lies in the range."""
-        below = value < self.high if self.open_at_high else value <= self.high
-        return self.low <= value and below
-
-    def __repr__(self) -> str:
-        parts: list[str] = []
-        if self.low > -math.inf:
-            parts.append(f"at least {self.low:g}")
-        if self.high < math.inf:
-            parts.append(f"{'below' if self.open_at_high else 'at most'} {self.high:g}")
-        return " and ".join(parts) or "of any size"
-
-
-NonNegative: TypeAlias = Annotated[float, Interval(0.0)]
-"""A float of at least 0."""
-
-UnitInterval: TypeAlias = Annotated[float, Interval(0.0, 1.0)]
-"""A float in [0, 1]."""
-
-DecayRate: TypeAlias = Annotated[float, Interval(0.0, 1.0, open_at_high=True)]
-"""A float in [0, 1): how much of a running average is kept. At 1 it would never forget."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The base of every optimizer's config: frozen, keyword-only, checked when it is made.
 
-    A subclass is a dataclass with the same three options. Its fields are floats,
-    ints, bools, strings, or tuples of these; the type is checked, a float has to be
-    finite, and `Annotated[float, Interval(...)]` bounds it. An int is taken for a
-    float, a list for a tuple; a bool is not a number. Rules between fields go into
-    `check`.
-
-    Args:
-        lr: the learning rate. Every optimizer has one, so that `Optimizer.lr` can
-            change it.
+    A subclass is a dataclass with `frozen`, `slots` and `kw_only`. Its fields are floats,
+    ints, bools, strings, or tuples of these; a string below a field documents it, and
+    `help` shows it. The type is checked, a float has to be finite, and
+    `Annotated[float, Interval(...)]` bounds it: `born.optim.fields` names the usual ranges.
+    An int is taken for a float, a list for a tuple; a bool is not a number. Rules between
+    fields go into `check`.
 
     Raises:
-        ConfigError: a value outside of its range, or not finite.
+        ConfigError: a value outside its range, or not finite.
         ConfigTypeError: a value of the wrong type.
 
-    >>> from typing import Annotated
     >>> @dataclass(frozen=True, slots=True, kw_only=True)
     ... class LionConfig(Config):
-    ...     lr: Annotated[float, Interval(0.0)] = 1e-4
+    ...     lr: float = 1e-4
     ...     beta: float = 0.9
     >>> LionConfig(lr=1)
     LionConfig(lr=1.0, beta=0.9)
-    >>> LionConfig(lr=-1)
+    >>> LionConfig(lr=True)
     Traceback (most recent call last):
         ...
-    born.errors.ConfigError: LionConfig.lr: expected a float that is at least 0, got -1.0; ...
+    born.errors.ConfigTypeError: LionConfig.lr: expected a number, got True of type bool; ...
     """
 
+    __slots__: ClassVar[Iterable[str]] = ()  # a field's slot is the subclass's, as its text is
+
     lr: float
+    """The learning rate, which every optimizer has, so that `Optimizer.lr` can change it."""
+
+    def __init_subclass__(cls) -> None:
+        slots: Iterable[str] | None = vars(cls).get("__slots__")
+        if slots is not None:
+            cls.__slots__ = FieldDocs(cls, slots)
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
-            value = _checked(f"{type(self).__name__}.{name}", hint, getattr(self, name))
+        for name, check in _checkers(type(self)).items():
             # The one write to a frozen instance, before anybody else sees it.
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, check(getattr(self, name)))
         self.check()
 
     def check(self) -> None:
@@ -112,7 +67,7 @@ class Config:
         Raises:
             ConfigError: no such field, or a value that is refused.
         """
-        _expect_fields(type(self), set(changes), may_be_missing=True)
+        _check_names(type(self), changes, required=())
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
@@ -120,11 +75,8 @@ class Config:
 
         Floats keep all their digits: `from_json` gives back an equal config.
         """
-        values: dict[str, Any] = {"type": type(self).__name__}
-        for name in _hints(type(self)):
-            value: object = getattr(self, name)
-            values[name] = _listed(value)
-        return values
+        values = {name: _as_json(getattr(self, name)) for name in field_types(type(self))}
+        return {"type": type(self).__name__, **values}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -140,7 +92,7 @@ class Config:
         if not isinstance(cast("object", data), Mapping):
             raise ConfigTypeError(
                 f"{cls.__name__}.from_json: expected a mapping of field names to values, "
-                f"got {_described(data)}; pass what json.loads returns"
+                f"got {data!r} of type {type(data).__name__}; pass what json.loads returns"
             )
         values = dict(data)
         kind = values.pop("type", None)
@@ -149,120 +101,39 @@ class Config:
                 f"{cls.__name__}.from_json: expected 'type' to be {cls.__name__!r}, got {kind!r}; "
                 "read it with the class that wrote it"
             )
-        _expect_fields(cls, set(values), may_be_missing=False)
+        _check_names(cls, values, required=field_types(cls))
         return cls(**values)
 
 
-_hints_of: Final[dict[type[Config], dict[str, Any]]] = {}
+def cached(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`function`, called once for each argument; what was made for one step only is let go."""
+    return cast("Callable[_P, _R]", functools.lru_cache(maxsize=1024)(function))
 
 
-def _hints(cls: type[Config]) -> dict[str, Any]:
+@cached
+def field_types(cls: type[Config]) -> dict[str, Any]:
     """The fields of a config class in order, each with its type, `Annotated` kept."""
-    # Resolving them costs more than a small optimizer's step, and `Optimizer.lr` is set in each.
-    if cls not in _hints_of:
-        hints = get_type_hints(cls, include_extras=True)
-        _hints_of[cls] = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
-    return _hints_of[cls]
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def _expect_fields(cls: type[Config], names: set[str], *, may_be_missing: bool) -> None:
-    fields = set(_hints(cls))
-    missing = set[str]() if may_be_missing else fields - names
-    problems = [f"{name!r} is missing" for name in sorted(missing)]
-    problems += [f"{name!r} is unknown" for name in sorted(names - fields, key=str)]
-    if problems:
+@cached  # resolving types costs more than a small step, before which `lr` may be set
+def _checkers(cls: type[Config]) -> dict[str, Callable[[Any], Any]]:
+    return {name: checker(f"{cls.__name__}.{name}", t) for name, t in field_types(cls).items()}
+
+
+def _check_names(cls: type[Config], names: Iterable[str], required: Iterable[str]) -> None:
+    fields = field_types(cls)
+    mismatches = [f"{name!r} is missing" for name in sorted(set(required) - set(names))]
+    mismatches += [f"{name!r} is unknown" for name in sorted(set(names) - set(fields), key=str)]
+    if mismatches:
         raise ConfigError(
-            f"{cls.__name__}: expected the fields {', '.join(_hints(cls))}, "
-            f"but {'; '.join(problems)}; correct the names"
+            f"{cls.__name__}: expected the fields {', '.join(fields)}, "
+            f"but {'; '.join(mismatches)}; correct the names"
         )
 
 
-def _listed(value: object) -> object:
+def _as_json(value: object) -> object:
     if isinstance(value, tuple):
-        return [_listed(item) for item in cast("tuple[object, ...]", value)]
+        return [_as_json(item) for item in cast("tuple[object, ...]", value)]
     return value
-
-
-def _described(value: object) -> str:
-    return f"{value!r} of type {type(value).__name__}"
-
-
-def _checked(where: str, hint: Any, value: object) -> object:
-    """`value` as the type that `hint` asks for, or an error that begins with `where`."""
-    interval: Interval | None = None
-    if get_origin(hint) is Annotated:
-        hint, interval = get_args(hint)
-    if get_origin(hint) is tuple:
-        return _checked_tuple(where, get_args(hint), value)
-    checker = _CHECKERS.get(hint)
-    if checker is None:
-        raise ConfigTypeError(
-            f"{where}: expected the type of a field to be float, int, bool, str or a tuple of "
-            f"these, got {hint!r}; born cannot check or save anything else"
-        )
-    return checker(where, interval, value)
-
-
-def _checked_tuple(where: str, hints: tuple[Any, ...], value: object) -> tuple[object, ...]:
-    if not isinstance(value, tuple | list):
-        raise ConfigTypeError(
-            f"{where}: expected {len(hints)} values in a tuple, got {_described(value)}; "
-            "write them as (a, b)"
-        )
-    items = cast("tuple[object, ...] | list[object]", value)
-    if len(items) != len(hints):
-        raise ConfigError(
-            f"{where}: expected {len(hints)} values, got {len(items)}: {items!r}; "
-            f"pass exactly {len(hints)}"
-        )
-    pairs = zip(hints, items, strict=True)
-    return tuple(_checked(f"{where}[{i}]", hint, item) for i, (hint, item) in enumerate(pairs))
-
-
-def _checked_float(where: str, interval: Interval | None, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ConfigTypeError(
-            f"{where}: expected a number, got {_described(value)}; pass a Python float"
-        )
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ConfigError(f"{where}: expected a finite number, got {number}; pass a finite one")
-    if interval is not None and number not in interval:
-        raise ConfigError(
-            f"{where}: expected a float that is {interval}, got {number!r}; "
-            "choose a value in that range"
-        )
-    return number
-
-
-def _checked_int(where: str, _: Interval | None, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ConfigTypeError(
-            f"{where}: expected an int, got {_described(value)}; pass a whole one"
-        )
-    return int(value)
-
-
-def _checked_bool(where: str, _: Interval | None, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigTypeError(
-            f"{where}: expected a bool, got {_described(value)}; pass True or False"
-        )
-    return value
-
-
-def _checked_str(where: str, _: Interval | None, value: object) -> str:
-    if not isinstance(value, str):
-        raise ConfigTypeError(f"{where}: expected a str, got {_described(value)}; quote it")
-    return value
-
-
-_CHECKERS: Final[dict[object, Callable[[str, Interval | None, object], object]]] = {
-    float: _checked_float,
-    int: _checked_int,
-    bool: _checked_bool,
-    str: _checked_str,
-}

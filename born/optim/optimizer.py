@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Self, cast, overload
 
@@ -17,6 +16,7 @@ from born.errors import (
     ConfigTypeError,
     GradientError,
     ParameterError,
+    RuleError,
     StateDictError,
 )
 from born.nn import Parameter
@@ -25,17 +25,17 @@ from born.optim.checks import StepChecks, check_memory, checked_parameters, mism
 from born.optim.clipping import Scale, factor_of, rounded
 from born.optim.config import Config
 from born.optim.groups import Group, groups_of
-from born.optim.rule import Rule
+from born.optim.rule import Rule, RuleFunction
 from born.raw import RawTensor
 from born.tensor import B2, B, Tensor
 
 C_co = TypeVar("C_co", bound=Config, default=Config, covariant=True)
 
 
-class Optimizer(ABC, Generic[B, C_co]):
+class Optimizer(Generic[B, C_co]):
     """Updates parameters from their gradients by a rule; the base of every optimizer.
 
-    A subclass says which config it takes and which `Rule` follows from a config.
+    A subclass says which config it takes and the formula that its fields go into.
     Everything else is done here: gradients are handed out and checked, state is kept,
     saved and restored, and the rule is run on the computing backend, where no tape
     records it.
@@ -46,9 +46,10 @@ class Optimizer(ABC, Generic[B, C_co]):
 
     Attributes:
         config_type: the class of the config.
+        formula: the update, as `Rule.from_config` takes it.
 
     Raises:
-        ParameterError: no parameters, something that is no parameter, one twice, or
+        ParameterError: no parameters, something that is not a parameter, one twice, or
             parameters of two backends.
         ConfigTypeError: a config of another class.
 
@@ -60,14 +61,12 @@ class Optimizer(ABC, Generic[B, C_co]):
     >>> @dataclass(frozen=True, slots=True, kw_only=True)
     ... class SignConfig(optim.Config):
     ...     lr: float = 0.1
-    >>> def sign_descent(p, g, *, lr, t):
+    >>> @optim.rule
+    ... def sign_descent(p, g, *, lr):
     ...     return (p - lr * sign(g),)
     >>> class SignDescent(optim.Optimizer[B, SignConfig]):
     ...     config_type = SignConfig
-    ...
-    ...     @classmethod
-    ...     def rule(cls, config):
-    ...         return optim.Rule(sign_descent, slots=(), scalars={"lr": config.lr})
+    ...     formula = sign_descent
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], born.get_backend("numpy")))
     >>> SignDescent([p], SignConfig()).step({p.raw: born.tensor([-7.0, 3.0], p.backend).raw})
     >>> p.numpy()
@@ -75,6 +74,7 @@ class Optimizer(ABC, Generic[B, C_co]):
     """
 
     config_type: ClassVar[type[Config]]
+    formula: ClassVar[RuleFunction]
 
     def __init__(self, parameters: Iterable[Parameter[B]], config: C_co) -> None:
         self._parameters = checked_parameters(parameters)
@@ -98,13 +98,23 @@ class Optimizer(ABC, Generic[B, C_co]):
         self._counts = [0] * len(self._parameters)
 
     @classmethod
-    @abstractmethod
     def rule(cls, config: Any) -> Rule:
-        """The rule that follows from a config.
+        """The rule that follows from a config: the `formula`, with arguments bound by name.
+
+        Override it where the config chooses the formula, or a transform such as `optim.l2`.
 
         Args:
             config: of the class `config_type`; a subclass annotates it so.
+
+        Raises:
+            RuleError: the class has no formula, or `Rule.from_config` cannot bind it.
         """
+        if not hasattr(cls, "formula"):
+            raise RuleError(
+                f"{cls.__name__}: expected a formula or a method rule(config), got neither; write "
+                "formula = the function of the update in the body of the class"
+            )
+        return Rule.from_config(cls.formula, config)
 
     # -- what it holds ---------------------------------------------------------------------
 
@@ -154,7 +164,7 @@ class Optimizer(ABC, Generic[B, C_co]):
         if theirs == ours:
             return []
         return [
-            f"expected a {type(config).__name__} that keeps {_listed(ours)} like the present one, "
+            f"expected a config that keeps {_listed(ours)} like the present one, "
             f"got one that keeps {_listed(theirs)}: {config}; "
             f"make a new {type(self).__name__} with it"
         ]
@@ -351,7 +361,7 @@ class Optimizer(ABC, Generic[B, C_co]):
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
-        return states.misfits(self._inner, self._live, self._counts, state)
+        return states.mismatches(self._inner, self._live, self._counts, state)
 
     def load_state_dict(self, state: states.OptimizerState) -> None:
         """Write a state into the optimizer's buffers, all of it or nothing.
@@ -441,8 +451,8 @@ class Optimizer(ABC, Generic[B, C_co]):
     def _checked_config(self, config: Config) -> Config:
         if not isinstance(config, self.config_type):
             raise ConfigTypeError(
-                f"expected a {self.config_type.__name__} for {type(self).__name__}, got "
-                f"{config!r} of type {type(config).__name__}; "
+                f"expected a config of class {self.config_type.__name__} for "
+                f"{type(self).__name__}, got {config!r} of type {type(config).__name__}; "
                 f"write {type(self).__name__}(parameters, {self.config_type.__name__}(lr=...))"
             )
         return config

@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import numbers
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
 
-from born.errors import ConfigError, DTypeError, RuleError
+from born.errors import RuleError
 from born.fusion import Program, trace
-from born.fusion.expression import V
-from born.raw import FLOATING_NAMES, DTypeLike, as_dtype, float32, is_floating
+from born.optim.config import Config, cached, field_types
+from born.optim.fields import AUTO
+from born.raw import DTypeLike, as_dtype, float32, is_floating
 
-AUTO: Final = "auto"
-"""The dtype of a slot where nobody has asked for another."""
+RuleFunction: TypeAlias = Callable[..., Any]
+"""The formula `(p, g, *slots, *, scalars, t) -> (p, *slots)`, elementwise, without side effects.
 
-RuleFunction: TypeAlias = Callable[..., tuple[Any, ...]]
-"""`(p, g, *slots, **scalars, t) -> (p, *slots)`, elementwise and without side effects.
-
-`p` is the parameter, `g` its gradient, `t` the number of this update, counted from 1 for
-each parameter. It uses the operators and the functions of `born.fusion`, and never
-branches on an element's value: use `where`.
+`p` is the parameter, `g` its gradient. The keyword `t`, which a formula may leave out, is the
+number of this update, counted from 1 for each parameter. A formula uses the operators and the
+functions of `born.fusion`, and never branches on an element's value: use `where`.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule function with the names of its state slots and the values of its scalars.
+    """A formula with the names of its state slots and the values of its scalars.
 
     Args:
-        function: the formula, as `RuleFunction` says.
+        function: the formula, as `RuleFunction` says; kept so that it may be handed `t`.
         slots: a name for each array that the function carries from update to update,
             in the order in which it takes and returns them. They start as zeros.
         slot_dtypes: slot -> its dtype; `"auto"`, the default, is the parameter's own, or
             float32 for a parameter in float16 or bfloat16. The rule computes in float64
             for float64 parameters and in float32 for all others, and rounds on storing.
-        scalars: keyword argument -> value; `t` is added by whoever runs the rule.
+        scalars: keyword argument -> value, for all but `t`.
 
     Raises:
-        RuleError: a scalar that is no number, or a dtype for what is no slot or that is
-            not floating.
+        RuleError: a scalar that is not a number, or a dtype that is not floating or not of
+            a slot.
 
-    >>> def signed(p, g, m, *, lr, beta, t):
+    >>> def signed(p, g, m, *, lr, beta):
     ...     m = beta * m + (1 - beta) * g
     ...     return p - lr * m, m
     >>> rule = Rule(signed, slots=("m",), scalars={"lr": 0.5, "beta": 0.0})
@@ -59,6 +57,7 @@ class Rule:
     slot_dtypes: Mapping[str, DTypeLike] = field(default_factory=dict[str, DTypeLike])
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "function", _taking_t(self.function))
         object.__setattr__(self, "slots", tuple(self.slots))
         scalars = {name: _number(name, value) for name, value in self.scalars.items()}
         object.__setattr__(self, "scalars", scalars)
@@ -74,18 +73,52 @@ class Rule:
                     'use "auto", "float32" or "bfloat16"'
                 )
 
+    @classmethod
+    def from_config(cls, formula: RuleFunction, config: Config) -> Self:
+        """The rule of a formula whose arguments are bound by their names.
+
+        Its positional parameters after `p` and `g` are the slots. Each keyword is a field of
+        the config, or an item of a tuple: `betas` gives `beta1` and `beta2`. A field
+        `<slot>_dtype` is the dtype of that slot.
+
+        Raises:
+            RuleError: not the signature of a rule, or a scalar that the config does not have.
+
+        >>> from born import optim
+        >>> def descend(p, g, *, lr):
+        ...     return (p - lr * g,)
+        >>> Rule.from_config(descend, optim.SGDConfig(lr=0.5)).scalars
+        {'lr': 0.5}
+        """
+        slots, scalars = _arguments(formula)
+        values = _named_values(config)
+        for scalar in scalars:
+            if scalar not in values:
+                raise RuleError(
+                    f"{getattr(formula, '__name__', formula)}: expected each scalar to be a field "
+                    f"of {type(config).__name__}, or an item of one as beta1 is of betas, got "
+                    f"{scalar!r} beside the fields {', '.join(field_types(type(config)))}; correct "
+                    "the name, or add the field"
+                )
+        return cls(
+            formula,
+            slots=slots,
+            scalars={scalar: values[scalar] for scalar in scalars},
+            slot_dtypes={slot: values.get(f"{slot}_dtype", AUTO) for slot in slots},
+        )
+
     @property
     def program(self) -> Program:
         """The rule as backends compile it, traced once for each shape of config.
 
         Raises:
-            RuleError: the function is no rule, as `born.optim.rule` says.
+            RuleError: the function is not a rule, as `born.optim.rule` says.
         """
         return _traced(self.function, self.slots, (*self.scalars, "t"))
 
     def bound_host(self) -> Callable[..., tuple[float, ...]]:
         """From `t` alone to what `Program.host` gives, with this rule's scalars."""
-        return functools.partial(self.program.host, **self.scalars)
+        return partial(self.program.host, **self.scalars)
 
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype of a slot: the one asked for, or the parameter's, but at least float32."""
@@ -93,67 +126,6 @@ class Rule:
         if wanted != AUTO:
             return as_dtype(wanted)
         return float32 if parameter.itemsize < float32.itemsize else parameter
-
-
-def _number(name: str, value: object) -> float:
-    """A scalar as Python's number: in NumPy's own precision, the host's maths would be too."""
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    raise RuleError(
-        f"expected the scalar {name!r} to be a number, got {value!r} of type "
-        f"{type(value).__name__}; arrays are slots"
-    )
-
-
-_traced = functools.lru_cache(maxsize=1024)(trace)  # a rule made anew for every step is let go
-
-
-def check_slot_dtype(field: str, wanted: str) -> None:
-    """Refuse a config's dtype of a slot that is neither `"auto"` nor a floating dtype.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    try:
-        known = wanted == AUTO or is_floating(as_dtype(wanted))
-    except DTypeError as error:
-        if wanted in FLOATING_NAMES:  # only the package that defines it is missing
-            raise ConfigError(f"{field}: {error}") from error
-        known = False
-    if not known:
-        raise ConfigError(
-            f'{field}: expected "auto" or the name of a floating dtype, got {wanted!r}; '
-            'use "auto", "float32" or "bfloat16"'
-        )
-
-
-def with_l2(rule: Rule, weight_decay: float) -> Rule:
-    """`rule` with the gradient of (weight_decay / 2) |p|² added to g before all else.
-
-    Without weight decay it is the rule itself: an infinite weight stays infinite
-    instead of becoming NaN, and no time is spent.
-
-    >>> plain = Rule(lambda p, g, *, t: (p - g,), slots=(), scalars={})
-    >>> decayed = with_l2(plain, 0.5)
-    >>> decayed.function(4.0, 1.0, **decayed.scalars, t=1)
-    (1.0,)
-    """
-    if weight_decay == 0.0:
-        return rule
-    scalars = {**rule.scalars, "weight_decay": weight_decay}
-    return replace(rule, function=_l2(rule.function), scalars=scalars)
-
-
-@functools.cache  # one wrapper a function, so that equal rules can be known by their function
-def _l2(function: RuleFunction) -> RuleFunction:
-    @functools.wraps(function)
-    def decayed(p: V, g: V, *slots: V, weight_decay: float, **scalars: float) -> tuple[V, ...]:
-        outputs: tuple[V, ...] = function(p, g + weight_decay * p, *slots, **scalars)
-        return outputs
-
-    return decayed
 
 
 def rule(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,21 +141,74 @@ def rule(function: Callable[..., Any]) -> Callable[..., Any]:
 
     >>> from born.fusion import sign
     >>> @rule
-    ... def sign_descent(p, g, *, lr, t):
+    ... def sign_descent(p, g, *, lr):
     ...     return (p - lr * sign(g),)
     """
+    slots, scalars = _arguments(function)
+    _traced(_taking_t(function), slots, (*scalars, "t"))
+    return function
+
+
+_traced = cached(trace)
+
+
+def _number(name: str, value: object) -> float:
+    """A scalar as Python's number: in NumPy's own precision, the host's maths would be too."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise RuleError(
+        f"expected the scalar {name!r} to be a number, got {value!r} of type "
+        f"{type(value).__name__}; arrays are slots"
+    )
+
+
+def _signature(function: RuleFunction, *, follow_wrapped: bool = True) -> inspect.Signature:
     try:
-        kinds = list(inspect.signature(function).parameters.values())
+        return inspect.signature(function, follow_wrapped=follow_wrapped)
     except (TypeError, ValueError) as error:
         raise RuleError(f"expected a rule with a signature, got {function!r}: {error}") from error
+
+
+@cached
+def _arguments(function: RuleFunction) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of a rule's slots, and of its scalars without `t`."""
+    parameters = _signature(function).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    arrays = [each.name for each in kinds if each.kind in positional]
-    scalars = [each.name for each in kinds if each.kind is each.KEYWORD_ONLY]
-    if arrays[:2] != ["p", "g"] or "t" not in scalars:
+    arrays = [each.name for each in parameters if each.kind in positional]
+    scalars = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    if arrays[:2] != ["p", "g"] or "t" in arrays:
         raise RuleError(
             f"{function!r}: expected a rule (p, g, *slots, *, scalars, t), got the "
-            f"arguments {[each.name for each in kinds]}; name the parameter p, its gradient g, "
-            "and take t, the number of the update, by keyword"
+            f"arguments {[each.name for each in parameters]}; name the parameter p, its gradient "
+            "g, and take scalars by keyword, t, the number of the update, among them"
         )
-    trace(function, tuple(arrays[2:]), tuple(scalars))
-    return function
+    return tuple(arrays[2:]), tuple(name for name in scalars if name != "t")
+
+
+@cached
+def _taking_t(function: RuleFunction) -> RuleFunction:
+    """`function`, or the same for callers that hand over `t` where it takes none."""
+    signature = _signature(function, follow_wrapped=False)
+    parameters = signature.parameters.values()
+    if any(each.name == "t" or each.kind is each.VAR_KEYWORD for each in parameters):
+        return function
+
+    @wraps(function)
+    def formula(*arrays: Any, t: Any, **scalars: Any) -> Any:
+        return function(*arrays, **scalars)
+
+    t = inspect.Parameter("t", inspect.Parameter.KEYWORD_ONLY)
+    vars(formula)["__signature__"] = signature.replace(parameters=[*parameters, t])
+    return formula
+
+
+def _named_values(config: Config) -> dict[str, Any]:
+    """The fields of a config by name, and the items of tuples: of `betas`, `beta1` and `beta2`."""
+    fields = {name: getattr(config, name) for name in field_types(type(config))}
+    items: dict[str, Any] = {}
+    for name, value in fields.items():
+        for number, item in enumerate(cast("Any", value) if isinstance(value, tuple) else (), 1):
+            items[f"{name}{number}"] = items[f"{name.removesuffix('s')}{number}"] = item
+    return items | fields

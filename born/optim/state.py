@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
 from born.backend import Backend
-from born.nn.state import StateValue, problems
+from born.nn import state as parameters
+from born.nn.state import StateValue
 from born.raw import RawTensor, int64
 from born.tensor import Tensor
 
@@ -18,38 +19,29 @@ Buffers: TypeAlias = Mapping[str, RawTensor]
 OptimizerState: TypeAlias = Mapping[str, StateValue | int]
 """What may be loaded: arrays of any kind, and plain integers for the counts."""
 
-_COUNT: Final = "t.{}"  # the entry every parameter has: how many updates it has had
-
 
 def snapshot(backend: Backend, buffers: Buffers, counts: Sequence[int]) -> dict[str, RawTensor]:
-    """Name -> a copy of each buffer, then each count as an int64 of shape ()."""
+    """Name -> a copy of each buffer; `t.{index}` -> each count, as an int64 of shape ()."""
     state = {name: backend.copy(buffer) for name, buffer in buffers.items()}
-    for index, count in enumerate(counts):
-        state[_COUNT.format(index)] = backend.from_numpy(np.array(count, int64))
-    return state
+    return state | _counts_as_tensors(backend, counts)
 
 
-def misfits(
+def mismatches(
     backend: Backend, buffers: Buffers, counts: Sequence[int], state: OptimizerState
 ) -> list[str]:
-    """Every reason why `state` does not fit, in words."""
-    live: list[tuple[str, Tensor[Any]]] = [
-        (name, Tensor(buffer, backend)) for name, buffer in buffers.items()
-    ]
-    live += [
-        (_COUNT.format(index), Tensor(backend.from_numpy(np.array(count, int64)), backend))
-        for index, count in enumerate(counts)
-    ]
+    """Every reason why `state` cannot be loaded, in words."""
     if not isinstance(cast("object", state), Mapping):
         return [f"expected a mapping from name to array, got {type(state).__name__}"]
+    live = {**buffers, **_counts_as_tensors(backend, counts)}
     arrived = {name: _as_array(value) for name, value in state.items()}
-    found = problems(live, arrived)
+    found = parameters.mismatches(
+        [(name, Tensor(raw, backend)) for name, raw in live.items()], arrived
+    )
     for index in range(len(counts)):
-        name = _COUNT.format(index)
-        value = arrived.get(name)
-        if _is_count(value) and _as_count(value) < 0:
+        count = arrived.get(f"t.{index}")
+        if _is_count(count) and count.item() < 0:
             found.append(
-                f"{name!r}: expected a number of updates, at least 0, got {_as_count(value)}"
+                f"'t.{index}': expected a number of updates, at least 0, got {count.item()}"
             )
     return found
 
@@ -57,16 +49,20 @@ def misfits(
 def write(
     backend: Backend, buffers: Buffers, counts: Sequence[int], state: OptimizerState
 ) -> list[int]:
-    """Write a state without `misfits` into the buffers.
+    """Write a state without `mismatches` into the buffers.
 
     Returns:
         The counts, which have no buffer.
     """
     # Read before anything is written: what can still fail, fails here.
-    arrived = [_as_count(_as_array(state[_COUNT.format(i)])) for i in range(len(counts))]
+    arrived = [int(_as_array(state[f"t.{index}"]).item()) for index in range(len(counts))]
     for name, buffer in buffers.items():
         backend.assign(buffer, _on_backend(backend, buffer, _as_array(state[name])))
     return arrived
+
+
+def _counts_as_tensors(backend: Backend, counts: Sequence[int]) -> dict[str, RawTensor]:
+    return {f"t.{i}": backend.from_numpy(np.array(count, int64)) for i, count in enumerate(counts)}
 
 
 def _as_array(value: StateValue | int) -> StateValue:
@@ -74,10 +70,9 @@ def _as_array(value: StateValue | int) -> StateValue:
     number: object = value  # it may be a bool or a NumPy scalar, whatever its annotation says
     if isinstance(number, bool) or not isinstance(number, int | np.integer):
         return cast("StateValue", value)
-    limits = np.iinfo(int64)
-    if not limits.min <= number <= limits.max:
-        return cast("StateValue", value)  # no array holds it: refused by its type
-    return np.array(int(number), int64)
+    # No array holds a larger one: it is refused by its type.
+    fits = -(2**63) <= int(number) < 2**63
+    return np.array(int(number), int64) if fits else cast("StateValue", value)
 
 
 def _is_count(value: StateValue | None) -> TypeGuard[StateValue]:
@@ -86,17 +81,14 @@ def _is_count(value: StateValue | None) -> TypeGuard[StateValue]:
     )
 
 
-def _as_count(value: StateValue) -> int:
-    return int(value.item())
-
-
 def _on_backend(backend: Backend, buffer: RawTensor, value: StateValue) -> RawTensor:
+    array: Any = value
     if isinstance(value, Tensor):
         if value.backend.innermost is backend:
             return value.raw
-        return backend.from_numpy(value.numpy())
-    if not isinstance(value, RawTensor):
-        return backend.from_numpy(value)
-    if isinstance(value.array, type(buffer.array)):
-        return value
-    return backend.from_numpy(value.array)
+        array = value.numpy()
+    elif isinstance(value, RawTensor):
+        if isinstance(value.array, type(buffer.array)):
+            return value
+        array = value.array
+    return backend.from_numpy(array)

@@ -19,18 +19,10 @@ from tests.optim.making import make
 ADAM = optim.AdamConfig()
 
 
-def _linear(run: Run, *, wide: int = 5, bias: bool = True) -> nn.Sequential[Any]:
-    return nn.Sequential(
-        nn.Linear(3, wide, run.backend, bias=bias),
-        nn.Tanh(),
-        nn.Dropout(0.3),
-        nn.Linear(wide, 4, run.backend),
-    )
-
-
-def _with_model(model: Callable[[Run], nn.Sequential[Any]]) -> Callable[[Run], None]:
+def _with_model(*, wide: int = 5, bias: bool = True) -> Callable[[Run], None]:
     def change(run: Run) -> None:
-        run.model = model(run)
+        first, last = nn.Linear(3, wide, run.backend, bias=bias), nn.Linear(wide, 4, run.backend)
+        run.model = nn.Sequential(first, nn.Tanh(), nn.Dropout(0.3), last)
         run.optimizer = optim.Adam(run.model.parameters(), ADAM)
 
     return change
@@ -43,9 +35,12 @@ def _with_optimizer(config: optim.Config) -> Callable[[Run], None]:
     return change
 
 
-OTHERS: list[tuple[Callable[[Run], None], list[str]]] = [
+MOMENTUM = optim.SGDConfig(momentum=0.9)
+
+OTHERS: list[tuple[optim.Config, Callable[[Run], None], list[str]]] = [
     (
-        _with_model(lambda run: _linear(run, wide=6)),
+        ADAM,
+        _with_model(wide=6),
         [
             "model: '0.weight': expected shape (6, 3), got (5, 3)",
             "model: '3.weight': expected shape (4, 6), got (4, 5)",
@@ -54,7 +49,8 @@ OTHERS: list[tuple[Callable[[Run], None], list[str]]] = [
         ],
     ),
     (
-        _with_model(lambda run: _linear(run, bias=False)),
+        ADAM,
+        _with_model(bias=False),
         [
             "model: '0.bias': unexpected",
             "optimizer: 'm.3': unexpected",
@@ -62,18 +58,16 @@ OTHERS: list[tuple[Callable[[Run], None], list[str]]] = [
             "optimizer: parameter 1: expected '3.weight', got the state of '0.bias'",
         ],
     ),
-    (
-        _with_optimizer(optim.SGDConfig(momentum=0.9)),
-        ["optimizer: expected SGD, got the state of Adam"],
-    ),
+    (ADAM, _with_optimizer(MOMENTUM), ["optimizer: expected SGD, got the state of Adam"]),
+    (MOMENTUM, _with_optimizer(optim.SGDConfig()), ["optimizer: 'velocity.0': unexpected"]),
 ]
 
 
-@pytest.mark.parametrize(("change", "reasons"), OTHERS)
+@pytest.mark.parametrize(("config", "change", "reasons"), OTHERS)
 def test_other_model_or_optimizer_is_refused_whole(
-    change: Callable[[Run], None], reasons: list[str], tmp_path: Path
+    config: optim.Config, change: Callable[[Run], None], reasons: list[str], tmp_path: Path
 ) -> None:
-    saved, other = make_run(ADAM), make_run(ADAM, seed=1)
+    saved, other = make_run(config), make_run(config, seed=1)
     checkpoint.save(tmp_path / "run", model=saved.model, optimizer=saved.optimizer)
     change(other)
     before = other.everything()
@@ -84,15 +78,6 @@ def test_other_model_or_optimizer_is_refused_whole(
     assert "make both as they were made when it was saved, nothing was changed" in message
     for reason in reasons:
         assert reason in message
-    assert other.everything() == before
-
-
-def test_optimizer_with_other_slots_is_refused(tmp_path: Path) -> None:
-    saved, other = make_run(optim.SGDConfig(momentum=0.9)), make_run(optim.SGDConfig(), seed=1)
-    checkpoint.save(tmp_path / "run", model=saved.model, optimizer=saved.optimizer)
-    before = other.everything()
-    with pytest.raises(CheckpointMismatchError, match=r"optimizer: 'velocity\.0': unexpected"):
-        checkpoint.load(tmp_path / "run", model=other.model, optimizer=other.optimizer)
     assert other.everything() == before
 
 

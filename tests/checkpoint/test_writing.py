@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,7 @@ def test_full_disk_leaves_the_old_file(size: int, run: Run, old: Path) -> None:
     assert_untouched(old, before)
 
 
-def _failing(error: BaseException) -> Callable[..., Any]:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise error
-
-    return fail
-
-
-@pytest.mark.parametrize("function", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize("function", ["replace", "fsync", "chmod", "save_file"])
 @pytest.mark.parametrize(
     ("error", "seen"),
     [
@@ -99,26 +92,16 @@ def test_failure_before_the_renaming_leaves_the_old_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = old.read_bytes()
-    with monkeypatch.context() as broken:
-        broken.setattr(os, function, _failing(error))
-        with pytest.raises(seen):
-            checkpoint.save(old, model=run.model, optimizer=run.optimizer)
-    assert_untouched(old, before)
 
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "I/O error")])
-def test_failure_while_the_elements_are_written_leaves_the_old_file(
-    error: BaseException, run: Run, old: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = old.read_bytes()
-
-    def half(arrays: Any, path: Path, metadata: Any) -> None:
-        path.write_bytes(b"half of it")
+    def fail(first: Any, path: Any = None, *_: Any) -> None:
+        if function == "save_file":
+            path.write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(file_format, "save_file", half)
-    with pytest.raises((KeyboardInterrupt, CheckpointWriteError)):
-        checkpoint.save(old, model=run.model, optimizer=run.optimizer)
+    with monkeypatch.context() as broken:
+        broken.setattr(file_format if function == "save_file" else os, function, fail)
+        with pytest.raises(seen):
+            checkpoint.save(old, model=run.model, optimizer=run.optimizer)
     assert_untouched(old, before)
 
 
@@ -163,59 +146,26 @@ def test_file_is_flushed_before_the_renaming_and_the_folder_after(
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         events.append("folder flushed" if folder else "file flushed")
         fsync(descriptor)
+        if folder:  # Windows and some network drives refuse this; that is not an error.
+            raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(os, "replace", noted_replace)
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    checkpoint.save(tmp_path / "run", model=run.model)
+    checkpoint.save(tmp_path / "run", model=run.model, metadata={"a": 1})
     assert events == ["file flushed", "rename", "folder flushed"]
-
-
-def test_folder_that_cannot_be_flushed_is_no_error(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fsync = os.fsync
-
-    def refuse_folders(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "Invalid argument")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", refuse_folders)
-    checkpoint.save(tmp_path / "run", metadata={"a": 1})
     assert checkpoint.load(tmp_path / "run") == {"a": 1}
 
 
 # -- paths -------------------------------------------------------------------------------------
 
 
-def _missing_folder(tmp_path: Path) -> Path:
-    return tmp_path / "missing" / "run"
-
-
-def _folder_that_is_a_file(tmp_path: Path) -> Path:
+@pytest.mark.parametrize("path", ["missing/run", "file/run", "folder", "long" * 100])
+def test_path_that_cannot_be_written_is_refused(path: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    return tmp_path / "file" / "run"
-
-
-def _path_that_is_a_folder(tmp_path: Path) -> Path:
     (tmp_path / "folder").mkdir()
-    return tmp_path / "folder"
-
-
-def _path_too_long(tmp_path: Path) -> Path:
-    return tmp_path / ("long" * 100)
-
-
-@pytest.mark.parametrize(
-    "make", [_missing_folder, _folder_that_is_a_file, _path_that_is_a_folder, _path_too_long]
-)
-def test_path_that_cannot_be_written_is_refused(
-    make: Callable[[Path], Path], run: Run, tmp_path: Path
-) -> None:
-    path = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(CheckpointWriteError, match="or choose another path") as caught:
-        checkpoint.save(path, model=run.model)
+        checkpoint.save(tmp_path / path, model=run.model)
     assert isinstance(caught.value, OSError)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -249,13 +199,15 @@ def test_file_is_as_readable_as_the_umask_says(umask: int, run: Run, tmp_path: P
 # -- metadata ------------------------------------------------------------------------------------
 
 
+CIRCLE: dict[str, Any] = {}
+CIRCLE["itself"] = CIRCLE
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        (
-            {"when": object()},
-            "something else: Object of type object is not JSON serializable; ",
-        ),
+        (CIRCLE, "something else: Circular reference"),
+        ({"when": object()}, "something else: Object of type object is not JSON serializable; "),
         ({"loss": float("nan")}, "something else: Out of range float values"),
         ({"loss": np.float32(1)}, r"Object of type float32 is not JSON serializable; .*\.item\(\)"),
         ({"losses": np.zeros(2)}, r"Object of type ndarray .*\.tolist\(\)"),
@@ -264,21 +216,13 @@ def test_file_is_as_readable_as_the_umask_says(umask: int, run: Run, tmp_path: P
         ([], "expected metadata as a mapping of JSON types, got list; pass a dict"),
     ],
 )
-def test_metadata_that_is_no_json_is_refused_before_anything_is_written(
+def test_metadata_that_is_not_json_is_refused_before_anything_is_written(
     metadata: Any, message: str, run: Run, old: Path
 ) -> None:
     before = old.read_bytes()
     with pytest.raises(CheckpointError, match=message):
         checkpoint.save(old, model=run.model, metadata=metadata)
     assert_untouched(old, before)
-
-
-def test_metadata_that_contains_itself_is_refused(run: Run, tmp_path: Path) -> None:
-    metadata: dict[str, Any] = {}
-    metadata["self"] = metadata
-    with pytest.raises(CheckpointError, match="Circular reference"):
-        checkpoint.save(tmp_path / "run", model=run.model, metadata=metadata)
-    assert not os.listdir(tmp_path)
 
 
 # -- the file --------------------------------------------------------------------------------------
@@ -301,20 +245,11 @@ def test_same_state_makes_the_same_file(run: Run, old: Path) -> None:
 
 def test_arrays_that_do_not_lie_in_order_are_saved_right(tmp_path: Path) -> None:
     backend = born.get_backend("numpy")
-    values = np.arange(24.0, dtype=np.float32).reshape(4, 6)
-
-    class Holder(nn.Module[Any]):
-        def __init__(self) -> None:
-            self.p = nn.Parameter(born.zeros((6, 2), backend))
-
-    model = Holder()
-    model.p.raw.array = values.T[:, ::2]
+    values = np.arange(24.0, dtype=np.float32).reshape(4, 6).T[:, ::2]
+    model = nn.Linear(2, 6, backend)
+    model.weight.raw.array = values
     checkpoint.save(tmp_path / "run", model=model)
-    np.testing.assert_array_equal(load_file(tmp_path / "run")["model.p"], values.T[:, ::2])
-
-
-def test_format_orders_arrays_itself(tmp_path: Path) -> None:
-    values = np.arange(6.0).reshape(2, 3).T
+    np.testing.assert_array_equal(load_file(tmp_path / "run")["model.weight"], values)
     file_format.write(tmp_path / "run", {"x": values}, {})
     contents = file_format.read(tmp_path / "run", lambda name: True)
     np.testing.assert_array_equal(contents.arrays["x"], values)

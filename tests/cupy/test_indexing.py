@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from born.errors import DomainError, IndexOutOfRangeError
+from born.operands import raw_index
 from born.raw import HostArray, RawTensor
-from born.tensor import raw_index
 from born_numpy import NumpyBackend
 from tests.simulator import CupyBackend
 

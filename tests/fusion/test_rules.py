@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from born import dtypes, optim
+from born import optim
+from born.backend import Backend
 from born.errors import ConfigError, DTypeError, RuleError
 from born.fusion import trace
 from tests.fusion.kernels import kernel_of
+from tests.optim.making import parameter
 
 
 def plain(p: Any, g: Any, *slots: Any, lr: Any, t: Any) -> Any:
@@ -125,15 +128,11 @@ def test_host_computes_in_double_whatever_a_scalar_came_in() -> None:
         return (p - lr / (1 - b**t) * g,)
 
     single: Any = {"lr": np.float32(0.1), "b": np.float32(0.999)}
-    rule = optim.Rule(damped, slots=(), scalars=single)
+    listed: Any = []
+    rule = optim.Rule(damped, slots=listed, scalars=single)
+    assert rule.slots == ()
     (value,) = rule.program.host(**rule.scalars, t=3)
     assert value == float(single["lr"]) / (1 - float(single["b"]) ** 3)
-
-
-def test_slots_may_be_listed() -> None:
-    slots: Any = ["m"]
-    rule = optim.Rule(plain, slots=slots, scalars={"lr": 0.1})
-    assert rule.program.arrays == ("p", "g", "m")
 
 
 @pytest.mark.parametrize(
@@ -148,11 +147,108 @@ def test_slot_dtypes_are_those_of_slots_and_floating(dtypes: dict[str, str], mes
         optim.Rule(plain, slots=("m",), scalars={"lr": 0.1}, slot_dtypes=dtypes)
 
 
+# -- bound to a config ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nested(optim.Config):
+    lr: float = 0.1
+    betas: tuple[float, float] = (0.5, 0.25)
+    eps: tuple[float, float] = (1.0, 2.0)
+    beta1: float = 3.0
+    m_dtype: str = "bfloat16"
+
+
+def test_arguments_are_bound_by_their_names() -> None:
+    def formula(p: Any, g: Any, m: Any, v: Any, *, eps1: Any, beta2: Any, beta1: Any) -> Any:
+        return p - beta1 * g / eps1, m * beta2, v
+
+    rule = optim.Rule.from_config(formula, Nested())
+    assert list(rule.scalars.items()) == [("eps1", 1.0), ("beta2", 0.25), ("beta1", 3.0)]
+    assert rule.slots == ("m", "v")
+    dtypes = [rule.slot_dtype(slot, np.dtype("float64")).name for slot in rule.slots]
+    assert dtypes == ["bfloat16", "float64"]
+
+
+def _named(scalar: str) -> Callable[..., Any]:
+    names: dict[str, Any] = {}
+    exec(f"def moves(p, g, *, lr, {scalar}): return (p - g,)", names)
+    function: Callable[..., Any] = names["moves"]
+    return function
+
+
+@pytest.mark.parametrize(
+    ("scalar", "message"),
+    [
+        ("beta3", r"^moves: .* field of Nested, .* 'beta3' beside the fields lr, betas, eps, b"),
+        ("momentum", "got 'momentum' beside the fields lr, .*; correct the name, or add the field"),
+        ("betas", r"expected the scalar 'betas' to be a number, got \(0.5, 0.25\)"),
+        ("m_dtype", "expected the scalar 'm_dtype' to be a number, got 'bfloat16'"),
+    ],
+)
+def test_scalar_that_the_config_does_not_have_is_refused(scalar: str, message: str) -> None:
+    with pytest.raises(RuleError, match=message):
+        optim.Rule.from_config(_named(scalar), Nested())
+
+
+def test_number_of_the_update_may_be_left_out() -> None:
+    def moves(p: Any, g: Any, m: Any, v: Any, *, lr: Any) -> Any:
+        return p - lr * g, v, m
+
+    rule = optim.Rule.from_config(moves, Nested())
+    assert rule.program == trace(plain_with_swapped_slots, ["m", "v"], ["lr", "t"])
+    assert rule.function(3.0, 2.0, 5.0, 7.0, lr=0.5, t=4) == (2.0, 7.0, 5.0)
+    assert replace(rule, scalars={"lr": 1.0}).function is rule.function
+    with pytest.raises(RuleError, match="in the order in which the rule takes them, m, v, got v"):
+        _ = replace(rule, slots=("v", "m"), slot_dtypes={}).program
+
+
+def plain_with_swapped_slots(p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any) -> Any:
+    return p - lr * g, v, m
+
+
+def test_optimizer_without_a_formula_says_what_to_write(backend: Backend) -> None:
+    class Nothing(optim.Optimizer[Backend, Nested]):
+        config_type = Nested
+
+    with pytest.raises(RuleError, match=r"^Nothing: expected a formula or .*; write formula ="):
+        Nothing([parameter(1.0, backend)], Nested())
+
+
+# -- transforms ----------------------------------------------------------------------------
+
+
+def _decayed(p: Any, g: Any, *, lr: Any, weight_decay: Any) -> Any:
+    return (p - lr * (g + weight_decay * p),)
+
+
+def test_transforms_compose_and_keep_their_scalars_apart() -> None:
+    scalars = {"lr": 0.5, "weight_decay": 2.0}
+    rule = optim.l2(optim.l2(optim.Rule(_decayed, slots=(), scalars=scalars), 4.0), 8.0)
+    assert rule.function(1.0, 1.0, **rule.scalars, t=1) == (1.0 - 0.5 * (1.0 + 8.0 + 4.0 + 2.0),)
+    assert [op for op, _ in rule.program.instructions].count("add") == 3
+    assert sorted(rule.program.host(**rule.scalars, t=1)) == [0.5, 2.0, 4.0, 8.0]
+
+
+def test_equal_rules_stay_equal_under_a_transform() -> None:
+    one, other = (
+        optim.Rule(_decayed, slots=(), scalars={"lr": lr, "weight_decay": 1.0}) for lr in (1.0, 2.0)
+    )
+    assert optim.l2(one, 1.0).program is optim.l2(other, 2.0).program
+
+
+def test_penalty_of_nothing_leaves_the_rule_as_it_is() -> None:
+    rule = optim.Rule(_decayed, slots=(), scalars={"lr": 1.0, "weight_decay": 1.0})
+    assert optim.l2(rule, 0.0) is rule
+    with pytest.raises(RuleError, match="expected the scalar 'weight_decay_' to be a number"):
+        optim.l2(rule, cast("Any", "x"))
+
+
 def test_bfloat16_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise DTypeError("run: pip install ml_dtypes")
 
-    monkeypatch.setattr(dtypes, "_RESOLVED", {})
-    monkeypatch.setattr(dtypes, "_import_bfloat16", missing)
+    monkeypatch.setattr("born.dtypes._RESOLVED", {})
+    monkeypatch.setattr("born.dtypes._import_bfloat16", missing)
     with pytest.raises(ConfigError, match="m_dtype: run: pip install ml_dtypes"):
         optim.AdamConfig(m_dtype="bfloat16")

@@ -21,7 +21,6 @@ from born import fusion, optim
 from born.backend import Backend
 from born.errors import BornError, RuleError
 from born.fusion import Program, trace
-from born.optim.rule import with_l2
 from tests.optim.making import parameter, raw
 
 
@@ -271,7 +270,6 @@ def test_wrong_outputs_are_refused(function: Callable[..., Any], message: str) -
 SIGNATURES: list[Callable[..., Any]] = [
     lambda g, p, *, t: (p,),
     lambda p, *, t: (p,),
-    lambda p, g: (p,),
     lambda p, g, t: (p, t),
     lambda *args, t: args,
 ]
@@ -320,7 +318,7 @@ def test_rule_is_traced_once_for_each_shape_of_config(backend: Backend) -> None:
         @classmethod
         def rule(cls, config: optim.SGDConfig) -> optim.Rule:
             plain = optim.Rule(counted, slots=("m",), scalars={"lr": config.lr})
-            return with_l2(plain, config.weight_decay)
+            return optim.l2(plain, config.weight_decay)
 
     first, second = parameter([1.0], backend), parameter([[1.0, 2.0]], backend, dtype="float64")
     optimizer = Counting([first, second], optim.SGDConfig())

@@ -1,4 +1,4 @@
-"""`Parameter`: shares its tensor's storage, holds a gradient, and refuses what does not fit."""
+"""`Parameter`: shares its tensor's storage, holds a gradient, and refuses what does not match."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_grad_can_be_set_and_cleared(backend: Backend) -> None:
     assert parameter.raw.grad is None
 
 
-MISFITS: dict[str, tuple[Callable[[Backend], Any], str]] = {
+MISMATCHES: dict[str, tuple[Callable[[Backend], Any], str]] = {
     "shape": (lambda b: born.ones((2,), b), r"shape \(3,\) .* got shape \(2,\)"),
     "dtype": (lambda b: born.ones((3,), b, dtype="float64"), r"dtype float32 .* got .* float64"),
     "backend": (lambda _: born.ones((3,), born.get_backend("numpy")), "parameter's own backend"),
@@ -76,9 +76,9 @@ MISFITS: dict[str, tuple[Callable[[Backend], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("misfit", MISFITS)
-def test_grad_that_does_not_fit_is_refused(backend: Backend, misfit: str) -> None:
-    make, words = MISFITS[misfit]
+@pytest.mark.parametrize("mismatch", MISMATCHES)
+def test_grad_that_does_not_fit_is_refused(backend: Backend, mismatch: str) -> None:
+    make, words = MISMATCHES[mismatch]
     parameter = nn.Parameter(born.zeros((3,), backend), "weight")
     before = parameter.grad = born.ones((3,), backend)
     with pytest.raises(GradientError, match=words) as caught:
@@ -97,7 +97,7 @@ def test_only_floating_tensors_are_parameters(backend: Backend) -> None:
         nn.Parameter(array)
 
 
-def test_recorded_results_are_no_parameters(autodiff: Autodiff[Backend]) -> None:
+def test_recorded_results_are_not_parameters(autodiff: Autodiff[Backend]) -> None:
     first = nn.Parameter(born.ones((2,), autodiff))
     with autodiff.tape:
         result = first * 2.0

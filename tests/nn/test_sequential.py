@@ -1,35 +1,99 @@
-"""What `Sequential` computes in one go."""
+"""`Sequential` calls its layers, and `Linear` with an activation computes both at once."""
 
 from __future__ import annotations
+
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 import born
-from born import nn
+from born import nn, ops
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
+from born.errors import ConfigError, ParameterError
+from born.ops.linear import Activation
+from born.tensor import B, Tensor
+
+INPUT = np.linspace(-2, 2, 35, dtype=np.float32).reshape(7, 5)
+
+
+def test_layers_are_applied_in_order(backend: Backend) -> None:
+    class Plus(nn.Stateless):
+        def forward(self, x: Tensor[B], /) -> Tensor[B]:
+            return x + 1.0
+
+    class Times(nn.Module[B]):
+        def __init__(self, backend: B) -> None:
+            self.factor = nn.Parameter(born.full((1,), 3.0, backend))
+
+        def forward(self, x: Tensor[B]) -> Tensor[B]:
+            return x * self.factor
+
+    model = nn.Sequential(Plus(), Times(backend), Plus())
+    assert model(born.ones((1,), backend)).item() == 7.0
+    assert [type(layer).__name__ for layer in model] == ["Plus", "Times", "Plus"]
+    assert len(model) == 3
+    assert isinstance(model[-1], Plus)
+
+
+def test_subclasses_of_layers_are_called(backend: Backend) -> None:
+    class Shifted(nn.ReLU):
+        def forward(self, x: Tensor[B], /) -> Tensor[B]:
+            return super().forward(x) + 1.0
+
+    class Doubled(nn.Linear[B]):
+        def forward(self, x: Tensor[B], /) -> Tensor[B]:
+            return super().forward(x) * 2.0
+
+    linear = Doubled(5, 4, backend)
+    x = born.tensor(INPUT, backend)
+    expected = np.maximum(2.0 * ops.linear(x, linear.weight, linear.bias).numpy(), 0.0) + 1.0
+    np.testing.assert_array_equal(nn.Sequential(linear, Shifted())(x).numpy(), expected)
+
+
+def test_what_is_not_a_layer_is_refused(backend: Backend) -> None:
+    function: Any = ops.relu
+    with pytest.raises(ParameterError, match=r"got function at place 1; pass an instance"):
+        nn.Sequential(nn.Linear(1, 1, backend), function)
+    kind: Any = nn.ReLU
+    with pytest.raises(ParameterError, match=r"got \w+ at place 0; pass an instance"):
+        nn.Sequential(kind, nn.Linear(1, 1, backend))
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_linear_and_relu_in_a_row_are_one_operation(
-    bias: bool, autodiff: Autodiff[Backend]
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_activation_of_linear_is_that_of_ops(
+    activation: Activation, bias: bool, autodiff: Autodiff[Backend]
 ) -> None:
-    first = nn.Linear(5, 4, autodiff, bias=bias)
-    model = nn.Sequential(first, nn.ReLU(), nn.Linear(4, 3, autodiff), nn.Tanh())
-    x = born.tensor(np.linspace(-2, 2, 35, dtype=np.float32).reshape(7, 5), autodiff)
+    layer = nn.Linear(5, 4, autodiff, bias=bias, activation=activation)
+    x = born.tensor(INPUT, autodiff)
     with autodiff.tape as tape:
-        together = (model(x) ** 2).sum()
-        # The two are one record; the other layers, the power and the sum one each.
-        assert len(tape) == 5
+        together = (layer(x) ** 2).sum()
+        # relu is part of the product's record; the power and the sum have their own.
+        assert len(tape) == (3 if activation == "relu" else 4)
     fused = backward(together)
     with autodiff.tape:
-        apart = x
-        for layer in model:
-            apart = layer(apart)
-        loss = (apart**2).sum()
-    np.testing.assert_array_equal(together.numpy(), loss.numpy())
-    plain = backward(loss)
-    for parameter in model.parameters():
+        apart = (getattr(ops, activation)(ops.linear(x, layer.weight, layer.bias)) ** 2).sum()
+    plain = backward(apart)
+    np.testing.assert_array_equal(together.numpy(), apart.numpy())
+    for parameter in layer.parameters():
         got, expected = (autodiff.to_numpy(g[parameter]) for g in (fused, plain))
         np.testing.assert_array_equal(got, expected)
+
+
+def test_activation_belongs_to_the_layer_and_not_to_its_state(backend: Backend) -> None:
+    backend.seed(1)
+    layer = nn.Linear(5, 4, backend, activation="tanh")
+    backend.seed(1)
+    plain = nn.Linear(5, 4, backend)
+    np.testing.assert_array_equal(layer.weight.numpy(), plain.weight.numpy())
+    plain.load_state_dict(layer.state_dict())
+    assert layer.to(Autodiff(backend)).activation == "tanh"
+    assert plain.activation is None
+
+
+def test_unknown_activation_is_refused(backend: Backend) -> None:
+    wrong: Any = "softmax"
+    with pytest.raises(ConfigError, match=r'activation="relu", .* or "tanh", got \'softmax\';'):
+        nn.Linear(5, 4, backend, activation=wrong)

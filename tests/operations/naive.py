@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from born.backend import Window
 from born.raw import HostArray
 
 Pair = tuple[int, int]
@@ -141,43 +142,40 @@ def _padded(x: HostArray, padding: Pair, value: float = 0.0) -> HostArray:
     return np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
 
 
-def _places(size: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair) -> list[range]:
+def _places(size: tuple[int, ...], window: Window) -> list[range]:
     """The first element of each window, along height and width of a padded image."""
     return [
         range(0, n - d * (k - 1), s)
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+        for n, k, s, d in zip(size, window.kernel, window.stride, window.dilation, strict=True)
     ]
 
 
-def _patches(
-    x: HostArray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, value: float = 0.0
-) -> HostArray:
+def _patches(x: HostArray, window: Window, value: float = 0.0) -> HostArray:
     """Every window, shape (N, C, kernel height, kernel width, rows, columns)."""
-    padded = _padded(x, padding, value)
-    rows, columns = _places(padded.shape[2:], kernel, stride, dilation)
-    (kh, kw), (dh, dw) = kernel, dilation
+    padded = _padded(x, window.padding, value)
+    rows, columns = _places(padded.shape[2:], window)
+    (kh, kw), (dh, dw) = window.kernel, window.dilation
     out = np.empty((*x.shape[:2], kh, kw, len(rows), len(columns)), x.dtype)
     for i, top in enumerate(rows):
         for j, left in enumerate(columns):
-            window = padded[:, :, top : top + dh * kh : dh, left : left + dw * kw : dw]
-            out[..., i, j] = window[:, :, :kh, :kw]
+            patch = padded[:, :, top : top + dh * kh : dh, left : left + dw * kw : dw]
+            out[..., i, j] = patch[:, :, :kh, :kw]
     return out
 
 
-def unfold(x: HostArray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> HostArray:
+def unfold(x: HostArray, window: Window) -> HostArray:
     """The windows as columns."""
-    patches = _patches(x, kernel, stride, padding, dilation)
+    patches = _patches(x, window)
     n, c, kh, kw, rows, columns = patches.shape
     return patches.reshape(n, c, kh * kw, rows * columns)
 
 
-def fold(
-    columns: HostArray, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> HostArray:
+def fold(columns: HostArray, size: Pair, window: Window) -> HostArray:
     """Columns added up where their windows were."""
-    (n, c), (kh, kw), (ph, pw), (dh, dw) = columns.shape[:2], kernel, padding, dilation
+    (kh, kw), _, (ph, pw), (dh, dw) = window
+    n, c = columns.shape[:2]
     padded = np.zeros((n, c, size[0] + 2 * ph, size[1] + 2 * pw), columns.dtype)
-    rows, cols = _places(padded.shape[2:], kernel, stride, dilation)
+    rows, cols = _places(padded.shape[2:], window)
     taps = columns.reshape(n, c, kh, kw, len(rows), len(cols))
     for i, top in enumerate(rows):
         for j, left in enumerate(cols):
@@ -191,13 +189,11 @@ def conv2d(
     x: HostArray,
     weight: HostArray,
     bias: HostArray | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
+    window: Window,
     groups: int,
 ) -> HostArray:
     """Each window times each filter of its group."""
-    patches = _patches(x, (weight.shape[2], weight.shape[3]), stride, padding, dilation)
+    patches = _patches(x, window)
     outputs, inputs = weight.shape[0] // groups, x.shape[1] // groups
     out = np.zeros((x.shape[0], weight.shape[0], *patches.shape[4:]), x.dtype)
     for o in range(weight.shape[0]):
@@ -207,27 +203,23 @@ def conv2d(
     return out if bias is None else out + bias[:, None, None]
 
 
-def max_pool2d(
-    x: HostArray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> HostArray:
+def max_pool2d(x: HostArray, window: Window) -> HostArray:
     """The largest element of each window."""
-    patches = _patches(x, kernel, stride, padding, dilation, -math.inf)
+    patches = _patches(x, window, -math.inf)
     largest: HostArray = patches.max(axis=(2, 3))
     return largest
 
 
-def max_pool2d_backward(
-    g: HostArray, x: HostArray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> HostArray:
+def max_pool2d_backward(g: HostArray, x: HostArray, window: Window) -> HostArray:
     """The gradient of each window, given to its largest element."""
-    patches = _patches(x, kernel, stride, padding, dilation, -math.inf)
+    patches = _patches(x, window, -math.inf)
     chosen = patches == patches.max(axis=(2, 3), keepdims=True)
     n, c, kh, kw, rows, columns = patches.shape
     taps = (chosen * g[:, :, None, None]).reshape(n, c, kh * kw, rows * columns)
-    return fold(taps, (x.shape[2], x.shape[3]), kernel, stride, padding, dilation)
+    return fold(taps, (x.shape[2], x.shape[3]), window)
 
 
-def avg_pool2d(x: HostArray, kernel: Pair, stride: Pair, padding: Pair) -> HostArray:
+def avg_pool2d(x: HostArray, window: Window) -> HostArray:
     """The mean of each window, zeros of the padding counted."""
-    mean: HostArray = _patches(x, kernel, stride, padding, (1, 1)).mean(axis=(2, 3))
+    mean: HostArray = _patches(x, window).mean(axis=(2, 3))
     return mean

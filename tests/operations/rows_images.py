@@ -52,52 +52,33 @@ def _images(d: Draw, size: tuple[int, int], channels: int) -> Shape:
 def _unfold(d: Draw) -> Case:
     view = _windows(d)
     x = d.uniform(_images(d, view.size, d.choice(d.lengths)))
-    return Case(
-        (x,), lambda b, x: b.unfold(x, view.window), lambda x: naive.unfold(x, *view.window)
-    )
+    return d.call(naive.unfold, x, view.window)
 
 
 @ROWS.row("fold", integers=True)
 def _fold(d: Draw) -> Case:
     view = _windows(d)
     shape = _images(d, view.size, d.choice(d.lengths))
-    columns = d.uniform(naive.unfold(np.zeros(shape), *view.window).shape)
-    return Case(
-        (columns,),
-        lambda b, c: b.fold(c, view.size, view.window),
-        lambda c: naive.fold(c, view.size, *view.window),
-    )
+    columns = d.uniform(naive.unfold(np.zeros(shape), view.window).shape)
+    return d.call(naive.fold, columns, view.size, view.window)
 
 
 @ROWS.row("conv2d", integers=True)
 def _conv2d(d: Draw) -> Case:
     view = _windows(d)
-    kernel, stride, padding, dilation = view.window
     groups = d.integer(1, 2)
     channels, outputs = groups * d.choice(d.lengths[:2]), groups * d.choice(d.lengths[:2])
     x = d.uniform(_images(d, view.size, channels))
-    weight = d.uniform((outputs, channels // groups, *kernel))
-    if d.flag():
-        return Case(
-            (x, weight, d.uniform((outputs,))),
-            lambda b, x, w, c: b.conv2d(x, w, c, view.window, groups),
-            lambda x, w, c: naive.conv2d(x, w, c, stride, padding, dilation, groups),
-        )
-    return Case(
-        (x, weight),
-        lambda b, x, w: b.conv2d(x, w, None, view.window, groups),
-        lambda x, w: naive.conv2d(x, w, None, stride, padding, dilation, groups),
-    )
+    weight = d.uniform((outputs, channels // groups, *view.window.kernel))
+    bias = d.uniform((outputs,)) if d.flag() else None
+    return d.call(naive.conv2d, x, weight, bias, view.window, groups)
 
 
 @ROWS.row("max_pool2d")
 def _max_pool2d(d: Draw) -> Case:
     view = _windows(d, pooled=True)
-    x = d.distinct(_images(d, view.size, d.choice(d.lengths)))
-    return Case(
-        (x,),
-        lambda b, x: b.max_pool2d(x, view.window)[0],
-        lambda x: naive.max_pool2d(x, *view.window),
+    return d.call(
+        naive.max_pool2d, d.distinct(_images(d, view.size, d.choice(d.lengths))), view.window
     )
 
 
@@ -117,10 +98,5 @@ def _max_pool2d_backward(d: Draw) -> Case:
 @ROWS.row("avg_pool2d")
 def _avg_pool2d(d: Draw) -> Case:
     view = _windows(d, pooled=True, dilated=False)
-    kernel, stride, padding, _ = view.window
     x = d.uniform(_images(d, view.size, d.choice(d.lengths)))
-    return Case(
-        (x,),
-        lambda b, x: b.avg_pool2d(x, view.window),
-        lambda x: naive.avg_pool2d(x, kernel, stride, padding),
-    )
+    return d.call(naive.avg_pool2d, x, view.window)

@@ -341,6 +341,7 @@ def test_options_out_of_range(made: Made, backend: Backend) -> None:
         lambda: ops.dropout(x, -0.1),
         lambda: ops.dropout(x, float("nan")),
         lambda: ops.norm(x, order=3),
+        lambda: ops.linear(x, x, activation="swish"),  # type: ignore[arg-type]  # wrong on purpose
         lambda: ops.gelu(x, "exact"),  # type: ignore[arg-type]  # wrong on purpose
         lambda: ops.cross_entropy(x, labels, 1.5),
         lambda: ops.cross_entropy(x, labels, -0.5),

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from born.autodiff import Autodiff
-from born.autodiff.vjps import PASSED_THROUGH, VJPS
+from born.autodiff.derivatives import CONSTANT as WITHOUT_GRADIENT
+from born.autodiff.derivatives import DERIVATIVES
 from born.backend import OPERATIONS, Backend
 from tests.operations.computing import computing
 from tests.operations.row import Derivative
@@ -19,16 +20,16 @@ def test_every_operation_has_a_row_and_every_row_an_operation() -> None:
 
 
 def test_derivatives_are_of_operations_and_stand_in_one_place() -> None:
-    assert set(VJPS) <= set(OPERATIONS)
-    assert set(OPERATIONS) >= PASSED_THROUGH
-    assert not PASSED_THROUGH & set(VJPS)
+    assert set(DERIVATIVES) <= set(OPERATIONS)
+    assert set(OPERATIONS) >= WITHOUT_GRADIENT
+    assert not WITHOUT_GRADIENT & set(DERIVATIVES)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_row_says_how_the_operation_is_differentiated(name: str) -> None:
-    if name in VJPS:
+    if name in DERIVATIVES:
         derivative = Derivative.ROW
-    elif name in PASSED_THROUGH:
+    elif name in WITHOUT_GRADIENT:
         derivative = Derivative.CONSTANT
     else:
         derivative = Derivative.COMPOSED

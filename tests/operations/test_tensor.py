@@ -11,9 +11,10 @@ import pytest
 
 import born
 from born import ops
-from born.autodiff import Autodiff
+from born.autodiff import Autodiff, backward
 from born.backend import OPERATIONS, Backend
 from born.errors import DTypeError
+from born.ops.linear import Activation
 
 ELSEWHERE = frozenset(
     [
@@ -106,6 +107,26 @@ def test_methods_are_those_of_numpy(backend: Backend) -> None:
     for found, expected in pairs:
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-14)
         assert found.dtype == np.asarray(expected).dtype
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "sigmoid", "silu", "softplus", "tanh"])
+def test_linear_applies_an_activation_by_name(
+    activation: Activation, autodiff: Autodiff[Backend]
+) -> None:
+    x = born.tensor(np.linspace(-1.0, 1.0, 6).reshape(2, 3), autodiff)
+    weight = born.tensor(np.linspace(-2.0, 2.0, 12).reshape(4, 3), autodiff)
+    weight.requires_grad = True
+    results: list[Any] = []
+    for apart in (True, False):
+        with autodiff.tape:
+            if apart:
+                y = getattr(ops, activation)(ops.linear(x, weight))
+            else:
+                y = ops.linear(x, weight, activation=activation)
+            loss = y.sum()
+        results.append((y.numpy(), autodiff.to_numpy(backward(loss)[weight])))
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_indexing_takes_what_numpy_takes(backend: Backend) -> None:

@@ -1,17 +1,22 @@
-"""The trajectories that born's optimizers share with PyTorch's: configs, parameters, gradients.
+"""The table of optimizers: what each keeps, and the trajectories it shares with PyTorch's.
 
-Written with operators and `sin` alone, so that one formula serves NumPy and PyTorch.
+A new optimizer is a row in `SLOTS` for each set of state it may keep, and one in `OPTIONS`.
+Gradients are written with operators and `sin` alone, so that one formula serves NumPy and
+PyTorch.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from born import optim
+from born.errors import ConfigError
 
 RECORDED = Path(__file__).with_name("pytorch_trajectories.npz")
 STEPS = 100
@@ -22,38 +27,49 @@ Options = dict[str, Any]
 """Keyword arguments that a born config and a PyTorch optimizer have in common."""
 
 
-def sgd_options() -> Iterator[Options]:
-    """Every combination of SGD's options that both libraries allow."""
-    for lr, momentum, dampening, nesterov, weight_decay in itertools.product(
-        (0.01, 0.1), (0.0, 0.9), (0.0, 0.1), (False, True), (0.0, 0.01)
-    ):
-        if nesterov and (momentum == 0.0 or dampening != 0.0):
-            continue  # both libraries refuse it
-        yield {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "nesterov": nesterov,
-            "weight_decay": weight_decay,
-        }
+def grid(config: type[optim.Config], **values: tuple[Any, ...]) -> tuple[Options, ...]:
+    """Every combination of options that the config allows."""
+    allowed: list[Options] = []
+    for combination in itertools.product(*values.values()):
+        options = dict(zip(values, combination, strict=True))
+        try:
+            config(**options)
+        except ConfigError:
+            continue  # PyTorch refuses it too: the recording has as many as this gives
+        allowed.append(options)
+    return tuple(allowed)
 
 
-def adam_options() -> Iterator[Options]:
-    """Every combination of Adam's options.
-
-    With learning rates that do not reach the minimum in time: there Adam jumps to and fro,
-    and blows up rounding errors until no two libraries agree.
-    """
-    for lr, betas, eps, weight_decay in itertools.product(
-        (0.001, 0.01), ((0.9, 0.999), (0.5, 0.9)), (1e-8, 1e-3), (0.0, 0.01)
-    ):
-        yield {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-
+SLOTS: dict[optim.Config, list[str]] = {
+    optim.SGDConfig(lr=0.1): [],
+    optim.SGDConfig(lr=0.1, weight_decay=0.01): [],
+    optim.SGDConfig(lr=0.1, momentum=0.9, dampening=0.1): ["velocity"],
+    optim.SGDConfig(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01): ["velocity"],
+    optim.AdamConfig(lr=0.1): ["m", "v"],
+    optim.AdamConfig(lr=0.1, betas=(0.5, 0.9), eps=1e-3, weight_decay=0.01): ["m", "v"],
+}
+"""Configs of every optimizer, for each of its formulas -> the slots it keeps."""
 
 OPTIONS: dict[str, tuple[Options, ...]] = {
-    "SGD": tuple(sgd_options()),
-    "Adam": tuple(adam_options()),
+    "SGD": grid(
+        optim.SGDConfig,
+        lr=(0.01, 0.1),
+        momentum=(0.0, 0.9),
+        dampening=(0.0, 0.1),
+        nesterov=(False, True),
+        weight_decay=(0.0, 0.01),
+    ),
+    # With learning rates that do not reach the minimum in time: there Adam jumps to and fro,
+    # and blows up rounding errors until no two libraries agree.
+    "Adam": grid(
+        optim.AdamConfig,
+        lr=(0.001, 0.01),
+        betas=((0.9, 0.999), (0.5, 0.9)),
+        eps=(1e-8, 1e-3),
+        weight_decay=(0.0, 0.01),
+    ),
 }
+"""Optimizer -> the options it follows PyTorch with."""
 
 
 def start() -> list[npt.NDArray[np.float64]]:

@@ -13,19 +13,12 @@ from born.autodiff import Autodiff
 from born.backend import Backend
 from born.raw import HostArray, RawTensor
 from born.tensor import B
+from tests.optim.cases import SLOTS
 
 Parameter = nn.Parameter[Backend]
 Optimizer = optim.Optimizer[Backend]
 
-CONFIGS: tuple[optim.Config, ...] = (
-    optim.SGDConfig(lr=0.1),
-    optim.SGDConfig(lr=0.1, weight_decay=0.01),
-    optim.SGDConfig(lr=0.1, momentum=0.9, dampening=0.1),
-    optim.SGDConfig(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
-    optim.AdamConfig(lr=0.1),
-    optim.AdamConfig(lr=0.1, betas=(0.5, 0.9), eps=1e-3, weight_decay=0.01),
-)
-"""At least one config of every optimizer, and every set of slots; a test holds it to that."""
+CONFIGS = tuple(SLOTS)
 
 
 def class_for(config: optim.Config) -> type[optim.Optimizer[Any]]:

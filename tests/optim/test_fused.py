@@ -271,7 +271,7 @@ def test_slot_of_a_dtype_that_is_no_float_is_refused(dtype: str, backend: Backen
 
 def test_slot_dtype_cannot_change_under_way(backend: Backend) -> None:
     optimizer = optim.Adam([parameter([1.0], backend)], optim.AdamConfig())
-    with pytest.raises(BornError, match=r"expected a AdamConfig that keeps .*; make a new Adam"):
+    with pytest.raises(BornError, match=r"expected a config that keeps .*; make a new Adam"):
         optimizer.config = optim.AdamConfig(m_dtype="bfloat16")
 
 

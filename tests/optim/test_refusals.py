@@ -119,7 +119,9 @@ def test_parameters_that_cannot_be_trained_are_refused(
 
 @pytest.mark.parametrize("config", [None, {"lr": 0.1}, optim.SGDConfig(), optim.AdamConfig])
 def test_config_of_another_class_is_refused(config: Any, backend: Backend) -> None:
-    with pytest.raises(ConfigTypeError, match=r"expected a AdamConfig for Adam, got .*; write"):
+    with pytest.raises(
+        ConfigTypeError, match=r"expected a config of class AdamConfig for Adam, got .*; write"
+    ):
         optim.Adam([parameter(1.0, backend)], config)
 
 

@@ -15,17 +15,19 @@ from born.autodiff import Autodiff
 from born.backend import Backend
 from born.errors import StateDictError
 from born.raw import RawTensor
-from tests.optim.making import CONFIGS, Optimizer, assert_unchanged, contents, make, parameter, raw
+from tests.optim.cases import OPTIONS, SLOTS
+from tests.optim.making import (
+    CONFIGS,
+    Optimizer,
+    assert_unchanged,
+    class_for,
+    contents,
+    make,
+    parameter,
+    raw,
+)
 
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
-
-SLOTS = {
-    optim.SGDConfig(): [],
-    optim.SGDConfig(momentum=0.9): ["velocity"],
-    optim.SGDConfig(momentum=0.9, nesterov=True, weight_decay=0.1): ["velocity"],
-    optim.AdamConfig(): ["m", "v"],
-    optim.AdamConfig(weight_decay=0.1): ["m", "v"],
-}
 
 State = dict[str, Any]
 
@@ -41,6 +43,22 @@ def used(config: optim.Config, backend: Backend, steps: int = 2) -> Optimizer:
         gradient = {first.raw: raw([[0.5, -1.0 - step]], backend)}
         optimizer.step(gradient if step else gradient | {second.raw: raw(2.0, backend)})
     return optimizer
+
+
+def _optimizers(base: Any = optim.Optimizer) -> set[Any]:
+    """Every optimizer that born defines, public or not."""
+    below = base.__subclasses__()
+    own = {each for each in below if each.__module__.startswith("born.") and each.__doc__}
+    return own.union(*map(_optimizers, below))
+
+
+def test_table_has_every_optimizer_and_every_config_that_born_defines() -> None:
+    tabled = {class_for(config) for config in CONFIGS}
+    assert tabled == _optimizers() == {getattr(optim, name) for name in OPTIONS}
+    assert {each.config_type for each in tabled} == {type(config) for config in CONFIGS}
+    assert {each.config_type.__name__ for each in tabled} == {
+        name for name in optim.__all__ if name.endswith("Config")
+    } - {"Config"}
 
 
 @pytest.mark.parametrize("options", [{}, {"scale": 0.5}], ids=repr)
@@ -101,56 +119,31 @@ def test_state_does_not_alias_the_gradient(config: optim.Config, backend: Backen
 # -- loading -----------------------------------------------------------------------------------
 
 
-def _raw_tensors(state: dict[str, RawTensor], backend: Backend) -> State:
-    return dict(state)
-
-
-def _tensors(state: dict[str, RawTensor], backend: Backend) -> State:
-    return {key: born.Tensor(x, backend) for key, x in state.items()}
-
-
-def _tensors_elsewhere(state: dict[str, RawTensor], backend: Backend) -> State:
-    other = Autodiff(born.get_backend("numpy"))
-    return {key: born.tensor(backend.to_numpy(x), other) for key, x in state.items()}
-
-
-def _arrays(state: dict[str, RawTensor], backend: Backend) -> State:
-    return {key: backend.to_numpy(x) for key, x in state.items()}
-
-
-def _arrays_and_integers(state: dict[str, RawTensor], backend: Backend) -> State:
-    arrays = _arrays(state, backend)
-    return {key: int(x) if key.startswith("t.") else x for key, x in arrays.items()}
-
-
-def _views_and_numpy_integers(state: dict[str, RawTensor], backend: Backend) -> State:
-    arrays = _arrays(state, backend)
-    return {
-        key: np.int32(x) if key.startswith("t.") else np.stack([x, x], -1)[..., 0]
-        for key, x in arrays.items()
-    }
-
-
-FORMS = [
-    _raw_tensors,
-    _tensors,
-    _tensors_elsewhere,
-    _arrays,
-    _arrays_and_integers,
-    _views_and_numpy_integers,
-]
+FORMS: dict[str, Callable[[Any, str, Backend], Any]] = {
+    "raw tensors": lambda x, key, backend: x,
+    "tensors": lambda x, key, backend: born.Tensor(x, backend),
+    "tensors elsewhere": lambda x, key, backend: born.tensor(
+        backend.to_numpy(x), Autodiff(born.get_backend("numpy"))
+    ),
+    "arrays": lambda x, key, backend: backend.to_numpy(x),
+    "arrays and integers": lambda x, key, backend: (
+        int(x.item()) if key.startswith("t.") else backend.to_numpy(x)
+    ),
+    "views and NumPy integers": lambda x, key, backend: (
+        np.int32(x.item())
+        if key.startswith("t.")
+        else np.stack([backend.to_numpy(x)] * 2, -1)[..., 0]
+    ),
+}
 
 
 @every_config
 @pytest.mark.parametrize("form", FORMS)
-def test_loading_goes_on_from_there(
-    config: optim.Config,
-    form: Callable[[dict[str, RawTensor], Backend], State],
-    backend: Backend,
-) -> None:
+def test_loading_goes_on_from_there(config: optim.Config, form: str, backend: Backend) -> None:
     saved, loaded = used(config, backend), fresh(config, backend)
     buffers = {id(x.array) for x in _live(loaded)}
-    loaded.load_state_dict(form(saved.state_dict(), backend))
+    state = saved.state_dict()
+    loaded.load_state_dict({key: FORMS[form](x, key, backend) for key, x in state.items()})
     assert {id(x.array) for x in _live(loaded)} == buffers  # written into, not replaced
     for there, here in zip(saved.parameters, loaded.parameters, strict=True):
         backend.assign(here.raw, there.raw)

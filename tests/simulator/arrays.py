@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from born.dtypes import is_numpy_scalar
 from born.raw import HostArray
-from tests.simulator.host import is_numpy_scalar
 from tests.simulator.machine import (
     Device,
     Memory,

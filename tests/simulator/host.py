@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from typing_extensions import TypeIs
 
+from born.dtypes import is_numpy_scalar
 from born.raw import HostArray
 from born_cupy.kernels import Source
 from born_cupy.kernels.source import PRELUDE
@@ -213,11 +214,6 @@ def _fits(kind: str, argument: Any) -> bool:
     element = kind.removesuffix("*")
     same_size = element.startswith("uint") and argument.itemsize == np.dtype(element).itemsize
     return argument.dtype.name == element or same_size
-
-
-def is_numpy_scalar(value: object) -> TypeIs[np.generic[Any]]:
-    """Whether a value is a scalar of NumPy's."""
-    return isinstance(value, np.generic)
 
 
 def is_host_array(value: object) -> TypeIs[HostArray]:

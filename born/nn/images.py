@@ -1,4 +1,4 @@
-"""`Conv2d`: the convolution of images."""
+"""Layers of images `(batch, channels, height, width)`: convolution and pooling."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing_extensions import override
 from born import ops
 from born.errors import ConfigError
 from born.nn import init
-from born.nn.arguments import Pair, flag, integer, pair
-from born.nn.module import Module
+from born.nn.module import Module, Stateless
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike
 from born.tensor import B2, B, Tensor
+from born.validation import Pair, flag, integer, pair
 
 
 class Conv2d(Module[B]):
     """The cross-correlation of images with learned kernels, plus a bias.
 
     y[n, o, i, j] = b[o] + sum over c, u, v of W[o, c, u, v] x[n, c, s i + d u - p, s j + d v - p]
-    for stride s, dilation d and padding p; x is zero outside of the image.
+    for stride s, dilation d and padding p; x is zero outside the image.
 
     Args:
         in_channels: channels of x.
@@ -30,8 +30,8 @@ class Conv2d(Module[B]):
         stride: step from window to window.
         padding: zeros added on each side.
         dilation: step between the elements of a window.
-        groups: into how many groups the channels are cut, each with kernels of its
-            own; both numbers of channels must be divisible by it.
+        groups: how many groups the channels are cut into, each with its own kernels; both
+            numbers of channels must be divisible by it.
         bias: whether there is a b.
         dtype: of the parameters, a floating dtype.
 
@@ -80,19 +80,15 @@ class Conv2d(Module[B]):
                 f"{inputs} and {outputs}; change the channels or the groups"
             )
         shape = (outputs, inputs // self.groups, *pair("kernel_size", kernel_size))
-        bound = init.default_bound(init.fans(shape)[0])
-        self.weight = Parameter(init.uniform(shape, backend, -bound, bound, dtype))
-        self.bias = None
-        if flag("bias", bias):
-            self.bias = Parameter(init.uniform(shape[:1], backend, -bound, bound, dtype))
+        self.weight, self.bias = init.weight_and_bias(shape, backend, flag("bias", bias), dtype)
 
-    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> Conv2d[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """The convolution of images `x` of shape `(batch, in_channels, height, width)`.
+        """Convolve images `x` of shape `(batch, in_channels, height, width)`.
 
         Raises:
             ShapeError: another number of axes or channels, or an image smaller than
@@ -101,3 +97,55 @@ class Conv2d(Module[B]):
         return ops.conv2d(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
+
+
+class MaxPool2d(Stateless):
+    """The largest element of each window of images `(batch, channels, height, width)`.
+
+    Args:
+        kernel_size: height and width of a window, or one integer for both.
+        stride: step from window to window; by default the kernel's size.
+        padding: minus infinities added on each side, at most half the kernel.
+        dilation: step between the elements of a window.
+
+    Raises:
+        ConfigError, ConfigTypeError: a size that is not a positive integer (padding:
+            non-negative).
+        ShapeError: in a call: `x` does not have four axes, or is smaller than a window.
+
+    >>> import born
+    >>> MaxPool2d(2)(born.zeros((1, 3, 8, 8), born.get_backend("numpy"))).shape
+    (1, 3, 4, 4)
+    """
+
+    def __init__(
+        self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
+    ) -> None:
+        self.kernel_size = pair("kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else pair("stride", stride)
+        self.padding = pair("padding", padding, least=0)
+        self.dilation = pair("dilation", dilation)
+
+    @override
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation)
+
+
+class AvgPool2d(Stateless):
+    """The mean of each window of images, in which the zeros of the padding count.
+
+    Arguments and errors as for `MaxPool2d`, which has a dilation besides.
+
+    >>> import born
+    >>> AvgPool2d(4)(born.zeros((1, 3, 8, 8), born.get_backend("numpy"))).shape
+    (1, 3, 2, 2)
+    """
+
+    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
+        self.kernel_size = pair("kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else pair("stride", stride)
+        self.padding = pair("padding", padding, least=0)
+
+    @override
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        return ops.avg_pool2d(x, self.kernel_size, self.stride, self.padding)

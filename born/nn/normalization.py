@@ -9,11 +9,11 @@ from typing_extensions import override
 
 from born import ops
 from born.errors import ShapeError
-from born.nn.arguments import flag, number, shape
 from born.nn.module import Module
 from born.nn.parameter import Parameter
 from born.raw import DTypeLike, Shape
 from born.tensor import B2, B, Tensor
+from born.validation import flag, number, shape
 
 
 class LayerNorm(Module[B]):
@@ -60,7 +60,7 @@ class LayerNorm(Module[B]):
         if flag("bias", bias):
             self.bias = Parameter(Tensor(backend.zeros(lengths, dtype), backend))
 
-    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> LayerNorm[B2]: ...
@@ -78,18 +78,10 @@ class LayerNorm(Module[B]):
 class RMSNorm(Module[B]):
     """y = x / sqrt(mean(x^2) + eps) * w, the mean over the trailing axes.
 
-    Args:
-        normalized_shape: the shape of the trailing axes, or the length of the last.
-        backend: where the parameter lives.
-        eps: added to the mean square, against division by zero.
-        dtype: of the parameter, a floating dtype.
+    Arguments and errors as for `LayerNorm`; eps is added to the mean square.
 
     Attributes:
         weight: w, of shape `normalized_shape`, ones at first.
-
-    Raises:
-        ConfigError, ConfigTypeError: lengths that are not positive integers, or an eps
-            that is negative or not finite.
 
     Source: Zhang and Sennrich (2019), "Root Mean Square Layer Normalization", equation 4.
 
@@ -112,7 +104,7 @@ class RMSNorm(Module[B]):
         self.eps = number("eps", eps, low=0.0)
         self.weight = Parameter(Tensor(backend.ones(lengths, dtype), backend))
 
-    if TYPE_CHECKING:  # Python cannot say of all classes at once that `to` keeps the class
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> RMSNorm[B2]: ...
@@ -128,7 +120,7 @@ class RMSNorm(Module[B]):
 
 
 def _check_trailing(got: Shape, trailing: Shape) -> None:
-    # A weight would broadcast against a longer or a shorter axis without a word.
+    # A weight would silently broadcast against an axis of another length.
     if got[len(got) - len(trailing) :] != trailing:
         raise ShapeError(
             f"expected a tensor whose last axes have shape {trailing}, got shape {got}; "

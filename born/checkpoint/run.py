@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -35,7 +35,7 @@ def save(
     optimizer: Optimizer[B] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what it takes to go on later, to the bit, into one file.
+    """Write all that is needed to resume training, to the bit, into one file.
 
     That is the model's parameters, the optimizer's state and config (with the current
     learning rate), and the random state of their backend. The file is a safetensors
@@ -44,7 +44,7 @@ def save(
     leaves the previous file as it was.
 
     Args:
-        path: where to; an existing file is replaced.
+        path: the file, which is replaced if it exists.
         model: saved as `model.{path}` for each entry of its `state_dict`.
         optimizer: saved as `optimizer.{key}` for each entry of its `state_dict`.
         metadata: your own, as JSON types (tuples come back as lists); `load` returns it.
@@ -66,26 +66,28 @@ def save(
     """
     _check_kinds(model, optimizer)
     own = _json({} if metadata is None else metadata)
-    backend = _backend(model, optimizer)
+    backend = _common_backend(model, optimizer)
     state: dict[str, RawTensor] = {}
-    if model is not None:
-        state |= {_MODEL + key: raw for key, raw in model.state_dict().items()}
-    if optimizer is not None:
-        state |= {_OPTIMIZER + key: raw for key, raw in optimizer.state_dict().items()}
+    for prefix, part in ((_MODEL, model), (_OPTIMIZER, optimizer)):
+        if part is not None:
+            state |= {prefix + key: raw for key, raw in part.state_dict().items()}
     arrays: dict[str, HostArray] = {}
     if backend is not None:
-        # The snapshot is given up as its copy on the host grows, so that there is only one.
+        # Each snapshot is dropped once it is on the host, so that there is only one copy.
         arrays = {name: backend.to_numpy(state.pop(name)) for name in list(state)}
-    file_format.write(
-        Path(path),
-        arrays,
-        {
-            "model": None if model is None else {"type": type(model).__name__},
-            "optimizer": None if optimizer is None else _optimizer_document(model, optimizer),
-            "random_state": None if backend is None else backend.random_state,
-            "metadata": own,
+    document: dict[str, Any] = {
+        "model": None if model is None else {"type": type(model).__name__},
+        "optimizer": None
+        if optimizer is None
+        else {
+            "type": type(optimizer).__name__,
+            "config": optimizer.config.to_json(),
+            "parameters": _paths(model, optimizer),
         },
-    )
+        "random_state": None if backend is None else backend.random_state,
+        "metadata": own,
+    }
+    file_format.write(Path(path), arrays, document)
 
 
 def load(
@@ -94,28 +96,28 @@ def load(
     model: Module[B] | None = None,
     optimizer: Optimizer[B] | None = None,
 ) -> dict[str, Any]:
-    """Go on from a file that `save` wrote: all that is asked for is restored, or nothing.
+    """Resume from a file that `save` wrote: all that is asked for is restored, or nothing.
 
-    The values are written into the parameters and buffers that exist, so references to
-    them stay good. The optimizer takes the config that it was saved with, learning rate
-    included: set `optimizer.lr` afterwards to go on with another. The backend's random
-    state is restored if all that the file holds is asked for: whoever takes only the
-    model starts something new.
+    The values are written into existing parameters and buffers, so references to them
+    stay valid. The optimizer takes the config that it was saved with, learning rate
+    included: set `optimizer.lr` afterwards to use another. The backend's random state is
+    restored only if everything in the file is asked for: to take only the model is to
+    start something new.
 
     Args:
-        path: of the file.
-        model: to write the parameters into; without it, they are left in the file.
-        optimizer: to write the state and the config into; likewise.
+        path: the file.
+        model: takes the parameters; without it, they stay in the file.
+        optimizer: takes the state and the config; without it, they stay in the file.
 
     Returns:
         The caller's own metadata, as JSON types.
 
     Raises:
         CheckpointNotFoundError: there is no file.
-        CheckpointCorruptError: it is not, byte for byte, what `save` wrote.
+        CheckpointCorruptError: it differs from what `save` wrote, be it in a single bit.
         CheckpointVersionError: it was written by a newer version of born.
-        CheckpointMismatchError: it holds no model, or another one; or so for the
-            optimizer. The message lists every difference.
+        CheckpointMismatchError: the model or the optimizer in it is missing, or does not
+            match the one given. The message lists every mismatch.
 
         On an error, nothing has changed.
 
@@ -126,24 +128,24 @@ def load(
     {'shape': [2, 3]}
     """
     _check_kinds(model, optimizer)
-    backend = _backend(model, optimizer)
-    parts = ((_MODEL, model), (_OPTIMIZER, optimizer))
-    asked = tuple(prefix for prefix, part in parts if part is not None)
-    contents = file_format.read(Path(path), lambda name: name.startswith(asked))
+    backend = _common_backend(model, optimizer)
+    parts = {"model": model, "optimizer": optimizer}
+    asked = [name for name, part in parts.items() if part is not None]
+    contents = file_format.read(Path(path), lambda name: name.split(".")[0] in asked)
     saved = contents.document
-    whole = all(saved[part] is None or part + "." in asked for part in ("model", "optimizer"))
+    whole = all(saved[name] is None or name in asked for name in parts)
     random_state = saved["random_state"] if whole else None
-    problems = [
-        *_model_problems(model, contents),
-        *_optimizer_problems(model, optimizer, contents),
-        *_random_problems(backend, random_state),
+    mismatches = [
+        *_model_mismatches(model, contents),
+        *_optimizer_mismatches(model, optimizer, contents),
+        *_random_mismatches(backend, random_state),
     ]
-    if problems:
-        listed = "".join(f"\n  {problem}" for problem in problems)
+    if mismatches:
         raise CheckpointMismatchError(
             f"{path}: expected a checkpoint of this model and this optimizer, got "
-            f"{len(problems)} difference{'s' if len(problems) > 1 else ''}; make both as they "
-            f"were made when it was saved, nothing was changed:{listed}"
+            f"{len(mismatches)} mismatch{'es' if len(mismatches) > 1 else ''}; make both as they "
+            "were made when it was saved, nothing was changed:"
+            + "".join(f"\n  {mismatch}" for mismatch in mismatches)
         )
     if model is not None:
         model.load_state_dict(_part(contents, _MODEL))
@@ -156,19 +158,18 @@ def load(
     return metadata
 
 
-# -- what does not fit, in words -----------------------------------------------------------
+# -- mismatches, in words ------------------------------------------------------------------
 
 
-def _model_problems(model: Module[B] | None, contents: Contents) -> list[str]:
+def _model_mismatches(model: Module[B] | None, contents: Contents) -> list[str]:
     if model is None:
         return []
     if contents.document["model"] is None:
         return ["model: expected one, got a checkpoint that was saved without a model"]
-    found = model.check_state_dict(_part(contents, _MODEL))
-    return [f"model: {problem}" for problem in found]
+    return [f"model: {reason}" for reason in model.check_state_dict(_part(contents, _MODEL))]
 
 
-def _optimizer_problems(
+def _optimizer_mismatches(
     model: Module[B] | None, optimizer: Optimizer[B] | None, contents: Contents
 ) -> list[str]:
     if optimizer is None:
@@ -179,28 +180,27 @@ def _optimizer_problems(
     kind = type(optimizer).__name__
     if saved["type"] != kind:
         return [f"optimizer: expected {kind}, got the state of {saved['type']}"]
-    found = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
+    reasons = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
     try:
-        found += optimizer.check_config(optimizer.config_type.from_json(saved["config"]))
+        reasons += optimizer.check_config(optimizer.config_type.from_json(saved["config"]))
     except ConfigError as error:
-        found.append(str(error))
-    # Parameters without names, as those of no module, are known by their order alone.
+        reasons.append(str(error))
+    # Parameters without names, which belong to no module, are known by their order alone.
     pairs = zip(_paths(model, optimizer), saved["parameters"], strict=False)
-    found += [
+    reasons += [
         f"parameter {index}: expected {here!r}, got the state of {there!r}"
         for index, (here, there) in enumerate(pairs)
         if here != there and here and there
     ]
-    return [f"optimizer: {problem}" for problem in found]
+    return [f"optimizer: {reason}" for reason in reasons]
 
 
-def _random_problems(backend: Backend | None, state: Mapping[str, Any] | None) -> list[str]:
-    if backend is None or state is None:
-        return []
-    try:
-        backend.check_random_state(state)
-    except BornError as error:
-        return [f"random state: {error}"]
+def _random_mismatches(backend: Backend | None, state: Mapping[str, Any] | None) -> list[str]:
+    if backend is not None and state is not None:
+        try:
+            backend.check_random_state(state)
+        except BornError as error:
+            return [f"random state: {error}"]
     return []
 
 
@@ -216,16 +216,8 @@ def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:
     }
 
 
-def _optimizer_document(model: Module[B] | None, optimizer: Optimizer[B]) -> dict[str, Any]:
-    return {
-        "type": type(optimizer).__name__,
-        "config": optimizer.config.to_json(),
-        "parameters": _paths(model, optimizer),
-    }
-
-
 def _check_kinds(model: object, optimizer: object) -> None:
-    """Refuse what is no module and no optimizer, before anything is read or written."""
+    """Refuse what is not a module or an optimizer, before anything is read or written."""
     for given, kind, word in ((model, Module, "model"), (optimizer, Optimizer, "optimizer")):
         if given is not None and not isinstance(given, kind):
             raise OperandError(
@@ -235,24 +227,24 @@ def _check_kinds(model: object, optimizer: object) -> None:
 
 
 def _paths(model: Module[B] | None, optimizer: Optimizer[B]) -> list[str]:
-    """What each parameter of the optimizer is called: by its path in the model, if it has one."""
+    """The path in the model of each parameter of the optimizer; its name if it has no path."""
     paths = {} if model is None else {p.raw: path for path, p in model.named_parameters()}
     return [paths.get(p.raw, p.name) for p in optimizer.parameters]
 
 
-def _backend(model: Module[B] | None, optimizer: Optimizer[B] | None) -> Backend | None:
-    """The one backend that computes for both, or None where there are no parameters."""
+def _common_backend(model: Module[B] | None, optimizer: Optimizer[B] | None) -> Backend | None:
+    """The one backend that computes for both, or None if there are no parameters."""
     parameters = [] if model is None else list(model.parameters())
     if optimizer is not None:
         parameters += optimizer.parameters
-    found = {id(inner): inner for inner in (p.backend.innermost for p in parameters)}
-    if len(found) > 1:
+    backends = {id(inner): inner for inner in (p.backend.innermost for p in parameters)}
+    if len(backends) > 1:
         raise BackendMismatchError(
             f"expected the model and the optimizer on one backend, whose random state belongs to "
-            f"the checkpoint, got {', '.join(map(repr, found.values()))}; "
+            f"the checkpoint, got {', '.join(map(repr, backends.values()))}; "
             "make them on the same backend object"
         )
-    return next(iter(found.values()), None)
+    return next(iter(backends.values()), None)
 
 
 def _json(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,35 +259,30 @@ def _json(metadata: Mapping[str, Any]) -> dict[str, Any]:
             "pass a dict"
         )
     try:
-        text = json.dumps(dict(metadata), allow_nan=False)
+        copied: dict[str, Any] = json.loads(json.dumps(dict(metadata), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"expected metadata of JSON types (dict, list, str, int, float, bool, None), got "
             f"something else: {error}; convert arrays with .tolist(), NumPy numbers with "
             ".item() and the rest to strings"
         ) from error
-    copied: dict[str, Any] = json.loads(text)
-    wrong = _first_other_key(metadata, "metadata")
-    if wrong:
+    for place in _other_keys(metadata, "metadata"):
         raise CheckpointError(
-            f"expected strings as the keys of metadata, got {wrong}, which JSON would turn "
+            f"expected strings as the keys of metadata, got {place}, which JSON would turn "
             "into a string; use str(key)"
         )
     return copied
 
 
-def _first_other_key(value: object, where: str) -> str | None:
-    """Where the first key lies that is no string."""
+def _other_keys(value: object, place: str) -> Iterator[str]:
+    """Where keys lie that are not strings."""
+    items: Iterable[tuple[object, object]]
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).items()
-        for key, item in items:
-            inside = f"{where}[{key!r}]"
-            found = _first_other_key(item, inside) if isinstance(key, str) else inside
-            if found:
-                return found
+        yield from (f"{place}[{key!r}]" for key, _ in items if not isinstance(key, str))
     elif isinstance(value, list | tuple):
-        for index, item in enumerate(cast("list[object] | tuple[object, ...]", value)):
-            found = _first_other_key(item, f"{where}[{index}]")
-            if found:
-                return found
-    return None
+        items = enumerate(cast("list[object] | tuple[object, ...]", value))
+    else:
+        return
+    for key, item in items:
+        yield from _other_keys(item, f"{place}[{key!r}]")

@@ -1,7 +1,7 @@
 """`Autodiff[B]`: a backend that wraps a backend and records what it computes.
 
 Its operations are made from two tables: the contract's list of operations and the
-derivative rows of `vjps`. There is no operation here by name.
+derivatives of `born.autodiff.derivatives`. None is written here by name.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Any, Generic, cast
 
 from typing_extensions import override
 
-from born.autodiff.tape import Origin, Tape
-from born.autodiff.vjps import PASSED_THROUGH, VJPS, Arguments, Row
-from born.backend import OPERATIONS, B, Backend, RandomState
+from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
+from born.autodiff.tape import Tape
+from born.backend import OPERATIONS, Backend, RandomState
 from born.errors import OperandError, ShapeError
+from born.operands import B
 from born.raw import HostArray, RawTensor
 
 
 class _PerThread(threading.local):
-    """A tape for each thread that asks."""
+    """A tape for each thread."""
 
     def __init__(self) -> None:
         self.tape = Tape()
@@ -68,12 +69,11 @@ class Autodiff(Backend, Generic[B]):
     @property
     @override
     def innermost(self) -> Backend:
-        """The backend that computes."""
         return self.inner.innermost
 
     @contextmanager
     def fresh_tape(self) -> Generator[Tape]:
-        """Record on a tape of its own for a while, and put this thread's tape back after."""
+        """Record on a new tape inside the block, and put this thread's tape back after."""
         before = self._local.tape
         self._local.tape = Tape()
         try:
@@ -84,7 +84,6 @@ class Autodiff(Backend, Generic[B]):
 
     @override
     def accumulate(self, loss: RawTensor, *, keep_tape: bool = False) -> None:
-        """Add the gradient of `loss` into `grad` of every leaf it depends on."""
         tape = self.tape
         root = tape.root(loss)
         check_scalar(loss)
@@ -143,89 +142,32 @@ class Autodiff(Backend, Generic[B]):
 _Operation = Callable[..., Any]
 
 
-def _unary(name: str, row: Row) -> _Operation:
-    rule = row.rule
+def recorded(name: str, derivative: Derivative) -> _Operation:
+    """An operation with a derivative: computed by the inner backend, and recorded."""
+    rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
+    composition: _Operation = getattr(Backend, name)
 
-    def operation(self: Autodiff[Any], x: RawTensor, /, *args: Any, **options: Any) -> RawTensor:
+    def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
         inner = self.inner
-        out: RawTensor = getattr(inner, name)(x, *args, **options)
         tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
-        if tape.depth:
-            origin = tape.origin_of(x)
-            if origin is not None:
-                pullback = rule(inner, out, (True,), x, *args, **options)
-                if pullback is not None:
-                    tape.record(out, (origin,), pullback)
-        return out
-
-    return operation
-
-
-def _several(name: str, row: Row) -> _Operation:
-    rule, tensors = row.rule, row.tensors
-
-    def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> RawTensor:
-        inner = self.inner
-        out: RawTensor = getattr(inner, name)(*args, **options)
-        tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
-        if tape.depth:
-            origins = tuple(map(tape.origin_of, args[tensors]))
-            if origins.count(None) < len(origins):
-                needs = tuple([origin is not None for origin in origins])
-                pullback = rule(inner, out, needs, *args, **options)
-                if pullback is not None:
-                    tape.record(out, origins, pullback)
-        return out
-
-    return operation
-
-
-def _sequence(name: str, row: Row) -> _Operation:
-    rule = row.rule
-
-    def operation(self: Autodiff[Any], xs: Any, /, *args: Any, **options: Any) -> RawTensor:
-        inner = self.inner
-        out: RawTensor = getattr(inner, name)(xs, *args, **options)
-        tape = self.tape
-        if tape.depth:
-            origins = tuple(tape.origin_of(x) for x in xs)
-            needs = tuple(origin is not None for origin in origins)
-            if any(needs):
-                pullback = rule(inner, out, needs, xs, *args, **options)
-                if pullback is not None:
-                    tape.record(out, origins, pullback)
-        return out
-
-    return operation
-
-
-def _with_residuals(name: str, row: Row) -> _Operation:
-    rule, tensors = row.rule, row.tensors
-    composed: _Operation = getattr(Backend, name)
-
-    def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> tuple[RawTensor, ...]:
-        inner, tape = self.inner, self.tape
         if not tape.depth:
-            outs: tuple[RawTensor, ...] = getattr(inner, name)(*args, **options)
-            return outs
-        if self.nested:
-            # The row reads residuals, through which the inner tape could not differentiate.
-            expanded: tuple[RawTensor, ...] = composed(self, *args, **options)
-            return expanded
-        outs = getattr(inner, name)(*args, **options)
-        origins: tuple[Origin | None, ...] = tuple([tape.origin_of(x) for x in args[tensors]])
-        needs = tuple([origin is not None for origin in origins])
-        if True in needs:
-            pullback = rule(inner, outs, needs, *args, **options)
+            return getattr(inner, name)(*args, **options)
+        if residuals and self.nested:
+            # The rule reads residuals, through which the inner tape could not differentiate.
+            return composition(self, *args, **options)
+        out = getattr(inner, name)(*args, **options)
+        origins = tuple(map(tape.origin_of, args[0] if tensors is None else args[tensors]))
+        if any(origins):
+            pullback = rule(inner, out, tuple(map(bool, origins)), *args, **options)
             if pullback is not None:
-                tape.record(outs[0], origins, pullback)
-        return outs
+                tape.record(out[0] if residuals else out, origins, pullback)
+        return out
 
     return operation
 
 
 def _composed(name: str) -> _Operation:
-    """An operation without a row: recorded through the operations it is composed of."""
+    """An operation without a derivative: recorded through those it is composed of."""
     composition: _Operation = getattr(Backend, name)
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
@@ -236,31 +178,22 @@ def _composed(name: str) -> _Operation:
     return operation
 
 
-def _passed_through(name: str) -> _Operation:
+def _passed_on(name: str) -> _Operation:
+    """An operation whose result is constant: computed by the inner backend, not recorded."""
+
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
         return getattr(self.inner, name)(*args, **options)
 
     return operation
 
 
-_RECORDERS = {
-    Arguments.ONE: _unary,
-    Arguments.SEVERAL: _several,
-    Arguments.SEQUENCE: _sequence,
-    Arguments.WITH_RESIDUALS: _with_residuals,
-}
-
-
 def _operation(name: str) -> _Operation:
-    if name in VJPS:
-        made = _RECORDERS[VJPS[name].arguments](name, VJPS[name])
-    elif name in PASSED_THROUGH:
-        made = _passed_through(name)
+    if name in DERIVATIVES:
+        made = recorded(name, DERIVATIVES[name])
     else:
-        made = _composed(name)
-    declared = getattr(Backend, name)
+        made = _passed_on(name) if name in CONSTANT else _composed(name)
     made.__name__, made.__qualname__ = name, f"Autodiff.{name}"
-    made.__doc__ = declared.__doc__
+    made.__doc__ = getattr(Backend, name).__doc__
     return made
 
 

@@ -1,0 +1,150 @@
+"""The derivatives of arithmetic and of functions of each element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from born.autodiff.derivatives.registrars import (
+    Required,
+    Rule,
+    constant,
+    of_input,
+    of_result,
+    pullback_of,
+    shape_of,
+    sum_to_shape,
+)
+from born.autodiff.tape import Pullback
+from born.backend import Backend, Operand
+from born.raw import RawTensor
+
+_ERF_FLAT: Final = 30.0  # exp(-x**2) is zero in float64, and so in every dtype, from here on
+_ERF_SLOPE: Final = 2.0 / math.sqrt(math.pi)  # at zero
+
+constant("sign", "isfinite", "equal", "not_equal", "less", "less_equal", "greater")
+constant("greater_equal", "logical_and", "logical_or", "logical_not")
+
+# -- several tensors --
+
+of_input("add", lambda b, g, x_shape, y_shape: g, lambda b, g, x_shape, y_shape: g)
+of_input("sub", lambda b, g, x_shape, y_shape: g, lambda b, g, x_shape, y_shape: b.neg(g))
+of_input("mul", lambda b, g, x_shape, y: b.mul(g, y), lambda b, g, x, y_shape: b.mul(g, x))
+of_input(
+    "where",
+    None,
+    lambda b, g, condition, x_shape, y_shape: b.where(condition, g, 0),
+    lambda b, g, condition, x_shape, y_shape: b.where(condition, 0, g),
+)
+
+
+@pullback_of("div", 2)
+def _div(b: Backend, out: RawTensor, required: Required, x: Operand, y: Operand) -> Pullback:
+    for_x = required[0]
+    quotient = out if required[1] else None
+    x_shape, y_shape = shape_of(x), shape_of(y)
+
+    def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
+        over_y = b.div(g, y)
+        return (
+            sum_to_shape(b, over_y, x_shape) if for_x else None,
+            None if quotient is None else sum_to_shape(b, b.neg(b.mul(over_y, quotient)), y_shape),
+        )
+
+    return pullback
+
+
+@pullback_of("pow", 2)
+def _pow(b: Backend, out: RawTensor, required: Required, x: Operand, y: Operand) -> Pullback:
+    for_x = required[0]
+    power = out if required[1] else None
+    x_shape, y_shape = shape_of(x), shape_of(y)
+
+    def x_gradient(g: RawTensor) -> RawTensor:
+        if isinstance(y, RawTensor):
+            # x**0 is constant, though x**(0 - 1) is infinite at zero.
+            slope = b.mul(y, b.pow(x, b.sub(b.where(b.equal(y, 0), 1, y), 1)))
+        else:
+            slope = b.mul(b.pow(x, y - 1), y) if y != 0 else b.mul(b.add(x, 0), 0)
+        return sum_to_shape(b, b.mul(g, slope), x_shape)
+
+    def y_gradient(g: RawTensor, power: RawTensor) -> RawTensor:
+        if isinstance(x, RawTensor):
+            # 0**y is constant for y > 0, though log(0) is infinite.
+            log = b.log(b.where(b.equal(x, 0), 1, x))
+        else:
+            log = b.full((), math.log(x) if x > 0 else (0.0 if x == 0 else math.nan), g.dtype)
+        return sum_to_shape(b, b.mul(b.mul(g, power), log), y_shape)
+
+    return lambda g: (
+        x_gradient(g) if for_x else None,
+        None if power is None else y_gradient(g, power),
+    )
+
+
+def _extremum(wins: str) -> Rule:
+    """The rule of `maximum` or `minimum`: all to the winner, half to each of a tie."""
+
+    def rule(b: Backend, out: RawTensor, required: Required, x: Operand, y: Operand) -> Pullback:
+        for_x, for_y = required
+        x_shape, y_shape = shape_of(x), shape_of(y)
+        x_wins, tie = getattr(b, wins)(x, y), b.equal(x, y)
+
+        def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
+            to_x = b.where(tie, b.mul(g, 0.5), b.where(x_wins, g, 0))
+            return (
+                sum_to_shape(b, to_x, x_shape) if for_x else None,
+                sum_to_shape(b, b.sub(g, to_x), y_shape) if for_y else None,
+            )
+
+        return pullback
+
+    return rule
+
+
+pullback_of("maximum", 2)(_extremum("greater"))
+pullback_of("minimum", 2)(_extremum("less"))
+
+# -- one tensor --
+
+of_input("neg", lambda b, g, x_shape: b.neg(g))
+of_input("abs", lambda b, g, x: b.mul(g, b.sign(x)))
+of_result("exp", lambda b, g, y: b.mul(g, y))
+of_result("expm1", lambda b, g, y: b.mul(g, b.add(y, 1)))
+of_input("log", lambda b, g, x: b.div(g, x))
+of_input("log1p", lambda b, g, x: b.div(g, b.add(x, 1)))
+of_result("sqrt", lambda b, g, y: b.div(b.mul(g, 0.5), y))
+of_result("rsqrt", lambda b, g, y: b.mul(b.mul(g, -0.5), b.mul(y, b.mul(y, y))))
+of_input("sin", lambda b, g, x: b.mul(g, b.cos(x)))
+of_input("cos", lambda b, g, x: b.neg(b.mul(g, b.sin(x))))
+of_result("tanh", lambda b, g, y: b.mul(g, b.sub(1, b.mul(y, y))))
+of_result("sigmoid", lambda b, g, y: b.mul(g, b.mul(y, b.sub(1, y))))
+of_result("relu", lambda b, g, y: b.relu_backward(g, y))
+of_input("gelu", lambda b, g, x, approximate="none": b.gelu_backward(g, x, approximate))
+of_input("softplus", lambda b, g, x: b.mul(g, b.sigmoid(x)))
+
+
+def _erf(b: Backend, g: RawTensor, x: RawTensor) -> RawTensor:
+    near = b.clamp(x, -_ERF_FLAT, _ERF_FLAT)  # or the square overflows in float16
+    return b.mul(b.mul(g, _ERF_SLOPE), b.exp(b.neg(b.mul(near, near))))
+
+
+def _silu(b: Backend, g: RawTensor, x: RawTensor) -> RawTensor:
+    s = b.sigmoid(x)
+    return b.mul(g, b.mul(s, b.add(b.mul(x, b.sub(1, s)), 1)))
+
+
+def _clamp(
+    b: Backend, g: RawTensor, x: RawTensor, low: float | None = None, high: float | None = None
+) -> RawTensor:
+    if low is not None:
+        g = b.where(b.greater_equal(x, low), g, 0)
+    if high is not None:
+        g = b.where(b.less_equal(x, high), g, 0)
+    return g
+
+
+of_input("erf", _erf)
+of_input("silu", _silu)
+of_input("clamp", _clamp)

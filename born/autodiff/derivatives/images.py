@@ -1,0 +1,78 @@
+"""The derivatives of convolution, pooling and sliding windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from born.autodiff.derivatives.registrars import Required, of_input, of_result, pullback_of
+from born.autodiff.tape import Pullback
+from born.backend import Backend, Window
+from born.backend.window import Size
+from born.raw import RawTensor, Shape
+
+
+def _unfold(b: Backend, g: RawTensor, x_shape: Shape, window: Window) -> RawTensor:
+    return b.fold(g, (x_shape[2], x_shape[3]), window)
+
+
+def _fold(b: Backend, g: RawTensor, columns_shape: Shape, size: Size, window: Window) -> RawTensor:
+    return b.unfold(g, window)
+
+
+def _max_pool2d(
+    b: Backend, g: RawTensor, winner: RawTensor, x_shape: Shape, window: Window
+) -> RawTensor:
+    return b.max_pool2d_backward(g, winner, (x_shape[2], x_shape[3]), window)
+
+
+def _avg_pool2d(b: Backend, g: RawTensor, x_shape: Shape, window: Window) -> RawTensor:
+    n, c, height, width = x_shape
+    kh, kw = window.kernel
+    places = g.shape[2] * g.shape[3]
+    share = b.reshape(b.div(g, kh * kw), (n, c, 1, places))
+    columns = b.broadcast_to(share, (n, c, kh * kw, places))
+    return b.fold(columns, (height, width), window)
+
+
+of_input("unfold", _unfold)
+of_input("fold", _fold)
+of_result("max_pool2d", _max_pool2d, residual=1)
+of_input("avg_pool2d", _avg_pool2d)
+
+
+@pullback_of("conv2d", 3)
+def _conv2d(
+    b: Backend,
+    out: RawTensor,
+    required: Required,
+    x: RawTensor,
+    weight: RawTensor,
+    bias: RawTensor | None,
+    window: Window,
+    groups: int = 1,
+) -> Pullback:
+    n, channels, height, width = x.shape
+    outputs, _, kh, kw = shape = weight.shape
+    places = out.shape[2] * out.shape[3]
+    taps = channels // groups * kh * kw
+    for_x, for_weight = weight if required[0] else None, x if required[1] else None
+    for_bias = len(required) > 2 and required[2]
+
+    def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
+        grouped = b.reshape(g, (n, groups, outputs // groups, places))
+        x_gradient = weight_gradient = None
+        if for_x is not None:
+            filters = b.reshape(for_x, (groups, outputs // groups, taps))
+            columns = b.matmul(b.transpose(filters, (0, 2, 1)), grouped)
+            columns = b.reshape(columns, (n, channels, kh * kw, places))
+            x_gradient = b.fold(columns, (height, width), window)
+        if for_weight is not None:
+            # The windows are cut again: keeping them would take kh kw times the image's memory.
+            columns = b.unfold(for_weight, window)
+            columns = b.reshape(columns, (n, groups, taps, places))
+            products = b.matmul(grouped, b.transpose(columns, (0, 1, 3, 2)))
+            weight_gradient = b.reshape(b.sum(products, 0), shape)
+        bias_gradient = b.sum(g, (0, 2, 3)) if for_bias else None
+        return (x_gradient, weight_gradient, bias_gradient)[: len(required)]
+
+    return pullback

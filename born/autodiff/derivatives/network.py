@@ -1,0 +1,91 @@
+"""The derivatives of softmax, losses, normalisation and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from born.autodiff.derivatives.registrars import Required, of_result, pullback_of, sum_to_shape
+from born.autodiff.tape import Pullback
+from born.backend import Backend, Reduction
+from born.raw import RawTensor
+
+_Normalised: TypeAlias = tuple[RawTensor, RawTensor, RawTensor]
+"""The result, the normalised input, and the scale that normalised it."""
+
+of_result("softmax", lambda b, g, y, axis=-1: b.softmax_backward(g, y, axis))
+of_result("log_softmax", lambda b, g, y, axis=-1: b.log_softmax_backward(g, y, axis))
+of_result("dropout", lambda b, g, mask, p: b.mul(g, mask), residual=1)
+
+
+def _cross_entropy(
+    b: Backend,
+    g: RawTensor,
+    probabilities: RawTensor,
+    labels: RawTensor,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> RawTensor:
+    return b.cross_entropy_backward(g, probabilities, labels, label_smoothing, reduction)
+
+
+of_result("cross_entropy", _cross_entropy, residual=1)
+
+
+@pullback_of("layer_norm", 3, residuals=True)
+def _layer_norm(
+    b: Backend,
+    out: _Normalised,
+    required: Required,
+    x: RawTensor,
+    weight: RawTensor | None,
+    bias: RawTensor | None,
+    axes: int = 1,
+    eps: float = 1e-5,
+) -> Pullback:
+    of_scaled = _scaled(b, b.layer_norm_backward, out, required, weight, axes)
+    bias_shape = bias.shape if bias is not None and required[2] else None
+    return lambda g: (
+        *of_scaled(g),
+        None if bias_shape is None else sum_to_shape(b, g, bias_shape),
+    )
+
+
+@pullback_of("rms_norm", 2, residuals=True)
+def _rms_norm(
+    b: Backend,
+    out: _Normalised,
+    required: Required,
+    x: RawTensor,
+    weight: RawTensor | None,
+    axes: int = 1,
+    eps: float = 1e-6,
+) -> Pullback:
+    return _scaled(b, b.rms_norm_backward, out, required, weight, axes)
+
+
+def _scaled(
+    b: Backend,
+    backward: Callable[[RawTensor, RawTensor, RawTensor, int], RawTensor],
+    out: _Normalised,
+    required: Required,
+    weight: RawTensor | None,
+    axes: int,
+) -> Callable[[RawTensor], tuple[RawTensor | None, RawTensor | None]]:
+    """The gradients of what was normalised and of the weight that scaled it."""
+    for_x, for_weight = required[:2]
+    normal = out[1] if for_x or for_weight else None
+    scale = out[2] if for_x else None
+    gain = weight if for_x else None
+    weight_shape = () if weight is None else weight.shape
+
+    def pullback(g: RawTensor) -> tuple[RawTensor | None, RawTensor | None]:
+        x_gradient = weight_gradient = None
+        if normal is not None and scale is not None:
+            inner = g if gain is None else b.mul(g, gain)
+            x_gradient = backward(inner, normal, scale, axes)
+        if normal is not None and for_weight:
+            weight_gradient = sum_to_shape(b, b.mul(g, normal), weight_shape)
+        return x_gradient, weight_gradient
+
+    return pullback

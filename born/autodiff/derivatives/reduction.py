@@ -1,0 +1,127 @@
+"""The derivatives of reductions."""
+
+from __future__ import annotations
+
+import math
+
+from born.autodiff.derivatives.registrars import (
+    Required,
+    constant,
+    of_input,
+    of_result,
+    pullback_of,
+)
+from born.autodiff.tape import Pullback
+from born.backend import Axis, Backend
+from born.backend.arguments import count, normal_axes, reduced_shape
+from born.raw import RawTensor, Shape
+
+constant("argmax", "argmin", "any", "all")
+
+
+def _restore_axes(b: Backend, y: RawTensor, shape: Shape, axis: Axis, keepdims: bool) -> RawTensor:
+    """The result of a reduction of `shape` with its axes kept, whatever `keepdims` was."""
+    if keepdims or (axis is None and not shape):
+        return y
+    return b.reshape(y, reduced_shape(shape, normal_axes(axis, len(shape)), keepdims=True))
+
+
+def _sum(
+    b: Backend, g: RawTensor, x_shape: Shape, axis: Axis = None, keepdims: bool = False
+) -> RawTensor:
+    return b.broadcast_to(_restore_axes(b, g, x_shape, axis, keepdims), x_shape)
+
+
+def _mean(
+    b: Backend, g: RawTensor, x_shape: Shape, axis: Axis = None, keepdims: bool = False
+) -> RawTensor:
+    elements = max(count(x_shape, normal_axes(axis, len(x_shape))), 1)
+    return _sum(b, b.div(g, elements), x_shape, axis, keepdims)
+
+
+def _var(
+    b: Backend, g: RawTensor, x: RawTensor, axis: Axis = None, ddof: int = 0, keepdims: bool = False
+) -> RawTensor:
+    shape = x.shape
+    freedom = count(shape, normal_axes(axis, len(shape))) - ddof
+    slope = 2.0 / freedom if freedom > 0 else math.nan
+    centred = b.sub(x, b.mean(x, axis, keepdims=True))
+    return b.mul(_restore_axes(b, b.mul(g, slope), shape, axis, keepdims), centred)
+
+
+def _extremum(
+    b: Backend, g: RawTensor, y: RawTensor, x: RawTensor, axis: Axis = None, keepdims: bool = False
+) -> RawTensor:
+    shape, dtype = x.shape, x.dtype
+    chosen = b.astype(b.equal(x, _restore_axes(b, y, shape, axis, keepdims)), dtype)
+    # At least one, so that a NaN, which equals nothing, gets no gradient and no warning.
+    ties = b.maximum(b.sum(chosen, axis, keepdims=True), 1)
+    return b.mul(b.div(chosen, ties), _restore_axes(b, g, shape, axis, keepdims))
+
+
+def _prod(
+    b: Backend, g: RawTensor, x: RawTensor, axis: Axis = None, keepdims: bool = False
+) -> RawTensor:
+    shape = x.shape
+    axes = normal_axes(axis, len(shape))
+    rest = tuple(i for i in range(len(shape)) if i not in axes)
+    order = (*rest, *axes)
+    moved = b.transpose(x, order)
+    rows = b.reshape(moved, (math.prod(shape[i] for i in rest), count(shape, axes)))
+    # The product of the others, without dividing by an element that may be zero.
+    others = b.mul(_before(b, rows), b.flip(_before(b, b.flip(rows, 1)), 1))
+    inverse = tuple(order.index(i) for i in range(len(shape)))
+    back = b.transpose(b.reshape(others, moved.shape), inverse)
+    return b.mul(back, _restore_axes(b, g, shape, axis, keepdims))
+
+
+def _before(b: Backend, rows: RawTensor) -> RawTensor:
+    """Along each row, the product of the elements before each one."""
+    if rows.shape[1] == 0:
+        return rows
+    shifted = b.getitem(rows, (slice(None), slice(0, -1)))
+    return b.concatenate([b.ones((rows.shape[0], 1), rows.dtype), b.cumprod(shifted, 1)], 1)
+
+
+def _logsumexp(
+    b: Backend, g: RawTensor, y: RawTensor, x: RawTensor, axis: Axis = None, keepdims: bool = False
+) -> RawTensor:
+    shape = x.shape
+    total = _restore_axes(b, y, shape, axis, keepdims)
+    finite = b.isfinite(total)
+    # A row without a finite sum has no gradient: its weights are zero.
+    shifted = b.where(finite, b.sub(x, b.where(finite, total, 0)), -math.inf)
+    return b.mul(b.exp(shifted), _restore_axes(b, g, shape, axis, keepdims))
+
+
+of_input("sum", _sum)
+of_input("mean", _mean)
+of_input("var", _var)
+of_input("prod", _prod)
+of_result("max", _extremum)
+of_result("min", _extremum)
+of_result("logsumexp", _logsumexp)
+of_input("cumsum", lambda b, g, x_shape, axis: b.flip(b.cumsum(b.flip(g, axis), axis), axis))
+
+
+@pullback_of("norm")
+def _norm(
+    b: Backend,
+    out: RawTensor,
+    required: Required,
+    x: RawTensor,
+    axis: Axis = None,
+    keepdims: bool = False,
+    order: float = 2,
+) -> Pullback:
+    shape = x.shape
+    if order == 1:
+        return lambda g: b.mul(b.sign(x), _restore_axes(b, g, shape, axis, keepdims))
+    if order == math.inf:
+        return lambda g: b.mul(b.sign(x), _extremum(b, g, out, b.abs(x), axis, keepdims))
+
+    def euclidean(g: RawTensor) -> RawTensor:
+        length = b.where(b.equal(out, 0), 1, out)
+        return b.mul(x, _restore_axes(b, b.div(g, length), shape, axis, keepdims))
+
+    return euclidean

@@ -1,0 +1,200 @@
+"""Finding the backend and storage of arguments, for `Tensor` and for functions alike."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, Generic, SupportsIndex, TypeAlias, TypeVar, cast
+
+import numpy as np
+from typing_extensions import TypeIs
+
+from born.backend import B as B
+from born.backend import Backend, Index, Operand, Scalar
+from born.errors import BackendMismatchError, OperandError, ShapeError
+from born.raw import HostArray, RawTensor, Shape
+
+B2 = TypeVar("B2", bound=Backend)
+
+ShapeLike: TypeAlias = int | Sequence[int]
+
+
+class TensorBase(Generic[B]):
+    """Storage on a backend: all that operations need to know of a `Tensor`."""
+
+    __slots__ = ("__weakref__", "backend", "raw")
+
+    def __init__(self, raw: RawTensor, backend: B) -> None:
+        self.raw = raw
+        self.backend = backend
+
+
+# Each argument below may be a number as far as types go, and anything at all at run time.
+
+
+def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:
+    """The backend of an operation's first argument.
+
+    Raises:
+        OperandError: it is not a tensor.
+    """
+    if not isinstance(x, TensorBase):
+        raise _not_a_tensor(name, x)
+    return x.backend
+
+
+def operand(
+    backend: Backend, value: TensorBase[Any] | Scalar, name: str = "an operator"
+) -> Operand:
+    """What to hand `backend` for an operand.
+
+    Raises:
+        OperandError: it is neither a tensor nor a number.
+        BackendMismatchError: it is on another backend.
+    """
+    if isinstance(value, TensorBase):
+        if value.backend is not backend:
+            raise backend_mismatch(backend, value.backend)
+        return value.raw
+    return _number(name, value)
+
+
+def operand_pair(
+    name: str, x: TensorBase[B] | Scalar, y: TensorBase[B] | Scalar
+) -> tuple[B, Operand, Operand]:
+    """The backend of two operands, and what to hand it for them.
+
+    Raises:
+        OperandError: neither is a tensor, or one is neither a tensor nor a number.
+        BackendMismatchError: they are tensors of two backends.
+    """
+    if isinstance(x, TensorBase):
+        return x.backend, x.raw, operand(x.backend, y, name)
+    if isinstance(y, TensorBase):
+        return y.backend, _number(name, x), y.raw
+    raise OperandError(
+        f"expected at least one tensor in {name}, got {x!r} and {y!r}; "
+        "make one with born.tensor(value, backend)"
+    )
+
+
+def raw_operand(name: str, backend: Backend, x: TensorBase[Any] | Scalar) -> RawTensor:
+    """The storage of a further argument, which must be a tensor on `backend`.
+
+    Raises:
+        OperandError: it is not a tensor.
+        BackendMismatchError: it is on another backend.
+    """
+    if not isinstance(x, TensorBase):
+        raise _not_a_tensor(name, x)
+    if x.backend is not backend:
+        raise backend_mismatch(backend, x.backend)
+    return x.raw
+
+
+def optional_operand(name: str, backend: Backend, x: TensorBase[Any] | None) -> RawTensor | None:
+    """As `raw_operand`, for an argument that may be None."""
+    return None if x is None else raw_operand(name, backend, x)
+
+
+def raw_operands(name: str, xs: Sequence[TensorBase[B]]) -> tuple[B, list[RawTensor]]:
+    """The backend and storage of a sequence of at least one tensor.
+
+    Raises:
+        ShapeError: the sequence is empty.
+    """
+    if len(xs) == 0:
+        raise ShapeError(
+            f"expected at least one tensor in {name}, got none; check what fills the list"
+        )
+    backend = backend_of(name, xs[0])
+    return backend, [raw_operand(name, backend, x) for x in xs]
+
+
+def raw_index(index: Index, backend: Backend) -> Index:
+    """What stands in `x[...]`, with raw tensors in place of tensors, arrays and lists."""
+    if _is_tuple(index):
+        return tuple([raw_index(part, backend) for part in index])
+    if _is_tensor(index):
+        return raw_operand("an index", backend, index)
+    if _is_listed(index):
+        array: HostArray = np.asarray(index)
+        # NumPy makes an empty list float64, which cannot index.
+        return backend.from_numpy(array if array.size else array.astype(np.int64))
+    return index
+
+
+def backend_mismatch(first: object, second: object) -> BackendMismatchError:
+    """The error for tensors of two backends in one operation."""
+    return BackendMismatchError(
+        f"expected tensors of one backend object, got {first!r} and {second!r}; "
+        "make both on the same backend, or move one with x.to(backend)"
+    )
+
+
+def check_backend(backend: B) -> B:
+    """The backend itself.
+
+    Raises:
+        OperandError: it is not a backend.
+    """
+    if not isinstance(cast("object", backend), Backend):
+        raise OperandError(
+            f"expected a backend to make a tensor on, got {backend!r}; "
+            'make one, as with born.get_backend("numpy")'
+        )
+    return backend
+
+
+def as_shape(shape: ShapeLike) -> Shape:
+    """A shape as a tuple.
+
+    Raises:
+        ShapeError: it is neither an integer nor a sequence of integers.
+
+    >>> as_shape(3)
+    (3,)
+    """
+    try:
+        if isinstance(shape, SupportsIndex):
+            return (operator.index(shape),)
+        return tuple(operator.index(length) for length in shape)
+    except TypeError as error:
+        raise ShapeError(
+            f"expected a shape as an integer or a tuple of integers, got {shape!r}; "
+            "pass for example (2, 3)"
+        ) from error
+
+
+def _number(name: str, value: Any) -> Scalar:
+    if isinstance(value, int | float):
+        return value
+    if _is_numpy_scalar(value):
+        return _number(name, value.item())
+    raise OperandError(
+        f"expected a tensor or a Python number in {name}, got {type(value).__name__}; "
+        "make it a tensor with born.tensor(value, backend)"
+    )
+
+
+def _not_a_tensor(name: str, value: object) -> OperandError:
+    return OperandError(
+        f"expected a tensor in {name}, got {type(value).__name__}; "
+        "make it a tensor with born.tensor(value, backend)"
+    )
+
+
+def _is_tensor(value: object) -> TypeIs[TensorBase[Any]]:
+    return isinstance(value, TensorBase)
+
+
+def _is_numpy_scalar(value: object) -> TypeIs[np.generic[Any]]:
+    return isinstance(value, np.generic)
+
+
+def _is_tuple(index: object) -> TypeIs[tuple[Any, ...]]:
+    return isinstance(index, tuple)
+
+
+def _is_listed(index: object) -> TypeIs[HostArray | list[Any]]:
+    return isinstance(index, np.ndarray | list)

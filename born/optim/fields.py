@@ -1,0 +1,157 @@
+"""What a field of a config may hold, and where its documentation is found."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import math
+import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Final, TypeAlias, cast, get_args, get_origin
+
+from typing_extensions import override
+
+from born.errors import ConfigError, ConfigTypeError, DTypeError
+from born.raw import FLOATING_NAMES, as_dtype, is_floating
+from born.validation import flag, integer, number
+
+_Check: TypeAlias = Callable[[str, object], object]
+
+AUTO: Final = "auto"
+"""The dtype of a slot that follows its parameter's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The range of a number, written beside its type: `Annotated[float, Interval(0)]`.
+
+    Args:
+        low: the least value allowed.
+        high: the bound above.
+        open_at_high: whether `high` itself is refused.
+
+    >>> Interval(0.0, 1.0, open_at_high=True)
+    at least 0 and below 1
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_at_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and not (self.open_at_high and value == self.high)
+
+    def __repr__(self) -> str:
+        parts: list[str] = []
+        if self.low > -math.inf:
+            parts.append(f"at least {self.low:g}")
+        if self.high < math.inf:
+            parts.append(f"{'below' if self.open_at_high else 'at most'} {self.high:g}")
+        return " and ".join(parts) or "of any size"
+
+    def check(self, where: str, value: float) -> None:
+        """Refuse a value outside; the error begins with `where`."""
+        if value not in self:
+            kind = "an integer" if isinstance(value, int) else "a float"
+            raise ConfigError(
+                f"{where}: expected {kind} that is {self}, got {value!r}; "
+                "choose a value in that range"
+            )
+
+
+class _FloatingDType:
+    def check(self, where: str, value: str) -> None:
+        try:
+            if value == AUTO or is_floating(as_dtype(value)):
+                return
+        except DTypeError as error:
+            if value in FLOATING_NAMES:  # only the package that defines it is missing
+                raise ConfigError(f"{where}: {error}") from error
+        raise ConfigError(
+            f'{where}: expected "auto" or the name of a floating dtype, got {value!r}; '
+            'use "auto", "float32" or "bfloat16"'
+        )
+
+
+NonNegative: TypeAlias = Annotated[float, Interval(0.0)]
+"""A float of at least 0."""
+
+UnitInterval: TypeAlias = Annotated[float, Interval(0.0, 1.0)]
+"""A float in [0, 1]."""
+
+DecayRate: TypeAlias = Annotated[float, Interval(0.0, 1.0, open_at_high=True)]
+"""A float in [0, 1): how much of a running average is kept. At 1 it would never forget."""
+
+SlotDType: TypeAlias = Annotated[str, _FloatingDType()]
+"""The dtype of a state slot: `"auto"`, or the name of a floating one."""
+
+
+class FieldDocs(dict[str, str]):
+    """The `__slots__` of a config, where `help` looks: each field's text, read when asked for."""
+
+    def __init__(self, cls: type, fields: Iterable[str]) -> None:
+        super().__init__(dict.fromkeys(fields, ""))
+        self._cls = cls
+
+    @override
+    def __getitem__(self, name: str) -> str:
+        try:
+            source = ast.parse(textwrap.dedent(inspect.getsource(self._cls)))
+        except (OSError, SyntaxError, TypeError):  # as for a class typed at a prompt
+            return ""
+        for field, below in itertools.pairwise(cast("ast.ClassDef", source.body[0]).body):
+            if isinstance(field, ast.AnnAssign) and ast.unparse(field.target) == name:
+                text = getattr(getattr(below, "value", None), "value", "")
+                return inspect.cleandoc(text) if isinstance(text, str) else ""
+        return ""
+
+
+def checker(where: str, hint: Any) -> Callable[[Any], Any]:
+    """From a value to what a field of this type holds; its errors begin with `where`."""
+    kind, *constraints = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if get_origin(kind) is tuple:
+        items = [checker(f"{where}[{i}]", item) for i, item in enumerate(get_args(kind))]
+        return partial(_checked_tuple, where, items)
+    if kind not in _CHECKS:
+        raise ConfigTypeError(
+            f"{where}: expected the type of a field to be float, int, bool, str or a tuple of "
+            f"these, got {kind!r}; born cannot check or save anything else"
+        )
+    return partial(_checked, where, _CHECKS[kind], constraints)
+
+
+def _checked(where: str, check: _Check, constraints: list[Any], value: object) -> object:
+    result = check(where, value)
+    for constraint in constraints:
+        constraint.check(where, result)
+    return result
+
+
+def _checked_tuple(where: str, items: list[Callable[[Any], Any]], values: Any) -> tuple[Any, ...]:
+    is_sequence = isinstance(cast("object", values), tuple | list)
+    if not is_sequence or len(values) != len(items):
+        error = ConfigError if is_sequence else ConfigTypeError
+        raise error(
+            f"{where}: expected {len(items)} values in a tuple, got {values!r} of type "
+            f"{type(values).__name__}; write them as (a, b)"
+        )
+    return tuple([check(item) for check, item in zip(items, values, strict=True)])
+
+
+def _text(where: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigTypeError(
+            f"{where}: expected a str, got {value!r} of type {type(value).__name__}; quote it"
+        )
+    return value
+
+
+_CHECKS: Final[dict[object, _Check]] = {
+    float: number,
+    int: partial(integer, least=None),
+    bool: flag,
+    str: _text,
+}
