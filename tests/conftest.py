@@ -27,6 +27,21 @@ settings.register_profile(
 settings.load_profile("born")
 
 
+SLOW = (
+    "tests/autodiff/test_memory.py",
+    "tests/backend/test_threads.py",
+    "tests/benchmarks",
+    "tests/cupy",
+    "tests/fusion/test_random_programs.py",
+    "tests/fusion/test_update.py",
+    "tests/numba",
+    "tests/test_examples.py",
+    "tests/test_typing.py",
+    "tests/test_wheel.py",
+)
+"""What `pytest -m fast` leaves out: other programs, compilers, threads, and whole training runs."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that choose backends and forbid skipping for want of a tool."""
     parser.addoption(
@@ -52,6 +67,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Put the simulator for CuPy in its place, if that is asked for, before anything imports it."""
     if config.getoption("--simulator"):
         importlib.import_module("tests.simulator").install_for_good()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is fast: all that is not listed as slow."""
+    for item in items:
+        if not item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.fast)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -16,19 +16,11 @@ from born.backend import Backend
 from born.raw import HostArray, RawTensor, as_dtype
 from born_numpy import NumpyBackend
 from tests import simulator
-from tests.operations import rows_elementwise, rows_images, rows_indexing, rows_network
 from tests.operations.drawing import LAYOUTS
-from tests.operations.table import ROWS, large_calls
+from tests.operations.table import LARGE, ROWS, large_calls
 from tests.operations.test_values import EPSILON, FLOATING, INTEGRAL, check_values
 from tests.simulator import CupyBackend
 from tests.simulator.host import is_host_array
-
-WITH_KERNELS: Final = [
-    name
-    for rows in (rows_elementwise, rows_images, rows_indexing, rows_network)
-    for name in rows.ROWS
-]
-"""The operations of which some are kernels of born's own; CuPy computes the others."""
 
 
 @pytest.fixture
@@ -45,9 +37,9 @@ def computed(backend: Backend, name: str, *operands: Any, **options: Any) -> Hos
         return backend.to_numpy(result if isinstance(result, RawTensor) else result[0])
 
 
-@pytest.mark.parametrize("name", WITH_KERNELS)
+@pytest.mark.parametrize("name", LARGE)
 @given(data=st.data())
-@settings(max_examples=12)
+@settings(max_examples=10)
 def test_values_of_many_elements(name: str, data: st.DataObject) -> None:
     dtypes = FLOATING + INTEGRAL if ROWS[name].integers else FLOATING
     dtype, layout = data.draw(st.sampled_from(dtypes)), data.draw(st.sampled_from(LAYOUTS))

@@ -210,7 +210,7 @@ class Draw:
 
 def _on(backend: Backend, operand: Any) -> Any:
     """An operand that is not an input, its arrays as tensors."""
-    if is_tuple(operand):
+    if is_tuple(operand) and any(hasattr(part, "dtype") for part in operand):
         return tuple(_on(backend, part) for part in operand)
     return backend.from_numpy(np.asarray(operand)) if hasattr(operand, "dtype") else operand
 

@@ -86,13 +86,13 @@ def _max_pool2d(d: Draw) -> Case:
 def _max_pool2d_backward(d: Draw) -> Case:
     view = _windows(d, pooled=True)
     x = d.distinct(_images(d, view.size, d.choice(d.lengths)))
-    g = d.uniform(naive.max_pool2d(x, *view.window).shape)
+    g = d.uniform(naive.max_pool2d(x, view.window).shape)
 
     def apply(b: Backend, g: RawTensor) -> RawTensor:
         winner = b.max_pool2d(b.from_numpy(x), view.window)[1]
         return b.max_pool2d_backward(g, winner, view.size, view.window)
 
-    return Case((g,), apply, lambda g: naive.max_pool2d_backward(g, x, *view.window))
+    return Case((g,), apply, lambda g: naive.max_pool2d_backward(g, x, view.window))
 
 
 @ROWS.row("avg_pool2d")

@@ -55,6 +55,16 @@ CONSTANT: Final = [name for name, row in ROWS.items() if row.derivative is Deriv
 """The operations whose results carry no gradient."""
 
 
+LARGE: Final = [
+    *rows_elementwise.ROWS,
+    *rows_images.ROWS,
+    *rows_indexing.ROWS,
+    *rows_linear.ROWS,
+    *rows_network.ROWS,
+]
+"""The operations whose numbers stay in every dtype's range however many there are."""
+
+
 @cache
 def calls(
     name: str, lengths: tuple[int, ...] = SOME_LENGTHS, most_axes: int = MOST_AXES
@@ -75,7 +85,7 @@ def empty_calls(name: str) -> st.SearchStrategy[Case]:
 
 
 def large_calls(name: str) -> st.SearchStrategy[Case]:
-    """Calls of one operation of which many have tensors of thousands of elements."""
+    """Calls of one operation, one of `LARGE`, of which many have thousands of elements."""
     rows = name in rows_elementwise.ROWS or name in rows_network.ROWS
     return calls(name, LONG_LENGTHS if rows else MANY_LENGTHS)
 

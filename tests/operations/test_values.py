@@ -14,7 +14,7 @@ from born.errors import DTypeError
 from born.raw import HostArray, RawTensor, as_dtype
 from tests.operations.computing import computing
 from tests.operations.drawing import LAYOUTS, Case, place
-from tests.operations.table import ROWS, calls, empty_calls, large_calls, scalar_calls
+from tests.operations.table import LARGE, ROWS, calls, empty_calls, large_calls, scalar_calls
 
 EPSILON: Final = {
     "float64": 2.0**-52,
@@ -109,9 +109,9 @@ def test_no_elements_and_no_axes_are_no_errors(
     check_values(name, case, computing(backend_name), dtype, layout)
 
 
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", LARGE)
 @given(data=st.data(), dtype=st.sampled_from(FLOATING))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_values_of_many_elements(
     name: str, dtype: str, backend_name: str, data: st.DataObject
 ) -> None:
