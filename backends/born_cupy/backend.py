@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import operator
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import numpy as np
+from typing_extensions import override
 
-from born.backend import OPERATIONS
+from born.backend import OPERATIONS, ArrayBackend
 from born.backend.update import UpdateKernel
+from born.dtypes import INTEGRAL, DTypeLike, as_dtype
+from born.errors import BackendUnavailableError, DomainError
 from born.fusion import Program
-from born.raw import HostArray, RawTensor
-from born_cupy.availability import unavailable_reason
+from born.raw import HostArray, RawTensor, Shape
+from born_cupy import entry
+from born_cupy.compiler import Compiler
+from born_cupy.device import DeviceContext, cupy
+from born_cupy.device_errors import DeviceErrors
+from born_cupy.elementwise import CupyElementwise
+from born_cupy.global_norm import global_norm
 from born_cupy.images import CupyImages
+from born_cupy.indexing import CupyIndexing
+from born_cupy.kernels import random
+from born_cupy.linear import CupyLinear
+from born_cupy.network import CupyNetwork
+from born_cupy.reduction import CupyReductions
+from born_cupy.transfer import prefetch
+from born_cupy.update import CupyUpdate
 
-_Kind = TypeVar("_Kind", bound=type[CupyImages])
+_Class = TypeVar("_Class", bound="type[CupyBackend]")
+_Method = Callable[..., Any]
 
-_ALSO_AT_HOME: Final = (
+_ALSO_ON_DEVICE: Final = (
     "synchronize",
     "extent",
     "check_labels",
@@ -28,42 +44,48 @@ _ALSO_AT_HOME: Final = (
     "from_dlpack",
     "to_dlpack",
 )
-"""Methods that are no operations and need the device as well."""
+"""Methods that are not operations of the contract, and need the device as well."""
 
 
-def _at_home(kind: _Kind) -> _Kind:
-    """A class whose operations each run on its backend's own device and stream."""
-    for name in (*OPERATIONS, *_ALSO_AT_HOME):
-        setattr(kind, name, _operation(name, getattr(kind, name)))
+def _on_device(kind: _Class) -> _Class:
+    """A class whose operations each run on its backend's device and stream."""
+    for name in (*OPERATIONS, *_ALSO_ON_DEVICE):
+        setattr(kind, name, _operation_on_device(name, getattr(kind, name)))
     return kind
 
 
-def _operation(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _operation_on_device(name: str, method: _Method) -> _Method:
     @functools.wraps(method)
-    def operation(self: CupyImages, /, *args: Any, **options: Any) -> Any:
-        home = self.home
-        home.check(name, args)
+    def operation(self: CupyBackend, /, *args: Any, **options: Any) -> Any:
+        context = self.context
+        context.check_arrays(name, args)
         try:
-            if home.switches:
-                with home:
+            if context.switches:
+                with context:
                     result = method(self, *args, **options)
             else:
                 result = method(self, *args, **options)
         except MemoryError as error:
-            translated = home.out_of_memory(error)
-            if translated is error:
-                raise
-            raise translated from error
+            context.check_memory(error)
+            raise
         if self.strict:
-            with home:
-                self.faults.examine()
+            with context:
+                self.errors.raise_reported()
         return result
 
     return operation
 
 
-@_at_home
-class CupyBackend(CupyImages):
+@_on_device
+class CupyBackend(
+    CupyElementwise,
+    CupyReductions,
+    CupyIndexing,
+    CupyLinear,
+    CupyNetwork,
+    CupyImages,
+    ArrayBackend,
+):
     """Compute on an NVIDIA GPU with CuPy, and with kernels of its own.
 
     Operations return before the device has done them; what asks for a value waits:
@@ -109,31 +131,93 @@ class CupyBackend(CupyImages):
     def __init__(
         self, device: int = 0, stream: Any = None, strict: bool = False, seed: int = 0
     ) -> None:
-        super().__init__(device, stream, strict, seed)
+        self.device: Final = _device_number(device)
+        reason = entry.unavailable_reason(self.device)
+        if reason is not None:
+            raise BackendUnavailableError(f"expected CUDA device {device}, got none: {reason}")
+        super().__init__(cupy, seed)
+        self.strict = strict
+        self.context = DeviceContext(self.device, stream)
+        with self.context:
+            self.errors = DeviceErrors()
+            self.compile = Compiler(self.device)
 
     @classmethod
+    @override
     def unavailable_reason(cls) -> str | None:
-        """Why there is no device to compute on here, or None if there is."""
-        return unavailable_reason()
+        return entry.unavailable_reason()
 
-    def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
-        """Compile a traced update rule to one kernel."""
-        with self.home:
-            update = importlib.import_module("born_cupy.update")
-            kernel: UpdateKernel = update.CupyUpdate(program, dtypes, self.home, self.compile)
-        return kernel
+    @property
+    def stream(self) -> Any:
+        """The stream that operations run on."""
+        return self.context.stream
 
-    def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
-        """The norm of all elements of all tensors, which stays on the device."""
-        module = importlib.import_module("born_cupy.global_norm")
-        norm: RawTensor = module.global_norm(xs, self.compile, self.stream)
-        return norm
+    @override
+    def synchronize(self) -> None:
+        """Wait until the device has nothing left to do.
 
+        Raises:
+            IndexOutOfRangeError, DomainError: an operation since the last wait was given an
+                index, a label or a power that it could not use.
+        """
+        self.context.synchronize()
+        self.errors.raise_reported()
+
+    @override
+    def extent(self, x: RawTensor) -> tuple[int, int]:
+        array = x.array
+        start = stop = int(array.data.ptr)
+        if array.size:
+            reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
+            start += sum(step for step in reach if step < 0)
+            stop += sum(step for step in reach if step > 0) + array.itemsize
+        return start, stop
+
+    @override
+    def to_numpy(self, x: RawTensor, /) -> HostArray:
+        """Copy to a host array, when everything before it is done.
+
+        Raises:
+            IndexOutOfRangeError, DomainError: as for `synchronize`.
+        """
+        host: HostArray = x.array.get()
+        self.errors.raise_reported()
+        return host
+
+    @override
+    def uniform(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
+        wanted = as_dtype(dtype)
+        if wanted.kind in INTEGRAL:
+            return super().uniform(shape, wanted)
+        # Made on the device: the numbers that the host would make.
+        result = self.xp.empty(shape, wanted)
+        self._draw(random.uniform(wanted), result.size, wanted.itemsize == 8, result)
+        return RawTensor(result)
+
+    @override
     def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:
-        """Copy batches to the device, each while the one before it is computed with."""
-        transfer = importlib.import_module("born_cupy.transfer")
-        uploaded: Generator[list[RawTensor]] = transfer.prefetch(self, batches)
-        return uploaded
+        return prefetch(self.context, batches)
+
+    @override
+    def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
+        with self.context:
+            return CupyUpdate(program, dtypes, self.context, self.compile)
+
+    @override
+    def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
+        return global_norm(xs, self.compile, self.stream)
 
     def __repr__(self) -> str:
         return f"CupyBackend(device={self.device})"
+
+
+def _device_number(device: int) -> int:
+    try:
+        number = operator.index(device)
+        if number < 0:
+            raise ValueError("below zero")
+    except (TypeError, ValueError) as error:
+        raise DomainError(
+            f"expected the number of a CUDA device, got {device!r}; device=0 is the first"
+        ) from error
+    return number

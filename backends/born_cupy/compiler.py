@@ -15,9 +15,12 @@ from contextlib import suppress
 from typing import Any, Final
 
 from born.backend.disk import cache_directory, write_whole
-from born_cupy.nvrtc import architecture_for, compiled, options
-from born_cupy.runtime import cupy
-from born_cupy.sources import Source
+from born_cupy.device import cupy
+from born_cupy.kernels import Source
+from born_cupy.nvrtc import architecture_for, compile_source, options
+
+_nvrtc: Final[Any] = importlib.import_module("cupy_backends.cuda.libs.nvrtc")
+_function: Final[Any] = importlib.import_module("cupy.cuda.function")
 
 
 class Kernel:
@@ -49,13 +52,11 @@ class Compiler:
     """
 
     def __init__(self, device: int) -> None:
-        self._nvrtc: Any = importlib.import_module("cupy_backends.cuda.libs.nvrtc")
-        self._function: Any = importlib.import_module("cupy.cuda.function")
         self._device = device
         self._lock = threading.Lock()
         self._kernels: dict[Source, Kernel] = {}
         self.architecture: Final = architecture_for(
-            int(cupy.cuda.Device(device).compute_capability), self._nvrtc.getSupportedArchs()
+            int(cupy.cuda.Device(device).compute_capability), _nvrtc.getSupportedArchs()
         )
 
     def __call__(self, source: Source) -> Kernel:
@@ -67,7 +68,7 @@ class Compiler:
         return kernel
 
     def _loaded(self, source: Source) -> Kernel:
-        module = self._function.Module()
+        module = _function.Module()
         with cupy.cuda.Device(self._device):
             module.load(self._code(source))
             return Kernel(source, module.get_function(source.name))
@@ -75,12 +76,12 @@ class Compiler:
     def _code(self, source: Source) -> bytes:
         """What the compiler makes of a text, from disk if it is there."""
         given = options(self.architecture, source.exact)
-        key = repr((source.whole, given, self._nvrtc.getVersion()))
+        key = repr((source.whole, given, _nvrtc.getVersion()))
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         path = cache_directory() / "cuda" / f"{name}.cubin"
         with suppress(OSError):
             return path.read_bytes()
-        code = compiled(self._nvrtc, source, self.architecture)
+        code = compile_source(_nvrtc, source, self.architecture)
         with suppress(OSError):  # without a folder for it, the next process compiles it again
             write_whole(path, code)
         return code

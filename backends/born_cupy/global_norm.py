@@ -9,9 +9,10 @@ import numpy as np
 
 from born.raw import Array, HostArray, RawTensor
 from born_cupy.compiler import Kernel
-from born_cupy.runtime import cupy
-from born_cupy.sources import Source, norm
-from born_cupy.table import MAX_BLOCKS, count_chunks
+from born_cupy.device import cupy
+from born_cupy.kernels import Source
+from born_cupy.kernels.global_norm import CHUNK, THREADS, root, squares
+from born_cupy.kernels.table import MAX_BLOCKS, count_chunks
 
 
 def global_norm(
@@ -28,10 +29,10 @@ def global_norm(
     for dtype, (words, blocks) in tables.items():
         # New memory for each call: the device may have yet to read what the last one sent.
         arguments = (cupy.asarray(words), np.int64(len(groups[dtype])), sums[first:])
-        compile(norm.squares(dtype))(min(blocks, MAX_BLOCKS), norm.THREADS, arguments, stream)
+        compile(squares(dtype))(min(blocks, MAX_BLOCKS), THREADS, arguments, stream)
         first += blocks
     result = cupy.empty((), np.float64)
-    compile(norm.root())(1, norm.THREADS, (sums, np.int64(total), result), stream)
+    compile(root())(1, THREADS, (sums, np.int64(total), result), stream)
     return RawTensor(result)
 
 
@@ -42,4 +43,4 @@ def _table(arrays: Sequence[Array]) -> tuple[HostArray, int]:
     words = np.empty(3 * count + 1, np.uint64)
     words[:count] = [array.data.ptr for array in arrays]
     words[count : 2 * count] = sizes
-    return words, count_chunks(sizes, norm.CHUNK, words[2 * count :])
+    return words, count_chunks(sizes, CHUNK, words[2 * count :])

@@ -1,38 +1,38 @@
-"""`CupyImages`: windows over images, one kernel each way."""
+"""Windows over images, on the device."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
 from typing_extensions import override
 
+from born.backend.arrays.images import ArrayImages
 from born.backend.window import Size, Window, image_shape
-from born.raw import RawTensor, Shape, int64
-from born_cupy.network import CupyNetwork
-from born_cupy.sources import Source, images
+from born.dtypes import int64
+from born.raw import Array, RawTensor
+from born_cupy.kernels import Source, images
+from born_cupy.launch import Launching, int64_of
 
 
-class CupyImages(CupyNetwork):
-    """Windows cut out, added up, and their largest elements."""
+class CupyImages(ArrayImages, Launching):
+    """Windows cut out, added up, and their largest elements, by one kernel each way."""
 
     @override
     def unfold(self, x: RawTensor, window: Window, /) -> RawTensor:
         n, c, h, w = image_shape(x)
         counts = window.counts((h, w))
         taps = self.xp.empty((n, c, math.prod(window.kernel), math.prod(counts)), x.dtype)
-        self._windows(images.unfold(x.dtype), taps.size, (h, w), window, self._flat(x.array), taps)
+        self._launch_windows(images.unfold(x.dtype), taps, (h, w), window, x, taps)
         return RawTensor(taps)
 
     @override
     def fold(self, columns: RawTensor, size: Size, window: Window, /) -> RawTensor:
         n, c = columns.shape[:2]
         # A view in the shape that the kernel takes it to have, so that another is refused.
-        taps = columns.array.reshape(n, c, *window.kernel, *window.counts(size))
+        taps = self.reshape(columns, (n, c, *window.kernel, *window.counts(size)))
         image = self.xp.empty((n, c, *size), columns.dtype)
-        source = images.fold(columns.dtype)
-        self._windows(source, image.size, size, window, self._flat(taps), image)
+        self._launch_windows(images.fold(columns.dtype), image, size, window, taps, image)
         return RawTensor(image)
 
     @override
@@ -42,8 +42,7 @@ class CupyImages(CupyNetwork):
         n, c, h, w = image_shape(x)
         y = self.xp.empty((n, c, *window.counts((h, w))), x.dtype)
         winner = self.xp.empty(y.shape, int64)
-        arrays = (self._flat(x.array), y, winner)
-        self._windows(images.max_pool(x.dtype), y.size, (h, w), window, *arrays)
+        self._launch_windows(images.max_pool(x.dtype), y, (h, w), window, x, y, winner)
         return RawTensor(y), RawTensor(winner)
 
     @override
@@ -52,18 +51,16 @@ class CupyImages(CupyNetwork):
     ) -> RawTensor:
         # Each element gathers the gradients of the windows that it won.
         self._require_floating("max_pool2d_backward", g.array)
-        # As in `fold`.
-        grid = (*g.shape[:2], *window.counts(size))
-        gradients = self._flat(g.array.reshape(grid))
-        winners = self._flat(winner.array.astype(int64, copy=False).reshape(grid))
+        grid = (*g.shape[:2], *window.counts(size))  # as in `fold`
+        operands = self.reshape(g, grid), self.reshape(int64_of(winner), grid)
         image = self.xp.empty((*g.shape[:2], *size), g.dtype)
         source = images.max_pool_backward(g.dtype)
-        self._windows(source, image.size, size, window, gradients, winners, image)
+        self._launch_windows(source, image, size, window, *operands, image)
         return RawTensor(image)
 
-    def _windows(
-        self, source: Source, count: int, size: Size, window: Window, *arrays: Any
+    def _launch_windows(
+        self, source: Source, result: Array, size: Size, window: Window, *arguments: Any
     ) -> None:
-        """Launch a kernel that makes `count` elements, with the geometry that it takes."""
-        geometry: Shape = (*size, *window.counts(size), *(n for pair in window for n in pair))
-        self.launcher.elements(source, count, *arrays, np.int64(count), *map(np.int64, geometry))
+        """Launch a kernel that makes a result, with the geometry that it takes."""
+        geometry = (*size, *window.counts(size), *(n for pair in window for n in pair))
+        self._launch(source, result.size, *arguments, result.size, *geometry)

@@ -1,4 +1,4 @@
-"""`CupyIndexing`: reading and adding where integers on the device say.
+"""Indexing by integers on the device.
 
 CuPy wraps indices that are out of range; whether there is one can only be known by
 waiting for the device. So kernels check each index that they use: one that is out of
@@ -11,14 +11,16 @@ import math
 import operator
 from typing import Any, Final, TypeAlias
 
-import numpy as np
+from typing_extensions import override
 
 from born.backend import Index
 from born.backend.arguments import is_tuple, normal_axis
+from born.backend.arrays.indexing import ArrayIndexing
+from born.dtypes import int64
 from born.errors import IndexOutOfRangeError
-from born.raw import Array, RawTensor, Shape, int64
-from born_cupy.core import CupyCore
-from born_cupy.sources import Source, scatter
+from born.raw import Array, RawTensor, Shape
+from born_cupy.kernels import indexing
+from born_cupy.launch import Launching, int64_of
 
 Parts: TypeAlias = list[tuple[Any, int]]
 """What an index says, each part with the axis that it is about."""
@@ -26,111 +28,101 @@ Parts: TypeAlias = list[tuple[Any, int]]
 _EVERYTHING: Final = slice(None)
 
 
-class CupyIndexing(CupyCore):
+class CupyIndexing(ArrayIndexing, Launching):
     """Indexing by tensors, checked on the device."""
 
+    @override
     def getitem(self, x: RawTensor, /, index: Index) -> RawTensor:
-        """`x[index]`."""
-        parts = self._parts(index, x.shape)
-        axis = self._only_axis(parts)
+        parts = self._index_parts(index, x.shape)
+        axis = self._indexed_axis(parts)
         if axis is not None:
-            return RawTensor(self._slices(x.array, parts, axis))
+            named = self._sole_array(parts)
+            shape = (*x.shape[:axis], *named.shape, *x.shape[axis + 1 :])
+            return self._take("getitem", x, RawTensor(named), axis, shape, each=False)
         try:
-            return super().getitem(x, self._in_range("getitem", parts, x.shape))
+            return super().getitem(x, self._checked_index("getitem", parts, x.shape))
         except ValueError as error:
-            raise _bad_index(x.shape, str(error)) from error
+            raise _index_error(x.shape, str(error)) from error
 
+    @override
     def index_add(self, x: RawTensor, index: Index, y: RawTensor, /) -> RawTensor:
-        """A copy with `y` added at `index`."""
-        self._parts(index, x.shape)  # CuPy takes 1.5 for 1
+        self._index_parts(index, x.shape)  # CuPy takes 1.5 for 1
         return super().index_add(x, index, y)
 
-    def _slices(self, array: Array, parts: Parts, axis: int) -> Array:
-        """The slices along an axis that the one tensor in an index names."""
-        index = next(part for part, _ in parts if isinstance(part, self._ndarray))
-        shape = array.shape
-        result = self.xp.empty((*shape[:axis], *index.shape, *shape[axis + 1 :]), array.dtype)
-        sizes = (shape[axis], index.size, math.prod(shape[axis + 1 :]))
-        source = scatter.take(array.itemsize, each=False)
-        self._look_up("getitem", source, sizes, self._flat(array), index, result)
-        return result
-
+    @override
     def gather(self, x: RawTensor, index: RawTensor, /, axis: int) -> RawTensor:
-        """The elements along an axis that `index` names."""
         axis = normal_axis(axis, x.ndim)
         self._check_index("gather", x, index, axis)
-        result = self.xp.empty(index.shape, x.dtype)
-        sizes = (x.shape[axis], index.shape[axis], math.prod(x.shape[axis + 1 :]))
-        source = scatter.take(x.array.itemsize, each=True)
-        self._look_up("gather", source, sizes, self._flat(x.array), index.array, result)
-        return RawTensor(result)
+        return self._take("gather", x, index, axis, index.shape, each=True)
 
+    @override
     def scatter_add(self, x: RawTensor, index: RawTensor, y: RawTensor, /, axis: int) -> RawTensor:
-        """A copy with `y` added where `gather` would have read."""
         axis = normal_axis(axis, x.ndim)
         self._check_scatter(x, index, y, axis)
         out = x.array.copy()
         sizes = (x.shape[axis], index.shape[axis], math.prod(x.shape[axis + 1 :]))
-        places = self._places("scatter_add", sizes, index.array)
-        self._add(out, places, y.array, (out.size, places.size, 1))
+        positions = self._positions("scatter_add", index, *sizes)
+        self._scatter(out, positions, y.array, (out.size, positions.size, 1))
         return RawTensor(out)
 
+    @override
     def _add_at(self, target: Array, index: Index, values: Array) -> None:
-        """`target[index] += values`, in which a repeated index adds each time."""
         shape = target.shape
-        parts = self._parts(index, shape)
-        axis = self._only_axis(parts)
+        parts = self._index_parts(index, shape)
+        axis = self._indexed_axis(parts)
         if axis is None:
             # Any other index, of the numbers of the elements, gives those that it is about.
             numbers = self.xp.arange(target.size).reshape(shape)
-            places = numbers[self._in_range("index_add", parts, shape)]
-            selected, sizes = places.shape, (target.size, places.size, 1)
+            positions = numbers[self._checked_index("index_add", parts, shape)]
+            selected, sizes = positions.shape, (target.size, positions.size, 1)
         else:
-            named = next(part for part, _ in parts if isinstance(part, self._ndarray))
+            named = self._sole_array(parts)
             sizes = (shape[axis], named.size, math.prod(shape[axis + 1 :]))
-            places = self._places("index_add", (shape[axis], named.size, 1), named)
+            positions = self._positions("index_add", RawTensor(named), shape[axis], named.size)
             selected = (*shape[:axis], *named.shape, *shape[axis + 1 :])
-        self._add(target, places, self.xp.broadcast_to(values, selected), sizes)
+        self._scatter(target, positions, self.xp.broadcast_to(values, selected), sizes)
+
+    @override
+    def check_rows(self, index: RawTensor, rows: int) -> None:
+        self._check_range("rows", index, rows)
 
     # -- kernels --
 
-    def _look_up(self, operation: str, source: Source, sizes: Shape, *arguments: Array) -> None:
-        """Launch a kernel that reads where an index says: (..., index, result)."""
-        *before, index, result = arguments
-        self.launcher.elements(
-            source,
-            result.size,
-            *before,
-            self._flat(index.astype(int64, copy=False)),
-            result,
-            np.int64(result.size),
-            *map(np.int64, sizes),
-            *self.faults.arguments(operation),
-        )
-        self.faults.pending = True
+    def _take(
+        self, operation: str, x: RawTensor, index: RawTensor, axis: int, shape: Shape, each: bool
+    ) -> RawTensor:
+        """What an index along an axis names, of `shape`; see `kernels.indexing.take`."""
+        result = self.xp.empty(shape, x.dtype)
+        length = index.shape[axis] if each else index.size
+        sizes = (result.size, x.shape[axis], length, math.prod(x.shape[axis + 1 :]))
+        source = indexing.take(x.array.itemsize, each)
+        self._launch_checked(operation, source, result.size, x, int64_of(index), result, *sizes)
+        return RawTensor(result)
 
-    def _places(self, operation: str, sizes: Shape, index: Array) -> Array:
-        """Where each entry of an index points among all elements; -1 where it is out of range."""
-        found = self.xp.empty(index.shape, int64)
-        self._look_up(operation, scatter.places(), sizes, index, found)
-        return found
+    def _positions(self, operation: str, index: RawTensor, n: int, m: int, inner: int = 1) -> Array:
+        """Where entries of an index point among all elements; see `kernels.indexing.positions`."""
+        result = self.xp.empty(index.shape, int64)
+        sizes = (index.size, n, m, inner)
+        source = indexing.positions()
+        self._launch_checked(operation, source, index.size, int64_of(index), result, *sizes)
+        return result
 
-    def _add(self, target: Array, places: Array, values: Array, sizes: Shape) -> None:
-        """Add values at places; `sizes` are n, m and inner of `born_cupy.sources.scatter`."""
-        if not values.size:
+    def _scatter(self, target: Array, positions: Array, values: Array, sizes: Shape) -> None:
+        """Add values at positions; `sizes` are n, m and inner of `kernels.indexing`."""
+        size = values.size
+        if not size:
             return
-        arguments = [self._flat(values), self._flat(places)]
-        if self.strict or target.dtype.name not in scatter.ATOMIC:
-            source = scatter.add_in_order(target.dtype)
-            arguments.append(places.reshape(-1).argsort())  # which is stable
+        operands = [RawTensor(values), RawTensor(positions)]
+        if self.strict or target.dtype.name not in indexing.ATOMIC:
+            source = indexing.add_in_order(target.dtype)
+            operands.append(RawTensor(positions.reshape(-1).argsort()))  # which is stable
         else:
-            source = scatter.add_atomically(target.dtype)
-        numbers = map(np.int64, (values.size, *sizes))
-        self.launcher.elements(source, values.size, *arguments, target, *numbers)
+            source = indexing.add_atomically(target.dtype)
+        self._launch(source, size, *operands, target, size, *sizes)
 
     # -- indices --
 
-    def _parts(self, index: Index, shape: Shape) -> Parts:
+    def _index_parts(self, index: Index, shape: Shape) -> Parts:
         """An index taken apart, with arrays in place of raw tensors.
 
         Raises:
@@ -145,7 +137,7 @@ class CupyIndexing(CupyCore):
                 _check_integer(part, shape)
         left_out = len(shape) - sum(map(_axes_of, listed))
         if left_out < 0:
-            raise _bad_index(shape, f"it names {len(shape) - left_out} axes")
+            raise _index_error(shape, f"it names {len(shape) - left_out} axes")
         parts: Parts = []
         axis = 0
         for part in listed:
@@ -153,7 +145,11 @@ class CupyIndexing(CupyCore):
             axis += left_out if part is ... else _axes_of(part)
         return parts
 
-    def _only_axis(self, parts: Parts) -> int | None:
+    def _sole_array(self, parts: Parts) -> Array:
+        """The array in an index that has one."""
+        return next(part for part, _ in parts if isinstance(part, self._ndarray))
+
+    def _indexed_axis(self, parts: Parts) -> int | None:
         """The axis that an index is about, if it is one array of integers and nothing else."""
         arrays = [(part, axis) for part, axis in parts if isinstance(part, self._ndarray)]
         others = [part for part, _ in parts if not isinstance(part, self._ndarray)]
@@ -161,7 +157,7 @@ class CupyIndexing(CupyCore):
             return None
         return arrays[0][1] if all(part is ... or part == _EVERYTHING for part in others) else None
 
-    def _in_range(self, operation: str, parts: Parts, shape: Shape) -> Index:
+    def _checked_index(self, operation: str, parts: Parts, shape: Shape) -> Index:
         """The index, its integers on the device in range, and its masks of the right shape.
 
         Raises:
@@ -173,10 +169,11 @@ class CupyIndexing(CupyCore):
                 checked.append(part)
             elif part.dtype.kind == "b":
                 if part.shape != shape[axis : axis + part.ndim]:
-                    raise _bad_index(shape, f"a mask of shape {part.shape} stands at axis {axis}")
+                    raise _index_error(shape, f"a mask of shape {part.shape} stands at axis {axis}")
                 checked.append(part)
             else:
-                checked.append(self._places(operation, (shape[axis], part.size, 1), part))
+                index = RawTensor(part)
+                checked.append(self._positions(operation, index, shape[axis], part.size))
         return tuple(checked)
 
 
@@ -194,12 +191,12 @@ def _check_integer(part: Any, shape: Shape) -> None:
             raise TypeError("a bool is not meant as 0 or 1")
         operator.index(part)
     except TypeError as error:
-        raise _bad_index(
+        raise _index_error(
             shape, f"{part!r} is no integer, slice, None, Ellipsis or tensor"
         ) from error
 
 
-def _bad_index(shape: Shape, what: str) -> IndexOutOfRangeError:
+def _index_error(shape: Shape, what: str) -> IndexOutOfRangeError:
     return IndexOutOfRangeError(
         f"expected an index within shape {shape}, but {what}; check the index"
     )

@@ -1,60 +1,118 @@
-"""`Launcher`: kernels over elements and over rows, with grids that suit the device."""
+"""`Launching`: how operations launch born's own kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources import Source, linear
-from born_cupy.sources.rows import WARP
+from born.backend.arrays.dispatch import Dispatch
+from born.dtypes import int64
+from born.errors import ShapeError
+from born.raw import RawTensor
+from born_cupy import philox
+from born_cupy.compiler import Kernel
+from born_cupy.device import DeviceContext
+from born_cupy.device_errors import DeviceErrors
+from born_cupy.kernels import Source
+from born_cupy.kernels.device_errors import check_range
+from born_cupy.kernels.network import WARP
 
 _THREADS: Final = 256
-_BLOCKS_A_PROCESSOR: Final = 32  # as many as one can hold, so that each is busy to the end
-_ELEMENTS_A_THREAD: Final = 4  # of a row, so that adding up across threads is not most of the work
-_WARPS_A_BLOCK: Final = 4
-_MOST_THREADS: Final = 1024
+_BLOCKS_PER_PROCESSOR: Final = 32  # as many as one can hold, so that each is busy to the end
+_ELEMENTS_PER_THREAD: Final = 4  # of a row, or adding up across threads is most of the work
+_WARPS_PER_BLOCK: Final = 4
+_MAX_THREADS: Final = 1024
 
 
-class Launcher:
-    """Launches kernels on the current stream, with as many threads as there is work for.
+class Launching(Dispatch):
+    """Kernels on the current stream, with as many threads as there is work for.
 
-    Args:
-        compile: from a text to something that can be launched.
-        processors: how many multiprocessors the device has.
+    Attributes:
+        strict: whether errors are raised at once, and scatters add in order.
+        context: the device and stream that operations run on.
+        errors: what kernels have found wrong with values that the host has not seen.
+        compile: from the text of a kernel to something that can be launched.
     """
 
-    def __init__(self, compile: Callable[[Source], Any], processors: int) -> None:
-        self._compile = compile
-        self._most_blocks = processors * _BLOCKS_A_PROCESSOR
+    strict: bool
+    context: DeviceContext
+    errors: DeviceErrors
+    compile: Callable[[Source], Kernel]
+    _generator: np.random.Generator
 
-    def elements(self, source: Source, count: int, *arguments: Any) -> None:
-        """A kernel that shares out `count` pieces of work among its threads."""
-        blocks = min(-(-count // _THREADS), self._most_blocks)
-        if blocks:
-            self._compile(source)(blocks, _THREADS, arguments, None)
-
-    def rows(self, source: Source, shape: tuple[int, int, int], *arguments: Any) -> None:
-        """A kernel that takes rows, with a team of threads for each.
+    def _launch(self, source: Source, count: int, *arguments: Any) -> None:
+        """Launch a kernel that shares out `count` pieces of work among its threads.
 
         Args:
-            source: a kernel of `born_cupy.sources.rows`.
+            source: the kernel.
+            count: how many pieces there are.
+            arguments: tensors, of which a kernel takes the elements one after another;
+                arrays that it writes; integers, which are its i64; other NumPy scalars.
+        """
+        blocks = min(-(-count // _THREADS), self.context.processors * _BLOCKS_PER_PROCESSOR)
+        self._start(source, blocks, _THREADS, arguments)
+
+    def _launch_rows(self, source: Source, shape: tuple[int, int, int], *arguments: Any) -> None:
+        """Launch a kernel of `kernels.network` that takes rows, with a team of threads for each.
+
+        Args:
+            source: the kernel.
             shape: how many rows there are, how long, and how far apart elements are.
             arguments: of the kernel, up to those that say this.
         """
         rows, columns, _ = shape
         team = WARP
-        while team < _MOST_THREADS and 2 * team * _ELEMENTS_A_THREAD <= columns:
+        while team < _MAX_THREADS and 2 * team * _ELEMENTS_PER_THREAD <= columns:
             team *= 2
-        teams = _WARPS_A_BLOCK if team == WARP else 1
-        blocks = min(-(-rows // teams), self._most_blocks)
-        if blocks:
-            sizes = (*map(np.int64, shape), np.int32(team))
-            self._compile(source)(blocks, team * teams, (*arguments, *sizes), None)
+        teams = _WARPS_PER_BLOCK if team == WARP else 1
+        blocks = min(-(-rows // teams), self.context.processors * _BLOCKS_PER_PROCESSOR)
+        self._start(source, blocks, team * teams, (*arguments, *shape, np.int32(team)))
 
-    def columns(self, source: Source, shape: tuple[int, int], *arguments: Any) -> None:
-        """A kernel of `linear.column_sums`, of a matrix of some rows and columns."""
-        blocks = -(-shape[0] // linear.CHUNK) * -(-shape[1] // linear.TILE)
-        sizes = map(np.int64, shape)
-        self._compile(source)(blocks, linear.THREADS, (*arguments, *sizes), None)
+    def _start(self, source: Source, blocks: int, threads: int, arguments: Iterable[Any]) -> None:
+        """Launch a kernel, unless no block has anything to do."""
+        if blocks:
+            given = [
+                self.xp.ascontiguousarray(argument.array)
+                if argument.__class__ is RawTensor
+                else np.int64(argument)
+                if argument.__class__ is int
+                else argument
+                for argument in arguments
+            ]
+            self.compile(source)(blocks, threads, given, None)
+
+    def _draw(self, source: Source, count: int, double: bool, *arguments: Any) -> None:
+        """Launch a kernel of `kernels.random.drawing`, and move on past what it draws."""
+        if not count:
+            return
+        with self._generator.bit_generator.lock:  # two threads are not to draw the same
+            state = philox.state_of(self._generator, count, double)
+            self._launch(source, int(state[0]), *arguments, count, *state)
+            philox.skip(self._generator, count, double)
+
+    def _launch_checked(self, operation: str, source: Source, count: int, *arguments: Any) -> None:
+        """As `_launch`, of a kernel that reports what it cannot use: (..., report, operation)."""
+        self._launch(source, count, *arguments, *self.errors.arguments(operation))
+        self.errors.pending = True
+
+    def _check_range(self, operation: str, values: RawTensor, length: int) -> None:
+        """Report integers that are not from 0 to `length - 1`."""
+        size = values.size
+        self._launch_checked(operation, check_range(), size, int64_of(values), size, length)
+
+    def _check_alike(self, name: str, x: RawTensor, *others: RawTensor) -> None:
+        """Refuse tensors of another shape or dtype than the first."""
+        self._check_dtypes(name, x, *others)
+        for other in others:
+            if other.shape != x.shape:
+                raise ShapeError(
+                    f"expected tensors of one shape in {name}, got {x.shape} and {other.shape}; "
+                    "pass a gradient of the result's shape"
+                )
+
+
+def int64_of(x: RawTensor) -> RawTensor:
+    """Integers as kernels take them."""
+    return RawTensor(x.array.astype(int64, copy=False))

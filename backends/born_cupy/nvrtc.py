@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from born.errors import BornError
-from born_cupy.sources import Source
+from born_cupy.kernels import Source
 
 _VIRTUAL: Final = "compute_"
 
@@ -32,7 +32,7 @@ def options(architecture: str, exact: bool) -> tuple[str, ...]:
     )
 
 
-def compiled(nvrtc: Any, source: Source, architecture: str) -> bytes:
+def compile_source(nvrtc: Any, source: Source, architecture: str) -> bytes:
     """The machine code of a text, or its PTX where the architecture is a virtual one.
 
     Args:

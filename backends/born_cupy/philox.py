@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources.random import BLOCK
+from born_cupy.kernels.random import BLOCK
 
 _WORD_BITS: Final = 64
 _COUNTER_WORDS: Final = 4
 
 
 def state_of(generator: np.random.Generator, count: int, double: bool) -> tuple[np.generic, ...]:
-    """What a kernel of `born_cupy.sources.random` is told.
+    """What a kernel of `born_cupy.kernels.random` is told.
 
     Args:
         generator: over NumPy's Philox.

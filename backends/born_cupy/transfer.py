@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from born.raw import Array, HostArray, RawTensor, as_dtype
-from born_cupy.runtime import cupy
-
-if TYPE_CHECKING:
-    from born_cupy.backend import CupyBackend
+from born_cupy.device import DeviceContext, cupy
 
 _ALIGNMENT: Final = 64  # bytes: a cache line, for the sake of the host's copying
 
 
 def prefetch(
-    backend: CupyBackend, batches: Iterable[Sequence[HostArray]]
+    context: DeviceContext, batches: Iterable[Sequence[HostArray]]
 ) -> Generator[list[RawTensor]]:
     """Batches in device memory, each sent off before the one ahead of it is handed out.
 
@@ -28,42 +25,25 @@ def prefetch(
     the end, until nothing is.
 
     Args:
-        backend: whose stream the batches are for: the one that it has when they are handed out.
+        context: whose stream the batches are for: the one that it has when they are handed out.
         batches: lists of host arrays; each is copied before the next is asked for.
 
     Raises:
         OutOfMemoryError: the device has no room for a batch; those before it come first.
     """
-    with closing(_Upload(backend)) as upload:
-        sending = map(upload.send, batches)
-        sent, failure = _next(sending)
-        while sent is not None:
-            following, failure = _next(sending)
-            yield upload.received(sent)
-            sent = following
+    failure: Exception | None = None
+    with closing(_Upload(context)) as upload:
+        try:
+            for batch in batches:
+                upload.send(batch)
+                if len(upload.under_way) == 2:
+                    yield upload.receive()
+        except Exception as error:
+            failure = error
+        while upload.under_way:
+            yield upload.receive()
     if failure is not None:
         raise failure
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A batch on its way.
-
-    Attributes:
-        arrays: on the device.
-        arrived: the event after which they hold the batch.
-    """
-
-    arrays: list[Array]
-    arrived: Any
-
-
-def _next(sending: Iterator[_Sent]) -> tuple[_Sent | None, Exception | None]:
-    """The next batch if there is one, and the error in its place, which is for later."""
-    try:
-        return next(sending, None), None
-    except Exception as error:
-        return None, error
 
 
 class _Upload:
@@ -80,41 +60,56 @@ class _Upload:
     - The backend's stream waits for a batch's event before the batch is handed out, and
       `close` waits for those that never are.
     - Page-locked memory is filled again, or given back, once its event says that it was read.
+
+    Attributes:
+        under_way: the arrays of batches that were sent and not handed out, each with the event
+            after which they hold the batch.
     """
 
-    def __init__(self, backend: CupyBackend) -> None:
-        self._backend = backend
-        with backend.here():
+    def __init__(self, context: DeviceContext) -> None:
+        self._context = context
+        self.under_way: Final[deque[tuple[list[Array], Any]]] = deque()
+        with context:
             # One that does not wait for the default stream, as others do.
             self._stream: Any = cupy.cuda.Stream(non_blocking=True)
             self._allocated: Any = cupy.cuda.Event(disable_timing=True)
             self._buffers = cycle((_Buffer(), _Buffer()))
+        _open.add(self)
 
-    def send(self, batch: Sequence[HostArray]) -> _Sent:
+    def send(self, batch: Sequence[HostArray]) -> None:
         """Copy a batch to page-locked memory, and have it copied on from there."""
         buffer = next(self._buffers)
         staged = buffer.filled(batch)
-        with self._backend.here():
-            try:
-                arrays: list[Array] = [cupy.empty(host.shape, host.dtype) for host in staged]
-            except MemoryError as error:
-                raise self._backend.home.out_of_memory(error) from error
-            self._allocated.record(self._backend.stream)
+        with self._context:
+            arrays: list[Array] = [cupy.empty(host.shape, host.dtype) for host in staged]
+            self._allocated.record(self._context.stream)
             self._stream.wait_event(self._allocated)
             for array, host in zip(arrays, staged, strict=True):
                 array.data.copy_from_host_async(host.ctypes.data, host.nbytes, self._stream)
             buffer.read.record(self._stream)
-        return _Sent(arrays, buffer.read)
+        self.under_way.append((arrays, buffer.read))
 
-    def received(self, sent: _Sent) -> list[RawTensor]:
-        """The batch, for whatever is queued on the backend's stream from here on."""
-        with self._backend.here():
-            self._backend.stream.wait_event(sent.arrived)
-        return [RawTensor(array) for array in sent.arrays]
+    def receive(self) -> list[RawTensor]:
+        """The first batch under way, for what is queued on the backend's stream from here on."""
+        arrays, arrived = self.under_way.popleft()
+        with self._context:
+            self._context.stream.wait_event(arrived)
+        return [RawTensor(array) for array in arrays]
 
     def close(self) -> None:
         """Wait until all that was sent has arrived."""
-        self._stream.synchronize()
+        try:
+            self._stream.synchronize()
+        finally:
+            _open.discard(self)
+
+
+_open: Final[set[_Upload]] = set()
+"""Uploads that are not closed.
+
+If a suspended loop is garbage in a cycle, the collector finalises all objects in the cycle in any
+order: CuPy's streams and events would be destroyed before the loop's end waits for them. What can
+be reached from here is not garbage, so the loop closes it first."""
 
 
 class _Buffer:

@@ -20,11 +20,10 @@ from born.backend.update import (
 from born.fusion import Program
 from born.raw import Array, HostArray, RawTensor
 from born_cupy.compiler import Kernel
-from born_cupy.home import Home
-from born_cupy.runtime import cupy
-from born_cupy.sources import Source
-from born_cupy.sources.update import CHUNK, THREADS, update
-from born_cupy.table import MAX_BLOCKS, count_chunks
+from born_cupy.device import DeviceContext, cupy
+from born_cupy.kernels import Source
+from born_cupy.kernels.table import MAX_BLOCKS, count_chunks
+from born_cupy.kernels.update import CHUNK, THREADS, update
 
 
 class CupyUpdate(UpdateKernel):
@@ -33,7 +32,7 @@ class CupyUpdate(UpdateKernel):
     Args:
         program: what it computes.
         dtypes: of each of the program's arrays.
-        home: the device and stream to run on.
+        context: the device and stream to run on.
         compile: from the text of a kernel to something that can be launched.
     """
 
@@ -41,12 +40,12 @@ class CupyUpdate(UpdateKernel):
         self,
         program: Program,
         dtypes: tuple[np.dtype[Any], ...],
-        home: Home,
+        context: DeviceContext,
         compile: Callable[[Source], Kernel],
     ) -> None:
         source = update(program, dtypes)
         super().__init__(program, dtypes, source.text)
-        self.home: Final = home
+        self.context: Final = context
         self.launch: Final = compile(source)
 
     @override
@@ -121,18 +120,18 @@ class _Bound(BoundUpdate):
 
     @override
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
-        home, dtype, kind = self._kernel.home, self._kernel.dtypes[1], cupy.ndarray
+        context, dtype, kind = self._kernel.context, self._kernel.dtypes[1], cupy.ndarray
         for number, gradient in zip(numbers, gradients, strict=True):
             array = gradient.array
             if not (
                 array.__class__ is kind
                 and array.shape == self._shapes[number]
                 and array.dtype == dtype
-                and array.data.device_id == home.device
+                and array.data.device_id == context.device
             ):
                 self._check(number, gradient)
         arrays = [gradient.array for gradient in gradients]
-        with home:
+        with context:
             if self._contiguous:
                 plan = self._plan_for(numbers)
                 return _Step(self._kernel, plan, plan.readable(arrays), [])
@@ -179,13 +178,13 @@ class _Step(PreparedStep):
         if sets is not None:
             rows[-1] = sets
         values = np.array(scalars, np.float64).reshape(-1)
-        with kernel.home:
+        with kernel.context:
             # New memory for each step: the device may have yet to read what the last one sent.
             table = cupy.asarray(np.concatenate((words, values.view(np.uint64))))
             arguments = [table, np.int64(len(plan.numbers)), table[words.size :].view(np.float64)]
             if scale is not None:
                 arguments.append(scale.array)
             blocks = min(plan.blocks, MAX_BLOCKS)
-            kernel.launch(blocks, THREADS, arguments, kernel.home.stream)
+            kernel.launch(blocks, THREADS, arguments, kernel.context.stream)
             for array, copy in self.written:
                 array[...] = copy

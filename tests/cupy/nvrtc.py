@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from born_cupy import nvrtc
-from born_cupy.sources import Source
+from born_cupy.kernels import Source
 
 ARCHITECTURES: Final = ("sm_80", "sm_90")
 """What every kernel is compiled for."""
@@ -118,4 +118,4 @@ def compile(source: Source, architecture: str) -> bytes:
     Raises:
         BornError: it does not compile.
     """
-    return nvrtc.compiled(library(), source, architecture)
+    return nvrtc.compile_source(library(), source, architecture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 
 import born
 from born.errors import BackendUnavailableError, DomainError, OperandError
-from born_cupy import CupyBackend
-from born_cupy.availability import unavailable_reason
+from born_cupy.entry import ENTRY, load, unavailable_reason
+from tests.simulator import CupyBackend
 
 
 class CUDARuntimeError(RuntimeError):
@@ -68,11 +69,10 @@ def machine(
                 raise ImportError('Failure finding "libcublas.so.12"')
             return {"runtime": runtime, "cublas": None}[name]
 
-    cupy = SimpleNamespace(cuda=Cuda())
     nvrtc = ModuleType("nvrtc")
     vars(nvrtc).update(getVersion=version)
-    monkeypatch.setattr("born_cupy.availability._is_installed", is_installed)
-    monkeypatch.setitem(sys.modules, "born_cupy.runtime", SimpleNamespace(cupy=cupy))
+    monkeypatch.setattr("born_cupy.entry._is_installed", is_installed)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=Cuda()))
     monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs.nvrtc", nvrtc)
 
 
@@ -97,13 +97,12 @@ def test_what_is_missing(
     what: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(monkeypatch, **what)
-    with pytest.raises(BackendUnavailableError, match=rf"^expected CUDA device 2, got .*{reason}"):
-        CupyBackend(device=2)
+    assert re.search(reason, unavailable_reason(2) or "")
 
 
 def test_a_machine_with_all_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch)
-    assert CupyBackend.unavailable_reason() is None
+    assert ENTRY.unavailable_reason() is None
     assert unavailable_reason(1) is not None
 
 
@@ -119,16 +118,18 @@ def test_packages_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(BackendUnavailableError, match=rf"got 'cupy': {message}"):
         born.get_backend("cupy")
     assert not born.available_backends()["cupy"]
+    with pytest.raises(BackendUnavailableError, match=f"^expected the package cupy, .*{message}"):
+        load()
 
 
 def test_a_package_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch)
-    monkeypatch.setitem(sys.modules, "born_cupy.runtime", None)
-    assert "does not import" in (CupyBackend.unavailable_reason() or "")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert "does not import" in (unavailable_reason() or "")
 
 
 @pytest.mark.parametrize("device", [-1, 0.5, "0", None])
-def test_devices_that_are_no_numbers(device: Any) -> None:
+def test_devices_that_are_no_numbers(device: Any, cupy: Any) -> None:
     with pytest.raises(DomainError, match=r"^expected the number of a CUDA device, got .*; device"):
         CupyBackend(device=device)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -25,10 +27,10 @@ from born.errors import (
     OutOfMemoryError,
 )
 from born.raw import HostArray, RawTensor, as_dtype
-from born_cupy import CupyBackend
 from tests import simulator
 from tests.operations.table import ROWS, calls
 from tests.optim.making import CONFIGS, assert_unchanged, contents, make, parameter
+from tests.simulator import CupyBackend
 
 LEARNING: Final = optim.SGDConfig(lr=0.5)
 
@@ -192,6 +194,34 @@ def test_a_step_without_memory_changes_nothing(
         assert_unchanged(optimizer, before)
 
 
+# -- what the garbage collector finds --
+
+
+def test_a_suspended_loop_in_a_cycle_waits_before_its_stream_is_destroyed(
+    cupy: Any, backend: CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    # Older than the loop, the stream would be finalised before it.
+    streams = [cupy.cuda.Stream(non_blocking=True)]
+    alive = weakref.ref(streams[0])
+
+    def older(non_blocking: bool) -> object:
+        return streams.pop()
+
+    monkeypatch.setattr(cupy.cuda, "Stream", older)
+    loop = backend.prefetch([np.ones(3)] for _ in range(3))
+    next(loop)
+    cycle: list[object] = [loop]
+    cycle.append(cycle)
+    with simulator.waiting() as waits:
+        del loop, cycle
+        gc.collect()
+    assert not errors
+    assert waits == ["Stream.synchronize"]
+    assert alive() is None, "and nothing holds it after that"
+
+
 # -- powers --
 
 
@@ -205,11 +235,12 @@ def test_powers_of_one_two_and_minus_one_are_exact(
     monkeypatch.setattr(cupy, "power", inexact)
     x = np.array([-3.0, 0.1, -0.0, np.inf, -np.inf, np.nan]).astype(as_dtype(dtype))
     with np.errstate(divide="ignore"):
-        for power, expected in ((1, x), (1.0, x), (2, x * x), (-1, x.dtype.type(1) / x)):
-            for each in (power, np.float32(power)):
-                found = backend.to_numpy(backend.pow(backend.from_numpy(x), each))
-                assert found.dtype == x.dtype
-                assert_same_bits(found.astype(np.float64), expected.astype(np.float64))
+        cases: list[tuple[Any, HostArray]] = [(1, x), (2.0, x * x), (-1, x.dtype.type(1) / x)]
+        cases += [(np.float32(power), expected) for power, expected in cases]
+        for power, expected in cases:
+            found = backend.to_numpy(backend.pow(backend.from_numpy(x), power))
+            assert found.dtype == x.dtype
+            assert_same_bits(found.astype(np.float64), expected.astype(np.float64))
 
 
 def assert_same_bits(found: HostArray, expected: HostArray) -> None:

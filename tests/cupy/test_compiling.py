@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from born_cupy.sources.catalogue import every_source
 from tests.cupy import nvrtc
 from tests.simulator import host
+from tests.simulator.catalogue import every_source
 
 
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from born_cupy.sources import Source
+from born_cupy.kernels import Source
 from tests.simulator import host
 
 

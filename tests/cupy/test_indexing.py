@@ -11,8 +11,8 @@ import pytest
 from born.errors import DomainError, IndexOutOfRangeError
 from born.operands import raw_index
 from born.raw import HostArray, RawTensor
-from born_cupy import CupyBackend
 from born_numpy import NumpyBackend
+from tests.simulator import CupyBackend
 
 Call = Callable[[Any, Callable[[Any], RawTensor], RawTensor], RawTensor]
 """Calls an operation: backend, how to make a tensor, and a tensor of shape (2, 3)."""

@@ -14,12 +14,12 @@ from born import ops
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.raw import HostArray, RawTensor, as_dtype
-from born_cupy import CupyBackend
 from born_numpy import NumpyBackend
 from tests import simulator
 from tests.operations.drawing import LAYOUTS
 from tests.operations.table import LARGE, ROWS, large_calls
 from tests.operations.test_values import EPSILON, FLOATING, INTEGRAL, check_values
+from tests.simulator import CupyBackend
 from tests.simulator.host import is_host_array
 
 

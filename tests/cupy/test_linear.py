@@ -9,8 +9,8 @@ import pytest
 
 from born.errors import DTypeError, ShapeError
 from born.raw import HostArray, as_dtype
-from born_cupy import CupyBackend
 from tests.operations.test_values import EPSILON
+from tests.simulator import CupyBackend
 
 SHAPES = ((1, 1), (3, 7), (128, 32), (129, 33), (130, 2, 65), (17_000, 3))
 """Less than a warp and more, one chunk of rows and more, and chunks of chunks."""
@@ -100,7 +100,7 @@ def test_gradients_own_their_memory(backend: CupyBackend) -> None:
 
 def test_a_result_that_does_not_go_with_the_gradient_is_refused(backend: CupyBackend) -> None:
     g = backend.ones((3, 4), "float32")
-    with pytest.raises(ShapeError, match=r"shape \(4, 3\) in relu_backward, got \(3, 4\)"):
+    with pytest.raises(ShapeError, match=r"one shape in relu_backward, got \(3, 4\) and \(4, 3\)"):
         backend.linear_gradients(g, None, None, True, backend.ones((4, 3), "float32"))
     with pytest.raises(DTypeError, match="float32 and float64"):
         backend.linear_gradients(g, None, None, True, backend.ones((3, 4), "float64"))

@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 
 from born.errors import BornError
+from born_cupy.kernels import Source
 from born_cupy.nvrtc import architecture_for, options
-from born_cupy.sources import Source
 from tests.cupy import nvrtc
 
 FUSED: Final = """

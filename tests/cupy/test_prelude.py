@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from born.raw import HostArray
-from born_cupy.sources import Source, ctype
+from born_cupy.kernels import Source, ctype
 from tests.simulator import host
 
 HALF: Final = np.dtype(np.float16)

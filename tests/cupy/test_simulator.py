@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from born.raw import DTYPE_NAMES, as_dtype
-from born_cupy.sources import Source
+from born_cupy.kernels import Source
 from tests import simulator
 from tests.simulator import functions, host, machine
 from tests.simulator.arrays import ufunc
@@ -341,10 +341,10 @@ def test_writing_outside_of_memory_is_an_error(place: int, cupy: Any) -> None:
 
 
 def test_it_leaves_as_it_came() -> None:
-    before = sys.modules.get("cupy")
+    names = ("cupy", "born_cupy.backend")
+    before = [sys.modules.get(name) for name in names]
     with simulator.installed():
-        assert sys.modules["cupy"] is not before
-        runtime = importlib.import_module("born_cupy.runtime")
-        assert runtime.cupy is sys.modules["cupy"]
-    assert sys.modules.get("cupy") is before
-    assert sys.modules.get("born_cupy.runtime") is not runtime
+        backend = importlib.import_module("born_cupy.backend")
+        assert backend.cupy is sys.modules["cupy"]
+        assert all(sys.modules[name] is not old for name, old in zip(names, before, strict=True))
+    assert [sys.modules.get(name) for name in names] == before

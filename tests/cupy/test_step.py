@@ -11,9 +11,9 @@ import born
 from born import nn, optim
 from born.errors import BackendMismatchError
 from born.raw import HostArray, RawTensor
-from born_cupy import CupyBackend
 from born_numpy import NumpyBackend
 from tests.optim.making import CONFIGS, contents, make, parameter
+from tests.simulator import CupyBackend
 
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
 SHAPES = ((3, 5), (0, 2), (), (9000,), (1, 7))

@@ -24,7 +24,7 @@ NEVER, SELDOM, OFTEN = 0, 2, 100
 @pytest.fixture
 def prefetch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Device], Prefetch]]:
     """`born_cupy.transfer.prefetch`, over a model of a device in place of CuPy."""
-    names = ("cupy", "born_cupy.runtime", "born_cupy.transfer")
+    names = ("cupy", "born_cupy.device", "born_cupy.transfer")
     before = {name: sys.modules.pop(name, None) for name in names}
 
     def over(device: Device) -> Prefetch:

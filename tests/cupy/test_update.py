@@ -16,9 +16,9 @@ import pytest
 from born import fusion, optim
 from born.fusion.expression import V
 from born.raw import HostArray, as_dtype
-from born_cupy.sources import norm
-from born_cupy.sources.update import CHUNK
-from born_cupy.table import count_chunks
+from born_cupy.kernels import global_norm
+from born_cupy.kernels.table import count_chunks
+from born_cupy.kernels.update import CHUNK
 from tests.cupy import nvrtc
 from tests.cupy.updating import dtypes_of, every_update, run_on_host, source_of
 from tests.fusion.kernels import Dtypes, arrays_of, assert_same_bits, kernel_of, run, traced
@@ -150,27 +150,27 @@ NORM_DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def _norms() -> list[Any]:
-    return [*(norm.squares(as_dtype(dtype)) for dtype in NORM_DTYPES), norm.root()]
+    return [*(global_norm.squares(as_dtype(dtype)) for dtype in NORM_DTYPES), global_norm.root()]
 
 
 @pytest.mark.parametrize("dtype", NORM_DTYPES)
 @pytest.mark.parametrize(
-    "sizes", [(1,), (0, 5, 0), (100, norm.CHUNK + 1, 3 * norm.CHUNK), (0,)], ids=str
+    "sizes", [(1,), (0, 5, 0), (100, global_norm.CHUNK + 1, 3 * global_norm.CHUNK), (0,)], ids=str
 )
 def test_norm_is_right_and_repeats_itself(dtype: str, sizes: tuple[int, ...]) -> None:
     arrays = [arrays_of((dtype,), size, size)[0] for size in sizes]
     words = np.zeros(3 * len(arrays) + 1, np.uint64)
     words[: len(arrays)] = [array.ctypes.data for array in arrays]
     words[len(arrays) : 2 * len(arrays)] = sizes
-    blocks = count_chunks(np.array(sizes, np.uint64), norm.CHUNK, words[2 * len(arrays) :])
+    blocks = count_chunks(np.array(sizes, np.uint64), global_norm.CHUNK, words[2 * len(arrays) :])
     results: list[bytes] = []
     for order in (1, 2):
         sums = np.full(max(blocks, 1), np.nan)
         result = np.empty(1)
-        squares = host.kernel_of(norm.squares(as_dtype(dtype)))
-        squares(3, norm.THREADS, [words, np.int64(len(arrays)), sums], order)
-        root = host.kernel_of(norm.root())
-        root(1, norm.THREADS, [sums, np.int64(blocks), result], order)
+        squares = host.kernel_of(global_norm.squares(as_dtype(dtype)))
+        squares(3, global_norm.THREADS, [words, np.int64(len(arrays)), sums], order)
+        root = host.kernel_of(global_norm.root())
+        root(1, global_norm.THREADS, [sums, np.int64(blocks), result], order)
         results.append(result.tobytes())
         exact = np.sqrt(sum(float((x.astype(np.float64) ** 2).sum()) for x in arrays))
         np.testing.assert_allclose(result[0], exact, rtol=1e-14)

@@ -11,9 +11,9 @@ from born import optim
 from born.backend.update import compute_dtype
 from born.fusion import Program
 from born.raw import HostArray, as_dtype
-from born_cupy.sources import Source
-from born_cupy.sources.update import CHUNK, update
-from born_cupy.table import count_chunks
+from born_cupy.kernels import Source
+from born_cupy.kernels.table import count_chunks
+from born_cupy.kernels.update import CHUNK, update
 from tests.fusion.kernels import Dtypes, traced
 from tests.fusion.test_update import MIXED, RULES, STORED
 from tests.optim.making import CONFIGS, class_for

@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import importlib
 import os
 import sys
 import tempfile
@@ -16,14 +18,22 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pytest
 
 from born.backend.disk import DIRECTORY_VARIABLE
-from born_cupy.sources.catalogue import every_source
 from tests.simulator import arrays, compiler, functions, host, machine
+from tests.simulator.catalogue import every_source
+
+if TYPE_CHECKING:
+    from born_cupy import CupyBackend as CupyBackend
+else:
+
+    def CupyBackend(*arguments, **options):
+        """The backend over what is installed when it is made, which here is the simulator."""
+        return importlib.import_module("born_cupy").CupyBackend(*arguments, **options)
 
 
 def _module(name: str, **contents: Any) -> ModuleType:
@@ -95,44 +105,55 @@ def install_for_good() -> None:
     """Put the simulator in its place, and compile all there is in one run of the compiler."""
     if host.compiler() is None:
         raise pytest.UsageError(f"--simulator: {host.NEEDS_COMPILER}")
-    install()
+    _swap_in()
     host.build(every_source())
-
-
-def install() -> None:
-    """Put the simulator where the package is imported from."""
-    # Not among a user's: what the simulator compiles is worth nothing to a device.
-    os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="born_simulator_")
-    sys.modules.update(modules())
 
 
 @contextmanager
 def installed() -> Generator[None]:
     """The simulator in place of the package, until the end of a `with` statement."""
-    before = {name: module for name, module in sys.modules.items() if _is_cupys(name)}
+    before = _swap_out()
     kept = os.environ.get(DIRECTORY_VARIABLE)
-    _forget()
-    install()
+    _swap_in()
     try:
         yield
     finally:
-        _forget()
+        _modules.update(_swap_out())
         sys.modules.update(before)
         os.environ.pop(DIRECTORY_VARIABLE)
         if kept is not None:
             os.environ[DIRECTORY_VARIABLE] = kept
 
 
-def _forget() -> None:
-    """Forget the package, and those of born_cupy's modules that hold it."""
-    for name, module in list(sys.modules.items()):
-        holds = name.startswith("born_cupy.") and "cupy" in vars(module)
-        if holds or _is_cupys(name):
-            del sys.modules[name]
+_modules: Final[dict[str, ModuleType]] = {}
+"""The simulator's modules, and those of born_cupy that were imported over them."""
 
 
-def _is_cupys(name: str) -> bool:
-    return name.split(".")[0] in ("cupy", "cupy_backends")
+@functools.cache
+def _cache_directory() -> str:
+    # Not among a user's: what the simulator compiles is worth nothing to a device.
+    return tempfile.mkdtemp(prefix="born_simulator_")
+
+
+def _swap_in() -> None:
+    """Put the simulator where the package is imported from."""
+    if not _modules:
+        _modules.update(modules())
+    os.environ[DIRECTORY_VARIABLE] = _cache_directory()
+    sys.modules.update(_modules)
+
+
+def _swap_out() -> dict[str, ModuleType]:
+    """Take the package out of its place, and the modules that were imported over it."""
+    names = [name for name in sys.modules if _is_of_device(name)]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _is_of_device(name: str) -> bool:
+    package, _, module = name.partition(".")
+    if package == "born_cupy":
+        return module.partition(".")[0] not in ("", "entry", "kernels", "nvrtc", "philox")
+    return package in ("cupy", "cupy_backends")
 
 
 @contextmanager

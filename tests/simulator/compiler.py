@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources import Source
-from born_cupy.sources.source import PRELUDE
+from born_cupy.kernels import Source
+from born_cupy.kernels.source import PRELUDE
 from tests.simulator import host
 from tests.simulator.arrays import ndarray
 from tests.simulator.machine import (

@@ -218,6 +218,39 @@ inline unsigned atomicOr(unsigned *place, unsigned by) {
 }
 inline void __threadfence() {}
 
+// ---- float16: a device's instructions ------------------------------------------------------------
+
+inline float float_of_half(unsigned short h) {
+    unsigned sign = (unsigned)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, fraction = h & 1023u;
+    unsigned bits = sign | ((exponent + 112u) << 23) | (fraction << 13);
+    if (exponent == 31u) bits = sign | 0x7f800000u | (fraction << 13);
+    float x = (float)fraction * 5.9604644775390625e-08f;  // 2^-24
+    if (!exponent) return sign ? -x : x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+inline unsigned short half_of(double x) {
+    unsigned long long bits;
+    memcpy(&bits, &x, 8);
+    unsigned short sign = (unsigned short)((bits >> 48) & 0x8000u);
+    unsigned long long magnitude = bits & 0x7fffffffffffffffull;
+    if (magnitude > 0x7ff0000000000000ull) return sign | 0x7e00u;
+    double size, shift;
+    memcpy(&size, &magnitude, 8);
+    if (size >= 65520.0) return sign | 0x7c00u;
+    // Adding a power of two this large leaves the float16's last bit as the sum's own.
+    int exponent = (int)(magnitude >> 52) - 1023;
+    if (exponent < -14) exponent = -14;
+    bits = (unsigned long long)(exponent - 10 + 52 + 1023) << 52;
+    memcpy(&shift, &bits, 8);
+    double rounded = (size + shift) - shift;
+    if (rounded < 6.103515625e-05) return sign | (unsigned short)(rounded * 16777216.0);  // 2^-14
+    memcpy(&bits, &rounded, 8);
+    return sign | (unsigned short)((((bits >> 52) - 1008u) << 10) | ((bits >> 42) & 1023u));
+}
+inline unsigned short half_of(float x) { return half_of((double)x); }
+
 // ---- arithmetic ---------------------------------------------------------------------------------
 
 // Under its C names and, as in CUDA, under one name for both types.

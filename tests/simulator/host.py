@@ -23,8 +23,8 @@ from typing_extensions import TypeIs
 
 from born.dtypes import is_numpy_scalar
 from born.raw import HostArray
-from born_cupy.sources import Source
-from born_cupy.sources.source import PRELUDE
+from born_cupy.kernels import Source
+from born_cupy.kernels.source import PRELUDE
 
 NEEDS_COMPILER: Final = "no C++ compiler to run kernels on the host with: install g++"
 

@@ -290,7 +290,20 @@ class _Task:
 _numbers: Final = itertools.count(0x1000, 0x100)
 
 
-class Stream:
+class _Handle:
+    """What CUDA hands out and CuPy destroys in its finaliser: to use it after that is an error."""
+
+    _destroyed = False
+
+    def __del__(self) -> None:
+        self._destroyed = True
+
+    def refuse_destroyed(self) -> None:
+        if self._destroyed:
+            raise CUDARuntimeError(400, "cudaErrorInvalidResourceHandle: invalid resource handle")
+
+
+class Stream(_Handle):
     """Work in order; what is not done at once waits in a queue."""
 
     null: Stream
@@ -312,6 +325,7 @@ class Stream:
 
     def __del__(self) -> None:
         self.catch_up()
+        super().__del__()
 
     # What the simulator itself asks of a stream.
 
@@ -350,6 +364,7 @@ class Stream:
         return all(task.done for task in self._tasks)
 
     def synchronize(self) -> None:
+        self.refuse_destroyed()
         waits.append("Stream.synchronize")
         self.catch_up()
 
@@ -359,6 +374,8 @@ class Stream:
         return made
 
     def wait_event(self, event: Event) -> None:
+        self.refuse_destroyed()
+        event.refuse_destroyed()
         self._tasks = [*event.tasks, *self._tasks]
 
     def use(self) -> Self:
@@ -385,7 +402,7 @@ class Stream:
         return Graph(actions)
 
 
-class Event:
+class Event(_Handle):
     """A point in a stream's work."""
 
     def __init__(
@@ -396,9 +413,11 @@ class Event:
 
     @property
     def done(self) -> bool:
+        self.refuse_destroyed()
         return all(task.done for task in self.tasks)
 
     def record(self, stream: Stream | None = None) -> None:
+        self.refuse_destroyed()
         self.tasks = (stream or get_current_stream()).pending()
         self.recorded = time.perf_counter()
 

@@ -13,7 +13,6 @@ import math
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -160,21 +159,15 @@ class Device:
 
     @property
     def stream(self) -> Stream:
-        """What a backend calls the stream that it computes on."""
+        """The stream that a backend computes on."""
         return self.compute
 
-    def here(self) -> AbstractContextManager[None]:
-        """What makes device and stream current; they always are."""
-        return nullcontext()
+    def __enter__(self) -> None:
+        """Device and stream are always current."""
 
-    @property
-    def home(self) -> Any:
-        """What tells of a want of memory in born's words."""
-
-        def out_of_memory(error: MemoryError) -> MemoryError:
-            return OutOfMemoryError(str(error))
-
-        return SimpleNamespace(out_of_memory=out_of_memory)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, MemoryError):
+            raise OutOfMemoryError(str(error)) from error
 
     def go_on(self) -> None:
         """Run some of what may run."""

@@ -1,9 +1,9 @@
-"""Kernels that reduce rows: softmax and its company, cross-entropy, normalisation.
+"""Softmax, cross-entropy, normalisation and dropout.
 
-A team of threads takes a row: a warp where rows are short, several to a block, and the
-whole block where they are long. It passes over the row once for each sum it needs; all
-but the first pass find the row in a cache. Which thread adds what depends on the shape
-alone, so the same input gives the same bits.
+All but dropout reduce rows. A team of threads takes a row: a warp where rows are short,
+several to a block, and the whole block where they are long. It passes over the row once
+for each sum it needs; all but the first pass find the row in a cache. Which thread adds
+what depends on the shape alone, so the same input gives the same bits.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources.source import Source
-from born_cupy.sources.template import types
+from born_cupy.kernels import random
+from born_cupy.kernels.source import Source, types
 
 WARP: Final = 32
 
@@ -182,7 +182,7 @@ def cross_entropy_backward(dtype: np.dtype[Any], reduced: bool) -> Source:
 
 
 @cache
-def total(dtype: np.dtype[Any]) -> Source:
+def reduce_losses(dtype: np.dtype[Any]) -> Source:
     """The sum of numbers of type R over a divisor, rounded to T.
 
     (numbers, result, divisor, rows, columns, inner, team) with one row, for one block.
@@ -193,7 +193,7 @@ def total(dtype: np.dtype[Any]) -> Source:
         sum = team_sum(sum, team);
         if (lane == 0) put(result[row], sum / divisor);
 """
-    return _source("total", dtype, "const R *numbers, T *result, R divisor", body)
+    return _source("reduce_losses", dtype, "const R *numbers, T *result, R divisor", body)
 
 
 @cache
@@ -248,3 +248,18 @@ def norm_backward(dtype: np.dtype[Any], centred: bool) -> Source:
 """
     parameters = "const T *gs, const T *normals, const T *scales, T *results"
     return _source("norm_backward", dtype, parameters, body)
+
+
+@cache
+def dropout(dtype: np.dtype[Any]) -> Source:
+    """Elements and a mask, zero with probability p: (x, y, mask, p, scale, size, blocks, *state).
+
+    The mask is `scale` where a uniform float is not below p.
+    """
+    emit = (
+        "T kept; put(kept, u >= p ? scale : (R)0); "
+        "masks[i] = kept; put(ys[i], as<R>(xs[i]) * as<R>(kept));"
+    )
+    return random.drawing(
+        "dropout", dtype, "const T *xs, T *ys, T *masks, float p, R scale", random.SINGLE, emit
+    )

@@ -9,8 +9,8 @@ import numpy as np
 
 from born.backend.update import compute_dtype
 from born.fusion import ARRAY, BOOLEAN, SCALAR, Instruction, Program, Ref
-from born_cupy.sources.source import Source, ctype
-from born_cupy.sources.table import LOCATE
+from born_cupy.kernels.source import Source, ctype
+from born_cupy.kernels.table import LOCATE
 
 CHUNK: Final = 8_192
 """Elements that a block updates before it takes its next chunk.

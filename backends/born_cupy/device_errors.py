@@ -1,4 +1,4 @@
-"""`Faults`: values that kernels could not use, reported when somebody waits for the device."""
+"""`DeviceErrors`: values that kernels could not use, raised when the host waits for the device."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from born.errors import BornError, DomainError, IndexOutOfRangeError
 from born.raw import Array
-from born_cupy.runtime import cupy
-from born_cupy.sources.faults import REPORT_LENGTH
+from born_cupy.device import cupy
+from born_cupy.kernels.device_errors import REPORT_LENGTH
 
 _INDEX: Final = (
     IndexOutOfRangeError,
@@ -42,8 +42,8 @@ _EXPECTED: Final[dict[str, tuple[type[BornError], str]]] = {
 _NUMBERS: Final = {operation: np.int64(i) for i, operation in enumerate(_EXPECTED)}
 
 
-class Faults:
-    """A report in device memory that kernels write to and `examine` reads.
+class DeviceErrors:
+    """A report in device memory that kernels write to and `raise_reported` reads.
 
     Attributes:
         pending: whether a kernel that may have written was launched since.
@@ -57,11 +57,11 @@ class Faults:
         """What a kernel takes to report for an operation."""
         return self._report, _NUMBERS[operation]
 
-    def examine(self) -> None:
+    def raise_reported(self) -> None:
         """Wait for the report, if there may be one.
 
         Raises:
-            IndexOutOfRangeError, DomainError: there is; it is told once.
+            IndexOutOfRangeError, DomainError: a kernel has reported one; it is raised once.
         """
         if not self.pending:
             return

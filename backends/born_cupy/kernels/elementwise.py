@@ -8,8 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from born.backend.contract.elementwise import GELU_CUBIC, SQRT_HALF, SQRT_TWO_OVER_PI
-from born_cupy.sources.source import Source
-from born_cupy.sources.template import EACH, types
+from born_cupy.kernels.source import EACH, Source, types
 
 
 class Function(NamedTuple):

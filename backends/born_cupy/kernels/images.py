@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources.source import Source
-from born_cupy.sources.template import EACH, types
+from born_cupy.kernels.source import EACH, Source, types
 
 _GEOMETRY: Final = (
     "i64 height, i64 width, i64 rows, i64 columns, i64 kh, i64 kw, i64 sh, i64 sw, "
@@ -70,23 +69,6 @@ def unfold(dtype: np.dtype[Any]) -> Source:
 
 
 @cache
-def fold(dtype: np.dtype[Any]) -> Source:
-    """Windows added up into images: (taps, images, size, *geometry)."""
-    body = f"""\
-{_IN_IMAGES}\
-        R sum = 0;
-        for (i64 tap = 0; tap < kh * kw; ++tap) {{
-            i64 r = window_of(h, tap / kw, sh, ph, dh, rows);
-            i64 q = window_of(w, tap % kw, sw, pw, dw, columns);
-            if (r >= 0 && q >= 0)
-                sum += as<R>(taps[((plane * kh * kw + tap) * rows + r) * columns + q]);
-        }}
-        put(xs[i], sum);
-"""
-    return _source("fold", dtype, "const T *taps, T *xs", body, _WINDOW_OF)
-
-
-@cache
 def max_pool(dtype: np.dtype[Any]) -> Source:
     """The largest element of each window, and which it is: (images, ys, winners, size, *geometry).
 
@@ -112,9 +94,8 @@ def max_pool(dtype: np.dtype[Any]) -> Source:
     return _source("max_pool", dtype, "const T *xs, T *ys, i64 *winners", body)
 
 
-@cache
-def max_pool_backward(dtype: np.dtype[Any]) -> Source:
-    """Each window's gradient to the element that won: (gs, winners, images, size, *geometry)."""
+def _gather(name: str, dtype: np.dtype[Any], parameters: str, add: str) -> Source:
+    """A kernel that adds up, for each element of an image, what windows hold of it."""
     body = f"""\
 {_IN_IMAGES}\
         R sum = 0;
@@ -122,11 +103,23 @@ def max_pool_backward(dtype: np.dtype[Any]) -> Source:
             i64 r = window_of(h, tap / kw, sh, ph, dh, rows);
             i64 q = window_of(w, tap % kw, sw, pw, dw, columns);
             if (r < 0 || q < 0) continue;
-            i64 window = (plane * rows + r) * columns + q;
-            if (winners[window] == tap) sum += as<R>(gs[window]);
+            {add}
         }}
         put(xs[i], sum);
 """
-    return _source(
-        "max_pool_backward", dtype, "const T *gs, const i64 *winners, T *xs", body, _WINDOW_OF
-    )
+    return _source(name, dtype, parameters, body, _WINDOW_OF)
+
+
+@cache
+def fold(dtype: np.dtype[Any]) -> Source:
+    """Windows added up into images: (taps, images, size, *geometry)."""
+    add = "sum += as<R>(taps[((plane * kh * kw + tap) * rows + r) * columns + q]);"
+    return _gather("fold", dtype, "const T *taps, T *xs", add)
+
+
+@cache
+def max_pool_backward(dtype: np.dtype[Any]) -> Source:
+    """Each window's gradient to the element that won: (gs, winners, images, size, *geometry)."""
+    add = """i64 window = (plane * rows + r) * columns + q;
+            if (winners[window] == tap) sum += as<R>(gs[window]);"""
+    return _gather("max_pool_backward", dtype, "const T *gs, const i64 *winners, T *xs", add)

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources.source import Source, ctype
-from born_cupy.sources.template import EACH, types
+from born_cupy.kernels.source import EACH, Source, ctype, types
 
 TILE: Final = 32
 """Columns that a block adds up: a warp reads as many neighbours at once."""

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources.source import Source, ctype
-from born_cupy.sources.table import LOCATE
+from born_cupy.kernels.source import Source, ctype
+from born_cupy.kernels.table import LOCATE
 
 CHUNK: Final = 32_768
 """Elements whose squares one block adds up."""
@@ -20,56 +20,18 @@ CHUNK: Final = 32_768
 THREADS: Final = 256
 """Threads of a block, in both steps."""
 
-_BLOCK_SUM: Final = """\
+_BLOCK_SUM: Final = f"""\
 // The sum of a value over the block's threads, in the first of them.
 __device__ inline double block_sum(double x) {{
-    __shared__ double sums[{threads}];
+    __shared__ double sums[{THREADS}];
     sums[threadIdx.x] = x;
     __syncthreads();
-    for (int half = {threads} / 2; half; half /= 2) {{
+    for (int half = {THREADS} / 2; half; half /= 2) {{
         if ((int)threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
         __syncthreads();
     }}
     return sums[0];
 }}"""
-
-_SQUARES: Final = """\
-{locate}
-
-{block_sum}
-
-extern "C" __global__ void squares(const u64 *table, i64 tensors, double *sums) {{
-    const u64 *first = table + 2 * tensors;
-    const i64 chunks = (i64)first[tensors];
-    for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
-        const i64 i = locate(first, tensors, c);
-        const i64 start = (c - (i64)first[i]) * {chunk};
-        const i64 rest = (i64)table[tensors + i] - start;
-        const i64 n = rest < {chunk} ? rest : {chunk};
-        const {kind} *x = (const {kind} *)table[i] + start;
-        double sum = 0;
-#pragma unroll 8
-        for (i64 j = threadIdx.x; j < n; j += {threads}) {{
-            const double value = as<double>(x[j]);
-            sum += value * value;
-        }}
-        sum = block_sum(sum);
-        if (threadIdx.x == 0) sums[c] = sum;
-        __syncthreads();
-    }}
-}}
-"""
-
-_ROOT: Final = """\
-{block_sum}
-
-extern "C" __global__ void root(const double *sums, i64 n, double *norm) {{
-    double sum = 0;
-    for (i64 j = threadIdx.x; j < n; j += {threads}) sum += sums[j];
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) *norm = sqrt(sum);
-}}
-"""
 
 
 @cache
@@ -79,16 +41,44 @@ def squares(dtype: np.dtype[Any]) -> Source:
     The rows of its table are the tensors' addresses, their numbers of elements, and the
     numbers of chunks.
     """
-    block_sum = _BLOCK_SUM.format(threads=THREADS)
-    text = _SQUARES.format(
-        locate=LOCATE, block_sum=block_sum, kind=ctype(dtype), chunk=CHUNK, threads=THREADS
-    )
+    text = f"""{LOCATE}
+
+{_BLOCK_SUM}
+
+extern "C" __global__ void squares(const u64 *table, i64 tensors, double *sums) {{
+    const u64 *first = table + 2 * tensors;
+    const i64 chunks = (i64)first[tensors];
+    for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
+        const i64 i = locate(first, tensors, c);
+        const i64 start = (c - (i64)first[i]) * {CHUNK};
+        const i64 rest = (i64)table[tensors + i] - start;
+        const i64 n = rest < {CHUNK} ? rest : {CHUNK};
+        const {ctype(dtype)} *x = (const {ctype(dtype)} *)table[i] + start;
+        double sum = 0;
+#pragma unroll 8
+        for (i64 j = threadIdx.x; j < n; j += {THREADS}) {{
+            const double value = as<double>(x[j]);
+            sum += value * value;
+        }}
+        sum = block_sum(sum);
+        if (threadIdx.x == 0) sums[c] = sum;
+        __syncthreads();
+    }}
+}}
+"""
     return Source("squares", text, exact=True)
 
 
 @cache
 def root() -> Source:
     """The square root of the sum of all sums, by one block."""
-    block_sum = _BLOCK_SUM.format(threads=THREADS)
-    text = _ROOT.format(block_sum=block_sum, threads=THREADS)
+    text = f"""{_BLOCK_SUM}
+
+extern "C" __global__ void root(const double *sums, i64 n, double *norm) {{
+    double sum = 0;
+    for (i64 j = threadIdx.x; j < n; j += {THREADS}) sum += sums[j];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) *norm = sqrt(sum);
+}}
+"""
     return Source("root", text, exact=True)

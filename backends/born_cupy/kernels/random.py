@@ -13,8 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources.source import Source
-from born_cupy.sources.template import types
+from born_cupy.kernels.source import Source, types
 
 BLOCK: Final = 4
 """Words in a block of the stream."""
@@ -52,7 +51,7 @@ _DOUBLE: Final = """\
         }
 """
 
-_SINGLE: Final = """\
+SINGLE: Final = """\
         for (int k = 0; k < 8; ++k) {
             i64 i = (block * 4 - used) * 2 + k + halves;
             if (i >= halves && i < size) {
@@ -68,7 +67,16 @@ _SINGLE: Final = """\
 """
 
 
-def _source(name: str, dtype: np.dtype[Any], parameters: str, numbers: str, emit: str) -> Source:
+def drawing(name: str, dtype: np.dtype[Any], parameters: str, numbers: str, emit: str) -> Source:
+    """A kernel that draws: (*parameters, size, blocks, *state).
+
+    Args:
+        name: of the kernel.
+        dtype: of T.
+        parameters: what it takes before the generator's state.
+        numbers: `SINGLE` for floats, else doubles.
+        emit: what to do with number `i`, which is `u`.
+    """
     text = f"""{types(dtype)}{_PHILOX}
 #define EMIT {emit}
 extern "C" __global__ void born_{name}({parameters}, {_PARAMETERS}) {{
@@ -89,20 +97,5 @@ extern "C" __global__ void born_{name}({parameters}, {_PARAMETERS}) {{
 @cache
 def uniform(dtype: np.dtype[Any]) -> Source:
     """Numbers from [0, 1): (results, size, blocks, *state)."""
-    numbers = _DOUBLE if dtype.itemsize == 8 else _SINGLE
-    return _source("uniform", dtype, "T *results", numbers, "put(results[i], u);")
-
-
-@cache
-def dropout(dtype: np.dtype[Any]) -> Source:
-    """Elements and a mask, zero with probability p: (x, y, mask, p, scale, size, blocks, *state).
-
-    The mask is `scale` where a uniform float is not below p.
-    """
-    emit = (
-        "T kept; put(kept, u >= p ? scale : (R)0); "
-        "masks[i] = kept; put(ys[i], as<R>(xs[i]) * as<R>(kept));"
-    )
-    return _source(
-        "dropout", dtype, "const T *xs, T *ys, T *masks, float p, R scale", _SINGLE, emit
-    )
+    numbers = _DOUBLE if dtype.itemsize == 8 else SINGLE
+    return drawing("uniform", dtype, "T *results", numbers, "put(results[i], u);")

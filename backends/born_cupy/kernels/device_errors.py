@@ -10,8 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from born_cupy.sources.source import Source
-from born_cupy.sources.template import EACH
+from born_cupy.kernels.source import EACH, Source
 
 REPORT_LENGTH: Final = 4
 

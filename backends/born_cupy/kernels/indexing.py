@@ -11,20 +11,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.sources.faults import FAULT
-from born_cupy.sources.source import Source
-from born_cupy.sources.template import EACH, types
+from born_cupy.kernels.device_errors import FAULT
+from born_cupy.kernels.source import EACH, Source, types
 
 ATOMIC: Final = ("float32", "float64", "int32", "int64")
 """The dtypes that a device adds to memory in one step."""
 
 _BITS: Final = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
 
-_PLACE: Final = f"""{FAULT}
+_POSITION_OF: Final = f"""{FAULT}
 // Where an index points on an axis; -1, and a report, if it points beside it.
-__device__ inline i64 place_of(i64 index, i64 length, i64 *report, i64 operation) {{
-    i64 place = index < 0 ? index + length : index;
-    if (place >= 0 && place < length) return place;
+__device__ inline i64 position_of(i64 index, i64 length, i64 *report, i64 operation) {{
+    i64 position = index < 0 ? index + length : index;
+    if (position >= 0 && position < length) return position;
     fault(report, operation, index, length);
     return -1;
 }}
@@ -39,15 +38,15 @@ def take(itemsize: int, each: bool) -> Source:
     `each` element, or is of shape (m,).
     """
     name = f"take_{'each' if each else 'slices'}"
-    text = f"""{_PLACE}
+    text = f"""{_POSITION_OF}
 typedef {_BITS[itemsize]} Bits;
 extern "C" __global__ void born_{name}(
     const Bits *xs, const i64 *index, Bits *ys, i64 size, i64 n, i64 m, i64 inner,
     i64 *report, i64 operation) {{
     {EACH} {{
         i64 outer = i / inner / m;
-        i64 place = place_of(index[{"i" if each else "i / inner % m"}], n, report, operation);
-        ys[i] = place < 0 ? (Bits)0 : xs[(outer * n + place) * inner + i % inner];
+        i64 position = position_of(index[{"i" if each else "i / inner % m"}], n, report, operation);
+        ys[i] = position < 0 ? (Bits)0 : xs[(outer * n + position) * inner + i % inner];
     }}
 }}
 """
@@ -55,41 +54,41 @@ extern "C" __global__ void born_{name}(
 
 
 @cache
-def places() -> Source:
+def positions() -> Source:
     """Where in the array each entry of an index points, -1 where it is out of range.
 
-    (index, places, size, n, m, inner, report, operation) with an index of shape
+    (index, positions, size, n, m, inner, report, operation) with an index of shape
     (outer, m, inner).
     """
-    text = f"""{_PLACE}
-extern "C" __global__ void born_places(
-    const i64 *index, i64 *found, i64 size, i64 n, i64 m, i64 inner,
+    text = f"""{_POSITION_OF}
+extern "C" __global__ void born_positions(
+    const i64 *index, i64 *positions, i64 size, i64 n, i64 m, i64 inner,
     i64 *report, i64 operation) {{
     {EACH} {{
         i64 outer = i / inner / m;
-        i64 place = place_of(index[i], n, report, operation);
-        found[i] = place < 0 ? -1 : (outer * n + place) * inner + i % inner;
+        i64 position = position_of(index[i], n, report, operation);
+        positions[i] = position < 0 ? -1 : (outer * n + position) * inner + i % inner;
     }}
 }}
 """
-    return Source("born_places", text)
+    return Source("born_positions", text)
 
 
 @cache
 def add_atomically(dtype: np.dtype[Any]) -> Source:
-    """x += y at places along an axis, in whatever order threads come.
+    """x += y at positions along an axis, in whatever order threads come.
 
-    (y, places, x, size, n, m, inner) with places of shape (m,), of a dtype in `ATOMIC`.
+    (y, positions, x, size, n, m, inner) with positions of shape (m,), of a dtype in `ATOMIC`.
     """
     # Of unsigned integers: that of signed ones has their bits, but not for 64 of them.
     unsigned = {"int32": "u32", "int64": "u64"}.get(dtype.name, "T")
     text = f"""{types(dtype)}
 extern "C" __global__ void born_add_atomically(
-    const T *ys, const i64 *places, T *xs, i64 size, i64 n, i64 m, i64 inner) {{
+    const T *ys, const i64 *positions, T *xs, i64 size, i64 n, i64 m, i64 inner) {{
     {EACH} {{
-        i64 outer = i / inner / m, place = places[i / inner % m];
-        if (place >= 0)
-            atomicAdd(({unsigned} *)&xs[(outer * n + place) * inner + i % inner],
+        i64 outer = i / inner / m, position = positions[i / inner % m];
+        if (position >= 0)
+            atomicAdd(({unsigned} *)&xs[(outer * n + position) * inner + i % inner],
                       ({unsigned})ys[i]);
     }}
 }}
@@ -99,23 +98,24 @@ extern "C" __global__ void born_add_atomically(
 
 @cache
 def add_in_order(dtype: np.dtype[Any]) -> Source:
-    """x += y at places along an axis, those that repeat one after another as they are listed.
+    """x += y at positions along an axis, those that repeat one after another as they are listed.
 
-    (y, places, order, x, size, n, m, inner) with places of shape (m,), and the order that
+    (y, positions, order, x, size, n, m, inner) with positions of shape (m,), and the order that
     sorts them and leaves equal ones as they were. Each sum is rounded before the next, as
     `numpy.add.at` does: the result has its bits.
     """
     text = f"""{types(dtype)}
 extern "C" __global__ void born_add_in_order(
-    const T *ys, const i64 *places, const i64 *order, T *xs, i64 size, i64 n, i64 m, i64 inner) {{
+    const T *ys, const i64 *positions, const i64 *order, T *xs,
+    i64 size, i64 n, i64 m, i64 inner) {{
     {EACH} {{
-        // The thread of the first of equal places adds for all of them.
-        i64 outer = i / inner / m, k = i / inner % m, place = places[order[k]];
-        if (place < 0 || (k > 0 && places[order[k - 1]] == place)) continue;
-        T sum = xs[(outer * n + place) * inner + i % inner];
-        for (; k < m && places[order[k]] == place; ++k)
+        // The thread of the first of equal positions adds for all of them.
+        i64 outer = i / inner / m, k = i / inner % m, position = positions[order[k]];
+        if (position < 0 || (k > 0 && positions[order[k - 1]] == position)) continue;
+        T sum = xs[(outer * n + position) * inner + i % inner];
+        for (; k < m && positions[order[k]] == position; ++k)
             put(sum, as<R>(sum) + as<R>(ys[(outer * m + order[k]) * inner + i % inner]));
-        xs[(outer * n + place) * inner + i % inner] = sum;
+        xs[(outer * n + position) * inner + i % inner] = sum;
     }}
 }}
 """

@@ -1,22 +1,27 @@
-"""`Home`: the device and the stream that a backend's operations run on."""
+"""CuPy, and `DeviceContext`: the device and the stream that a backend's operations run on."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, cast
 
 from born.errors import BackendMismatchError, OperandError, OutOfMemoryError
 from born.raw import Array, RawTensor
-from born_cupy.runtime import cupy
+
+cupy: Final[Any] = importlib.import_module("cupy")
+"""The package, which ships no types. It imports without a GPU; asking it for memory then raises."""
 
 
-class Home:
+class DeviceContext:
     """A device and a stream, which a `with` statement makes current for this thread.
 
-    CuPy launches on the device and stream that are current for the calling thread. Where
+    CuPy launches on the device and stream that are current for the calling thread. If
     there is one device and no stream was asked for, they are right already, and nothing
     is done: a switch costs microseconds, as much as launching a kernel.
+
+    A lack of memory inside the statement is raised as born's `OutOfMemoryError`.
 
     Args:
         device: the number of the device.
@@ -24,10 +29,11 @@ class Home:
 
     Attributes:
         device: the number of the device.
+        processors: how many multiprocessors it has.
         switches: whether entering does anything.
 
     Raises:
-        OperandError: it is no stream, or one of another device.
+        OperandError: the stream is not CuPy's, or is of another device.
     """
 
     def __init__(self, device: int, stream: Any = None) -> None:
@@ -39,6 +45,7 @@ class Home:
         self.device: Final = device
         self.switches: Final[bool] = stream is not None or cupy.cuda.runtime.getDeviceCount() > 1
         self._device = cupy.cuda.Device(device)
+        self.processors: Final[int] = self._device.attributes["MultiProcessorCount"]
         self._stream = stream
 
     @property
@@ -65,16 +72,14 @@ class Home:
                 self._stream.__exit__(kind, error, traceback)
             self._device.__exit__(kind, error, traceback)
         if isinstance(error, MemoryError):
-            translated = self.out_of_memory(error)
-            if translated is not error:
-                raise translated from error
+            self.check_memory(error)
 
     def synchronize(self) -> None:
         """Wait until the device has nothing left to do."""
         self._device.synchronize()
 
-    def check(self, operation: str, arguments: Sequence[Any]) -> None:
-        """Refuse tensors whose arrays are elsewhere.
+    def check_arrays(self, operation: str, arguments: Sequence[Any]) -> None:
+        """Refuse arrays that are elsewhere.
 
         Raises:
             BackendMismatchError: one is on the host or on another device.
@@ -83,11 +88,11 @@ class Home:
             if argument.__class__ is RawTensor:
                 array = argument.array
                 if not isinstance(array, cupy.ndarray) or array.data.device_id != self.device:
-                    raise self._misplaced(operation, array)
+                    raise self._mismatch(operation, array)
             elif argument.__class__ is tuple or argument.__class__ is list:
-                self.check(operation, argument)
+                self.check_arrays(operation, argument)
 
-    def _misplaced(self, operation: str, array: Array) -> BackendMismatchError:
+    def _mismatch(self, operation: str, array: Array) -> BackendMismatchError:
         if isinstance(array, cupy.ndarray):
             return BackendMismatchError(
                 f"expected arrays on device {self.device} in {operation}, got one on device "
@@ -99,17 +104,17 @@ class Home:
             f"{kind.__module__}.{kind.__qualname__}; copy it there with backend.from_numpy(array)"
         )
 
-    def out_of_memory(self, error: MemoryError) -> MemoryError:
-        """Born's error in place of CuPy's; another error as it is."""
+    def check_memory(self, error: MemoryError) -> None:
+        """Raise born's error in place of CuPy's; leave another error alone."""
         if not isinstance(error, cupy.cuda.memory.OutOfMemoryError):
-            return error
+            return
         lost: Any = error
         requested: int = lost._size  # CuPy says it nowhere else but in the message
-        with self:
+        with self._device:
             free: int = cupy.cuda.runtime.memGetInfo()[0]
-        return OutOfMemoryError(
+        raise OutOfMemoryError(
             f"expected room for {requested:,} bytes on device {self.device}, got {free:,} bytes "
             "free; let go of tensors, or use smaller batches or a smaller model",
             requested,
             free,
-        )
+        ) from error

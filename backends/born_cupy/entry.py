@@ -1,4 +1,7 @@
-"""Whether there is a device to compute on; if not, what is missing and how to get it."""
+"""The door of the CuPy backend: what can be asked of it before CuPy is imported.
+
+Behind it, everything imports CuPy at its top.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ import importlib.util
 import os
 from typing import Any, Final
 
+from born.backend import Backend
 from born.backend.disk import DIRECTORY_VARIABLE
+from born.backend.registry import Entry
+from born.errors import BackendUnavailableError
 
 _INSTALL: Final = 'pip install "born-optim[cuda12]", or "born-optim[cuda13]" for CUDA 13'
 
@@ -26,19 +32,39 @@ def unavailable_reason(device: int = 0) -> str | None:
     Args:
         device: its number.
     """
-    missing = [name for name in _needed() if not _is_installed(name)]
-    if missing:
-        return f"{' and '.join(missing)} not installed; run: {_INSTALL}"
-    try:
-        cupy: Any = importlib.import_module("born_cupy.runtime").cupy
-    except ImportError as error:
-        return f"CuPy is installed but does not import ({error}); reinstall it: {_INSTALL}"
-    cuda: Any = cupy.cuda
+    reason = _missing_package()
+    if reason is not None:
+        return reason
+    cuda: Any = importlib.import_module("cupy").cuda
     return (
         _missing_device(cuda.runtime, device)
         or _missing_compiler(cuda.runtime.driverGetVersion())
         or _missing_blas(cuda)
     )
+
+
+def load() -> type[Backend]:
+    """The class `CupyBackend`, for which CuPy is imported.
+
+    Raises:
+        BackendUnavailableError: CuPy is not installed, or does not import.
+    """
+    reason = _missing_package()
+    if reason is not None:
+        raise BackendUnavailableError(f"expected the package cupy, got none: {reason}")
+    backend: type[Backend] = importlib.import_module("born_cupy.backend").CupyBackend
+    return backend
+
+
+def _missing_package() -> str | None:
+    missing = [name for name in _needed() if not _is_installed(name)]
+    if missing:
+        return f"{' and '.join(missing)} not installed; run: {_INSTALL}"
+    try:
+        importlib.import_module("cupy")
+    except ImportError as error:
+        return f"CuPy is installed but does not import ({error}); reinstall it: {_INSTALL}"
+    return None
 
 
 def _missing_device(runtime: Any, device: int) -> str | None:
@@ -103,3 +129,6 @@ def _is_installed(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
+
+
+ENTRY: Final = Entry(unavailable_reason, load)
