@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 import born
 from born import nn, optim
@@ -19,6 +20,7 @@ Parameter = nn.Parameter[Backend]
 Optimizer = optim.Optimizer[Backend]
 
 CONFIGS = tuple(SLOTS)
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
 
 
 def class_for(config: optim.Config) -> type[optim.Optimizer[Any]]:
@@ -50,9 +52,14 @@ def two(backend: Backend) -> list[Parameter]:
     ]
 
 
-def gradients(parameters: list[Parameter], size: float = 1.0) -> dict[RawTensor, RawTensor]:
+def gradients(parameters: Sequence[Parameter], size: float = 1.0) -> dict[RawTensor, RawTensor]:
     """A gradient of one value for each parameter."""
-    return {p.raw: raw(np.full(p.shape, size), p.backend) for p in parameters}
+    return {p.raw: raw(np.full(p.shape, size), p.backend, p.dtype.name) for p in parameters}
+
+
+def step(optimizer: Optimizer, size: float = 1.0, **options: Any) -> None:
+    """A step by gradients of one value."""
+    optimizer.step(gradients(optimizer.parameters, size), **options)
 
 
 def make_model(backend: Backend) -> tuple[Autodiff[Backend], nn.Sequential[Any]]:
@@ -76,9 +83,18 @@ def contents(optimizer: Optimizer) -> dict[str, HostArray]:
     return state | values
 
 
+def values_of(module: nn.Module[Any]) -> dict[str, HostArray]:
+    """The parameters of a module, on the host."""
+    return {path: parameter.numpy() for path, parameter in module.named_parameters()}
+
+
+def assert_same(left: dict[str, HostArray], right: dict[str, HostArray]) -> None:
+    """The same names, and under each the same bits."""
+    assert left.keys() == right.keys()
+    for key, array in left.items():
+        assert array.tobytes() == right[key].tobytes(), key
+
+
 def assert_unchanged(optimizer: Optimizer, before: dict[str, HostArray]) -> None:
     """Nothing differs from what `contents` gave, not by a bit."""
-    after = contents(optimizer)
-    assert after.keys() == before.keys()
-    for key, array in after.items():
-        assert array.tobytes() == before[key].tobytes(), key
+    assert_same(contents(optimizer), before)

@@ -22,12 +22,13 @@ from tests.optim.making import (
     assert_unchanged,
     class_for,
     contents,
+    every_config,
+    gradients,
     make,
     parameter,
     raw,
+    step,
 )
-
-every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
 
 State = dict[str, Any]
 
@@ -39,9 +40,9 @@ def fresh(config: optim.Config, backend: Backend) -> Optimizer:
 def used(config: optim.Config, backend: Backend, steps: int = 2) -> Optimizer:
     optimizer = fresh(config, backend)
     first, second = optimizer.parameters
-    for step in range(steps):
-        gradient = {first.raw: raw([[0.5, -1.0 - step]], backend)}
-        optimizer.step(gradient if step else gradient | {second.raw: raw(2.0, backend)})
+    for number in range(steps):
+        gradient = {first.raw: raw([[0.5, -1.0 - number]], backend)}
+        optimizer.step(gradient if number else gradient | {second.raw: raw(2.0, backend)})
     return optimizer
 
 
@@ -63,9 +64,7 @@ def test_table_has_every_optimizer_and_every_config_that_born_defines() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"scale": 0.5}], ids=repr)
 @every_config
-def test_deep_copy_goes_on_by_itself(
-    config: optim.Config, options: dict[str, Any], backend: Backend
-) -> None:
+def test_deep_copy_goes_on_by_itself(config: Any, options: Any, backend: Backend) -> None:
     optimizer, twin = used(config, backend), used(config, backend)
     before = contents(optimizer)
     parameters, copied = copy.deepcopy((optimizer.parameters, optimizer))
@@ -73,14 +72,11 @@ def test_deep_copy_goes_on_by_itself(
     for each in (copied, twin):
         each.step({each.parameters[0].raw: raw([[1.0, 2.0]], backend)}, **options)
     assert_unchanged(optimizer, before)
-    for key, array in contents(twin).items():
-        assert contents(copied)[key].tobytes() == array.tobytes(), key
+    assert_unchanged(copied, contents(twin))
 
 
 @pytest.mark.parametrize(("config", "slots"), SLOTS.items(), ids=repr)
-def test_state_is_flat_named_and_complete_from_the_beginning(
-    config: optim.Config, slots: list[str], backend: Backend
-) -> None:
+def test_state_is_flat_and_complete(config: Any, slots: list[str], backend: Backend) -> None:
     state = fresh(config, backend).state_dict()
     assert list(state) == [f"{slot}.{i}" for slot in [*slots, "t"] for i in range(2)]
     for key, value in state.items():
@@ -93,30 +89,19 @@ def test_state_is_flat_named_and_complete_from_the_beginning(
 
 
 @every_config
-def test_state_is_a_snapshot(config: optim.Config, backend: Backend) -> None:
-    optimizer = used(config, backend)
+def test_state_shares_no_memory(config: optim.Config, backend: Backend) -> None:
+    optimizer, other = used(config, backend), fresh(config, backend)
     state = optimizer.state_dict()
     before = {key: backend.to_numpy(x).tobytes() for key, x in state.items()}
-    optimizer.step({p.raw: raw(np.ones(p.shape), backend) for p in optimizer.parameters})
+    other.load_state_dict(state)
+    slopes = gradients(optimizer.parameters)
+    optimizer.step(slopes)
     assert {key: backend.to_numpy(x).tobytes() for key, x in state.items()} == before
-    live = contents(optimizer)
-    for value in state.values():
+    live, loaded = contents(optimizer), contents(other)
+    for value in (*state.values(), *slopes.values()):
         value.array[...] = 7
     assert_unchanged(optimizer, live)
-
-
-@every_config
-def test_state_does_not_alias_the_gradient(config: optim.Config, backend: Backend) -> None:
-    optimizer = fresh(config, backend)
-    gradients = {p.raw: raw(np.ones(p.shape), backend) for p in optimizer.parameters}
-    optimizer.step(gradients)
-    before = contents(optimizer)
-    for gradient in gradients.values():
-        gradient.array[...] = 7
-    assert_unchanged(optimizer, before)
-
-
-# -- loading -----------------------------------------------------------------------------------
+    assert_unchanged(other, loaded)
 
 
 FORMS: dict[str, Callable[[Any, str, Backend], Any]] = {
@@ -149,26 +134,13 @@ def test_loading_goes_on_from_there(config: optim.Config, form: str, backend: Ba
         backend.assign(here.raw, there.raw)
     assert_unchanged(loaded, contents(saved))
     for optimizer in (saved, loaded):
-        optimizer.step({p.raw: raw(np.ones(p.shape), backend) for p in optimizer.parameters})
+        step(optimizer)
     assert_unchanged(loaded, contents(saved))
 
 
 def _live(optimizer: Optimizer) -> list[RawTensor]:
     return [buffer for buffers in optimizer._buffers for buffer in buffers]  # pyright: ignore[reportPrivateUsage]  # no public way leads to live state, as it should be
 
-
-@every_config
-def test_loading_holds_on_to_nothing(config: optim.Config, backend: Backend) -> None:
-    optimizer = fresh(config, backend)
-    state = used(config, backend).state_dict()
-    optimizer.load_state_dict(state)
-    before = contents(optimizer)
-    for value in state.values():
-        value.array[...] = 7
-    assert_unchanged(optimizer, before)
-
-
-# -- what is refused -----------------------------------------------------------------------------
 
 ADAM = optim.AdamConfig()
 
@@ -179,6 +151,10 @@ def _without(*keys: str) -> Callable[[State], State]:
 
 def _with(**changes: Any) -> Callable[[State], State]:
     return lambda state: state | {key.replace("_", "."): x for key, x in changes.items()}
+
+
+def listed(state: State) -> Any:
+    return list(state)
 
 
 REFUSED: list[tuple[Callable[[State], Any], list[str]]] = [
@@ -209,17 +185,19 @@ REFUSED: list[tuple[Callable[[State], Any], list[str]]] = [
             "'t.0': expected a number of updates, at least 0, got -5",
         ],
     ),
-    (lambda state: list(state), ["expected a mapping from name to array, got list"]),
+    (listed, ["expected a mapping from name to array, got list"]),
 ]
 
 
 @pytest.mark.parametrize(("change", "reasons"), REFUSED)
-def test_state_that_does_not_fit_is_refused_whole(
-    change: Callable[[State], Any], reasons: list[str], backend: Backend
+def test_state_that_does_not_fit_is_refused(
+    change: Any, reasons: list[str], backend: Backend
 ) -> None:
     optimizer = used(ADAM, backend)
     before = contents(optimizer)
     state = change(dict(used(ADAM, backend, steps=3).state_dict()))
+    assert change is listed or len(optimizer.check_state_dict(state)) == len(reasons)
+    assert optimizer.check_state_dict(optimizer.state_dict()) == []
     with pytest.raises(StateDictError) as caught:
         optimizer.load_state_dict(state)
     message = str(caught.value)
@@ -228,21 +206,4 @@ def test_state_that_does_not_fit_is_refused_whole(
     assert "make the optimizer with" in first_line
     for reason in reasons:
         assert reason in message
-    assert_unchanged(optimizer, before)
-
-
-def test_check_lists_the_same_reasons_and_changes_nothing(backend: Backend) -> None:
-    optimizer = used(ADAM, backend)
-    before = contents(optimizer)
-    assert optimizer.check_state_dict(optimizer.state_dict()) == []
-    problems = optimizer.check_state_dict({"t.0": -1})
-    assert len(problems) == 6
-    assert_unchanged(optimizer, before)
-
-
-def test_state_of_another_optimizer_is_refused(backend: Backend) -> None:
-    optimizer = used(optim.SGDConfig(momentum=0.9), backend)
-    before = contents(optimizer)
-    with pytest.raises(StateDictError, match=r"'velocity\.0': missing.*\n.*\n.*'m\.0': unexpected"):
-        optimizer.load_state_dict(used(ADAM, backend).state_dict())
     assert_unchanged(optimizer, before)

@@ -14,6 +14,8 @@ from born.backend import Backend
 from tests.optim.cases import OPTIONS, RECORDED, STEPS, Options, gradient, start
 from tests.optim.record_pytorch import Trajectory, flat, run_pytorch
 
+Recorded = dict[str, npt.NDArray[Any]]
+
 # Both libraries round each of about fifteen operations a step differently: 100 steps drift
 # apart by some 1e-15 of the values, which lie between 1 and 4. A wrong formula, or a scalar
 # rounded to float32 on its way, differs by 1e-9 or more.
@@ -40,14 +42,12 @@ def run_born(name: str, options: Options, backend: Backend) -> Trajectory:
 
 
 @pytest.fixture(scope="module")
-def recorded() -> dict[str, npt.NDArray[Any]]:
+def recorded() -> Recorded:
     with np.load(RECORDED) as file:
         return dict(file)
 
 
-def test_recording_is_of_the_pinned_pytorch_and_of_every_case(
-    recorded: dict[str, npt.NDArray[Any]],
-) -> None:
+def test_recording_is_of_the_pinned_pytorch_and_of_every_case(recorded: Recorded) -> None:
     assert str(recorded["torch_version"]).split("+")[0] == "2.13.0"
     for name, every in OPTIONS.items():
         assert recorded[name].shape[:2] == (len(every), STEPS)
@@ -64,9 +64,7 @@ def test_cases_vary_every_option_of_every_config() -> None:
 
 
 @pytest.mark.parametrize(("name", "number"), CASES)
-def test_follows_the_recorded_trajectory(
-    name: str, number: int, recorded: dict[str, npt.NDArray[Any]], backend: Backend
-) -> None:
+def test_follows_pytorch(name: str, number: int, recorded: Recorded, backend: Backend) -> None:
     ours = run_born(name, OPTIONS[name][number], backend)
     np.testing.assert_allclose(ours, recorded[name][number], rtol=RELATIVE, atol=0)
 
