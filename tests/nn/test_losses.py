@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,7 @@ import born
 from born import nn
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
-from born.errors import (
-    ConfigError,
-    ConfigTypeError,
-    DomainError,
-    DTypeError,
-    ShapeError,
-)
+from born.errors import ConfigError, ConfigTypeError, DomainError, DTypeError, ShapeError
 
 # Sums of a few dozen float64 terms of order one.
 TOLERANCE = 1e-13
@@ -27,6 +22,7 @@ TOLERANCE = 1e-13
 REDUCTIONS: dict[Any, Callable[[Any], Any]] = {"mean": np.mean, "sum": np.sum, "none": np.asarray}
 
 Loss = Callable[..., Any]
+AD = Autodiff[Backend]
 
 
 def huber(r: Any, delta: float) -> Any:
@@ -53,17 +49,16 @@ def pair_of_arrays(shape: tuple[int, ...] = (4, 5)) -> tuple[Any, Any]:
     return chance.normal(0.0, 1.5, shape), chance.uniform(0.0, 1.0, shape)
 
 
-@pytest.mark.parametrize("shape", [(4, 5), ()])
+@pytest.mark.parametrize("shape", [(4, 5), (), (0, 3)])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("name", FORMULAS)
-def test_loss_is_its_formula(
-    backend: Backend, name: str, reduction: Any, shape: tuple[int, ...]
-) -> None:
+def test_loss_is_its_formula(backend: Backend, name: str, reduction: Any, shape: Any) -> None:
     loss, options, formula = FORMULAS[name]
     predictions, targets = (np.asarray(each) for each in pair_of_arrays(shape))
     p, t = born.tensor(predictions, backend), born.tensor(targets, backend)
     got = loss(p, t, reduction=reduction, **options)
-    expected = REDUCTIONS[reduction](formula(predictions, targets))
+    with np.errstate(invalid="ignore"), warnings.catch_warnings(action="ignore"):  # no elements
+        expected = REDUCTIONS[reduction](formula(predictions, targets))
     assert got.shape == np.shape(expected)
     np.testing.assert_allclose(got.numpy(), expected, rtol=TOLERANCE)
 
@@ -86,17 +81,12 @@ def test_cross_entropy_is_its_formula(
     np.testing.assert_allclose(got.numpy(), expected, rtol=TOLERANCE)
 
 
-def gradient(
-    autodiff: Autodiff[Backend], loss: Loss, predictions: Any, targets: Any, **options: Any
-) -> tuple[float, Any]:
+def gradient(autodiff: AD, loss: Loss, x: Any, targets: Any, **options: Any) -> tuple[float, Any]:
     """The value of a loss, and its gradient in the predictions."""
-    x = nn.Parameter(born.tensor(predictions, autodiff))
+    x = nn.Parameter(born.tensor(x, autodiff))
     with autodiff.tape:
         value = loss(x, born.tensor(targets, autodiff), **options)
     return value.item(), autodiff.to_numpy(backward(value)[x])
-
-
-# -- at the edges --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -112,38 +102,20 @@ def gradient(
         (1000.0, 1.0, 0.0, 0.0),
     ],
 )
-def test_binary_cross_entropy_is_stable(
-    x: float, t: float, value: float, slope: float, autodiff: Autodiff[Backend]
-) -> None:
+def test_bce_is_stable(x: float, t: float, value: float, slope: float, autodiff: AD) -> None:
     loss = nn.binary_cross_entropy_with_logits
     got, derivative = gradient(autodiff, loss, np.array([x]), np.array([t]))
     assert got == pytest.approx(value, rel=1e-13)
     assert derivative[0] == pytest.approx(slope, rel=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("r", "value", "slope"),
-    [(0.0, 0.0, 0.0), (1.0, 0.5, 1.0), (2.0, 2.0, 2.0), (-5.0, 8.0, -2.0), (3.0, 4.0, 2.0)],
-)
-def test_huber_joins_its_branches(
-    r: float, value: float, slope: float, autodiff: Autodiff[Backend]
-) -> None:
-    got, derivative = gradient(autodiff, nn.huber_loss, np.array([r]), np.array([0.0]), delta=2.0)
+@pytest.mark.parametrize("edge", [(0, 0, 0), (1, 0.5, 1), (2, 2, 2), (-5, 8, -2), (3, 4, 2)])
+def test_huber_joins_its_branches(edge: tuple[float, float, float], autodiff: AD) -> None:
+    r, value, slope = edge
+    got, derivative = gradient(autodiff, nn.huber_loss, np.array([r * 1.0]), np.zeros(1), delta=2.0)
     assert got == value
     # Where the branches meet, any number between the slopes at either side will do: both are 2.
     assert derivative[0] == slope
-
-
-@pytest.mark.parametrize("name", FORMULAS)
-def test_loss_of_no_elements(backend: Backend, name: str) -> None:
-    loss, options, _ = FORMULAS[name]
-    nothing = born.zeros((0, 3), backend)
-    assert loss(nothing, nothing, reduction="sum", **options).item() == 0.0
-    assert loss(nothing, nothing, reduction="none", **options).shape == (0, 3)
-    assert math.isnan(loss(nothing, nothing, **options).item())
-
-
-# -- bad input -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -177,9 +149,6 @@ def test_labels_are_checked(backend: Backend, function: Callable[..., Any]) -> N
         function(logits, born.zeros((2,), backend))
 
 
-# -- accuracy ------------------------------------------------------------------------------
-
-
 def test_accuracy_counts_hits(backend: Backend) -> None:
     logits = born.tensor([[[0.0, 1.0], [1.0, 0.0]], [[2.0, 1.0], [0.0, 3.0]]], backend)
     labels = np.array([[1, 1], [0, 1]])
@@ -191,11 +160,7 @@ def test_accuracy_counts_hits(backend: Backend) -> None:
     assert math.isnan(nn.accuracy(born.zeros((0, 3), backend), nothing))
 
 
-# -- against PyTorch -----------------------------------------------------------------------
-
-
 def torch_gradient(name: str, predictions: Any, targets: Any, **options: Any) -> tuple[float, Any]:
-    """What `gradient` computes, by PyTorch."""
     torch: Any = pytest.importorskip("torch", reason="the parity extra installs PyTorch")
     x = torch.tensor(predictions, requires_grad=True)
     value = getattr(torch.nn.functional, name)(x, torch.tensor(targets), **options)
@@ -212,7 +177,7 @@ PARITY: list[tuple[Loss, dict[str, Any]]] = [
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize(("loss", "options"), PARITY)
 def test_loss_and_gradient_agree_with_pytorch(
-    loss: Loss, options: dict[str, Any], reduction: str, autodiff: Autodiff[Backend]
+    loss: Loss, options: dict[str, Any], reduction: str, autodiff: AD
 ) -> None:
     predictions, targets = pair_of_arrays()
     if loss is nn.cross_entropy:

@@ -15,6 +15,7 @@ from born.errors import ConfigError, ParameterError
 from born.ops.linear import Activation
 from born.tensor import B, Tensor
 
+AD = Autodiff[Backend]
 INPUT = np.linspace(-2, 2, 35, dtype=np.float32).reshape(7, 5)
 
 
@@ -52,20 +53,15 @@ def test_subclasses_of_layers_are_called(backend: Backend) -> None:
     np.testing.assert_array_equal(nn.Sequential(linear, Shifted())(x).numpy(), expected)
 
 
-def test_what_is_not_a_layer_is_refused(backend: Backend) -> None:
-    function: Any = ops.relu
-    with pytest.raises(ParameterError, match=r"got function at place 1; pass an instance"):
-        nn.Sequential(nn.Linear(1, 1, backend), function)
-    kind: Any = nn.ReLU
-    with pytest.raises(ParameterError, match=r"got \w+ at place 0; pass an instance"):
-        nn.Sequential(kind, nn.Linear(1, 1, backend))
+@pytest.mark.parametrize(("kind", "name"), [(ops.relu, "function"), (nn.ReLU, r"\w+")])
+def test_what_is_not_a_layer_is_refused(backend: Backend, kind: Any, name: str) -> None:
+    with pytest.raises(ParameterError, match=rf"got {name} at place 1; pass an instance"):
+        nn.Sequential(nn.Linear(1, 1, backend), kind)
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("activation", get_args(Activation))
-def test_activation_of_linear_is_that_of_ops(
-    activation: Activation, bias: bool, autodiff: Autodiff[Backend]
-) -> None:
+def test_activation_of_linear_is_of_ops(activation: Activation, bias: bool, autodiff: AD) -> None:
     layer = nn.Linear(5, 4, autodiff, bias=bias, activation=activation)
     x = born.tensor(INPUT, autodiff)
     with autodiff.tape as tape:
