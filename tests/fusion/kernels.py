@@ -61,11 +61,7 @@ def arrays_of(
 ) -> list[HostArray]:
     """A parameter, its gradient and its slots; the slots are not negative, as averages of squares.
 
-    Args:
-        dtypes: of each.
-        shape: of all.
-        seed: of their values.
-        special: sprinkle infinities, NaN, zeros of both signs and subnormal numbers.
+    `special` sprinkles infinities, NaN, zeros of both signs and subnormal numbers.
     """
     rng = np.random.default_rng(seed)
     arrays: list[HostArray] = []
@@ -82,9 +78,7 @@ def arrays_of(
 
 
 def evaluate(
-    function: Callable[..., Any],
-    arrays: Sequence[HostArray],
-    scalars: Mapping[str, float],
+    function: Callable[..., Any], arrays: Sequence[HostArray], scalars: Mapping[str, float]
 ) -> list[HostArray]:
     """The rule on tensors: in the compute dtype, rounded once to the dtype of each target."""
     compute = compute_dtype([array.dtype for array in arrays])
@@ -118,6 +112,27 @@ def run(
             factor = backend.from_numpy(np.array(scale, compute_dtype(kernel.dtypes)))
         kernel(targets, gradients, values, factor)
     return [[backend.to_numpy(raw) for raw in target] for target in targets]
+
+
+def assert_all_same(got: Sequence[HostArray], expected: Sequence[HostArray], label: str) -> None:
+    """`assert_same_bits` for each of some arrays."""
+    for which, (a, b) in enumerate(zip(got, expected, strict=True)):
+        assert_same_bits(a, b, f"{label}, output {which}")
+
+
+def check_update(
+    kernel: UpdateKernel,
+    function: Callable[..., Any],
+    arrays: Sequence[Sequence[HostArray]],
+    scalars: Mapping[str, float] | Sequence[Mapping[str, float]],
+    backend: Backend = NUMPY,
+    label: str = "",
+) -> None:
+    """One update of some parameters, by a kernel, gives the bits of the rule on tensors."""
+    sets = [scalars] * len(arrays) if isinstance(scalars, Mapping) else scalars
+    after = run(kernel, arrays, sets, backend=backend)
+    for each, values, got in zip(arrays, sets, after, strict=True):
+        assert_all_same(got, evaluate(function, each, values), f"{label}, size {each[0].size}")
 
 
 def traced(function: Callable[..., Any], slots: Sequence[str], *scalars: str) -> Program:

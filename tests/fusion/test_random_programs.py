@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 
 from born import fusion
 from born.fusion.program import EXACT
-from tests.fusion.kernels import (
-    Dtypes,
-    arrays_of,
-    assert_same_bits,
-    evaluate,
-    kernel_of,
-    run,
-    traced,
-)
+from tests.fusion.kernels import Dtypes, arrays_of, check_update, kernel_of, traced
 
 SLOTS = ("a", "b", "c")
 
@@ -61,18 +53,12 @@ KINDS = (*BINARY, *UNARY, *[f"where {name}" for name in CONDITIONS], "where t", 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A rule of p, g, a, b, c and a scalar s, as a list of steps.
+    """A rule of p, g, a, b, c and a scalar s, as a list of steps."""
 
-    Attributes:
-        steps: kind of each operation, and four numbers that choose what it takes.
-        outputs: which of all values come out, counted from the end.
-    """
-
-    steps: tuple[tuple[str, tuple[int, ...]], ...]
-    outputs: tuple[int, ...]
+    steps: tuple[tuple[str, tuple[int, ...]], ...]  # kinds, and what chooses the operands
+    outputs: tuple[int, ...]  # counted from the end of all values
 
     def __call__(self, *arrays: Any, s: float, t: int) -> tuple[Any, ...]:
-        """Evaluate with whatever it is given."""
         values: list[Any] = list(arrays)
         scalars: list[Any] = [s, 0.0, -1.5, t, s / t, 3.0]
         for kind, picks in self.steps:
@@ -95,7 +81,6 @@ class Drawn:
 
     @property
     def __name__(self) -> str:
-        """What a traced rule is called after."""
         return "drawn"
 
 
@@ -103,7 +88,6 @@ NUMBERS = st.integers(0, 50)
 
 
 def drawn(operations: int) -> st.SearchStrategy[Drawn]:
-    """Rules of up to that many operations."""
     step = st.tuples(st.sampled_from(KINDS), st.tuples(*[NUMBERS] * 4))
     steps = st.lists(step, min_size=operations // 3, max_size=operations).map(tuple)
     outputs = st.tuples(*[st.integers(0, 12)] * (1 + len(SLOTS)))
@@ -117,12 +101,9 @@ def test_every_exact_operation_that_a_rule_can_write_is_drawn() -> None:
 
 def _check(name: str, rule: Drawn, dtypes: Dtypes, seed: int, t: int) -> None:
     kernel = kernel_of(name, traced(rule, SLOTS, "s"), dtypes)
-    scalars: dict[str, float] = {"s": 0.3, "t": t}
     tensors = [arrays_of(dtypes, size, seed + size, special=True) for size in (61, 3)]
-    after = run(kernel, tensors, [scalars] * len(tensors))
-    for arrays, got in zip(tensors, after, strict=True):
-        for which, (a, b) in enumerate(zip(got, evaluate(rule, arrays, scalars), strict=True)):
-            assert_same_bits(a, b, f"{kernel.program}\n{kernel.source}\noutput {which}")
+    text = f"{kernel.program}\n{kernel.source}\n"
+    check_update(kernel, rule, tensors, {"s": 0.3, "t": t}, label=text)
 
 
 @pytest.mark.parametrize("name", ["plain", "numpy"])

@@ -38,17 +38,11 @@ def _descend(p: Any, g: Any, *, lr: Any, t: Any) -> Any:
 
 
 class Update(NamedTuple):
-    """Where a backend's updates are shared out.
-
-    Attributes:
-        backend: its name.
-        module: what holds the pool that shares them, and the least number of elements.
-        pool: in place of that pool.
-    """
+    """Where a backend's updates are shared out."""
 
     backend: str
-    module: Any
-    pool: Recording
+    module: Any  # holds the pool that shares them, and the least number of elements
+    pool: Recording  # in place of that pool
 
 
 @pytest.fixture(params=["numpy", "numba"])
@@ -75,7 +69,6 @@ def small_pieces(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _run(update: Update, size: int, steps: int) -> HostArray:
-    """What steps of 1 leave of zeros."""
     program = traced(_descend, (), "lr")
     p = RawTensor(np.zeros(size, np.float32))
     bound = kernel_of(update.backend, program, ("float32", "float32")).bind([[p]])
@@ -88,9 +81,7 @@ def _run(update: Update, size: int, steps: int) -> HostArray:
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_every_element_is_updated_once_a_step(
-    update: Update, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_elements_are_updated_once_a_step(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update.module, "_PARALLEL", 1)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # threads meet as often as they can

@@ -33,9 +33,6 @@ def of(function: Callable[..., Any], *slots: str) -> Program:
     return trace(function, slots, [each.name for each in names if each.kind is each.KEYWORD_ONLY])
 
 
-# -- what comes out ------------------------------------------------------------------------
-
-
 def test_equal_expressions_are_computed_once() -> None:
     def rule(p: Any, g: Any, m: Any, *, lr: Any, t: Any) -> Any:
         return p - lr * (g * g) + fusion.sqrt(g * g), m + g * g
@@ -43,14 +40,6 @@ def test_equal_expressions_are_computed_once() -> None:
     program = of(rule, "m")
     assert [each.op for each in program.instructions].count("mul") == 2  # g g, and lr times it
     assert program.scalars == 1
-
-
-def test_what_no_output_needs_is_dropped() -> None:
-    def rule(p: Any, g: Any, m: Any, *, lr: Any, t: Any) -> Any:
-        unused = fusion.exp(g) / m
-        return p - g, (m, unused)[0]
-
-    assert lines(of(rule, "m")) == ["r0 = sub(p, g)", "p <- r0", "m <- m"]
 
 
 def test_scalars_are_computed_on_the_host_in_double() -> None:
@@ -64,84 +53,82 @@ def test_scalars_are_computed_on_the_host_in_double() -> None:
     assert type(value) is float
 
 
-def test_host_functions_are_those_of_the_expressions() -> None:
-    def rule(p: Any, g: Any, *, lr: Any, t: Any) -> Any:
-        x = fusion.maximum(fusion.exp(-lr), fusion.minimum(fusion.log(lr + t), abs(-lr)))
-        y = fusion.where(fusion.isfinite(lr), fusion.sign(lr), 2.0)
-        return (p * x + g * y,)
-
-    program = of(rule)
-    expected = max(math.exp(-0.5), min(math.log(2.5), 0.5))
-    assert program.host(lr=0.5, t=2) == (expected, 1.0)
-
-
-def test_outputs_come_in_the_order_they_are_returned() -> None:
-    def rule(p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any) -> Any:
-        m, v = v + g, m - g
-        return p, m, v
-
-    assert lines(of(rule, "m", "v")) == [
-        "r0 = add(v, g)",
-        "r1 = sub(m, g)",
-        "p <- p",
-        "m <- r0",
-        "v <- r1",
-    ]
-
-
-@pytest.mark.parametrize("t", [1, 2])
-def test_condition_on_a_scalar(t: int) -> None:
-    def rule(p: Any, g: Any, m: Any, *, lr: Any, t: Any) -> Any:
-        return p, fusion.where(t == 1, g, m)
-
-    program = of(rule, "m")
-    assert lines(program) == ["r0 = where(s0, g, m)", "p <- p", "m <- r0"]
-    assert program.host(lr=0.1, t=t) == (float(t == 1),)
+LINES: dict[str, tuple[Callable[..., Any], list[str]]] = {
+    "what no output needs is dropped": (
+        lambda p, g, m, *, t: (p - g, (m, fusion.exp(g) / m)[0]),
+        ["r0 = sub(p, g)", "p <- r0", "m <- m"],
+    ),
+    "outputs come in the order they are returned": (
+        lambda p, g, m, v, *, t: (p, v + g, m - g),
+        ["r0 = add(v, g)", "r1 = sub(m, g)", "p <- p", "m <- r0", "v <- r1"],
+    ),
+    "a condition on a scalar": (
+        lambda p, g, m, *, t: (p, fusion.where(t == 1, g, m)),
+        ["r0 = where(s0, g, m)", "p <- p", "m <- r0"],
+    ),
+    "a condition on elements": (
+        lambda p, g, *, t: (fusion.where(fusion.isfinite(g), g, p),),
+        ["r0 = isfinite(g)", "r1 = where(r0, g, p)", "p <- r1"],
+    ),
+    "squares are products": (
+        lambda p, g, *, t: (p - g**2,),
+        ["r0 = mul(g, g)", "r1 = sub(p, r0)", "p <- r1"],
+    ),
+}
 
 
-def test_condition_on_elements() -> None:
-    def rule(p: Any, g: Any, *, lr: Any, t: Any) -> Any:
-        return (fusion.where(fusion.isfinite(g), p - lr * g, p),)
-
-    assert "r0 = isfinite(g)" in lines(of(rule))
-
-
-def test_constants_become_scalars() -> None:
-    def rule(p: Any, g: Any, *, t: Any) -> Any:
-        return (p * 2 - g * 0.5 + fusion.maximum(g, -math.inf) * 2,)
-
-    program = of(rule)
-    assert program.host(t=1) == (2.0, 0.5, -math.inf)
+@pytest.mark.parametrize("name", LINES)
+def test_rule_becomes_these_lines(name: str) -> None:
+    function, expected = LINES[name]
+    slots = [each for each in inspect.signature(function).parameters if each in "mv"]
+    assert lines(of(function, *slots)) == expected
 
 
-@pytest.mark.parametrize("value", [0, 1.5, math.inf, -math.inf, math.nan], ids=str)
-def test_output_may_be_a_constant(value: float) -> None:
-    program = of(lambda p, g, *, t: (value,))
-    np.testing.assert_equal(program.host(t=1), (float(value),))
+HOST: list[Any] = [
+    (
+        lambda p, g, *, lr, t: (
+            p * fusion.maximum(fusion.exp(-lr), fusion.minimum(fusion.log(lr + t), abs(-lr)))
+            + g * fusion.where(fusion.isfinite(lr), fusion.sign(lr), 2.0),
+        ),
+        {"lr": 0.5, "t": 2},
+        (max(math.exp(-0.5), min(math.log(2.5), 0.5)), 1.0),
+    ),
+    (lambda p, g, *, t: (p + g * fusion.where(t == 1, 3, 4),), {"t": 1}, (3.0,)),
+    (lambda p, g, *, t: (p + g * fusion.where(t == 1, 3, 4),), {"t": 2}, (4.0,)),
+    (lambda p, g, *, t: (fusion.where(t == 1, p, g),), {"t": 2}, (0.0,)),
+    (
+        lambda p, g, *, t: (p * 2 - g * 0.5 + fusion.maximum(g, -math.inf) * 2,),
+        {"t": 1},
+        (2.0, 0.5, -math.inf),
+    ),
+    *(
+        (lambda p, g, *, t, x=x: (x,), {"t": 1}, (x,))
+        for x in (0, 1.5, -math.inf, math.inf, math.nan)
+    ),
+    *(
+        (lambda p, g, *, t, x=x: (p - x * g,), {"t": 1}, (float(x),))
+        for x in (np.float64(2.0), np.sqrt(2.0), np.float64("inf"))
+    ),
+    # Scalars may be called like results and functions of the host.
+    (
+        lambda p, g, *, h1, h0, t: (p - (h0 * 2 + 1) * (h0 + t * h1) * g,),
+        {"h0": 3.0, "h1": 5.0, "t": 1},
+        (7.0 * 8.0,),
+    ),
+    (
+        lambda p, g, *, lr, sqrt, float, t: (
+            p - fusion.sqrt(lr + 1) * (sqrt + 2) * (float + lr) * g,
+        ),
+        {"lr": 3.0, "sqrt": 0.5, "float": 0.25, "t": 1},
+        (2.0 * 2.5 * 3.25,),
+    ),
+]
 
 
-@pytest.mark.parametrize("value", [np.float64(2.0), np.sqrt(2.0), np.float64("inf")], ids=str)
-def test_constant_of_numpy_in_double_is_a_number(value: float) -> None:
-    program = of(lambda p, g, *, t: (p - value * g,))
-    assert program.host(t=1) == (float(value),)
-
-
-def test_squares_are_products() -> None:
-    program = of(lambda p, g, *, t: (p - g**2,))
-    assert lines(program) == ["r0 = mul(g, g)", "r1 = sub(p, r0)", "p <- r1"]
-
-
-def test_scalar_may_be_called_like_a_result_on_the_host() -> None:
-    program = of(lambda p, g, *, h1, h0, t: (p - (h0 * 2 + 1) * (h0 + t * h1) * g,))
-    assert program.host(h0=3.0, h1=5.0, t=1) == (7.0 * 8.0,)
-
-
-def test_scalar_may_be_called_like_a_function_of_the_host() -> None:
-    def rule(p: Any, g: Any, *, lr: Any, sqrt: Any, float: Any, t: Any) -> Any:
-        return (p - fusion.sqrt(lr + 1) * (sqrt + 2) * (float + lr) * g,)
-
-    program = of(rule)
-    assert program.host(lr=3.0, sqrt=0.5, float=0.25, t=1) == (2.0 * 2.5 * 3.25,)
+@pytest.mark.parametrize(("function", "scalars", "expected"), HOST)
+def test_host_computes_these_scalars(function: Any, scalars: Any, expected: Any) -> None:
+    program = trace(function, (), tuple(scalars))
+    np.testing.assert_equal(program.host(**scalars), tuple(map(float, expected)))
 
 
 def test_programs_are_equal_by_what_they_compute() -> None:
@@ -156,9 +143,6 @@ def test_program_shows_itself_and_its_host() -> None:
     program = of(lambda p, g, *, lr, t: (p - lr / t * g,))
     assert str(program).startswith("<lambda>(p, g)\n  r0 = mul(s0, g)")
     assert "lr / t" in program.host_source
-
-
-# -- what is refused -----------------------------------------------------------------------
 
 
 def _branches(p: Any, g: Any, *, t: Any) -> Any:
@@ -236,9 +220,7 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
 
 
 @pytest.mark.parametrize(("function", "message"), REFUSED)
-def test_rule_that_cannot_be_traced_names_its_line(
-    function: Callable[..., Any], message: str
-) -> None:
+def test_refused_rule_names_its_line(function: Callable[..., Any], message: str) -> None:
     source, first = inspect.getsourcelines(function)
     line = first + next((i for i, text in enumerate(source) if "# here" in text), 0)
     for define in (optim.rule, of):
@@ -253,10 +235,7 @@ WRONG_OUTPUTS: list[tuple[Callable[..., Any], str]] = [
     (lambda p, g, m, *, t: (p, g, m), "2 values, got 3"),
     (lambda p, g, m, *, t: [p, m], "expected the rule to return"),
     (lambda p, g, m, *, t: (p - g, "m"), "expected the rule to return arrays, got 'm'"),
-    (
-        lambda p, g, m, *, t: (p - g, np.zeros(3)),
-        "expected the rule to return arrays, got array",
-    ),
+    (lambda p, g, m, *, t: (p - g, np.zeros(3)), "expected the rule to return arrays, got array"),
 ]
 
 
@@ -293,16 +272,6 @@ def test_truth_values_and_numbers_do_not_mix(function: Callable[..., Any]) -> No
     # The contract's operations refuse it, and backends would disagree on what it means.
     with pytest.raises(RuleError, match=r"test_tracing\.py, line \d+ .*; \w+"):
         optim.rule(function)
-
-
-def test_rule_that_is_decorated_stays_what_it_was() -> None:
-    def descend(p: float, g: float, *, lr: float, t: int) -> tuple[float]:
-        return (p - lr * g,)
-
-    assert optim.rule(descend) is descend
-
-
-# -- how often -----------------------------------------------------------------------------
 
 
 def test_rule_is_traced_once_for_each_shape_of_config(backend: Backend) -> None:
