@@ -18,12 +18,10 @@ from tests.autodiff.leaf import T, leaf
 
 @pytest.fixture
 def x(autodiff: Autodiff[Backend]) -> T:
-    """A leaf."""
     return leaf(autodiff, 1.0, 2.0)
 
 
 def squares(x: T) -> T:
-    """The sum of squares, recorded."""
     with x.backend.tape:
         return (x * x).sum()
 
@@ -35,12 +33,10 @@ def check_unharmed(x: T, loss: T) -> None:
 
 
 def accumulate(loss: T) -> None:
-    """The other way to get gradients."""
     loss.backward()
 
 
 def refused(differentiate: Callable[[T], object], loss: T, error: type, message: str) -> None:
-    """A loss without a gradient."""
     with pytest.raises(error, match=message):
         differentiate(loss)
 

@@ -15,15 +15,15 @@ from born.backend import Backend
 from born.errors import BackendMismatchError, BornError, MissingGradientError
 from tests.autodiff.leaf import T, leaf
 
+AD = Autodiff[Backend]
+
 
 def values(gradients: Gradients, key: born.RawTensor | T) -> list[float]:
-    """One gradient as a list."""
     found: list[float] = gradients.backend.to_numpy(gradients[key]).tolist()
     return found
 
 
 def squares(*tensors: T) -> Gradients:
-    """The gradients of the sum of squares."""
     with tensors[0].backend.tape:
         loss = (tensors[0] * tensors[0]).sum()
         for tensor in tensors[1:]:
@@ -31,10 +31,7 @@ def squares(*tensors: T) -> Gradients:
     return backward(loss)
 
 
-# -- the map -------------------------------------------------------------------------------
-
-
-def test_lookup_by_raw_tensor_tensor_and_parameter(autodiff: Autodiff[Backend]) -> None:
+def test_lookup_by_raw_tensor_tensor_and_parameter(autodiff: AD) -> None:
     parameter = nn.Parameter(born.tensor(np.array([1.0, 2.0]), autodiff), "w")
     gradients = squares(parameter)
     assert isinstance(gradients, Mapping)
@@ -50,7 +47,7 @@ def test_lookup_by_raw_tensor_tensor_and_parameter(autodiff: Autodiff[Backend]) 
     assert repr(gradients) == "Gradients of 1 tensors of shapes (2,)"
 
 
-def test_missing_gradient(autodiff: Autodiff[Backend]) -> None:
+def test_missing_gradient(autodiff: AD) -> None:
     x, other = leaf(autodiff, 1.0), leaf(autodiff, 2.0)
     gradients = squares(x)
     assert other not in gradients
@@ -62,17 +59,20 @@ def test_missing_gradient(autodiff: Autodiff[Backend]) -> None:
         gradients[other.raw]
 
 
-def test_sum_counts_a_missing_gradient_as_zero(autodiff: Autodiff[Backend]) -> None:
+def test_sum_counts_missing_as_zero(autodiff: AD, backend_name: str) -> None:
     x, y, z = leaf(autodiff, 1.0), leaf(autodiff, 2.0), leaf(autodiff, 3.0)
     one, other = squares(x, y), squares(y, z)
     total = one + other
     assert [values(total, each) for each in (x, y, z)] == [[2.0], [8.0], [6.0]]
     assert total.leaves == {x.raw, y.raw, z.raw}
     assert values(one, y) == [4.0], "the terms are what they were"
+    stranger = squares(leaf(Autodiff(born.get_backend(backend_name)), 1.0))
+    with pytest.raises(BackendMismatchError, match=r"expected gradients of one backend, got .*; "):
+        one.__add__(stranger)
     assert z not in one
 
 
-def test_scaling_and_averaging(autodiff: Autodiff[Backend]) -> None:
+def test_scaling_and_averaging(autodiff: AD) -> None:
     x = leaf(autodiff, 1.0, 2.0)
     gradients = squares(x)
     assert values(gradients * 0.5, x) == [1.0, 2.0]
@@ -84,14 +84,7 @@ def test_scaling_and_averaging(autodiff: Autodiff[Backend]) -> None:
     assert values(total / 4, x) == [2.0, 4.0]
 
 
-def test_sum_of_two_backends(autodiff: Autodiff[Backend], backend_name: str) -> None:
-    other = Autodiff(born.get_backend(backend_name))
-    one, two = squares(leaf(autodiff, 1.0)), squares(leaf(other, 1.0))
-    with pytest.raises(BackendMismatchError, match=r"expected gradients of one backend, got .*; "):
-        one.__add__(two)
-
-
-def test_select_keeps_what_there_is(autodiff: Autodiff[Backend]) -> None:
+def test_select_keeps_what_there_is(autodiff: AD) -> None:
     x, y, z = leaf(autodiff, 1.0), leaf(autodiff, 2.0), leaf(autodiff, 3.0)
     chosen = squares(x, y).select([y, z])
     assert list(chosen) == [y.raw]
@@ -107,10 +100,7 @@ def test_map_of_ones_own(backend: Backend) -> None:
     assert repr(Gradients({}, backend)) == "Gradients of 0 tensors of shapes none"
 
 
-# -- backward: its options -----------------------------------------------------------------
-
-
-def test_retained_results(autodiff: Autodiff[Backend]) -> None:
+def test_retained_results(autodiff: AD) -> None:
     x = leaf(autodiff, 1.0, 2.0)
     with autodiff.tape:
         y = x * 2
@@ -132,7 +122,7 @@ def test_retained_results(autodiff: Autodiff[Backend]) -> None:
 
 
 @pytest.mark.parametrize("as_raw", [False, True])
-def test_seed(as_raw: bool, autodiff: Autodiff[Backend]) -> None:
+def test_seed(as_raw: bool, autodiff: AD) -> None:
     x = leaf(autodiff, 1.0, 2.0)
     with autodiff.tape:
         y = x * x
@@ -141,7 +131,7 @@ def test_seed(as_raw: bool, autodiff: Autodiff[Backend]) -> None:
     assert values(gradients, x) == [20.0, 4.0]
 
 
-def test_losses_of_no_elements_and_of_several_axes(autodiff: Autodiff[Backend]) -> None:
+def test_losses_of_no_elements_and_of_several_axes(autodiff: AD) -> None:
     nothing, x = leaf(autodiff), leaf(autodiff, 3.0)
     with autodiff.tape:
         y, loss = nothing * nothing, (x * x).reshape(1, 1)
@@ -150,7 +140,7 @@ def test_losses_of_no_elements_and_of_several_axes(autodiff: Autodiff[Backend]) 
     assert values(backward(loss), x) == [6.0]
 
 
-def test_keep_tape_leaves_it_as_it_was(autodiff: Autodiff[Backend]) -> None:
+def test_keep_tape_leaves_it_as_it_was(autodiff: AD) -> None:
     x = leaf(autodiff, 1.0, 2.0)
     with autodiff.tape:
         loss = (ops.exp(x) * x).sum()
@@ -162,7 +152,7 @@ def test_keep_tape_leaves_it_as_it_was(autodiff: Autodiff[Backend]) -> None:
     assert len(autodiff.tape) == 0
 
 
-def test_gradient_has_the_dtype_of_its_tensor(autodiff: Autodiff[Backend]) -> None:
+def test_gradient_has_the_dtype_of_its_tensor(autodiff: AD) -> None:
     for dtype in ("float16", "bfloat16", "float32", "float64"):
         x = born.ones((2, 2), autodiff, dtype)
         x.requires_grad = True
@@ -172,10 +162,7 @@ def test_gradient_has_the_dtype_of_its_tensor(autodiff: Autodiff[Backend]) -> No
         assert backward(loss)[x].dtype == x.dtype
 
 
-# -- accumulation --------------------------------------------------------------------------
-
-
-def test_loss_backward_adds_up_in_the_leaves(autodiff: Autodiff[Backend]) -> None:
+def test_loss_backward_adds_up_in_the_leaves(autodiff: AD) -> None:
     x, untouched = leaf(autodiff, 1.0, 2.0), leaf(autodiff, 1.0)
     for times in (1, 2, 3):
         with autodiff.tape:
@@ -189,7 +176,7 @@ def test_loss_backward_adds_up_in_the_leaves(autodiff: Autodiff[Backend]) -> Non
     assert len(autodiff.tape) == 0
 
 
-def test_accumulated_gradients_do_not_share_what_they_add_up(autodiff: Autodiff[Backend]) -> None:
+def test_accumulated_gradients_do_not_share_what_they_add_up(autodiff: AD) -> None:
     x, y = leaf(autodiff, 1.0, 2.0), leaf(autodiff, 3.0, 4.0)
     with autodiff.tape:
         loss = (x + y).sum()
@@ -203,13 +190,8 @@ def test_accumulated_gradients_do_not_share_what_they_add_up(autodiff: Autodiff[
     assert autodiff.to_numpy(y.raw.grad).tolist() == [1.0, 1.0]
 
 
-# -- seeds that are refused ----------------------------------------------------------------
-
-
 @pytest.mark.parametrize("seed", [2.0, np.ones(()), [1.0], "stranger"])
-def test_seed_that_is_no_tensor_of_this_backend(
-    seed: Any, autodiff: Autodiff[Backend], backend_name: str
-) -> None:
+def test_seed_that_is_no_tensor_of_this_backend(seed: Any, autodiff: AD, backend_name: str) -> None:
     x = leaf(autodiff, 1.0)
     with autodiff.tape:
         loss = (x * x).sum()

@@ -17,6 +17,8 @@ from born.backend import Backend
 from born.errors import TapeError
 from tests.autodiff.leaf import T, leaf
 
+AD = Autodiff[Backend]
+
 
 def fail_while_recording(x: T, results: list[weakref.ref[Any]] | None = None) -> None:
     """Record exp(x), and fail before the block ends."""
@@ -32,10 +34,7 @@ def recording(tape: Tape) -> bool:
     return tape.is_recording
 
 
-# -- recording -----------------------------------------------------------------------------
-
-
-def test_only_what_a_leaf_reaches_is_recorded(autodiff: Autodiff[Backend]) -> None:
+def test_only_what_a_leaf_reaches_is_recorded(autodiff: AD) -> None:
     x, constant = leaf(autodiff, 1.0, 2.0), born.ones(2, autodiff, "float64")
     tape = autodiff.tape
     ops.mul(x, constant)
@@ -57,7 +56,7 @@ def test_only_what_a_leaf_reaches_is_recorded(autodiff: Autodiff[Backend]) -> No
     assert len(tape) == 3, "not recording any more"
 
 
-def test_frozen_leaf_is_a_constant(autodiff: Autodiff[Backend]) -> None:
+def test_frozen_leaf_is_a_constant(autodiff: AD) -> None:
     x, y = leaf(autodiff, 2.0), leaf(autodiff, 3.0)
     y.requires_grad = False
     with autodiff.tape:
@@ -68,7 +67,7 @@ def test_frozen_leaf_is_a_constant(autodiff: Autodiff[Backend]) -> None:
     assert list(gradients) == [x.raw]
 
 
-def test_walk_starts_at_the_loss_whatever_came_after(autodiff: Autodiff[Backend]) -> None:
+def test_walk_starts_at_the_loss_whatever_came_after(autodiff: AD) -> None:
     x = leaf(autodiff, 2.0, 3.0)
     with autodiff.tape:
         loss = (x * x).sum()
@@ -77,16 +76,7 @@ def test_walk_starts_at_the_loss_whatever_came_after(autodiff: Autodiff[Backend]
     assert autodiff.to_numpy(backward(loss)[x]).tolist() == [4.0, 6.0]
 
 
-def test_two_losses_of_one_tape(autodiff: Autodiff[Backend]) -> None:
-    x = leaf(autodiff, 2.0)
-    with autodiff.tape:
-        y = x * x
-        first, second = y.sum(), (y * x).sum()
-    assert autodiff.to_numpy(backward(second, keep_tape=True)[x]).tolist() == [12.0]
-    assert autodiff.to_numpy(backward(first)[x]).tolist() == [4.0]
-
-
-def test_tensor_used_many_times_adds_up(autodiff: Autodiff[Backend]) -> None:
+def test_tensor_used_many_times_adds_up(autodiff: AD) -> None:
     x = leaf(autodiff, 3.0)
     with autodiff.tape:
         y = x * x + x
@@ -95,7 +85,7 @@ def test_tensor_used_many_times_adds_up(autodiff: Autodiff[Backend]) -> None:
     assert autodiff.to_numpy(backward(loss)[x]).tolist() == [2 * 12 * 7 + 3.0]
 
 
-def test_pieces_recorded_apart_make_one_tape(autodiff: Autodiff[Backend]) -> None:
+def test_pieces_recorded_apart_make_one_tape(autodiff: AD) -> None:
     x, tape = leaf(autodiff, 2.0), autodiff.tape
     tape.start_recording()
     y = x * x
@@ -107,10 +97,12 @@ def test_pieces_recorded_apart_make_one_tape(autodiff: Autodiff[Backend]) -> Non
     assert autodiff.to_numpy(backward(loss)[x]).tolist() == [16.0]
 
 
-def test_recording_nests(autodiff: Autodiff[Backend]) -> None:
+def test_recording_nests(autodiff: AD) -> None:
     tape = autodiff.tape
+    assert isinstance(tape, Tape)
+    assert tape is not Autodiff(autodiff.inner).tape
     with tape as entered:
-        assert entered is tape
+        assert entered is tape is autodiff.tape
         with tape:
             assert recording(tape)
         assert recording(tape)
@@ -120,7 +112,7 @@ def test_recording_nests(autodiff: Autodiff[Backend]) -> None:
     assert not recording(tape)
 
 
-def test_clear_forgets_and_goes_on(autodiff: Autodiff[Backend]) -> None:
+def test_clear_forgets_and_goes_on(autodiff: AD) -> None:
     x, tape = leaf(autodiff, 2.0), autodiff.tape
     with tape:
         before = (x * x).sum()
@@ -134,7 +126,7 @@ def test_clear_forgets_and_goes_on(autodiff: Autodiff[Backend]) -> None:
     assert autodiff.to_numpy(backward(loss)[x]).tolist() == [3.0]
 
 
-def test_error_inside_the_block_leaves_an_empty_tape(autodiff: Autodiff[Backend]) -> None:
+def test_error_inside_the_block_leaves_an_empty_tape(autodiff: AD) -> None:
     x, tape = leaf(autodiff, 2.0), autodiff.tape
     with pytest.raises(KeyError):
         fail_while_recording(x)
@@ -148,16 +140,6 @@ def test_error_inside_the_block_leaves_an_empty_tape(autodiff: Autodiff[Backend]
         assert len(tape) == 2
         loss = (x * 5).sum()
     assert autodiff.to_numpy(backward(loss)[x]).tolist() == [5.0]
-
-
-def test_a_tape_of_its_own(autodiff: Autodiff[Backend]) -> None:
-    assert isinstance(autodiff.tape, Tape)
-    assert autodiff.tape is autodiff.tape
-    assert autodiff.tape is not Autodiff(autodiff.inner).tape
-    assert len(Tape()) == 0
-
-
-# -- what a record keeps alive -------------------------------------------------------------
 
 
 @pytest.fixture
@@ -200,7 +182,7 @@ SAVED: Final[dict[str, tuple[Callable[[T, T], T], tuple[bool, bool, bool]]]] = {
 
 @pytest.mark.parametrize("name", SAVED)
 @pytest.mark.usefixtures("counted")
-def test_record_saves_what_its_backward_reads(name: str, autodiff: Autodiff[Backend]) -> None:
+def test_record_saves_what_its_backward_reads(name: str, autodiff: AD) -> None:
     function, expected = SAVED[name]
     source = leaf(autodiff, 1.0, 2.0, 3.0)
     with autodiff.tape:
@@ -228,9 +210,7 @@ PRODUCTS: Final[dict[str, tuple[Callable[[T, T], T], float]]] = {
 
 @pytest.mark.parametrize("name", PRODUCTS)
 @pytest.mark.usefixtures("counted")
-def test_only_the_factor_of_a_tracked_tensor_is_saved(
-    name: str, autodiff: Autodiff[Backend]
-) -> None:
+def test_only_the_factor_of_a_tracked_tensor_is_saved(name: str, autodiff: AD) -> None:
     product, slope = PRODUCTS[name]
     x, constant = born.ones((2, 2), autodiff), born.ones((2, 2), autodiff)
     x.requires_grad = True
@@ -246,7 +226,7 @@ def test_only_the_factor_of_a_tracked_tensor_is_saved(
 
 
 @pytest.mark.usefixtures("counted")
-def test_records_are_freed_as_they_are_walked(autodiff: Autodiff[Backend]) -> None:
+def test_records_are_freed_as_they_are_walked(autodiff: AD) -> None:
     x = leaf(autodiff, 1.0, 2.0)
     alive: list[bool] = []
     with autodiff.tape:
@@ -270,22 +250,8 @@ def test_records_are_freed_as_they_are_walked(autodiff: Autodiff[Backend]) -> No
 
 
 @pytest.mark.usefixtures("counted")
-def test_backward_frees_the_whole_tape(autodiff: Autodiff[Backend]) -> None:
-    x = leaf(autodiff, 1.0, 2.0)
-    with autodiff.tape:
-        y = ops.exp(x)
-        loss = y.sum()
-        after = ops.exp(y)  # recorded after the loss
-    alive = weakref.ref(y.raw), weakref.ref(after.raw)
-    del y, after
-    assert backward(loss)[x].shape == (2,)
-    assert [each() for each in alive] == [None, None]
-    assert len(autodiff.tape) == 0
-
-
-@pytest.mark.usefixtures("counted")
-@pytest.mark.parametrize("how", ["clear", "error", "failing backward"])
-def test_a_tape_that_ends_otherwise_is_freed_too(how: str, autodiff: Autodiff[Backend]) -> None:
+@pytest.mark.parametrize("how", ["backward", "clear", "error", "failing backward"])
+def test_a_tape_that_ends_is_freed(how: str, autodiff: AD) -> None:
     x, tape = leaf(autodiff, 1.0, 2.0), autodiff.tape
     alive: list[weakref.ref[Any]] = []
 
@@ -298,6 +264,11 @@ def test_a_tape_that_ends_otherwise_is_freed_too(how: str, autodiff: Autodiff[Ba
         with tape:
             record()
         tape.clear()
+    elif how == "backward":
+        with tape:
+            loss = record()
+            record()  # after the loss
+        assert backward(loss)[x].shape == (2,)
     elif how == "error":
         with pytest.raises(KeyError):
             fail_while_recording(x, alive)
@@ -306,8 +277,6 @@ def test_a_tape_that_ends_otherwise_is_freed_too(how: str, autodiff: Autodiff[Ba
             loss = record()
 
         class Failing(type(autodiff.inner)):  # type: ignore[misc]  # the backend under test
-            """Fails in the backward pass of exp."""
-
             def mul(self, x: Any, y: Any, /) -> Any:
                 raise MemoryError
 
@@ -317,11 +286,11 @@ def test_a_tape_that_ends_otherwise_is_freed_too(how: str, autodiff: Autodiff[Ba
         with pytest.raises(TapeError, match="consumed"):
             backward(loss)
         gc.collect()  # of the tracebacks, whose frames hold what the error passed through
-    assert [each() for each in alive] == [None]
+    assert {each() for each in alive} == {None}
     assert len(tape) == 0
 
 
-def test_each_use_of_a_leaf_counts_as_it_was_then(autodiff: Autodiff[Backend]) -> None:
+def test_each_use_of_a_leaf_counts_as_it_was_then(autodiff: AD) -> None:
     x = born.tensor([1.0, 2.0], autodiff)
     for first, second, expected in [
         (True, True, [5.0, 5.0]),
@@ -336,7 +305,7 @@ def test_each_use_of_a_leaf_counts_as_it_was_then(autodiff: Autodiff[Backend]) -
         np.testing.assert_array_equal(autodiff.to_numpy(backward(loss)[x]), expected)
 
 
-def test_leaf_that_nothing_came_from_is_no_loss(autodiff: Autodiff[Backend]) -> None:
+def test_leaf_that_nothing_came_from_is_no_loss(autodiff: AD) -> None:
     used, unused = born.tensor(1.0, autodiff), born.tensor(1.0, autodiff)
     used.requires_grad = unused.requires_grad = True
     with autodiff.tape:

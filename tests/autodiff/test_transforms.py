@@ -15,32 +15,29 @@ from born.autodiff import Autodiff, backward, grad, hvp, value_and_grad
 from born.backend import Backend
 from born.errors import BornError, ShapeError, TapeError
 
+AD = Autodiff[Backend]
+
 T: TypeAlias = "born.Tensor[Any]"
 
 
 def sum_of_squares(x: T) -> T:
-    """sum x^2."""
     return (x * x).sum()
 
 
 def sum_of_cubes(x: T) -> T:
-    """sum x^3."""
     return (x * x * x).sum()
 
 
 def of(function: Callable[[T], T]) -> Callable[[T], T]:
-    """A lambda, given types."""
     return function
 
 
 def identity(x: T) -> T:
-    """x."""
     return x
 
 
 @pytest.fixture
-def nested(backend: Backend) -> Autodiff[Autodiff[Backend]]:
-    """Two levels."""
+def nested(backend: Backend) -> Autodiff[AD]:
     return Autodiff(Autodiff(backend))
 
 
@@ -49,10 +46,7 @@ def vector(backend: Backend, *values: float) -> T:
     return born.tensor(np.array(values), backend)
 
 
-# -- one level -----------------------------------------------------------------------------
-
-
-def test_value_and_gradient(autodiff: Autodiff[Backend]) -> None:
+def test_value_and_gradient(autodiff: AD) -> None:
     x = vector(autodiff, 1.0, 2.0)
     value, gradient = value_and_grad(sum_of_cubes)(x)
     assert value.item() == 9.0
@@ -63,7 +57,7 @@ def test_value_and_gradient(autodiff: Autodiff[Backend]) -> None:
     assert len(autodiff.tape) == 0
 
 
-def test_argument_to_differentiate_by(autodiff: Autodiff[Backend]) -> None:
+def test_argument_to_differentiate_by(autodiff: AD) -> None:
     x, y = vector(autodiff, 1.0, 2.0), vector(autodiff, 3.0, 4.0)
 
     def function(x: T, y: T, power: int, *, scale: float = 1.0) -> T:
@@ -73,7 +67,7 @@ def test_argument_to_differentiate_by(autodiff: Autodiff[Backend]) -> None:
     assert grad(function, argnum=1)(x, y, 2, scale=2.0).numpy().tolist() == [2.0, 8.0]
 
 
-def test_captured_tensors_are_constants(autodiff: Autodiff[Backend]) -> None:
+def test_captured_tensors_are_constants(autodiff: AD) -> None:
     x, weight = vector(autodiff, 3.0), vector(autodiff, 2.0)
     weight.requires_grad = True
     assert grad(of(lambda y: (y * x).sum()))(x).numpy().tolist() == [3.0]
@@ -82,7 +76,7 @@ def test_captured_tensors_are_constants(autodiff: Autodiff[Backend]) -> None:
     assert weight.raw.grad is None
 
 
-def test_constant_function_and_identity(autodiff: Autodiff[Backend]) -> None:
+def test_constant_function_and_identity(autodiff: AD) -> None:
     constant = of(lambda x: born.ones((), x.backend))
     value, gradient = value_and_grad(constant)(vector(autodiff, 1.0, 2.0))
     assert value.item() == 1.0
@@ -91,16 +85,13 @@ def test_constant_function_and_identity(autodiff: Autodiff[Backend]) -> None:
     assert grad(sum_of_squares)(vector(autodiff)).shape == (0,)
 
 
-def test_what_is_recorded_already_stays(autodiff: Autodiff[Backend]) -> None:
+def test_what_is_recorded_already_stays(autodiff: AD) -> None:
     x = vector(autodiff, 2.0)
     x.requires_grad = True
     with autodiff.tape:
         loss = (x * x).sum()
     assert grad(of(lambda y: (y * 5).sum()))(x).numpy().tolist() == [5.0]
     assert autodiff.to_numpy(backward(loss)[x]).tolist() == [4.0]
-
-
-# -- several levels ------------------------------------------------------------------------
 
 
 def test_higher_derivatives(backend: Backend) -> None:
@@ -114,7 +105,7 @@ def test_higher_derivatives(backend: Backend) -> None:
     np.testing.assert_allclose(thrice(x).item(), -math.cos(0.7), rtol=1e-15)
 
 
-def test_hessian_vector_product_of_a_quadratic_form(nested: Autodiff[Autodiff[Backend]]) -> None:
+def test_hessian_vector_product_of_a_quadratic_form(nested: Autodiff[AD]) -> None:
     matrix = np.array([[2.0, 1.0, 0.0], [3.0, -1.0, 4.0], [0.5, 0.0, 1.0]])
     a: T = born.tensor(matrix, nested)
     x, v = vector(nested, 1.0, 2.0, 3.0), vector(nested, 0.5, -1.0, 2.0)
@@ -122,7 +113,7 @@ def test_hessian_vector_product_of_a_quadratic_form(nested: Autodiff[Autodiff[Ba
     np.testing.assert_allclose(found.numpy(), (matrix + matrix.T) @ v.numpy(), rtol=1e-15)
 
 
-def test_hessian_is_symmetric(nested: Autodiff[Autodiff[Backend]]) -> None:
+def test_hessian_is_symmetric(nested: Autodiff[AD]) -> None:
     labels = born.tensor(np.array([0, 2]), nested)
     generator = np.random.default_rng(0)
     weight = born.tensor(generator.normal(size=(3, 4)), nested)
@@ -137,27 +128,14 @@ def test_hessian_is_symmetric(nested: Autodiff[Autodiff[Backend]]) -> None:
     assert np.abs(rows).max() > 0.01
 
 
-def test_inner_variable_is_not_taken_for_the_outer(nested: Autodiff[Autodiff[Backend]]) -> None:
+def test_inner_variable_is_not_taken_for_the_outer(nested: Autodiff[AD]) -> None:
     one = born.tensor(np.float64(1.0), nested)
     # d/dx (x d/dy (x + y)) = 1, not 2; d/dx (x d/dy (x y)) = 2x.
     assert grad(of(lambda x: x * grad(of(lambda y: x + y))(one)))(one).item() == 1.0
     assert grad(of(lambda x: x * grad(of(lambda y: x * y))(one)))(one).item() == 2.0
 
 
-def test_second_derivatives_by_two_tapes(nested: Autodiff[Autodiff[Backend]]) -> None:
-    x = vector(nested, 1.0, 2.0)
-    x.requires_grad = True
-    with nested.inner.tape:
-        with nested.tape:
-            loss = (x * x * x).sum()
-        first = backward(loss)
-        slope = born.Tensor(first[x], nested.inner).sum()
-    second = backward(slope)
-    assert nested.to_numpy(first[x]).tolist() == [3.0, 12.0]
-    assert nested.to_numpy(second[x]).tolist() == [6.0, 12.0]
-
-
-def test_gradient_penalty_reaches_the_weights(nested: Autodiff[Autodiff[Backend]]) -> None:
+def test_gradient_penalty_reaches_the_weights(nested: Autodiff[AD]) -> None:
     x, weight = vector(nested, 1.0, 2.0), vector(nested, 3.0, 4.0)
     x.requires_grad = weight.requires_grad = True
     with nested.inner.tape:
@@ -171,7 +149,7 @@ def test_gradient_penalty_reaches_the_weights(nested: Autodiff[Autodiff[Backend]
     assert nested.to_numpy(gradients[x]).tolist() == [72.0, 256.0]
 
 
-def test_either_level_may_record_alone(nested: Autodiff[Autodiff[Backend]]) -> None:
+def test_either_level_may_record_alone(nested: Autodiff[AD]) -> None:
     x = vector(nested, 1.0, 2.0)
     x.requires_grad = True
     with nested.tape:
@@ -183,7 +161,7 @@ def test_either_level_may_record_alone(nested: Autodiff[Autodiff[Backend]]) -> N
     np.testing.assert_allclose(outer, nested.to_numpy(backward(on_inner)[x]), atol=1e-12)
 
 
-def test_wrapping_hands_on_everything_else(nested: Autodiff[Autodiff[Backend]]) -> None:
+def test_wrapping_hands_on_everything_else(nested: Autodiff[AD]) -> None:
     computing = nested.inner.inner
     assert nested.innermost is computing
     assert nested.name == computing.name
@@ -197,10 +175,7 @@ def test_wrapping_hands_on_everything_else(nested: Autodiff[Autodiff[Backend]]) 
     nested.synchronize()
 
 
-# -- errors --------------------------------------------------------------------------------
-
-
-def test_too_few_levels(autodiff: Autodiff[Backend]) -> None:
+def test_too_few_levels(autodiff: AD) -> None:
     x = vector(autodiff, 1.0)
     message = r"expected a level of Autodiff that is free to record, got .*; wrap"
     with pytest.raises(TapeError, match=message):
@@ -216,7 +191,6 @@ def test_too_few_levels(autodiff: Autodiff[Backend]) -> None:
 
 
 def three(x: T) -> Any:
-    """A number, where a tensor is due."""
     return 3.0
 
 
@@ -227,11 +201,7 @@ REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = 
         ShapeError,
         r"expected a loss with one element, got shape \(2,\)",
     ),
-    "no tensor returned": (
-        grad(three),
-        BornError,
-        r"expected .*tensor.*got.*; ",
-    ),
+    "no tensor returned": (grad(three), BornError, r"expected .*tensor.*got.*; "),
     "no such argument": (
         grad(sum_of_squares, argnum=1),
         ShapeError,
@@ -254,14 +224,14 @@ REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = 
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_has_no_gradient(case: str, autodiff: Autodiff[Backend]) -> None:
+def test_what_has_no_gradient(case: str, autodiff: AD) -> None:
     call, error, message = REFUSED[case]
     with pytest.raises(error, match=message):
         call(vector(autodiff, 1.0, 2.0))
     assert not autodiff.tape.is_recording
 
 
-def test_error_inside_the_function_leaves_the_tape_as_it_was(autodiff: Autodiff[Backend]) -> None:
+def test_error_inside_the_function_leaves_the_tape_as_it_was(autodiff: AD) -> None:
     x = vector(autodiff, 1.0)
 
     def failing(x: T) -> T:
