@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import born
-from born import nn, optim
+from born import checkpoint, nn, optim
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from tests.optim.making import make
@@ -36,6 +37,12 @@ class Run:
             loss = nn.cross_entropy(logits, born.tensor(_LABELS[number], self.backend))
         self.optimizer.step(backward(loss))
 
+    def save(self, path: Path, **options: Any) -> None:
+        checkpoint.save(path, model=self.model, optimizer=self.optimizer, **options)
+
+    def load(self, path: Path) -> Any:
+        return checkpoint.load(path, model=self.model, optimizer=self.optimizer)
+
     def everything(self) -> dict[str, Any]:
         """All that training changes, in a form that compares to the bit."""
         states = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -50,7 +57,6 @@ class Run:
 
 
 def make_run(config: optim.Config, backend_name: str = "numpy", seed: int = 0) -> Run:
-    """A run at its beginning."""
     backend = Autodiff(born.get_backend(backend_name, seed=seed))
     model = nn.Sequential(
         nn.Linear(3, 5, backend), nn.Tanh(), nn.Dropout(0.3), nn.Linear(5, 4, backend)

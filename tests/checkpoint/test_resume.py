@@ -12,11 +12,9 @@ import born
 from born import checkpoint, nn, optim
 from born.backend import Backend
 from tests.checkpoint.runs import make_run
-from tests.optim.making import CONFIGS
+from tests.optim.making import every_config
 
 STEPS = 10
-
-every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
 
 
 @every_config
@@ -28,12 +26,16 @@ def test_going_on_from_any_step_equals_never_having_stopped(
     for number in range(stop):
         straight.step(number)
     path = tmp_path / "run.safetensors"
-    checkpoint.save(path, model=straight.model, optimizer=straight.optimizer)
+    before = straight.everything()
+    straight.save(path)
+    assert straight.everything() == before
 
-    # Made with other weights, another random state, and a step already behind it.
-    resumed = make_run(config, backend_name, seed=1)
+    # Made with other weights and options, another random state, and a step already behind it.
+    resumed = make_run(config.replace(lr=0.5, weight_decay=0.25), backend_name, seed=1)
     resumed.step(11)
-    checkpoint.load(path, model=resumed.model, optimizer=resumed.optimizer)
+    arrays = [p.raw.array for p in resumed.model.parameters()]
+    resumed.load(path)
+    assert all(p.raw.array is a for p, a in zip(resumed.model.parameters(), arrays, strict=True))
     assert resumed.everything() == straight.everything()
 
     for number in range(stop, STEPS):
@@ -43,45 +45,11 @@ def test_going_on_from_any_step_equals_never_having_stopped(
     assert resumed.optimizer.timestep == STEPS
 
 
-def test_saving_changes_nothing(backend_name: str, tmp_path: Path) -> None:
-    run = make_run(optim.AdamConfig(), backend_name)
-    run.step(0)
-    before = run.everything()
-    checkpoint.save(tmp_path / "run", model=run.model, optimizer=run.optimizer)
-    assert run.everything() == before
-
-
-def test_loading_writes_into_the_storage_that_exists(backend_name: str, tmp_path: Path) -> None:
-    run = make_run(optim.AdamConfig(), backend_name)
-    arrays = [p.raw.array for p in run.model.parameters()]
-    checkpoint.save(tmp_path / "run", model=run.model, optimizer=run.optimizer)
-    run.step(0)
-    checkpoint.load(tmp_path / "run", model=run.model, optimizer=run.optimizer)
-    assert all(p.raw.array is a for p, a in zip(run.model.parameters(), arrays, strict=True))
-
-
-def test_loading_brings_back_the_learning_rate_and_the_config(
-    backend_name: str, tmp_path: Path
-) -> None:
-    run = make_run(optim.AdamConfig(lr=0.5, eps=1e-3), backend_name)
-    run.optimizer.lr = 0.25
-    checkpoint.save(tmp_path / "run", optimizer=run.optimizer)
-    other = make_run(optim.AdamConfig(lr=0.1), backend_name)
-    checkpoint.load(tmp_path / "run", optimizer=other.optimizer)
-    assert other.optimizer.config == optim.AdamConfig(lr=0.25, eps=1e-3)
-    assert other.optimizer.lr == 0.25
-
-
-# -- a part of a checkpoint ----------------------------------------------------------------
-
-
 @pytest.mark.parametrize("part", ["model", "optimizer"])
-def test_one_part_is_taken_without_the_random_state(
-    part: str, backend_name: str, tmp_path: Path
-) -> None:
+def test_one_part_is_taken_alone(part: str, backend_name: str, tmp_path: Path) -> None:
     saved, other = (make_run(optim.AdamConfig(), backend_name, seed) for seed in (0, 1))
     saved.step(0)
-    checkpoint.save(tmp_path / "run", model=saved.model, optimizer=saved.optimizer)
+    saved.save(tmp_path / "run")
     before = other.everything()
     taken: dict[str, Any] = {part: getattr(other, part)}
     checkpoint.load(tmp_path / "run", **taken)
@@ -90,9 +58,7 @@ def test_one_part_is_taken_without_the_random_state(
         assert value == (saved.everything() if wanted else before)[key], key
 
 
-def test_model_saved_alone_comes_back_with_the_random_state(
-    backend_name: str, tmp_path: Path
-) -> None:
+def test_model_saved_alone_comes_back_whole(backend_name: str, tmp_path: Path) -> None:
     saved, other = (make_run(optim.AdamConfig(), backend_name, seed) for seed in (0, 1))
     checkpoint.save(tmp_path / "model", model=saved.model)
     checkpoint.load(tmp_path / "model", model=other.model)

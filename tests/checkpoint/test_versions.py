@@ -12,7 +12,7 @@ from safetensors.numpy import (
     load_file,  # pyright: ignore[reportUnknownVariableType]  # its os.PathLike has no parameter
 )
 
-from born import checkpoint, optim
+from born import optim
 from born.checkpoint import format as file_format
 from tests.checkpoint.runs import make_run
 
@@ -27,7 +27,7 @@ CONFIGS: dict[str, optim.Config] = {
 def test_file_of_version_1_loads_to_the_bit(name: str, backend_name: str) -> None:
     path = Path(__file__).parent / f"version_1_{name}.safetensors"
     run = make_run(CONFIGS[name].replace(lr=1.0), backend_name)
-    metadata = checkpoint.load(path, model=run.model, optimizer=run.optimizer)
+    metadata = run.load(path)
     assert metadata == {"epoch": 4, "loss": [0.1 + 0.2]}
     saved = {key: array.tobytes() for key, array in load_file(path).items()}
     loaded = run.everything()
