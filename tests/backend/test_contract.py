@@ -64,9 +64,7 @@ def test_bfloat16_without_its_package(monkeypatch: pytest.MonkeyPatch, backend: 
 def test_transfers_copy(backend: Backend) -> None:
     array = np.array([1.0, 2.0])
     raw = backend.from_numpy(array)
-    array[0] = 9.0
-    host = backend.to_numpy(raw)
-    host[1] = 9.0
+    array[0] = backend.to_numpy(raw)[1] = 9.0
     assert backend.to_numpy(raw).tolist() == [1.0, 2.0]
 
 
@@ -82,18 +80,13 @@ def test_transfers_are_contiguous(backend: Backend) -> None:
     assert backend.to_numpy(copied).shape == (4, 2, 3)
 
 
-def test_assign_writes_into_memory_that_exists(backend: Backend) -> None:
-    target = backend.zeros((2, 3), "float32")
-    row = backend.getitem(target, 1)
-    backend.assign(target, backend.ones((2, 3), "float32"))
-    assert backend.to_numpy(row).tolist() == [1.0, 1.0, 1.0], "views of the memory see it"
-
-
-@pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3)])
-def test_assign_of_no_elements_and_no_axes(shape: tuple[int, ...], backend: Backend) -> None:
+@pytest.mark.parametrize("shape", [(2, 3), (), (0,), (2, 0, 3)])
+def test_assign_writes_into_memory_that_exists(shape: tuple[int, ...], backend: Backend) -> None:
     target = backend.zeros(shape, "float32")
+    view = backend.reshape(target, (-1,)) if shape == (2, 3) else target
     backend.assign(target, backend.ones(shape, "float32"))
-    np.testing.assert_array_equal(backend.to_numpy(target), np.ones(shape))
+    for raw in (target, view):  # views of the memory see it
+        np.testing.assert_array_equal(backend.to_numpy(raw), np.ones(raw.shape))
 
 
 def test_assign_refuses_another_shape_or_dtype(backend: Backend) -> None:
@@ -126,20 +119,6 @@ def test_two_backends_of_one_kind_have_their_own_random_numbers(backend_name: st
     one, other = born.get_backend(backend_name), born.get_backend(backend_name)
     one.normal((3,), "float32")
     assert other.random_state == born.get_backend(backend_name).random_state
-
-
-MOST_CLASSES = 5  # on the longest way from a backend to the root of a topic
-
-
-def depth(kind: type) -> int:
-    """How many classes lie on the longest way from a class to `object`."""
-    if kind.__module__ in ("abc", "builtins", "typing"):
-        return 0
-    return 1 + max(map(depth, kind.__bases__))
-
-
-def test_backends_are_few_classes_deep(backend_name: str) -> None:
-    assert depth(type(born.get_backend(backend_name))) <= MOST_CLASSES
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

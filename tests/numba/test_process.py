@@ -42,9 +42,6 @@ assert not any(name.startswith("torch") for name in sys.modules)
 )
 
 
-# -- importing -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "statement",
     [
@@ -85,19 +82,21 @@ importlib.util.find_spec = lambda name, *rest: None if name == "numba" else real
 """
 
 
-@pytest.mark.parametrize("hide", [BLOCKED, HIDDEN], ids=["blocked", "hidden"])
-def test_missing_numba_is_said_with_the_extra_to_install(hide: str) -> None:
-    script = """
+UNAVAILABLE = """
 import born
 from born.errors import BackendUnavailableError
-assert not born.available_backends()["numba"]
 assert repr(born.get_backend("auto")) != "NumbaBackend()"
 try:
     born.get_backend("numba")
 except BackendUnavailableError as error:
     print(error)
 """
-    printed = python(hide + script)
+
+
+@pytest.mark.parametrize("hide", [BLOCKED, HIDDEN], ids=["blocked", "hidden"])
+def test_missing_numba_is_said_with_the_extra_to_install(hide: str) -> None:
+    missing = "\nassert not born.available_backends()['numba']"
+    printed = python(hide + UNAVAILABLE + missing)
     assert "numba not installed" in printed
     assert 'pip install "born-optim[numba]"' in printed
 
@@ -111,38 +110,19 @@ compiler.compile_extra = refuse
 
 
 @pytest.mark.parametrize(
-    ("environment", "raises", "reason"),
+    ("raises", "reason"),
     [
-        ({"PYTHONPATH": "broken"}, "ImportError('another NumPy')", "another NumPy"),
-        ({"PYTHONPATH": "broken"}, "OSError('no libllvmlite.so')", "no libllvmlite.so"),
-        ({"NUMBA_DISABLE_JIT": "1"}, "None", "NUMBA_DISABLE_JIT is set"),
+        ("ImportError('another NumPy')", "another NumPy"),
+        ("OSError('no libllvmlite.so')", "no libllvmlite.so"),
+        ("", "NUMBA_DISABLE_JIT is set"),
     ],
     ids=["broken", "incomplete", "disabled"],
 )
-def test_numba_that_cannot_compile_is_unavailable(
-    environment: dict[str, str], raises: str, reason: str, tmp_path: Path
-) -> None:
-    broken = tmp_path / "broken" / "numba"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text(f"raise {raises}")
-    script = """
-import born
-from born.errors import BackendUnavailableError
-print(born.get_backend("auto"))
-try:
-    born.get_backend("numba")
-except BackendUnavailableError as error:
-    print(error)
-"""
-    placed = {
-        name: value.replace("broken", str(broken.parent)) for name, value in environment.items()
-    }
-    backend, said = python(script, **placed).splitlines()
-    assert backend != "NumbaBackend()"
-    assert reason in said
-
-
-# -- the cache -----------------------------------------------------------------------------
+def test_numba_that_cannot_compile_is_unavailable(raises: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text(f"raise {raises}")
+    environment = {"PYTHONPATH": str(tmp_path)} if raises else {"NUMBA_DISABLE_JIT": "1"}
+    assert reason in python(UNAVAILABLE, **environment)
 
 
 def files(directory: Path) -> dict[str, tuple[str, int]]:
@@ -159,45 +139,44 @@ def files(directory: Path) -> dict[str, tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that one process has filled."""
     directory = tmp_path_factory.mktemp("filled") / "cache"
     python(CHECK, BORN_CACHE_DIR=str(directory))
     return directory
 
 
 def copy_of(filled: Path, target: Path) -> Path:
-    """A cache of the same files and times."""
     subprocess.run(["cp", "-a", filled, target], check=True)
     return target
 
 
-@pytest.mark.parametrize(("after", "times"), [(0.0, 1), (1e9, 0)])
-def test_time_of_compiling_is_said_once(after: float, times: int, tmp_path: Path) -> None:
+def said(setting: str, cache: Path) -> list[str]:
+    """What a process that trains says of compiling, after a setting."""
     script = f"""
-import contextlib, io, born_numba.cache
-born_numba.cache._NOTICE_AFTER = {after}
+import contextlib, io, types, born_numba.cache
+{setting}
 said = io.StringIO()
 with contextlib.redirect_stderr(said):
     exec({CHECK!r})
 print(said.getvalue())
 """
+    lines = python(script, BORN_CACHE_DIR=str(cache)).split("\n")
+    return [line for line in lines if line.startswith("born: compiled ")]
+
+
+@pytest.mark.parametrize(("after", "times"), [(0.0, 1), (1e9, 0)])
+def test_time_of_compiling_is_said_once(after: float, times: int, tmp_path: Path) -> None:
     for expected in (times, 0):  # the second process compiles nothing
-        lines = python(script, BORN_CACHE_DIR=str(tmp_path / "cache")).split("\n")
-        assert len([line for line in lines if line.startswith("born: compiled ")]) == expected
+        assert len(said(f"born_numba.cache._NOTICE_AFTER = {after}", tmp_path)) == expected
 
 
 def test_time_of_compiling_adds_up(tmp_path: Path) -> None:
-    script = f"""
-import contextlib, io, types, born_numba.cache
+    slow = """
 clock = iter(range(10**6))
 slow = lambda: 0.6 * next(clock)  # each loop takes so long
 born_numba.cache.time = types.SimpleNamespace(perf_counter=slow)
-said = io.StringIO()
-with contextlib.redirect_stderr(said):
-    exec({CHECK!r})
-print(said.getvalue())
 """
-    assert "born: compiled loops for 1.2 s" in python(script, BORN_CACHE_DIR=str(tmp_path))
+    (line,) = said(slow, tmp_path)
+    assert line.startswith("born: compiled loops for 1.2 s")
 
 
 def test_second_process_compiles_nothing(filled: Path) -> None:
@@ -208,9 +187,7 @@ def test_second_process_compiles_nothing(filled: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "length"), [("nbi", 0), ("nbc", 10)])
-def test_files_that_cannot_be_read_are_made_again(
-    kind: str, length: int, filled: Path, tmp_path: Path
-) -> None:
+def test_broken_files_are_made_again(kind: str, length: int, filled: Path, tmp_path: Path) -> None:
     cache = copy_of(filled, tmp_path / "cache")
     for path in cache.rglob(f"*.{kind}"):
         path.write_bytes(path.read_bytes()[:length])
@@ -220,9 +197,7 @@ def test_files_that_cannot_be_read_are_made_again(
     assert files(cache) == again
 
 
-def test_loops_of_another_version_of_the_package_are_not_trusted(
-    filled: Path, tmp_path: Path
-) -> None:
+def test_loops_of_another_version_are_not_trusted(filled: Path, tmp_path: Path) -> None:
     # A loop has the functions that it calls compiled in, which its text does not show.
     cache = copy_of(filled, tmp_path / "cache")
     shutil.copytree(ROOT / "backends" / "born_numba", tmp_path / "born_numba")
@@ -258,8 +233,6 @@ tempfile.TemporaryFile = refuse
     assert not home.exists()  # nothing is written where nobody has asked for it
     assert files(filled) == before
 
-
-# -- threads and forks ---------------------------------------------------------------------
 
 LARGE = 1_100_000  # more than one thread takes, on either backend
 
@@ -298,6 +271,10 @@ stop.set()
 for thread in threads:
     thread.join()
 assert all(same)
+child = os.fork()
+if child == 0:  # by more than one thread
+    os._exit(0 if train(backend, 1, LARGE) == alone[1] else 3)
+assert os.waitpid(child, 0)[1] == 0
 print("done")
 """
 )
@@ -328,50 +305,12 @@ for _ in range(5):
 """
 
 
-def _train_beside(body: str, name: str) -> None:
+@needs_fork
+@every_name
+@pytest.mark.parametrize("body", [FORKS, POPEN, POOLS], ids=["forks", "popen", "pools"])
+def test_processes_start_beside_steps_and_step(body: str, name: str) -> None:
     script = STEPPING.replace("LARGE", str(LARGE)).replace("NAME", name).replace("BODY", body)
     assert python(script).strip() == "done"
-
-
-@needs_fork
-@every_name
-def test_children_forked_beside_steps_step(name: str) -> None:
-    _train_beside(FORKS, name)
-
-
-@needs_fork
-@every_name
-def test_processes_of_a_user_start_beside_steps(name: str) -> None:
-    _train_beside(POPEN, name)
-
-
-@needs_fork
-@every_name
-def test_pools_of_forked_processes_step_beside_steps(name: str) -> None:
-    _train_beside(POOLS, name)
-
-
-@needs_fork
-@every_name
-def test_forked_child_trains_after_its_parent(name: str) -> None:
-    script = (
-        TRAIN
-        + f"""
-import os, warnings
-
-warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any fork with threads
-backend = born.get_backend("{name}")
-expected = train(backend, 1, {LARGE})
-child = os.fork()
-if child == 0:
-    same = train(backend, 1, {LARGE}) == expected
-    os._exit(0 if same else 3)
-_, status = os.waitpid(child, 0)
-assert train(backend, 1, {LARGE}) == expected
-print(os.waitstatus_to_exitcode(status))
-"""
-    )
-    assert python(script).strip() == "0"
 
 
 DISJOINT = """
