@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from born.backend import Backend, Scalar
+from born.backend import B, Backend, Scalar
 from born.errors import ShapeError
-from born.operands import B, ShapeLike, as_shape, check_backend
+from born.operands import ShapeLike, as_shape, check_backend
 from born.raw import DTypeLike, HostArray, RawTensor, Shape
 from born.tensor import Tensor
 
@@ -48,7 +48,7 @@ def from_dlpack(data: Any, backend: B) -> Tensor[B]:
         backend: where the tensor lives.
 
     Raises:
-        OperandError: it is no such array, or its library does not share it.
+        OperandError: it is not such an array, or its library does not share it.
         BackendMismatchError: it is on another device; `born.tensor` copies one from the host.
         DTypeError: it has a dtype that born or the backend's library does not know.
 

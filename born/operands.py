@@ -1,4 +1,9 @@
-"""Finding the backend and storage of arguments, for `Tensor` and for functions alike."""
+"""Finding the backend and storage of arguments, for `Tensor` and for functions alike.
+
+What is neither a tensor nor, where that will do, a number is an `OperandError`; a tensor on
+another backend than the first is a `BackendMismatchError`. As far as types go each argument
+may be a number; at run time it may be anything at all.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,9 @@ from typing import Any, Generic, SupportsIndex, TypeAlias, TypeVar, cast
 import numpy as np
 from typing_extensions import TypeIs
 
-from born.backend import B as B
-from born.backend import Backend, Index, Operand, Scalar
+from born.backend import B, Backend, Index, Operand, Scalar
+from born.backend.arguments import is_tuple
+from born.dtypes import is_numpy_scalar
 from born.errors import BackendMismatchError, OperandError, ShapeError
 from born.raw import HostArray, RawTensor, Shape
 
@@ -29,15 +35,8 @@ class TensorBase(Generic[B]):
         self.backend = backend
 
 
-# Each argument below may be a number as far as types go, and anything at all at run time.
-
-
 def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:
-    """The backend of an operation's first argument.
-
-    Raises:
-        OperandError: it is not a tensor.
-    """
+    """The backend of an operation's first argument."""
     if not isinstance(x, TensorBase):
         raise _not_a_tensor(name, x)
     return x.backend
@@ -46,12 +45,7 @@ def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:
 def operand(
     backend: Backend, value: TensorBase[Any] | Scalar, name: str = "an operator"
 ) -> Operand:
-    """What to hand `backend` for an operand.
-
-    Raises:
-        OperandError: it is neither a tensor nor a number.
-        BackendMismatchError: it is on another backend.
-    """
+    """What to hand `backend` for an operand."""
     if isinstance(value, TensorBase):
         if value.backend is not backend:
             raise backend_mismatch(backend, value.backend)
@@ -62,12 +56,7 @@ def operand(
 def operand_pair(
     name: str, x: TensorBase[B] | Scalar, y: TensorBase[B] | Scalar
 ) -> tuple[B, Operand, Operand]:
-    """The backend of two operands, and what to hand it for them.
-
-    Raises:
-        OperandError: neither is a tensor, or one is neither a tensor nor a number.
-        BackendMismatchError: they are tensors of two backends.
-    """
+    """The backend of two operands, and what to hand it for them."""
     if isinstance(x, TensorBase):
         return x.backend, x.raw, operand(x.backend, y, name)
     if isinstance(y, TensorBase):
@@ -79,12 +68,7 @@ def operand_pair(
 
 
 def raw_operand(name: str, backend: Backend, x: TensorBase[Any] | Scalar) -> RawTensor:
-    """The storage of a further argument, which must be a tensor on `backend`.
-
-    Raises:
-        OperandError: it is not a tensor.
-        BackendMismatchError: it is on another backend.
-    """
+    """The storage of a further argument, which must be a tensor on `backend`."""
     if not isinstance(x, TensorBase):
         raise _not_a_tensor(name, x)
     if x.backend is not backend:
@@ -113,7 +97,7 @@ def raw_operands(name: str, xs: Sequence[TensorBase[B]]) -> tuple[B, list[RawTen
 
 def raw_index(index: Index, backend: Backend) -> Index:
     """What stands in `x[...]`, with raw tensors in place of tensors, arrays and lists."""
-    if _is_tuple(index):
+    if is_tuple(index):
         return tuple([raw_index(part, backend) for part in index])
     if _is_tensor(index):
         return raw_operand("an index", backend, index)
@@ -169,7 +153,7 @@ def as_shape(shape: ShapeLike) -> Shape:
 def _number(name: str, value: Any) -> Scalar:
     if isinstance(value, int | float):
         return value
-    if _is_numpy_scalar(value):
+    if is_numpy_scalar(value):
         return _number(name, value.item())
     raise OperandError(
         f"expected a tensor or a Python number in {name}, got {type(value).__name__}; "
@@ -186,14 +170,6 @@ def _not_a_tensor(name: str, value: object) -> OperandError:
 
 def _is_tensor(value: object) -> TypeIs[TensorBase[Any]]:
     return isinstance(value, TensorBase)
-
-
-def _is_numpy_scalar(value: object) -> TypeIs[np.generic[Any]]:
-    return isinstance(value, np.generic)
-
-
-def _is_tuple(index: object) -> TypeIs[tuple[Any, ...]]:
-    return isinstance(index, tuple)
 
 
 def _is_listed(index: object) -> TypeIs[HostArray | list[Any]]:

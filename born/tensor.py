@@ -10,9 +10,9 @@ import numpy as np
 from typing_extensions import TypeIs
 
 from born.backend import Axis, Backend, Index, Scalar
+from born.backend import B as B
 from born.errors import DTypeError, OperandError, ShapeError
 from born.operands import B2 as B2
-from born.operands import B as B
 from born.operands import ShapeLike, TensorBase, as_shape, check_backend, operand, raw_index
 from born.raw import DTypeLike, HostArray, RawTensor, Shape, is_floating
 
@@ -113,7 +113,7 @@ class Tensor(TensorBase[B]):
         return Tensor(there.from_numpy(home.to_numpy(self.raw)), backend)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """In memory of its own, off every tape; elsewhere if `memo` replaces the backend."""
+        """A copy off every tape; on another backend if `memo` replaces this one."""
         made = copy.copy(self)
         made.backend = memo.get(id(self.backend), self.backend)
         known = memo.get(id(self.raw))
@@ -124,7 +124,7 @@ class Tensor(TensorBase[B]):
         return made
 
     def numpy(self) -> HostArray:
-        """The elements as a NumPy array of their own: a copy, moved from the device if need be."""
+        """A copy of the elements as a NumPy array, moved from the device if need be."""
         return self.backend.to_numpy(self.raw)
 
     def item(self) -> float | int | bool:
@@ -345,7 +345,7 @@ class Tensor(TensorBase[B]):
         return self._of(self.backend.astype(self.raw, dtype))
 
     def copy(self) -> Tensor[B]:
-        """In memory of its own; a gradient passes."""
+        """A copy; a gradient passes."""
         return self._of(self.backend.copy(self.raw))
 
     # -- reductions --
@@ -434,7 +434,7 @@ class Tensor(TensorBase[B]):
 
 
 def is_tensor(value: object) -> TypeIs[Tensor[Any]]:
-    """Whether a value is a tensor, of whatever backend."""
+    """Whether a value is a tensor, on any backend."""
     return isinstance(value, Tensor)
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Generic, cast
+from typing import Any, Final, Generic, cast
 
 from typing_extensions import override
 
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.tape import Tape
-from born.backend import OPERATIONS, Backend, RandomState
+from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
-from born.operands import B
-from born.raw import HostArray, RawTensor
+from born.raw import RawTensor
 
 
 class _PerThread(threading.local):
@@ -93,47 +92,10 @@ class Autodiff(Backend, Generic[B]):
         for leaf, gradient in gradients.items():
             leaf.grad = gradient if leaf.grad is None else inner.add(leaf.grad, gradient)
 
-    @override
-    def check_labels(self, logits: RawTensor, labels: RawTensor) -> None:
-        self.inner.check_labels(logits, labels)
-
-    @classmethod
-    @override
-    def unavailable_reason(cls) -> str | None:
-        return None
-
-    @override
-    def synchronize(self) -> None:
-        self.inner.synchronize()
-
-    @override
-    def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:
-        return self.inner.prefetch(batches)
-
-    @override
-    def from_dlpack(self, data: Any) -> RawTensor:
-        return self.inner.from_dlpack(data)
-
-    @override
-    def to_dlpack(self, x: RawTensor, /, **options: Any) -> Any:
-        return self.inner.to_dlpack(x, **options)
-
     @property
     @override
     def random_state(self) -> RandomState:
         return self.inner.random_state
-
-    @override
-    def set_random_state(self, state: RandomState) -> None:
-        self.inner.set_random_state(state)
-
-    @override
-    def check_random_state(self, state: RandomState) -> None:
-        self.inner.check_random_state(state)
-
-    @override
-    def seed(self, seed: int) -> None:
-        self.inner.seed(seed)
 
     def __repr__(self) -> str:
         return f"Autodiff({self.inner!r})"
@@ -179,7 +141,7 @@ def _composed(name: str) -> _Operation:
 
 
 def _passed_on(name: str) -> _Operation:
-    """An operation whose result is constant: computed by the inner backend, not recorded."""
+    """What the inner backend does, and nothing records."""
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
         return getattr(self.inner, name)(*args, **options)
@@ -187,18 +149,25 @@ def _passed_on(name: str) -> _Operation:
     return operation
 
 
-def _operation(name: str) -> _Operation:
+def _method(name: str) -> _Operation:
     if name in DERIVATIVES:
         made = recorded(name, DERIVATIVES[name])
+    elif name in CONSTANT or name not in OPERATIONS:
+        made = _passed_on(name)
     else:
-        made = _passed_on(name) if name in CONSTANT else _composed(name)
+        made = _composed(name)
     made.__name__, made.__qualname__ = name, f"Autodiff.{name}"
     made.__doc__ = getattr(Backend, name).__doc__
     return made
 
 
-for _name in OPERATIONS:
-    setattr(Autodiff, _name, _operation(_name))
+_PASSED_ON: Final = """
+synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_random_state seed
+"""
+"""What is not an operation on tensors, and for the inner backend to do."""
+
+for _name in (*OPERATIONS, *_PASSED_ON.split()):
+    setattr(Autodiff, _name, _method(_name))
 abc.update_abstractmethods(Autodiff)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast, overload
 from typing_extensions import override
 
 from born.autodiff.autodiff import Autodiff, check_scalar
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import (
     BackendMismatchError,
     GradientError,
@@ -16,7 +16,6 @@ from born.errors import (
     OperandError,
     TapeError,
 )
-from born.operands import B
 from born.raw import RawTensor
 from born.tensor import Tensor, is_tensor
 
@@ -33,8 +32,8 @@ class Gradients(Mapping[RawTensor, RawTensor]):
     Args:
         values: tensor -> gradient.
         backend: the backend that the gradients were computed on.
-        leaves: which of the tensors are leaves; all by default, the others being
-            those that `backward` was asked to retain.
+        leaves: which of the tensors are leaves, all by default; the others are results
+            that `backward` was asked to retain.
 
     >>> import born
     >>> from born.autodiff import Autodiff, backward
@@ -100,7 +99,7 @@ class Gradients(Mapping[RawTensor, RawTensor]):
     def get(self, key: RawTensor | Tensor[Any], default: _Default, /) -> RawTensor | _Default: ...
     @override
     def get(self, key: RawTensor | Tensor[Any], default: Any = None, /) -> Any:
-        """The gradient of a tensor, or a default where there is none."""
+        """The gradient of a tensor, or a default if it has none."""
         return self._values.get(_raw(key), default)
 
     @override
@@ -200,8 +199,8 @@ def backward(
     Raises:
         TapeError: the loss, or a tensor to retain, is not on this thread's tape, or
             the tape was consumed.
-        ShapeError: the loss has not one element and there is no seed.
-        GradientError: the seed has not the shape and dtype of the loss.
+        ShapeError: the loss does not have one element, and there is no seed.
+        GradientError: the seed differs from the loss in shape or dtype.
 
     >>> import born
     >>> from born.autodiff import Autodiff

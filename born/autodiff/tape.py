@@ -17,7 +17,7 @@ from born.raw import RawTensor
 
 Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | None]"]
 """From the gradient of a result to those of its tensor arguments: one gradient for an
-operation of one tensor, a sequence with None where none is due for the others."""
+operation of one tensor; for others a sequence, with None for arguments that need none."""
 
 Life: TypeAlias = Literal["open", "consumed", "cleared"]
 
@@ -154,7 +154,7 @@ class Tape:
         """Where to start a backward pass: the node of a result, or a leaf that was used.
 
         Raises:
-            TapeError: there is none on this tape; the message says why.
+            TapeError: this tape does not hold it; the message says why.
         """
         origin = self.origin_of(loss)
         if origin is not None and (origin is not loss or self._is_used(loss)):

@@ -9,9 +9,8 @@ from typing_extensions import TypeIs
 
 from born.autodiff.autodiff import Autodiff, check_scalar
 from born.autodiff.gradients import check_tensor
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import ShapeError, TapeError
-from born.operands import B
 from born.raw import is_floating
 from born.tensor import Tensor, is_tensor
 
@@ -82,7 +81,7 @@ def value_and_grad(
         level = _free_level(backend)
         inner: Backend = level.inner
         with level.fresh_tape() as tape:
-            # A tensor of its own, so that the same tensor captured elsewhere stays constant.
+            # A new tensor, so that the same tensor captured elsewhere stays constant.
             leaf = inner.reshape(x.raw, x.shape)
             tape.watch(leaf)
             replaced = (*args[:argnum], Tensor(leaf, backend), *args[argnum + 1 :])
@@ -119,7 +118,7 @@ def hvp(
 
     Raises:
         TapeError: when called, if fewer than two levels of `Autodiff` are free.
-        ShapeError: when called, if x and v have not one shape.
+        ShapeError: when called, if x and v differ in shape.
 
     >>> import born
     >>> from born.autodiff import Autodiff

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from born.operands import B, backend_of
+from born.backend import B
+from born.operands import backend_of
 from born.raw import DTypeLike
 from born.tensor import Tensor
 
@@ -17,7 +18,7 @@ def astype(x: Tensor[B], dtype: DTypeLike) -> Tensor[B]:
 
 
 def copy(x: Tensor[B]) -> Tensor[B]:
-    """x in contiguous memory of its own; a gradient passes.
+    """A copy of x in contiguous memory; a gradient passes.
 
     >>> ops.copy(born.tensor([1.5], backend))
     Tensor([1.5], dtype=float32)

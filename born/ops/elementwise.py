@@ -5,8 +5,8 @@ In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this p
 
 from __future__ import annotations
 
-from born.backend import Approximation, Scalar
-from born.operands import B, backend_of, operand_pair, raw_operand
+from born.backend import Approximation, B, Scalar
+from born.operands import backend_of, operand_pair, raw_operand
 from born.tensor import Tensor
 
 

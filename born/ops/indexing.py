@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from born.backend import Index
-from born.operands import B, backend_of, raw_index, raw_operand
+from born.backend import B, Index
+from born.operands import backend_of, raw_index, raw_operand
 from born.tensor import Tensor
 
 

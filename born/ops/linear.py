@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
+from born.backend import B
 from born.errors import DomainError
-from born.operands import B, backend_of, optional_operand, raw_operand
+from born.operands import backend_of, optional_operand, raw_operand
 from born.ops.elementwise import gelu, sigmoid, silu, softplus, tanh
 from born.tensor import Tensor
 
@@ -61,7 +62,7 @@ def linear(
         shape (..., out).
 
     Raises:
-        DomainError: there is no such activation.
+        DomainError: the activation is unknown.
 
     >>> x, w = born.ones((1, 3), backend), born.tensor([[1, 1, 1], [-1, -1, -1]], backend)
     >>> ops.linear(x, w, activation="relu")

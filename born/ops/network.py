@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from born.backend import Reduction
+from born.backend import B, Reduction
 from born.errors import ShapeError
-from born.operands import B, backend_of, optional_operand, raw_operand
+from born.operands import backend_of, optional_operand, raw_operand
 from born.tensor import Tensor
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from born.backend import Axis
-from born.operands import B, backend_of
+from born.backend import Axis, B
+from born.operands import backend_of
 from born.tensor import Tensor
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from born.backend import Axis, Scalar
-from born.operands import B, ShapeLike, as_shape, backend_of, raw_operands
+from born.backend import Axis, B, Scalar
+from born.operands import ShapeLike, as_shape, backend_of, raw_operands
 from born.tensor import Tensor
 
 
@@ -77,10 +77,10 @@ def stack(tensors: Sequence[Tensor[B]], axis: int = 0) -> Tensor[B]:
 
 
 def split(x: Tensor[B], sections: int | Sequence[int], axis: int = 0) -> list[Tensor[B]]:
-    """Parts along an axis: so many equal ones, or cut before each of these indices.
+    """Parts along an axis: a number of equal ones, or cut before each of some indices.
 
     Raises:
-        ShapeError: the axis does not split into so many equal parts.
+        ShapeError: the axis does not split into that many equal parts.
 
     >>> [part.shape for part in ops.split(born.zeros((5, 2), backend), [1, 3])]
     [(1, 2), (2, 2), (2, 2)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -12,109 +13,96 @@ import born
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.errors import BornError, GradientError, ShapeError, TapeError
-
-T: TypeAlias = "born.Tensor[Autodiff[Backend]]"
+from tests.autodiff.leaf import T, leaf
 
 
 @pytest.fixture
 def x(autodiff: Autodiff[Backend]) -> T:
     """A leaf."""
-    made = born.tensor(np.array([1.0, 2.0]), autodiff)
-    made.requires_grad = True
-    return made
+    return leaf(autodiff, 1.0, 2.0)
+
+
+def squares(x: T) -> T:
+    """The sum of squares, recorded."""
+    with x.backend.tape:
+        return (x * x).sum()
 
 
 def check_unharmed(x: T, loss: T) -> None:
     """The tape still gives the gradient of the sum of squares."""
     assert x.raw.grad is None
-    gradients = backward(loss)
-    assert x.backend.to_numpy(gradients[x]).tolist() == [2.0, 4.0]
+    assert x.backend.to_numpy(backward(loss)[x]).tolist() == [2.0, 4.0]
 
 
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_nothing_recorded(accumulate: bool, x: T) -> None:
-    loss = (x * x).sum()
-    with pytest.raises(TapeError, match=r"expected a recorded loss, but nothing is .*; compute"):
-        loss.backward() if accumulate else backward(loss)
+def accumulate(loss: T) -> None:
+    """The other way to get gradients."""
+    loss.backward()
 
 
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_loss_not_on_the_tape(accumulate: bool, x: T) -> None:
-    with x.backend.tape:
-        loss = (x * x).sum()
-    stranger = loss.detach()
-    with pytest.raises(TapeError, match=r"expected a loss on the tape, got one .* not; compute"):
-        stranger.backward() if accumulate else backward(stranger)
+def refused(differentiate: Callable[[T], object], loss: T, error: type, message: str) -> None:
+    """A loss without a gradient."""
+    with pytest.raises(error, match=message):
+        differentiate(loss)
+
+
+both_ways: Final = pytest.mark.parametrize("differentiate", [backward, accumulate])
+
+
+@both_ways
+def test_nothing_recorded(differentiate: Callable[[T], object], x: T) -> None:
+    message = r"expected a recorded loss, but nothing is .*; compute"
+    refused(differentiate, (x * x).sum(), TapeError, message)
+    loss = squares(x)
+    x.backend.tape.clear()
+    refused(differentiate, loss, TapeError, r"expected a .*loss.*; compute")
+
+
+@both_ways
+def test_loss_not_on_the_tape(differentiate: Callable[[T], object], x: T) -> None:
+    loss = squares(x)
+    message = r"expected a loss on the tape, got one .* not; compute"
+    refused(differentiate, loss.detach(), TapeError, message)
     check_unharmed(x, loss)
 
 
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_loss_that_is_no_scalar(accumulate: bool, x: T) -> None:
+@both_ways
+def test_loss_that_is_no_scalar(differentiate: Callable[[T], object], x: T) -> None:
+    message = r"expected a loss with one element, got shape \({}\); reduce it .* or pass .* a seed"
     with x.backend.tape:
-        y = x * x
+        y, nothing = x * x, x[:0]
         loss = y.sum()
-    message = r"expected a loss with one element, got shape \(2,\); reduce it .* or pass .* a seed"
-    with pytest.raises(ShapeError, match=message):
-        y.backward() if accumulate else backward(y)
+    refused(differentiate, y, ShapeError, message.format("2,"))
+    refused(differentiate, nothing, ShapeError, message.format("0,"))
     check_unharmed(x, loss)
 
 
-def test_loss_of_no_elements(x: T) -> None:
-    with x.backend.tape:
-        y = x[:0]
-    with pytest.raises(ShapeError, match=r"one element, got shape \(0,\)"):
-        backward(y)
-
-
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_consumed_tape(accumulate: bool, x: T) -> None:
-    with x.backend.tape:
-        loss = (x * x).sum()
+@both_ways
+def test_consumed_tape(differentiate: Callable[[T], object], x: T) -> None:
+    loss = squares(x)
     backward(loss)
-    with pytest.raises(TapeError, match=r"a backward pass has consumed; pass keep_tape=True"):
-        loss.backward() if accumulate else backward(loss)
-    with x.backend.tape:
-        again = (x * x).sum()
-    with pytest.raises(TapeError, match="consumed"):
-        backward(loss)
+    message = r"a backward pass has consumed; pass keep_tape=True"
+    refused(differentiate, loss, TapeError, message)
+    again = squares(x)
+    refused(differentiate, loss, TapeError, message)
     check_unharmed(x, again)
 
 
-def test_cleared_tape(x: T) -> None:
-    with x.backend.tape:
-        loss = (x * x).sum()
-    x.backend.tape.clear()
-    with pytest.raises(TapeError, match=r"expected a .*loss.*; compute"):
-        backward(loss)
-
-
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_loss_of_another_thread(accumulate: bool, x: T) -> None:
-    with x.backend.tape:
-        loss = (x * x).sum()
-    errors: list[BaseException] = []
-
-    def elsewhere() -> None:
-        try:
-            loss.backward() if accumulate else backward(loss)
-        except TapeError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    assert len(errors) == 1
-    assert "recorded by this thread" in str(errors[0])
-    assert "; call backward where the loss was computed" in str(errors[0])
+@both_ways
+def test_loss_of_another_thread(differentiate: Callable[[T], object], x: T) -> None:
+    loss = squares(x)
+    message = r"recorded by this thread.*; call backward where the loss was computed"
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(refused, differentiate, loss, TapeError, message).result()
     check_unharmed(x, loss)
 
 
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_backend_that_records_nothing(accumulate: bool, backend: Backend) -> None:
-    loss: Any = born.ones((), backend)
+@both_ways
+def test_backend_that_records_nothing(
+    differentiate: Callable[[Any], object], backend: Backend
+) -> None:
     message = r"expected a loss on .*Autodiff.*, got one on .*which records nothing; make"
-    with pytest.raises(TapeError, match=message):
-        loss.backward() if accumulate else backward(loss)
+    loss: Any = born.ones((), backend)
+    refused(differentiate, loss, TapeError, message)
 
 
 @pytest.mark.parametrize(
@@ -124,18 +112,18 @@ def test_seed_that_does_not_fit(shape: tuple[int, ...], dtype: str, x: T) -> Non
     with x.backend.tape:
         y = x * x
         loss = y.sum()
-    seed = born.ones(shape, x.backend, dtype)
     message = r"expected a seed of shape \(2,\) and dtype float64.*, got .* and .*; reshape"
     with pytest.raises(GradientError, match=message):
-        backward(y, seed=seed)
+        backward(y, seed=born.ones(shape, x.backend, dtype))
     check_unharmed(x, loss)
 
 
 def test_retained_tensor_that_is_not_on_the_tape(x: T) -> None:
-    with x.backend.tape:
-        loss = (x * x).sum()
+    loss = squares(x)
     with pytest.raises(TapeError, match=r"expected .*got"):
         backward(loss, retain=[born.ones((), x.backend)])
+    with pytest.raises(BornError, match=r"expected .*tensor.*got.*; "):
+        backward(loss, retain=[1.0])  # type: ignore[list-item]  # wrong on purpose
     check_unharmed(x, loss)
 
 
@@ -143,11 +131,3 @@ def test_retained_tensor_that_is_not_on_the_tape(x: T) -> None:
 def test_loss_that_is_no_tensor(loss: Any) -> None:
     with pytest.raises(BornError, match=r"expected a .*tensor.*got.*; "):
         backward(loss)
-
-
-def test_retained_thing_that_is_no_tensor(x: T) -> None:
-    with x.backend.tape:
-        loss = (x * x).sum()
-    with pytest.raises(BornError, match=r"expected .*tensor.*got.*; "):
-        backward(loss, retain=[1.0])  # type: ignore[list-item]  # wrong on purpose
-    check_unharmed(x, loss)

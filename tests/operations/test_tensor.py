@@ -16,26 +16,13 @@ from born.backend import OPERATIONS, Backend
 from born.errors import DTypeError
 from born.ops.linear import Activation
 
-ELSEWHERE = frozenset(
-    [
-        "from_numpy",
-        "to_numpy",
-        "assign",
-        "zeros",
-        "ones",
-        "full",
-        "arange",
-        "eye",
-        "normal",
-        "uniform",
-    ]
-)
+ELSEWHERE = "from_numpy to_numpy assign zeros ones full arange eye normal uniform"
 """Creation and transfer, which `born` and `Tensor` offer."""
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_is_a_function_of_tensors(name: str) -> None:
-    if name in ELSEWHERE or name.endswith("_backward"):
+    if name in ELSEWHERE.split() or name.endswith("_backward"):
         assert not hasattr(ops, name)
     else:
         assert callable(getattr(ops, name))

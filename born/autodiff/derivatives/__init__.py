@@ -14,7 +14,7 @@ instead, which is all that many derivatives need:
     of_input("sum", lambda b, g, x_shape: b.broadcast_to(g, x_shape))
 
 An operation of several tensors has a function for each of them, or None for one that has
-no gradient. A tensor is kept only while a gradient that reads it is due, and a gradient is
+no gradient. A tensor is kept only if a gradient that is required reads it, and a gradient is
 summed over the axes along which its tensor was broadcast:
 
     of_input("mul", lambda b, g, x_shape, y: b.mul(g, y), lambda b, g, x, y_shape: b.mul(g, x))

@@ -7,22 +7,15 @@ from collections.abc import Sequence
 from born.autodiff.derivatives.registrars import Required, of_input, of_result, pullback_of
 from born.autodiff.tape import Pullback
 from born.backend import Backend, Window
-from born.backend.window import Size
 from born.raw import RawTensor, Shape
 
-
-def _unfold(b: Backend, g: RawTensor, x_shape: Shape, window: Window) -> RawTensor:
-    return b.fold(g, (x_shape[2], x_shape[3]), window)
-
-
-def _fold(b: Backend, g: RawTensor, columns_shape: Shape, size: Size, window: Window) -> RawTensor:
-    return b.unfold(g, window)
-
-
-def _max_pool2d(
-    b: Backend, g: RawTensor, winner: RawTensor, x_shape: Shape, window: Window
-) -> RawTensor:
-    return b.max_pool2d_backward(g, winner, (x_shape[2], x_shape[3]), window)
+of_input("unfold", lambda b, g, x_shape, window: b.fold(g, x_shape[2:], window))
+of_input("fold", lambda b, g, columns_shape, size, window: b.unfold(g, window))
+of_result(
+    "max_pool2d",
+    lambda b, g, winner, x_shape, window: b.max_pool2d_backward(g, winner, x_shape[2:], window),
+    residual=1,
+)
 
 
 def _avg_pool2d(b: Backend, g: RawTensor, x_shape: Shape, window: Window) -> RawTensor:
@@ -34,9 +27,6 @@ def _avg_pool2d(b: Backend, g: RawTensor, x_shape: Shape, window: Window) -> Raw
     return b.fold(columns, (height, width), window)
 
 
-of_input("unfold", _unfold)
-of_input("fold", _fold)
-of_result("max_pool2d", _max_pool2d, residual=1)
 of_input("avg_pool2d", _avg_pool2d)
 
 

@@ -23,7 +23,7 @@ the gradient of one argument."""
 _Formula: TypeAlias = Callable[..., RawTensor]
 
 Required: TypeAlias = tuple[bool, ...]
-"""Of which tensor arguments a gradient is due."""
+"""For each tensor argument, whether its gradient is required."""
 
 Rule: TypeAlias = Callable[..., Pullback | None]
 """Called after the operation, as `rule(b, out, required, *arguments)`: makes its pullback,
@@ -102,10 +102,10 @@ def pullback_of(
     """Enter the decorated function, which makes the pullback of an operation.
 
     It is called as `rule(b, out, required, *arguments)`, where `out` is what the operation
-    returned and `required` says of which tensors a gradient is due. The pullback maps the
-    gradient of the result to those of the tensors: one gradient if there is one tensor,
-    else a sequence, with None where none is due. What the pullback names stays in memory;
-    the rule should hand it nothing that it will not read.
+    returned and `required` says which gradients are. The pullback maps the gradient of the
+    result to those of the tensors: one gradient if there is one tensor, else a sequence,
+    with None for those that are not required. What the pullback names stays in memory, so
+    the rule hands it only what it will read.
 
     Args:
         name: the operation.
