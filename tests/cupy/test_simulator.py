@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from born.raw import DTYPE_NAMES, as_dtype
+from born.dtypes import DTYPE_NAMES, as_dtype
 from born_cupy.kernels import Source
 from tests import simulator
 from tests.simulator import functions, host, machine

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from born.backend import OPERATIONS, Backend
+from born.dtypes import as_dtype
 from born.errors import DTypeError
-from born.raw import HostArray, RawTensor, as_dtype
+from born.raw import HostArray, RawTensor
 from tests.operations.computing import computing
 from tests.operations.drawing import LAYOUTS, Case, place
 from tests.operations.table import LARGE, ROWS, calls, empty_calls, large_calls, scalar_calls
