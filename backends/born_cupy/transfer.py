@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from born.raw import Array, HostArray, RawTensor, as_dtype
+from born.dtypes import as_dtype
+from born.raw import Array, HostArray, RawTensor
 from born_cupy.device import DeviceContext, cupy
 
 _ALIGNMENT: Final = 64  # bytes: a cache line, for the sake of the host's copying
