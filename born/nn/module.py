@@ -8,13 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
+from born.backend import B
 from born.errors import ParameterError
 from born.nn.parameter import Parameter
 from born.nn.state import StateValue, load, mismatches, snapshot
 from born.nn.traversal import Fielded, Part, children, common_backend, is_part, walk
 from born.operands import check_backend
 from born.raw import RawTensor
-from born.tensor import B2, B, Tensor
+from born.tensor import B2, Tensor
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -90,7 +91,7 @@ class Stateless(Layer, ABC):
     A subclass has a `forward` that takes and returns a tensor.
 
     >>> import born
-    >>> from born.tensor import B
+    >>> from born.backend import B
     >>> class Square(Stateless):
     ...     def forward(self, x: born.Tensor[B], /) -> born.Tensor[B]:
     ...         return x * x
@@ -117,7 +118,7 @@ class Module(Layer, Generic[B]):
 
     >>> import born
     >>> from born import nn
-    >>> from born.tensor import B
+    >>> from born.backend import B
     >>> class Residual(nn.Module[B]):
     ...     def __init__(self, width: int, backend: B) -> None:
     ...         self.inner = nn.Sequential(nn.Linear(width, width, backend), nn.ReLU())

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from typing_extensions import override
 
+from born.backend import B
 from born.errors import ParameterError
 from born.nn.module import Layer, Module, Stateless
-from born.tensor import B2, B, Tensor
+from born.tensor import B2, Tensor
 
 
 class _OneToOne(Protocol[B]):

@@ -1,7 +1,5 @@
 """Update kernels: the same bits from the rule on tensors, op by op, and in every backend."""
 
-# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import copy
@@ -128,18 +126,37 @@ def _rounded(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
 
 RuleFunction: TypeAlias = Callable[..., Any]
 
-RULES: tuple[RuleFunction, ...] = (_arithmetic, _products, _choices, _signs, _constants, _rounded)
 
-MOVES: dict[str, RuleFunction] = {
-    "swapped": lambda p, g, a, b, *, s, t: (a, b, p),
-    "with the gradient": lambda p, g, a, b, *, s, t: (g, p, p * s),
-    "unchanged": lambda p, g, a, b, *, s, t: (p, a, b),
-    "one value everywhere": lambda p, g, a, b, *, s, t: (p * s - g,) * 3,
-}
+def _swapped(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    return a, b, p
 
-every_rule = pytest.mark.parametrize(
-    "rule", [*RULES, *MOVES.values()], ids=[*(rule.__name__ for rule in RULES), *MOVES]
+
+def _with_the_gradient(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    return g, p, p * s
+
+
+def _unchanged(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    return p, a, b
+
+
+def _one_value_everywhere(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:
+    x = p * s - g
+    return x, x, x
+
+
+RULES: tuple[RuleFunction, ...] = (
+    _arithmetic,
+    _products,
+    _choices,
+    _signs,
+    _swapped,
+    _with_the_gradient,
+    _constants,
+    _unchanged,
+    _one_value_everywhere,
+    _rounded,
 )
+every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 
 MIXED: tuple[Dtypes, ...] = (
     ("float32",) * 4,
