@@ -128,7 +128,7 @@ ROWS = {
         lambda x, p: ops.rms_norm(x, p["weight"], axes=2, eps=0.1),
         {"weight": (3, 5)},
     ),
-    "ReLU": activation(nn.ReLU, ops.relu),
+    "ReLU": activation(nn.ReLU, lambda x: x.relu()),
     "LeakyReLU": activation(lambda: nn.LeakyReLU(0.2), lambda x: ops.maximum(x, x * 0.2)),
     "GELU": activation(nn.GELU, lambda x: ops.gelu(x, "none")),
     "GELU by tanh": activation(lambda: nn.GELU("tanh"), lambda x: ops.gelu(x, "tanh")),

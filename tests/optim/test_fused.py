@@ -213,6 +213,9 @@ def test_slots_are_kept_in_the_dtype_that_is_asked_for(backend: Backend) -> None
     assert_unchanged(again, contents(optimizer))
     with pytest.raises(BornError, match=r"expected a config that keeps .*; make a new Adam"):
         optimizer.config = optim.AdamConfig(m_dtype="bfloat16")
+    for unknown in ("half a float", "complex64"):
+        with pytest.raises(BornError, match=rf"expected .* got '{unknown}'"):
+            optim.AdamConfig(m_dtype=unknown)
     (kernel,) = optimizer.kernels
     assert [dtype.name for dtype in kernel.dtypes] == ["float32", "float32", "bfloat16", "float64"]
     assert kernel.source
