@@ -10,7 +10,7 @@ import numpy as np
 from born.backend import B, Backend, Scalar
 from born.dtypes import DTypeLike
 from born.errors import ShapeError
-from born.operands import ShapeLike, as_shape, check_backend
+from born.operands import ShapeLike, as_shape, check_backend, check_unrecorded
 from born.raw import HostArray, RawTensor, Shape
 from born.tensor import Tensor
 
@@ -63,6 +63,8 @@ def from_dlpack(data: Any, backend: B) -> Tensor[B]:
 
 
 def _copied(data: Any, backend: Backend) -> RawTensor:
+    if isinstance(data, list | tuple):
+        check_unrecorded(data)
     if not hasattr(data, "__array__"):
         return backend.from_numpy(_from_python(data))
     try:

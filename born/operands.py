@@ -17,7 +17,7 @@ from typing_extensions import TypeIs
 from born.backend import B, Backend, Index, Operand, Scalar
 from born.backend.arguments import is_tuple
 from born.dtypes import is_numpy_scalar
-from born.errors import BackendMismatchError, OperandError, ShapeError
+from born.errors import BackendMismatchError, OperandError, ShapeError, TapeError
 from born.raw import HostArray, RawTensor, Shape
 
 B2 = TypeVar("B2", bound=Backend)
@@ -33,6 +33,46 @@ class TensorBase(Generic[B]):
     def __init__(self, raw: RawTensor, backend: B) -> None:
         self.raw = raw
         self.backend = backend
+
+
+def check_stays(raw: RawTensor, use: str) -> None:
+    """Refuse to hand out the value of what a function that `grad` differentiates computes.
+
+    Args:
+        raw: the tensor.
+        use: what is asked of it.
+
+    Raises:
+        TapeError: no gradient would come back from there.
+    """
+    node = raw.node
+    while node is not None:
+        if node.tape.of_function and node.tape.depth:
+            raise TapeError(
+                f"expected tensors to stay tensors in a function that grad differentiates, got "
+                f"{use}, through which no gradient passes; use born.ops (ops.stack makes one "
+                "tensor of several), or .detach() first if a constant is meant"
+            )
+        node = node.below
+
+
+def check_unrecorded(values: Sequence[Any]) -> None:
+    """Refuse to make a constant of tensors that are being recorded.
+
+    Raises:
+        TapeError: one is, at any depth.
+    """
+    for value in values:
+        if isinstance(value, list | tuple):
+            check_unrecorded(cast("Sequence[Any]", value))
+        elif isinstance(value, TensorBase):
+            node = cast("TensorBase[Any]", value).raw.node
+            if node is not None and node.tape.depth:
+                raise TapeError(
+                    "expected numbers to make a tensor of, got a tensor that a tape has recorded, "
+                    "through which no gradient would pass; join tensors with ops.stack, or "
+                    "use .detach() of it if a constant is meant"
+                )
 
 
 def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:

@@ -14,7 +14,15 @@ from born.backend import B as B
 from born.dtypes import DTypeLike, is_floating
 from born.errors import DTypeError, OperandError, ShapeError
 from born.operands import B2 as B2
-from born.operands import ShapeLike, TensorBase, as_shape, check_backend, operand, raw_index
+from born.operands import (
+    ShapeLike,
+    TensorBase,
+    as_shape,
+    check_backend,
+    check_stays,
+    operand,
+    raw_index,
+)
 from born.raw import HostArray, RawTensor, Shape
 
 _MOST_SHOWN = 1000  # elements; a larger tensor's repr shows its shape, as reading it may be slow
@@ -126,6 +134,7 @@ class Tensor(TensorBase[B]):
 
     def numpy(self) -> HostArray:
         """A copy of the elements as a NumPy array, moved from the device if need be."""
+        check_stays(self.raw, ".numpy()")
         return self.backend.to_numpy(self.raw)
 
     def item(self) -> float | int | bool:
@@ -139,6 +148,7 @@ class Tensor(TensorBase[B]):
                 f"expected a tensor of one element, got shape {self.shape}; "
                 "index or reduce it, or use .numpy()"
             )
+        check_stays(self.raw, "a Python number")
         value: float | int | bool = self.backend.to_numpy(self.raw).item()
         return value
 
@@ -149,10 +159,11 @@ class Tensor(TensorBase[B]):
         return int(self.item())
 
     def __bool__(self) -> bool:
-        return bool(self.item())
+        return bool(self.detach().item())  # what decides where to go needs no gradient
 
     def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> HostArray:
         """The elements for NumPy; a device array refuses, as its own library does."""
+        check_stays(self.raw, "an array of NumPy's")
         return self.raw.__array__(dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -443,6 +454,7 @@ def _copied(raw: RawTensor, home: Backend, target: Backend) -> RawTensor:
     """A copy on another innermost backend, or the same, with its gradient, off every tape."""
     made = home.copy(raw) if home is target else target.from_numpy(home.to_numpy(raw))
     made.requires_grad = raw.requires_grad
+    made.name = raw.name
     if raw.grad is not None:
         made.grad = _copied(raw.grad, home, target)
     return made

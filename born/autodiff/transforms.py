@@ -94,6 +94,7 @@ def value_and_grad(
                 seed = inner.ones(value.shape, value.dtype)
                 gradient = tape.walk(origin, seed, inner.add)[0].get(leaf)
             tape.clear()
+            tape.forget(value.raw)
         if gradient is None:
             gradient = inner.zeros(x.shape, x.dtype)
         return value, Tensor(gradient, backend)

@@ -279,6 +279,7 @@ class Optimizer(Generic[B, C_co]):
             step.prepared.run(scalars, by, sets)
             for index in step.indices:
                 self._counts[index] += 1
+                self._raws[index].version += 1
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""

@@ -10,7 +10,7 @@ from born.backend import Backend
 from born.raw import RawTensor
 
 
-@pullback_of("matmul", 2)
+@pullback_of("matmul", 2, reads=[[1], [0]])
 def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: RawTensor) -> Pullback:
     x_shape, y_shape = x.shape, y.shape
     for_x, for_y = y if required[0] else None, x if required[1] else None
@@ -41,7 +41,7 @@ def _swap_axes(b: Backend, x: RawTensor) -> RawTensor:
     return b.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
-@pullback_of("linear", 3)
+@pullback_of("linear", 3, reads=[[1], [0], []])
 def _linear(
     b: Backend,
     out: RawTensor,
@@ -61,7 +61,7 @@ def _linear(
     return pullback
 
 
-@pullback_of("linear_relu", 3)
+@pullback_of("linear_relu", 3, keeps_result=True, reads=[[1], [0], []])
 def _linear_relu(
     b: Backend,
     out: RawTensor,

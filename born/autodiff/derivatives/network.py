@@ -32,7 +32,7 @@ def _cross_entropy(
 of_result("cross_entropy", _cross_entropy, residual=1)
 
 
-@pullback_of("layer_norm", 3, residuals=True)
+@pullback_of("layer_norm", 3, residuals=True, reads=[[1], [], []])
 def _layer_norm(
     b: Backend,
     out: _Normalised,
@@ -51,7 +51,7 @@ def _layer_norm(
     )
 
 
-@pullback_of("rms_norm", 2, residuals=True)
+@pullback_of("rms_norm", 2, residuals=True, reads=[[1], []])
 def _rms_norm(
     b: Backend,
     out: _Normalised,

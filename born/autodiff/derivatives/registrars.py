@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -41,11 +41,20 @@ class Derivative:
         tensors: which leading arguments are tensors (or numbers, or None); None if the
             first is a sequence of tensors.
         residuals: whether the operation returns residuals beside its result.
+        keeps_result: whether the pullback reads the result itself.
+        reads: for each tensor argument, which of them its gradient reads the values of.
     """
 
     rule: Rule
     tensors: slice | None
     residuals: bool
+    keeps_result: bool
+    reads: Sequence[Collection[int]] = ()
+
+    def read(self, required: Required) -> list[int]:
+        """Which of the tensor arguments are read for the gradients that are required."""
+        each = [read for read, wanted in zip(self.reads, required, strict=False) if wanted]
+        return sorted(set().union(*each))
 
 
 DERIVATIVES: Final[dict[str, Derivative]] = {}
@@ -66,7 +75,14 @@ def of_input(name: str, *formulas: Formula | None) -> None:
     first = next(i for i, formula in enumerate(formulas) if formula is not None)
     only = formulas[0] if len(formulas) == 1 else None
     rule = _of_several(formulas, first) if only is None else _of_one(only)
-    DERIVATIVES[name] = Derivative(rule, slice(first, len(formulas)), residuals=False)
+    places = range(first, len(formulas))
+    reads = [
+        [i - first for i in places if formula is None or i not in _by_shape(formula)]
+        for formula in formulas[first:]
+    ]
+    DERIVATIVES[name] = Derivative(
+        rule, slice(first, len(formulas)), residuals=False, keeps_result=False, reads=reads
+    )
 
 
 def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
@@ -93,11 +109,22 @@ def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
         kept = x if reads_x else x.shape
         return lambda g: derive(b, g, y, kept, *args, **options)
 
-    DERIVATIVES[name] = Derivative(rule, slice(0, 1), residuals=residual > 0)
+    DERIVATIVES[name] = Derivative(
+        rule,
+        slice(0, 1),
+        residuals=residual > 0,
+        keeps_result=not residual,
+        reads=[[0]] if reads_x else [],
+    )
 
 
 def pullback_of(
-    name: str, tensors: int | None = 1, *, residuals: bool = False
+    name: str,
+    tensors: int | None = 1,
+    *,
+    residuals: bool = False,
+    keeps_result: bool = False,
+    reads: Sequence[Collection[int]] = (),
 ) -> Callable[[_Rule], _Rule]:
     """Enter the decorated function, which makes the pullback of an operation.
 
@@ -112,11 +139,14 @@ def pullback_of(
         tensors: how many leading arguments are tensors; None if the first is a sequence
             of them.
         residuals: whether the operation returns residuals beside its result.
+        keeps_result: whether the pullback reads the result itself.
+        reads: for each tensor argument, which of them its gradient reads the values of, so
+            that a change in between is seen; none by default.
     """
 
     def enter(rule: _Rule) -> _Rule:
         leading = None if tensors is None else slice(0, tensors)
-        DERIVATIVES[name] = Derivative(rule, leading, residuals)
+        DERIVATIVES[name] = Derivative(rule, leading, residuals, keeps_result, reads)
         return rule
 
     return enter
