@@ -66,7 +66,7 @@ def check_unrecorded(values: Sequence[Any]) -> None:
         if isinstance(value, list | tuple):
             check_unrecorded(cast("Sequence[Any]", value))
         elif isinstance(value, TensorBase):
-            node = cast("TensorBase[Any]", value).raw.node
+            node = value.raw.node
             if node is not None and node.tape.depth:
                 raise TapeError(
                     "expected numbers to make a tensor of, got a tensor that a tape has recorded, "

@@ -94,7 +94,7 @@ class Autodiff(Backend, Generic[B]):
         check_scalar(loss)
         inner = self.inner
         seed = inner.ones(loss.shape, loss.dtype)
-        gradients, _ = tape.walk(root, seed, inner.add, keep=keep_tape)
+        gradients, _ = tape.walk(root, seed, inner, keep=keep_tape)
         for leaf, gradient in gradients.items():
             leaf.grad = gradient if leaf.grad is None else inner.add(leaf.grad, gradient)
 

@@ -179,8 +179,8 @@ def backward(
 ) -> Gradients:
     """The gradients of `loss` with respect to every leaf it depends on.
 
-    The walk starts at `loss`, whatever was recorded after it, and frees each record
-    as it passes; afterwards the tape is consumed.
+    The walk starts at `loss`, whatever was recorded after it, and frees each record that
+    it passes; records that it does not reach live on with their results.
 
     Args:
         loss: a tensor recorded by this thread, of one element unless `seed` is given.
@@ -188,17 +188,17 @@ def backward(
             dtype; 1 by default.
         retain: results (not leaves) whose gradients to return as well, where the loss
             depends on them.
-        keep_tape: whether to leave the tape as it was, for another backward pass. It
-            differentiates what was recorded at the values of now: step the optimizer
-            after the last pass, not between two.
+        keep_tape: whether to leave the records as they were, for another backward pass.
+            Step the optimizer after the last pass, not between two.
 
     Returns:
         raw tensor -> gradient of the same shape and dtype, computed on
-        `loss.backend.inner`.
+        `loss.backend.inner`, in memory that no other gradient has.
 
     Raises:
-        TapeError: the loss, or a tensor to retain, is not on this thread's tape, or
-            the tape was consumed.
+        TapeError: the loss, or a tensor to retain, is not on this thread's tape; or a
+            record that leads to it is gone (freed by a pass before, or cleared) or of
+            another tape; or a value that is needed has changed since it was recorded.
         ShapeError: the loss does not have one element, and there is no seed.
         GradientError: the seed differs from the loss in shape or dtype.
 
@@ -226,7 +226,7 @@ def backward(
     else:
         start = _checked_seed(loss, seed)
     kept = [(tensor, tape.root(tensor)) for tensor in map(_checked_raw, retain)]
-    leaves, retained = tape.walk(root, start, inner.add, kept, keep=keep_tape)
+    leaves, retained = tape.walk(root, start, inner, kept, keep=keep_tape)
     if not retained:
         return Gradients(leaves, inner)
     return Gradients({**retained, **leaves}, inner, leaves)

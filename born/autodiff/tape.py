@@ -15,6 +15,7 @@ from heapq import heappop, heappush, heapreplace
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
+from born.backend import Backend
 from born.errors import TapeError
 from born.raw import RawTensor
 
@@ -218,7 +219,7 @@ class Tape:
         nodes = self._nodes
         nodes.append(weakref.ref(node))
         if len(nodes) > self._limit:
-            self._nodes = [weakref.ref(node) for node in self._alive()]
+            self._forget_gone()
             self._limit = max(_FEWEST, 2 * len(self._nodes))
 
     # -- walking --
@@ -274,14 +275,21 @@ class Tape:
         self,
         root: Origin,
         seed: RawTensor,
-        add: Callable[[RawTensor, RawTensor], RawTensor],
+        backend: Backend,
         retain: Iterable[tuple[RawTensor, Origin]] = (),
         *,
         keep: bool = False,
     ) -> tuple[dict[RawTensor, RawTensor], dict[RawTensor, RawTensor]]:
         """The gradients of the leaves, and of the tensors to retain, given that of the root.
 
-        Unless `keep`, each record is freed as it is walked.
+        Unless `keep`, each record is freed as it is walked. No two gradients share memory.
+
+        Args:
+            root: where to start.
+            seed: the gradient of what follows with respect to it.
+            backend: what the pullbacks compute with.
+            retain: results whose gradients to return as well, and their records.
+            keep: whether to leave the records for another pass.
 
         Raises:
             TapeError: a record that is needed is gone or of another tape, or a tensor
@@ -291,9 +299,9 @@ class Tape:
         retained: dict[RawTensor, RawTensor] = {}
         if not isinstance(root, Node):
             return {root: seed}, retained
+        add = backend.add
         # A leaf has its gradient returned anyway.
         wanted = {origin: tensor for tensor, origin in retain if isinstance(origin, Node)}
-        walked = 0
         node, g = root, seed
         # The latest record first: what comes later cannot add to its gradient any more. Most
         # often that is the one just reached, and the others need not be sorted.
@@ -308,7 +316,6 @@ class Tape:
                     raise _changed(tensor)
             if not keep:
                 node.pullback, node.parents, node.versions, node.end = None, (), (), "walked"
-                walked += 1
             if wanted and node in wanted:
                 retained[wanted[node]] = g
             gradients = pullback(g)
@@ -318,11 +325,10 @@ class Tape:
             for parent, part in zip(parents, gradients, strict=True):
                 if parent is None or part is None:
                     continue
-                if isinstance(parent, RawTensor):
-                    before = leaves.get(parent)
-                    leaves[parent] = part if before is None else add(before, part)
-                elif parent is following:
+                if parent is following:
                     g = add(g, part)
+                elif isinstance(parent, RawTensor):
+                    leaves[parent] = add(leaves[parent], part) if parent in leaves else part
                 elif parent in pending:
                     pending[parent] = add(pending[parent], part)
                 elif following is None:
@@ -341,13 +347,30 @@ class Tape:
                 g = pending.pop(node)
             else:
                 node = following
-        self._forget_gone(walked)
+        self._forget_gone()
+        separate(backend, leaves, retained)
         return leaves, retained
 
-    def _forget_gone(self, walked: int) -> None:
+    def _forget_gone(self) -> None:
         """Let go of the references to records that are gone, most often to all of them."""
-        left = walked < len(self._nodes)
-        self._nodes = [each for each in self._nodes if each() is not None] if left else []
+        self._nodes = [
+            reference
+            for reference in self._nodes
+            if (node := reference()) is not None and node.pullback is not None
+        ]
+
+
+def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:
+    """Give each gradient memory that no other has, by copies of those that share it."""
+    owners: set[int] = set()
+    for gradients in maps:
+        for tensor, gradient in gradients.items():
+            array = gradient.array
+            owner = id(array if array.base is None else array.base)
+            if owner in owners:
+                gradients[tensor] = backend.copy(gradient)
+            else:
+                owners.add(owner)
 
 
 def _changed(tensor: RawTensor) -> TapeError:

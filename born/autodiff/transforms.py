@@ -92,7 +92,7 @@ def value_and_grad(
             gradient = None
             if origin is not None:
                 seed = inner.ones(value.shape, value.dtype)
-                gradient = tape.walk(origin, seed, inner.add)[0].get(leaf)
+                gradient = tape.walk(origin, seed, inner)[0].get(leaf)
             tape.clear()
             tape.forget(value.raw)
         if gradient is None:

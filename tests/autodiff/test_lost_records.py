@@ -155,11 +155,15 @@ def test_a_function_that_ends_its_own_records_has_no_gradient(
 def test_a_value_returned_by_value_and_grad_is_a_constant(autodiff: Autodiff[Backend]) -> None:
     x = leaf(autodiff, 2.0)
     scale = born.ones((), autodiff, "float64")
+
+    def scaled(x: T, factor: T) -> T:
+        return (x * factor).sum()
+
+    values: list[float] = []
     for _ in range(3):
-        factor = scale
-        scale, gradient = value_and_grad(lambda x, f=factor: (x * f).sum())(x)
-    assert scale.item() == 8.0
-    assert gradient.numpy().tolist() == [4.0]
+        scale, gradient = value_and_grad(scaled)(x, scale)
+        values += [float(scale), *gradient.numpy().tolist()]
+    assert values == [2.0, 1.0, 4.0, 2.0, 8.0, 4.0]
 
 
 def test_a_tensor_that_leaks_out_of_a_function_is_an_error(autodiff: Autodiff[Backend]) -> None:
