@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from born.autodiff.derivatives.registrars import Required, pullback_of, sum_to_shape
@@ -19,6 +20,8 @@ def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: Raw
     y_matrix = y_shape if len(y_shape) > 1 else (*y_shape, 1)
     out_shape = (*out.shape, 1) if len(y_shape) == 1 else out.shape
     out_shape = (*out_shape[:-1], 1, out_shape[-1]) if len(x_shape) == 1 else out_shape
+    # Where one matrix multiplies a batch, its gradient is one product of all rows.
+    rows = math.prod(x_shape[:-1]) if len(x_matrix) > 2 == len(y_matrix) else None
 
     def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
         g = b.reshape(g, out_shape) if g.shape != out_shape else g
@@ -26,7 +29,11 @@ def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: Raw
         if for_x is not None:
             x_gradient = b.matmul(g, _swap_axes(b, b.reshape(for_x, y_matrix)))
             x_gradient = b.reshape(sum_to_shape(b, x_gradient, x_matrix), x_shape)
-        if for_y is not None:
+        if for_y is not None and rows is not None:
+            x_rows = b.reshape(for_y, (rows, x_shape[-1]))
+            y_gradient = b.matmul(b.transpose(x_rows), b.reshape(g, (rows, out_shape[-1])))
+            y_gradient = b.reshape(y_gradient, y_shape)
+        elif for_y is not None:
             y_gradient = b.matmul(_swap_axes(b, b.reshape(for_y, x_matrix)), g)
             y_gradient = b.reshape(sum_to_shape(b, y_gradient, y_matrix), y_shape)
         return x_gradient, y_gradient

@@ -21,6 +21,9 @@ class ArrayLinear(Linear, Dispatch):
         a, b = x.array, y.array
         if a.dtype != b.dtype:
             raise dtype_mismatch("matmul", x, y)
+        if a.ndim > 2 == b.ndim and a.shape[-1] == len(b):  # one large product in place of many small ones
+            rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+            return RawTensor(self._product(rows, b).reshape(*a.shape[:-1], b.shape[1]))
         return self._wrap(self._product(a, b))
 
     def _product(self, a: Array, b: Array) -> Array:
@@ -46,7 +49,7 @@ class ArrayLinear(Linear, Dispatch):
                 f"expected an input (..., in) and a weight (out, in) in linear, got {a.shape} "
                 f"and {w.shape}; the last axes must be equal"
             )
-        # One large product: matmul of (..., m, in) would run many small ones.
+        # One large product in place of many small ones.
         flat = a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) if a.ndim > 2 else a
         out = self._matmul_transposed(flat, w)
         if bias is not None:

@@ -62,9 +62,13 @@ class Linear(Primitives):
             ShapeError: shapes that do not fit each other.
         """
         g = g if y is None else self.relu_backward(g, y)
-        x_grad = None if weight is None else self.matmul(g, weight)
+        # As rows of a matrix: a product of more axes would be many small ones.
         rows = g if g.ndim == 2 else self.reshape(g, (math.prod(g.shape[:-1]), g.shape[-1]))
-        weight_grad = None
+        x_grad = weight_grad = None
+        if weight is not None:
+            x_grad = self.matmul(rows, weight)
+            if rows is not g:
+                x_grad = self.reshape(x_grad, (*g.shape[:-1], weight.shape[-1]))
         if x is not None:
             flat = x if x.ndim == 2 else self.reshape(x, (rows.shape[0], x.shape[-1]))
             weight_grad = self.matmul(self.transpose(rows), flat)
