@@ -82,11 +82,7 @@ def optional_operand(name: str, backend: Backend, x: TensorBase[Any] | None) -> 
 
 
 def raw_operands(name: str, xs: Sequence[TensorBase[B]]) -> tuple[B, list[RawTensor]]:
-    """The backend and storage of a sequence of at least one tensor.
-
-    Raises:
-        ShapeError: the sequence is empty.
-    """
+    """The backend and storage of a sequence of at least one tensor."""
     if len(xs) == 0:
         raise ShapeError(
             f"expected at least one tensor in {name}, got none; check what fills the list"
@@ -117,11 +113,7 @@ def backend_mismatch(first: object, second: object) -> BackendMismatchError:
 
 
 def check_backend(backend: B) -> B:
-    """The backend itself.
-
-    Raises:
-        OperandError: it is not a backend.
-    """
+    """The backend itself."""
     if not isinstance(cast("object", backend), Backend):
         raise OperandError(
             f"expected a backend to make a tensor on, got {backend!r}; "
@@ -132,9 +124,6 @@ def check_backend(backend: B) -> B:
 
 def as_shape(shape: ShapeLike) -> Shape:
     """A shape as a tuple.
-
-    Raises:
-        ShapeError: it is neither an integer nor a sequence of integers.
 
     >>> as_shape(3)
     (3,)

@@ -45,15 +45,7 @@ AddSquares: TypeAlias = Callable[[Sequence[Part], HostArray], None]
 
 
 def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
-    """The square root of the sum of all squares.
-
-    Args:
-        xs: tensors of floating dtypes.
-        add_squares: how a stretch is added up.
-
-    Returns:
-        float64 of shape ().
-    """
+    """The square root of the sum of all squares."""
     stretches = _stretches([x.array for x in xs])
     lanes = np.zeros((len(stretches), LANES), np.float64)
     if len(stretches) == 1:

@@ -230,11 +230,11 @@ class _Scratch(threading.local):
             self.memory = np.empty(0, np.uint8)  # let go before more is asked for
             memory = np.empty(sum(sizes) + LINE, np.uint8)
             self.memory = memory[to_line(memory) :]
-        start, found = 0, list[Array]()
+        start, arrays = 0, list[Array]()
         for size, dtype in zip(sizes, dtypes, strict=True):
-            found.append(self.memory[start : start + length * dtype.itemsize].view(dtype))
+            arrays.append(self.memory[start : start + length * dtype.itemsize].view(dtype))
             start += size
-        return found
+        return arrays
 
 
 _scratch: Final = _Scratch()
@@ -290,14 +290,7 @@ class _Bound(BoundUpdate):
 
 @dataclass(slots=True)
 class _Step(PreparedStep):
-    """The tiles of an update.
-
-    Attributes:
-        kernel: what updates a tile.
-        tiles: all of them.
-        longest: how many elements the longest has.
-        size: how many all have.
-    """
+    """The tiles of an update."""
 
     kernel: NumpyUpdate
     tiles: list[_Tile]

@@ -216,8 +216,12 @@ def backward(
     (array([2., 4.], dtype=float32), array([1., 1.], dtype=float32))
     """
     check_tensor(loss, "a recorded tensor as the loss")
-    check_records(loss.backend)
     backend = loss.backend
+    if not isinstance(cast("object", backend), Autodiff):
+        raise TapeError(
+            f"expected a loss on an Autodiff backend, got one on {backend!r}, which records "
+            "nothing; make the model's tensors on Autodiff(backend)"
+        )
     tape, inner, raw = backend.tape, backend.inner, loss.raw
     root = tape.root(raw)
     if seed is None:
@@ -225,20 +229,11 @@ def backward(
         start = inner.ones(raw.shape, raw.dtype)
     else:
         start = _checked_seed(loss, seed)
-    kept = [(tensor, tape.root(tensor)) for tensor in map(_checked_raw, retain)]
-    leaves, retained = tape.walk(root, start, inner.add, kept, keep=keep_tape)
+    to_retain = [(tensor, tape.root(tensor)) for tensor in map(_checked_raw, retain)]
+    leaves, retained = tape.walk(root, start, inner.add, to_retain, keep=keep_tape)
     if not retained:
         return Gradients(leaves, inner)
     return Gradients({**retained, **leaves}, inner, leaves)
-
-
-def check_records(backend: object) -> None:
-    """Refuse a backend that has no tape."""
-    if not isinstance(backend, Autodiff):
-        raise TapeError(
-            f"expected a loss on an Autodiff backend, got one on {backend!r}, which records "
-            "nothing; make the model's tensors on Autodiff(backend)"
-        )
 
 
 def check_tensor(value: object, what: str) -> None:

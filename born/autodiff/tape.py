@@ -9,6 +9,7 @@ holds no others; only what a pullback has saved stays alive.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
@@ -22,34 +23,23 @@ operation of one tensor; for others a sequence, with None for arguments that nee
 Life: TypeAlias = Literal["open", "consumed", "cleared"]
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Epoch:
     """One life of a tape: from its first record until it is consumed or cleared."""
 
-    __slots__ = ("life", "tape")
-
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
-        self.life: Life = "open"
+    tape: Tape
+    life: Life = "open"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Node:
     """The mark of one tape on one tensor: a record."""
 
-    __slots__ = ("below", "epoch", "index", "parents", "pullback")
-
-    def __init__(
-        self,
-        epoch: Epoch,
-        index: int,
-        parents: tuple[Origin | None, ...],
-        pullback: Pullback | None,
-        below: Node | None,
-    ) -> None:
-        self.epoch = epoch
-        self.index = index
-        self.parents = parents
-        self.pullback = pullback
-        self.below = below  # the mark of another tape on the same tensor, for nested backends
+    epoch: Epoch
+    index: int
+    parents: tuple[Origin | None, ...]
+    pullback: Pullback | None
+    below: Node | None  # the mark of another tape on the same tensor, for nested backends
 
 
 Origin: TypeAlias = Node | RawTensor

@@ -28,9 +28,6 @@ def is_tuple(index: object) -> TypeIs[tuple[Any, ...]]:
 def normal_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Axes as sorted, non-negative integers; None means all of them.
 
-    Raises:
-        ShapeError: an axis is out of range or named twice.
-
     >>> normal_axes((-1, 0), 3)
     (0, 2)
     """
@@ -45,9 +42,6 @@ def normal_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 def normal_axis(axis: int, ndim: int) -> int:
     """One axis as a non-negative integer.
-
-    Raises:
-        ShapeError: the axis is out of range.
 
     >>> normal_axis(-1, 3)
     2
@@ -88,11 +82,7 @@ def count(shape: Shape, axes: tuple[int, ...]) -> int:
 
 
 def trailing_axes(x: RawTensor, axes: int) -> tuple[int, ...]:
-    """The last `axes` axes of `x`.
-
-    Raises:
-        ShapeError: it has fewer, or `axes` is not positive.
-    """
+    """The last `axes` axes of `x`."""
     if not 1 <= axes <= x.ndim:
         raise ShapeError(
             f"expected from 1 to {x.ndim} trailing axes of a tensor of shape {x.shape}, "

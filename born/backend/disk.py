@@ -25,11 +25,7 @@ def cache_directory() -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step: a reader sees all of it or none.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a file in one step: a reader sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:

@@ -120,7 +120,8 @@ def _operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable
     if op == "where":
         return partial(_select, backend, compute)
     if op.startswith("cast_"):
-        return partial(_rounded, backend, op.removeprefix("cast_"))
+        dtype = op.removeprefix("cast_")
+        return lambda x: backend.astype(backend.astype(x, dtype), x.dtype)
     operation: Callable[..., RawTensor] = getattr(backend, _CONTRACT_NAMES.get(op, op))
     return operation
 
@@ -134,7 +135,3 @@ def _select(
         return backend.where(condition, x, y)
     chosen: RawTensor = x if condition else y
     return chosen
-
-
-def _rounded(backend: Primitives, dtype: str, x: RawTensor) -> RawTensor:
-    return backend.astype(backend.astype(x, dtype), x.dtype)

@@ -29,11 +29,7 @@ class Pool:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        """A pool that keeps several threads busy, the caller's among them.
-
-        Args:
-            workers: how many; if None, one for each processor that the process may use.
-        """
+        """A pool that keeps several threads busy, the caller's among them."""
         self.workers: Final[int] = _processors() if workers is None else workers
         self._forget()
         # A forked child has the pool but none of its threads.

@@ -45,10 +45,7 @@ def _layer_norm(
 ) -> Pullback:
     of_scaled = _scaled(b, b.layer_norm_backward, out, required, weight, axes)
     bias_shape = bias.shape if bias is not None and required[2] else None
-    return lambda g: (
-        *of_scaled(g),
-        None if bias_shape is None else sum_to_shape(b, g, bias_shape),
-    )
+    return lambda g: (*of_scaled(g), None if bias_shape is None else sum_to_shape(b, g, bias_shape))
 
 
 @pullback_of("rms_norm", 2, residuals=True)

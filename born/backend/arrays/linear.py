@@ -21,7 +21,8 @@ class ArrayLinear(Linear, Dispatch):
         a, b = x.array, y.array
         if a.dtype != b.dtype:
             raise dtype_mismatch("matmul", x, y)
-        if a.ndim > 2 == b.ndim and a.shape[-1] == len(b):  # one large product in place of many small ones
+        # One large product in place of many small ones.
+        if a.ndim > 2 == b.ndim and a.shape[-1] == len(b):
             rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
             return RawTensor(self._product(rows, b).reshape(*a.shape[:-1], b.shape[1]))
         return self._wrap(self._product(a, b))

@@ -86,9 +86,6 @@ class Base(Primitives):
         """The square root of the sum of the squares of all elements, float64 of shape ().
 
         It is added up in double, and stays on the device.
-
-        Args:
-            xs: tensors of floating dtypes.
         """
         total = self.zeros((), "float64")
         for x in xs:

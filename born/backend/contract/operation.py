@@ -13,8 +13,9 @@ Shapes broadcast as in NumPy, and `axis` and `keepdims` mean what they mean ther
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from born.errors import BornError
 
@@ -25,14 +26,19 @@ OPERATIONS: Final[dict[str, bool]] = {}
 
 
 def required(method: _Method) -> _Method:
-    """Mark an operation that a backend must supply; without it the class cannot be instantiated.
+    """Declare an operation that a backend must supply; without it the class has no instances.
 
     It does what `abc.abstractmethod` does, out of sight of type checkers: `Autodiff`
     supplies its operations from a table, which they cannot follow.
     """
+
+    @functools.wraps(method)
+    def declaration(self: object, *args: Any, **options: Any) -> Any:
+        absent()
+
     OPERATIONS[method.__name__] = True
-    vars(method)["__isabstractmethod__"] = True
-    return method
+    vars(declaration)["__isabstractmethod__"] = True
+    return cast("_Method", declaration)
 
 
 def optional(method: _Method) -> _Method:
