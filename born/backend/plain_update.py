@@ -121,7 +121,11 @@ def _operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable
         return partial(_select, backend, compute)
     if op.startswith("cast_"):
         dtype = op.removeprefix("cast_")
-        return lambda x: backend.astype(backend.astype(x, dtype), x.dtype)
+
+        def rounded(x: RawTensor) -> RawTensor:
+            return backend.astype(backend.astype(x, dtype), x.dtype)
+
+        return rounded
     operation: Callable[..., RawTensor] = getattr(backend, _CONTRACT_NAMES.get(op, op))
     return operation
 

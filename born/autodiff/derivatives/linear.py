@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from born.autodiff.derivatives.registrars import Required, pullback_of, sum_to_shape
 from born.autodiff.tape import Pullback
 from born.backend import Backend
-from born.raw import RawTensor
+from born.raw import RawTensor, Shape
 
 
 @pullback_of("matmul", 2)
@@ -16,12 +16,13 @@ def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: Raw
     x_shape, y_shape = x.shape, y.shape
     for_x, for_y = y if required[0] else None, x if required[1] else None
     # A vector on the left is a row, on the right a column.
-    x_matrix = x_shape if len(x_shape) > 1 else (1, *x_shape)
+    x_matrix: Shape = x_shape if len(x_shape) > 1 else (1, *x_shape)
     y_matrix = y_shape if len(y_shape) > 1 else (*y_shape, 1)
-    out_shape = (*out.shape, 1) if len(y_shape) == 1 else out.shape
+    out_shape: Shape = (*out.shape, 1) if len(y_shape) == 1 else out.shape
     out_shape = (*out_shape[:-1], 1, out_shape[-1]) if len(x_shape) == 1 else out_shape
-    # Where one matrix multiplies a batch, its gradient is one product of all rows.
-    rows = math.prod(x_shape[:-1]) if len(x_matrix) > 2 == len(y_matrix) else None
+    if len(x_shape) > 2 and len(y_matrix) == 2:  # a batch times one matrix: one product of all rows
+        rows = math.prod(x_shape[:-1])
+        x_matrix, out_shape = (rows, y_matrix[0]), (rows, y_matrix[1])
 
     def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
         g = b.reshape(g, out_shape) if g.shape != out_shape else g
@@ -29,11 +30,7 @@ def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: Raw
         if for_x is not None:
             x_gradient = b.matmul(g, _swap_axes(b, b.reshape(for_x, y_matrix)))
             x_gradient = b.reshape(sum_to_shape(b, x_gradient, x_matrix), x_shape)
-        if for_y is not None and rows is not None:
-            x_rows = b.reshape(for_y, (rows, x_shape[-1]))
-            y_gradient = b.matmul(b.transpose(x_rows), b.reshape(g, (rows, out_shape[-1])))
-            y_gradient = b.reshape(y_gradient, y_shape)
-        elif for_y is not None:
+        if for_y is not None:
             y_gradient = b.matmul(_swap_axes(b, b.reshape(for_y, x_matrix)), g)
             y_gradient = b.reshape(sum_to_shape(b, y_gradient, y_matrix), y_shape)
         return x_gradient, y_gradient

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from born.backend.arguments import Scalar
-from born.backend.contract.operation import optional, required
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.dtypes import DTypeLike
 from born.raw import RawTensor, Shape
@@ -15,6 +15,7 @@ class Creation(Primitives):
     @required
     def full(self, shape: Shape, value: Scalar, dtype: DTypeLike) -> RawTensor:
         """A tensor of one value."""
+        absent()
 
     @optional
     def zeros(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
@@ -29,27 +30,34 @@ class Creation(Primitives):
     @required
     def arange(self, start: Scalar, stop: Scalar, step: Scalar, dtype: DTypeLike) -> RawTensor:
         """`start, start + step, ...` up to but without `stop`."""
+        absent()
 
     @required
     def eye(self, rows: int, columns: int, dtype: DTypeLike) -> RawTensor:
         """Ones on the main diagonal, zeros elsewhere."""
+        absent()
 
     @required
     def normal(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
         """Draws from the standard normal distribution."""
+        absent()
 
     @required
     def uniform(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
         """Draws from the uniform distribution over [0, 1)."""
+        absent()
 
     @required
     def astype(self, x: RawTensor, /, dtype: DTypeLike) -> RawTensor:
         """`x` rounded to another dtype, in new memory."""
+        absent()
 
     @required
     def copy(self, x: RawTensor, /) -> RawTensor:
         """`x` in new, contiguous memory."""
+        absent()
 
     @required
     def assign(self, target: RawTensor, value: RawTensor, /) -> None:
         """Write `value`, of the same shape and dtype, into the memory of `target`."""
+        absent()

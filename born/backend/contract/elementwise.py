@@ -6,7 +6,7 @@ import math
 from typing import Final, Literal, TypeAlias
 
 from born.backend.arguments import Operand, Scalar, check_approximation
-from born.backend.contract.operation import optional, required
+from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
 from born.raw import RawTensor
 
@@ -23,62 +23,31 @@ class Elementwise(Primitives):
     @required
     def add(self, x: Operand, y: Operand, /) -> RawTensor:
         """x + y."""
+        absent()
 
-    @required
-    def sub(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x - y."""
-
-    @required
-    def mul(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x y."""
-
-    @required
-    def div(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x / y, of floating dtypes."""
-
-    @required
-    def pow(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x to the power of y."""
-
-    @required
-    def maximum(self, x: Operand, y: Operand, /) -> RawTensor:
-        """The larger of x and y; NaN where either is."""
-
-    @required
-    def minimum(self, x: Operand, y: Operand, /) -> RawTensor:
-        """The smaller of x and y; NaN where either is."""
+    sub = like(add, "sub", "x - y.")
+    mul = like(add, "mul", "x y.")
+    div = like(add, "div", "x / y, of floating dtypes.")
+    pow = like(add, "pow", "x to the power of y.")
+    maximum = like(add, "maximum", "The larger of x and y; NaN where either is.")
+    minimum = like(add, "minimum", "The smaller of x and y; NaN where either is.")
 
     @required
     def neg(self, x: RawTensor, /) -> RawTensor:
         """-x."""
+        absent()
 
-    @required
-    def abs(self, x: RawTensor, /) -> RawTensor:
-        """|x|."""
-
-    @required
-    def sign(self, x: RawTensor, /) -> RawTensor:
-        """-1, 0 or 1."""
-
-    @required
-    def exp(self, x: RawTensor, /) -> RawTensor:
-        """e to the x."""
-
-    @required
-    def expm1(self, x: RawTensor, /) -> RawTensor:
-        """exp(x) - 1, exact near zero."""
-
-    @required
-    def log(self, x: RawTensor, /) -> RawTensor:
-        """The natural logarithm."""
-
-    @required
-    def log1p(self, x: RawTensor, /) -> RawTensor:
-        """log(1 + x), exact near zero."""
-
-    @required
-    def sqrt(self, x: RawTensor, /) -> RawTensor:
-        """The square root."""
+    abs = like(neg, "abs", "|x|.")
+    sign = like(neg, "sign", "-1, 0 or 1.")
+    exp = like(neg, "exp", "e to the x.")
+    expm1 = like(neg, "expm1", "exp(x) - 1, exact near zero.")
+    log = like(neg, "log", "The natural logarithm.")
+    log1p = like(neg, "log1p", "log(1 + x), exact near zero.")
+    sqrt = like(neg, "sqrt", "The square root.")
+    sin = like(neg, "sin", "The sine of x in radians.")
+    cos = like(neg, "cos", "The cosine of x in radians.")
+    tanh = like(neg, "tanh", "The hyperbolic tangent.")
+    erf = like(neg, "erf", "The error function, exact to the dtype's precision.")
 
     @optional
     def rsqrt(self, x: RawTensor, /) -> RawTensor:
@@ -86,24 +55,9 @@ class Elementwise(Primitives):
         return self.div(1.0, self.sqrt(x))
 
     @required
-    def sin(self, x: RawTensor, /) -> RawTensor:
-        """The sine of x in radians."""
-
-    @required
-    def cos(self, x: RawTensor, /) -> RawTensor:
-        """The cosine of x in radians."""
-
-    @required
-    def tanh(self, x: RawTensor, /) -> RawTensor:
-        """The hyperbolic tangent."""
-
-    @required
-    def erf(self, x: RawTensor, /) -> RawTensor:
-        """The error function, exact to the dtype's precision."""
-
-    @required
     def where(self, condition: RawTensor, x: Operand, y: Operand, /) -> RawTensor:
         """x where the condition holds, y elsewhere; at least one of the two is a tensor."""
+        absent()
 
     @optional
     def clamp(
@@ -176,42 +130,13 @@ class Elementwise(Primitives):
         """log(1 + exp(x)), without overflow."""
         return self.add(self.maximum(x, 0.0), self.log1p(self.exp(self.neg(self.abs(x)))))
 
-    @required
-    def equal(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x == y."""
-
-    @required
-    def not_equal(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x != y."""
-
-    @required
-    def less(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x < y."""
-
-    @required
-    def less_equal(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x <= y."""
-
-    @required
-    def greater(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x > y."""
-
-    @required
-    def greater_equal(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x >= y."""
-
-    @required
-    def logical_and(self, x: Operand, y: Operand, /) -> RawTensor:
-        """Whether both are non-zero."""
-
-    @required
-    def logical_or(self, x: Operand, y: Operand, /) -> RawTensor:
-        """Whether either is non-zero."""
-
-    @required
-    def logical_not(self, x: RawTensor, /) -> RawTensor:
-        """Whether x is zero."""
-
-    @required
-    def isfinite(self, x: RawTensor, /) -> RawTensor:
-        """Whether x is neither infinite nor NaN."""
+    equal = like(add, "equal", "x == y.")
+    not_equal = like(add, "not_equal", "x != y.")
+    less = like(add, "less", "x < y.")
+    less_equal = like(add, "less_equal", "x <= y.")
+    greater = like(add, "greater", "x > y.")
+    greater_equal = like(add, "greater_equal", "x >= y.")
+    logical_and = like(add, "logical_and", "Whether both are non-zero.")
+    logical_or = like(add, "logical_or", "Whether either is non-zero.")
+    logical_not = like(neg, "logical_not", "Whether x is zero.")
+    isfinite = like(neg, "isfinite", "Whether x is neither infinite nor NaN.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from born.backend.arguments import Index, normal_axis
-from born.backend.contract.operation import optional, required
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.errors import DTypeError, IndexOutOfRangeError
 from born.raw import RawTensor
@@ -15,10 +15,12 @@ class Indexing(Primitives):
     @required
     def getitem(self, x: RawTensor, /, index: Index) -> RawTensor:
         """`x[index]`, basic and advanced."""
+        absent()
 
     @required
     def index_add(self, x: RawTensor, index: Index, y: RawTensor, /) -> RawTensor:
         """A copy of `x` with `y` added at `index`; repeated indices add up."""
+        absent()
 
     @optional
     def take(self, x: RawTensor, index: RawTensor, /, axis: int = 0) -> RawTensor:
@@ -34,10 +36,12 @@ class Indexing(Primitives):
     @required
     def gather(self, x: RawTensor, index: RawTensor, /, axis: int) -> RawTensor:
         """Along an axis, the elements of `x` that `index` names (`numpy.take_along_axis`)."""
+        absent()
 
     @required
     def scatter_add(self, x: RawTensor, index: RawTensor, y: RawTensor, /, axis: int) -> RawTensor:
         """A copy of `x` with `y` added where `gather` would have read; repeated indices add up."""
+        absent()
 
     def check_rows(self, index: RawTensor, rows: int) -> None:
         """Refuse integers that name no row of a table: negative ones do not count from its end.

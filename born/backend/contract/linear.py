@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from born.backend.contract.operation import optional, required
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.raw import RawTensor
 
@@ -15,6 +15,7 @@ class Linear(Primitives):
     @required
     def matmul(self, x: RawTensor, y: RawTensor, /) -> RawTensor:
         """The matrix product, batched and broadcasting; float16 and bfloat16 add up in float32."""
+        absent()
 
     @optional
     def linear(

@@ -26,19 +26,27 @@ OPERATIONS: Final[dict[str, bool]] = {}
 
 
 def required(method: _Method) -> _Method:
-    """Declare an operation that a backend must supply; without it the class has no instances.
+    """Mark an operation that a backend must supply; without it the class cannot be instantiated.
 
     It does what `abc.abstractmethod` does, out of sight of type checkers: `Autodiff`
     supplies its operations from a table, which they cannot follow.
     """
 
-    @functools.wraps(method)
-    def declaration(self: object, *args: Any, **options: Any) -> Any:
+    OPERATIONS[method.__name__] = True
+    vars(method)["__isabstractmethod__"] = True
+    return method
+
+
+def like(declared: _Method, name: str, doc: str) -> _Method:
+    """Declare a required operation of the same arguments as another."""
+
+    @functools.wraps(declared)
+    def operation(self: object, *args: object, **options: object) -> NoReturn:
         absent()
 
-    OPERATIONS[method.__name__] = True
-    vars(declaration)["__isabstractmethod__"] = True
-    return cast("_Method", declaration)
+    operation.__name__, operation.__doc__ = name, doc
+    operation.__qualname__ = declared.__qualname__.replace(declared.__name__, name)
+    return required(cast("_Method", operation))
 
 
 def optional(method: _Method) -> _Method:

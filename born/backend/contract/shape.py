@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from born.backend.arguments import Axis, Scalar, normal_axes, normal_axis
-from born.backend.contract.operation import optional, required
+from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.errors import ShapeError
 from born.raw import RawTensor, Shape
@@ -17,14 +17,17 @@ class Shapes(Primitives):
     @required
     def reshape(self, x: RawTensor, /, shape: Shape) -> RawTensor:
         """The same elements in another shape; one length may be -1."""
+        absent()
 
     @required
     def transpose(self, x: RawTensor, /, axes: Sequence[int] | None = None) -> RawTensor:
         """The axes in another order; reversed by default."""
+        absent()
 
     @required
     def broadcast_to(self, x: RawTensor, /, shape: Shape) -> RawTensor:
         """`x` repeated to a shape it broadcasts to, without a copy."""
+        absent()
 
     @optional
     def squeeze(self, x: RawTensor, /, axis: Axis = None) -> RawTensor:
@@ -52,6 +55,7 @@ class Shapes(Primitives):
     @required
     def concatenate(self, xs: Sequence[RawTensor], /, axis: int = 0) -> RawTensor:
         """Tensors joined along an axis they have."""
+        absent()
 
     @optional
     def stack(self, xs: Sequence[RawTensor], /, axis: int = 0) -> RawTensor:
@@ -88,9 +92,11 @@ class Shapes(Primitives):
     @required
     def flip(self, x: RawTensor, /, axis: Axis = None) -> RawTensor:
         """The elements in reverse order along the axes; all of them by default."""
+        absent()
 
     @required
     def pad(
         self, x: RawTensor, /, widths: Sequence[tuple[int, int]], value: Scalar = 0
     ) -> RawTensor:
         """`x` with `(before, after)` elements of one value added along each axis."""
+        absent()

@@ -16,10 +16,12 @@ class Transfer(Primitives):
     @required
     def from_numpy(self, array: HostArray) -> RawTensor:
         """Copy a host array to the device, keeping its dtype."""
+        absent()
 
     @required
     def to_numpy(self, x: RawTensor, /) -> HostArray:
         """Copy a tensor to the host."""
+        absent()
 
     def from_dlpack(self, data: Any) -> RawTensor:
         """Hold an array of another library, on the same device, without a copy.
