@@ -50,21 +50,7 @@ def operand(
         if value.backend is not backend:
             raise backend_mismatch(backend, value.backend)
         return value.raw
-    return _number(name, value)
-
-
-def operand_pair(
-    name: str, x: TensorBase[B] | Scalar, y: TensorBase[B] | Scalar
-) -> tuple[B, Operand, Operand]:
-    """The backend of two operands, and what to hand it for them."""
-    if isinstance(x, TensorBase):
-        return x.backend, x.raw, operand(x.backend, y, name)
-    if isinstance(y, TensorBase):
-        return y.backend, _number(name, x), y.raw
-    raise OperandError(
-        f"expected at least one tensor in {name}, got {x!r} and {y!r}; "
-        "make one with born.tensor(value, backend)"
-    )
+    return as_number(name, value)
 
 
 def raw_operand(name: str, backend: Backend, x: TensorBase[Any] | Scalar) -> RawTensor:
@@ -139,11 +125,12 @@ def as_shape(shape: ShapeLike) -> Shape:
         ) from error
 
 
-def _number(name: str, value: Any) -> Scalar:
+def as_number(name: str, value: Any) -> Scalar:
+    """A Python number, of one or of NumPy's scalars."""
     if isinstance(value, int | float):
         return value
     if is_numpy_scalar(value):
-        return _number(name, value.item())
+        return as_number(name, value.item())
     raise OperandError(
         f"expected a tensor or a Python number in {name}, got {type(value).__name__}; "
         "make it a tensor with born.tensor(value, backend)"

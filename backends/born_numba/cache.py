@@ -54,7 +54,6 @@ def compile_loop(source: str, name: str, signature: Any, names: Mapping[str, Any
 
 
 def _folder(source: str, signature: Any) -> Path:
-    """Where a loop is kept."""
     key = repr((source, str(signature), numba.__version__, sys.version, _package()))
     return cache_directory() / "loops" / hashlib.sha256(key.encode()).hexdigest()[:32]
 

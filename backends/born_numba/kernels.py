@@ -66,7 +66,6 @@ class Kernel:
         self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
 
     def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
-        """The loop for a dtype."""
         compiled = self._compiled.get(dtype)
         if compiled is None:
             source = inspect.getsource(self._function)

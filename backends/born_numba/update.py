@@ -128,20 +128,17 @@ _SIGNATURE: Final = types.int64(types.uint64)
 
 
 def _compile(source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
-    """Compile a text that may use these names, those of this module and those of the intrinsics."""
     return compile_loop(source, name, signature, {**vars(intrinsics), **globals(), **names})
 
 
 @cache
 def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, _Loop]:
-    """The text of a program's loop and the loop, compiled or read from disk once a process."""
     source = _source(program, dtypes)
     names = {"real": compute_dtype(dtypes).type}
     return source, _compile(source, "update", _SIGNATURE, names)
 
 
 def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
-    """The text of the loop."""
     used = program.last_use()
     stored = {
         index: ref

@@ -290,8 +290,6 @@ class _Bound(BoundUpdate):
 
 @dataclass(slots=True)
 class _Step(PreparedStep):
-    """The tiles of an update."""
-
     kernel: NumpyUpdate
     tiles: list[_Tile]
     longest: int
@@ -316,7 +314,6 @@ class _Step(PreparedStep):
     def _update(
         self, tiles: Iterable[_Tile], scalars: Sequence[Scalars], sets: Sequence[int] | None
     ) -> None:
-        """Update tile after tile on this thread."""
         kernel, length = self.kernel, self.longest
         whole = buffers = _scratch.buffers(kernel.buffers, length)
         with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair, not news

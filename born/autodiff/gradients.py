@@ -154,14 +154,12 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         return Gradients(values, self._backend, self.leaves | other.leaves)
 
     def __mul__(self, factor: float) -> Gradients:
-        """Every entry times a number."""
         values = {raw: self._backend.mul(g, factor) for raw, g in self._values.items()}
         return Gradients(values, self._backend, self._leaves)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> Gradients:
-        """Every entry over a number."""
         values = {raw: self._backend.div(g, divisor) for raw, g in self._values.items()}
         return Gradients(values, self._backend, self._leaves)
 

@@ -26,11 +26,7 @@ def is_tuple(index: object) -> TypeIs[tuple[Any, ...]]:
 
 
 def normal_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
-    """Axes as sorted, non-negative integers; None means all of them.
-
-    >>> normal_axes((-1, 0), 3)
-    (0, 2)
-    """
+    """Axes as sorted, non-negative integers; None means all of them."""
     if axis is None:
         return tuple(range(ndim))
     named = axis if isinstance(axis, tuple) else (axis,)
@@ -41,11 +37,7 @@ def normal_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 
 def normal_axis(axis: int, ndim: int) -> int:
-    """One axis as a non-negative integer.
-
-    >>> normal_axis(-1, 3)
-    2
-    """
+    """One axis as a non-negative integer."""
     try:
         number = operator.index(axis)
     except TypeError as error:
@@ -73,11 +65,7 @@ def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
 
 
 def count(shape: Shape, axes: tuple[int, ...]) -> int:
-    """How many elements a reduction over `axes` takes together.
-
-    >>> count((2, 3, 4), (0, 2))
-    8
-    """
+    """How many elements a reduction over `axes` takes together."""
     return math.prod(shape[axis] for axis in axes)
 
 

@@ -111,6 +111,6 @@ class UpdateKernel(ABC):
         scalars: Sequence[Scalars],
         scale: RawTensor | None = None,
     ) -> None:
-        """Update all of `targets`, each with a gradient and a set of scalars of its own."""
+        """Update all of `targets`, each with a gradient and a set of scalars."""
         every = range(len(targets))
         self.bind(targets).prepare(every, gradients).run(scalars, scale, every)

@@ -39,7 +39,6 @@ def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: Raw
 
 
 def _swap_axes(b: Backend, x: RawTensor) -> RawTensor:
-    """The last two axes exchanged."""
     if x.ndim == 2:
         return b.transpose(x)
     return b.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))

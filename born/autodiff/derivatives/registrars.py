@@ -187,7 +187,6 @@ def _of_several(formulas: tuple[_Formula | None, ...], first: int) -> Rule:
 
 
 def _parameters(formula: _Formula) -> list[str]:
-    """The names of what a formula is given after the backend and the gradient."""
     return list(inspect.signature(formula).parameters)[2:]
 
 

@@ -59,7 +59,6 @@ class ArrayLinear(Linear, Dispatch):
         return RawTensor(out.reshape(*a.shape[:-1], w.shape[0]) if a.ndim > 2 else out)
 
     def _matmul_transposed(self, a: Array, b: Array) -> Array:
-        """a b^T, of two matrices."""
         return self._product(a, b.T)
 
     def _add_bias(self, out: Array, bias: Array) -> None:
@@ -67,7 +66,6 @@ class ArrayLinear(Linear, Dispatch):
         out += bias
 
     def _check_bias(self, x: RawTensor, weight: RawTensor, bias: RawTensor) -> None:
-        """Refuse a bias of another dtype than the input, or not of an element an output."""
         b, outputs = bias.array, weight.array.shape[:1]
         if b.dtype != x.array.dtype:
             raise dtype_mismatch("linear", x, bias)
