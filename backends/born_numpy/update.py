@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from typing_extensions import override
 
+from born.backend.plain_update import COMPARISONS
 from born.backend.threads import POOL, taken
 from born.backend.update import (
     BoundUpdate,
@@ -45,12 +46,7 @@ _UFUNCS: Final = {
     "pow": "power",
     "neg": "negative",
     "abs": "absolute",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
+    **COMPARISONS,
 }
 """The ufuncs whose name is not that of the operation."""
 

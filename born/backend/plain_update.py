@@ -106,7 +106,7 @@ class _Step(PreparedStep):
             self.kernel.update(target, gradient, scalars[number], scale)
 
 
-_CONTRACT_NAMES: Final = {
+COMPARISONS: Final = {
     "lt": "less",
     "le": "less_equal",
     "gt": "greater",
@@ -114,6 +114,7 @@ _CONTRACT_NAMES: Final = {
     "eq": "equal",
     "ne": "not_equal",
 }
+"""The comparisons of programs, by their names in the contract."""
 
 
 def _operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable[..., RawTensor]:
@@ -126,7 +127,7 @@ def _operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable
             return backend.astype(backend.astype(x, dtype), x.dtype)
 
         return rounded
-    operation: Callable[..., RawTensor] = getattr(backend, _CONTRACT_NAMES.get(op, op))
+    operation: Callable[..., RawTensor] = getattr(backend, COMPARISONS.get(op, op))
     return operation
 
 
