@@ -141,11 +141,7 @@ class Tape:
     # -- walking --
 
     def root(self, loss: RawTensor) -> Origin:
-        """Where to start a backward pass: the node of a result, or a leaf that was used.
-
-        Raises:
-            TapeError: this tape does not hold it; the message says why.
-        """
+        """Where to start a backward pass: the node of a result, or a leaf that was used."""
         origin = self.origin_of(loss)
         if origin is not None and (origin is not loss or self._is_used(loss)):
             return origin
@@ -191,53 +187,43 @@ class Tape:
         is consumed, even if a pullback fails on the way.
         """
         try:
-            return self._walk(root, seed, add, retain, keep)
+            leaves: dict[RawTensor, RawTensor] = {}
+            retained: dict[RawTensor, RawTensor] = {}
+            # A leaf has its gradient returned anyway.
+            wanted = {origin.index: tensor for tensor, origin in retain if isinstance(origin, Node)}
+            if not isinstance(root, Node):
+                return {root: seed}, retained
+            pending: list[RawTensor | None] = [None] * root.index
+            pending.append(seed)
+            records = self._records
+            for index in range(root.index, -1, -1):
+                node, g = records[index], pending[index]
+                if node is None or node.pullback is None:
+                    continue
+                pullback = node.pullback
+                if not keep:
+                    records[index] = node.pullback = None
+                if g is None:
+                    continue
+                pending[index] = None
+                if index in wanted:
+                    retained[wanted[index]] = g
+                gradients = pullback(g)
+                if isinstance(gradients, RawTensor):
+                    gradients = (gradients,)
+                for parent, part in zip(node.parents, gradients, strict=True):
+                    if parent is None or part is None:
+                        continue
+                    if isinstance(parent, Node):
+                        before = pending[parent.index]
+                        pending[parent.index] = part if before is None else add(before, part)
+                    else:
+                        before = leaves.get(parent)
+                        leaves[parent] = part if before is None else add(before, part)
+            return leaves, retained
         finally:
             if not keep:
                 self._end("consumed")
-
-    def _walk(
-        self,
-        root: Origin,
-        seed: RawTensor,
-        add: Callable[[RawTensor, RawTensor], RawTensor],
-        retain: Iterable[tuple[RawTensor, Origin]],
-        keep: bool,
-    ) -> tuple[dict[RawTensor, RawTensor], dict[RawTensor, RawTensor]]:
-        leaves: dict[RawTensor, RawTensor] = {}
-        retained: dict[RawTensor, RawTensor] = {}
-        # A leaf has its gradient returned anyway.
-        wanted = {origin.index: tensor for tensor, origin in retain if isinstance(origin, Node)}
-        if not isinstance(root, Node):
-            return {root: seed}, retained
-        pending: list[RawTensor | None] = [None] * root.index
-        pending.append(seed)
-        records = self._records
-        for index in range(root.index, -1, -1):
-            node, g = records[index], pending[index]
-            if node is None or node.pullback is None:
-                continue
-            pullback = node.pullback
-            if not keep:
-                records[index] = node.pullback = None
-            if g is None:
-                continue
-            pending[index] = None
-            if index in wanted:
-                retained[wanted[index]] = g
-            gradients = pullback(g)
-            if isinstance(gradients, RawTensor):
-                gradients = (gradients,)
-            for parent, part in zip(node.parents, gradients, strict=True):
-                if parent is None or part is None:
-                    continue
-                if isinstance(parent, Node):
-                    before = pending[parent.index]
-                    pending[parent.index] = part if before is None else add(before, part)
-                else:
-                    before = leaves.get(parent)
-                    leaves[parent] = part if before is None else add(before, part)
-        return leaves, retained
 
     def _end(self, life: Life) -> None:
         self._epoch.life = life

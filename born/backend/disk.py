@@ -12,11 +12,7 @@ DIRECTORY_VARIABLE: Final = "BORN_CACHE_DIR"
 
 
 def cache_directory() -> Path:
-    """`$BORN_CACHE_DIR`, or born's folder in the user's cache.
-
-    Raises:
-        ImportError: `$BORN_CACHE_DIR` is not set and platformdirs is not installed.
-    """
+    """`$BORN_CACHE_DIR`, or born's folder in the user's cache."""
     chosen = os.environ.get(DIRECTORY_VARIABLE)
     if chosen:
         return Path(chosen)

@@ -48,11 +48,7 @@ class Window(NamedTuple):
         )
 
     def counts(self, size: Size) -> Size:
-        """How many windows fit along the height and width of an image.
-
-        Raises:
-            ShapeError: not even one does.
-        """
+        """How many windows fit along the height and width of an image."""
         rows, columns = (_count(*lengths) for lengths in zip(size, *self, strict=True))
         return rows, columns
 

@@ -56,10 +56,6 @@ class Linear(Primitives):
 
         Returns:
             the gradients of input, weight and bias.
-
-        Raises:
-            DTypeError: not all are of one dtype.
-            ShapeError: shapes that do not fit each other.
         """
         g = g if y is None else self.relu_backward(g, y)
         # As rows of a matrix: a product of more axes would be many small ones.
