@@ -128,13 +128,6 @@ class NumbaBackend(NumpyBackend):
     # -- linear --
 
     @override
-    def _add_bias(self, out: HostArray, bias: HostArray) -> None:
-        if out.ndim == 2 and _is_loopable(bias):  # the product is new, and of the bias's dtype
-            kernels.add_bias[out.dtype](out, bias)
-        else:
-            super()._add_bias(out, bias)
-
-    @override
     def linear_relu(
         self, x: RawTensor, weight: RawTensor, bias: RawTensor | None = None, /
     ) -> RawTensor:

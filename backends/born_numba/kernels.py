@@ -146,15 +146,6 @@ def add_rows(target: Any, index: Any, values: Any) -> Any:
 
 
 @kernel(lambda t: types.void(t[:, ::1], t[::1]))
-def add_bias(x: Any, bias: Any) -> None:
-    """The bias added to each row, in place."""
-    rows, columns = x.shape
-    for i in range(rows):
-        for j in range(columns):
-            x[i, j] += bias[j]
-
-
-@kernel(lambda t: types.void(t[:, ::1], t[::1]))
 def bias_relu(x: Any, bias: Any) -> None:
     """max(x + bias, 0) in place, the bias added to each row, NaN kept."""
     rows, columns = x.shape

@@ -160,16 +160,13 @@ class _TileWriter:
         else:
             place = place or self._buffer(dtype)
             if op.startswith("cast_"):
-                self._cast(place, values[0], as_dtype(op.removeprefix("cast_")))
+                narrow = self._buffer(as_dtype(op.removeprefix("cast_")))
+                self.free.append(int(narrow[1:]))
+                self.lines.append(f'np.copyto({narrow}, {values[0]}, casting="unsafe")')
+                self.lines.append(f"np.copyto({place}, {narrow})")
             else:
                 self.lines.append(f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})")
         self.places[Ref(RESULT, number)] = place
-
-    def _cast(self, place: str, value: str, dtype: np.dtype[Any]) -> None:
-        narrow = self._buffer(dtype)
-        self.free.append(int(narrow[1:]))
-        self.lines.append(f'np.copyto({narrow}, {value}, casting="unsafe")')
-        self.lines.append(f"np.copyto({place}, {narrow})")
 
     def _where(
         self, number: int, target: str | None, args: tuple[Ref, ...], values: list[str]

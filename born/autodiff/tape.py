@@ -143,8 +143,10 @@ class Tape:
     def root(self, loss: RawTensor) -> Origin:
         """Where to start a backward pass: the node of a result, or a leaf that was used."""
         origin = self.origin_of(loss)
-        if origin is not None and (origin is not loss or self._is_used(loss)):
-            return origin
+        if origin is not None:
+            used = (node.parents for node in self._records if node is not None)
+            if origin is not loss or any(parent is loss for parents in used for parent in parents):
+                return origin
         stale: Node | None = loss.node
         if stale is not None and stale.epoch.tape is not self:
             raise TapeError(
@@ -164,12 +166,6 @@ class Tape:
         raise TapeError(
             "expected a loss on the tape, got one that is not; compute it inside "
             "`with backend.tape:` from at least one tensor that requires a gradient"
-        )
-
-    def _is_used(self, leaf: RawTensor) -> bool:
-        """Whether something was recorded that came from a leaf."""
-        return any(
-            parent is leaf for node in self._records if node is not None for parent in node.parents
         )
 
     def walk(

@@ -55,15 +55,11 @@ class ArrayLinear(Linear, Dispatch):
         out = self._matmul_transposed(flat, w)
         if bias is not None:
             self._check_bias(x, weight, bias)
-            self._add_bias(out, bias.array)
+            out += bias.array
         return RawTensor(out.reshape(*a.shape[:-1], w.shape[0]) if a.ndim > 2 else out)
 
     def _matmul_transposed(self, a: Array, b: Array) -> Array:
         return self._product(a, b.T)
-
-    def _add_bias(self, out: Array, bias: Array) -> None:
-        """Add a bias to each row of a matrix, in place."""
-        out += bias
 
     def _check_bias(self, x: RawTensor, weight: RawTensor, bias: RawTensor) -> None:
         b, outputs = bias.array, weight.array.shape[:1]
