@@ -55,13 +55,7 @@ def _resolve(dtype: DTypeLike | None) -> np.dtype[Any]:
     if dtype is None:  # to NumPy, None is float64
         raise _unknown(dtype)
     if isinstance(dtype, str) and dtype == "bfloat16":
-        try:
-            importlib.import_module("ml_dtypes")
-        except ImportError as error:
-            raise DTypeError(
-                "expected the package ml_dtypes, which defines bfloat16, but it is not installed; "
-                "run: pip install ml_dtypes"
-            ) from error
+        _import_bfloat16()
     try:
         resolved = np.dtype(dtype)
     except TypeError as error:
@@ -69,6 +63,16 @@ def _resolve(dtype: DTypeLike | None) -> np.dtype[Any]:
     if resolved.name not in DTYPE_NAMES:
         raise _unknown(dtype)
     return resolved
+
+
+def _import_bfloat16() -> None:
+    try:
+        importlib.import_module("ml_dtypes")
+    except ImportError as error:
+        raise DTypeError(
+            "expected the package ml_dtypes, which defines bfloat16, but it is not installed; "
+            "run: pip install ml_dtypes"
+        ) from error
 
 
 def _unknown(dtype: object) -> DTypeError:

@@ -42,7 +42,7 @@ def compile_loop(source: str, name: str, signature: Any, names: Mapping[str, Any
             loop = compile_in(folder)
         except OSError:
             raise
-        except Exception:  # whatever Numba makes of files that are damaged
+        except Exception:  # Numba may raise anything on damaged files
             shutil.rmtree(folder)
             loop = compile_in(folder)
     except OSError:

@@ -63,7 +63,7 @@ _TEXTS: Final = {
     "cast_bfloat16": "real(float32_of_bits(np.uint32(bfloat16_of_float32({0})) << np.uint32(16)))",
     "cast_float32": "real(np.float32({0}))",
 }
-"""Operations that are not written as a call of their own name."""
+"""The operations that a loop does not call by name."""
 
 _LOADS: Final = {
     "float16": "float32_of_half({}[j])",

@@ -69,9 +69,8 @@ class NumpyBackend(ArrayBackend):
 
     @override
     def _matmul_transposed(self, a: HostArray, b: HostArray) -> HostArray:
-        # The OpenBLAS that comes with NumPy lays its left operand out anew by slower loops
-        # than its right one, as NumPy hands them over. Where b is the larger by far, it gains
-        # more to compute (b a^T)^T than it costs to transpose the small product.
+        # NumPy's OpenBLAS packs its left operand by slower loops than its right one. Where b is
+        # much the larger, computing (b a^T)^T gains more than transposing the small product costs.
         if a.ndim != 2 or a.dtype.char not in "fd":
             plain: HostArray = super()._matmul_transposed(a, b)
             return plain

@@ -1,4 +1,4 @@
-"""The norm of many arrays at once, with the same bits whoever computes it.
+"""The norm of many arrays at once, with the same bits on each CPU backend.
 
 A sum in floating point depends on its order, so the order is fixed here for every
 backend on the CPU. The arrays of one dtype follow each other in stretches of about a

@@ -43,7 +43,7 @@ class Pool:
     def share(self, work: Work, threads: int | None = None) -> None:
         """Run work on the calling thread and on idle helpers: on `threads`, or all of the pool.
 
-        Waits for all that have begun, whatever a signal's handler raises meanwhile: memory
+        Waits for all that have begun, even if a signal's handler raises meanwhile: memory
         that a thread still writes to must not be read or freed. It does not wait for those
         that woke too late to begin: there is nothing left for them to do. Once all have ended
         it raises the first of what interrupted the caller and of what the work raised.

@@ -44,14 +44,14 @@ class Linear(Primitives):
 
             dx = g W,    dW = sum_n g_n x_n^T,    db = sum_n g_n
 
-        with g zero where y is not positive, for `linear_relu`. What is not due is not
-        asked for, and None in its place.
+        with g zero where y is not positive, for `linear_relu`. None stands for a gradient
+        that is not asked for.
 
         Args:
             g: the gradient of the result, shape (..., out).
-            x: the input, shape (..., in), if the weight's gradient is due.
-            weight: W, shape (out, in), if the input's gradient is due.
-            bias: whether the bias's gradient is due.
+            x: the input, shape (..., in), if the weight's gradient is wanted.
+            weight: W, shape (out, in), if the input's gradient is wanted.
+            bias: whether the bias's gradient is wanted.
             y: the result of `linear_relu`; None for `linear`.
 
         Returns:
