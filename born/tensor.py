@@ -28,26 +28,24 @@ def _documented(method: _Method, name: str, doc: str | None) -> _Method:
     return method
 
 
-def _operator(
-    name: str, doc: str | None = None
-) -> Callable[[Tensor[B], Tensor[B] | Scalar], Tensor[B]]:
-    """A tensor's operator, by the backend's operation of this name."""
+def _operator(declared: _Method, name: str, doc: str | None = None) -> _Method:
+    """An operator typed as another one, by the backend's operation of this name."""
 
     def method(self: Tensor[B], other: Tensor[B] | Scalar) -> Tensor[B]:
         backend = self.backend
         return Tensor(getattr(backend, name)(self.raw, operand(backend, other)), backend)
 
-    return _documented(method, name, doc)
+    return _documented(cast("_Method", method), name, doc)
 
 
-def _reflected(name: str) -> Callable[[Tensor[B], Scalar], Tensor[B]]:
+def _reflected(declared: _Method, name: str) -> _Method:
     """As `_operator`, for a number on the left."""
 
     def method(self: Tensor[B], other: Scalar) -> Tensor[B]:
         backend = self.backend
         return Tensor(getattr(backend, name)(operand(backend, other), self.raw), backend)
 
-    return _documented(method, name, None)
+    return _documented(cast("_Method", method), name, None)
 
 
 def _function(name: str, doc: str | None = None) -> Callable[[Tensor[B]], Tensor[B]]:
@@ -241,16 +239,20 @@ class Tensor(TensorBase[B]):
     def _of(self, raw: RawTensor) -> Tensor[B]:
         return Tensor(raw, self.backend)
 
-    __add__ = _operator("add")
-    __sub__ = _operator("sub")
-    __mul__ = _operator("mul")
-    __truediv__ = _operator("div")
-    __pow__ = _operator("pow")
-    __radd__ = _reflected("add")
-    __rsub__ = _reflected("sub")
-    __rmul__ = _reflected("mul")
-    __rtruediv__ = _reflected("div")
-    __rpow__ = _reflected("pow")
+    def __add__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+        return Tensor(self.backend.add(self.raw, operand(self.backend, other)), self.backend)
+
+    def __radd__(self, other: Scalar) -> Tensor[B]:
+        return Tensor(self.backend.add(operand(self.backend, other), self.raw), self.backend)
+
+    __sub__ = _operator(__add__, "sub")
+    __mul__ = _operator(__add__, "mul")
+    __truediv__ = _operator(__add__, "div")
+    __pow__ = _operator(__add__, "pow")
+    __rsub__ = _reflected(__radd__, "sub")
+    __rmul__ = _reflected(__radd__, "mul")
+    __rtruediv__ = _reflected(__radd__, "div")
+    __rpow__ = _reflected(__radd__, "pow")
     __neg__ = _function("neg")
     __abs__ = _function("abs")
 
@@ -276,12 +278,12 @@ class Tensor(TensorBase[B]):
 
     __hash__ = object.__hash__
 
-    __lt__ = _operator("less")
-    __le__ = _operator("less_equal")
-    __gt__ = _operator("greater")
-    __ge__ = _operator("greater_equal")
-    __and__ = _operator("logical_and", "Both non-zero (logical, not bitwise).")
-    __or__ = _operator("logical_or", "Either non-zero (logical, not bitwise).")
+    __lt__ = _operator(__add__, "less")
+    __le__ = _operator(__add__, "less_equal")
+    __gt__ = _operator(__add__, "greater")
+    __ge__ = _operator(__add__, "greater_equal")
+    __and__ = _operator(__add__, "logical_and", "Both non-zero (logical, not bitwise).")
+    __or__ = _operator(__add__, "logical_or", "Either non-zero (logical, not bitwise).")
     __invert__ = _function("logical_not", "Zero (logical, not bitwise).")
 
     # -- functions of each element --
