@@ -127,11 +127,9 @@ class RawTensor:
         return np.array(self.array, dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
-        """The array as a DLPack capsule, without a copy."""
         return self.array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """The DLPack device type and index."""
         device: tuple[int, int] = self.array.__dlpack_device__()
         return device
 

@@ -183,7 +183,7 @@ def _method(name: str) -> _Operation:
 _PASSED_ON: Final = """
 synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_random_state seed
 """
-"""What is not an operation on tensors, and for the inner backend to do."""
+"""Methods that are not operations on tensors: the inner backend's."""
 
 for _name in (*OPERATIONS, *_PASSED_ON.split()):
     setattr(Autodiff, _name, _method(_name))

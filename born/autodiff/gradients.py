@@ -154,14 +154,12 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         return Gradients(values, self._backend, self.leaves | other.leaves)
 
     def __mul__(self, factor: float) -> Gradients:
-        """Every entry times a number."""
         values = {raw: self._backend.mul(g, factor) for raw, g in self._values.items()}
         return Gradients(values, self._backend, self._leaves)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> Gradients:
-        """Every entry over a number."""
         values = {raw: self._backend.div(g, divisor) for raw, g in self._values.items()}
         return Gradients(values, self._backend, self._leaves)
 
@@ -216,8 +214,12 @@ def backward(
     (array([2., 4.], dtype=float32), array([1., 1.], dtype=float32))
     """
     check_tensor(loss, "a recorded tensor as the loss")
-    check_records(loss.backend)
     backend = loss.backend
+    if not isinstance(cast("object", backend), Autodiff):
+        raise TapeError(
+            f"expected a loss on an Autodiff backend, got one on {backend!r}, which records "
+            "nothing; make the model's tensors on Autodiff(backend)"
+        )
     tape, inner, raw = backend.tape, backend.inner, loss.raw
     root = tape.root(raw)
     if seed is None:
@@ -225,20 +227,11 @@ def backward(
         start = inner.ones(raw.shape, raw.dtype)
     else:
         start = _checked_seed(loss, seed)
-    kept = [(tensor, tape.root(tensor)) for tensor in map(_checked_raw, retain)]
-    leaves, retained = tape.walk(root, start, inner, kept, keep=keep_tape)
+    to_retain = [(tensor, tape.root(tensor)) for tensor in map(_checked_raw, retain)]
+    leaves, retained = tape.walk(root, start, inner, to_retain, keep=keep_tape)
     if not retained:
         return Gradients(leaves, inner)
     return Gradients({**retained, **leaves}, inner, leaves)
-
-
-def check_records(backend: object) -> None:
-    """Refuse a backend that has no tape."""
-    if not isinstance(backend, Autodiff):
-        raise TapeError(
-            f"expected a loss on an Autodiff backend, got one on {backend!r}, which records "
-            "nothing; make the model's tensors on Autodiff(backend)"
-        )
 
 
 def check_tensor(value: object, what: str) -> None:

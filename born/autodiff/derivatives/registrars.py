@@ -53,8 +53,8 @@ class Derivative:
 
     def read(self, required: Required) -> list[int]:
         """Which of the tensor arguments are read for the gradients that are required."""
-        each = [read for read, wanted in zip(self.reads, required, strict=False) if wanted]
-        return sorted(set().union(*each))
+        pairs = zip(self.reads, required, strict=False)
+        return sorted({place for read, wanted in pairs if wanted for place in read})
 
 
 DERIVATIVES: Final[dict[str, Derivative]] = {}
@@ -65,13 +65,7 @@ CONSTANT: Final[set[str]] = set()
 
 
 def of_input(name: str, *formulas: Formula | None) -> None:
-    """Enter derivatives that read the arguments, one for each leading tensor argument.
-
-    Args:
-        name: the operation.
-        formulas: from the backend, the gradient of the result and the operation's
-            arguments to the gradient of one argument; None for one that has none.
-    """
+    """Enter derivatives that read the arguments, one for each leading tensor argument."""
     first = next(i for i, formula in enumerate(formulas) if formula is not None)
     only = formulas[0] if len(formulas) == 1 else None
     rule = _of_several(formulas, first) if only is None else _of_one(only)
@@ -106,8 +100,8 @@ def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
         y = out[residual] if residual else out
         if not (reads_x or reads_shape):
             return lambda g: derive(b, g, y, *args, **options)
-        kept = x if reads_x else x.shape
-        return lambda g: derive(b, g, y, kept, *args, **options)
+        saved = x if reads_x else x.shape
+        return lambda g: derive(b, g, y, saved, *args, **options)
 
     DERIVATIVES[name] = Derivative(
         rule,
@@ -179,8 +173,8 @@ def _of_one(formula: _Formula) -> Rule:
     def rule(
         b: Backend, out: RawTensor, required: Required, x: RawTensor, *args: Any, **options: Any
     ) -> Pullback:
-        kept = x.shape if by_shape else x
-        return lambda g: formula(b, g, kept, *args, **options)
+        saved = x.shape if by_shape else x
+        return lambda g: formula(b, g, saved, *args, **options)
 
     return rule
 
@@ -199,10 +193,10 @@ def _of_several(formulas: tuple[_Formula | None, ...], first: int) -> Rule:
             if formula is None or not wanted:
                 due.append(None)
                 continue
-            kept = list(args)
+            saved = list(args)
             for i in by_shape[place]:
-                kept[i] = shapes[i]
-            due.append((formula, kept, shapes[place]))
+                saved[i] = shapes[i]
+            due.append((formula, saved, shapes[place]))
 
         def pullback(g: RawTensor) -> list[RawTensor | None]:
             gradients: list[RawTensor | None] = []
@@ -210,8 +204,8 @@ def _of_several(formulas: tuple[_Formula | None, ...], first: int) -> Rule:
                 if line is None:
                     gradients.append(None)
                     continue
-                formula, kept, shape = line
-                gradient = formula(b, g, *kept, **options)
+                formula, saved, shape = line
+                gradient = formula(b, g, *saved, **options)
                 if gradient.shape != shape:
                     gradient = sum_to_shape(b, gradient, shape)
                 gradients.append(gradient)
@@ -223,7 +217,6 @@ def _of_several(formulas: tuple[_Formula | None, ...], first: int) -> Rule:
 
 
 def _parameters(formula: _Formula) -> list[str]:
-    """The names of what a formula is given after the backend and the gradient."""
     return list(inspect.signature(formula).parameters)[2:]
 
 
