@@ -32,15 +32,22 @@ class Parameter(Tensor[B]):
     ('weight', (2, 3), True, None)
     """
 
-    __slots__ = ("name",)
-
-    name: str
+    __slots__ = ("_name",)
 
     def __init__(self, tensor: Tensor[B], name: str = "") -> None:
         _check_leaf(tensor, _label(name))
         super().__init__(tensor.raw, tensor.backend)
         self.raw.requires_grad = True
         self.name = name
+
+    @property
+    def name(self) -> str:
+        """What error messages and checkpoints call it."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = self.raw.name = name
 
     @property
     def tensor(self) -> Tensor[B]:

@@ -107,14 +107,7 @@ def rms_norm(
 
         y = x / sqrt(mean(x^2) + eps) * weight
 
-    Args:
-        x: a floating tensor.
-        weight: of the shape of the last `axes` axes of `x`; 1 by default.
-        axes: how many trailing axes to normalise over, 1 by default.
-        eps: keeps the root away from zero; 1e-6 by default.
-
-    Raises:
-        ShapeError: `x` has fewer axes, or the weight another shape.
+    The arguments, and the errors, are those of `layer_norm`.
 
     >>> ops.rms_norm(born.tensor([[2.0, -2.0]], backend))
     Tensor([[ 0.9999999, -0.9999999]], dtype=float32)

@@ -279,6 +279,7 @@ class Optimizer(Generic[B, C_co]):
             step.prepared.run(scalars, by, sets)
             for index in step.indices:
                 self._counts[index] += 1
+                self._raws[index].version += 1
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
@@ -300,13 +301,26 @@ class Optimizer(Generic[B, C_co]):
                 continue
             if gradient.__class__ is not RawTensor:
                 self._check_kind(index, gradient)
-            elif gradient in self._index:
-                # A parameter as another's gradient: its own update must not come between.
+            elif gradient in self._index or (
+                getattr(gradient.array, "base", None) is not None
+                and self._overlaps_another(index, gradient)
+            ):
+                # Another parameter's memory as a gradient: its update must not come between.
                 gradients[index] = self._inner.copy(gradient)
             if not raw.requires_grad:
                 self._checks.check_gradient(index, gradient)
                 gradients[index] = None
         return gradients
+
+    def _overlaps_another(self, index: int, gradient: RawTensor) -> bool:
+        """Whether a gradient lies in the memory of another parameter than its own."""
+        own = self._inner.extent(gradient)
+        if own is None:
+            return False
+        others = [self._inner.extent(raw) for i, raw in enumerate(self._raws) if i != index]
+        return any(
+            other is not None and own[0] < other[1] and other[0] < own[1] for other in others
+        )
 
     def _check_mapping(self, grads: Mapping[RawTensor, RawTensor]) -> None:
         if isinstance(grads, Gradients):
