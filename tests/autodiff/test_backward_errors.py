@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,7 +34,8 @@ def check_unharmed(x: T, loss: T) -> None:
 
 def refused(loss: Any, error: type[BornError], message: str) -> None:
     """A loss without a gradient, in either way to ask for one."""
-    for differentiate in (backward, born.Tensor.backward):
+    ways: list[Callable[[Any], object]] = [backward, born.Tensor[Any].backward]
+    for differentiate in ways:
         with pytest.raises(error, match=message):
             differentiate(loss)
 

@@ -243,7 +243,9 @@ def test_each_parameter_has_scalars_of_its_own(averaged: UpdateKernel, where: Ba
 
 @every_kernel
 @pytest.mark.parametrize("numbers", [(1,), (2, 0), (2, 1, 0), (1, 2), ()])
-def test_some_of_the_bound_tensors(averaged: UpdateKernel, where: Backend, numbers: Any) -> None:
+def test_some_of_the_bound_tensors(
+    averaged: UpdateKernel, where: Backend, numbers: tuple[int, ...]
+) -> None:
     tensors = [arrays_of(AVERAGED, size, size) for size in (4, 5, 4)]
     raws = [[where.from_numpy(x) for x in arrays] for arrays in tensors]
     bound = averaged.bind([[p, m] for p, _, m in raws])
