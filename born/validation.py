@@ -136,6 +136,13 @@ def choice(
     return value
 
 
+def mismatch_text(expected: str, mismatches: Sequence[str], remedy: str) -> str:
+    """The message of an error that lists mismatches, each on its own line."""
+    count = f"{len(mismatches)} mismatch{'es' if len(mismatches) > 1 else ''}"
+    listed = "".join(f"\n  {mismatch}" for mismatch in mismatches)
+    return f"expected {expected}, got {count}; {remedy}:{listed}"
+
+
 def _is_sequence(value: object) -> TypeIs[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str)
 

@@ -24,7 +24,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from safetensors import SafetensorError
@@ -50,18 +50,10 @@ _ZEROS: Final = b"0" * 64  # as many as a SHA-256 has hexadecimal digits
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a checkpoint file holds.
-
-    Attributes:
-        document: what was saved beside the tensors, as JSON types.
-        arrays: the tensors that were asked for, by name; read-only.
-    """
+    """What a checkpoint file holds: JSON types, and the tensors asked for, read-only."""
 
     document: Mapping[str, Any]
     arrays: Mapping[str, HostArray]
-
-
-# -- writing -------------------------------------------------------------------------------
 
 
 def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, Any]) -> None:
@@ -69,16 +61,8 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
 
     It is written under a temporary name beside `path`, flushed to the disk and then
     renamed, so that at any time there is the whole old file or the whole new one.
-
-    Args:
-        path: the file. Links are followed, so that a link to a checkpoint stays a link.
-        arrays: tensors by name.
-        document: what to save beside them, as JSON types.
-
-    Raises:
-        CheckpointWriteError: the file cannot be written; a previous one is untouched.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path))  # a link to a checkpoint stays a link
     # safetensors writes memory as it lies, whatever the strides.
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     token = secrets.token_hex(len(_ZEROS) // 2)  # stands where the digest will be
@@ -102,7 +86,7 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
             f"{error}; free space or choose another path, any previous file is untouched"
         ) from error
     finally:
-        # An error while tidying up must not hide the one before it.
+        # An error in the clean-up must not hide the one before it.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
@@ -142,21 +126,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-# -- reading -------------------------------------------------------------------------------
-
-
 def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
-    """Read a checkpoint file and check every byte of it.
-
-    Args:
-        path: the file.
-        wanted: whether to keep the tensor of a given name; all are checked.
-
-    Raises:
-        CheckpointNotFoundError: there is no file.
-        CheckpointCorruptError: it is not what was written, or not a checkpoint.
-        CheckpointVersionError: it has a newer version of the format.
-    """
+    """Read a checkpoint file, check every byte of it, and keep the tensors `wanted` by name."""
     try:
         with open(path, "rb") as file:
             return _read_sealed(file, wanted)
@@ -164,7 +135,7 @@ def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
         raise CheckpointNotFoundError(
             f"{path}: expected a checkpoint file, got {error.strerror}; check the path"
         ) from error
-    except (OSError, ValueError) as error:  # no permission, a name that no file can have
+    except (OSError, ValueError) as error:  # no permission, or not the name of a file
         raise CheckpointError(
             f"{path}: expected a checkpoint file that can be read, got {error}; check the path"
         ) from error
@@ -230,13 +201,11 @@ def _parsed(header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
     """The place of each tensor, and born's document."""
     try:
         fields: dict[str, Any] = json.loads(header)
-        document = json.loads(fields.pop("__metadata__")[_KEY])
+        document: dict[str, Any] = dict(json.loads(fields.pop("__metadata__")[_KEY]).items())
         places = {name: tuple(field["data_offsets"]) for name, field in fields.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _DamageError("a header that is not one of a checkpoint") from error
-    if not isinstance(document, dict):
-        raise _DamageError("a header that is not one of a checkpoint")
-    return places, cast("dict[str, Any]", document)
+        raise _DamageError("a header that is not a checkpoint's") from error
+    return places, document
 
 
 def _digest(prefix: bytes, header: bytes, digits: str) -> str:

@@ -23,6 +23,7 @@ from born.nn import Module
 from born.optim import Optimizer
 from born.raw import HostArray, RawTensor
 from born.tensor import B
+from born.validation import mismatch_text
 
 _MODEL: Final = "model."
 _OPTIMIZER: Final = "optimizer."
@@ -54,9 +55,8 @@ def save(
         BackendMismatchError: the model and the optimizer are on two backends.
         CheckpointWriteError: the file cannot be written; a previous one is untouched.
 
-    >>> import tempfile, born
-    >>> from born import checkpoint, nn, optim
-    >>> model = nn.Linear(2, 1, born.get_backend("numpy"))
+    >>> import tempfile
+    >>> model = nn.Linear(2, 1, backend)
     >>> optimizer = optim.Adam(model.parameters(), optim.AdamConfig())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = f"{folder}/run.safetensors"
@@ -65,7 +65,7 @@ def save(
     {'epoch': 3}
     """
     _check_kinds(model, optimizer)
-    own = _json({} if metadata is None else metadata)
+    json_metadata = _json({} if metadata is None else metadata)
     backend = _common_backend(model, optimizer)
     state: dict[str, RawTensor] = {}
     for prefix, part in ((_MODEL, model), (_OPTIMIZER, optimizer)):
@@ -77,16 +77,16 @@ def save(
         arrays = {name: backend.to_numpy(state.pop(name)) for name in list(state)}
     document: dict[str, Any] = {
         "model": None if model is None else {"type": type(model).__name__},
-        "optimizer": None
-        if optimizer is None
-        else {
+        "optimizer": None,
+        "random_state": None if backend is None else backend.random_state,
+        "metadata": json_metadata,
+    }
+    if optimizer is not None:
+        document["optimizer"] = {
             "type": type(optimizer).__name__,
             "config": optimizer.config.to_json(),
             "parameters": _paths(model, optimizer),
-        },
-        "random_state": None if backend is None else backend.random_state,
-        "metadata": own,
-    }
+        }
     file_format.write(Path(path), arrays, document)
 
 
@@ -141,12 +141,9 @@ def load(
         *_random_mismatches(backend, random_state),
     ]
     if mismatches:
-        raise CheckpointMismatchError(
-            f"{path}: expected a checkpoint of this model and this optimizer, got "
-            f"{len(mismatches)} mismatch{'es' if len(mismatches) > 1 else ''}; make both as they "
-            "were made when it was saved, nothing was changed:"
-            + "".join(f"\n  {mismatch}" for mismatch in mismatches)
-        )
+        expected = "a checkpoint of this model and this optimizer"
+        remedy = "make both as they were made when it was saved, nothing was changed"
+        raise CheckpointMismatchError(f"{path}: {mismatch_text(expected, mismatches, remedy)}")
     if model is not None:
         model.load_state_dict(_part(contents, _MODEL))
     if optimizer is not None:
@@ -158,15 +155,12 @@ def load(
     return metadata
 
 
-# -- mismatches, in words ------------------------------------------------------------------
-
-
 def _model_mismatches(model: Module[B] | None, contents: Contents) -> list[str]:
     if model is None:
         return []
     if contents.document["model"] is None:
         return ["model: expected one, got a checkpoint that was saved without a model"]
-    return [f"model: {reason}" for reason in model.check_state_dict(_part(contents, _MODEL))]
+    return [f"model: {line}" for line in model.check_state_dict(_part(contents, _MODEL))]
 
 
 def _optimizer_mismatches(
@@ -180,19 +174,19 @@ def _optimizer_mismatches(
     kind = type(optimizer).__name__
     if saved["type"] != kind:
         return [f"optimizer: expected {kind}, got the state of {saved['type']}"]
-    reasons = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
+    lines = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
     try:
-        reasons += optimizer.check_config(optimizer.config_type.from_json(saved["config"]))
+        lines += optimizer.check_config(optimizer.config_type.from_json(saved["config"]))
     except ConfigError as error:
-        reasons.append(str(error))
-    # Parameters without names, which belong to no module, are known by their order alone.
+        lines.append(str(error))
+    # Parameters of no module have no names, only an order.
     pairs = zip(_paths(model, optimizer), saved["parameters"], strict=False)
-    reasons += [
+    lines += [
         f"parameter {index}: expected {here!r}, got the state of {there!r}"
         for index, (here, there) in enumerate(pairs)
         if here != there and here and there
     ]
-    return [f"optimizer: {reason}" for reason in reasons]
+    return [f"optimizer: {line}" for line in lines]
 
 
 def _random_mismatches(backend: Backend | None, state: Mapping[str, Any] | None) -> list[str]:
@@ -202,9 +196,6 @@ def _random_mismatches(backend: Backend | None, state: Mapping[str, Any] | None)
         except BornError as error:
             return [f"random state: {error}"]
     return []
-
-
-# -- helpers -------------------------------------------------------------------------------
 
 
 def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:
@@ -248,11 +239,7 @@ def _common_backend(model: Module[B] | None, optimizer: Optimizer[B] | None) -> 
 
 
 def _json(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata as JSON gives it back.
-
-    Raises:
-        CheckpointError: it is not JSON.
-    """
+    """The metadata as JSON gives it back."""
     if not isinstance(cast("object", metadata), Mapping):
         raise CheckpointError(
             f"expected metadata as a mapping of JSON types, got {type(metadata).__name__}; "

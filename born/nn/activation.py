@@ -20,8 +20,7 @@ class ReLU(Stateless):
     Source: Nair and Hinton (2010), "Rectified Linear Units Improve Restricted
     Boltzmann Machines".
 
-    >>> import born
-    >>> ReLU()(born.tensor([-2.0, 3.0], born.get_backend("numpy"))).numpy().tolist()
+    >>> ReLU()(born.tensor([-2.0, 3.0], backend)).numpy().tolist()
     [0.0, 3.0]
     """
 
@@ -42,8 +41,7 @@ class LeakyReLU(Stateless):
     Source: Maas, Hannun and Ng (2013), "Rectifier Nonlinearities Improve Neural
     Network Acoustic Models", equation 2.
 
-    >>> import born
-    >>> LeakyReLU(0.5)(born.tensor([-2.0, 3.0], born.get_backend("numpy"))).numpy().tolist()
+    >>> LeakyReLU(0.5)(born.tensor([-2.0, 3.0], backend)).numpy().tolist()
     [-1.0, 3.0]
     """
 
@@ -67,8 +65,7 @@ class GELU(Stateless):
 
     Source: Hendrycks and Gimpel (2016), "Gaussian Error Linear Units (GELUs)", section 2.
 
-    >>> import born
-    >>> GELU()(born.tensor([-1.0, 1.0], born.get_backend("numpy"))).numpy().round(4).tolist()
+    >>> GELU()(born.tensor([-1.0, 1.0], backend)).numpy().round(4).tolist()
     [-0.158..., 0.841...]
     """
 
@@ -88,8 +85,7 @@ class SiLU(Stateless):
     Source: Elfwing, Uchibe and Doya (2018), "Sigmoid-weighted linear units for neural
     network function approximation in reinforcement learning".
 
-    >>> import born
-    >>> SiLU()(born.zeros((1,), born.get_backend("numpy"))).item()
+    >>> SiLU()(born.zeros((1,), backend)).item()
     0.0
     """
 
@@ -101,8 +97,7 @@ class SiLU(Stateless):
 class Sigmoid(Stateless):
     """1 / (1 + exp(-x)), without overflow on either side.
 
-    >>> import born
-    >>> Sigmoid()(born.zeros((1,), born.get_backend("numpy"))).item()
+    >>> Sigmoid()(born.zeros((1,), backend)).item()
     0.5
     """
 
@@ -114,8 +109,7 @@ class Sigmoid(Stateless):
 class Tanh(Stateless):
     """The hyperbolic tangent.
 
-    >>> import born
-    >>> Tanh()(born.zeros((1,), born.get_backend("numpy"))).item()
+    >>> Tanh()(born.zeros((1,), backend)).item()
     0.0
     """
 
@@ -130,8 +124,7 @@ class Softplus(Stateless):
     Source: Dugas et al. (2001), "Incorporating Second-Order Functional Knowledge for
     Better Option Pricing".
 
-    >>> import born
-    >>> Softplus()(born.tensor([1000.0], born.get_backend("numpy"))).item()
+    >>> Softplus()(born.tensor([1000.0], backend)).item()
     1000.0
     """
 
@@ -152,8 +145,7 @@ class Softmax(Stateless):
         ConfigTypeError: the axis is not an integer.
         ShapeError: in a call: `x` does not have that axis.
 
-    >>> import born
-    >>> Softmax()(born.tensor([5.0, 5.0], born.get_backend("numpy"))).numpy().tolist()
+    >>> Softmax()(born.tensor([5.0, 5.0], backend)).numpy().tolist()
     [0.5, 0.5]
     """
 
@@ -175,8 +167,7 @@ class LogSoftmax(Stateless):
         ConfigTypeError: the axis is not an integer.
         ShapeError: in a call: `x` does not have that axis.
 
-    >>> import born
-    >>> LogSoftmax()(born.tensor([5.0], born.get_backend("numpy"))).item()
+    >>> LogSoftmax()(born.tensor([5.0], backend)).item()
     0.0
     """
 

@@ -24,8 +24,7 @@ class Dropout(Stateless):
     Source: Srivastava et al. (2014), "Dropout: A Simple Way to Prevent Neural Networks
     from Overfitting", section 4, scaled in training rather than in use (section 10).
 
-    >>> import born
-    >>> x = born.ones((2, 2), born.get_backend("numpy"))
+    >>> x = born.ones((2, 2), backend)
     >>> Dropout(0.5).eval()(x).numpy().tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """

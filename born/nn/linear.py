@@ -39,8 +39,6 @@ class Linear(Module[B]):
         ConfigError, ConfigTypeError: a size that is not a positive integer, or an
             unknown activation.
 
-    >>> import born
-    >>> backend = born.get_backend("numpy")
     >>> layer = Linear(4, 2, backend)
     >>> layer(born.zeros((3, 4), backend)).shape
     (3, 2)

@@ -46,8 +46,6 @@ def cross_entropy(
     Source, for the smoothing: Szegedy et al. (2016), "Rethinking the Inception
     Architecture for Computer Vision", section 7.
 
-    >>> import born, numpy as np
-    >>> backend = born.get_backend("numpy")
     >>> labels = born.tensor(np.array([0, 1, 2]), backend)
     >>> round(cross_entropy(born.zeros((3, 10), backend), labels).item(), 4)
     2.3026
@@ -70,8 +68,6 @@ def mse_loss(
         DTypeError: the dtypes differ.
         DomainError: an unknown reduction.
 
-    >>> import born
-    >>> backend = born.get_backend("numpy")
     >>> mse_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     2.0
     """
@@ -85,8 +81,6 @@ def l1_loss(predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "
 
     Arguments and errors as for `mse_loss`.
 
-    >>> import born
-    >>> backend = born.get_backend("numpy")
     >>> l1_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     1.0
     """
@@ -114,8 +108,6 @@ def huber_loss(
 
     Source: Huber (1964), "Robust Estimation of a Location Parameter".
 
-    >>> import born
-    >>> backend = born.get_backend("numpy")
     >>> targets = born.zeros((2,), backend)
     >>> huber_loss(born.tensor([1.0, 4.0], backend), targets, reduction="none").numpy().tolist()
     [0.5, 3.5]
@@ -142,8 +134,6 @@ def binary_cross_entropy_with_logits(
             broadcast, and their range is not checked.
         reduction: `"mean"`, `"sum"` or `"none"`.
 
-    >>> import born
-    >>> backend = born.get_backend("numpy")
     >>> logits, targets = born.tensor([0.0, 100.0], backend), born.tensor([1.0, 1.0], backend)
     >>> binary_cross_entropy_with_logits(logits, targets, reduction="sum").item()
     0.693...
@@ -167,8 +157,6 @@ def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
         ShapeError: the shape of the labels is not that of the logits without the last axis.
         DTypeError: the labels are not integers.
 
-    >>> import born, numpy as np
-    >>> backend = born.get_backend("numpy")
     >>> logits = born.tensor([[0.1, 0.9], [0.8, 0.2]], backend)
     >>> accuracy(logits, born.tensor(np.array([1, 1]), backend))
     0.5

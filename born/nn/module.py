@@ -39,7 +39,6 @@ class Layer(Fielded):
 
     Derive from `Module` or `Stateless` rather than from this class.
 
-    >>> from born import nn
     >>> layer = nn.Dropout(0.5)
     >>> isinstance(layer, Layer), layer.training, layer.eval().training
     (True, True, False)
@@ -51,7 +50,6 @@ class Layer(Fielded):
     def named_modules(self) -> list[tuple[str, Layer]]:
         """This layer (at the empty path) and every layer inside, each once, by path.
 
-        >>> from born import nn
         >>> [path for path, _ in nn.Sequential(nn.ReLU(), nn.Flatten()).named_modules()]
         ['', '0', '1']
         """
@@ -89,12 +87,11 @@ class Stateless(Layer, ABC):
 
     A subclass has a `forward` that takes and returns a tensor.
 
-    >>> import born
     >>> from born.tensor import B
     >>> class Square(Stateless):
     ...     def forward(self, x: born.Tensor[B], /) -> born.Tensor[B]:
     ...         return x * x
-    >>> Square()(born.tensor([3.0], born.get_backend("numpy"))).numpy()
+    >>> Square()(born.tensor([3.0], backend)).numpy()
     array([9.], dtype=float32)
     """
 
@@ -115,8 +112,6 @@ class Module(Layer, Generic[B]):
     directly, or in lists, tuples and mappings; a plain `Tensor` in a field is a constant,
     which is neither trained nor saved.
 
-    >>> import born
-    >>> from born import nn
     >>> from born.tensor import B
     >>> class Residual(nn.Module[B]):
     ...     def __init__(self, width: int, backend: B) -> None:
@@ -125,7 +120,7 @@ class Module(Layer, Generic[B]):
     ...
     ...     def forward(self, x: born.Tensor[B]) -> born.Tensor[B]:
     ...         return x + self.gain * self.inner(x)
-    >>> model = Residual(4, born.get_backend("numpy"))
+    >>> model = Residual(4, backend)
     >>> model(born.zeros((2, 4), model.gain.backend)).shape
     (2, 4)
     >>> [path for path, _ in model.named_parameters()]
@@ -172,9 +167,7 @@ class Module(Layer, Generic[B]):
     def parameters(self) -> list[Parameter[B]]:
         """Every parameter once, in field order: what an optimizer takes.
 
-        >>> import born
-        >>> from born import nn
-        >>> [p.name for p in nn.Linear(2, 3, born.get_backend("numpy")).parameters()]
+        >>> [p.name for p in nn.Linear(2, 3, backend).parameters()]
         ['weight', 'bias']
         """
         return [parameter for _, parameter in self.named_parameters()]
@@ -187,9 +180,7 @@ class Module(Layer, Generic[B]):
     def state_dict(self) -> dict[str, RawTensor]:
         """Path -> a copy of each parameter's value; nothing aliases the live model.
 
-        >>> import born
-        >>> from born import nn
-        >>> nn.Linear(2, 3, born.get_backend("numpy")).state_dict()["weight"].shape
+        >>> nn.Linear(2, 3, backend).state_dict()["weight"].shape
         (3, 2)
         """
         return snapshot(self.named_parameters())
@@ -197,9 +188,7 @@ class Module(Layer, Generic[B]):
     def check_state_dict(self, state: Mapping[str, StateValue]) -> list[str]:
         """Every reason why `state` cannot be loaded, in words; changes nothing.
 
-        >>> import born, numpy as np
-        >>> from born import nn
-        >>> layer = nn.Linear(2, 3, born.get_backend("numpy"), bias=False)
+        >>> layer = nn.Linear(2, 3, backend, bias=False)
         >>> layer.check_state_dict({"weight": np.zeros((3, 1), np.float32)})
         ["'weight': expected shape (3, 2), got (3, 1)"]
         """
@@ -219,9 +208,7 @@ class Module(Layer, Generic[B]):
             StateDictError: entries are missing, unexpected, or of another shape or dtype;
                 the message lists every one, and nothing was changed.
 
-        >>> import born, numpy as np
-        >>> from born import nn
-        >>> layer = nn.Linear(1, 1, born.get_backend("numpy"), bias=False)
+        >>> layer = nn.Linear(1, 1, backend, bias=False)
         >>> layer.load_state_dict({"weight": np.full((1, 1), 7, np.float32)})
         >>> layer.weight.item()
         7.0
@@ -252,11 +239,9 @@ class Module(Layer, Generic[B]):
             OperandError: `backend` is not a backend.
             BackendMismatchError: the tensors inside are on more than one backend.
 
-        >>> import born
-        >>> from born import nn
         >>> from born.autodiff import Autodiff
-        >>> layer = nn.Linear(2, 3, born.get_backend("numpy"))
-        >>> twin = layer.to(Autodiff(born.get_backend("numpy")))
+        >>> layer = nn.Linear(2, 3, backend)
+        >>> twin = layer.to(Autodiff(backend))
         >>> twin, twin.parameters()[0].backend
         (Linear(weight=(3, 2), bias=(3,)), Autodiff(NumpyBackend()))
         """

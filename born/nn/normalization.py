@@ -36,8 +36,6 @@ class LayerNorm(Module[B]):
 
     Source: Ba, Kiros and Hinton (2016), "Layer Normalization", section 3.
 
-    >>> import born
-    >>> backend = born.get_backend("numpy")
     >>> LayerNorm(3, backend)(born.tensor([1.0, 2.0, 3.0], backend)).numpy().round(3)
     array([-1.225,  0.   ,  1.225], dtype=float32)
     """
@@ -85,8 +83,6 @@ class RMSNorm(Module[B]):
 
     Source: Zhang and Sennrich (2019), "Root Mean Square Layer Normalization", equation 4.
 
-    >>> import born
-    >>> backend = born.get_backend("numpy")
     >>> RMSNorm(2, backend)(born.tensor([3.0, 4.0], backend)).numpy().round(3)
     array([0.849, 1.131], dtype=float32)
     """

@@ -24,8 +24,7 @@ class Parameter(Tensor[B]):
         ParameterError: `tensor` is not a tensor, or is a result that a tape has recorded.
         DTypeError: its dtype cannot carry a gradient.
 
-    >>> import born
-    >>> weight = Parameter(born.zeros((2, 3), born.get_backend("numpy")), "weight")
+    >>> weight = Parameter(born.zeros((2, 3), backend), "weight")
     >>> weight.name, weight.shape, weight.requires_grad, weight.grad
     ('weight', (2, 3), True, None)
     """
@@ -65,8 +64,7 @@ class Parameter(Tensor[B]):
     def zero_grad(self) -> None:
         """Forget the accumulated gradient.
 
-        >>> import born
-        >>> bias = Parameter(born.zeros((2,), born.get_backend("numpy")))
+        >>> bias = Parameter(born.zeros((2,), backend))
         >>> bias.grad = born.ones((2,), bias.backend)
         >>> bias.zero_grad()
         >>> bias.grad is None

@@ -37,9 +37,6 @@ class Sequential(Module[B]):
     Raises:
         ParameterError: an argument is not a layer.
 
-    >>> import born
-    >>> from born import nn
-    >>> backend = born.get_backend("numpy")
     >>> model = Sequential(nn.Linear(4, 8, backend), nn.ReLU(), nn.Linear(8, 2, backend))
     >>> model(born.zeros((3, 4), backend)).shape
     (3, 2)

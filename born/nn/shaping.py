@@ -22,8 +22,7 @@ class Flatten(Stateless):
         ConfigError, ConfigTypeError: `start_axis` is not an integer of at least 0.
         ShapeError: in a call: `x` has fewer axes than `start_axis`.
 
-    >>> import born
-    >>> Flatten()(born.zeros((8, 3, 4, 4), born.get_backend("numpy"))).shape
+    >>> Flatten()(born.zeros((8, 3, 4, 4), backend)).shape
     (8, 48)
     """
 

@@ -36,16 +36,7 @@ def factor_of(
 ) -> RawTensor | None:
     """scale · max_norm / max(max_norm, |scale · g|), of shape (); None where nothing scales.
 
-    Args:
-        backend: what computes.
-        gradients: g, of which those that are not None count.
-        scale: 1 where it is None.
-        max_norm: infinite where it is None.
-
-    Raises:
-        OperandError: a scale or norm of the wrong type or shape.
-        DomainError: a norm that is not positive.
-        BackendMismatchError: a scale on another device.
+    A scale of None is 1, a norm of None is infinite.
     """
     _check_kinds(scale, max_norm)
     present = [gradient for gradient in gradients if gradient is not None]
@@ -59,7 +50,7 @@ def factor_of(
         factor = rounded(backend, factor, norm.dtype)
         norm = backend.mul(norm, backend.abs(factor))
     allowed = max(float(max_norm), _LEAST)
-    # Exactly 1 within bounds, where a number is divided by itself.
+    # Within bounds a number is divided by itself, which gives exactly 1.
     clip = backend.div(allowed, backend.maximum(norm, allowed))
     return clip if factor is None else backend.mul(clip, factor)
 

@@ -42,7 +42,7 @@ class Config:
     born.errors.ConfigTypeError: LionConfig.lr: expected a number, got True of type bool; ...
     """
 
-    __slots__: ClassVar[Iterable[str]] = ()  # a field's slot is the subclass's, as its text is
+    __slots__: ClassVar[Iterable[str]] = ()  # subclasses have the fields' slots and their texts
 
     lr: float
     """The learning rate, which every optimizer has, so that `Optimizer.lr` can change it."""
@@ -54,7 +54,6 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, check in _checkers(type(self)).items():
-            # The one write to a frozen instance, before anybody else sees it.
             object.__setattr__(self, name, check(getattr(self, name)))
         self.check()
 
@@ -106,7 +105,7 @@ class Config:
 
 
 def cached(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """`function`, called once for each argument; what was made for one step only is let go."""
+    """`function`, called once for each argument, with room for 1,024 results."""
     return cast("Callable[_P, _R]", functools.lru_cache(maxsize=1024)(function))
 
 
@@ -117,7 +116,7 @@ def field_types(cls: type[Config]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-@cached  # resolving types costs more than a small step, before which `lr` may be set
+@cached  # `lr` may be set before each step, and resolving types would cost more than the step
 def _checkers(cls: type[Config]) -> dict[str, Callable[[Any], Any]]:
     return {name: checker(f"{cls.__name__}.{name}", t) for name, t in field_types(cls).items()}
 

@@ -84,7 +84,6 @@ class Rule:
         Raises:
             RuleError: not the signature of a rule, or a scalar that the config does not have.
 
-        >>> from born import optim
         >>> def descend(p, g, *, lr):
         ...     return (p - lr * g,)
         >>> Rule.from_config(descend, optim.SGDConfig(lr=0.5)).scalars
