@@ -25,14 +25,13 @@ from born.nn.embedding import Embedding as Embedding
 from born.nn.images import AvgPool2d as AvgPool2d
 from born.nn.images import Conv2d as Conv2d
 from born.nn.images import MaxPool2d as MaxPool2d
+from born.nn.layer import Layer as Layer
 from born.nn.linear import Linear as Linear
 from born.nn.loss import accuracy as accuracy
 from born.nn.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
-from born.nn.loss import cross_entropy as cross_entropy
 from born.nn.loss import huber_loss as huber_loss
 from born.nn.loss import l1_loss as l1_loss
 from born.nn.loss import mse_loss as mse_loss
-from born.nn.module import Layer as Layer
 from born.nn.module import Module as Module
 from born.nn.module import Stateless as Stateless
 from born.nn.normalization import LayerNorm as LayerNorm
@@ -42,3 +41,4 @@ from born.nn.sequential import Chainable as Chainable
 from born.nn.sequential import Sequential as Sequential
 from born.nn.shaping import Flatten as Flatten
 from born.nn.state import StateValue as StateValue
+from born.ops import cross_entropy as cross_entropy

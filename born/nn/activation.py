@@ -160,12 +160,7 @@ class Softmax(Stateless):
 class LogSoftmax(Stateless):
     """log(softmax(x)) along an axis, without overflow or log(0).
 
-    Args:
-        axis: the axis along which the probabilities add up to one.
-
-    Raises:
-        ConfigTypeError: the axis is not an integer.
-        ShapeError: in a call: `x` does not have that axis.
+    Arguments and errors as for `Softmax`.
 
     >>> LogSoftmax()(born.tensor([5.0], backend)).item()
     0.0

@@ -1,4 +1,4 @@
-"""Losses, and the accuracy of a classifier.
+"""Losses beside `ops.cross_entropy`, and the accuracy of a classifier.
 
 Predictions come first. `reduction` says what becomes of the losses of the elements:
 `"mean"` (the default) and `"sum"` give a scalar, `"none"` leaves them as they are.
@@ -16,41 +16,6 @@ from born.tensor import B, Tensor
 from born.validation import choice, number
 
 _REDUCTIONS: Final[tuple[Reduction, ...]] = get_args(Reduction)
-
-
-def cross_entropy(
-    logits: Tensor[B],
-    labels: Tensor[B],
-    label_smoothing: float = 0.0,
-    reduction: Reduction = "mean",
-) -> Tensor[B]:
-    """-sum over c of q_c log softmax(logits)_c, where q is 1 on the label and 0 elsewhere.
-
-    With label smoothing s and K classes, q is 1 - s + s/K on the label and s/K elsewhere.
-
-    Args:
-        logits: of shape `(..., classes)`, unnormalised.
-        labels: integers of shape `(...)`, from 0 to classes - 1.
-        label_smoothing: s, from 0 to 1. 0.1 keeps a classifier from becoming too sure.
-        reduction: `"mean"`, `"sum"` or `"none"`.
-
-    Returns:
-        A scalar, or for `"none"` a loss for each label.
-
-    Raises:
-        ShapeError: the shape of the labels is not that of the logits without the last axis.
-        DTypeError: the labels are not integers.
-        IndexOutOfRangeError: a label is not a class.
-        DomainError: the smoothing is out of range, or the reduction is unknown.
-
-    Source, for the smoothing: Szegedy et al. (2016), "Rethinking the Inception
-    Architecture for Computer Vision", section 7.
-
-    >>> labels = born.tensor(np.array([0, 1, 2]), backend)
-    >>> round(cross_entropy(born.zeros((3, 10), backend), labels).item(), 4)
-    2.3026
-    """
-    return ops.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction=reduction)
 
 
 def mse_loss(

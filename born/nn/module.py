@@ -1,17 +1,16 @@
-"""`Module` and `Layer`: what holds parameters."""
+"""`Module`, which holds parameters, and `Stateless`, a layer without any."""
 
 from __future__ import annotations
 
 import copy
-import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from born.errors import ParameterError
+from born.nn.layer import Layer, common_backend, walk
 from born.nn.parameter import Parameter
 from born.nn.state import StateValue, load, mismatches, snapshot
-from born.nn.traversal import Fielded, Part, children, common_backend, is_part, walk
 from born.operands import check_backend
 from born.raw import RawTensor
 from born.tensor import B2, B, Tensor
@@ -20,66 +19,11 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Result_co = TypeVar("_Result_co", covariant=True)
 
-_INDENT: Final = "  "
-
 
 class _HasForward(Protocol[_Arguments, _Result_co]):
     """A module, typed so that calling it has the signature of its `forward`."""
 
     def forward(self, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result_co: ...
-
-
-class Layer(Fielded):
-    """What modules and layers without parameters share: a mode, and the layers inside.
-
-    Layers and parameters are found in the instance's fields, in the order in which the
-    fields were set, also inside lists, tuples and mappings. Names of fields, indices and
-    keys make up the path: `blocks.0.weight`. Nothing has to be registered, and
-    `super().__init__()` need not be called.
-
-    Derive from `Module` or `Stateless` rather than from this class.
-
-    >>> layer = nn.Dropout(0.5)
-    >>> isinstance(layer, Layer), layer.training, layer.eval().training
-    (True, True, False)
-    """
-
-    training: bool = True
-    """Whether layers that differ between training and use, such as `Dropout`, train."""
-
-    def named_modules(self) -> list[tuple[str, Layer]]:
-        """This layer (at the empty path) and every layer inside, each once, by path.
-
-        >>> [path for path, _ in nn.Sequential(nn.ReLU(), nn.Flatten()).named_modules()]
-        ['', '0', '1']
-        """
-        return [(path, part) for path, part in walk(self) if isinstance(part, Layer)]
-
-    def train(self, mode: bool = True) -> Self:
-        """Set `training` here and in every layer inside; returns this layer."""
-        for _, layer in self.named_modules():
-            # A frozen dataclass may be a module, and refuses to have its mode set.
-            object.__setattr__(layer, "training", mode)
-        return self
-
-    def eval(self) -> Self:
-        """The same as `train(False)`."""
-        return self.train(False)
-
-    @reprlib.recursive_repr("...")
-    def __repr__(self) -> str:
-        constants = [
-            f"{name}={value!r}"
-            for name, value in self.named_fields()
-            if name != "training" and not name.startswith("_") and _is_constant(value)
-        ]
-        parts = list(children(self, is_part))
-        shown = constants + [f"{name}={_shown(part)}" for name, part in parts]
-        name = type(self).__name__
-        if not any(isinstance(part, Layer) for _, part in parts):
-            return f"{name}({', '.join(shown)})"
-        body = ",\n".join(shown).replace("\n", f"\n{_INDENT}")
-        return f"{name}(\n{_INDENT}{body}\n)"
 
 
 class Stateless(Layer, ABC):
@@ -253,18 +197,3 @@ class Module(Layer, Generic[B]):
             # A copy of a frozen dataclass with slots has nothing but its fields.
             object.__setattr__(copied, "training", layer.training)
         return twin
-
-
-def _shown(part: Part) -> str:
-    if not isinstance(part, Parameter):
-        return repr(part)
-    dtype = "" if part.dtype.name == "float32" else f" {part.dtype}"
-    return f"{part.shape}{dtype}{'' if part.requires_grad else ' frozen'}"
-
-
-def _is_constant(value: object) -> bool:
-    """Whether a field is a setting to show, such as a probability or a stride."""
-    if isinstance(value, tuple):
-        items = cast("tuple[object, ...]", value)
-        return bool(items) and all(map(_is_constant, items))
-    return value is None or isinstance(value, (bool, int, float, str))

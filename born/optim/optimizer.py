@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Generic, Self, cast, overload
 
 from typing_extensions import TypeVar
@@ -80,7 +81,7 @@ class Optimizer(Generic[B, C_co]):
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config))
         self._rule = self.rule(self._config)
-        self._host = self._rule.bound_host()
+        self._host = partial(self._rule.program.host, **self._rule.scalars)
         self._inner = inner = self._parameters[0].backend.innermost
         check_memory(inner, self._parameters)
         self._raws = [p.raw for p in self._parameters]
@@ -154,7 +155,7 @@ class Optimizer(Generic[B, C_co]):
         if rule.program != self._rule.program:
             self._groups = self._grouped(rule)
         self._config = checked
-        self._rule, self._host = rule, rule.bound_host()
+        self._rule, self._host = rule, partial(rule.program.host, **rule.scalars)
 
     def check_config(self, config: Config) -> list[str]:
         """Every reason why `config` could not be set, in words; changes nothing."""

@@ -1,4 +1,4 @@
-"""`Rule`: what one update does to one parameter, kept apart from how it is run."""
+"""`Rule`: what one update does to one parameter, apart from how it is run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
@@ -31,7 +31,7 @@ class Rule:
     """A formula with the names of its state slots and the values of its scalars.
 
     Args:
-        function: the formula, as `RuleFunction` says; kept so that it may be handed `t`.
+        function: the formula, as `RuleFunction` says; it may be called with `t` always.
         slots: a name for each array that the function carries from update to update,
             in the order in which it takes and returns them. They start as zeros.
         slot_dtypes: slot -> its dtype; `"auto"`, the default, is the parameter's own, or
@@ -115,10 +115,6 @@ class Rule:
         """
         return _traced(self.function, self.slots, (*self.scalars, "t"))
 
-    def bound_host(self) -> Callable[..., tuple[float, ...]]:
-        """From `t` alone to what `Program.host` gives, with this rule's scalars."""
-        return partial(self.program.host, **self.scalars)
-
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype of a slot: the one asked for, or the parameter's, but at least float32."""
         wanted = self.slot_dtypes.get(slot, AUTO)
@@ -152,7 +148,7 @@ _traced = cached(trace)
 
 
 def _number(name: str, value: object) -> float:
-    """A scalar as Python's number: in NumPy's own precision, the host's maths would be too."""
+    """A scalar as Python's number; with NumPy's, the host would compute in their precision."""
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
@@ -188,7 +184,7 @@ def _arguments(function: RuleFunction) -> tuple[tuple[str, ...], tuple[str, ...]
 
 @cached
 def _taking_t(function: RuleFunction) -> RuleFunction:
-    """`function`, or the same for callers that hand over `t` where it takes none."""
+    """`function`, or if it takes no `t`, a wrapper that drops it."""
     signature = _signature(function, follow_wrapped=False)
     parameters = signature.parameters.values()
     if any(each.name == "t" or each.kind is each.VAR_KEYWORD for each in parameters):
