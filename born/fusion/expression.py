@@ -43,37 +43,48 @@ class Value(Protocol):
 
     def sqrt(self) -> Self:
         """The square root."""
+        ...
 
     def exp(self) -> Self:
         """e to the power of each element."""
+        ...
 
     def log(self) -> Self:
         """The natural logarithm."""
+        ...
 
     def abs(self) -> Self:
         """The absolute value."""
+        ...
 
     def sign(self) -> Self:
         """-1, 0 or 1."""
+        ...
 
     def isfinite(self) -> Self:
         """Whether each element is neither infinite nor NaN."""
+        ...
 
     def maximum(self, other: Self | float, /) -> Self:
         """The larger of the two; NaN where either is."""
+        ...
 
     def minimum(self, other: Self | float, /) -> Self:
         """The smaller of the two; NaN where either is."""
+        ...
 
     def where(self, x: Self | float, y: Self | float, /) -> Self:
         """Of a condition: x where it holds, y elsewhere."""
+        ...
 
     @property
     def dtype(self) -> Any:
         """The dtype of the elements."""
+        ...
 
     def astype(self, dtype: Any, /) -> Self:
         """Rounded to another dtype."""
+        ...
 
 
 V = TypeVar("V", bound=Value)

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from born.errors import RuleError
 from born.fusion import expression
@@ -133,7 +133,7 @@ def _recorded(
 
 
 def _outputs(writer: Writer, function: Callable[..., Any], returned: Any, slots: int) -> list[Ref]:
-    values: tuple[Any, ...] = returned if isinstance(returned, tuple) else (returned,)
+    values = cast("tuple[Any, ...]", returned) if isinstance(returned, tuple) else (returned,)
     if len(values) != 1 + slots:
         raise RuleError(
             f"{_definition(function)}: expected the rule to return the parameter and its {slots} "

@@ -36,6 +36,6 @@ class Flatten(Stateless):
                 f"expected a tensor of at least {self.start_axis} axes to flatten from axis "
                 f"{self.start_axis}, got shape {x.shape}; pass a batch or a smaller start_axis"
             )
-        kept = x.shape[: self.start_axis]
         # -1 would be ambiguous for a tensor without elements.
-        return x.reshape(*kept, math.prod(x.shape[self.start_axis :]))
+        length = math.prod(x.shape[self.start_axis :])
+        return x.reshape(*x.shape[: self.start_axis], length)

@@ -18,6 +18,7 @@ from born.backend import Backend
 from born.errors import BackendMismatchError, DomainError, OperandError
 from born.raw import RawTensor, is_floating
 from born.tensor import Tensor
+from born.validation import type_error
 
 _LEAST: Final = sys.float_info.min
 """The least norm to clip to: a GPU may take a smaller number for 0, and divide 0 by 0."""
@@ -83,17 +84,12 @@ def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTen
 def _check_kinds(scale: object, max_norm: object) -> None:
     """Refuse a scale or norm of the wrong kind, whether or not there is a gradient for it."""
     if scale is not None and (isinstance(scale, bool) or not isinstance(scale, _SCALES)):
-        raise OperandError(
-            f"expected a scale that is a number or a tensor of one element, got {scale!r} of type "
-            f"{type(scale).__name__}; pass a float"
-        )
+        kind = "a number or a tensor of one element"
+        raise type_error("scale", kind, scale, "pass a float", OperandError)
     if max_norm is None:
         return
     if isinstance(max_norm, bool) or not isinstance(max_norm, numbers.Real):
-        raise OperandError(
-            f"expected max_norm to be a number, got {max_norm!r} of type "
-            f"{type(max_norm).__name__}; pass a float"
-        )
+        raise type_error("max_norm", "a number", max_norm, "pass a float", OperandError)
     if not 0 < _double(max_norm) < math.inf:
         raise DomainError(
             f"expected a finite max_norm above 0, got {max_norm!r}; 1.0 is a usual one, and None "

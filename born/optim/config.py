@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, get_type_hints
 
-from born.errors import ConfigError, ConfigTypeError
+from born.errors import ConfigError
 from born.optim.fields import FieldDocs, checker
+from born.validation import type_error
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -89,15 +90,13 @@ class Config:
                 value that is refused.
         """
         if not isinstance(cast("object", data), Mapping):
-            raise ConfigTypeError(
-                f"{cls.__name__}.from_json: expected a mapping of field names to values, "
-                f"got {data!r} of type {type(data).__name__}; pass what json.loads returns"
-            )
+            kind, remedy = "a mapping of field names to values", "pass what json.loads returns"
+            raise type_error(f"{cls.__name__}.from_json", kind, data, remedy, ConfigError)
         values = dict(data)
-        kind = values.pop("type", None)
-        if kind != cls.__name__:
+        name = values.pop("type", None)
+        if name != cls.__name__:
             raise ConfigError(
-                f"{cls.__name__}.from_json: expected 'type' to be {cls.__name__!r}, got {kind!r}; "
+                f"{cls.__name__}.from_json: expected 'type' to be {cls.__name__!r}, got {name!r}; "
                 "read it with the class that wrote it"
             )
         _check_names(cls, values, required=field_types(cls))

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from born.errors import ConfigError, ConfigTypeError, DTypeError
 from born.raw import FLOATING_NAMES, as_dtype, is_floating
-from born.validation import flag, integer, number
+from born.validation import flag, integer, number, type_error
 
 AUTO: Final = "auto"
 """The dtype of a slot that follows its parameter's."""
@@ -141,9 +141,7 @@ def _checked_tuple(where: str, items: list[Callable[[Any], Any]], values: Any) -
 
 def _text(where: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ConfigTypeError(
-            f"{where}: expected a str, got {value!r} of type {type(value).__name__}; quote it"
-        )
+        raise type_error(where, "a str", value, "quote it", ConfigError)
     return value
 
 

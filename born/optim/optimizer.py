@@ -298,8 +298,8 @@ class Optimizer(Generic[B, C_co]):
                 cast("object", gradient), RawTensor
             ):
                 raise GradientError(
-                    f"{self._checks.label(index)}: expected a gradient as a RawTensor, got "
-                    f"{type(gradient).__name__}; pass tensor.raw, or RawTensor(array)"
+                    f"{self._checks.label(index)}: expected a gradient as a RawTensor, "
+                    f"got {type(gradient).__name__}; pass tensor.raw, or RawTensor(array)"
                 )
             if gradient in self._index:
                 # A parameter as another's gradient: its own update must not come between.

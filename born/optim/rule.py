@@ -16,6 +16,7 @@ from born.fusion import Program, trace
 from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
 from born.raw import DTypeLike, as_dtype, float32, is_floating
+from born.validation import type_error
 
 RuleFunction: TypeAlias = Callable[..., Any]
 """The formula `(p, g, *slots, *, scalars, t) -> (p, *slots)`, elementwise, without side effects.
@@ -153,10 +154,7 @@ def _number(name: str, value: object) -> float:
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
-    raise RuleError(
-        f"expected the scalar {name!r} to be a number, got {value!r} of type "
-        f"{type(value).__name__}; arrays are slots"
-    )
+    raise type_error(f"the scalar {name!r}", "a number", value, "arrays are slots", RuleError)
 
 
 def _signature(function: RuleFunction, *, follow_wrapped: bool = True) -> inspect.Signature:

@@ -57,7 +57,7 @@ def test_table_has_every_optimizer_and_every_config_that_born_defines() -> None:
     assert tabled == _optimizers() == {getattr(optim, name) for name in OPTIONS}
     assert {each.config_type for each in tabled} == {type(config) for config in CONFIGS}
     assert {each.config_type.__name__ for each in tabled} == {
-        name for name in optim.__all__ if name.endswith("Config")
+        name for name in vars(optim) if name.endswith("Config")
     } - {"Config"}
 
 
