@@ -57,11 +57,7 @@ class Contents:
 
 
 def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, Any]) -> None:
-    """Write a checkpoint file, or leave what is there as it is.
-
-    It is written under a temporary name beside `path`, flushed to the disk and then
-    renamed, so that at any time there is the whole old file or the whole new one.
-    """
+    """Write a checkpoint file, or leave what is there as it is."""
     target = Path(os.path.realpath(path))  # a link to a checkpoint stays a link
     # safetensors writes memory as it lies, whatever the strides.
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}

@@ -33,12 +33,7 @@ class Ref:
 
 
 class Instruction(NamedTuple):
-    """One elementwise operation; the n-th one's result is `Ref(RESULT, n)`.
-
-    Attributes:
-        op: the name of the operation.
-        args: what it takes.
-    """
+    """One elementwise operation on `args`; the n-th one's result is `Ref(RESULT, n)`."""
 
     op: str
     args: tuple[Ref, ...]

@@ -1,5 +1,7 @@
 """Layers, losses and initial values.
 
+A setting of the wrong type is a `ConfigTypeError`, one out of range a `ConfigError`.
+
 >>> import born
 >>> from born import nn
 >>> backend = born.get_backend("numpy")
@@ -25,7 +27,6 @@ from born.nn.embedding import Embedding as Embedding
 from born.nn.images import AvgPool2d as AvgPool2d
 from born.nn.images import Conv2d as Conv2d
 from born.nn.images import MaxPool2d as MaxPool2d
-from born.nn.layer import Layer as Layer
 from born.nn.linear import Linear as Linear
 from born.nn.loss import accuracy as accuracy
 from born.nn.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
@@ -41,4 +42,5 @@ from born.nn.sequential import Chainable as Chainable
 from born.nn.sequential import Sequential as Sequential
 from born.nn.shaping import Flatten as Flatten
 from born.nn.state import StateValue as StateValue
+from born.nn.traversal import Layer as Layer
 from born.ops import cross_entropy as cross_entropy

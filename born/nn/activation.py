@@ -35,8 +35,6 @@ class LeakyReLU(Stateless):
     Args:
         slope: of the negative side.
 
-    Raises:
-        ConfigError, ConfigTypeError: the slope is not a finite number.
 
     Source: Maas, Hannun and Ng (2013), "Rectifier Nonlinearities Improve Neural
     Network Acoustic Models", equation 2.
@@ -142,7 +140,6 @@ class Softmax(Stateless):
         axis: the axis along which the results add up to one.
 
     Raises:
-        ConfigTypeError: the axis is not an integer.
         ShapeError: in a call: `x` does not have that axis.
 
     >>> Softmax()(born.tensor([5.0, 5.0], backend)).numpy().tolist()

@@ -29,8 +29,6 @@ class Embedding(Module[B]):
         weight: W, of shape `(num_embeddings, embedding_dim)`, first drawn from
             N(0, 1), as in PyTorch.
 
-    Raises:
-        ConfigError, ConfigTypeError: a size that is not a positive integer.
 
     >>> Embedding(10, 4, backend)(born.tensor(np.array([[3, 1, 4]]), backend)).shape
     (1, 3, 4)

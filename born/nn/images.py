@@ -43,8 +43,7 @@ class Conv2d(Module[B]):
     `nn.init.default_bound`.
 
     Raises:
-        ConfigError, ConfigTypeError: a size that is not a positive integer (padding:
-            non-negative), or channels that are not divisible by groups.
+        ConfigError: channels that are not divisible by groups.
 
     >>> layer = Conv2d(3, 8, 5, backend, stride=2, padding=2)
     >>> layer(born.zeros((1, 3, 16, 16), backend)).shape
@@ -107,8 +106,6 @@ class MaxPool2d(Stateless):
         dilation: step between the elements of a window.
 
     Raises:
-        ConfigError, ConfigTypeError: a size that is not a positive integer (padding:
-            non-negative).
         ShapeError: in a call: `x` does not have four axes, or is smaller than a window.
 
     >>> MaxPool2d(2)(born.zeros((1, 3, 8, 8), backend)).shape

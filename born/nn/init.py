@@ -53,9 +53,6 @@ def gain(nonlinearity: Nonlinearity, slope: float = 0.01) -> float:
         nonlinearity: what follows the weight.
         slope: of the negative side of `"leaky_relu"`.
 
-    Raises:
-        ConfigError: an unknown nonlinearity.
-
     Source: He et al. (2015), "Delving Deep into Rectifiers", equations 10 and 15, for
     relu and leaky_relu; the others are the values of PyTorch's `init.calculate_gain`.
 
@@ -106,11 +103,7 @@ def xavier_uniform(
     """Draws from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)).
 
     Args:
-        shape, backend, dtype: as for all functions here.
-        gain: see the function `gain`.
-
-    Raises:
-        ConfigError, ConfigTypeError: the gain is not a finite number of at least 0.
+        gain: at least 0; see the function `gain`.
 
     Source: Glorot and Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks", equation 16.
@@ -148,14 +141,11 @@ def kaiming_uniform(
     """Draws from U(-a, a), a = gain sqrt(3 / fan).
 
     Args:
-        shape, backend, dtype: as for all functions here.
         nonlinearity: what follows the weight; it sets the gain.
         slope: of the negative side of `"leaky_relu"`.
         fan: `"fan_in"` keeps the variance of the activations on the way forward,
             `"fan_out"` that of the gradients on the way back.
 
-    Raises:
-        ConfigError: an unknown nonlinearity or fan.
 
     Source: He et al. (2015), "Delving Deep into Rectifiers", equation 10 (forward) and
     14 (backward).

@@ -7,15 +7,13 @@ Predictions come first. `reduction` says what becomes of the losses of the eleme
 from __future__ import annotations
 
 import math
-from typing import Final, get_args
+from typing import get_args
 
 from born import ops
 from born.backend import Reduction
 from born.errors import DomainError, DTypeError, ShapeError
 from born.tensor import B, Tensor
 from born.validation import choice, number
-
-_REDUCTIONS: Final[tuple[Reduction, ...]] = get_args(Reduction)
 
 
 def mse_loss(
@@ -36,9 +34,8 @@ def mse_loss(
     >>> mse_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     2.0
     """
-    _check_same_shape(predictions, targets)
-    difference = predictions - targets
-    return _reduced(difference * difference, reduction)
+    residuals = _residuals(predictions, targets)
+    return _reduced(residuals * residuals, reduction)
 
 
 def l1_loss(predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "mean") -> Tensor[B]:
@@ -49,15 +46,11 @@ def l1_loss(predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "
     >>> l1_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     1.0
     """
-    _check_same_shape(predictions, targets)
-    return _reduced(ops.abs(predictions - targets), reduction)
+    return _reduced(ops.abs(_residuals(predictions, targets)), reduction)
 
 
 def huber_loss(
-    predictions: Tensor[B],
-    targets: Tensor[B],
-    delta: float = 1.0,
-    reduction: Reduction = "mean",
+    predictions: Tensor[B], targets: Tensor[B], delta: float = 1.0, reduction: Reduction = "mean"
 ) -> Tensor[B]:
     """r^2/2 where |r| <= delta, delta (|r| - delta/2) beyond, r = prediction - target.
 
@@ -68,8 +61,6 @@ def huber_loss(
     Args:
         delta: where the line begins, a positive number in the units of r.
 
-    Raises:
-        ConfigError, ConfigTypeError: delta is not a positive number.
 
     Source: Huber (1964), "Robust Estimation of a Location Parameter".
 
@@ -78,8 +69,7 @@ def huber_loss(
     [0.5, 3.5]
     """
     number("delta", delta, low=math.ulp(0.0))
-    _check_same_shape(predictions, targets)
-    distance = ops.abs(predictions - targets)
+    distance = ops.abs(_residuals(predictions, targets))
     # Both branches at once: c (|r| - c/2) with c = min(|r|, delta).
     near = ops.clamp(distance, high=delta)
     return _reduced(near * (distance - near * 0.5), reduction)
@@ -141,6 +131,11 @@ def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
     return hits.astype("int64").sum().item() / labels.size
 
 
+def _residuals(predictions: Tensor[B], targets: Tensor[B]) -> Tensor[B]:
+    _check_same_shape(predictions, targets)
+    return predictions - targets
+
+
 def _check_same_shape(predictions: Tensor[B], targets: Tensor[B]) -> None:
     # (n,) and (n, 1) would broadcast to (n, n), the classic silent mistake.
     if predictions.shape != targets.shape:
@@ -151,6 +146,6 @@ def _check_same_shape(predictions: Tensor[B], targets: Tensor[B]) -> None:
 
 
 def _reduced(losses: Tensor[B], reduction: Reduction) -> Tensor[B]:
-    if choice("reduction", reduction, _REDUCTIONS, DomainError) == "none":
+    if choice("reduction", reduction, get_args(Reduction), DomainError) == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()

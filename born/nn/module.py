@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from born.errors import ParameterError
-from born.nn.layer import Layer, common_backend, walk
 from born.nn.parameter import Parameter
 from born.nn.state import StateValue, load, mismatches, snapshot
+from born.nn.traversal import Layer, common_backend, walk
 from born.operands import check_backend
 from born.raw import RawTensor
 from born.tensor import B2, B, Tensor
@@ -51,10 +51,9 @@ class Stateless(Layer, ABC):
 class Module(Layer, Generic[B]):
     """A part of a model, with the parameters in its fields; `B` is their backend.
 
-    A subclass, which may be a dataclass, has fields and a `forward` of any signature;
-    calling the module calls `forward`. Parameters, modules and layers may be in fields
-    directly, or in lists, tuples and mappings; a plain `Tensor` in a field is a constant,
-    which is neither trained nor saved.
+    A subclass, which may be a dataclass, has fields, searched as `Layer` says, and a
+    `forward` of any signature; calling the module calls `forward`. A plain `Tensor` in a
+    field is a constant, which is neither trained nor saved.
 
     >>> from born.tensor import B
     >>> class Residual(nn.Module[B]):

@@ -22,7 +22,7 @@ class LayerNorm(Module[B]):
     Args:
         normalized_shape: the shape of the trailing axes, or the length of the last.
         backend: where the parameters live.
-        eps: added to the variance, against division by zero.
+        eps: added to the variance, against division by zero; at least 0.
         bias: whether there is a b.
         dtype: of the parameters, a floating dtype.
 
@@ -30,9 +30,6 @@ class LayerNorm(Module[B]):
         weight: w, of shape `normalized_shape`, ones at first.
         bias: b, of that shape, zeros at first, or None.
 
-    Raises:
-        ConfigError, ConfigTypeError: lengths that are not positive integers, or an eps
-            that is negative or not finite.
 
     Source: Ba, Kiros and Hinton (2016), "Layer Normalization", section 3.
 

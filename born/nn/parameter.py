@@ -34,7 +34,23 @@ class Parameter(Tensor[B]):
     name: str
 
     def __init__(self, tensor: Tensor[B], name: str = "") -> None:
-        _check_leaf(tensor, _label(name))
+        label = _label(name)
+        if not isinstance(cast("object", tensor), Tensor):
+            raise ParameterError(
+                f"expected a born.Tensor{label}, got {type(tensor).__name__}; "
+                "make one with born.tensor(data, backend)"
+            )
+        if not is_floating(tensor.dtype):
+            raise DTypeError(
+                f"expected a floating dtype{label}, got {tensor.dtype}; "
+                'only floats carry gradients: convert with .astype("float32")'
+            )
+        if tensor.raw.node is not None:
+            # Its gradient would flow on to what it was computed from and not stay here.
+            raise ParameterError(
+                f"expected a tensor that no tape has recorded{label}, got a recorded result; "
+                "take .detach() of it, or make it before recording starts"
+            )
         super().__init__(tensor.raw, tensor.backend)
         self.raw.requires_grad = True
         self.name = name
@@ -96,25 +112,6 @@ class Parameter(Tensor[B]):
         name = f"{self.name!r}, " if self.name else ""
         frozen = "" if self.requires_grad else ", frozen"
         return f"Parameter({name}shape={self.shape}, dtype={self.dtype}{frozen})"
-
-
-def _check_leaf(tensor: Tensor[B], label: str) -> None:
-    if not isinstance(cast("object", tensor), Tensor):
-        raise ParameterError(
-            f"expected a born.Tensor{label}, got {type(tensor).__name__}; "
-            "make one with born.tensor(data, backend)"
-        )
-    if not is_floating(tensor.dtype):
-        raise DTypeError(
-            f"expected a floating dtype{label}, got {tensor.dtype}; "
-            'only floats carry gradients: convert with .astype("float32")'
-        )
-    if tensor.raw.node is not None:
-        # Its gradient would flow on to what it was computed from and not stay here.
-        raise ParameterError(
-            f"expected a tensor that no tape has recorded{label}, got a recorded result; "
-            "take .detach() of it, or make it before recording starts"
-        )
 
 
 def _label(name: str) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 from typing_extensions import override
 
 from born.errors import ParameterError
-from born.nn.layer import Layer
 from born.nn.module import Module, Stateless
+from born.nn.traversal import Layer
 from born.tensor import B2, B, Tensor
 
 

@@ -16,10 +16,9 @@ class Flatten(Stateless):
     """Make the axes from `start_axis` on one.
 
     Args:
-        start_axis: the first axis that is flattened; the default keeps the batch.
+        start_axis: the first axis that is flattened, at least 0; the default keeps the batch.
 
     Raises:
-        ConfigError, ConfigTypeError: `start_axis` is not an integer of at least 0.
         ShapeError: in a call: `x` has fewer axes than `start_axis`.
 
     >>> Flatten()(born.zeros((8, 3, 4, 4), backend)).shape

@@ -26,8 +26,6 @@ _LEAST: Final = sys.float_info.min
 Scale: TypeAlias = float | RawTensor | Tensor[Any]
 """A number, or a floating tensor of one element on the parameters' device."""
 
-_SCALES: Final = (numbers.Real, RawTensor, Tensor)
-
 
 def factor_of(
     backend: Backend,
@@ -83,7 +81,8 @@ def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTen
 
 def _check_kinds(scale: object, max_norm: object) -> None:
     """Refuse a scale or norm of the wrong kind, whether or not there is a gradient for it."""
-    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, _SCALES)):
+    scales = (numbers.Real, RawTensor, Tensor, type(None))
+    if isinstance(scale, bool) or not isinstance(scale, scales):
         kind = "a number or a tensor of one element"
         raise type_error("scale", kind, scale, "pass a float", OperandError)
     if max_norm is None:

@@ -1,4 +1,4 @@
-"""`Layer`: an object in whose fields parameters, layers and tensors are found."""
+"""`Layer`, and how parameters, layers and tensors are found in its fields."""
 
 from __future__ import annotations
 
