@@ -127,6 +127,8 @@ def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
     try:
         with open(path, "rb") as file:
             return _read_sealed(file, wanted)
+    except CheckpointError:
+        raise
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointNotFoundError(
             f"{path}: expected a checkpoint file, got {error.strerror}; check the path"
@@ -135,48 +137,40 @@ def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
         raise CheckpointError(
             f"{path}: expected a checkpoint file that can be read, got {error}; check the path"
         ) from error
-    except _DamageError as error:
-        raise CheckpointCorruptError(
-            f"{path}: expected a checkpoint as it was written, got {error}; "
-            "use another copy or an earlier checkpoint"
-        ) from error
-    except _NewerError as error:
-        raise CheckpointVersionError(
-            f"{path}: expected format version {VERSION} or older, got {error}; update born"
-        ) from error
 
 
-class _DamageError(Exception):
-    """What is wrong with a file, before its path is known."""
-
-
-class _NewerError(Exception):
-    """The version of a newer file."""
+def _damage(file: BinaryIO, content: str) -> CheckpointCorruptError:
+    return CheckpointCorruptError(
+        f"{file.name}: expected a checkpoint as it was written, got {content}; "
+        "use another copy or an earlier checkpoint"
+    )
 
 
 def _read_sealed(file: BinaryIO, wanted: Callable[[str], bool]) -> Contents:
     prefix, header = _read_header(file)
-    places, document = _parsed(header)
+    places, document = _parsed(file, header)
     digest = document.get("digest")
     if not isinstance(digest, str) or len(digest) != len(_ZEROS):
-        raise _DamageError("a header without its digest")
+        raise _damage(file, "a header without its digest")
     if _digest(prefix, header, digest) != digest:
-        raise _DamageError("a header that does not match its digest")
+        raise _damage(file, "a header that does not match its digest")
     version = document.pop("version")
     if version > VERSION:
-        raise _NewerError(version)
+        raise CheckpointVersionError(
+            f"{file.name}: expected format version {VERSION} or older, got {version}; update born"
+        )
     start = len(prefix) + len(header)
     size = os.fstat(file.fileno()).st_size - start
     expected = max((end for _, end in places.values()), default=0)
     if size != expected:
-        raise _DamageError(f"{size} bytes of elements in place of {expected}")
+        raise _damage(file, f"{size} bytes of elements in place of {expected}")
     arrays: dict[str, HostArray] = {}
     for name, entry in document.pop("tensors").items():
         begin, end = places[name]
         file.seek(start + begin)
         elements = file.read(end - begin)
         if hashlib.sha256(elements).hexdigest() != entry["sha256"]:
-            raise _DamageError(f"a tensor {name!r} that does not match its checksum")
+            raise _damage(file, f"a tensor {name!r} that does not match its checksum")
         if wanted(name):
             dtype = as_dtype(entry["dtype"])
             arrays[name] = np.ndarray(tuple(entry["shape"]), dtype, elements)
@@ -189,18 +183,18 @@ def _read_header(file: BinaryIO) -> tuple[bytes, bytes]:
     prefix = file.read(_LENGTH_BYTES)
     length = int.from_bytes(prefix, "little")
     if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
-        raise _DamageError(f"a file of {size} bytes that ends within its header")
+        raise _damage(file, f"a file of {size} bytes that ends within its header")
     return prefix, file.read(length)
 
 
-def _parsed(header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
+def _parsed(file: BinaryIO, header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
     """The place of each tensor, and born's document."""
     try:
         fields: dict[str, Any] = json.loads(header)
         document: dict[str, Any] = dict(json.loads(fields.pop("__metadata__")[_KEY]).items())
         places = {name: tuple(field["data_offsets"]) for name, field in fields.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _DamageError("a header that is not a checkpoint's") from error
+        raise _damage(file, "a header that is not a checkpoint's") from error
     return places, document
 
 

@@ -138,8 +138,12 @@ def load(
     mismatches = [
         *_model_mismatches(model, contents),
         *_optimizer_mismatches(model, optimizer, contents),
-        *_random_mismatches(backend, random_state),
     ]
+    if backend is not None and random_state is not None:
+        try:
+            backend.check_random_state(random_state)
+        except BornError as error:
+            mismatches.append(f"random state: {error}")
     if mismatches:
         expected = "a checkpoint of this model and this optimizer"
         remedy = "make both as they were made when it was saved, nothing was changed"
@@ -187,15 +191,6 @@ def _optimizer_mismatches(
         if here != there and here and there
     ]
     return [f"optimizer: {line}" for line in lines]
-
-
-def _random_mismatches(backend: Backend | None, state: Mapping[str, Any] | None) -> list[str]:
-    if backend is not None and state is not None:
-        try:
-            backend.check_random_state(state)
-        except BornError as error:
-            return [f"random state: {error}"]
-    return []
 
 
 def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:

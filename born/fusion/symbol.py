@@ -194,7 +194,7 @@ def _check_kinds(op: str, args: tuple[Any, ...]) -> None:
 
 
 def number_text(number: float) -> str:
-    """The Python text of a number, whatever subclass of float or int it is."""
+    """The Python text of a number, also of a subclass of float or int."""
     try:
         float(number)
     except OverflowError as error:

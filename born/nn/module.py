@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
-from born.errors import ParameterError
+from born.errors import ParameterError, StateDictError
 from born.nn.parameter import Parameter
-from born.nn.state import StateValue, load, mismatches, snapshot
+from born.nn.state import StateValue, copy_to, mismatches
 from born.nn.traversal import Layer, common_backend, walk
 from born.operands import check_backend
 from born.raw import RawTensor
 from born.tensor import B2, B, Tensor
+from born.validation import mismatch_text
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -126,7 +127,8 @@ class Module(Layer, Generic[B]):
         >>> nn.Linear(2, 3, backend).state_dict()["weight"].shape
         (3, 2)
         """
-        return snapshot(self.named_parameters())
+        # The computing backend copies: a copy on a tape would keep the tape alive.
+        return {path: p.backend.innermost.copy(p.raw) for path, p in self.named_parameters()}
 
     def check_state_dict(self, state: Mapping[str, StateValue]) -> list[str]:
         """Every reason why `state` cannot be loaded, in words; changes nothing.
@@ -156,7 +158,16 @@ class Module(Layer, Generic[B]):
         >>> layer.weight.item()
         7.0
         """
-        load(self.named_parameters(), state, owner=type(self).__name__)
+        named = self.named_parameters()
+        lines = mismatches(named, state)
+        if lines:
+            expected = f"a state dict that fits {type(self).__name__}"
+            remedy = "load one of the same model, nothing was changed"
+            raise StateDictError(mismatch_text(expected, lines, remedy))
+        # Copied before the first write: an arriving tensor may be another parameter's storage.
+        values = [copy_to(p.backend.innermost, state[path]) for path, p in named]
+        for (_, parameter), value in zip(named, values, strict=True):
+            parameter.backend.innermost.assign(parameter.raw, value)
 
     @overload
     def to(self, backend: B) -> Self: ...

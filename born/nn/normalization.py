@@ -103,11 +103,7 @@ class RMSNorm(Module[B]):
         def to(self, backend: B2) -> RMSNorm[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """Normalise `x`, of shape `(..., *normalized_shape)`.
-
-        Raises:
-            ShapeError: its trailing axes have another shape.
-        """
+        """Normalise `x`, of shape `(..., *normalized_shape)`."""
         _check_trailing(x.shape, self.weight.shape)
         return ops.rms_norm(x, self.weight, axes=self.weight.ndim, eps=self.eps)
 

@@ -1,4 +1,4 @@
-"""State dicts of parameters: taken, checked, and loaded whole or not at all."""
+"""What state dicts may hold, why one cannot be loaded, and copies of its values."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from born.backend import Backend
-from born.errors import StateDictError
 from born.raw import HostArray, RawTensor
 from born.tensor import B, Tensor
-from born.validation import mismatch_text
 
 StateValue: TypeAlias = RawTensor | Tensor[Any] | HostArray
 """What a state dict to be loaded may hold; a tensor of any backend will do."""
 
 _Named: TypeAlias = Sequence[tuple[str, Tensor[B]]]
-
-
-def snapshot(named: _Named[B]) -> dict[str, RawTensor]:
-    """Path -> a copy of each parameter's value."""
-    # The computing backend makes it, because a copy that a tape recorded would keep the tape alive.
-    return {path: p.backend.innermost.copy(p.raw) for path, p in named}
 
 
 def mismatches(named: _Named[B], state: Mapping[str, StateValue]) -> list[str]:
@@ -40,18 +32,6 @@ def mismatches(named: _Named[B], state: Mapping[str, StateValue]) -> list[str]:
         if path in state:
             lines += [f"{path!r}: {line}" for line in _value_mismatches(parameter, state[path])]
     return lines
-
-
-def load(named: _Named[B], state: Mapping[str, StateValue], owner: str) -> None:
-    """Write `state` into the parameters, all of it or nothing."""
-    lines = mismatches(named, state)
-    if lines:
-        remedy = "load one of the same model, nothing was changed"
-        raise StateDictError(mismatch_text(f"a state dict that fits {owner}", lines, remedy))
-    # Copied before the first write: an arriving tensor may be another parameter's storage.
-    arrived = [(p, copy_to(p.backend.innermost, state[path])) for path, p in named]
-    for parameter, value in arrived:
-        parameter.backend.innermost.assign(parameter.raw, value)
 
 
 def _value_mismatches(parameter: Tensor[B], value: StateValue) -> list[str]:

@@ -1,4 +1,4 @@
-"""How an optimizer runs its rule: parameters in groups of one dtype, a kernel for each."""
+"""How an optimizer runs its rule: parameters in groups of one dtype, each with a kernel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import NamedTuple
 from born.backend import Backend
 from born.backend.update import BoundUpdate, Check, PreparedStep, Scalars, compute_dtype
 from born.fusion import Program
-from born.optim.rule import Rule
 from born.raw import RawTensor
 
 
@@ -97,21 +96,3 @@ class GroupStep(NamedTuple):
             name = self.group.kernel.program.name
             error.add_note(f"while computing the scalars of the rule {name} for update t = {t}")
             raise
-
-
-def groups_of(
-    backend: Backend,
-    rule: Rule,
-    parameters: Sequence[RawTensor],
-    buffers: Sequence[tuple[RawTensor, ...]],
-    check: Check,
-) -> list[Group]:
-    """The parameters by dtype, each group with a compiled kernel."""
-    targets = [(raw, *slots) for raw, slots in zip(parameters, buffers, strict=True)]
-    members: dict[tuple[object, ...], list[int]] = {}
-    for index, target in enumerate(targets):
-        members.setdefault(tuple(raw.dtype for raw in target), []).append(index)
-    return [
-        Group(backend, rule.program, tuple(indices), [targets[i] for i in indices], check)
-        for indices in members.values()
-    ]

@@ -25,7 +25,7 @@ from born.optim import state as states
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
 from born.optim.clipping import Scale, factor_of, rounded
 from born.optim.config import Config
-from born.optim.groups import Group, groups_of
+from born.optim.groups import Group
 from born.optim.rule import Rule, RuleFunction
 from born.raw import RawTensor
 from born.tensor import B2, B, Tensor
@@ -350,7 +350,8 @@ class Optimizer(Generic[B, C_co]):
         >>> {key: x.shape for key, x in optim.Adam([p], optim.AdamConfig()).state_dict().items()}
         {'m.0': (2, 3), 'v.0': (2, 3), 't.0': ()}
         """
-        return states.snapshot(self._inner, self._live, self._counts)
+        state = {name: self._inner.copy(buffer) for name, buffer in self._live.items()}
+        return state | states.counts_as_tensors(self._inner, self._counts)
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
@@ -428,8 +429,16 @@ class Optimizer(Generic[B, C_co]):
         }
 
     def _grouped(self, rule: Rule) -> list[Group]:
-        check = self._checks.check_gradient
-        return groups_of(self._inner, rule, self._raws, self._buffers, check)
+        """The parameters by the dtypes of their arrays and slots, each group with a kernel."""
+        targets = [(raw, *slots) for raw, slots in zip(self._raws, self._buffers, strict=True)]
+        members: dict[tuple[object, ...], list[int]] = {}
+        for index, target in enumerate(targets):
+            members.setdefault(tuple(raw.dtype for raw in target), []).append(index)
+        program, check = rule.program, self._checks.check_gradient
+        return [
+            Group(self._inner, program, tuple(indices), [targets[i] for i in indices], check)
+            for indices in members.values()
+        ]
 
     def _checked_config(self, config: Config) -> Config:
         if not isinstance(config, self.config_type):

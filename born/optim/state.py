@@ -20,19 +20,13 @@ OptimizerState: TypeAlias = Mapping[str, StateValue | int]
 """What may be loaded: arrays of any kind, and plain integers for the counts."""
 
 
-def snapshot(backend: Backend, buffers: Buffers, counts: Sequence[int]) -> dict[str, RawTensor]:
-    """Name -> a copy of each buffer; `t.{index}` -> each count, as an int64 of shape ()."""
-    state = {name: backend.copy(buffer) for name, buffer in buffers.items()}
-    return state | _counts_as_tensors(backend, counts)
-
-
 def mismatches(
     backend: Backend, buffers: Buffers, counts: Sequence[int], state: OptimizerState
 ) -> list[str]:
     """Every reason why `state` cannot be loaded, in words."""
     if not isinstance(cast("object", state), Mapping):
         return [f"expected a mapping from name to array, got {type(state).__name__}"]
-    live = {**buffers, **_counts_as_tensors(backend, counts)}
+    live = {**buffers, **counts_as_tensors(backend, counts)}
     arrived = {name: _as_array(value) for name, value in state.items()}
     named = [(name, Tensor(raw, backend)) for name, raw in live.items()]
     lines = parameters.mismatches(named, arrived)
@@ -56,13 +50,14 @@ def write(
     return arrived
 
 
-def _counts_as_tensors(backend: Backend, counts: Sequence[int]) -> dict[str, RawTensor]:
+def counts_as_tensors(backend: Backend, counts: Sequence[int]) -> dict[str, RawTensor]:
+    """`t.{index}` -> each count, as an int64 of shape ()."""
     return {f"t.{i}": backend.from_numpy(np.array(count, int64)) for i, count in enumerate(counts)}
 
 
 def _as_array(value: StateValue | int) -> StateValue:
     """An integer as the array that stands for it; anything else as it is."""
-    number: object = value  # it may be a bool or a NumPy scalar, whatever its annotation says
+    number: object = value  # it may be a bool or a NumPy scalar all the same
     if isinstance(number, bool) or not isinstance(number, int | np.integer):
         return cast("StateValue", value)
     if not -(2**63) <= int(number) < 2**63:  # no array holds it: it is refused by its type
