@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from born.backend import B, Backend, Scalar
+from born.dtypes import DTypeLike
 from born.errors import ShapeError
 from born.operands import ShapeLike, as_shape, check_backend
-from born.raw import DTypeLike, HostArray, RawTensor, Shape
+from born.raw import HostArray, RawTensor, Shape
 from born.tensor import Tensor
 
 

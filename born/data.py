@@ -9,11 +9,11 @@ from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import OperandError
 from born.operands import check_backend
 from born.raw import HostArray
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 
 _Key = TypeVar("_Key")
 

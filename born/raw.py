@@ -8,14 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeIs
 
-from born.dtypes import DTYPE_NAMES as DTYPE_NAMES
-from born.dtypes import FLOATING_NAMES as FLOATING_NAMES
-from born.dtypes import DTypeLike as DTypeLike
-from born.dtypes import as_dtype as as_dtype
-from born.dtypes import bool_ as bool_
-from born.dtypes import float32 as float32
-from born.dtypes import int64 as int64
-from born.dtypes import is_floating as is_floating
+from born.dtypes import DTypeLike
 from born.errors import OperandError
 
 Array: TypeAlias = Any

@@ -11,10 +11,11 @@ from typing_extensions import TypeIs
 
 from born.backend import Axis, Backend, Index, Scalar
 from born.backend import B as B
+from born.dtypes import DTypeLike, is_floating
 from born.errors import DTypeError, OperandError, ShapeError
 from born.operands import B2 as B2
 from born.operands import ShapeLike, TensorBase, as_shape, check_backend, operand, raw_index
-from born.raw import DTypeLike, HostArray, RawTensor, Shape, is_floating
+from born.raw import HostArray, RawTensor, Shape
 
 _MOST_SHOWN = 1000  # elements; a larger tensor's repr shows its shape, as reading it may be slow
 

@@ -13,9 +13,8 @@ from typing import Any, Final, Generic
 
 import born
 from born import checkpoint, nn, optim
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import BackendUnavailableError, CheckpointError, CheckpointWriteError
-from born.tensor import B
 
 
 def extra(module: str) -> Any:

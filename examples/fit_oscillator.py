@@ -18,8 +18,8 @@ from common import BLUE, GREY, INK, ORANGE, RED, Metrics, Training, clean, figur
 import born
 from born import nn, ops, optim
 from born.autodiff import Autodiff, backward
-from born.backend import Backend
-from born.tensor import B, Tensor
+from born.backend import B, Backend
+from born.tensor import Tensor
 
 EPOCHS: Final = 120
 LEARNING_RATE: Final = 0.05

@@ -11,8 +11,8 @@ import born
 from born import nn, optim
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
+from born.dtypes import DTYPE_NAMES, as_dtype
 from born.errors import BackendMismatchError, DTypeError, OperandError, ParameterError
-from born.raw import DTYPE_NAMES, as_dtype
 from born_numpy import NumpyBackend
 
 SHARED = [name for name in DTYPE_NAMES if name != "bfloat16"]

@@ -49,6 +49,26 @@ def entered(path: Path) -> Iterator[str]:
 DERIVED: Final = {name: path.stem for path in DERIVATIVES.glob("*.py") for name in entered(path)}
 
 
+def bound(path: Path) -> Iterator[str]:
+    """The names that the classes of a file bind."""
+    for kind in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(kind, ast.ClassDef):
+            for node in kind.body:
+                if isinstance(node, ast.FunctionDef):
+                    yield node.name
+                elif isinstance(node, ast.Assign):
+                    yield from (each.id for each in node.targets if isinstance(each, ast.Name))
+
+
+ON_DEVICE: Final = {
+    name: path.stem
+    for path in (ROOT / "backends" / "born_cupy").glob("*.py")
+    for name in bound(path)
+    if name in OPERATIONS and path.stem != "backend"  # which makes, and asks for what was made
+}
+KERNELS: Final = ROOT / "backends" / "born_cupy" / "kernels"
+
+
 def topics(name: str) -> dict[str, str]:
     """Layer -> the file that an operation is in, for every layer that has it."""
     written = {
@@ -62,7 +82,9 @@ def topics(name: str) -> dict[str, str]:
         for layer, function in written.items()
         if function is not None
     }
-    return files | ({"derivatives": DERIVED[name]} if name in DERIVED else {})
+    for layer, found in {"derivatives": DERIVED, "born_cupy": ON_DEVICE}.items():
+        files |= {layer: found[name]} if name in found else {}
+    return files
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -75,6 +97,18 @@ def test_operation_has_one_topic(name: str) -> None:
 def test_derivatives_are_of_operations() -> None:
     assert set(DERIVED) <= set(OPERATIONS)
     assert {"exp", "matmul", "argmax"} <= set(DERIVED), "the registrars are found"
+
+
+@pytest.mark.parametrize("topic", sorted(set(ON_DEVICE.values())))
+def test_kernels_of_a_topic_are_in_the_file_of_its_name(topic: str) -> None:
+    assert {"softmax", "argmax", "unfold", "linear_relu"} <= set(ON_DEVICE), "operations are found"
+    shared = {"Source", "source.real"}
+    used = {
+        each.removeprefix("born_cupy.kernels.")
+        for each in imported(KERNELS.parent / f"{topic}.py", topic)
+        if each.startswith("born_cupy.kernels.")
+    }
+    assert used - shared == ({topic} if (KERNELS / f"{topic}.py").exists() else set())
 
 
 # -- few classes deep ----------------------------------------------------------------------

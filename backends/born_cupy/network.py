@@ -141,7 +141,7 @@ class CupyNetwork(ArrayNetwork, Launching):
         axes: int = 1,
         eps: float = 1e-5,
     ) -> tuple[RawTensor, RawTensor, RawTensor]:
-        return self._norm("layer_norm", x, weight, bias, axes, eps)
+        return self._norm("layer_norm", x, axes, eps, weight, bias)
 
     @override
     def layer_norm_backward(
@@ -153,7 +153,7 @@ class CupyNetwork(ArrayNetwork, Launching):
     def rms_norm(
         self, x: RawTensor, weight: RawTensor | None, /, axes: int = 1, eps: float = 1e-6
     ) -> tuple[RawTensor, RawTensor, RawTensor]:
-        return self._norm("rms_norm", x, weight, None, axes, eps)
+        return self._norm("rms_norm", x, axes, eps, weight, None)
 
     @override
     def rms_norm_backward(
@@ -162,22 +162,16 @@ class CupyNetwork(ArrayNetwork, Launching):
         return self._norm_backward("rms_norm", g, normal, scale, axes)
 
     def _norm(
-        self,
-        name: str,
-        x: RawTensor,
-        weight: RawTensor | None,
-        bias: RawTensor | None,
-        axes: int,
-        eps: float,
+        self, name: str, x: RawTensor, axes: int, eps: float, *affine: RawTensor | None
     ) -> tuple[RawTensor, RawTensor, RawTensor]:
         self._require_floating(name, x.array)
-        self._check_dtypes(name, x, weight, bias)
+        self._check_dtypes(name, x, *affine)
         first = trailing_axes(x, axes)[0]
-        given = [part for part in (weight, bias) if part is not None]
-        parts = [self.broadcast_to(part, x.shape[first:]) for part in given]
+        parts = [self.broadcast_to(part, x.shape[first:]) for part in affine if part is not None]
         y, normal = self.xp.empty(x.shape, x.dtype), self.xp.empty(x.shape, x.dtype)
         scale = self.xp.empty((*x.shape[:first], *(1,) * axes), x.dtype)
-        source = network.norm(x.dtype, name == "layer_norm", weight is not None, bias is not None)
+        given = (part is not None for part in affine)
+        source = network.norm(x.dtype, name == "layer_norm", *given)
         arguments = (x, *parts, y, normal, scale, real(x.dtype).type(eps))
         self._launch_rows(source, _rows(x, scale.size), *arguments)
         return RawTensor(y), RawTensor(normal), RawTensor(scale)

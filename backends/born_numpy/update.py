@@ -27,8 +27,9 @@ from born.backend.update import (
     accept,
     compute_dtype,
 )
+from born.dtypes import as_dtype, bool_
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
-from born.raw import Array, RawTensor, as_dtype, bool_
+from born.raw import Array, RawTensor
 from born_numpy.alignment import LINE, to_line
 
 _SCRATCH: Final = 3_670_016  # bytes of buffers of all threads: 3.5 MiB, so that 4 MB is kept

@@ -10,8 +10,8 @@ from typing_extensions import TypeIs
 from born.autodiff.autodiff import Autodiff, check_scalar
 from born.autodiff.gradients import check_tensor
 from born.backend import B, Backend
+from born.dtypes import is_floating
 from born.errors import ShapeError, TapeError
-from born.raw import is_floating
 from born.tensor import Tensor, is_tensor
 
 

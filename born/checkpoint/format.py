@@ -32,6 +32,7 @@ from safetensors.numpy import (
     save_file,  # pyright: ignore[reportUnknownVariableType]  # its os.PathLike has no parameter
 )
 
+from born.dtypes import as_dtype
 from born.errors import (
     CheckpointCorruptError,
     CheckpointError,
@@ -39,7 +40,7 @@ from born.errors import (
     CheckpointVersionError,
     CheckpointWriteError,
 )
-from born.raw import HostArray, as_dtype
+from born.raw import HostArray
 
 VERSION: Final = 1
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from born.backend import Backend
+from born.backend import B, Backend
 from born.checkpoint import format as file_format
 from born.checkpoint.format import Contents
 from born.errors import (
@@ -22,7 +22,6 @@ from born.errors import (
 from born.nn import Module
 from born.optim import Optimizer
 from born.raw import HostArray, RawTensor
-from born.tensor import B
 from born.validation import mismatch_text
 
 _MODEL: Final = "model."

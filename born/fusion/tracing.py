@@ -13,7 +13,9 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import CodeType
-from typing import Any, Final, cast
+from typing import Any, Final
+
+from typing_extensions import TypeIs
 
 from born.errors import RuleError
 from born.fusion import expression
@@ -133,7 +135,7 @@ def _recorded(
 
 
 def _outputs(writer: Writer, function: Callable[..., Any], returned: Any, slots: int) -> list[Ref]:
-    values = cast("tuple[Any, ...]", returned) if isinstance(returned, tuple) else (returned,)
+    values = returned if _is_tuple(returned) else (returned,)
     if len(values) != 1 + slots:
         raise RuleError(
             f"{_definition(function)}: expected the rule to return the parameter and its {slots} "
@@ -219,3 +221,7 @@ def _name(function: Callable[..., Any]) -> str:
     """The name of a function, or of an object's class."""
     name: str = getattr(function, "__name__", type(function).__name__)
     return name
+
+
+def _is_tuple(value: object) -> TypeIs[tuple[Any, ...]]:
+    return isinstance(value, tuple)

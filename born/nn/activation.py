@@ -7,10 +7,10 @@ from typing import get_args
 from typing_extensions import override
 
 from born import ops
-from born.backend import Approximation
+from born.backend import Approximation, B
 from born.errors import DomainError
 from born.nn.module import Stateless
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 from born.validation import choice, integer, number
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing_extensions import override
 
 from born import ops
+from born.backend import B
 from born.nn.module import Stateless
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 from born.validation import number
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from born import ops
+from born.backend import B
+from born.dtypes import DTypeLike
 from born.errors import ConfigError
 from born.nn import init
 from born.nn.module import Module, Stateless
 from born.nn.parameter import Parameter
-from born.raw import DTypeLike
-from born.tensor import B2, B, Tensor
+from born.tensor import B2, Tensor
 from born.validation import Pair, flag, integer, pair
 
 

@@ -16,10 +16,12 @@ import math
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
+from born.backend import B
+from born.dtypes import DTypeLike
 from born.errors import ConfigError, ShapeError
 from born.nn.parameter import Parameter
-from born.raw import DTypeLike, RawTensor, Shape
-from born.tensor import B, Tensor
+from born.raw import RawTensor, Shape
+from born.tensor import Tensor
 from born.validation import choice, number
 
 Nonlinearity: TypeAlias = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]

@@ -10,9 +10,9 @@ import math
 from typing import get_args
 
 from born import ops
-from born.backend import Reduction
+from born.backend import B, Reduction
 from born.errors import DomainError, DTypeError, ShapeError
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 from born.validation import choice, number
 
 

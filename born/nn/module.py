@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
+from born.backend import B
 from born.errors import ParameterError, StateDictError
 from born.nn.parameter import Parameter
 from born.nn.state import StateValue, copy_to, mismatches
 from born.nn.traversal import Layer, common_backend, walk
 from born.operands import check_backend
 from born.raw import RawTensor
-from born.tensor import B2, B, Tensor
+from born.tensor import B2, Tensor
 from born.validation import mismatch_text
 
 _Arguments = ParamSpec("_Arguments")
@@ -32,7 +33,7 @@ class Stateless(Layer, ABC):
 
     A subclass has a `forward` that takes and returns a tensor.
 
-    >>> from born.tensor import B
+    >>> from born.backend import B
     >>> class Square(Stateless):
     ...     def forward(self, x: born.Tensor[B], /) -> born.Tensor[B]:
     ...         return x * x
@@ -56,7 +57,7 @@ class Module(Layer, Generic[B]):
     `forward` of any signature; calling the module calls `forward`. A plain `Tensor` in a
     field is a constant, which is neither trained nor saved.
 
-    >>> from born.tensor import B
+    >>> from born.backend import B
     >>> class Residual(nn.Module[B]):
     ...     def __init__(self, width: int, backend: B) -> None:
     ...         self.inner = nn.Sequential(nn.Linear(width, width, backend), nn.ReLU())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
+from born.backend import B
+from born.dtypes import is_floating
 from born.errors import DTypeError, GradientError, ParameterError
-from born.raw import RawTensor, is_floating
-from born.tensor import B, Tensor
+from born.raw import RawTensor
+from born.tensor import Tensor
 
 
 class Parameter(Tensor[B]):

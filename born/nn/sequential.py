@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from typing_extensions import override
 
+from born.backend import B
 from born.errors import ParameterError
 from born.nn.module import Module, Stateless
 from born.nn.traversal import Layer
-from born.tensor import B2, B, Tensor
+from born.tensor import B2, Tensor
 
 
 class _OneToOne(Protocol[B]):

@@ -6,9 +6,10 @@ import math
 
 from typing_extensions import override
 
+from born.backend import B
 from born.errors import ShapeError
 from born.nn.module import Stateless
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 from born.validation import integer
 
 

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from born.backend import Backend
+from born.backend import B, Backend
 from born.raw import HostArray, RawTensor
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 
 StateValue: TypeAlias = RawTensor | Tensor[Any] | HostArray
 """What a state dict to be loaded may hold; a tensor of any backend will do."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from born.backend import B
+from born.dtypes import DTypeLike
 from born.operands import backend_of
-from born.raw import DTypeLike
 from born.tensor import Tensor
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from born.backend import B
 from born.fusion import V, sqrt
 from born.optim.config import Config
 from born.optim.fields import AUTO, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
 from born.optim.transforms import l2
-from born.tensor import B
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from born.backend import Backend
+from born.backend import B, Backend
+from born.dtypes import is_floating
 from born.errors import BackendMismatchError, DTypeError, GradientError, ParameterError
 from born.nn import Parameter
-from born.raw import Array, RawTensor, is_floating
-from born.tensor import B, Tensor
+from born.raw import Array, RawTensor
+from born.tensor import Tensor
 
 
 def checked_parameters(parameters: Iterable[Parameter[B]]) -> tuple[Parameter[B], ...]:

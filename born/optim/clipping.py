@@ -15,8 +15,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from born.backend import Backend
+from born.dtypes import is_floating
 from born.errors import BackendMismatchError, DomainError, OperandError
-from born.raw import RawTensor, is_floating
+from born.raw import RawTensor
 from born.tensor import Tensor
 from born.validation import type_error
 

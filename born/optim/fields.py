@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, TypeAlias, cast, get_args, get_origin
 
 from typing_extensions import override
 
+from born.dtypes import FLOATING_NAMES, as_dtype, is_floating
 from born.errors import ConfigError, ConfigTypeError, DTypeError
-from born.raw import FLOATING_NAMES, as_dtype, is_floating
 from born.validation import flag, integer, number, type_error
 
 AUTO: Final = "auto"

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Self, cast, overload
 from typing_extensions import TypeVar
 
 from born.autodiff import Gradients
+from born.backend import B
 from born.backend.update import UpdateKernel
 from born.errors import (
     BackendMismatchError,
@@ -28,7 +29,7 @@ from born.optim.config import Config
 from born.optim.groups import Group
 from born.optim.rule import Rule, RuleFunction
 from born.raw import RawTensor
-from born.tensor import B2, B, Tensor
+from born.tensor import B2, Tensor
 from born.validation import mismatch_text
 
 C_co = TypeVar("C_co", bound=Config, default=Config, covariant=True)
@@ -57,7 +58,7 @@ class Optimizer(Generic[B, C_co]):
 
     >>> from dataclasses import dataclass
     >>> from born.fusion import sign
-    >>> from born.tensor import B
+    >>> from born.backend import B
     >>> @dataclass(frozen=True, slots=True, kw_only=True)
     ... class SignConfig(optim.Config):
     ...     lr: float = 0.1

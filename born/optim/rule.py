@@ -11,11 +11,11 @@ from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
 
+from born.dtypes import DTypeLike, as_dtype, float32, is_floating
 from born.errors import RuleError
 from born.fusion import Program, trace
 from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
-from born.raw import DTypeLike, as_dtype, float32, is_floating
 from born.validation import type_error
 
 RuleFunction: TypeAlias = Callable[..., Any]

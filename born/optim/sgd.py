@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from born.backend import B
 from born.errors import ConfigError
 from born.fusion import V, where
 from born.optim.config import Config
@@ -13,7 +14,6 @@ from born.optim.fields import AUTO, DecayRate, NonNegative, SlotDType, UnitInter
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
 from born.optim.transforms import l2
-from born.tensor import B
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,10 @@ from typing import TypeAlias, TypeGuard, cast
 import numpy as np
 
 from born.backend import Backend
+from born.dtypes import int64
 from born.nn import state as parameters
 from born.nn.state import StateValue
-from born.raw import RawTensor, int64
+from born.raw import RawTensor
 from born.tensor import Tensor
 
 Buffers: TypeAlias = Mapping[str, RawTensor]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import born
 from born import nn, optim
 from born.autodiff import Autodiff, backward
+from born.dtypes import as_dtype
 from born.errors import (
     BackendMismatchError,
     BackendUnavailableError,
@@ -26,7 +27,7 @@ from born.errors import (
     OperandError,
     OutOfMemoryError,
 )
-from born.raw import HostArray, RawTensor, as_dtype
+from born.raw import HostArray, RawTensor
 from tests import simulator
 from tests.operations.table import ROWS, calls
 from tests.optim.making import CONFIGS, assert_unchanged, contents, make, parameter

@@ -13,7 +13,8 @@ import born
 from born import ops
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
-from born.raw import HostArray, RawTensor, as_dtype
+from born.dtypes import as_dtype
+from born.raw import HostArray, RawTensor
 from born_numpy import NumpyBackend
 from tests import simulator
 from tests.operations.drawing import LAYOUTS

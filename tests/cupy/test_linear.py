@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from born.dtypes import as_dtype
 from born.errors import DTypeError, ShapeError
-from born.raw import HostArray, as_dtype
+from born.raw import HostArray
 from tests.operations.test_values import EPSILON
 from tests.simulator import CupyBackend
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from born.dtypes import as_dtype
 from born.errors import DTypeError, OutOfMemoryError
-from born.raw import HostArray, RawTensor, as_dtype
+from born.raw import HostArray, RawTensor
 from tests.simulator.streams import Device
 
 Prefetch = Callable[[Any, Iterable[Sequence[HostArray]]], Generator[list[RawTensor]]]

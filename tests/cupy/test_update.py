@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from born import fusion, optim
+from born.dtypes import as_dtype
 from born.fusion.expression import V
-from born.raw import HostArray, as_dtype
+from born.raw import HostArray
 from born_cupy.kernels import global_norm
 from born_cupy.kernels.table import count_chunks
 from born_cupy.kernels.update import CHUNK

@@ -9,8 +9,9 @@ import numpy as np
 
 from born import optim
 from born.backend.update import compute_dtype
+from born.dtypes import as_dtype
 from born.fusion import Program
-from born.raw import HostArray, as_dtype
+from born.raw import HostArray
 from born_cupy.kernels import Source
 from born_cupy.kernels.table import count_chunks
 from born_cupy.kernels.update import CHUNK, update

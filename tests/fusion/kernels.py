@@ -12,9 +12,10 @@ import born
 from born.backend import Backend
 from born.backend.plain_update import PlainUpdate
 from born.backend.update import UpdateKernel, compute_dtype
+from born.dtypes import as_dtype
 from born.errors import BackendUnavailableError
 from born.fusion import Program, trace
-from born.raw import HostArray, as_dtype
+from born.raw import HostArray
 from born_numpy import NumpyBackend
 from tests.operations.computing import computing
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import born
 from born import fusion
 from born.backend import Backend
+from born.dtypes import as_dtype
 from born.fusion import expression
-from born.raw import as_dtype
 
 BACKEND = born.get_backend("numpy")
 

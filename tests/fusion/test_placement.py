@@ -11,7 +11,8 @@ import pytest
 
 import born
 from born import nn, optim
-from born.raw import HostArray, as_dtype
+from born.dtypes import as_dtype
+from born.raw import HostArray
 from born_numpy import NumpyBackend
 from born_numpy.alignment import LINE, slot, to_line
 from tests.fusion.kernels import NEEDS_NUMBA

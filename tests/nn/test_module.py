@@ -11,9 +11,9 @@ import pytest
 import born
 from born import nn
 from born.autodiff import Autodiff, backward
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import ParameterError
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 
 
 def vector(backend: B) -> nn.Parameter[B]:

@@ -10,10 +10,9 @@ import pytest
 import born
 from born import nn
 from born.autodiff import Autodiff
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import StateDictError
 from born.raw import RawTensor
-from born.tensor import B
 
 
 def make_model(backend: B) -> nn.Sequential[B]:

@@ -13,10 +13,11 @@ import pytest
 import born
 from born import checkpoint, nn, ops, optim
 from born.autodiff import Autodiff, backward
-from born.backend import Backend
+from born.backend import B, Backend
+from born.dtypes import DTYPE_NAMES
 from born.errors import BackendMismatchError, OperandError, ParameterError
-from born.raw import DTYPE_NAMES, HostArray
-from born.tensor import B2, B, Tensor
+from born.raw import HostArray
+from born.tensor import B2, Tensor
 from born_numpy import NumpyBackend
 from tests.optim.making import CONFIGS, make
 

@@ -10,10 +10,10 @@ import pytest
 import born
 from born import nn, ops
 from born.autodiff import Autodiff, backward
-from born.backend import Backend
+from born.backend import B, Backend
 from born.errors import ConfigError, ParameterError
 from born.ops.linear import Activation
-from born.tensor import B, Tensor
+from born.tensor import Tensor
 
 INPUT = np.linspace(-2, 2, 35, dtype=np.float32).reshape(7, 5)
 

@@ -13,6 +13,7 @@ import born
 from born import ops
 from born.autodiff import Autodiff
 from born.backend import Backend
+from born.dtypes import as_dtype
 from born.errors import (
     BackendMismatchError,
     BornError,
@@ -22,7 +23,6 @@ from born.errors import (
     OperandError,
     ShapeError,
 )
-from born.raw import as_dtype
 from tests.operations.computing import awaited
 
 Made: TypeAlias = Callable[..., "born.Tensor[Any]"]

@@ -15,7 +15,8 @@ import born
 from born import ops
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
-from born.raw import HostArray, as_dtype
+from born.dtypes import as_dtype
+from born.raw import HostArray
 
 LARGE: Final = {"float64": 1e300, "float32": 1e38, "float16": 3e4, "bfloat16": 1e38}
 """Near the largest number of each dtype, with room for a difference of two."""

@@ -10,9 +10,8 @@ import numpy as np
 import born
 from born import nn, optim
 from born.autodiff import Autodiff
-from born.backend import Backend
+from born.backend import B, Backend
 from born.raw import HostArray, RawTensor
-from born.tensor import B
 from tests.optim.cases import SLOTS
 
 Parameter = nn.Parameter[Backend]

@@ -14,8 +14,9 @@ import born
 from born import nn, optim
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
+from born.dtypes import as_dtype
 from born.errors import BackendMismatchError, DomainError, OperandError
-from born.raw import HostArray, RawTensor, as_dtype
+from born.raw import HostArray, RawTensor
 from tests.optim.making import (
     CONFIGS,
     assert_unchanged,

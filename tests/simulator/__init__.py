@@ -75,7 +75,6 @@ def modules() -> dict[str, ModuleType]:
         runtime=runtime,
         Device=machine.Device,
         Event=machine.Event,
-        Graph=machine.Graph,
         MemoryPointer=machine.MemoryPointer,
         Stream=machine.Stream,
         alloc_pinned_memory=machine.alloc_pinned_memory,

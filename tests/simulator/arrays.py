@@ -159,9 +159,7 @@ class ndarray:  # noqa: N801  # CuPy's name
                 f"the current device ({current_device()}). Peer access is unavailable between "
                 "these devices."
             )
-        stream = get_current_stream()
-        stream.refuse_capture("operations that the simulator does not capture")
-        stream.catch_up()
+        get_current_stream().catch_up()
         return self.host
 
     def by_numpy(self, name: str, *arguments: Any, **options: Any) -> ndarray:
@@ -195,9 +193,7 @@ class ndarray:  # noqa: N801  # CuPy's name
     # -- to the host, and the ways there that are closed --
 
     def get(self, stream: Stream | None = None, order: str = "C") -> HostArray:
-        asked = stream or get_current_stream()
-        asked.refuse_capture("D2H transfers")
-        asked.catch_up()
+        (stream or get_current_stream()).catch_up()
         waits.append("ndarray.get")
         host: HostArray = np.array(self.host, order="F" if order == "F" else "C")
         return host

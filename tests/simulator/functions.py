@@ -19,7 +19,7 @@ from tests.simulator.arrays import (
     supported,
     ufunc,
 )
-from tests.simulator.machine import Device, get_current_stream
+from tests.simulator.machine import Device
 
 UFUNCS: Final = (
     "add",
@@ -70,9 +70,9 @@ def namespace() -> dict[str, Any]:
     return own | named | {"abs": named["absolute"], "ogrid": _Grid()}
 
 
-def copyto(target: Any, source: Any) -> None:
+def copyto(dst: Any, src: Any) -> None:
     """Write one array into another."""
-    target[...] = source
+    dst[...] = src
 
 
 # -- creation --
@@ -84,7 +84,6 @@ def array(obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K
         return obj.astype(kind, order, copy=bool(copy))
     host: HostArray = np.array(obj, dtype, order="F" if order == "F" else "C")
     kind = supported(host.dtype)
-    get_current_stream().refuse_capture("H2D transfers")
     return on_device(host.astype(kind.newbyteorder("="), copy=False))
 
 

@@ -225,7 +225,6 @@ class MemoryPointer:
         """From page-locked memory, which must stay as it is until the stream has come to it."""
         self._check(size)
         asked = stream or get_current_stream()
-        asked.refuse_capture("H2D transfers")
         source = mem if isinstance(mem, int) else mem.value
         if not _is_pinned(source, size):  # CUDA copies such memory aside before it returns
             asked.run(lambda: ctypes.memmove(self.ptr, source, size))
@@ -319,7 +318,6 @@ class Stream(_Handle):
         self.device_id = _current.device
         self._apart = non_blocking
         self._tasks: list[_Task] = []
-        self._captured: list[Callable[[], object]] | None = None
         self._before: list[Stream | None] = []
         _streams.add(self)
 
@@ -334,12 +332,9 @@ class Stream(_Handle):
         self._tasks.append(_Task(action))
 
     def run(self, action: Callable[[], object]) -> None:
-        """Do something after all that comes before it; or note it in the graph."""
-        if self._captured is not None:
-            self._captured.append(action)
-        else:
-            self.catch_up()
-            action()
+        """Do something after all that comes before it."""
+        self.catch_up()
+        action()
 
     def catch_up(self) -> None:
         """Do all that is in the queue, and what the default stream puts before or after it."""
@@ -349,10 +344,6 @@ class Stream(_Handle):
                 tasks, stream._tasks = stream._tasks, []
                 for task in tasks:
                     task.run()
-
-    def refuse_capture(self, what: str) -> None:
-        if self._captured is not None:
-            raise RuntimeError(f"the current stream is capturing, so {what} are disallowed")
 
     def pending(self) -> list[_Task]:
         return list(self._tasks)
@@ -389,18 +380,6 @@ class Stream(_Handle):
     def __exit__(self, *args: object) -> None:
         _current.stream = self._before.pop()
 
-    def begin_capture(self, mode: int | None = None) -> None:
-        if not self.ptr:
-            said = "cudaErrorStreamCaptureUnsupported: operation not permitted"
-            raise CUDARuntimeError(900, said)
-        self.catch_up()
-        self._captured = []
-
-    def end_capture(self) -> Graph:
-        assert self._captured is not None
-        actions, self._captured = self._captured, None
-        return Graph(actions)
-
 
 class Event(_Handle):
     """A point in a stream's work."""
@@ -428,26 +407,15 @@ class Event(_Handle):
             task.run()
 
 
-def get_elapsed_time(start: Event, stop: Event) -> float:
+def get_elapsed_time(start_event: Event, end_event: Event) -> float:
     """Milliseconds between two records, by the host's clock."""
-    return 1e3 * (stop.recorded - start.recorded)
+    return 1e3 * (end_event.recorded - start_event.recorded)
 
 
 def getDeviceProperties(device: int) -> dict[str, bytes]:
     """What is known of a device."""
     _check_device(device)
     return {"name": b"Simulated GPU"}
-
-
-class Graph:
-    """Work that was captured, to be done as often as one likes."""
-
-    def __init__(self, actions: list[Callable[[], object]]) -> None:
-        self._actions = actions
-
-    def launch(self, stream: Stream | None = None) -> None:
-        for action in self._actions:
-            (stream or get_current_stream()).run(action)
 
 
 _streams: Final[weakref.WeakSet[Stream]] = weakref.WeakSet()

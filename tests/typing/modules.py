@@ -6,7 +6,8 @@ from typing import reveal_type
 import born
 from born import RawTensor, nn
 from born.autodiff import Autodiff
-from born.tensor import B, Tensor
+from born.backend import B
+from born.tensor import Tensor
 from born_numpy import NumpyBackend
 
 plain = NumpyBackend()

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import born
 from born import nn, optim
 from born.autodiff import Autodiff
+from born.backend import B
 from born.data import Batch, prefetch
-from born.tensor import B2, B, Tensor
+from born.tensor import B2, Tensor
 from born_numpy import NumpyBackend
 
 plain = NumpyBackend()

@@ -18,39 +18,34 @@ from born_cupy.kernels.source import Source, types
 
 WARP: Final = 32
 
-_TEAM: Final = """\
-// The sum over a team, which each thread of it gets; a team is a warp, or else the block.
-__device__ inline R team_sum(R x, int team) {
-    for (int bits = 16; bits; bits >>= 1) x += __shfl_xor_sync(0xffffffffu, x, bits);
-    if (team > 32) {
+
+def _over_team(name: str, combine: str) -> str:
+    """The function that combines the numbers of a team: `x` with each `other`."""
+    return f"""\
+__device__ inline R {name}(R x, int team) {{
+    for (int bits = 16; bits; bits >>= 1) {{
+        R other = __shfl_xor_sync(0xffffffffu, x, bits);
+        {combine}
+    }}
+    if (team > 32) {{
         __shared__ R parts[32];
         __syncthreads();  // a slow thread may still be reading what the last call left there
         if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
         __syncthreads();
         x = parts[0];
-        for (int warp = 1; warp < team / 32; ++warp) x += parts[warp];
-    }
+        for (int warp = 1; warp < team / 32; ++warp) {{
+            R other = parts[warp];
+            {combine}
+        }}
+    }}
     return x;
-}
+}}
+"""
 
-// The largest number of a team, as `team_sum`; NaN is passed over.
-__device__ inline R team_max(R x, int team) {
-    for (int bits = 16; bits; bits >>= 1) {
-        R other = __shfl_xor_sync(0xffffffffu, x, bits);
-        if (other > x) x = other;
-    }
-    if (team > 32) {
-        __shared__ R parts[32];
-        __syncthreads();
-        if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-        __syncthreads();
-        x = parts[0];
-        for (int warp = 1; warp < team / 32; ++warp)
-            if (parts[warp] > x) x = parts[warp];
-    }
-    return x;
-}
 
+_TEAM: Final = f"""\
+// What each thread of a team gets; a team is a warp, or else the block. `team_max` passes NaN over.
+{_over_team("team_sum", "x += other;")}{_over_team("team_max", "if (other > x) x = other;")}
 #define FOR_ROW for (i64 j = lane; j < columns; j += team)
 #define AT (first + j * inner)
 """
@@ -65,40 +60,28 @@ _SOFTMAX: Final = """\
 """
 
 _ALONG_AXIS: Final = {
-    "softmax": (
-        "const T *xs, T *ys",
-        f"""{_SOFTMAX}
-        FOR_ROW put(ys[AT], exp(as<R>(xs[AT]) - top) / mass);
+    "softmax": f"""{_SOFTMAX}
+        FOR_ROW put(results[AT], exp(as<R>(xs[AT]) - top) / mass);
 """,
-    ),
-    "log_softmax": (
-        "const T *xs, T *ys",
-        f"""{_SOFTMAX}
+    "log_softmax": f"""{_SOFTMAX}
         // An infinite number leaves nothing to the others, and NaN to itself.
         R log_mass = top - top == (R)0 ? log(mass) : (R)0;
-        FOR_ROW put(ys[AT], as<R>(xs[AT]) - top - log_mass);
+        FOR_ROW put(results[AT], as<R>(xs[AT]) - top - log_mass);
 """,
-    ),
-    "softmax_backward": (
-        "const T *gs, const T *ys, T *results",
-        """\
+    "softmax_backward": """\
         R along = 0;
         FOR_ROW along += as<R>(gs[AT]) * as<R>(ys[AT]);
         along = team_sum(along, team);
         FOR_ROW put(results[AT], as<R>(ys[AT]) * (as<R>(gs[AT]) - along));
 """,
-    ),
-    "log_softmax_backward": (
-        "const T *gs, const T *ys, T *results",
-        """\
+    "log_softmax_backward": """\
         R total = 0;
         FOR_ROW total += as<R>(gs[AT]);
         total = team_sum(total, team);
         FOR_ROW put(results[AT], as<R>(gs[AT]) - exp(as<R>(ys[AT])) * total);
 """,
-    ),
 }
-"""Name -> parameters, and what a team does with its row."""
+"""Name -> what a team does with its row."""
 
 ALONG_AXIS: Final = tuple(_ALONG_AXIS)
 
@@ -124,8 +107,8 @@ def along_axis(name: str, dtype: np.dtype[Any]) -> Source:
     The elements of a row are `inner` apart, as those along an axis are that has `inner`
     elements behind it; `team` threads take a row, either `WARP` or all of a block.
     """
-    parameters, body = _ALONG_AXIS[name]
-    return _source(name, dtype, parameters, body)
+    operands = "const T *gs, const T *ys" if name.endswith("_backward") else "const T *xs"
+    return _source(name, dtype, f"{operands}, T *results", _ALONG_AXIS[name])
 
 
 @cache

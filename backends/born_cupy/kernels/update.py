@@ -52,8 +52,50 @@ _PATTERNS: Final = {
 _FUNCTIONS: Final = {"abs": "fabs", "exp": "exp", "log": "log", "pow": "pow", "sqrt": "sqrt"}
 """Operation -> the function of C that computes it in double; in float its name ends in f."""
 
-_TEMPLATE: Final = """\
-typedef {real} real;
+
+@cache
+def update(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> Source:
+    """The kernel of a program.
+
+    It is launched with a table in device memory, of one column a tensor and these rows:
+    the addresses of the program's arrays, the number of elements, the number of its set
+    of scalars; and after these the number of chunks before each tensor and in all.
+    """
+    writer = _Writer(program, dtypes)
+    return Source("update", writer.text(), exact=True)
+
+
+class _Writer:
+    """The parts of a kernel's text that depend on the program."""
+
+    def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
+        self.program = program
+        self.real = compute_dtype(dtypes)
+        self.stored = {
+            index: ref
+            for index, ref in zip(program.targets, program.outputs, strict=True)
+            if ref != Ref(ARRAY, index)
+        }
+        read = program.last_use()
+        self.arrays = {
+            index: ctype(dtype)
+            for index, dtype in enumerate(dtypes)
+            if index in self.stored or Ref(ARRAY, index) in read
+        }
+        self.read = {index for index in self.arrays if Ref(ARRAY, index) in read}
+        self.vector = _ACCESS // min(dtypes[i].itemsize for i in self.arrays or [0])
+        self.columns = len(dtypes)
+        scale = ["c0"] if program.has_scale else []
+        self.scalars = [*(f"s{i}" for i in range(program.scalars)), *scale]
+
+    def text(self) -> str:
+        """The whole."""
+        columns, vector, scalars = self.columns, self.vector, self.program.scalars
+        scale = ", const real *scale" if self.program.has_scale else ""
+        addresses = " | ".join(f"(u64)x{i}" for i in self.arrays) or "0"
+        elements = ", ".join([*(f"x{i}[j]" for i in self.arrays), *self.scalars])
+        return f"""\
+typedef {ctype(self.real)} real;
 
 // Sixteen bytes, as one thread loads and stores them. Left to itself, the compiler takes the
 // addresses in the table for those of any memory and splits the stores.
@@ -96,26 +138,26 @@ template <class T> struct pack {{
     }}
 }};
 
-{rule}
+{self._rule()}
 
-{locate}
+{LOCATE}
 
-extern "C" __global__ void {name}(
+extern "C" __global__ void update(
     const u64 *table, i64 tensors, const double *scalars{scale}) {{
-    const u64 *first = table + {columns} * tensors;
+    const u64 *first = table + {columns + 2} * tensors;
     const i64 chunks = (i64)first[tensors];
     for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
         const i64 i = locate(first, tensors, c);
-        const i64 start = (c - (i64)first[i]) * {chunk};
-        const i64 rest = (i64)table[{size} * tensors + i] - start;
-        const i64 n = rest < {chunk} ? rest : {chunk};
-        const double *s = scalars + {scalars} * (i64)table[{set} * tensors + i];
-{setup}
+        const i64 start = (c - (i64)first[i]) * {CHUNK};
+        const i64 rest = (i64)table[{columns} * tensors + i] - start;
+        const i64 n = rest < {CHUNK} ? rest : {CHUNK};
+        const double *s = scalars + {scalars} * (i64)table[{columns + 1} * tensors + i];
+{_indented(8, self._setup())}
         i64 done = 0;
         if ((({addresses}) & 15) == 0) {{
             done = n - n % {vector};
             for (i64 j = (i64)threadIdx.x * {vector}; j < done; j += (i64)blockDim.x * {vector}) {{
-{vector_body}
+{_indented(16, self._vector_body())}
             }}
         }}
         for (i64 j = done + threadIdx.x; j < n; j += blockDim.x)
@@ -123,63 +165,6 @@ extern "C" __global__ void {name}(
     }}
 }}
 """
-
-
-@cache
-def update(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> Source:
-    """The kernel of a program.
-
-    It is launched with a table in device memory, of one column a tensor and these rows:
-    the addresses of the program's arrays, the number of elements, the number of its set
-    of scalars; and after these the number of chunks before each tensor and in all.
-    """
-    writer = _Writer(program, dtypes)
-    return Source("update", writer.text(), exact=True)
-
-
-class _Writer:
-    """The parts of a kernel's text that depend on the program."""
-
-    def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
-        self.program = program
-        self.real = compute_dtype(dtypes)
-        self.stored = {
-            index: ref
-            for index, ref in zip(program.targets, program.outputs, strict=True)
-            if ref != Ref(ARRAY, index)
-        }
-        read = program.last_use()
-        self.arrays = {
-            index: ctype(dtype)
-            for index, dtype in enumerate(dtypes)
-            if index in self.stored or Ref(ARRAY, index) in read
-        }
-        self.read = {index for index in self.arrays if Ref(ARRAY, index) in read}
-        self.vector = _ACCESS // min(dtypes[i].itemsize for i in self.arrays or [0])
-        self.columns = len(dtypes)
-        scale = ["c0"] if program.has_scale else []
-        self.scalars = [*(f"s{i}" for i in range(program.scalars)), *scale]
-
-    def text(self) -> str:
-        """The whole."""
-        columns = self.columns
-        return _TEMPLATE.format(
-            real=ctype(self.real),
-            vector=self.vector,
-            rule=self._rule(),
-            locate=LOCATE,
-            name="update",
-            columns=columns + 2,
-            size=columns,
-            set=columns + 1,
-            chunk=CHUNK,
-            scalars=self.program.scalars,
-            scale=", const real *scale" if self.program.has_scale else "",
-            setup=_indented(8, self._setup()),
-            addresses=" | ".join(f"(u64)x{i}" for i in self.arrays) or "0",
-            vector_body=_indented(16, self._vector_body()),
-            elements=", ".join([*(f"x{i}[j]" for i in self.arrays), *self.scalars]),
-        )
 
     def _rule(self) -> str:
         """The function that updates one element."""

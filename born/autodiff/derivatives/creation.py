@@ -5,7 +5,8 @@ from __future__ import annotations
 from born.autodiff.derivatives.registrars import Required, constant, of_input, pullback_of
 from born.autodiff.tape import Pullback
 from born.backend import Backend
-from born.raw import DTypeLike, RawTensor, is_floating
+from born.dtypes import DTypeLike, is_floating
+from born.raw import RawTensor
 
 constant("from_numpy", "to_numpy", "zeros", "ones", "full", "arange", "eye", "normal", "uniform")
 constant("assign")
