@@ -135,9 +135,16 @@ def load(
     whole = all(saved[name] is None or name in asked for name in parts)
     random_state = saved["random_state"] if whole else None
     mismatches = [
-        *_model_mismatches(model, contents),
-        *_optimizer_mismatches(model, optimizer, contents),
+        f"{name}: expected one, got a checkpoint that was saved without the {name}"
+        for name in asked
+        if saved[name] is None
     ]
+    if model is not None and saved["model"] is not None:
+        lines = model.check_state_dict(_part(contents, _MODEL))
+        mismatches += [f"model: {line}" for line in lines]
+    if optimizer is not None and saved["optimizer"] is not None:
+        lines = _optimizer_mismatches(model, optimizer, contents)
+        mismatches += [f"optimizer: {line}" for line in lines]
     if backend is not None and random_state is not None:
         try:
             backend.check_random_state(random_state)
@@ -158,25 +165,13 @@ def load(
     return metadata
 
 
-def _model_mismatches(model: Module[B] | None, contents: Contents) -> list[str]:
-    if model is None:
-        return []
-    if contents.document["model"] is None:
-        return ["model: expected one, got a checkpoint that was saved without a model"]
-    return [f"model: {line}" for line in model.check_state_dict(_part(contents, _MODEL))]
-
-
 def _optimizer_mismatches(
-    model: Module[B] | None, optimizer: Optimizer[B] | None, contents: Contents
+    model: Module[B] | None, optimizer: Optimizer[B], contents: Contents
 ) -> list[str]:
-    if optimizer is None:
-        return []
     saved = contents.document["optimizer"]
-    if saved is None:
-        return ["optimizer: expected one, got a checkpoint that was saved without an optimizer"]
     kind = type(optimizer).__name__
     if saved["type"] != kind:
-        return [f"optimizer: expected {kind}, got the state of {saved['type']}"]
+        return [f"expected {kind}, got the state of {saved['type']}"]
     lines = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
     try:
         lines += optimizer.check_config(optimizer.config_type.from_json(saved["config"]))
@@ -189,7 +184,7 @@ def _optimizer_mismatches(
         for index, (here, there) in enumerate(pairs)
         if here != there and here and there
     ]
-    return [f"optimizer: {line}" for line in lines]
+    return lines
 
 
 def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:

@@ -7,17 +7,17 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from born.backend import B, Backend
+from born.backend import Backend
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
 
 StateValue: TypeAlias = RawTensor | Tensor[Any] | HostArray
 """What a state dict to be loaded may hold; a tensor of any backend will do."""
 
-_Named: TypeAlias = Sequence[tuple[str, Tensor[B]]]
 
-
-def mismatches(named: _Named[B], state: Mapping[str, StateValue]) -> list[str]:
+def mismatches(
+    named: Sequence[tuple[str, Tensor[Any]]], state: Mapping[str, StateValue]
+) -> list[str]:
     """Every reason why `state` cannot be loaded into the parameters."""
     if not isinstance(cast("object", state), Mapping):
         return [f"expected a mapping from path to tensor, got {type(state).__name__}"]
@@ -34,7 +34,7 @@ def mismatches(named: _Named[B], state: Mapping[str, StateValue]) -> list[str]:
     return lines
 
 
-def _value_mismatches(parameter: Tensor[B], value: StateValue) -> list[str]:
+def _value_mismatches(parameter: Tensor[Any], value: StateValue) -> list[str]:
     if not isinstance(cast("object", value), (RawTensor, Tensor, np.ndarray)):
         return [f"expected a RawTensor, Tensor or NumPy array, got {type(value).__name__}"]
     live = parameter.raw.array

@@ -12,13 +12,7 @@ from born.raw import RawTensor
 
 
 class Group:
-    """Parameters whose arrays and slots have the same dtypes.
-
-    Attributes:
-        indices: which parameters of the optimizer they are.
-        compute: the dtype that the rule computes in.
-        kernel: what computes it.
-    """
+    """Parameters, by their `indices` in the optimizer, whose arrays and slots have equal dtypes."""
 
     def __init__(
         self,
