@@ -134,15 +134,15 @@ def load(
     saved = contents.document
     whole = all(saved[name] is None or name in asked for name in parts)
     random_state = saved["random_state"] if whole else None
+    absent = [name for name in asked if saved[name] is None]
     mismatches = [
         f"{name}: expected one, got a checkpoint that was saved without the {name}"
-        for name in asked
-        if saved[name] is None
+        for name in absent
     ]
-    if model is not None and saved["model"] is not None:
+    if model is not None and "model" not in absent:
         lines = model.check_state_dict(_part(contents, _MODEL))
         mismatches += [f"model: {line}" for line in lines]
-    if optimizer is not None and saved["optimizer"] is not None:
+    if optimizer is not None and "optimizer" not in absent:
         lines = _optimizer_mismatches(model, optimizer, contents)
         mismatches += [f"optimizer: {line}" for line in lines]
     if backend is not None and random_state is not None:

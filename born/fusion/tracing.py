@@ -96,8 +96,8 @@ def _check_names(
         )
     if len(set(every)) < len(every) or "t" in arrays:
         raise RuleError(
-            f"{_definition(function)}: expected names of its own for every slot and scalar beside "
-            f"p, g and t, got {', '.join(every)}; rename one"
+            f"{_definition(function)}: expected distinct names for p, g, t, slots and scalars, "
+            f"got {', '.join(every)}; rename one"
         )
 
 

@@ -83,7 +83,7 @@ def check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None
     for (start, stop), index in placed:
         if start < end and stop > start:
             raise ParameterError(
-                "expected parameters with memory of their own, got "
+                "expected parameters that do not share memory, got "
                 f"{label(owner, parameters[owner])} and {label(index, parameters[index])}, "
                 "which are views of one buffer; copy one of them"
             )

@@ -26,11 +26,11 @@ def plain(p: Any, g: Any, *slots: Any, lr: Any, t: Any) -> Any:
 @pytest.mark.parametrize(
     ("slots", "scalars", "message"),
     [
-        (["m", "m"], [], "names of its own .* got p, g, m, m, lr, t"),
-        (["p"], [], "names of its own"),
-        (["t"], [], "names of its own"),
-        (["lr"], [], "names of its own"),
-        ([], ["lr"], "names of its own"),
+        (["m", "m"], [], "distinct names .* got p, g, m, m, lr, t"),
+        (["p"], [], "distinct names"),
+        (["t"], [], "distinct names"),
+        (["lr"], [], "distinct names"),
+        ([], ["lr"], "distinct names"),
         (["exp avg"], [], "got 'exp avg'; rename it"),
         (["m.0"], [], "got 'm.0'"),
         (["1"], [], "got '1'"),
