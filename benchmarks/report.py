@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain, repeat
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from benchmarks.footprint import Footprint
 from benchmarks.harness import Result, Settings, Skipped, Spread
@@ -122,27 +122,19 @@ def document(
 
 
 def dumped(document: Mapping[str, Any]) -> str:
-    """A document as JSON, with each competitor on a line of its own."""
-    parts = {key: json.dumps(value) for key, value in _rounded(document).items()}
+    """A document as JSON, with each competitor on a line of its own and floats of five digits."""
+    shortened: dict[str, Any] = json.loads(json.dumps(document), parse_float=_five_digits)
+    parts = {key: json.dumps(value) for key, value in shortened.items()}
     works: list[str] = []
-    for work in _rounded(document["works"]):
+    for work in shortened["works"]:
         competitors = ",\n  ".join(map(json.dumps, work.pop("competitors")))
         works.append(f'{json.dumps(work)[:-1]}, "competitors": [\n  {competitors}]}}')
     parts["works"] = "[\n " + ",\n ".join(works) + "]"
     return "{\n" + ",\n".join(f'"{key}": {text}' for key, text in parts.items()) + "\n}\n"
 
 
-def _rounded(value: Any) -> Any:
-    """The same with floats of five digits: more say nothing."""
-    if isinstance(value, float):
-        return float(f"{value:.5g}")
-    if isinstance(value, dict):
-        entries = cast("dict[str, Any]", value)
-        return {key: _rounded(each) for key, each in entries.items()}
-    if isinstance(value, list):
-        items: list[Any] = value
-        return [_rounded(each) for each in items]
-    return value
+def _five_digits(number: str) -> float:
+    return float(f"{float(number):.5g}")
 
 
 def _rows(result: Result, ours: Sequence[str], *, rated: bool) -> list[list[str]]:

@@ -64,10 +64,10 @@ class Compiler:
         kernel = self._kernels.get(source)
         if kernel is None:
             with self._lock:
-                kernel = self._kernels.setdefault(source, self._loaded(source))
+                kernel = self._kernels.setdefault(source, self._load(source))
         return kernel
 
-    def _loaded(self, source: Source) -> Kernel:
+    def _load(self, source: Source) -> Kernel:
         module = _function.Module()
         with cupy.cuda.Device(self._device):
             module.load(self._code(source))

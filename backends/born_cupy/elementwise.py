@@ -37,7 +37,8 @@ class CupyElementwise(ArrayElementwise, Launching):
         """A function of `kernels.elementwise`, of tensors of one shape and floating dtype."""
         x = operands[0]
         self._require_floating(name, x.array)
-        self._check_alike(name, *operands)
+        if len(operands) > 1:
+            self._check_alike(name, *operands)
         result = self.xp.empty(x.shape, x.dtype)
         source = elementwise.elementwise(name, x.dtype)
         self._launch(source, x.size, *operands, result, x.size)

@@ -34,9 +34,9 @@ class CupyIndexing(ArrayIndexing, Launching):
     @override
     def getitem(self, x: RawTensor, /, index: Index) -> RawTensor:
         parts = self._index_parts(index, x.shape)
-        axis = self._indexed_axis(parts)
-        if axis is not None:
-            named = self._sole_array(parts)
+        sole = self._sole_array(parts)
+        if sole is not None:
+            named, axis = sole
             shape = (*x.shape[:axis], *named.shape, *x.shape[axis + 1 :])
             return self._take("getitem", x, RawTensor(named), axis, shape, each=False)
         try:
@@ -69,14 +69,14 @@ class CupyIndexing(ArrayIndexing, Launching):
     def _add_at(self, target: Array, index: Index, values: Array) -> None:
         shape = target.shape
         parts = self._index_parts(index, shape)
-        axis = self._indexed_axis(parts)
-        if axis is None:
+        sole = self._sole_array(parts)
+        if sole is None:
             # Any other index, of the numbers of the elements, gives those that it is about.
             numbers = self.xp.arange(target.size).reshape(shape)
             positions = numbers[self._checked_index("index_add", parts, shape)]
             selected, sizes = positions.shape, (target.size, positions.size, 1)
         else:
-            named = self._sole_array(parts)
+            named, axis = sole
             sizes = (shape[axis], named.size, math.prod(shape[axis + 1 :]))
             positions = self._positions("index_add", RawTensor(named), shape[axis], named.size)
             selected = (*shape[:axis], *named.shape, *shape[axis + 1 :])
@@ -145,17 +145,12 @@ class CupyIndexing(ArrayIndexing, Launching):
             axis += left_out if part is ... else _axes_of(part)
         return parts
 
-    def _sole_array(self, parts: Parts) -> Array:
-        """The array in an index that has one."""
-        return next(part for part, _ in parts if isinstance(part, self._ndarray))
-
-    def _indexed_axis(self, parts: Parts) -> int | None:
-        """The axis that an index is about, if it is one array of integers and nothing else."""
+    def _sole_array(self, parts: Parts) -> tuple[Array, int] | None:
+        """The array and its axis, if an index is one array of integers and nothing else."""
         arrays = [(part, axis) for part, axis in parts if isinstance(part, self._ndarray)]
         others = [part for part, _ in parts if not isinstance(part, self._ndarray)]
-        if len(arrays) != 1 or arrays[0][0].dtype.kind not in "iu":
-            return None
-        return arrays[0][1] if all(part is ... or part == _EVERYTHING for part in others) else None
+        whole = all(part is ... or part == _EVERYTHING for part in others)
+        return arrays[0] if whole and len(arrays) == 1 and arrays[0][0].dtype.kind in "iu" else None
 
     def _checked_index(self, operation: str, parts: Parts, shape: Shape) -> Index:
         """The index, its integers on the device in range, and its masks of the right shape.

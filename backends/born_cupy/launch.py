@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born.backend.arrays.dispatch import Dispatch
+from born.backend.arrays.dispatch import Dispatch, dtype_mismatch
 from born.dtypes import int64
 from born.errors import ShapeError
 from born.raw import RawTensor
@@ -52,7 +52,7 @@ class Launching(Dispatch):
                 arrays that it writes; integers, which are its i64; other NumPy scalars.
         """
         blocks = min(-(-count // _THREADS), self.context.processors * _BLOCKS_PER_PROCESSOR)
-        self._start(source, blocks, _THREADS, arguments)
+        self._launch_blocks(source, blocks, _THREADS, arguments)
 
     def _launch_rows(self, source: Source, shape: tuple[int, int, int], *arguments: Any) -> None:
         """Launch a kernel of `kernels.network` that takes rows, with a team of threads for each.
@@ -68,9 +68,11 @@ class Launching(Dispatch):
             team *= 2
         teams = _WARPS_PER_BLOCK if team == WARP else 1
         blocks = min(-(-rows // teams), self.context.processors * _BLOCKS_PER_PROCESSOR)
-        self._start(source, blocks, team * teams, (*arguments, *shape, np.int32(team)))
+        self._launch_blocks(source, blocks, team * teams, (*arguments, *shape, np.int32(team)))
 
-    def _start(self, source: Source, blocks: int, threads: int, arguments: Iterable[Any]) -> None:
+    def _launch_blocks(
+        self, source: Source, blocks: int, threads: int, arguments: Iterable[Any]
+    ) -> None:
         """Launch a kernel, unless no block has anything to do."""
         if blocks:
             given = [
@@ -104,8 +106,9 @@ class Launching(Dispatch):
 
     def _check_alike(self, name: str, x: RawTensor, *others: RawTensor) -> None:
         """Refuse tensors of another shape or dtype than the first."""
-        self._check_dtypes(name, x, *others)
         for other in others:
+            if other.dtype != x.dtype:
+                raise dtype_mismatch(name, x, other)
             if other.shape != x.shape:
                 raise ShapeError(
                     f"expected tensors of one shape in {name}, got {x.shape} and {other.shape}; "

@@ -75,6 +75,6 @@ class CupyLinear(ArrayLinear, Launching):
         sums = self.xp.empty((chunks, columns), into)
         source = linear.column_sums(x.dtype, into, masked=bool(mask))
         blocks = chunks * -(-columns // linear.TILE)
-        self._start(source, blocks, linear.THREADS, (x, *mask, sums, rows, columns))
+        self._launch_blocks(source, blocks, linear.THREADS, (x, *mask, sums, rows, columns))
         result = RawTensor(sums)
         return result if chunks == 1 else self._column_sums(result, dtype)

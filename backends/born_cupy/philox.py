@@ -7,14 +7,11 @@ is set to where it would be, had it made them.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from born_cupy.kernels.random import BLOCK
-
-_WORD_BITS: Final = 64
-_COUNTER_WORDS: Final = 4
 
 
 def state_of(generator: np.random.Generator, count: int, double: bool) -> tuple[np.generic, ...]:
@@ -49,20 +46,17 @@ def skip(generator: np.random.Generator, count: int, double: bool) -> None:
     and draws the rest, at least one, so that nothing of its state is guessed.
     """
     dtype = np.float64 if double else np.float32
-    numbers_a_block = BLOCK if double else 2 * BLOCK
-    state: Any = generator.bit_generator.state
-    left = (BLOCK - int(state["buffer_pos"])) * (numbers_a_block // BLOCK)
+    numbers_per_block = BLOCK if double else 2 * BLOCK
+    bits: Any = generator.bit_generator
+    state = bits.state
+    left = (BLOCK - int(state["buffer_pos"])) * (numbers_per_block // BLOCK)
     if not double:
         left += int(state["has_uint32"])
-    blocks = (count - left - 1) // numbers_a_block
+    blocks = (count - left - 1) // numbers_per_block
     if blocks > 0:
         generator.random(left, dtype)
-        count -= left + blocks * numbers_a_block
-        state = generator.bit_generator.state
-        words = [int(word) for word in state["state"]["counter"]]
-        place = sum(word << _WORD_BITS * i for i, word in enumerate(words)) + blocks
-        state["state"]["counter"] = np.array(
-            [place >> _WORD_BITS * i & 2**_WORD_BITS - 1 for i in range(_COUNTER_WORDS)], np.uint64
-        )
-        generator.bit_generator.state = state
+        count -= left + blocks * numbers_per_block
+        half = {key: state[key] for key in ("has_uint32", "uinteger")} if double else {}
+        bits.advance(blocks)  # which forgets a half that is left
+        bits.state = {**bits.state, **half}
     generator.random(count, dtype)

@@ -80,7 +80,7 @@ class _Upload:
     def send(self, batch: Sequence[HostArray]) -> None:
         """Copy a batch to page-locked memory, and have it copied on from there."""
         buffer = next(self._buffers)
-        staged = buffer.filled(batch)
+        staged = buffer.fill(batch)
         with self._context:
             arrays: list[Array] = [cupy.empty(host.shape, host.dtype) for host in staged]
             self._allocated.record(self._context.stream)
@@ -125,8 +125,8 @@ class _Buffer:
         self._memory: Any = None
         self._size = 0
 
-    def filled(self, batch: Sequence[HostArray]) -> list[HostArray]:
-        """Copies of host arrays in this memory, as soon as the batch before has been read."""
+    def fill(self, batch: Sequence[HostArray]) -> list[HostArray]:
+        """Copy host arrays into this memory, as soon as the batch before has been read."""
         starts: list[int] = []
         size = 0
         for array in batch:
@@ -136,9 +136,9 @@ class _Buffer:
         if size > self._size:
             self._memory = cupy.cuda.alloc_pinned_memory(size)
             self._size = size
-        return [self._copied(array, start) for array, start in zip(batch, starts, strict=True)]
+        return [self._copy(array, start) for array, start in zip(batch, starts, strict=True)]
 
-    def _copied(self, array: HostArray, start: int) -> HostArray:
+    def _copy(self, array: HostArray, start: int) -> HostArray:
         dtype = as_dtype(array.dtype).newbyteorder("=")  # a device knows no other
         place: HostArray = np.ndarray(array.shape, dtype, self._memory, start)
         place[...] = array
