@@ -25,7 +25,7 @@ from tests.fusion.kernels import (
     run,
     traced,
 )
-from tests.optim.making import CONFIGS, class_for
+from tests.optim.making import ADAM, CONFIGS, class_for
 
 KERNELS = ("plain", "numpy", "numba", "cupy")
 every_kernel = pytest.mark.parametrize("name", KERNELS)
@@ -84,7 +84,7 @@ def test_every_way_gives_the_same_bits(config: optim.Config, stored: str, name: 
 @pytest.mark.parametrize("name", ["numpy", "numba"])
 @pytest.mark.parametrize("stored", ["float32", "bfloat16", "float32 with bfloat16 slots"])
 def test_several_tiles_and_threads_give_the_same_bits(stored: str, name: str) -> None:
-    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    rule = optim.Adam.rule(ADAM)
     dtypes = _dtypes(*STORED[stored], len(rule.slots))
     kernel = kernel_of(name, rule.program, dtypes)
     # Over the largest tile (262,144), together over what compiled loops take to several
@@ -394,7 +394,7 @@ def test_gradient_may_be_its_parameter(name: str, scaled: bool) -> None:
 @pytest.mark.parametrize("size", [3, 300_000])
 def test_numbers_that_are_not_finite_pass_without_a_word(name: str, stored: str, size: int) -> None:
     # Warnings are errors here. A scalar of 1e300 is infinite in float32.
-    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    rule = optim.Adam.rule(ADAM)
     dtypes = _dtypes(*STORED[stored], 2)
     kernel = kernel_of(name, rule.program, dtypes)
     for value, lr in ((np.inf, 0.1), (np.nan, 0.1), (-np.inf, 0.1), (3e4, 1e300)):
@@ -431,8 +431,8 @@ def test_equal_programs_share_a_kernel(name: str) -> None:
 @pytest.mark.parametrize(
     ("config", "stored", "most"),
     [
-        (CONFIGS[-2], "float32", 2),  # Adam: one for the step, one for its denominator
-        (CONFIGS[-2], "bfloat16", 3),  # and one for what is widened
+        (optim.AdamConfig(lr=0.1), "float32", 2),  # Adam: one for the step, one for its denominator
+        (optim.AdamConfig(lr=0.1), "bfloat16", 3),  # and one for what is widened
     ],
     ids=repr,
 )
