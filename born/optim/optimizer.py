@@ -316,6 +316,8 @@ class Optimizer(Generic[B, C_co]):
 
     def _overlaps_another(self, index: int, gradient: RawTensor) -> bool:
         """Whether a gradient lies in the memory of another parameter than its own."""
+        if gradient.array.__class__ is not self._raws[index].array.__class__:
+            return False  # refused later, by name
         own = self._inner.extent(gradient)
         if own is None:
             return False
