@@ -10,7 +10,7 @@ import numpy as np
 from born.backend import B, Backend, Scalar
 from born.dtypes import DTypeLike
 from born.errors import ShapeError
-from born.operands import ShapeLike, as_shape, check_backend
+from born.operands import ShapeLike, as_shape, check_backend, check_unrecorded
 from born.raw import HostArray, RawTensor, Shape
 from born.tensor import Tensor
 
@@ -63,8 +63,17 @@ def from_dlpack(data: Any, backend: B) -> Tensor[B]:
 
 
 def _copied(data: Any, backend: Backend) -> RawTensor:
+    if isinstance(data, list | tuple):
+        check_unrecorded(data)
     if not hasattr(data, "__array__"):
-        return backend.from_numpy(_from_python(data))
+        try:
+            numbers: HostArray = np.asarray(data)
+        except ValueError as error:
+            raise ShapeError(
+                f"expected nested sequences of equal lengths, got {data!r}; pad or split the rows"
+            ) from error
+        whole_or_float = numbers.dtype.kind in "iuf"
+        return backend.from_numpy(numbers.astype(np.float32) if whole_or_float else numbers)
     try:
         # NumPy's arrays and scalars, tensors, and the host arrays of other libraries.
         array = np.asarray(data)
@@ -74,16 +83,6 @@ def _copied(data: Any, backend: Backend) -> RawTensor:
             raise
         return backend.copy(backend.from_dlpack(data))
     return backend.from_numpy(array)
-
-
-def _from_python(data: Any) -> HostArray:
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise ShapeError(
-            f"expected nested sequences of equal lengths, got {data!r}; pad or split the rows"
-        ) from error
-    return array.astype(np.float32) if array.dtype.kind in "iuf" else array
 
 
 def zeros(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:

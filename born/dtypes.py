@@ -21,17 +21,8 @@ float32: Final = np.dtype(np.float32)
 int64: Final = np.dtype(np.int64)
 bool_: Final = np.dtype(np.bool_)
 
-DTYPE_NAMES: Final = (
-    "float32",
-    "float64",
-    "float16",
-    "bfloat16",
-    "int32",
-    "int64",
-    "uint8",
-    "bool",
-)
-FLOATING_NAMES: Final = frozenset({"float32", "float64", "float16", "bfloat16"})
+FLOATING_NAMES: Final = ("float32", "float64", "float16", "bfloat16")
+DTYPE_NAMES: Final = (*FLOATING_NAMES, "int32", "int64", "uint8", "bool")
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:

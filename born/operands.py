@@ -17,7 +17,7 @@ from typing_extensions import TypeIs
 from born.backend import B, Backend, Index, Operand, Scalar
 from born.backend.arguments import is_tuple
 from born.dtypes import is_numpy_scalar
-from born.errors import BackendMismatchError, OperandError, ShapeError
+from born.errors import BackendMismatchError, OperandError, ShapeError, TapeError
 from born.raw import HostArray, RawTensor, Shape
 
 B2 = TypeVar("B2", bound=Backend)
@@ -35,6 +35,46 @@ class TensorBase(Generic[B]):
         self.backend = backend
 
 
+def check_stays(raw: RawTensor, use: str) -> None:
+    """Refuse to hand out the value of what a function that `grad` differentiates computes.
+
+    Args:
+        raw: the tensor.
+        use: what is asked of it.
+
+    Raises:
+        TapeError: no gradient would come back from there.
+    """
+    node = raw.node
+    while node is not None:
+        if node.tape.of_function and node.tape.depth:
+            raise TapeError(
+                f"expected tensors to stay tensors in a function that grad differentiates, got "
+                f"{use}, through which no gradient passes; use born.ops (ops.stack makes one "
+                "tensor of several), or .detach() first if a constant is meant"
+            )
+        node = node.below
+
+
+def check_unrecorded(values: Sequence[Any]) -> None:
+    """Refuse to make a constant of tensors that are being recorded.
+
+    Raises:
+        TapeError: one is, at any depth.
+    """
+    for value in values:
+        if isinstance(value, list | tuple):
+            check_unrecorded(cast("Sequence[Any]", value))
+        elif isinstance(value, TensorBase):
+            node = value.raw.node
+            if node is not None and node.tape.depth:
+                raise TapeError(
+                    "expected numbers to make a tensor of, got a tensor that a tape has recorded, "
+                    "through which no gradient would pass; join tensors with ops.stack, or "
+                    "use .detach() of it if a constant is meant"
+                )
+
+
 def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:
     """The backend of an operation's first argument."""
     if not isinstance(x, TensorBase):
@@ -50,21 +90,7 @@ def operand(
         if value.backend is not backend:
             raise backend_mismatch(backend, value.backend)
         return value.raw
-    return _number(name, value)
-
-
-def operand_pair(
-    name: str, x: TensorBase[B] | Scalar, y: TensorBase[B] | Scalar
-) -> tuple[B, Operand, Operand]:
-    """The backend of two operands, and what to hand it for them."""
-    if isinstance(x, TensorBase):
-        return x.backend, x.raw, operand(x.backend, y, name)
-    if isinstance(y, TensorBase):
-        return y.backend, _number(name, x), y.raw
-    raise OperandError(
-        f"expected at least one tensor in {name}, got {x!r} and {y!r}; "
-        "make one with born.tensor(value, backend)"
-    )
+    return as_number(name, value)
 
 
 def raw_operand(name: str, backend: Backend, x: TensorBase[Any] | Scalar) -> RawTensor:
@@ -82,11 +108,7 @@ def optional_operand(name: str, backend: Backend, x: TensorBase[Any] | None) -> 
 
 
 def raw_operands(name: str, xs: Sequence[TensorBase[B]]) -> tuple[B, list[RawTensor]]:
-    """The backend and storage of a sequence of at least one tensor.
-
-    Raises:
-        ShapeError: the sequence is empty.
-    """
+    """The backend and storage of a sequence of at least one tensor."""
     if len(xs) == 0:
         raise ShapeError(
             f"expected at least one tensor in {name}, got none; check what fills the list"
@@ -117,11 +139,7 @@ def backend_mismatch(first: object, second: object) -> BackendMismatchError:
 
 
 def check_backend(backend: B) -> B:
-    """The backend itself.
-
-    Raises:
-        OperandError: it is not a backend.
-    """
+    """The backend itself."""
     if not isinstance(cast("object", backend), Backend):
         raise OperandError(
             f"expected a backend to make a tensor on, got {backend!r}; "
@@ -132,9 +150,6 @@ def check_backend(backend: B) -> B:
 
 def as_shape(shape: ShapeLike) -> Shape:
     """A shape as a tuple.
-
-    Raises:
-        ShapeError: it is neither an integer nor a sequence of integers.
 
     >>> as_shape(3)
     (3,)
@@ -150,11 +165,12 @@ def as_shape(shape: ShapeLike) -> Shape:
         ) from error
 
 
-def _number(name: str, value: Any) -> Scalar:
+def as_number(name: str, value: Any) -> Scalar:
+    """A Python number, of one or of NumPy's scalars."""
     if isinstance(value, int | float):
         return value
     if is_numpy_scalar(value):
-        return _number(name, value.item())
+        return as_number(name, value.item())
     raise OperandError(
         f"expected a tensor or a Python number in {name}, got {type(value).__name__}; "
         "make it a tensor with born.tensor(value, backend)"

@@ -37,23 +37,37 @@ class RawTensor:
         grad: the gradient that `Tensor.backward` has accumulated, or None.
         node: the mark of the tape that computed this tensor; it belongs to
             `born.autodiff`.
+        version: how many times the elements were changed in place, by updates and by
+            `Backend.assign`.
 
     >>> RawTensor(np.zeros((2, 3), np.float32)).shape
     (2, 3)
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "_name", "array", "grad", "node", "requires_grad", "version")
 
     array: Array
     requires_grad: bool
     grad: RawTensor | None
     node: Any  # what a node is, only born.autodiff knows
+    version: int
 
     def __init__(self, array: Array) -> None:
         self.array = array
         self.requires_grad = False
         self.grad = None
         self.node = None
+        self.version = 0
+
+    @property
+    def name(self) -> str:
+        """What a parameter is called; empty for other tensors."""
+        name: str = getattr(self, "_name", "")  # set where there is one
+        return name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
 
     @property
     def shape(self) -> Shape:
@@ -113,11 +127,9 @@ class RawTensor:
         return np.array(self.array, dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
-        """The array as a DLPack capsule, without a copy."""
         return self.array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """The DLPack device type and index."""
         device: tuple[int, int] = self.array.__dlpack_device__()
         return device
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Any, Self, cast
+from collections.abc import Callable, Iterator
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 from typing_extensions import TypeIs
@@ -14,10 +14,64 @@ from born.backend import B as B
 from born.dtypes import DTypeLike, is_floating
 from born.errors import DTypeError, OperandError, ShapeError
 from born.operands import B2 as B2
-from born.operands import ShapeLike, TensorBase, as_shape, check_backend, operand, raw_index
+from born.operands import (
+    ShapeLike,
+    TensorBase,
+    as_shape,
+    check_backend,
+    check_stays,
+    operand,
+    raw_index,
+)
 from born.raw import HostArray, RawTensor, Shape
 
 _MOST_SHOWN = 1000  # elements; a larger tensor's repr shows its shape, as reading it may be slow
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _documented(method: _Method, name: str, doc: str | None) -> _Method:
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", doc
+    return method
+
+
+def _operator(declared: _Method, name: str, doc: str | None = None) -> _Method:
+    """An operator typed as another one, by the backend's operation of this name."""
+
+    def method(self: Tensor[B], other: Tensor[B] | Scalar) -> Tensor[B]:
+        backend = self.backend
+        return Tensor(getattr(backend, name)(self.raw, operand(backend, other)), backend)
+
+    return _documented(cast("_Method", method), name, doc)
+
+
+def _reflected(declared: _Method, name: str) -> _Method:
+    """As `_operator`, for a number on the left."""
+
+    def method(self: Tensor[B], other: Scalar) -> Tensor[B]:
+        backend = self.backend
+        return Tensor(getattr(backend, name)(operand(backend, other), self.raw), backend)
+
+    return _documented(cast("_Method", method), name, None)
+
+
+def _function(name: str, doc: str | None = None) -> Callable[[Tensor[B]], Tensor[B]]:
+    """A method of no arguments."""
+
+    def method(self: Tensor[B]) -> Tensor[B]:
+        return Tensor(getattr(self.backend, name)(self.raw), self.backend)
+
+    return _documented(method, name, doc)
+
+
+def _like(reduction: _Method, name: str, doc: str) -> _Method:
+    """A method with the arguments of another reduction."""
+
+    def method(self: Tensor[B], axis: Any = None, keepdims: bool = False) -> Tensor[B]:
+        return Tensor(getattr(self.backend, name)(self.raw, axis, keepdims), self.backend)
+
+    return _documented(cast("_Method", method), name, doc)
 
 
 class Tensor(TensorBase[B]):
@@ -126,6 +180,7 @@ class Tensor(TensorBase[B]):
 
     def numpy(self) -> HostArray:
         """A copy of the elements as a NumPy array, moved from the device if need be."""
+        check_stays(self.raw, ".numpy()")
         return self.backend.to_numpy(self.raw)
 
     def item(self) -> float | int | bool:
@@ -139,6 +194,7 @@ class Tensor(TensorBase[B]):
                 f"expected a tensor of one element, got shape {self.shape}; "
                 "index or reduce it, or use .numpy()"
             )
+        check_stays(self.raw, "a Python number")
         value: float | int | bool = self.backend.to_numpy(self.raw).item()
         return value
 
@@ -149,10 +205,11 @@ class Tensor(TensorBase[B]):
         return int(self.item())
 
     def __bool__(self) -> bool:
-        return bool(self.item())
+        return bool(self.detach().item())  # what decides where to go needs no gradient
 
     def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> HostArray:
         """The elements for NumPy; a device array refuses, as its own library does."""
+        check_stays(self.raw, "an array of NumPy's")
         return self.raw.__array__(dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -199,29 +256,16 @@ class Tensor(TensorBase[B]):
     def __radd__(self, other: Scalar) -> Tensor[B]:
         return Tensor(self.backend.add(operand(self.backend, other), self.raw), self.backend)
 
-    def __sub__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return Tensor(self.backend.sub(self.raw, operand(self.backend, other)), self.backend)
-
-    def __rsub__(self, other: Scalar) -> Tensor[B]:
-        return Tensor(self.backend.sub(operand(self.backend, other), self.raw), self.backend)
-
-    def __mul__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return Tensor(self.backend.mul(self.raw, operand(self.backend, other)), self.backend)
-
-    def __rmul__(self, other: Scalar) -> Tensor[B]:
-        return Tensor(self.backend.mul(operand(self.backend, other), self.raw), self.backend)
-
-    def __truediv__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return Tensor(self.backend.div(self.raw, operand(self.backend, other)), self.backend)
-
-    def __rtruediv__(self, other: Scalar) -> Tensor[B]:
-        return Tensor(self.backend.div(operand(self.backend, other), self.raw), self.backend)
-
-    def __pow__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return Tensor(self.backend.pow(self.raw, operand(self.backend, other)), self.backend)
-
-    def __rpow__(self, other: Scalar) -> Tensor[B]:
-        return Tensor(self.backend.pow(operand(self.backend, other), self.raw), self.backend)
+    __sub__ = _operator(__add__, "sub")
+    __mul__ = _operator(__add__, "mul")
+    __truediv__ = _operator(__add__, "div")
+    __pow__ = _operator(__add__, "pow")
+    __rsub__ = _reflected(__radd__, "sub")
+    __rmul__ = _reflected(__radd__, "mul")
+    __rtruediv__ = _reflected(__radd__, "div")
+    __rpow__ = _reflected(__radd__, "pow")
+    __neg__ = _function("neg")
+    __abs__ = _function("abs")
 
     def __matmul__(self, other: Tensor[B]) -> Tensor[B]:
         right = operand(self.backend, other)
@@ -230,12 +274,6 @@ class Tensor(TensorBase[B]):
                 f"expected a tensor on the right of @, got {other!r}; use * for a number"
             )
         return Tensor(self.backend.matmul(self.raw, right), self.backend)
-
-    def __neg__(self) -> Tensor[B]:
-        return self._of(self.backend.neg(self.raw))
-
-    def __abs__(self) -> Tensor[B]:
-        return self._of(self.backend.abs(self.raw))
 
     # -- comparison and logic --
 
@@ -251,71 +289,28 @@ class Tensor(TensorBase[B]):
 
     __hash__ = object.__hash__
 
-    def __lt__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return self._of(self.backend.less(self.raw, operand(self.backend, other)))
-
-    def __le__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return self._of(self.backend.less_equal(self.raw, operand(self.backend, other)))
-
-    def __gt__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return self._of(self.backend.greater(self.raw, operand(self.backend, other)))
-
-    def __ge__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        return self._of(self.backend.greater_equal(self.raw, operand(self.backend, other)))
-
-    def __and__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        """Both non-zero (logical, not bitwise)."""
-        return self._of(self.backend.logical_and(self.raw, operand(self.backend, other)))
-
-    def __or__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
-        """Either non-zero (logical, not bitwise)."""
-        return self._of(self.backend.logical_or(self.raw, operand(self.backend, other)))
-
-    def __invert__(self) -> Tensor[B]:
-        """Zero (logical, not bitwise)."""
-        return self._of(self.backend.logical_not(self.raw))
+    __lt__ = _operator(__add__, "less")
+    __le__ = _operator(__add__, "less_equal")
+    __gt__ = _operator(__add__, "greater")
+    __ge__ = _operator(__add__, "greater_equal")
+    __and__ = _operator(__add__, "logical_and", "Both non-zero (logical, not bitwise).")
+    __or__ = _operator(__add__, "logical_or", "Either non-zero (logical, not bitwise).")
+    __invert__ = _function("logical_not", "Zero (logical, not bitwise).")
 
     # -- functions of each element --
 
-    def abs(self) -> Tensor[B]:
-        """|x|."""
-        return self._of(self.backend.abs(self.raw))
-
-    def exp(self) -> Tensor[B]:
-        """e to the x."""
-        return self._of(self.backend.exp(self.raw))
-
-    def log(self) -> Tensor[B]:
-        """The natural logarithm."""
-        return self._of(self.backend.log(self.raw))
-
-    def sqrt(self) -> Tensor[B]:
-        """The square root."""
-        return self._of(self.backend.sqrt(self.raw))
-
-    def sign(self) -> Tensor[B]:
-        """-1, 0 or 1."""
-        return self._of(self.backend.sign(self.raw))
-
-    def sin(self) -> Tensor[B]:
-        """The sine."""
-        return self._of(self.backend.sin(self.raw))
-
-    def cos(self) -> Tensor[B]:
-        """The cosine."""
-        return self._of(self.backend.cos(self.raw))
-
-    def tanh(self) -> Tensor[B]:
-        """The hyperbolic tangent."""
-        return self._of(self.backend.tanh(self.raw))
-
-    def sigmoid(self) -> Tensor[B]:
-        """1 / (1 + exp(-x))."""
-        return self._of(self.backend.sigmoid(self.raw))
-
-    def relu(self) -> Tensor[B]:
-        """max(x, 0)."""
-        return self._of(self.backend.relu(self.raw))
+    abs = _function("abs", "|x|.")
+    exp = _function("exp", "e to the x.")
+    log = _function("log", "The natural logarithm.")
+    sqrt = _function("sqrt", "The square root.")
+    sign = _function("sign", "-1, 0 or 1.")
+    sin = _function("sin", "The sine.")
+    cos = _function("cos", "The cosine.")
+    tanh = _function("tanh", "The hyperbolic tangent.")
+    sigmoid = _function("sigmoid", "1 / (1 + exp(-x)).")
+    relu = _function("relu", "max(x, 0).")
+    isfinite = _function("isfinite", "Whether each element is neither infinite nor NaN.")
+    copy = _function("copy", "A copy; a gradient passes.")
 
     def clamp(self, low: Scalar | None = None, high: Scalar | None = None) -> Tensor[B]:
         """Held between two numbers; None leaves that side open."""
@@ -329,10 +324,6 @@ class Tensor(TensorBase[B]):
         """The smaller of the two; NaN where either is."""
         return self._of(self.backend.minimum(self.raw, operand(self.backend, other, "minimum")))
 
-    def isfinite(self) -> Tensor[B]:
-        """Whether each element is neither infinite nor NaN."""
-        return self._of(self.backend.isfinite(self.raw))
-
     def where(self, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
         """Of a bool tensor: x where it holds, y elsewhere."""
         return self._of(
@@ -345,51 +336,28 @@ class Tensor(TensorBase[B]):
         """Rounded to another dtype; a gradient passes between floating ones."""
         return self._of(self.backend.astype(self.raw, dtype))
 
-    def copy(self) -> Tensor[B]:
-        """A copy; a gradient passes."""
-        return self._of(self.backend.copy(self.raw))
-
     # -- reductions --
 
     def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
         """The sum along the axes, all by default; of integers and bools, int64."""
         return self._of(self.backend.sum(self.raw, axis, keepdims))
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-        """The arithmetic mean along the axes."""
-        return self._of(self.backend.mean(self.raw, axis, keepdims))
-
-    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
-        """The variance along the axes, over n - ddof."""
-        return self._of(self.backend.var(self.raw, axis, ddof, keepdims))
-
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-        """The product along the axes."""
-        return self._of(self.backend.prod(self.raw, axis, keepdims))
-
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-        """The largest element along the axes."""
-        return self._of(self.backend.max(self.raw, axis, keepdims))
-
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-        """The smallest element along the axes."""
-        return self._of(self.backend.min(self.raw, axis, keepdims))
+    mean = _like(sum, "mean", "The arithmetic mean along the axes.")
+    prod = _like(sum, "prod", "The product along the axes.")
+    max = _like(sum, "max", "The largest element along the axes.")
+    min = _like(sum, "min", "The smallest element along the axes.")
+    any = _like(sum, "any", "Whether any element is non-zero.")
+    all = _like(sum, "all", "Whether every element is non-zero.")
 
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
         """The index of the first largest element, int64."""
         return self._of(self.backend.argmax(self.raw, axis, keepdims))
 
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
-        """The index of the first smallest element, int64."""
-        return self._of(self.backend.argmin(self.raw, axis, keepdims))
+    argmin = _like(argmax, "argmin", "The index of the first smallest element, int64.")
 
-    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-        """Whether any element is non-zero."""
-        return self._of(self.backend.any(self.raw, axis, keepdims))
-
-    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-        """Whether every element is non-zero."""
-        return self._of(self.backend.all(self.raw, axis, keepdims))
+    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+        """The variance along the axes, over n - ddof."""
+        return self._of(self.backend.var(self.raw, axis, ddof, keepdims))
 
     def cumsum(self, axis: int) -> Tensor[B]:
         """The running sum along an axis."""
@@ -443,6 +411,7 @@ def _copied(raw: RawTensor, home: Backend, target: Backend) -> RawTensor:
     """A copy on another innermost backend, or the same, with its gradient, off every tape."""
     made = home.copy(raw) if home is target else target.from_numpy(home.to_numpy(raw))
     made.requires_grad = raw.requires_grad
+    made.name = raw.name
     if raw.grad is not None:
         made.grad = _copied(raw.grad, home, target)
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 from typing_extensions import override
@@ -20,7 +20,7 @@ from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, kernels, update
 from born_numba.compiler import configuration
 from born_numpy import NumpyBackend
-from born_numpy.backend import ExchangeLimits, are_plain_products, linear_products
+from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.global_norm import add_squares, global_norm
 
 
@@ -35,7 +35,6 @@ class NumbaBackend(NumpyBackend):
     """
 
     name = "numba"
-    _exchange: ClassVar = ExchangeLimits(rows=128, outputs_per_row=2)
 
     def __init__(self, seed: int = 0) -> None:
         if configuration.DISABLE_JIT:
@@ -103,7 +102,7 @@ class NumbaBackend(NumpyBackend):
 
     @override
     def _add_at(self, target: HostArray, index: Index, values: HostArray) -> None:
-        rows = _first_axis_index(index)
+        rows: Any = index[0] if is_tuple(index) and len(index) == 1 else index
         whole = (
             rows.__class__ is np.ndarray
             and rows.dtype == int64
@@ -127,19 +126,6 @@ class NumbaBackend(NumpyBackend):
             )
 
     # -- linear --
-
-    @override
-    def _transpose(self, a: HostArray) -> HostArray:
-        out = np.empty(a.shape[::-1], a.dtype)
-        kernels.transpose[a.dtype](a, out)
-        return out
-
-    @override
-    def _add_bias(self, out: HostArray, bias: HostArray) -> None:
-        if out.ndim == 2 and _is_loopable(bias):  # the product is new, and of the bias's dtype
-            kernels.add_bias[out.dtype](out, bias)
-        else:
-            super()._add_bias(out, bias)
 
     @override
     def linear_relu(
@@ -188,18 +174,7 @@ class NumbaBackend(NumpyBackend):
         reduction: Reduction = "mean",
     ) -> tuple[RawTensor, RawTensor]:
         a, rows = logits.array, labels.array
-        plain = (
-            label_smoothing == 0.0
-            and reduction == "mean"
-            and a.ndim == 2
-            and a.size
-            and a.shape[1] <= _NARROW
-            and rows.dtype == int64
-            and rows.shape == a.shape[:1]
-            and rows.flags.carray
-            and _is_loopable(a)
-        )
-        if plain:
+        if _are_plain_losses(a, rows, label_smoothing, reduction) and a.shape[1] <= _NARROW:
             p = np.empty_like(a)
             loss = kernels.cross_entropy[a.dtype](a, rows, p)
             if loss != _OUT_OF_RANGE:
@@ -217,15 +192,7 @@ class NumbaBackend(NumpyBackend):
         reduction: Reduction = "mean",
     ) -> RawTensor:
         p, rows = probabilities.array, labels.array
-        if (
-            label_smoothing
-            or reduction != "mean"
-            or p.ndim != 2
-            or not p.size
-            or rows.shape != p.shape[:1]
-            or rows.dtype != int64
-            or not (_is_loopable(p) and rows.flags.carray)
-        ):
+        if not _are_plain_losses(p, rows, label_smoothing, reduction):
             return super().cross_entropy_backward(
                 g, probabilities, labels, label_smoothing, reduction
             )
@@ -245,11 +212,12 @@ class NumbaBackend(NumpyBackend):
         eps: float = 1e-5,
     ) -> tuple[RawTensor, RawTensor, RawTensor]:
         a = x.array
-        if weight is None or bias is None or axes != 1 or not _is_narrow(a) or not _is_loopable(a):
+        narrow = axes == 1 and a.size > 0 and a.shape[-1] <= _NARROW and _is_loopable(a)
+        if weight is None or bias is None or not narrow:
             return super().layer_norm(x, weight, bias, axes, eps)
         w, b = weight.array, bias.array
-        matching = w.shape == b.shape == a.shape[-1:] and w.dtype == b.dtype == a.dtype
-        if not (matching and _is_loopable(w) and _is_loopable(b)):
+        matching = w.shape == a.shape[-1:] and w.dtype == a.dtype
+        if not (matching and _are_loopable(w, b)):
             return super().layer_norm(x, weight, bias, axes, eps)
         y, normal = np.empty_like(a), np.empty_like(a)
         scale = np.empty((*a.shape[:-1], 1), a.dtype)
@@ -327,13 +295,20 @@ _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised ex
 _OUT_OF_RANGE: Final = -1.0
 
 
-def _first_axis_index(index: Index) -> Any:
-    """What an index says of the first axis, if it says nothing of others."""
-    return index[0] if is_tuple(index) and len(index) == 1 else index
-
-
-def _is_narrow(array: HostArray) -> bool:
-    return array.size > 0 and array.shape[-1] <= _NARROW
+def _are_plain_losses(
+    a: HostArray, rows: HostArray, label_smoothing: float, reduction: Reduction
+) -> bool:
+    """Whether the compiled loops take classes a, and labels, for a cross-entropy of this kind."""
+    return (
+        label_smoothing == 0.0
+        and reduction == "mean"
+        and a.ndim == 2
+        and a.size > 0
+        and rows.dtype == int64
+        and rows.shape == a.shape[:1]
+        and rows.flags.carray
+        and _is_loopable(a)
+    )
 
 
 def _is_loopable(array: HostArray) -> bool:

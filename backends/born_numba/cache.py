@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -22,17 +22,8 @@ from born_numba.compiler import compiled, numba
 _NOTICE_AFTER: Final = 1.0  # seconds of compiling that a user will have noticed
 
 
-def compile_loop(
-    source: str, name: str, signature: Any, names: Mapping[str, Any]
-) -> Callable[..., Any]:
-    """The function `name` of `source`, compiled for one signature, from disk if it is there.
-
-    Args:
-        source: the text of the function.
-        name: what it is called there.
-        signature: Numba's, so that it is compiled now and for nothing else.
-        names: what the text may use.
-    """
+def compile_loop(source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
+    """The function `name` of `source`, compiled for one signature, from disk if it is there."""
 
     def compile_as(file: str, *, cache: bool) -> Any:
         # Numba looks a cached function's module up by name; the loop needs nothing from it.
@@ -51,7 +42,7 @@ def compile_loop(
             loop = compile_in(folder)
         except OSError:
             raise
-        except Exception:  # whatever Numba makes of files that are damaged
+        except Exception:  # Numba may raise anything on damaged files
             shutil.rmtree(folder)
             loop = compile_in(folder)
     except OSError:
@@ -59,12 +50,10 @@ def compile_loop(
         loop = compile_as(f"<{name}>", cache=False)
     if not loop.stats.cache_hits:
         _notice(time.perf_counter() - started, where)
-    result: Callable[..., Any] = loop
-    return result
+    return loop
 
 
 def _folder(source: str, signature: Any) -> Path:
-    """Where a loop is kept."""
     key = repr((source, str(signature), numba.__version__, sys.version, _package()))
     return cache_directory() / "loops" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
@@ -79,11 +68,7 @@ def _package() -> str:
 
 
 def _written(folder: Path, source: str) -> Path:
-    """The file of a loop's text, in a folder where Numba can write beside it.
-
-    Raises:
-        OSError: it cannot, and would go to a folder that nobody has named.
-    """
+    """The file of a loop's text, in a folder where Numba can write beside it."""
     beside = folder / "__pycache__"
     beside.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=beside).close()

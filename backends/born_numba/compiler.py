@@ -31,11 +31,5 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def compiled(function: Callable[..., Any], signature: Any, cache: bool) -> Any:
-    """A function compiled for one signature, which runs without the interpreter's lock.
-
-    Args:
-        function: what to compile.
-        signature: Numba's, so that it is compiled now and for nothing else.
-        cache: whether Numba keeps it on disk, beside its source.
-    """
+    """A function compiled for one signature, which runs without the interpreter's lock."""
     return numba.njit([signature], nogil=True, cache=cache, **_OPTIONS)(function)

@@ -23,11 +23,7 @@ def unavailable_reason() -> str | None:
 
 
 def load() -> type[Backend]:
-    """The class `NumbaBackend`, for which Numba is imported.
-
-    Raises:
-        BackendUnavailableError: Numba is not installed, or does not import or compile.
-    """
+    """The class `NumbaBackend`, for which Numba is imported."""
     reason = unavailable_reason()
     if reason is not None:
         raise BackendUnavailableError(f"expected the package numba, got none: {reason}")

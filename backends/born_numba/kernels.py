@@ -48,34 +48,17 @@ def exp_of_nonpositive(x: Any) -> Any:
     return y if x >= np.float32(_LEAST) else (x if x != x else np.float32(0.0))
 
 
-# What the kernels call by name; `Kernel` puts in what suits the dtype.
+# What kernels call by name. `Kernel` puts in what suits the dtype for `exp`, `real` and `zero`.
 exp: Final[Any] = np.exp
 inf: Final = np.inf
 log: Final[Any] = np.log
 real: Final[Any] = np.float64
-side: Final = intrinsics.SIDE
 sqrt: Final[Any] = np.sqrt
-transpose_square: Final[Any] = intrinsics.transpose_square
-uint64: Final[Any] = np.uint64
 zero: Final = 0.0
-_NAMES: Final[dict[str, Any]] = {
-    "Any": Any,
-    "inf": inf,
-    "log": log,
-    "side": side,
-    "sqrt": sqrt,
-    "transpose_square": transpose_square,
-    "uint64": uint64,
-}
 
 
 class Kernel:
-    """A loop compiled when first called: one machine code for each floating dtype.
-
-    Args:
-        function: its text.
-        signature: from the floating type to Numba's signature.
-    """
+    """A loop compiled when first called: one machine code for each floating dtype."""
 
     def __init__(self, function: Callable[..., Any], signature: Callable[[Any], Any]) -> None:
         self._function = function
@@ -83,7 +66,6 @@ class Kernel:
         self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
 
     def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
-        """The loop for a dtype."""
         compiled = self._compiled.get(dtype)
         if compiled is None:
             source = inspect.getsource(self._function)
@@ -92,7 +74,7 @@ class Kernel:
                 self._function.__name__,
                 self._signature(numba.from_dtype(dtype)),
                 {
-                    **_NAMES,
+                    **globals(),
                     "exp": exp_of_nonpositive if dtype == np.float32 else np.exp,
                     "real": dtype.type,
                     "zero": dtype.type(0),
@@ -164,15 +146,6 @@ def add_rows(target: Any, index: Any, values: Any) -> Any:
 
 
 @kernel(lambda t: types.void(t[:, ::1], t[::1]))
-def add_bias(x: Any, bias: Any) -> None:
-    """The bias added to each row, in place."""
-    rows, columns = x.shape
-    for i in range(rows):
-        for j in range(columns):
-            x[i, j] += bias[j]
-
-
-@kernel(lambda t: types.void(t[:, ::1], t[::1]))
 def bias_relu(x: Any, bias: Any) -> None:
     """max(x + bias, 0) in place, the bias added to each row, NaN kept."""
     rows, columns = x.shape
@@ -193,24 +166,6 @@ def bias_relu_backward(g: Any, y: Any, out: Any, total: Any) -> None:
             value = g[i, j] if y[i, j] > 0 else zero
             out[i, j] = value
             total[j] += value
-
-
-@kernel(lambda t: types.void(t[:, ::1], t[:, ::1]))
-def transpose(x: Any, out: Any) -> None:
-    """The transpose of x, a square at a time."""
-    rows, columns = out.shape
-    whole_rows, whole_columns = rows // side * side, columns // side * side
-    size = uint64(out.itemsize)
-    source, source_row = uint64(x.ctypes.data), uint64(rows) * size
-    target, target_row = uint64(out.ctypes.data), uint64(columns) * size
-    for i in range(0, whole_rows, side):
-        for j in range(0, whole_columns, side):
-            from_ = source + uint64(j) * source_row + uint64(i) * size
-            to = target + uint64(i) * target_row + uint64(j) * size
-            transpose_square(from_, source_row, to, target_row, zero)
-    for i in range(rows):
-        for j in range(whole_columns if i < whole_rows else 0, columns):
-            out[i, j] = x[j, i]
 
 
 # -- network --
@@ -342,7 +297,7 @@ def max_pool(
             for r in range(y.shape[2]):
                 for q in range(y.shape[3]):
                     best = -inf
-                    found = False
+                    inside = False
                     place = 0
                     for i in range(kernel[0]):
                         h = r * stride[0] + i * dilation[0] - padding[0]
@@ -353,8 +308,8 @@ def max_pool(
                             if w < 0 or w >= width:
                                 continue
                             value = x[n, c, h, w]
-                            if not found or value > best or (value != value and best == best):
-                                found = True
+                            if not inside or value > best or (value != value and best == best):
+                                inside = True
                                 best = value
                                 place = i * kernel[1] + j
                     y[n, c, r, q] = best

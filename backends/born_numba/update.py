@@ -7,7 +7,7 @@ element after another, eight or sixteen at a time in the processor's registers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
@@ -57,21 +57,26 @@ _TEXTS: Final = {
     "sign": "{0} if {0} != {0} else real({0} > 0) - real({0} < 0)",
     "maximum": "{0} if {0} > {1} or {0} != {0} else {1}",
     "minimum": "{0} if {0} < {1} or {0} != {0} else {1}",
+    "sqrt": "np.sqrt({})",
+    "isfinite": "np.isfinite({})",
     "cast_float16": "real(float32_of_half(half_of_float32({0})))",
-    "cast_bfloat16": "real(float32_of_bits(uint32(bfloat16_of_float32({0})) << uint32(16)))",
-    "cast_float32": "real(float32({0}))",
+    "cast_bfloat16": "real(float32_of_bits(np.uint32(bfloat16_of_float32({0})) << np.uint32(16)))",
+    "cast_float32": "real(np.float32({0}))",
 }
-"""Operations that are not written as a call of their own name."""
+"""The operations that a loop does not call by name."""
 
 _LOADS: Final = {
     "float16": "float32_of_half({}[j])",
-    "bfloat16": "float32_of_bits(uint32({}[j]) << uint32(16))",
+    "bfloat16": "float32_of_bits(np.uint32({}[j]) << np.uint32(16))",
 }
 _STORES: Final = {"float16": "half_of_float32({})", "bfloat16": "bfloat16_of_float32({})"}
 
 
+carray: Final[Any] = numba.carray  # for the texts
+
+
 @inlined
-def _bfloat16_of_float32(x: Any) -> Any:
+def bfloat16_of_float32(x: Any) -> Any:
     """A float32 rounded to bfloat16, to nearest and to even, as bits."""
     bits = intrinsics.bits_of_float32(x)
     if x != x:
@@ -82,56 +87,22 @@ def _bfloat16_of_float32(x: Any) -> Any:
 
 # What the table of a call holds: the addresses of array objects, then numbers.
 _OBJECTS, _GRADIENTS, _NUMBERS, _SIZES, _CHUNKS, _SCALARS, _SETS = range(7)
-_ARRAYS, _DESCR, _WIDTH, _TENSORS, _PIECES, _NEXT = range(7, 13)
+_ARRAYS, _DTYPE, _WIDTH, _TENSORS, _PIECES, _NEXT = range(7, 13)
+
+_USABLE: Final = intrinsics.C_CONTIGUOUS | intrinsics.ALIGNED
+_WRITEABLE: Final = _USABLE | intrinsics.WRITEABLE
 
 
 @inlined
-def _word(table: Any, number: Any) -> Any:
+def word(table: Any, number: Any) -> Any:
     """A number that a table holds."""
     return intrinsics.read64(table + np.uint64(8 * number))
 
 
 @inlined
-def _data(table: Any, number: Any) -> Any:
+def data(table: Any, number: Any) -> Any:
     """Where the memory of an array is whose address a table holds."""
-    return intrinsics.pointer(intrinsics.read64(_word(table, number) + intrinsics.DATA))
-
-
-_NAMES: Final[dict[str, Any]] = {
-    "ARRAYS": _ARRAYS,
-    "CHUNKS": _CHUNKS,
-    "DATA": intrinsics.DATA,
-    "DESCR": _DESCR,
-    "GRADIENTS": _GRADIENTS,
-    "NEXT": np.uint64(8 * _NEXT),
-    "NUMBERS": _NUMBERS,
-    "OBJECTS": _OBJECTS,
-    "PIECES": _PIECES,
-    "SCALARS": _SCALARS,
-    "SETS": _SETS,
-    "SIZES": _SIZES,
-    "TENSORS": _TENSORS,
-    "WIDTH": _WIDTH,
-    "abs": abs,
-    "bfloat16_of_float32": _bfloat16_of_float32,
-    "carray": numba.carray,
-    "data": _data,
-    "float32": np.float32,
-    "float32_of_bits": intrinsics.float32_of_bits,
-    "float32_of_half": intrinsics.float32_of_half,
-    "float64": np.float64,
-    "half_of_float32": intrinsics.half_of_float32,
-    "int64": np.int64,
-    "isfinite": np.isfinite,
-    "pointer": intrinsics.pointer,
-    "read64": intrinsics.read64,
-    "sqrt": np.sqrt,
-    "take": intrinsics.take,
-    "uint16": np.uint16,
-    "uint32": np.uint32,
-    "uint64": np.uint64,
-    "word": _word,
-}
+    return intrinsics.pointer(intrinsics.read64(word(table, number) + intrinsics.DATA))
 
 
 class NumbaUpdate(UpdateKernel):
@@ -156,16 +127,18 @@ _Loop: TypeAlias = Callable[[int], int]
 _SIGNATURE: Final = types.int64(types.uint64)
 
 
+def _compile(source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
+    return compile_loop(source, name, signature, {**vars(intrinsics), **globals(), **names})
+
+
 @cache
 def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, _Loop]:
-    """The text of a program's loop and the loop, compiled or read from disk once a process."""
     source = _source(program, dtypes)
-    names = {**_NAMES, "real": compute_dtype(dtypes).type}
-    return source, compile_loop(source, "update", _SIGNATURE, names)
+    names = {"real": compute_dtype(dtypes).type}
+    return source, _compile(source, "update", _SIGNATURE, names)
 
 
 def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
-    """The text of the loop."""
     used = program.last_use()
     stored = {
         index: ref
@@ -177,17 +150,17 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         f"# computes in {compute_dtype(dtypes).name}",
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
-        f"    objects = carray(data(table, OBJECTS), (1, {len(dtypes)}), uint64)",
-        "    gradients = carray(data(table, GRADIENTS), (1,), uint64)",
-        "    chunks = carray(data(table, CHUNKS), (1, 4), int64)",
-        f"    scalars = carray(data(table, SCALARS), (1, {columns}), float64)",
-        "    sets = carray(data(table, SETS), (1,), int64)",
+        f"    objects = carray(data(table, _OBJECTS), (1, {len(dtypes)}), np.uint64)",
+        "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
+        "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
+        f"    scalars = carray(data(table, _SCALARS), (1, {columns}), np.float64)",
+        "    sets = carray(data(table, _SETS), (1,), np.int64)",
         "    while True:",
-        "        c = take(table + NEXT)",
-        "        if c >= int64(word(table, PIECES)):",
+        f"        c = take(table + np.uint64({8 * _NEXT}))",
+        "        if c >= np.int64(word(table, _PIECES)):",
         "            return 0",
         "        i = chunks[c, 0]",
-        "        start = uint64(chunks[c, 1])",
+        "        start = np.uint64(chunks[c, 1])",
         "        n = chunks[c, 2]",
         "        k = sets[i]",
     ]
@@ -198,16 +171,15 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     if program.has_scale:
         lines.append(f"        c0 = real(scalars[k, {program.scalars}])")
     loads: list[str] = []
+    arrays = [f"{letter}_{index}" for index, letter in enumerate(program.arrays)]
     for index, dtype in enumerate(dtypes):
         if index not in stored and Ref(ARRAY, index) not in used:
             continue
         element = "uint16" if dtype.itemsize == 2 else dtype.name
         object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
-        address = f"read64({object_} + DATA) + start * uint64({dtype.itemsize})"
-        lines.append(
-            f"        {program.arrays[index]}_{index} = carray(pointer({address}), (n,), {element})"
-        )
-        load = _LOADS.get(dtype.name, "{}[j]").format(f"{program.arrays[index]}_{index}")
+        address = f"read64({object_} + DATA) + start * np.uint64({dtype.itemsize})"
+        lines.append(f"        {arrays[index]} = carray(pointer({address}), (n,), np.{element})")
+        load = _LOADS.get(dtype.name, "{}[j]").format(arrays[index])
         if Ref(ARRAY, index) in used:
             loads.append(f"            a{index} = real({load})")
     lines += ["        for j in range(n):", *loads]
@@ -215,7 +187,7 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         lines.append(f"            r{number} = {_text(op, args)}")
     for index, ref in stored.items():
         value = _STORES.get(dtypes[index].name, "{}").format(ref)
-        lines.append(f"            {program.arrays[index]}_{index}[j] = {value}")
+        lines.append(f"            {arrays[index]}[j] = {value}")
     if not stored:
         lines.append("            pass")
     return "\n".join(lines) + "\n"
@@ -234,29 +206,29 @@ _MISMATCH: Final = '''\
 def first_mismatch(arguments):
     """The place in numbers of the first gradient that is not like its parameter, or -1."""
     table = read64(arguments + DATA)
-    objects = read64(word(table, OBJECTS) + DATA)
-    gradients = carray(data(table, GRADIENTS), (1,), uint64)
-    numbers = carray(data(table, NUMBERS), (1,), uint64)
-    sizes = carray(data(table, SIZES), (1,), uint64)
-    row = uint64(8) * word(table, ARRAYS)
-    descr, width = word(table, DESCR), word(table, WIDTH)
-    for place in range(word(table, TENSORS)):
+    objects = read64(word(table, _OBJECTS) + DATA)
+    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)
+    numbers = carray(data(table, _NUMBERS), (1,), np.uint64)
+    sizes = carray(data(table, _SIZES), (1,), np.uint64)
+    row = np.uint64(8) * word(table, _ARRAYS)
+    descr, width = word(table, _DTYPE), word(table, _WIDTH)
+    for place in range(word(table, _TENSORS)):
         number = numbers[place]
         p = read64(objects + row * number)
         g = gradients[place]
-        if read64(p + OF_DTYPE) != descr or read32(p + FLAGS) & WRITEABLE != WRITEABLE:
+        if read64(p + DESCR) != descr or read32(p + FLAGS) & _WRITEABLE != _WRITEABLE:
             return place
-        if read64(g + OF_DTYPE) != descr or read32(g + FLAGS) & USABLE != USABLE:
+        if read64(g + DESCR) != descr or read32(g + FLAGS) & _USABLE != _USABLE:
             return place
         axes = read32(p + NDIM)
         if read32(g + NDIM) != axes:
             return place
         ours = read64(p + SHAPE)
         theirs = read64(g + SHAPE)
-        size = uint64(1)
+        size = np.uint64(1)
         for axis in range(axes):
-            length = read64(ours + uint64(8) * uint64(axis))
-            if read64(theirs + uint64(8) * uint64(axis)) != length:
+            length = read64(ours + np.uint64(8) * np.uint64(axis))
+            if read64(theirs + np.uint64(8) * np.uint64(axis)) != length:
                 return place
             size *= length
         if size != sizes[number]:
@@ -272,17 +244,8 @@ def first_mismatch(arguments):
 
 @cache
 def _mismatch_loop() -> _Loop:
-    names = {
-        **_NAMES,
-        "FLAGS": intrinsics.FLAGS,
-        "NDIM": intrinsics.NDIM,
-        "OF_DTYPE": intrinsics.DESCR,
-        "SHAPE": intrinsics.SHAPE,
-        "USABLE": intrinsics.C_CONTIGUOUS | intrinsics.ALIGNED,
-        "WRITEABLE": intrinsics.C_CONTIGUOUS | intrinsics.ALIGNED | intrinsics.WRITEABLE,
-        "read32": intrinsics.read32,
-    }
-    return compile_loop(_MISMATCH, "first_mismatch", _SIGNATURE, names)
+    loop: _Loop = _compile(_MISMATCH, "first_mismatch", _SIGNATURE, {})
+    return loop
 
 
 _SQUARES: Final = '''\
@@ -294,11 +257,11 @@ def squares(objects, sizes, lanes):
         whole = n // LANES * LANES
         for start in range(0, whole, LANES):
             for lane in range(LANES):
-                value = float64({load})
+                value = np.float64({load})
                 lanes[lane] += value * value
         for lane in range(n - whole):
             start = whole
-            value = float64({load})
+            value = np.float64({load})
             lanes[lane] += value * value
 '''
 
@@ -308,10 +271,11 @@ def _squares_loop(dtype: np.dtype[Any]) -> Callable[..., None]:
     load = _LOADS.get(dtype.name, "{}[j]").format("x").replace("[j]", "[start + lane]")
     element = np.uint16 if dtype.itemsize == 2 else dtype.type
     signature = types.void(types.uint64[::1], types.int64[::1], types.float64[::1])
-    names = {**_NAMES, "LANES": global_norm.LANES, "element": element}
-    # The element's type and the number of lanes are no part of the text's own names.
+    names = {"LANES": global_norm.LANES, "element": element}
+    # The key of the cache is the text, which must differ where the names do.
     text = f"# {dtype.name}, {global_norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
-    return compile_loop(text, "squares", signature, names)
+    loop: Callable[..., None] = _compile(text, "squares", signature, names)
+    return loop
 
 
 def add_squares(parts: Sequence[global_norm.Part], lanes: HostArray) -> None:

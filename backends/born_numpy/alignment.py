@@ -27,13 +27,7 @@ def to_line(array: HostArray) -> int:
 
 
 def slot(parameter: HostArray, dtype: np.dtype[Any], number: int) -> RawTensor:
-    """Zeros like a parameter, whose cache lines begin at the same element as the parameter's.
-
-    Args:
-        parameter: the array that is updated together with it.
-        dtype: of the zeros.
-        number: which slot of that parameter it is, from 1.
-    """
+    """Zeros like a parameter, whose cache lines begin at the same element as the parameter's."""
     size = parameter.size * dtype.itemsize
     if size < _LARGE or not parameter.flags.c_contiguous:
         return RawTensor(np.zeros(parameter.shape, dtype))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from typing_extensions import override
@@ -18,21 +18,11 @@ from born_numpy import alignment
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.update import NumpyUpdate
 
-
-class ExchangeLimits(NamedTuple):
-    """When a product x W^T of float32 is worth computing as (W x^T)^T.
-
-    Attributes:
-        rows: the most rows that x may have.
-        outputs_per_row: how many rows W must have for each of them.
-    """
-
-    rows: int
-    outputs_per_row: int
-
-
+# When a product x W^T of float32 is computed as (W x^T)^T; measured: docs/notes/performance.md.
+_MOST_ROWS: Final = 64  # of x
+_OUTPUTS_PER_ROW: Final = 8  # how many rows W has, at least, for each row of x
+_LEAST_INPUTS: Final = 64  # with fewer, to transpose the result would be most of the work
 _LEAST_PRODUCTS: Final = 131_072  # what has fewer runs in kernels for small matrices
-_LEAST_INPUTS: Final = 64  # of W; with fewer, to transpose the result would be most of the work
 
 
 class NumpyBackend(ArrayBackend):
@@ -49,7 +39,6 @@ class NumpyBackend(ArrayBackend):
     """
 
     name = "numpy"
-    _exchange: ClassVar = ExchangeLimits(rows=64, outputs_per_row=8)
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(np, seed)
@@ -80,27 +69,22 @@ class NumpyBackend(ArrayBackend):
 
     @override
     def _matmul_transposed(self, a: HostArray, b: HostArray) -> HostArray:
-        # The OpenBLAS that comes with NumPy lays its left operand out anew by slower loops
-        # than its right one, as NumPy hands them over. Where b is the larger by far, it gains
-        # more to compute (b a^T)^T than it costs to transpose the small product.
+        # NumPy's OpenBLAS packs its left operand by slower loops than its right one. Where b is
+        # much the larger, computing (b a^T)^T gains more than transposing the small product costs.
         if a.ndim != 2 or a.dtype.char not in "fd":
             plain: HostArray = super()._matmul_transposed(a, b)
             return plain
-        rows, limits = len(a), self._exchange
+        rows = len(a)
         if (
-            rows * limits.outputs_per_row <= len(b)
-            and 1 < rows <= limits.rows
+            rows * _OUTPUTS_PER_ROW <= len(b)
+            and 1 < rows <= _MOST_ROWS
             and b.shape[1] >= _LEAST_INPUTS
             and rows * b.size >= _LEAST_PRODUCTS
             and a.dtype == float32
         ):
-            return self._transpose(b.dot(a.T))
+            return np.ascontiguousarray(b.dot(a.T).T)
         product: HostArray = a.dot(b.T)
         return product
-
-    def _transpose(self, a: HostArray) -> HostArray:
-        """A matrix with its axes exchanged, contiguous."""
-        return np.ascontiguousarray(a.T)
 
     @override
     def linear_gradients(

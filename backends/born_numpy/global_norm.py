@@ -1,4 +1,4 @@
-"""The norm of many arrays at once, with the same bits whoever computes it.
+"""The norm of many arrays at once, with the same bits on each CPU backend.
 
 A sum in floating point depends on its order, so the order is fixed here for every
 backend on the CPU. The arrays of one dtype follow each other in stretches of about a
@@ -45,15 +45,7 @@ AddSquares: TypeAlias = Callable[[Sequence[Part], HostArray], None]
 
 
 def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
-    """The square root of the sum of all squares.
-
-    Args:
-        xs: tensors of floating dtypes.
-        add_squares: how a stretch is added up.
-
-    Returns:
-        float64 of shape ().
-    """
+    """The square root of the sum of all squares."""
     stretches = _stretches([x.array for x in xs])
     lanes = np.zeros((len(stretches), LANES), np.float64)
     if len(stretches) == 1:

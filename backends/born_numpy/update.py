@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from typing_extensions import override
 
+from born.backend.plain_update import COMPARISONS
 from born.backend.threads import POOL, taken
 from born.backend.update import (
     BoundUpdate,
@@ -45,12 +46,7 @@ _UFUNCS: Final = {
     "pow": "power",
     "neg": "negative",
     "abs": "absolute",
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
+    **COMPARISONS,
 }
 """The ufuncs whose name is not that of the operation."""
 
@@ -164,16 +160,13 @@ class _TileWriter:
         else:
             place = place or self._buffer(dtype)
             if op.startswith("cast_"):
-                self._cast(place, values[0], as_dtype(op.removeprefix("cast_")))
+                narrow = self._buffer(as_dtype(op.removeprefix("cast_")))
+                self.free.append(int(narrow[1:]))
+                self.lines.append(f'np.copyto({narrow}, {values[0]}, casting="unsafe")')
+                self.lines.append(f"np.copyto({place}, {narrow})")
             else:
                 self.lines.append(f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})")
         self.places[Ref(RESULT, number)] = place
-
-    def _cast(self, place: str, value: str, dtype: np.dtype[Any]) -> None:
-        narrow = self._buffer(dtype)
-        self.free.append(int(narrow[1:]))
-        self.lines.append(f'np.copyto({narrow}, {value}, casting="unsafe")')
-        self.lines.append(f"np.copyto({place}, {narrow})")
 
     def _where(
         self, number: int, target: str | None, args: tuple[Ref, ...], values: list[str]
@@ -230,11 +223,11 @@ class _Scratch(threading.local):
             self.memory = np.empty(0, np.uint8)  # let go before more is asked for
             memory = np.empty(sum(sizes) + LINE, np.uint8)
             self.memory = memory[to_line(memory) :]
-        start, found = 0, list[Array]()
+        start, arrays = 0, list[Array]()
         for size, dtype in zip(sizes, dtypes, strict=True):
-            found.append(self.memory[start : start + length * dtype.itemsize].view(dtype))
+            arrays.append(self.memory[start : start + length * dtype.itemsize].view(dtype))
             start += size
-        return found
+        return arrays
 
 
 _scratch: Final = _Scratch()
@@ -290,15 +283,6 @@ class _Bound(BoundUpdate):
 
 @dataclass(slots=True)
 class _Step(PreparedStep):
-    """The tiles of an update.
-
-    Attributes:
-        kernel: what updates a tile.
-        tiles: all of them.
-        longest: how many elements the longest has.
-        size: how many all have.
-    """
-
     kernel: NumpyUpdate
     tiles: list[_Tile]
     longest: int
@@ -323,7 +307,6 @@ class _Step(PreparedStep):
     def _update(
         self, tiles: Iterable[_Tile], scalars: Sequence[Scalars], sets: Sequence[int] | None
     ) -> None:
-        """Update tile after tile on this thread."""
         kernel, length = self.kernel, self.longest
         whole = buffers = _scratch.buffers(kernel.buffers, length)
         with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair, not news

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, cast
 from typing_extensions import override
 
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
+from born.autodiff.derivatives.registrars import Required
 from born.autodiff.tape import Tape
 from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
@@ -22,10 +23,14 @@ from born.raw import RawTensor
 
 
 class _PerThread(threading.local):
-    """A tape for each thread."""
+    """A tape for each thread.
 
-    def __init__(self) -> None:
-        self.tape = Tape()
+    Args:
+        owner: what the tapes have in common.
+    """
+
+    def __init__(self, owner: object) -> None:
+        self.tape = Tape(owner)
 
 
 class Autodiff(Backend, Generic[B]):
@@ -58,7 +63,8 @@ class Autodiff(Backend, Generic[B]):
         self.inner = inner
         self.name = inner.name
         self.nested = isinstance(inner, Autodiff)
-        self._local = _PerThread()
+        self._owner = object()
+        self._local = _PerThread(self._owner)
 
     @property
     def tape(self) -> Tape:
@@ -74,7 +80,7 @@ class Autodiff(Backend, Generic[B]):
     def fresh_tape(self) -> Generator[Tape]:
         """Record on a new tape inside the block, and put this thread's tape back after."""
         before = self._local.tape
-        self._local.tape = Tape()
+        self._local.tape = Tape(self._owner, of_function=True)
         try:
             with self._local.tape as tape:
                 yield tape
@@ -88,7 +94,7 @@ class Autodiff(Backend, Generic[B]):
         check_scalar(loss)
         inner = self.inner
         seed = inner.ones(loss.shape, loss.dtype)
-        gradients, _ = tape.walk(root, seed, inner.add, keep=keep_tape)
+        gradients, _ = tape.walk(root, seed, inner, keep=keep_tape)
         for leaf, gradient in gradients.items():
             leaf.grad = gradient if leaf.grad is None else inner.add(leaf.grad, gradient)
 
@@ -107,6 +113,8 @@ _Operation = Callable[..., Any]
 def recorded(name: str, derivative: Derivative) -> _Operation:
     """An operation with a derivative: computed by the inner backend, and recorded."""
     rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
+    keeps_result = derivative.keeps_result
+    reads: dict[Required, list[int]] = {}
     composition: _Operation = getattr(Backend, name)
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
@@ -120,9 +128,20 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
         out = getattr(inner, name)(*args, **options)
         origins = tuple(map(tape.origin_of, args[0] if tensors is None else args[tensors]))
         if any(origins):
-            pullback = rule(inner, out, tuple(map(bool, origins)), *args, **options)
+            required = tuple(map(bool, origins))
+            seen = out
+            if keeps_result:
+                # Another tensor over the same memory: a record that led to its own result would
+                # keep both alive.
+                seen = RawTensor(out.array)
+                seen.node = out.node
+            pullback = rule(inner, seen, required, *args, **options)
             if pullback is not None:
-                tape.record(out[0] if residuals else out, origins, pullback)
+                read = reads.get(required)
+                if read is None:
+                    read = reads[required] = derivative.read(required)
+                leaves = [x for i in read if isinstance(x := origins[i], RawTensor)]
+                tape.record(out[0] if residuals else out, origins, pullback, leaves)
         return out
 
     return operation
@@ -164,7 +183,7 @@ def _method(name: str) -> _Operation:
 _PASSED_ON: Final = """
 synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_random_state seed
 """
-"""What is not an operation on tensors, and for the inner backend to do."""
+"""Methods that are not operations on tensors: the inner backend's."""
 
 for _name in (*OPERATIONS, *_PASSED_ON.split()):
     setattr(Autodiff, _name, _method(_name))

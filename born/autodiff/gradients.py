@@ -154,14 +154,12 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         return Gradients(values, self._backend, self.leaves | other.leaves)
 
     def __mul__(self, factor: float) -> Gradients:
-        """Every entry times a number."""
         values = {raw: self._backend.mul(g, factor) for raw, g in self._values.items()}
         return Gradients(values, self._backend, self._leaves)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> Gradients:
-        """Every entry over a number."""
         values = {raw: self._backend.div(g, divisor) for raw, g in self._values.items()}
         return Gradients(values, self._backend, self._leaves)
 
@@ -179,8 +177,8 @@ def backward(
 ) -> Gradients:
     """The gradients of `loss` with respect to every leaf it depends on.
 
-    The walk starts at `loss`, whatever was recorded after it, and frees each record
-    as it passes; afterwards the tape is consumed.
+    The walk starts at `loss`, whatever was recorded after it, and frees each record that
+    it passes; records that it does not reach live on with their results.
 
     Args:
         loss: a tensor recorded by this thread, of one element unless `seed` is given.
@@ -188,17 +186,17 @@ def backward(
             dtype; 1 by default.
         retain: results (not leaves) whose gradients to return as well, where the loss
             depends on them.
-        keep_tape: whether to leave the tape as it was, for another backward pass. It
-            differentiates what was recorded at the values of now: step the optimizer
-            after the last pass, not between two.
+        keep_tape: whether to leave the records as they were, for another backward pass.
+            Step the optimizer after the last pass, not between two.
 
     Returns:
         raw tensor -> gradient of the same shape and dtype, computed on
-        `loss.backend.inner`.
+        `loss.backend.inner`, in memory that no other gradient has.
 
     Raises:
-        TapeError: the loss, or a tensor to retain, is not on this thread's tape, or
-            the tape was consumed.
+        TapeError: the loss, or a tensor to retain, is not on this thread's tape; or a
+            record that leads to it is gone (freed by a pass before, or cleared) or of
+            another tape; or a value that is needed has changed since it was recorded.
         ShapeError: the loss does not have one element, and there is no seed.
         GradientError: the seed differs from the loss in shape or dtype.
 
@@ -216,8 +214,12 @@ def backward(
     (array([2., 4.], dtype=float32), array([1., 1.], dtype=float32))
     """
     check_tensor(loss, "a recorded tensor as the loss")
-    check_records(loss.backend)
     backend = loss.backend
+    if not isinstance(cast("object", backend), Autodiff):
+        raise TapeError(
+            f"expected a loss on an Autodiff backend, got one on {backend!r}, which records "
+            "nothing; make the model's tensors on Autodiff(backend)"
+        )
     tape, inner, raw = backend.tape, backend.inner, loss.raw
     root = tape.root(raw)
     if seed is None:
@@ -225,20 +227,11 @@ def backward(
         start = inner.ones(raw.shape, raw.dtype)
     else:
         start = _checked_seed(loss, seed)
-    kept = [(tensor, tape.root(tensor)) for tensor in map(_checked_raw, retain)]
-    leaves, retained = tape.walk(root, start, inner.add, kept, keep=keep_tape)
+    to_retain = [(tensor, tape.root(tensor)) for tensor in map(_checked_raw, retain)]
+    leaves, retained = tape.walk(root, start, inner, to_retain, keep=keep_tape)
     if not retained:
         return Gradients(leaves, inner)
     return Gradients({**retained, **leaves}, inner, leaves)
-
-
-def check_records(backend: object) -> None:
-    """Refuse a backend that has no tape."""
-    if not isinstance(backend, Autodiff):
-        raise TapeError(
-            f"expected a loss on an Autodiff backend, got one on {backend!r}, which records "
-            "nothing; make the model's tensors on Autodiff(backend)"
-        )
 
 
 def check_tensor(value: object, what: str) -> None:

@@ -2,16 +2,20 @@
 
 A recorded result carries a `Node` (in `RawTensor.node`) that knows what it came from
 and a pullback, the function from its gradient to theirs. It came from other nodes and
-from leaves, which stand for themselves. Of the tensors of the forward pass a node
-holds no others; only what a pullback has saved stays alive.
+from leaves, which stand for themselves. A node lives as long as a result that leads to
+it: the tape itself only knows its nodes weakly. Of the tensors of the forward pass a
+node holds none; only what a pullback has saved stays alive.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush, heapreplace
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
+from born.backend import Backend
 from born.errors import TapeError
 from born.raw import RawTensor
 
@@ -19,37 +23,46 @@ Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | No
 """From the gradient of a result to those of its tensor arguments: one gradient for an
 operation of one tensor; for others a sequence, with None for arguments that need none."""
 
-Life: TypeAlias = Literal["open", "consumed", "cleared"]
+End: TypeAlias = Literal["walked", "cleared"]
 
+_ENDS: Final[dict[End, tuple[str, str]]] = {
+    "walked": ("a backward pass has consumed", "pass keep_tape=True to that pass"),
+    "cleared": ("was cleared", "compute it again"),
+}
+"""How a record ends -> what to say of it, and what to do."""
 
-class Epoch:
-    """One life of a tape: from its first record until it is consumed or cleared."""
-
-    __slots__ = ("life", "tape")
-
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
-        self.life: Life = "open"
+_FEWEST: Final = 1024
+"""Nodes that a tape knows before it looks for those that are gone."""
 
 
 class Node:
     """The mark of one tape on one tensor: a record."""
 
-    __slots__ = ("below", "epoch", "index", "parents", "pullback")
+    __slots__ = ("__weakref__", "below", "end", "index", "parents", "pullback", "tape", "versions")
+
+    end: End  # set when it ends, when its pullback becomes None
 
     def __init__(
         self,
-        epoch: Epoch,
+        tape: Tape,
         index: int,
         parents: tuple[Origin | None, ...],
-        pullback: Pullback | None,
+        pullback: Pullback,
         below: Node | None,
+        versions: Sequence[tuple[RawTensor, int]],
     ) -> None:
-        self.epoch = epoch
+        self.tape = tape
         self.index = index
         self.parents = parents
-        self.pullback = pullback
+        self.pullback: Pullback | None = pullback
         self.below = below  # the mark of another tape on the same tensor, for nested backends
+        self.versions = versions  # of leaves that the pullback reads, as they were then
+
+    def free(self, end: End) -> None:
+        """Let go of what it came from and of what its pullback has saved."""
+        self.pullback = None
+        self.parents = self.versions = ()
+        self.end = end
 
 
 Origin: TypeAlias = Node | RawTensor
@@ -57,11 +70,25 @@ Origin: TypeAlias = Node | RawTensor
 
 
 class Tape:
-    """A list of what an `Autodiff` backend has computed while recording; one per thread.
+    """What an `Autodiff` backend has computed while recording; one per thread.
 
     Only what depends on a tensor with `requires_grad` is recorded; each use of a tensor
     counts as its `requires_grad` is then. Recording adds to what is there, so a
-    computation may be recorded in pieces; `backward` consumes the whole tape.
+    computation may be recorded in pieces. A record lives as long as its result, and as
+    what was computed from it; a backward pass frees the records that it walks, and no
+    others.
+
+    A gradient that would have to pass a record that is gone, or one of another thread,
+    is a `TapeError`. `.detach()` makes a constant of a tensor: of a hidden state, say,
+    that is carried over a backward pass (truncated backpropagation through time).
+
+    Args:
+        owner: what the tapes of the other threads of the same backend have as well.
+        of_function: whether it records inside of a function that `grad` differentiates.
+
+    Attributes:
+        depth: how many times recording was started and not ended.
+        of_function: as given.
 
     >>> from born.autodiff import Autodiff
     >>> from born_numpy import NumpyBackend
@@ -73,11 +100,13 @@ class Tape:
     0
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owner: object = None, *, of_function: bool = False) -> None:
         self.depth = 0
-        self._epoch = Epoch(self)
-        self._records: list[Node | None] = []
-        self._watched: set[RawTensor] = set()
+        self.of_function: Final = of_function
+        self._owner = owner
+        self._count = 0
+        self._nodes: list[weakref.ref[Node]] = []
+        self._limit = _FEWEST
 
     # -- recording --
 
@@ -105,10 +134,17 @@ class Tape:
 
     def clear(self) -> None:
         """Forget everything recorded and free what it saved; recording goes on if it was on."""
-        self._end("cleared")
+        for node in self._alive():
+            node.free("cleared")
+        self._nodes = []
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._alive())
+
+    def _alive(self) -> list[Node]:
+        """The records that can still be walked."""
+        nodes = [reference() for reference in self._nodes]
+        return [node for node in nodes if node is not None and node.pullback is not None]
 
     def __enter__(self) -> Self:
         self.start_recording()
@@ -126,27 +162,65 @@ class Tape:
 
     def watch(self, tensor: RawTensor) -> None:
         """Treat a tensor as a leaf of this tape, whatever its `requires_grad`."""
-        self._watched.add(tensor)
+        self.record(tensor, (tensor,), lambda g: g)
+
+    def forget(self, tensor: RawTensor) -> None:
+        """Take this tape's mark off a tensor, which then is a constant to every tape alike."""
+        node: Node | None = tensor.node
+        if node is not None and node.tape is self:
+            tensor.node = node.below
+            return
+        while node is not None and node.below is not None:
+            if node.below.tape is self:
+                node.below = node.below.below
+                return
+            node = node.below
 
     def origin_of(self, tensor: object) -> Origin | None:
-        """The node of a tensor on this tape, the tensor itself if it is a leaf, or else None."""
+        """The node of a tensor, the tensor itself if it is a leaf, or else None.
+
+        A node of another thread's tape counts too, so that a backward pass that would
+        need it says so.
+        """
         if not isinstance(tensor, RawTensor):
             return None
-        node: Node | None = tensor.node
-        epoch = self._epoch
+        first: Node | None = tensor.node
+        if first is not None and first.tape is self:
+            return first
+        if tensor.requires_grad:
+            return tensor
+        foreign, node = None, first
         while node is not None:
-            if node.epoch is epoch:
+            if node.tape is self:
                 return node
+            if node.tape._owner is self._owner and self._owner is not None:
+                foreign = foreign or node
             node = node.below
-        return tensor if tensor.requires_grad or tensor in self._watched else None
+        return foreign
 
     def record(
-        self, out: RawTensor, parents: tuple[Origin | None, ...], pullback: Pullback
+        self,
+        out: RawTensor,
+        parents: tuple[Origin | None, ...],
+        pullback: Pullback,
+        read: Sequence[RawTensor] = (),
     ) -> None:
-        """Remember that `out` came from `parents`."""
-        records = self._records
-        out.node = node = Node(self._epoch, len(records), parents, pullback, out.node)
-        records.append(node)
+        """Remember that `out` came from `parents`.
+
+        Args:
+            out: the result.
+            parents: for each tensor argument where its gradient goes, or None.
+            pullback: from the gradient of the result to theirs.
+            read: the leaves whose values the pullback reads, which must not change meanwhile.
+        """
+        versions = [(leaf, leaf.version) for leaf in read] if read else ()
+        self._count = index = self._count + 1
+        out.node = node = Node(self, index, parents, pullback, out.node, versions)
+        nodes = self._nodes
+        nodes.append(weakref.ref(node))
+        if len(nodes) > self._limit:
+            self._forget_gone()
+            self._limit = max(_FEWEST, 2 * len(self._nodes))
 
     # -- walking --
 
@@ -157,20 +231,18 @@ class Tape:
             TapeError: this tape does not hold it; the message says why.
         """
         origin = self.origin_of(loss)
-        if origin is not None and (origin is not loss or self._is_used(loss)):
+        if isinstance(origin, Node):
+            if origin.pullback is None or origin.tape is not self:
+                raise self._lost(origin, "the loss")
             return origin
-        stale: Node | None = loss.node
-        if stale is not None and stale.epoch.tape is not self:
+        if origin is not None and self._is_used(loss):
+            return origin
+        if loss.node is not None:
             raise TapeError(
                 "expected a loss recorded by this thread and backend, got one recorded on "
                 "another tape; call backward where the loss was computed"
             )
-        if stale is not None and stale.epoch.life == "consumed":
-            raise TapeError(
-                "expected a tape that still holds the loss, got one that a backward pass has "
-                "consumed; pass keep_tape=True to the first of several backward passes"
-            )
-        if not self._records:
+        if not self._alive():
             raise TapeError(
                 "expected a recorded loss, but nothing is recorded; compute the loss inside "
                 "`with backend.tape:` from tensors that require gradients"
@@ -182,79 +254,129 @@ class Tape:
 
     def _is_used(self, leaf: RawTensor) -> bool:
         """Whether something was recorded that came from a leaf."""
-        return any(
-            parent is leaf for node in self._records if node is not None for parent in node.parents
+        return any(parent is leaf for node in self._alive() for parent in node.parents)
+
+    def _lost(self, node: Node, what: str = "a tensor that the loss depends on") -> TapeError:
+        """What to say of a record that cannot be walked: it is of another tape, or gone."""
+        if node.tape is not self:
+            return TapeError(
+                f"expected {what} to be recorded by this thread and in this call of grad, got "
+                "a record on another tape; call backward where the loss was computed, or use "
+                ".detach() of the tensor if it is meant as a constant"
+            )
+        ended, remedy = _ENDS[node.end]
+        return TapeError(
+            f"expected a record of {what} on the tape, got one that {ended}; {remedy}, or use "
+            ".detach() of the tensor if it is meant as a constant, such as a hidden state that "
+            "is carried on"
         )
 
     def walk(
         self,
         root: Origin,
         seed: RawTensor,
-        add: Callable[[RawTensor, RawTensor], RawTensor],
+        backend: Backend,
         retain: Iterable[tuple[RawTensor, Origin]] = (),
         *,
         keep: bool = False,
     ) -> tuple[dict[RawTensor, RawTensor], dict[RawTensor, RawTensor]]:
         """The gradients of the leaves, and of the tensors to retain, given that of the root.
 
-        Unless `keep`, each record is freed as soon as it has been walked and the tape
-        is consumed, even if a pullback fails on the way.
-        """
-        try:
-            return self._walk(root, seed, add, retain, keep)
-        finally:
-            if not keep:
-                self._end("consumed")
+        Unless `keep`, each record is freed as it is walked. No two gradients share memory.
 
-    def _walk(
-        self,
-        root: Origin,
-        seed: RawTensor,
-        add: Callable[[RawTensor, RawTensor], RawTensor],
-        retain: Iterable[tuple[RawTensor, Origin]],
-        keep: bool,
-    ) -> tuple[dict[RawTensor, RawTensor], dict[RawTensor, RawTensor]]:
+        Args:
+            root: where to start.
+            seed: the gradient of what follows with respect to it.
+            backend: what the pullbacks compute with.
+            retain: results whose gradients to return as well, and their records.
+            keep: whether to leave the records for another pass.
+
+        Raises:
+            TapeError: a record that is needed is gone or of another tape, or a tensor
+                that a pullback reads has changed since it was recorded.
+        """
         leaves: dict[RawTensor, RawTensor] = {}
         retained: dict[RawTensor, RawTensor] = {}
-        # A leaf has its gradient returned anyway.
-        wanted = {origin.index: tensor for tensor, origin in retain if isinstance(origin, Node)}
         if not isinstance(root, Node):
             return {root: seed}, retained
-        pending: list[RawTensor | None] = [None] * root.index
-        pending.append(seed)
-        records = self._records
-        for index in range(root.index, -1, -1):
-            node, g = records[index], pending[index]
-            if node is None or node.pullback is None:
-                continue
-            pullback = node.pullback
+        add = backend.add
+        # A leaf has its gradient returned anyway.
+        wanted = {origin: tensor for tensor, origin in retain if isinstance(origin, Node)}
+        node, g = root, seed
+        # The latest record first: what comes later cannot add to its gradient any more. Most
+        # often that is the one just reached, and the others need not be sorted.
+        later: list[tuple[int, Node]] = []
+        pending: dict[Node, RawTensor] = {}
+        while True:
+            pullback, parents = node.pullback, node.parents
+            if pullback is None or node.tape is not self:
+                raise self._lost(node)
+            for tensor, version in node.versions:
+                if tensor.version != version:
+                    raise _changed(tensor)
             if not keep:
-                records[index] = node.pullback = None
-            if g is None:
-                continue
-            pending[index] = None
-            if index in wanted:
-                retained[wanted[index]] = g
+                node.pullback, node.parents, node.versions, node.end = None, (), (), "walked"
+            if wanted and node in wanted:
+                retained[wanted[node]] = g
             gradients = pullback(g)
             if isinstance(gradients, RawTensor):
                 gradients = (gradients,)
-            for parent, part in zip(node.parents, gradients, strict=True):
+            following: Node | None = None
+            for parent, part in zip(parents, gradients, strict=True):
                 if parent is None or part is None:
                     continue
-                if isinstance(parent, Node):
-                    before = pending[parent.index]
-                    pending[parent.index] = part if before is None else add(before, part)
+                if parent is following:
+                    g = add(g, part)
+                elif isinstance(parent, RawTensor):
+                    leaves[parent] = add(leaves[parent], part) if parent in leaves else part
+                elif parent in pending:
+                    pending[parent] = add(pending[parent], part)
+                elif following is None:
+                    following, g = parent, part
                 else:
-                    before = leaves.get(parent)
-                    leaves[parent] = part if before is None else add(before, part)
+                    pending[parent] = part
+                    heappush(later, (-parent.index, parent))
+            if following is None:
+                if not later:
+                    break
+                node = heappop(later)[1]
+                g = pending.pop(node)
+            elif later and -later[0][0] > following.index:
+                pending[following] = g
+                node = heapreplace(later, (-following.index, following))[1]
+                g = pending.pop(node)
+            else:
+                node = following
+        self._forget_gone()
+        separate(backend, leaves, retained)
         return leaves, retained
 
-    def _end(self, life: Life) -> None:
-        self._epoch.life = life
-        for node in self._records:
-            if node is not None:
-                # A pullback may hold its own result, which holds the node: break the circle.
-                node.pullback = None
-        self._records = []
-        self._watched = set()
-        self._epoch = Epoch(self)
+    def _forget_gone(self) -> None:
+        """Let go of the references to records that are gone, most often to all of them."""
+        self._nodes = [
+            reference
+            for reference in self._nodes
+            if (node := reference()) is not None and node.pullback is not None
+        ]
+
+
+def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:
+    """Give each gradient memory that no other has, by copies of those that share it."""
+    owners: set[int] = set()
+    for gradients in maps:
+        for tensor, gradient in gradients.items():
+            array = gradient.array
+            owner = id(array if array.base is None else array.base)
+            if owner in owners:
+                gradients[tensor] = backend.copy(gradient)
+            else:
+                owners.add(owner)
+
+
+def _changed(tensor: RawTensor) -> TapeError:
+    named = f"{tensor.name!r}" if tensor.name else "a tensor"
+    return TapeError(
+        f"expected values as they were recorded, got {named} of shape {tensor.shape} that was "
+        "changed since, by an optimizer's step or by assign; call backward before the change, or "
+        "compute the loss again after it"
+    )

@@ -55,16 +55,8 @@ def value_and_grad(
 ) -> Callable[..., tuple[Tensor[B], Tensor[B]]]:
     """The function that computes both `function` and its gradient, as `grad` does.
 
-    Args:
-        function: from tensors (and anything else) to a tensor of one element.
-        argnum: which positional argument to differentiate by; the first by default.
-
     Returns:
         a function of the same arguments, that returns the value and the gradient.
-
-    Raises:
-        TapeError: when called, if no level of `Autodiff` is free to record.
-        ShapeError: when called, if the function returns more than one element.
 
     >>> import born
     >>> from born.autodiff import Autodiff
@@ -92,8 +84,9 @@ def value_and_grad(
             gradient = None
             if origin is not None:
                 seed = inner.ones(value.shape, value.dtype)
-                gradient = tape.walk(origin, seed, inner.add)[0].get(leaf)
+                gradient = tape.walk(origin, seed, inner)[0].get(leaf)
             tape.clear()
+            tape.forget(value.raw)
         if gradient is None:
             gradient = inner.zeros(x.shape, x.dtype)
         return value, Tensor(gradient, backend)
@@ -101,9 +94,7 @@ def value_and_grad(
     return compute
 
 
-def hvp(
-    function: Callable[[Tensor[B]], Tensor[B]],
-) -> Callable[[Tensor[B], Tensor[B]], Tensor[B]]:
+def hvp(function: Callable[[Tensor[B]], Tensor[B]]) -> Callable[[Tensor[B], Tensor[B]], Tensor[B]]:
     """The function that multiplies the Hessian of `function` with a vector.
 
     It never forms the Hessian H: H v is the gradient of the inner product of the

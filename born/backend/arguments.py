@@ -26,14 +26,7 @@ def is_tuple(index: object) -> TypeIs[tuple[Any, ...]]:
 
 
 def normal_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
-    """Axes as sorted, non-negative integers; None means all of them.
-
-    Raises:
-        ShapeError: an axis is out of range or named twice.
-
-    >>> normal_axes((-1, 0), 3)
-    (0, 2)
-    """
+    """Axes as sorted, non-negative integers; None means all of them."""
     if axis is None:
         return tuple(range(ndim))
     named = axis if isinstance(axis, tuple) else (axis,)
@@ -44,14 +37,7 @@ def normal_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 
 def normal_axis(axis: int, ndim: int) -> int:
-    """One axis as a non-negative integer.
-
-    Raises:
-        ShapeError: the axis is out of range.
-
-    >>> normal_axis(-1, 3)
-    2
-    """
+    """One axis as a non-negative integer."""
     try:
         number = operator.index(axis)
     except TypeError as error:
@@ -79,20 +65,12 @@ def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
 
 
 def count(shape: Shape, axes: tuple[int, ...]) -> int:
-    """How many elements a reduction over `axes` takes together.
-
-    >>> count((2, 3, 4), (0, 2))
-    8
-    """
+    """How many elements a reduction over `axes` takes together."""
     return math.prod(shape[axis] for axis in axes)
 
 
 def trailing_axes(x: RawTensor, axes: int) -> tuple[int, ...]:
-    """The last `axes` axes of `x`.
-
-    Raises:
-        ShapeError: it has fewer, or `axes` is not positive.
-    """
+    """The last `axes` axes of `x`."""
     if not 1 <= axes <= x.ndim:
         raise ShapeError(
             f"expected from 1 to {x.ndim} trailing axes of a tensor of shape {x.shape}, "

@@ -22,16 +22,7 @@ from born.fusion import Program
 
 
 class Backend(
-    Base,
-    Creation,
-    Transfer,
-    Elementwise,
-    Reductions,
-    Shapes,
-    Indexing,
-    Linear,
-    Network,
-    Images,
+    Base, Creation, Transfer, Elementwise, Reductions, Shapes, Indexing, Linear, Network, Images
 ):
     """What born computes with: the contract every backend meets.
 

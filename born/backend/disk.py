@@ -12,11 +12,7 @@ DIRECTORY_VARIABLE: Final = "BORN_CACHE_DIR"
 
 
 def cache_directory() -> Path:
-    """`$BORN_CACHE_DIR`, or born's folder in the user's cache.
-
-    Raises:
-        ImportError: `$BORN_CACHE_DIR` is not set and platformdirs is not installed.
-    """
+    """`$BORN_CACHE_DIR`, or born's folder in the user's cache."""
     chosen = os.environ.get(DIRECTORY_VARIABLE)
     if chosen:
         return Path(chosen)
@@ -25,11 +21,7 @@ def cache_directory() -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step: a reader sees all of it or none.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a file in one step: a reader sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:

@@ -29,17 +29,7 @@ _REACHED: Final = {_CPU: {3, 11, 13}, _CUDA: {13}}
 
 
 def check_device(data: Any, home: tuple[int, int], backend: str) -> None:
-    """Refuse an array that is not in memory which a backend computes on.
-
-    Args:
-        data: the array.
-        home: the kind and index of the backend's device.
-        backend: what errors call the backend.
-
-    Raises:
-        OperandError: it does not say where it is.
-        BackendMismatchError: it is elsewhere.
-    """
+    """Refuse an array that is not in memory which a backend computes on."""
     if not (hasattr(data, "__dlpack__") and hasattr(data, "__dlpack_device__")):
         raise OperandError(
             f"expected an array with __dlpack__, got {type(data).__name__}; "
@@ -48,15 +38,15 @@ def check_device(data: Any, home: tuple[int, int], backend: str) -> None:
     kind, index = data.__dlpack_device__()
     if (kind, index) != home and kind not in _REACHED.get(home[0], ()):
         raise BackendMismatchError(
-            f"expected an array on {_called(*home)}, where {backend} computes, got one on "
-            f"{_called(kind, index)}; move it there with its own library first"
+            f"expected an array on {_device_name(*home)}, where {backend} computes, got one on "
+            f"{_device_name(kind, index)}; move it there with its own library first"
         )
 
 
-def _called(kind: int, index: int) -> str:
+def _device_name(kind: int, index: int) -> str:
     """A device as people know it.
 
-    >>> _called(2, 1), _called(1, 0), _called(99, 0)
+    >>> _device_name(2, 1), _device_name(1, 0), _device_name(99, 0)
     ('cuda:1', 'cpu:0', 'device kind 99:0')
     """
     return f"{_NAMES.get(kind, f'device kind {int(kind)}')}:{index}"

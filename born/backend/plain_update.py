@@ -106,7 +106,7 @@ class _Step(PreparedStep):
             self.kernel.update(target, gradient, scalars[number], scale)
 
 
-_CONTRACT_NAMES: Final = {
+COMPARISONS: Final = {
     "lt": "less",
     "le": "less_equal",
     "gt": "greater",
@@ -114,14 +114,20 @@ _CONTRACT_NAMES: Final = {
     "eq": "equal",
     "ne": "not_equal",
 }
+"""The comparisons of programs, by their names in the contract."""
 
 
 def _operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable[..., RawTensor]:
     if op == "where":
         return partial(_select, backend, compute)
     if op.startswith("cast_"):
-        return partial(_rounded, backend, op.removeprefix("cast_"))
-    operation: Callable[..., RawTensor] = getattr(backend, _CONTRACT_NAMES.get(op, op))
+        dtype = op.removeprefix("cast_")
+
+        def rounded(x: RawTensor) -> RawTensor:
+            return backend.astype(backend.astype(x, dtype), x.dtype)
+
+        return rounded
+    operation: Callable[..., RawTensor] = getattr(backend, COMPARISONS.get(op, op))
     return operation
 
 
@@ -134,7 +140,3 @@ def _select(
         return backend.where(condition, x, y)
     chosen: RawTensor = x if condition else y
     return chosen
-
-
-def _rounded(backend: Primitives, dtype: str, x: RawTensor) -> RawTensor:
-    return backend.astype(backend.astype(x, dtype), x.dtype)

@@ -55,10 +55,6 @@ class Availability:
 def available_backends() -> dict[str, Availability]:
     """Every backend that is installed, and whether it can be used.
 
-    Returns:
-        name -> `Availability`, which is true where the backend is usable and else
-        has a `reason`.
-
     >>> bool(available_backends()["numpy"])
     True
     """

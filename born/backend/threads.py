@@ -29,11 +29,6 @@ class Pool:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        """A pool that keeps several threads busy, the caller's among them.
-
-        Args:
-            workers: how many; if None, one for each processor that the process may use.
-        """
         self.workers: Final[int] = _processors() if workers is None else workers
         self._forget()
         # A forked child has the pool but none of its threads.
@@ -46,19 +41,12 @@ class Pool:
         self._calls: SimpleQueue[_Call] = SimpleQueue()
 
     def share(self, work: Work, threads: int | None = None) -> None:
-        """Run work on the calling thread and at the same time on helpers that are idle.
+        """Run work on the calling thread and on idle helpers: on `threads`, or all of the pool.
 
-        Waits for all that have begun, whatever a signal's handler raises meanwhile: memory
+        Waits for all that have begun, even if a signal's handler raises meanwhile: memory
         that a thread still writes to must not be read or freed. It does not wait for those
-        that woke too late to begin: there is nothing left for them to do.
-
-        Args:
-            work: takes pieces of something until none is left.
-            threads: how many may do so, the caller among them; all if None.
-
-        Raises:
-            BaseException: the first of what interrupted the caller, what its work raised,
-                and what a helper's did, once all have ended.
+        that woke too late to begin: there is nothing left for them to do. Once all have ended
+        it raises the first of what interrupted the caller and of what the work raised.
         """
         helpers = self.workers - 1 if threads is None else min(threads, self.workers) - 1
         if helpers < 1:
@@ -165,7 +153,6 @@ def _serve(calls: SimpleQueue[_Call]) -> None:
 
 
 def _processors() -> int:
-    """How many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

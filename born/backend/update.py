@@ -19,9 +19,9 @@ Scalars: TypeAlias = tuple[float, ...]
 """What `Program.host` gives: the scalars of one tensor's update."""
 
 Check: TypeAlias = Callable[[int, RawTensor], None]
-"""Of a tensor's number and its gradient: raises the error if the two do not go together.
+"""Of a tensor's number and its gradient: raises an error if they do not match.
 
-A tensor whose array has changed since it was bound goes with no gradient.
+No gradient matches a tensor whose array has changed since it was bound.
 """
 
 _SINGLE: Final = np.dtype(np.float32)
@@ -111,6 +111,6 @@ class UpdateKernel(ABC):
         scalars: Sequence[Scalars],
         scale: RawTensor | None = None,
     ) -> None:
-        """Update all of `targets`, each with a gradient and a set of scalars of its own."""
+        """Update all of `targets`, each with a gradient and a set of scalars."""
         every = range(len(targets))
         self.bind(targets).prepare(every, gradients).run(scalars, scale, every)

@@ -48,11 +48,7 @@ class Window(NamedTuple):
         )
 
     def counts(self, size: Size) -> Size:
-        """How many windows fit along the height and width of an image.
-
-        Raises:
-            ShapeError: not even one does.
-        """
+        """How many windows fit along the height and width of an image."""
         rows, columns = (_count(*lengths) for lengths in zip(size, *self, strict=True))
         return rows, columns
 
@@ -64,11 +60,7 @@ class Window(NamedTuple):
         )
 
     def check_pool(self) -> None:
-        """Refuse padding that would make a window of nothing but padding.
-
-        Raises:
-            ShapeError: the padding is more than half the kernel.
-        """
+        """Refuse padding that would make a window of nothing but padding."""
         if any(
             2 * padding > kernel for padding, kernel in zip(self.padding, self.kernel, strict=True)
         ):
@@ -95,11 +87,7 @@ def _slice(start: int, step: int, count: int) -> slice:
 
 
 def image_shape(x: RawTensor) -> tuple[int, int, int, int]:
-    """The shape of a batch of images.
-
-    Raises:
-        ShapeError: `x` does not have four axes.
-    """
+    """The shape of a batch of images."""
     if x.ndim != 4:
         raise ShapeError(
             f"expected images of shape (batch, channels, height, width), got {x.shape}; "
@@ -112,11 +100,7 @@ def image_shape(x: RawTensor) -> tuple[int, int, int, int]:
 def convolution_window(
     weight: RawTensor, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1
 ) -> Window:
-    """The window of a convolution with a weight of shape (out, channels / groups, height, width).
-
-    Raises:
-        ShapeError: the weight does not have four axes, or as in `Window.of`.
-    """
+    """The window of a convolution, whose weight is (out, channels / groups, height, width)."""
     if weight.ndim != 4:
         raise ShapeError(
             "expected a weight of shape (out, channels / groups, height, width), got "
@@ -128,11 +112,7 @@ def convolution_window(
 def check_convolution(
     x: RawTensor, weight: RawTensor, bias: RawTensor | None, window: Window, groups: int
 ) -> None:
-    """Refuse a weight, bias or groups that do not go with images.
-
-    Raises:
-        ShapeError: they do not.
-    """
+    """Refuse a weight, bias or groups that do not go with images."""
     channels = image_shape(x)[1]
     shape = weight.shape
     if shape[2:] != window.kernel or groups < 1 or shape[0] % groups or channels % groups:

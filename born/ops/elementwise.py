@@ -6,8 +6,22 @@ In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this p
 from __future__ import annotations
 
 from born.backend import Approximation, B, Scalar
-from born.operands import backend_of, operand_pair, raw_operand
+from born.errors import OperandError
+from born.operands import as_number, backend_of, operand
 from born.tensor import Tensor
+
+
+def _apply(name: str, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """An operation of two operands, one of which is a tensor."""
+    if isinstance(x, Tensor):
+        backend = x.backend
+        return Tensor(getattr(backend, name)(x.raw, operand(backend, y, name)), backend)
+    if isinstance(y, Tensor):
+        return Tensor(getattr(y.backend, name)(as_number(name, x), y.raw), y.backend)
+    raise OperandError(
+        f"expected at least one tensor in {name}, got {x!r} and {y!r}; "
+        "make one with born.tensor(value, backend)"
+    )
 
 
 def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -16,8 +30,7 @@ def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.add(born.tensor([1, 2], backend), 10)
     Tensor([11., 12.], dtype=float32)
     """
-    backend, a, b = operand_pair("add", x, y)
-    return Tensor(backend.add(a, b), backend)
+    return _apply("add", x, y)
 
 
 def sub(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -26,8 +39,7 @@ def sub(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.sub(born.tensor([1, 2], backend), 1)
     Tensor([0., 1.], dtype=float32)
     """
-    backend, a, b = operand_pair("sub", x, y)
-    return Tensor(backend.sub(a, b), backend)
+    return _apply("sub", x, y)
 
 
 def mul(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -36,8 +48,7 @@ def mul(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.mul(born.tensor([1, 2], backend), 3)
     Tensor([3., 6.], dtype=float32)
     """
-    backend, a, b = operand_pair("mul", x, y)
-    return Tensor(backend.mul(a, b), backend)
+    return _apply("mul", x, y)
 
 
 def div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -46,8 +57,7 @@ def div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.div(born.tensor([1, 2], backend), 2)
     Tensor([0.5, 1. ], dtype=float32)
     """
-    backend, a, b = operand_pair("div", x, y)
-    return Tensor(backend.div(a, b), backend)
+    return _apply("div", x, y)
 
 
 def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -56,8 +66,7 @@ def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.pow(born.tensor([1, 3], backend), 2)
     Tensor([1., 9.], dtype=float32)
     """
-    backend, a, b = operand_pair("pow", x, y)
-    return Tensor(backend.pow(a, b), backend)
+    return _apply("pow", x, y)
 
 
 def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -68,8 +77,7 @@ def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.maximum(born.tensor([-1, 2], backend), 0)
     Tensor([0., 2.], dtype=float32)
     """
-    backend, a, b = operand_pair("maximum", x, y)
-    return Tensor(backend.maximum(a, b), backend)
+    return _apply("maximum", x, y)
 
 
 def minimum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -80,8 +88,7 @@ def minimum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.minimum(born.tensor([-1, 2], backend), 0)
     Tensor([-1.,  0.], dtype=float32)
     """
-    backend, a, b = operand_pair("minimum", x, y)
-    return Tensor(backend.minimum(a, b), backend)
+    return _apply("minimum", x, y)
 
 
 def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -91,8 +98,9 @@ def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) ->
     >>> ops.where(x > 0, x, 0)
     Tensor([0., 2.], dtype=float32)
     """
-    backend, a, b = operand_pair("where", x, y)
-    return Tensor(backend.where(raw_operand("where", backend, condition), a, b), backend)
+    backend = backend_of("where", condition)
+    a, b = operand(backend, x, "where"), operand(backend, y, "where")
+    return Tensor(backend.where(condition.raw, a, b), backend)
 
 
 def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -> Tensor[B]:
@@ -286,8 +294,7 @@ def equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.equal(born.tensor([1, 2], backend), 2)
     Tensor([False,  True], dtype=bool)
     """
-    backend, a, b = operand_pair("equal", x, y)
-    return Tensor(backend.equal(a, b), backend)
+    return _apply("equal", x, y)
 
 
 def not_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -296,8 +303,7 @@ def not_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.not_equal(born.tensor([1, 2], backend), 2)
     Tensor([ True, False], dtype=bool)
     """
-    backend, a, b = operand_pair("not_equal", x, y)
-    return Tensor(backend.not_equal(a, b), backend)
+    return _apply("not_equal", x, y)
 
 
 def less(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -306,8 +312,7 @@ def less(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.less(born.tensor([1, 2], backend), 2)
     Tensor([ True, False], dtype=bool)
     """
-    backend, a, b = operand_pair("less", x, y)
-    return Tensor(backend.less(a, b), backend)
+    return _apply("less", x, y)
 
 
 def less_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -316,8 +321,7 @@ def less_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.less_equal(born.tensor([1, 2], backend), 2)
     Tensor([ True,  True], dtype=bool)
     """
-    backend, a, b = operand_pair("less_equal", x, y)
-    return Tensor(backend.less_equal(a, b), backend)
+    return _apply("less_equal", x, y)
 
 
 def greater(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -326,8 +330,7 @@ def greater(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.greater(born.tensor([1, 2], backend), 2)
     Tensor([False, False], dtype=bool)
     """
-    backend, a, b = operand_pair("greater", x, y)
-    return Tensor(backend.greater(a, b), backend)
+    return _apply("greater", x, y)
 
 
 def greater_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -336,8 +339,7 @@ def greater_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.greater_equal(born.tensor([1, 2], backend), 2)
     Tensor([False,  True], dtype=bool)
     """
-    backend, a, b = operand_pair("greater_equal", x, y)
-    return Tensor(backend.greater_equal(a, b), backend)
+    return _apply("greater_equal", x, y)
 
 
 def logical_and(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -346,8 +348,7 @@ def logical_and(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.logical_and(born.tensor([0, 2], backend), 1)
     Tensor([False,  True], dtype=bool)
     """
-    backend, a, b = operand_pair("logical_and", x, y)
-    return Tensor(backend.logical_and(a, b), backend)
+    return _apply("logical_and", x, y)
 
 
 def logical_or(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -356,8 +357,7 @@ def logical_or(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.logical_or(born.tensor([0, 2], backend), 0)
     Tensor([False,  True], dtype=bool)
     """
-    backend, a, b = operand_pair("logical_or", x, y)
-    return Tensor(backend.logical_or(a, b), backend)
+    return _apply("logical_or", x, y)
 
 
 def logical_not(x: Tensor[B]) -> Tensor[B]:

@@ -107,14 +107,7 @@ def avg_pool2d(
 ) -> Tensor[B]:
     """The mean of each window of images (N, C, H, W), zeros of the padding counted.
 
-    Args:
-        x: images; padded with zeros.
-        kernel_size: the window, one integer or (height, width).
-        stride: the distance between windows; that of the kernel by default.
-        padding: at most half the kernel; 0 by default.
-
-    Raises:
-        ShapeError: no window fits, or the padding is too wide.
+    The arguments, and the errors, are those of `max_pool2d`.
 
     >>> ops.avg_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
     Tensor([[[[2.5]]]], dtype=float32)

@@ -86,14 +86,6 @@ def linear_relu(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) 
 
         y = max(x W^T + b, 0)
 
-    Args:
-        x: shape (..., in).
-        weight: W, shape (out, in), of the dtype of `x`.
-        bias: b, shape (out,); none by default.
-
-    Returns:
-        shape (..., out).
-
     >>> x, w = born.ones((1, 3), backend), born.tensor([[1, 1, 1], [-1, -1, -1]], backend)
     >>> ops.linear_relu(x, w)
     Tensor([[3., 0.]], dtype=float32)

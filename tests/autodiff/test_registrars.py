@@ -110,7 +110,7 @@ def test_derivative_of_one_tensor(reads: str, define: Define, autodiff: Autodiff
             result = operation(copied.raw)
             y = born.Tensor(result[0] if reads == "residual" else result, autodiff)
             loss = y.sum()
-        alive = weakref.ref(copied.raw), weakref.ref(y.raw)
+        alive = weakref.ref(copied.raw.array), weakref.ref(y.raw.array)
         del copied, result, y
         assert [each() is not None for each in alive] == kept
     finally:

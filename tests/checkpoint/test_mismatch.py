@@ -104,9 +104,9 @@ def test_part_that_was_not_saved_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "model", model=run.model)
     checkpoint.save(tmp_path / "optimizer", optimizer=run.optimizer)
     before = run.everything()
-    with pytest.raises(CheckpointMismatchError, match="saved without an optimizer"):
+    with pytest.raises(CheckpointMismatchError, match="saved without the optimizer"):
         checkpoint.load(tmp_path / "model", model=run.model, optimizer=run.optimizer)
-    with pytest.raises(CheckpointMismatchError, match="saved without a model"):
+    with pytest.raises(CheckpointMismatchError, match="saved without the model"):
         checkpoint.load(tmp_path / "optimizer", model=run.model)
     assert run.everything() == before
 

@@ -269,20 +269,6 @@ def test_arrays_laid_out_otherwise_are_left_to_numpy(monkeypatch: pytest.MonkeyP
 
 
 @floating
-@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (7, 9), (16, 24), (17, 40), (512, 128), (3, 0)])
-def test_transposing_a_matrix_moves_every_element(shape: tuple[int, int], dtype: str) -> None:
-    kernels = importlib.import_module("born_numba.kernels")
-    x = draw(shape, dtype, special=True)
-    memory = np.full(x.size + 2, 7, dtype)
-    out = memory[1:-1].reshape(shape[::-1])
-
-    kernels.transpose[x.dtype](x, out)
-
-    assert_same_bits(out, np.ascontiguousarray(x.T))
-    assert memory[0] == memory[-1] == 7  # nothing is written beside it
-
-
-@floating
 @pytest.mark.parametrize("shape", [(5, 3), (1, 1), (33, 130)])
 def test_the_gradients_of_a_rectified_map(
     numba: Backend, shape: tuple[int, int], dtype: str

@@ -7,9 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
+from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.errors import DTypeError, ShapeError
 from born.raw import HostArray
+from born.tensor import Tensor
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -65,6 +67,29 @@ def test_operands_that_do_not_fit_are_refused(
     for y in (None, g):
         with pytest.raises(error):
             backend.linear_gradients(g, x, weight, True, y)
+
+
+@pytest.mark.parametrize("leading", [(2, 3), (2, 0), (2, 4, 3)])
+@pytest.mark.parametrize("columns", [(6,), ()])
+def test_one_matrix_multiplies_a_batch_as_rows(
+    backend: Backend, leading: tuple[int, ...], columns: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(*leading, 5)), rng.normal(size=(5, *columns))
+    g = rng.normal(size=(*leading, *columns))
+    recording = Autodiff(backend)
+    raw_x, raw_y = recording.from_numpy(x), recording.from_numpy(y)
+    raw_x.requires_grad = raw_y.requires_grad = True
+    with recording.tape:
+        product = recording.matmul(raw_x, raw_y)
+
+    gradients = backward(Tensor(product, recording), seed=backend.from_numpy(g))
+
+    matrix, of_product = (y, g) if columns else (y[:, None], g[..., None])
+    assert_close(backend.to_numpy(product), x @ y)
+    assert_close(backend.to_numpy(gradients[raw_x]), of_product @ matrix.T)
+    of_matrix = x.reshape(-1, 5).T @ of_product.reshape(-1, matrix.shape[1])
+    assert_close(backend.to_numpy(gradients[raw_y]), of_matrix.reshape(y.shape))
 
 
 def assert_close(given: HostArray, wanted: HostArray) -> None:

@@ -169,7 +169,7 @@ def test_parameters_that_share_memory_are_refused_by_name(
 ) -> None:
     parameters = _views(backend, backend.ones((4, 3), "float32"), *indices)
     for order in (parameters, parameters[::-1]):
-        with pytest.raises(ParameterError, match=r"memory of their own, got .*; copy one") as error:
+        with pytest.raises(ParameterError, match=r"do not share memory, got .*; copy one") as error:
             optim.SGD(order, optim.SGDConfig())
         assert "('x')" in str(error.value)
         assert "('y')" in str(error.value)

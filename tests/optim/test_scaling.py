@@ -147,9 +147,9 @@ BAD: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
     ({"max_norm": -1}, DomainError, "expected a finite max_norm above 0, got -1"),
     ({"max_norm": math.nan}, DomainError, "expected a finite max_norm above 0, got nan"),
     ({"max_norm": math.inf}, DomainError, "expected a finite max_norm above 0, got inf"),
-    ({"max_norm": "1"}, OperandError, "expected max_norm to be a number, got '1'"),
-    ({"scale": "1"}, OperandError, "expected a scale that is a number"),
-    ({"scale": True}, OperandError, "expected a scale that is a number"),
+    ({"max_norm": "1"}, OperandError, "expected max_norm as a number, got '1'"),
+    ({"scale": "1"}, OperandError, "expected scale as a number"),
+    ({"scale": True}, OperandError, "expected scale as a number"),
     ({"scale": RawTensor(np.ones(2, np.float32))}, OperandError, "expected a scale of one element"),
     ({"scale": RawTensor(np.ones((), np.int64))}, OperandError, "of a floating dtype"),
 )

@@ -57,7 +57,7 @@ def test_table_has_every_optimizer_and_every_config_that_born_defines() -> None:
     assert tabled == _optimizers() == {getattr(optim, name) for name in OPTIONS}
     assert {each.config_type for each in tabled} == {type(config) for config in CONFIGS}
     assert {each.config_type.__name__ for each in tabled} == {
-        name for name in optim.__all__ if name.endswith("Config")
+        name for name in vars(optim) if name.endswith("Config")
     } - {"Config"}
 
 
@@ -224,7 +224,7 @@ def test_state_that_does_not_fit_is_refused_whole(
         optimizer.load_state_dict(state)
     message = str(caught.value)
     first_line = message.split("\n")[0]
-    assert first_line.startswith(f"expected a state dict of this Adam, got {len(reasons)} problem")
+    assert first_line.startswith(f"expected a state dict of this Adam, got {len(reasons)} mismatch")
     assert "make the optimizer with" in first_line
     for reason in reasons:
         assert reason in message
@@ -235,8 +235,8 @@ def test_check_lists_the_same_reasons_and_changes_nothing(backend: Backend) -> N
     optimizer = used(ADAM, backend)
     before = contents(optimizer)
     assert optimizer.check_state_dict(optimizer.state_dict()) == []
-    problems = optimizer.check_state_dict({"t.0": -1})
-    assert len(problems) == 6
+    mismatches = optimizer.check_state_dict({"t.0": -1})
+    assert len(mismatches) == 6
     assert_unchanged(optimizer, before)
 
 

@@ -39,7 +39,7 @@ of_input(
 )
 
 
-@pullback_of("div", 2)
+@pullback_of("div", 2, keeps_result=True, reads=[[1], [1]])
 def _div(b: Backend, out: RawTensor, required: Required, x: Operand, y: Operand) -> Pullback:
     for_x = required[0]
     quotient = out if required[1] else None
@@ -55,7 +55,7 @@ def _div(b: Backend, out: RawTensor, required: Required, x: Operand, y: Operand)
     return pullback
 
 
-@pullback_of("pow", 2)
+@pullback_of("pow", 2, keeps_result=True, reads=[[0, 1], [0]])
 def _pow(b: Backend, out: RawTensor, required: Required, x: Operand, y: Operand) -> Pullback:
     for_x = required[0]
     power = out if required[1] else None

@@ -30,7 +30,7 @@ def _avg_pool2d(b: Backend, g: RawTensor, x_shape: Shape, window: Window) -> Raw
 of_input("avg_pool2d", _avg_pool2d)
 
 
-@pullback_of("conv2d", 3)
+@pullback_of("conv2d", 3, reads=[[1], [0], []])
 def _conv2d(
     b: Backend,
     out: RawTensor,

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from born.autodiff.derivatives.registrars import Required, pullback_of, sum_to_shape
 from born.autodiff.tape import Pullback
 from born.backend import Backend
-from born.raw import RawTensor
+from born.raw import RawTensor, Shape
 
 
-@pullback_of("matmul", 2)
+@pullback_of("matmul", 2, reads=[[1], [0]])
 def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: RawTensor) -> Pullback:
     x_shape, y_shape = x.shape, y.shape
     for_x, for_y = y if required[0] else None, x if required[1] else None
     # A vector on the left is a row, on the right a column.
-    x_matrix = x_shape if len(x_shape) > 1 else (1, *x_shape)
+    x_matrix: Shape = x_shape if len(x_shape) > 1 else (1, *x_shape)
     y_matrix = y_shape if len(y_shape) > 1 else (*y_shape, 1)
-    out_shape = (*out.shape, 1) if len(y_shape) == 1 else out.shape
+    out_shape: Shape = (*out.shape, 1) if len(y_shape) == 1 else out.shape
     out_shape = (*out_shape[:-1], 1, out_shape[-1]) if len(x_shape) == 1 else out_shape
+    if len(x_shape) > 2 and len(y_matrix) == 2:  # a batch times one matrix: one product of all rows
+        rows = math.prod(x_shape[:-1])
+        x_matrix, out_shape = (rows, y_matrix[0]), (rows, y_matrix[1])
 
     def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
         g = b.reshape(g, out_shape) if g.shape != out_shape else g
@@ -35,13 +39,12 @@ def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: Raw
 
 
 def _swap_axes(b: Backend, x: RawTensor) -> RawTensor:
-    """The last two axes exchanged."""
     if x.ndim == 2:
         return b.transpose(x)
     return b.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
-@pullback_of("linear", 3)
+@pullback_of("linear", 3, reads=[[1], [0], []])
 def _linear(
     b: Backend,
     out: RawTensor,
@@ -61,7 +64,7 @@ def _linear(
     return pullback
 
 
-@pullback_of("linear_relu", 3)
+@pullback_of("linear_relu", 3, keeps_result=True, reads=[[1], [0], []])
 def _linear_relu(
     b: Backend,
     out: RawTensor,

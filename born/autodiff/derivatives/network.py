@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from born.autodiff.derivatives.registrars import Required, of_result, pullback_of, sum_to_shape
 from born.autodiff.tape import Pullback
-from born.backend import Backend, Reduction
+from born.backend import Backend
 from born.raw import RawTensor
 
 _Normalised: TypeAlias = tuple[RawTensor, RawTensor, RawTensor]
@@ -16,23 +16,16 @@ _Normalised: TypeAlias = tuple[RawTensor, RawTensor, RawTensor]
 of_result("softmax", lambda b, g, y, axis=-1: b.softmax_backward(g, y, axis))
 of_result("log_softmax", lambda b, g, y, axis=-1: b.log_softmax_backward(g, y, axis))
 of_result("dropout", lambda b, g, mask, p: b.mul(g, mask), residual=1)
+of_result(
+    "cross_entropy",
+    lambda b, g, probabilities, labels, label_smoothing=0.0, reduction="mean": (
+        b.cross_entropy_backward(g, probabilities, labels, label_smoothing, reduction)
+    ),
+    residual=1,
+)
 
 
-def _cross_entropy(
-    b: Backend,
-    g: RawTensor,
-    probabilities: RawTensor,
-    labels: RawTensor,
-    label_smoothing: float = 0.0,
-    reduction: Reduction = "mean",
-) -> RawTensor:
-    return b.cross_entropy_backward(g, probabilities, labels, label_smoothing, reduction)
-
-
-of_result("cross_entropy", _cross_entropy, residual=1)
-
-
-@pullback_of("layer_norm", 3, residuals=True)
+@pullback_of("layer_norm", 3, residuals=True, reads=[[1], [], []])
 def _layer_norm(
     b: Backend,
     out: _Normalised,
@@ -45,13 +38,10 @@ def _layer_norm(
 ) -> Pullback:
     of_scaled = _scaled(b, b.layer_norm_backward, out, required, weight, axes)
     bias_shape = bias.shape if bias is not None and required[2] else None
-    return lambda g: (
-        *of_scaled(g),
-        None if bias_shape is None else sum_to_shape(b, g, bias_shape),
-    )
+    return lambda g: (*of_scaled(g), None if bias_shape is None else sum_to_shape(b, g, bias_shape))
 
 
-@pullback_of("rms_norm", 2, residuals=True)
+@pullback_of("rms_norm", 2, residuals=True, reads=[[1], []])
 def _rms_norm(
     b: Backend,
     out: _Normalised,

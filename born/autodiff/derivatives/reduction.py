@@ -104,7 +104,7 @@ of_result("logsumexp", _logsumexp)
 of_input("cumsum", lambda b, g, x_shape, axis: b.flip(b.cumsum(b.flip(g, axis), axis), axis))
 
 
-@pullback_of("norm")
+@pullback_of("norm", keeps_result=True, reads=[[0]])
 def _norm(
     b: Backend,
     out: RawTensor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -41,11 +41,20 @@ class Derivative:
         tensors: which leading arguments are tensors (or numbers, or None); None if the
             first is a sequence of tensors.
         residuals: whether the operation returns residuals beside its result.
+        keeps_result: whether the pullback reads the result itself.
+        reads: for each tensor argument, which of them its gradient reads the values of.
     """
 
     rule: Rule
     tensors: slice | None
     residuals: bool
+    keeps_result: bool
+    reads: Sequence[Collection[int]] = ()
+
+    def read(self, required: Required) -> list[int]:
+        """Which of the tensor arguments are read for the gradients that are required."""
+        pairs = zip(self.reads, required, strict=False)
+        return sorted({place for read, wanted in pairs if wanted for place in read})
 
 
 DERIVATIVES: Final[dict[str, Derivative]] = {}
@@ -56,17 +65,18 @@ CONSTANT: Final[set[str]] = set()
 
 
 def of_input(name: str, *formulas: Formula | None) -> None:
-    """Enter derivatives that read the arguments, one for each leading tensor argument.
-
-    Args:
-        name: the operation.
-        formulas: from the backend, the gradient of the result and the operation's
-            arguments to the gradient of one argument; None for one that has none.
-    """
+    """Enter derivatives that read the arguments, one for each leading tensor argument."""
     first = next(i for i, formula in enumerate(formulas) if formula is not None)
     only = formulas[0] if len(formulas) == 1 else None
     rule = _of_several(formulas, first) if only is None else _of_one(only)
-    DERIVATIVES[name] = Derivative(rule, slice(first, len(formulas)), residuals=False)
+    places = range(first, len(formulas))
+    reads = [
+        [i - first for i in places if formula is None or i not in _by_shape(formula)]
+        for formula in formulas[first:]
+    ]
+    DERIVATIVES[name] = Derivative(
+        rule, slice(first, len(formulas)), residuals=False, keeps_result=False, reads=reads
+    )
 
 
 def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
@@ -90,14 +100,25 @@ def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
         y = out[residual] if residual else out
         if not (reads_x or reads_shape):
             return lambda g: derive(b, g, y, *args, **options)
-        kept = x if reads_x else x.shape
-        return lambda g: derive(b, g, y, kept, *args, **options)
+        saved = x if reads_x else x.shape
+        return lambda g: derive(b, g, y, saved, *args, **options)
 
-    DERIVATIVES[name] = Derivative(rule, slice(0, 1), residuals=residual > 0)
+    DERIVATIVES[name] = Derivative(
+        rule,
+        slice(0, 1),
+        residuals=residual > 0,
+        keeps_result=not residual,
+        reads=[[0]] if reads_x else [],
+    )
 
 
 def pullback_of(
-    name: str, tensors: int | None = 1, *, residuals: bool = False
+    name: str,
+    tensors: int | None = 1,
+    *,
+    residuals: bool = False,
+    keeps_result: bool = False,
+    reads: Sequence[Collection[int]] = (),
 ) -> Callable[[_Rule], _Rule]:
     """Enter the decorated function, which makes the pullback of an operation.
 
@@ -112,11 +133,14 @@ def pullback_of(
         tensors: how many leading arguments are tensors; None if the first is a sequence
             of them.
         residuals: whether the operation returns residuals beside its result.
+        keeps_result: whether the pullback reads the result itself.
+        reads: for each tensor argument, which of them its gradient reads the values of, so
+            that a change in between is seen; none by default.
     """
 
     def enter(rule: _Rule) -> _Rule:
         leading = None if tensors is None else slice(0, tensors)
-        DERIVATIVES[name] = Derivative(rule, leading, residuals)
+        DERIVATIVES[name] = Derivative(rule, leading, residuals, keeps_result, reads)
         return rule
 
     return enter
@@ -149,8 +173,8 @@ def _of_one(formula: _Formula) -> Rule:
     def rule(
         b: Backend, out: RawTensor, required: Required, x: RawTensor, *args: Any, **options: Any
     ) -> Pullback:
-        kept = x.shape if by_shape else x
-        return lambda g: formula(b, g, kept, *args, **options)
+        saved = x.shape if by_shape else x
+        return lambda g: formula(b, g, saved, *args, **options)
 
     return rule
 
@@ -169,10 +193,10 @@ def _of_several(formulas: tuple[_Formula | None, ...], first: int) -> Rule:
             if formula is None or not wanted:
                 due.append(None)
                 continue
-            kept = list(args)
+            saved = list(args)
             for i in by_shape[place]:
-                kept[i] = shapes[i]
-            due.append((formula, kept, shapes[place]))
+                saved[i] = shapes[i]
+            due.append((formula, saved, shapes[place]))
 
         def pullback(g: RawTensor) -> list[RawTensor | None]:
             gradients: list[RawTensor | None] = []
@@ -180,8 +204,8 @@ def _of_several(formulas: tuple[_Formula | None, ...], first: int) -> Rule:
                 if line is None:
                     gradients.append(None)
                     continue
-                formula, kept, shape = line
-                gradient = formula(b, g, *kept, **options)
+                formula, saved, shape = line
+                gradient = formula(b, g, *saved, **options)
                 if gradient.shape != shape:
                     gradient = sum_to_shape(b, gradient, shape)
                 gradients.append(gradient)
@@ -193,7 +217,6 @@ def _of_several(formulas: tuple[_Formula | None, ...], first: int) -> Rule:
 
 
 def _parameters(formula: _Formula) -> list[str]:
-    """The names of what a formula is given after the backend and the gradient."""
     return list(inspect.signature(formula).parameters)[2:]
 
 

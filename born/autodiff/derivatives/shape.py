@@ -25,11 +25,7 @@ of_input("flip", lambda b, g, x_shape, axis=None: b.flip(g, axis))
 
 @pullback_of("transpose")
 def _transpose(
-    b: Backend,
-    out: RawTensor,
-    required: Required,
-    x: RawTensor,
-    axes: Sequence[int] | None = None,
+    b: Backend, out: RawTensor, required: Required, x: RawTensor, axes: Sequence[int] | None = None
 ) -> Pullback:
     if axes is None:
         return b.transpose

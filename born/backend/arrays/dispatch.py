@@ -61,7 +61,6 @@ class Dispatch:
             )
 
     def _check_dtypes(self, name: str, x: RawTensor, *others: RawTensor | None) -> None:
-        """Refuse tensors of another dtype than the first."""
         for other in others:
             if other is not None and other.dtype != x.dtype:
                 raise dtype_mismatch(name, x, other)

@@ -9,12 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from born.backend.arguments import Operand
-from born.backend.arrays.dispatch import (
-    Dispatch,
-    declared_as,
-    halves_in_float32,
-    shape_mismatch,
-)
+from born.backend.arrays.dispatch import Dispatch, declared_as, halves_in_float32, shape_mismatch
 from born.backend.arrays.erf import erf
 from born.backend.contract.elementwise import Elementwise
 from born.dtypes import INTEGRAL, bool_

@@ -64,7 +64,6 @@ class ArrayIndexing(Indexing, Dispatch):
         return RawTensor(out)
 
     def _check_scatter(self, x: RawTensor, index: RawTensor, y: RawTensor, axis: int) -> None:
-        """Refuse operands that `scatter_add` cannot take."""
         self._check_index("scatter_add", x, index, axis)
         if x.dtype != y.dtype:
             raise dtype_mismatch("scatter_add", x, y)
@@ -75,7 +74,6 @@ class ArrayIndexing(Indexing, Dispatch):
             )
 
     def _check_index(self, name: str, x: RawTensor, index: RawTensor, axis: int) -> None:
-        """Refuse an index of other dtypes than integers, or of another shape but along `axis`."""
         if index.dtype.kind not in "iu":
             raise DTypeError(
                 f"expected an integer index in {name}, got {index.dtype}; "
@@ -92,7 +90,6 @@ class ArrayIndexing(Indexing, Dispatch):
 
 
 def _index_arrays(index: Index) -> Index:
-    """An index with arrays in place of raw tensors."""
     if is_tuple(index):
         return tuple(_index_arrays(part) for part in index)
     return index.array if isinstance(index, RawTensor) else index

@@ -21,6 +21,10 @@ class ArrayLinear(Linear, Dispatch):
         a, b = x.array, y.array
         if a.dtype != b.dtype:
             raise dtype_mismatch("matmul", x, y)
+        # One large product in place of many small ones.
+        if a.ndim > 2 == b.ndim and a.shape[-1] == len(b):
+            rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+            return RawTensor(self._product(rows, b).reshape(*a.shape[:-1], b.shape[1]))
         return self._wrap(self._product(a, b))
 
     def _product(self, a: Array, b: Array) -> Array:
@@ -46,24 +50,18 @@ class ArrayLinear(Linear, Dispatch):
                 f"expected an input (..., in) and a weight (out, in) in linear, got {a.shape} "
                 f"and {w.shape}; the last axes must be equal"
             )
-        # One large product: matmul of (..., m, in) would run many small ones.
+        # One large product in place of many small ones.
         flat = a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) if a.ndim > 2 else a
         out = self._matmul_transposed(flat, w)
         if bias is not None:
             self._check_bias(x, weight, bias)
-            self._add_bias(out, bias.array)
+            out += bias.array
         return RawTensor(out.reshape(*a.shape[:-1], w.shape[0]) if a.ndim > 2 else out)
 
     def _matmul_transposed(self, a: Array, b: Array) -> Array:
-        """a b^T, of two matrices."""
         return self._product(a, b.T)
 
-    def _add_bias(self, out: Array, bias: Array) -> None:
-        """Add a bias to each row of a matrix, in place."""
-        out += bias
-
     def _check_bias(self, x: RawTensor, weight: RawTensor, bias: RawTensor) -> None:
-        """Refuse a bias of another dtype than the input, or not of an element an output."""
         b, outputs = bias.array, weight.array.shape[:1]
         if b.dtype != x.array.dtype:
             raise dtype_mismatch("linear", x, bias)

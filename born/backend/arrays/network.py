@@ -49,12 +49,6 @@ class ArrayNetwork(Network, Dispatch):
         weighted -= y.array * self._sum_along(weighted, axis)
         return RawTensor(weighted)
 
-    @override
-    def log_softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
-        out = self.xp.exp(y.array)
-        out *= self._sum_along(g.array, axis)
-        return RawTensor(self.xp.subtract(g.array, out, out=out))
-
     def _sum_along(self, a: Array, axis: int) -> Array:
         """The sum along an axis, kept; halves add up in float32."""
         if is_half(a.dtype):

@@ -97,7 +97,6 @@ class ArrayRandom(Base, Creation, Dispatch):
 
 
 def _are_words(listed: Sequence[object], length: int) -> bool:
-    """Whether a list holds `length` unsigned integers of 64 bits."""
     return len(listed) == length and all(_is_natural(word, 2**64 - 1) for word in listed)
 
 

@@ -1,4 +1,4 @@
-"""What a backend is beside its operations: a machine, a random generator, memory for optimizers."""
+"""The parts of a backend that are not operations: device, random generator, optimizer memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Base(Primitives):
         absent()
 
     def seed(self, seed: int) -> None:
-        """Start the random generator anew; a seed gives the same numbers on every backend."""
+        """Restart the random generator; a seed gives the same numbers on every backend."""
         absent()
 
     def accumulate(self, loss: RawTensor, *, keep_tape: bool = False) -> None:
@@ -86,9 +86,6 @@ class Base(Primitives):
         """The square root of the sum of the squares of all elements, float64 of shape ().
 
         It is added up in double, and stays on the device.
-
-        Args:
-            xs: tensors of floating dtypes.
         """
         total = self.zeros((), "float64")
         for x in xs:

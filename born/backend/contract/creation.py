@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from born.backend.arguments import Scalar
-from born.backend.contract.operation import absent, optional, required
+from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
 from born.dtypes import DTypeLike
 from born.raw import RawTensor, Shape
@@ -42,10 +42,7 @@ class Creation(Primitives):
         """Draws from the standard normal distribution."""
         absent()
 
-    @required
-    def uniform(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
-        """Draws from the uniform distribution over [0, 1)."""
-        absent()
+    uniform = like(normal, "uniform", "Draws from the uniform distribution over [0, 1).")
 
     @required
     def astype(self, x: RawTensor, /, dtype: DTypeLike) -> RawTensor:

@@ -6,7 +6,7 @@ import math
 from typing import Final, Literal, TypeAlias
 
 from born.backend.arguments import Operand, Scalar, check_approximation
-from born.backend.contract.operation import absent, optional, required
+from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
 from born.raw import RawTensor
 
@@ -25,100 +25,34 @@ class Elementwise(Primitives):
         """x + y."""
         absent()
 
-    @required
-    def sub(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x - y."""
-        absent()
-
-    @required
-    def mul(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x y."""
-        absent()
-
-    @required
-    def div(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x / y, of floating dtypes."""
-        absent()
-
-    @required
-    def pow(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x to the power of y."""
-        absent()
-
-    @required
-    def maximum(self, x: Operand, y: Operand, /) -> RawTensor:
-        """The larger of x and y; NaN where either is."""
-        absent()
-
-    @required
-    def minimum(self, x: Operand, y: Operand, /) -> RawTensor:
-        """The smaller of x and y; NaN where either is."""
-        absent()
+    sub = like(add, "sub", "x - y.")
+    mul = like(add, "mul", "x y.")
+    div = like(add, "div", "x / y, of floating dtypes.")
+    pow = like(add, "pow", "x to the power of y.")
+    maximum = like(add, "maximum", "The larger of x and y; NaN where either is.")
+    minimum = like(add, "minimum", "The smaller of x and y; NaN where either is.")
 
     @required
     def neg(self, x: RawTensor, /) -> RawTensor:
         """-x."""
         absent()
 
-    @required
-    def abs(self, x: RawTensor, /) -> RawTensor:
-        """|x|."""
-        absent()
-
-    @required
-    def sign(self, x: RawTensor, /) -> RawTensor:
-        """-1, 0 or 1."""
-        absent()
-
-    @required
-    def exp(self, x: RawTensor, /) -> RawTensor:
-        """e to the x."""
-        absent()
-
-    @required
-    def expm1(self, x: RawTensor, /) -> RawTensor:
-        """exp(x) - 1, exact near zero."""
-        absent()
-
-    @required
-    def log(self, x: RawTensor, /) -> RawTensor:
-        """The natural logarithm."""
-        absent()
-
-    @required
-    def log1p(self, x: RawTensor, /) -> RawTensor:
-        """log(1 + x), exact near zero."""
-        absent()
-
-    @required
-    def sqrt(self, x: RawTensor, /) -> RawTensor:
-        """The square root."""
-        absent()
+    abs = like(neg, "abs", "|x|.")
+    sign = like(neg, "sign", "-1, 0 or 1.")
+    exp = like(neg, "exp", "e to the x.")
+    expm1 = like(neg, "expm1", "exp(x) - 1, exact near zero.")
+    log = like(neg, "log", "The natural logarithm.")
+    log1p = like(neg, "log1p", "log(1 + x), exact near zero.")
+    sqrt = like(neg, "sqrt", "The square root.")
+    sin = like(neg, "sin", "The sine of x in radians.")
+    cos = like(neg, "cos", "The cosine of x in radians.")
+    tanh = like(neg, "tanh", "The hyperbolic tangent.")
+    erf = like(neg, "erf", "The error function, exact to the dtype's precision.")
 
     @optional
     def rsqrt(self, x: RawTensor, /) -> RawTensor:
         """1 / sqrt(x)."""
         return self.div(1.0, self.sqrt(x))
-
-    @required
-    def sin(self, x: RawTensor, /) -> RawTensor:
-        """The sine of x in radians."""
-        absent()
-
-    @required
-    def cos(self, x: RawTensor, /) -> RawTensor:
-        """The cosine of x in radians."""
-        absent()
-
-    @required
-    def tanh(self, x: RawTensor, /) -> RawTensor:
-        """The hyperbolic tangent."""
-        absent()
-
-    @required
-    def erf(self, x: RawTensor, /) -> RawTensor:
-        """The error function, exact to the dtype's precision."""
-        absent()
 
     @required
     def where(self, condition: RawTensor, x: Operand, y: Operand, /) -> RawTensor:
@@ -175,13 +109,11 @@ class Elementwise(Primitives):
         self, g: RawTensor, x: RawTensor, /, approximate: Approximation = "none"
     ) -> RawTensor:
         """The gradient of `gelu` at `x`, times `g`."""
+        squared = self.mul(x, x)
         if approximate == "none":
             phi = self.mul(self.add(self.erf(self.mul(x, SQRT_HALF)), 1.0), 0.5)
-            density = self.mul(
-                self.exp(self.mul(self.mul(x, x), -0.5)), 1.0 / math.sqrt(2.0 * math.pi)
-            )
+            density = self.mul(self.exp(self.mul(squared, -0.5)), 1.0 / math.sqrt(2.0 * math.pi))
             return self.mul(g, self.add(phi, self.mul(x, density)))
-        squared = self.mul(x, x)
         inner = self.mul(
             self.mul(x, self.add(self.mul(squared, GELU_CUBIC), 1.0)), SQRT_TWO_OVER_PI
         )
@@ -198,52 +130,13 @@ class Elementwise(Primitives):
         """log(1 + exp(x)), without overflow."""
         return self.add(self.maximum(x, 0.0), self.log1p(self.exp(self.neg(self.abs(x)))))
 
-    @required
-    def equal(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x == y."""
-        absent()
-
-    @required
-    def not_equal(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x != y."""
-        absent()
-
-    @required
-    def less(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x < y."""
-        absent()
-
-    @required
-    def less_equal(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x <= y."""
-        absent()
-
-    @required
-    def greater(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x > y."""
-        absent()
-
-    @required
-    def greater_equal(self, x: Operand, y: Operand, /) -> RawTensor:
-        """x >= y."""
-        absent()
-
-    @required
-    def logical_and(self, x: Operand, y: Operand, /) -> RawTensor:
-        """Whether both are non-zero."""
-        absent()
-
-    @required
-    def logical_or(self, x: Operand, y: Operand, /) -> RawTensor:
-        """Whether either is non-zero."""
-        absent()
-
-    @required
-    def logical_not(self, x: RawTensor, /) -> RawTensor:
-        """Whether x is zero."""
-        absent()
-
-    @required
-    def isfinite(self, x: RawTensor, /) -> RawTensor:
-        """Whether x is neither infinite nor NaN."""
-        absent()
+    equal = like(add, "equal", "x == y.")
+    not_equal = like(add, "not_equal", "x != y.")
+    less = like(add, "less", "x < y.")
+    less_equal = like(add, "less_equal", "x <= y.")
+    greater = like(add, "greater", "x > y.")
+    greater_equal = like(add, "greater_equal", "x >= y.")
+    logical_and = like(add, "logical_and", "Whether both are non-zero.")
+    logical_or = like(add, "logical_or", "Whether either is non-zero.")
+    logical_not = like(neg, "logical_not", "Whether x is zero.")
+    isfinite = like(neg, "isfinite", "Whether x is neither infinite nor NaN.")

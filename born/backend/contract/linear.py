@@ -44,27 +44,27 @@ class Linear(Primitives):
 
             dx = g W,    dW = sum_n g_n x_n^T,    db = sum_n g_n
 
-        with g zero where y is not positive, for `linear_relu`. What is not due is not
-        asked for, and None in its place.
+        with g zero where y is not positive, for `linear_relu`. None stands for a gradient
+        that is not asked for.
 
         Args:
             g: the gradient of the result, shape (..., out).
-            x: the input, shape (..., in), if the weight's gradient is due.
-            weight: W, shape (out, in), if the input's gradient is due.
-            bias: whether the bias's gradient is due.
+            x: the input, shape (..., in), if the weight's gradient is wanted.
+            weight: W, shape (out, in), if the input's gradient is wanted.
+            bias: whether the bias's gradient is wanted.
             y: the result of `linear_relu`; None for `linear`.
 
         Returns:
             the gradients of input, weight and bias.
-
-        Raises:
-            DTypeError: not all are of one dtype.
-            ShapeError: shapes that do not fit each other.
         """
         g = g if y is None else self.relu_backward(g, y)
-        x_grad = None if weight is None else self.matmul(g, weight)
+        # As rows of a matrix: a product of more axes would be many small ones.
         rows = g if g.ndim == 2 else self.reshape(g, (math.prod(g.shape[:-1]), g.shape[-1]))
-        weight_grad = None
+        x_grad = weight_grad = None
+        if weight is not None:
+            x_grad = self.matmul(rows, weight)
+            if rows is not g:
+                x_grad = self.reshape(x_grad, (*g.shape[:-1], weight.shape[-1]))
         if x is not None:
             flat = x if x.ndim == 2 else self.reshape(x, (rows.shape[0], x.shape[-1]))
             weight_grad = self.matmul(self.transpose(rows), flat)

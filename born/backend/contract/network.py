@@ -123,11 +123,7 @@ class Network(Primitives):
         self.check_label_range(labels, logits.shape[-1])
 
     def check_label_range(self, labels: RawTensor, classes: int) -> None:
-        """Refuse integer labels that are not from 0 to `classes - 1`.
-
-        Raises:
-            IndexOutOfRangeError: one is not.
-        """
+        """Refuse integer labels that are not from 0 to `classes - 1`."""
         if labels.size == 0:
             return
         least, most = self.min(labels).item(), self.max(labels).item()
@@ -193,8 +189,8 @@ class Network(Primitives):
     def dropout(self, x: RawTensor, /, p: float) -> tuple[RawTensor, RawTensor]:
         """Each element zeroed with probability `p`, the others over 1 - p; and the mask."""
         check_probability(p)
-        kept = self.greater_equal(self.uniform(x.shape, "float32"), p)
-        mask = self.mul(self.astype(kept, x.dtype), 0.0 if p == 1 else 1.0 / (1.0 - p))
+        keep = self.greater_equal(self.uniform(x.shape, "float32"), p)
+        mask = self.mul(self.astype(keep, x.dtype), 0.0 if p == 1 else 1.0 / (1.0 - p))
         return self.mul(x, mask), mask
 
 

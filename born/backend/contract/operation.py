@@ -13,8 +13,9 @@ Shapes broadcast as in NumPy, and `axis` and `keepdims` mean what they mean ther
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from born.errors import BornError
 
@@ -30,9 +31,22 @@ def required(method: _Method) -> _Method:
     It does what `abc.abstractmethod` does, out of sight of type checkers: `Autodiff`
     supplies its operations from a table, which they cannot follow.
     """
+
     OPERATIONS[method.__name__] = True
     vars(method)["__isabstractmethod__"] = True
     return method
+
+
+def like(declared: _Method, name: str, doc: str) -> _Method:
+    """Declare a required operation of the same arguments as another."""
+
+    @functools.wraps(declared)
+    def operation(self: object, *args: object, **options: object) -> NoReturn:
+        absent()
+
+    operation.__name__, operation.__doc__ = name, doc
+    operation.__qualname__ = declared.__qualname__.replace(declared.__name__, name)
+    return required(cast("_Method", operation))
 
 
 def optional(method: _Method) -> _Method:

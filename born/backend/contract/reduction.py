@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from born.backend.arguments import Axis, count, normal_axes, normal_axis
-from born.backend.contract.operation import absent, optional, required
+from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
 from born.errors import DomainError
 from born.raw import RawTensor
@@ -19,40 +19,18 @@ class Reductions(Primitives):
         """The sum; of integers and bools, int64."""
         absent()
 
-    @required
-    def prod(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
-        """The product; of integers and bools, int64."""
-        absent()
-
-    @required
-    def max(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
-        """The largest element; NaN where there is one."""
-        absent()
-
-    @required
-    def min(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
-        """The smallest element; NaN where there is one."""
-        absent()
+    prod = like(sum, "prod", "The product; of integers and bools, int64.")
+    max = like(sum, "max", "The largest element; NaN where there is one.")
+    min = like(sum, "min", "The smallest element; NaN where there is one.")
 
     @required
     def argmax(self, x: RawTensor, /, axis: int | None = None, keepdims: bool = False) -> RawTensor:
         """The index of the first largest element, int64."""
         absent()
 
-    @required
-    def argmin(self, x: RawTensor, /, axis: int | None = None, keepdims: bool = False) -> RawTensor:
-        """The index of the first smallest element, int64."""
-        absent()
-
-    @required
-    def any(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
-        """Whether any element is non-zero."""
-        absent()
-
-    @required
-    def all(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
-        """Whether every element is non-zero."""
-        absent()
+    argmin = like(argmax, "argmin", "The index of the first smallest element, int64.")
+    any = like(sum, "any", "Whether any element is non-zero.")
+    all = like(sum, "all", "Whether every element is non-zero.")
 
     @optional
     def mean(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:

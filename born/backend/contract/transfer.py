@@ -24,13 +24,7 @@ class Transfer(Primitives):
         absent()
 
     def from_dlpack(self, data: Any) -> RawTensor:
-        """Hold an array of another library, on the same device, without a copy.
-
-        Raises:
-            OperandError: it is not an array with `__dlpack__`, or its library does not share it.
-            BackendMismatchError: it is on another device.
-            DTypeError: it has a dtype that the backend or born does not know.
-        """
+        """Hold an array of another library without a copy; errors as in `born.from_dlpack`."""
         absent()
 
     def to_dlpack(self, x: RawTensor, /, **options: Any) -> Any:
