@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import born
-from born import ops
+from born import checkpoint, nn, ops, optim
 from born_numpy import NumpyBackend
 
 collect_ignore: list[str] = []
@@ -35,5 +35,6 @@ if importlib.util.find_spec("cupy") is None:
 
 @pytest.fixture(autouse=True)
 def names_in_examples(doctest_namespace: dict[str, Any]) -> None:
-    """`born`, `ops`, `np` and a `backend`; an example that says where they come from may not."""
-    doctest_namespace.update(born=born, ops=ops, np=np, backend=NumpyBackend())
+    """`born`, its parts, `np` and a `backend`."""
+    parts = {"checkpoint": checkpoint, "nn": nn, "ops": ops, "optim": optim}
+    doctest_namespace.update(parts, born=born, np=np, backend=NumpyBackend())

@@ -60,7 +60,7 @@ _EPILOG: Final = f"""\
 Competitors take turns within one process, in many short rounds; printed are medians over the
 rounds, their quartiles, and ratios taken within each round. A ratio over 1 means born is faster.
 A competitor that is not installed is named with the reason; all of them come with
-{libraries.INSTALL}. Close other programs first, and see docs/performance.md for what the
+{libraries.INSTALL}. Close other programs first, and see docs/results.md for what the
 figures mean.
 
 examples:

@@ -38,7 +38,7 @@ def integer(
                 raise TypeError
             value = operator.index(cast("Any", value))
         except TypeError:
-            raise _type_error(
+            raise type_error(
                 name, "an integer", value, "convert it with int() first", error
             ) from None
     if least is not None and value < least:
@@ -62,7 +62,7 @@ def number(
     0.5
     """
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise _type_error(name, "a number", value, "convert it with float() first", error)
+        raise type_error(name, "a number", value, "convert it with float() first", error)
     try:
         result = float(value)
     except OverflowError:
@@ -83,7 +83,7 @@ def flag(name: str, value: object, error: type[BornError] = ConfigError) -> bool
     False
     """
     if not isinstance(value, bool):
-        raise _type_error(name, "True or False", value, "check the order of the arguments", error)
+        raise type_error(name, "True or False", value, "check the order of the arguments", error)
     return value
 
 
@@ -136,13 +136,21 @@ def choice(
     return value
 
 
+def mismatch_text(expected: str, mismatches: Sequence[str], remedy: str) -> str:
+    """The message of an error that lists mismatches, each on its own line."""
+    count = f"{len(mismatches)} mismatch{'es' if len(mismatches) > 1 else ''}"
+    listed = "".join(f"\n  {mismatch}" for mismatch in mismatches)
+    return f"expected {expected}, got {count}; {remedy}:{listed}"
+
+
 def _is_sequence(value: object) -> TypeIs[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _type_error(
+def type_error(
     name: str, kind: str, value: object, remedy: str, error: type[BornError]
 ) -> BornError:
+    """The error for a value of the wrong type."""
     message = f"{_expected(name)} {kind}, got {value!r} of type {type(value).__name__}; {remedy}"
     return ConfigTypeError(message) if error is ConfigError else error(message)
 

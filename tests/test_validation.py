@@ -80,4 +80,5 @@ def test_every_check_is_tested() -> None:
         for name, value in vars(validation).items()
         if callable(value) and value.__module__ == validation.__name__ and name[0] != "_"
     }
-    assert checks == {check.__name__ for check, *_ in REFUSED}
+    texts = {"mismatch_text", "type_error"}  # they write what errors say, and check nothing
+    assert checks - texts == {check.__name__ for check, *_ in REFUSED}

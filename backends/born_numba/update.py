@@ -35,7 +35,7 @@ from born_numpy import alignment, global_norm
 from born_numpy.update import NumpyUpdate
 
 _CHUNKS_OF: Final = 16_384, 65_536  # elements: of small tensors, and of large ones
-_PER_TENSOR: Final = 32  # chunks of those between; for both see docs/performance.md
+_PER_TENSOR: Final = 32  # chunks of those between; for both see docs/notes/performance.md
 _PARALLEL: Final = 524_288  # elements from which a second thread pays; measured: as above
 
 _TEXTS: Final = {

@@ -17,7 +17,7 @@ from born.raw import HostArray, RawTensor
 
 LINE: Final = 64  # bytes of a cache line, and of the widest vector
 _PAGE: Final = 4096
-_LARGE: Final = 2**20  # bytes from which it matters, measured: docs/performance.md
+_LARGE: Final = 2**20  # bytes from which it matters, measured: docs/notes/performance.md
 _APART: Final = 1024  # bytes between the last digits of two addresses
 
 

@@ -34,7 +34,7 @@ from born.raw import Array, RawTensor
 from born_numpy.alignment import LINE, to_line
 
 _SCRATCH: Final = 3_670_016  # bytes of buffers of all threads: 3.5 MiB, so that 4 MB is kept
-_LARGEST_TILE: Final = 262_144  # elements; both measured: docs/performance.md
+_LARGEST_TILE: Final = 262_144  # elements; both measured: docs/notes/performance.md
 _TILE_STEP: Final = 4_096  # elements: tiles begin where pages and cache lines do
 _PARALLEL: Final = 262_144  # elements from which a second thread pays; measured: as above
 

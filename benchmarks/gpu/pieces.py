@@ -269,8 +269,12 @@ def _profile(context: Context, work: Work) -> None:
     """Count the kernels and copies of a step, which only PyTorch's profiler sees, and time each."""
     try:
         profiler: Any = importlib.import_module("torch.profiler")
+        torch: Any = importlib.import_module("torch")
     except ImportError as error:
         print(f"launches not counted: {error}")
+        return
+    if not torch.cuda.is_available():
+        print("launches not counted: PyTorch sees no GPU")
         return
     synchronize = context.cupy.cuda.Device().synchronize
     for each in work.prepare():

@@ -11,5 +11,3 @@
 
 from born.checkpoint.run import load as load
 from born.checkpoint.run import save as save
-
-__all__ = ["load", "save"]

@@ -24,7 +24,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from safetensors import SafetensorError
@@ -51,35 +51,15 @@ _ZEROS: Final = b"0" * 64  # as many as a SHA-256 has hexadecimal digits
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a checkpoint file holds.
-
-    Attributes:
-        document: what was saved beside the tensors, as JSON types.
-        arrays: the tensors that were asked for, by name; read-only.
-    """
+    """What a checkpoint file holds: JSON types, and the tensors asked for, read-only."""
 
     document: Mapping[str, Any]
     arrays: Mapping[str, HostArray]
 
 
-# -- writing -------------------------------------------------------------------------------
-
-
 def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, Any]) -> None:
-    """Write a checkpoint file, or leave what is there as it is.
-
-    It is written under a temporary name beside `path`, flushed to the disk and then
-    renamed, so that at any time there is the whole old file or the whole new one.
-
-    Args:
-        path: the file. Links are followed, so that a link to a checkpoint stays a link.
-        arrays: tensors by name.
-        document: what to save beside them, as JSON types.
-
-    Raises:
-        CheckpointWriteError: the file cannot be written; a previous one is untouched.
-    """
-    target = Path(os.path.realpath(path))
+    """Write a checkpoint file, or leave what is there as it is."""
+    target = Path(os.path.realpath(path))  # a link to a checkpoint stays a link
     # safetensors writes memory as it lies, whatever the strides.
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     token = secrets.token_hex(len(_ZEROS) // 2)  # stands where the digest will be
@@ -103,7 +83,7 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
             f"{error}; free space or choose another path, any previous file is untouched"
         ) from error
     finally:
-        # An error while tidying up must not hide the one before it.
+        # An error in the clean-up must not hide the one before it.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
@@ -143,74 +123,55 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-# -- reading -------------------------------------------------------------------------------
-
-
 def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
-    """Read a checkpoint file and check every byte of it.
-
-    Args:
-        path: the file.
-        wanted: whether to keep the tensor of a given name; all are checked.
-
-    Raises:
-        CheckpointNotFoundError: there is no file.
-        CheckpointCorruptError: it is not what was written, or not a checkpoint.
-        CheckpointVersionError: it has a newer version of the format.
-    """
+    """Read a checkpoint file, check every byte of it, and keep the tensors `wanted` by name."""
     try:
         with open(path, "rb") as file:
             return _read_sealed(file, wanted)
+    except CheckpointError:
+        raise
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointNotFoundError(
             f"{path}: expected a checkpoint file, got {error.strerror}; check the path"
         ) from error
-    except (OSError, ValueError) as error:  # no permission, a name that no file can have
+    except (OSError, ValueError) as error:  # no permission, or not the name of a file
         raise CheckpointError(
             f"{path}: expected a checkpoint file that can be read, got {error}; check the path"
         ) from error
-    except _DamageError as error:
-        raise CheckpointCorruptError(
-            f"{path}: expected a checkpoint as it was written, got {error}; "
-            "use another copy or an earlier checkpoint"
-        ) from error
-    except _NewerError as error:
-        raise CheckpointVersionError(
-            f"{path}: expected format version {VERSION} or older, got {error}; update born"
-        ) from error
 
 
-class _DamageError(Exception):
-    """What is wrong with a file, before its path is known."""
-
-
-class _NewerError(Exception):
-    """The version of a newer file."""
+def _damage(file: BinaryIO, content: str) -> CheckpointCorruptError:
+    return CheckpointCorruptError(
+        f"{file.name}: expected a checkpoint as it was written, got {content}; "
+        "use another copy or an earlier checkpoint"
+    )
 
 
 def _read_sealed(file: BinaryIO, wanted: Callable[[str], bool]) -> Contents:
     prefix, header = _read_header(file)
-    places, document = _parsed(header)
+    places, document = _parsed(file, header)
     digest = document.get("digest")
     if not isinstance(digest, str) or len(digest) != len(_ZEROS):
-        raise _DamageError("a header without its digest")
+        raise _damage(file, "a header without its digest")
     if _digest(prefix, header, digest) != digest:
-        raise _DamageError("a header that does not match its digest")
+        raise _damage(file, "a header that does not match its digest")
     version = document.pop("version")
     if version > VERSION:
-        raise _NewerError(version)
+        raise CheckpointVersionError(
+            f"{file.name}: expected format version {VERSION} or older, got {version}; update born"
+        )
     start = len(prefix) + len(header)
     size = os.fstat(file.fileno()).st_size - start
     expected = max((end for _, end in places.values()), default=0)
     if size != expected:
-        raise _DamageError(f"{size} bytes of elements in place of {expected}")
+        raise _damage(file, f"{size} bytes of elements in place of {expected}")
     arrays: dict[str, HostArray] = {}
     for name, entry in document.pop("tensors").items():
         begin, end = places[name]
         file.seek(start + begin)
         elements = file.read(end - begin)
         if hashlib.sha256(elements).hexdigest() != entry["sha256"]:
-            raise _DamageError(f"a tensor {name!r} that does not match its checksum")
+            raise _damage(file, f"a tensor {name!r} that does not match its checksum")
         if wanted(name):
             dtype = as_dtype(entry["dtype"])
             arrays[name] = np.ndarray(tuple(entry["shape"]), dtype, elements)
@@ -223,21 +184,19 @@ def _read_header(file: BinaryIO) -> tuple[bytes, bytes]:
     prefix = file.read(_LENGTH_BYTES)
     length = int.from_bytes(prefix, "little")
     if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
-        raise _DamageError(f"a file of {size} bytes that ends within its header")
+        raise _damage(file, f"a file of {size} bytes that ends within its header")
     return prefix, file.read(length)
 
 
-def _parsed(header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
+def _parsed(file: BinaryIO, header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
     """The place of each tensor, and born's document."""
     try:
         fields: dict[str, Any] = json.loads(header)
-        document = json.loads(fields.pop("__metadata__")[_KEY])
+        document: dict[str, Any] = dict(json.loads(fields.pop("__metadata__")[_KEY]).items())
         places = {name: tuple(field["data_offsets"]) for name, field in fields.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _DamageError("a header that is not one of a checkpoint") from error
-    if not isinstance(document, dict):
-        raise _DamageError("a header that is not one of a checkpoint")
-    return places, cast("dict[str, Any]", document)
+        raise _damage(file, "a header that is not a checkpoint's") from error
+    return places, document
 
 
 def _digest(prefix: bytes, header: bytes, digits: str) -> str:

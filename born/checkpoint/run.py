@@ -22,6 +22,7 @@ from born.errors import (
 from born.nn import Module
 from born.optim import Optimizer
 from born.raw import HostArray, RawTensor
+from born.validation import mismatch_text
 
 _MODEL: Final = "model."
 _OPTIMIZER: Final = "optimizer."
@@ -53,9 +54,8 @@ def save(
         BackendMismatchError: the model and the optimizer are on two backends.
         CheckpointWriteError: the file cannot be written; a previous one is untouched.
 
-    >>> import tempfile, born
-    >>> from born import checkpoint, nn, optim
-    >>> model = nn.Linear(2, 1, born.get_backend("numpy"))
+    >>> import tempfile
+    >>> model = nn.Linear(2, 1, backend)
     >>> optimizer = optim.Adam(model.parameters(), optim.AdamConfig())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = f"{folder}/run.safetensors"
@@ -64,7 +64,7 @@ def save(
     {'epoch': 3}
     """
     _check_kinds(model, optimizer)
-    own = _json({} if metadata is None else metadata)
+    json_metadata = _json({} if metadata is None else metadata)
     backend = _common_backend(model, optimizer)
     state: dict[str, RawTensor] = {}
     for prefix, part in ((_MODEL, model), (_OPTIMIZER, optimizer)):
@@ -76,16 +76,16 @@ def save(
         arrays = {name: backend.to_numpy(state.pop(name)) for name in list(state)}
     document: dict[str, Any] = {
         "model": None if model is None else {"type": type(model).__name__},
-        "optimizer": None
-        if optimizer is None
-        else {
+        "optimizer": None,
+        "random_state": None if backend is None else backend.random_state,
+        "metadata": json_metadata,
+    }
+    if optimizer is not None:
+        document["optimizer"] = {
             "type": type(optimizer).__name__,
             "config": optimizer.config.to_json(),
             "parameters": _paths(model, optimizer),
-        },
-        "random_state": None if backend is None else backend.random_state,
-        "metadata": own,
-    }
+        }
     file_format.write(Path(path), arrays, document)
 
 
@@ -134,18 +134,26 @@ def load(
     saved = contents.document
     whole = all(saved[name] is None or name in asked for name in parts)
     random_state = saved["random_state"] if whole else None
+    absent = [name for name in asked if saved[name] is None]
     mismatches = [
-        *_model_mismatches(model, contents),
-        *_optimizer_mismatches(model, optimizer, contents),
-        *_random_mismatches(backend, random_state),
+        f"{name}: expected one, got a checkpoint that was saved without the {name}"
+        for name in absent
     ]
+    if model is not None and "model" not in absent:
+        lines = model.check_state_dict(_part(contents, _MODEL))
+        mismatches += [f"model: {line}" for line in lines]
+    if optimizer is not None and "optimizer" not in absent:
+        lines = _optimizer_mismatches(model, optimizer, contents)
+        mismatches += [f"optimizer: {line}" for line in lines]
+    if backend is not None and random_state is not None:
+        try:
+            backend.check_random_state(random_state)
+        except BornError as error:
+            mismatches.append(f"random state: {error}")
     if mismatches:
-        raise CheckpointMismatchError(
-            f"{path}: expected a checkpoint of this model and this optimizer, got "
-            f"{len(mismatches)} mismatch{'es' if len(mismatches) > 1 else ''}; make both as they "
-            "were made when it was saved, nothing was changed:"
-            + "".join(f"\n  {mismatch}" for mismatch in mismatches)
-        )
+        expected = "a checkpoint of this model and this optimizer"
+        remedy = "make both as they were made when it was saved, nothing was changed"
+        raise CheckpointMismatchError(f"{path}: {mismatch_text(expected, mismatches, remedy)}")
     if model is not None:
         model.load_state_dict(_part(contents, _MODEL))
     if optimizer is not None:
@@ -157,53 +165,26 @@ def load(
     return metadata
 
 
-# -- mismatches, in words ------------------------------------------------------------------
-
-
-def _model_mismatches(model: Module[B] | None, contents: Contents) -> list[str]:
-    if model is None:
-        return []
-    if contents.document["model"] is None:
-        return ["model: expected one, got a checkpoint that was saved without a model"]
-    return [f"model: {reason}" for reason in model.check_state_dict(_part(contents, _MODEL))]
-
-
 def _optimizer_mismatches(
-    model: Module[B] | None, optimizer: Optimizer[B] | None, contents: Contents
+    model: Module[B] | None, optimizer: Optimizer[B], contents: Contents
 ) -> list[str]:
-    if optimizer is None:
-        return []
     saved = contents.document["optimizer"]
-    if saved is None:
-        return ["optimizer: expected one, got a checkpoint that was saved without an optimizer"]
     kind = type(optimizer).__name__
     if saved["type"] != kind:
-        return [f"optimizer: expected {kind}, got the state of {saved['type']}"]
-    reasons = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
+        return [f"expected {kind}, got the state of {saved['type']}"]
+    lines = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
     try:
-        reasons += optimizer.check_config(optimizer.config_type.from_json(saved["config"]))
+        lines += optimizer.check_config(optimizer.config_type.from_json(saved["config"]))
     except ConfigError as error:
-        reasons.append(str(error))
-    # Parameters without names, which belong to no module, are known by their order alone.
+        lines.append(str(error))
+    # Parameters of no module have no names, only an order.
     pairs = zip(_paths(model, optimizer), saved["parameters"], strict=False)
-    reasons += [
+    lines += [
         f"parameter {index}: expected {here!r}, got the state of {there!r}"
         for index, (here, there) in enumerate(pairs)
         if here != there and here and there
     ]
-    return [f"optimizer: {reason}" for reason in reasons]
-
-
-def _random_mismatches(backend: Backend | None, state: Mapping[str, Any] | None) -> list[str]:
-    if backend is not None and state is not None:
-        try:
-            backend.check_random_state(state)
-        except BornError as error:
-            return [f"random state: {error}"]
-    return []
-
-
-# -- helpers -------------------------------------------------------------------------------
+    return lines
 
 
 def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:
@@ -247,11 +228,7 @@ def _common_backend(model: Module[B] | None, optimizer: Optimizer[B] | None) -> 
 
 
 def _json(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata as JSON gives it back.
-
-    Raises:
-        CheckpointError: it is not JSON.
-    """
+    """The metadata as JSON gives it back."""
     if not isinstance(cast("object", metadata), Mapping):
         raise CheckpointError(
             f"expected metadata as a mapping of JSON types, got {type(metadata).__name__}; "

@@ -16,9 +16,8 @@ from typing import Any, Final, Protocol, Self, TypeVar, overload
 class Value(Protocol):
     """What a rule computes with: elementwise maths with its own kind and with numbers.
 
-    Annotate the arrays of a rule with a type variable bound to it: they are all of one
-    kind, whichever it is. The condition of `where` is such a value too, as comparisons
-    give it.
+    Annotate the arrays of a rule with a type variable bound to it, as they are all of one
+    kind. Comparisons, and so the condition of `where`, are such values too.
 
     >>> from typing import TypeVar
     >>> V = TypeVar("V", bound=Value)

@@ -7,7 +7,7 @@ each number of updates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -33,63 +33,30 @@ class Ref:
 
 
 class Instruction(NamedTuple):
-    """One elementwise operation; the n-th one's result is `Ref(RESULT, n)`.
-
-    Attributes:
-        op: the name of the operation, one of `OPS`.
-        args: what it takes.
-    """
+    """One elementwise operation on `args`; the n-th one's result is `Ref(RESULT, n)`."""
 
     op: str
     args: tuple[Ref, ...]
 
-
-OPS: Final[Mapping[str, int]] = {
-    "add": 2,
-    "sub": 2,
-    "mul": 2,
-    "div": 2,
-    "pow": 2,
-    "neg": 1,
-    "abs": 1,
-    "sign": 1,
-    "sqrt": 1,
-    "exp": 1,
-    "log": 1,
-    "maximum": 2,
-    "minimum": 2,
-    "lt": 2,
-    "le": 2,
-    "gt": 2,
-    "ge": 2,
-    "eq": 2,
-    "ne": 2,
-    "isfinite": 1,
-    "logical_and": 2,
-    "logical_or": 2,
-    "logical_not": 1,
-    "where": 3,
-    "cast_float16": 1,
-    "cast_bfloat16": 1,
-    "cast_float32": 1,
-}
-"""Every operation of a program -> how many values it takes."""
 
 BOOLEAN: Final = frozenset(
     ("lt", "le", "gt", "ge", "eq", "ne", "isfinite", "logical_and", "logical_or", "logical_not")
 )
 """The operations that give truth values."""
 
-EXACT: Final = frozenset(OPS) - {"pow", "exp", "log"}
-"""The operations whose results IEEE 754 fixes to the last bit, whoever computes them."""
+EXACT: Final = BOOLEAN.union(
+    ["add", "sub", "mul", "div", "neg", "abs", "sign", "sqrt", "maximum", "minimum", "where"],
+    ("cast_float16", "cast_bfloat16", "cast_float32"),
+)
+"""The operations whose results IEEE 754 fixes to the last bit: all but `pow`, `exp` and `log`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """A rule as a backend sees it.
 
-    Two programs of the same instructions are equal and share a kernel, whatever the
-    rule was called and wherever its scalars come from.
+    Two programs of the same instructions are equal and share a kernel, whatever their names
+    and the origin of their scalars.
 
     Attributes:
         arrays: the names of the array inputs: the parameter, its gradient, the slots.
@@ -98,7 +65,7 @@ class Program:
         scalars: how many host scalars there are.
         host_source: the Python text of `host`.
         host: from the rule's own scalars (and `t`) to the host scalars, in double.
-        name: what the rule was called.
+        name: of the rule.
     """
 
     arrays: tuple[str, ...]
@@ -123,8 +90,8 @@ class Program:
     def scaled(self) -> Program:
         """This program with its gradient times `Ref(SCALE, 0)` before all else.
 
-        The scale is one number of the compute dtype for all tensors of an update. It
-        may be the result of a computation on the device, a clipping factor for one.
+        The scale is one number of the compute dtype for all tensors of an update, such as
+        a clipping factor, which may be computed on the device.
         """
         gradient = Ref(ARRAY, 1)
 

@@ -1,4 +1,4 @@
-"""`Symbol`, what a rule function is called with to be traced."""
+"""`Symbol`, with which a rule function is called to be traced."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _HOST_OPERATORS: Final = {
 
 
 class _ComputeDType:
-    """Stands for a dtype that is not known yet, and so cannot be compared with any."""
+    """A dtype that is not known yet, and so cannot be compared with another."""
 
-    __hash__ = None  # type: ignore[assignment]  # as whatever has no equality
+    __hash__ = None  # type: ignore[assignment]  # there is no equality
 
     def __eq__(self, other: object) -> NoReturn:
         raise TypeError(
@@ -43,18 +43,17 @@ class _ComputeDType:
         return "the dtype that the rule computes in"
 
 
-COMPUTE: Final = _ComputeDType()
-"""The dtype of a symbol."""
+_COMPUTE: Final = _ComputeDType()
 
 
 class Writer:
     """What a trace has written down so far.
 
     Attributes:
-        instructions: instruction -> its result; an equal one is found, not added.
+        instructions: instruction -> its result; equal ones share it.
         host: text of a computation on the host -> the name of its result.
         handed: text or name of a host value -> the scalar it reaches the kernel as.
-        branched: what was raised when the rule branched, which it may have caught.
+        branched: the error of a branch, which the rule may have caught.
     """
 
     def __init__(self) -> None:
@@ -62,15 +61,6 @@ class Writer:
         self.host: dict[str, str] = {}
         self.handed: dict[str, Ref] = {}
         self.branched: TypeError | None = None
-
-    def instruction(self, op: str, args: tuple[Ref, ...]) -> Ref:
-        """The result of an instruction, written down if it is new."""
-        key = Instruction(op, args)
-        return self.instructions.setdefault(key, Ref(RESULT, len(self.instructions)))
-
-    def host_value(self, text: str) -> str:
-        """The name of a host computation's result, written down if it is new."""
-        return self.host.setdefault(text, f"__h{len(self.host)}")
 
     def hand_over(self, text: str) -> Ref:
         """The scalar slot through which a host value reaches the kernel."""
@@ -96,7 +86,7 @@ def _reflected(op: str) -> Callable[..., Symbol]:
 
 
 class Symbol:
-    """A value that is not there yet: an array's element, or a scalar of the host."""
+    """A value to be computed: an array's element, or a scalar of the host."""
 
     __slots__ = ("boolean", "ref", "text", "writer")
 
@@ -106,10 +96,7 @@ class Symbol:
     def __init__(
         self, writer: Writer, ref: Ref | None = None, text: str = "", *, boolean: bool = False
     ) -> None:
-        self.writer = writer
-        self.boolean = boolean
-        self.ref = ref
-        self.text = text
+        self.writer, self.ref, self.text, self.boolean = writer, ref, text, boolean
 
     def apply(self, op: str, *args: Any) -> Symbol:
         """One operation on symbols and numbers: on the host if no argument is an array."""
@@ -122,11 +109,14 @@ class Symbol:
             if op == "pow" and not isinstance(args[1], Symbol) and args[1] == 2:
                 op, args = "mul", (args[0], args[0])
             refs = tuple(self._reference(arg) for arg in args)
-            return Symbol(writer, writer.instruction(op, refs), boolean=boolean)
+            new = Ref(RESULT, len(writer.instructions))
+            ref = writer.instructions.setdefault(Instruction(op, refs), new)
+            return Symbol(writer, ref, boolean=boolean)
         texts = [self._host_text(arg) for arg in args]
         pattern = _HOST_OPERATORS.get(op)
         call = f"__{op}({', '.join(texts)})" if pattern is None else pattern.format(*texts)
-        return Symbol(writer, text=writer.host_value(call), boolean=boolean)
+        text = writer.host.setdefault(call, f"__h{len(writer.host)}")
+        return Symbol(writer, text=text, boolean=boolean)
 
     def _reference(self, arg: Any) -> Ref:
         if isinstance(arg, Symbol) and arg.ref is not None:
@@ -171,8 +161,8 @@ class Symbol:
 
     @property
     def dtype(self) -> object:
-        """What stands for the dtype that the rule computes in, whichever it will be."""
-        return COMPUTE
+        """A stand-in for the dtype that the rule computes in."""
+        return _COMPUTE
 
     def astype(self, dtype: object) -> Symbol:
         """Rounded to a dtype, and a value of the compute dtype again."""
@@ -191,25 +181,20 @@ class Symbol:
         raise error
 
 
-_LOGICAL: Final = ("logical_and", "logical_or", "logical_not")
-
-
 def _check_kinds(op: str, args: tuple[Any, ...]) -> None:
-    """Refuse truth values in arithmetic and numbers in logic: backends differ in what they are."""
+    """Refuse truth values in arithmetic and numbers in logic, on which backends differ."""
     truths = [isinstance(arg, bool) or getattr(arg, "boolean", False) for arg in args]
-    if op == "where":
-        fits = truths[0] and not any(truths[1:])
-    else:
-        fits = all(truths) if op in _LOGICAL else not any(truths)
-    if not fits:
+    logical = op in ("logical_and", "logical_or", "logical_not")
+    expected = [logical or (op == "where" and number == 0) for number in range(len(args))]
+    if truths != expected:
         raise TypeError(
-            f"{op} was given {'a number' if op in _LOGICAL else 'numbers and truth values mixed'}; "
+            f"{op} was given {'a number' if logical else 'numbers and truth values mixed'}; "
             "a truth value becomes a number by where(condition, 1.0, 0.0)"
         )
 
 
 def number_text(number: float) -> str:
-    """The Python text of a number, whatever subclass of float or int it is."""
+    """The Python text of a number, also of a subclass of float or int."""
     try:
         float(number)
     except OverflowError as error:

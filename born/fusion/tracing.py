@@ -25,10 +25,7 @@ from born.fusion.symbol import Symbol, Writer, number_text
 _HOST_FUNCTIONS: Final[dict[str, Any]] = {
     f"__{name}": getattr(expression, name)
     for name in ("abs", "exp", "isfinite", "log", "maximum", "minimum", "sign", "sqrt", "where")
-}
-_HOST_FUNCTIONS.update(
-    {f"__cast_{dtype}": partial(expression.cast, dtype=dtype) for dtype in expression.CASTS}
-)
+} | {f"__cast_{dtype}": partial(expression.cast, dtype=dtype) for dtype in expression.CASTS}
 _HERE: Final = os.path.dirname(__file__)  # pathlib would add 4 ms to import born
 
 
@@ -41,9 +38,7 @@ def trace(function: Callable[..., Any], slots: Sequence[str], scalars: Iterable[
         scalars: the names of its keyword arguments, `t` among them.
 
     Raises:
-        RuleError: the function branches on a value, uses something that is not in
-            `born.fusion`, keeps something from call to call, or returns the wrong
-            number of values; the message names the line.
+        RuleError: as for `born.optim.rule`.
 
     >>> from born.fusion import sqrt
     >>> def scaled(p, g, v, *, lr, t):
@@ -101,8 +96,8 @@ def _check_names(
         )
     if len(set(every)) < len(every) or "t" in arrays:
         raise RuleError(
-            f"{_definition(function)}: expected names of its own for every slot and scalar beside "
-            f"p, g and t, got {', '.join(every)}; rename one"
+            f"{_definition(function)}: expected distinct names for p, g, t, slots and scalars, "
+            f"got {', '.join(every)}; rename one"
         )
 
 
@@ -127,10 +122,7 @@ def _recorded(
         returned = function(*symbols, **named)
         if writer.branched is not None:
             raise writer.branched
-        outputs = [
-            _output(writer, value, function)
-            for value in _checked_outputs(function, returned, len(arrays) - 2)
-        ]
+        outputs = _outputs(writer, function, returned, len(arrays) - 2)
     except RuleError:
         raise
     except Exception as error:
@@ -142,31 +134,32 @@ def _recorded(
     return tuple(instructions), tuple(outputs), _host_source(names, writer), len(writer.handed)
 
 
-def _checked_outputs(function: Callable[..., Any], returned: Any, slots: int) -> tuple[Any, ...]:
+def _outputs(writer: Writer, function: Callable[..., Any], returned: Any, slots: int) -> list[Ref]:
     values = returned if _is_tuple(returned) else (returned,)
     if len(values) != 1 + slots:
         raise RuleError(
             f"{_definition(function)}: expected the rule to return the parameter and its {slots} "
             f"slots, {1 + slots} values, got {len(values)}; return them as one tuple, in order"
         )
-    return values
-
-
-def _output(writer: Writer, value: Any, function: Callable[..., Any]) -> Ref:
-    if isinstance(value, Symbol) and value.writer is writer and not value.boolean:
-        return value.ref or writer.hand_over(value.text)
-    if isinstance(value, int | float):
-        return writer.hand_over(number_text(value))
-    raise RuleError(
-        f"{_definition(function)}: expected the rule to return arrays, got {_shown(value)}; "
-        "return what its operators gave, a truth value through where(condition, 1.0, 0.0)"
-    )
+    outputs: list[Ref] = []
+    for value in values:
+        if isinstance(value, Symbol) and value.writer is writer and not value.boolean:
+            outputs.append(value.ref or writer.hand_over(value.text))
+        elif isinstance(value, int | float):
+            outputs.append(writer.hand_over(number_text(value)))
+        else:
+            shown = "a truth value" if isinstance(value, Symbol) else repr(value)
+            raise RuleError(
+                f"{_definition(function)}: expected the rule to return arrays, got {shown}; "
+                "return what its operators gave, a truth value through where(condition, 1.0, 0.0)"
+            )
+    return outputs
 
 
 def _needed(
     instructions: list[Instruction], outputs: list[Ref]
 ) -> tuple[list[Instruction], list[Ref]]:
-    """Only the instructions that outputs depend on, renumbered."""
+    """The instructions that outputs depend on, renumbered."""
     needed: set[int] = set()
     waiting = [ref.index for ref in outputs if ref.kind == RESULT]
     while waiting:
@@ -177,17 +170,17 @@ def _needed(
             waiting.extend(arg.index for arg in args if arg.kind == RESULT)
     order = sorted(needed)
     renamed = {Ref(RESULT, old): Ref(RESULT, new) for new, old in enumerate(order)}
-    kept = [
+    remaining = [
         Instruction(op, tuple(renamed.get(arg, arg) for arg in args))
         for op, args in (instructions[number] for number in order)
     ]
-    return kept, [renamed.get(ref, ref) for ref in outputs]
+    return remaining, [renamed.get(ref, ref) for ref in outputs]
 
 
 def _host_source(names: Sequence[str], writer: Writer) -> str:
     """The text of the function from the rule's scalars to those of the kernel.
 
-    All its own names begin with two underscores, as none of the rule's does.
+    Its own names begin with two underscores; the rule's do not.
     """
     lines = [f"def host({', '.join(names)}):"]
     lines += [f"    {name} = {text}" for text, name in writer.host.items()]
@@ -198,11 +191,8 @@ def _host_source(names: Sequence[str], writer: Writer) -> str:
 
 def _line(function: Callable[..., Any], error: Exception) -> str:
     """Where in the rule an error arose: its own last line, or that of what it called."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(_HERE)
-    ]
+    every = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in every if not frame.filename.startswith(_HERE)]
     code = _code(function)
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
     if not frames:
@@ -228,13 +218,9 @@ def _code(function: Callable[..., Any]) -> CodeType | None:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    """What a rule is called: a function by its name, an object by that of its class."""
+    """The name of a function, or of an object's class."""
     name: str = getattr(function, "__name__", type(function).__name__)
     return name
-
-
-def _shown(value: object) -> str:
-    return "a truth value" if isinstance(value, Symbol) else repr(value)
 
 
 def _is_tuple(value: object) -> TypeIs[tuple[Any, ...]]:

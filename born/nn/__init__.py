@@ -1,5 +1,7 @@
 """Layers, losses and initial values.
 
+A setting of the wrong type is a `ConfigTypeError`, one out of range a `ConfigError`.
+
 >>> import born
 >>> from born import nn
 >>> backend = born.get_backend("numpy")
@@ -28,11 +30,9 @@ from born.nn.images import MaxPool2d as MaxPool2d
 from born.nn.linear import Linear as Linear
 from born.nn.loss import accuracy as accuracy
 from born.nn.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
-from born.nn.loss import cross_entropy as cross_entropy
 from born.nn.loss import huber_loss as huber_loss
 from born.nn.loss import l1_loss as l1_loss
 from born.nn.loss import mse_loss as mse_loss
-from born.nn.module import Layer as Layer
 from born.nn.module import Module as Module
 from born.nn.module import Stateless as Stateless
 from born.nn.normalization import LayerNorm as LayerNorm
@@ -42,3 +42,5 @@ from born.nn.sequential import Chainable as Chainable
 from born.nn.sequential import Sequential as Sequential
 from born.nn.shaping import Flatten as Flatten
 from born.nn.state import StateValue as StateValue
+from born.nn.traversal import Layer as Layer
+from born.ops import cross_entropy as cross_entropy

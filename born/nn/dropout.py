@@ -19,14 +19,11 @@ class Dropout(Stateless):
     Args:
         p: the probability of zero, from 0 to 1.
 
-    Raises:
-        ConfigError, ConfigTypeError: p is out of range or not a number.
 
     Source: Srivastava et al. (2014), "Dropout: A Simple Way to Prevent Neural Networks
     from Overfitting", section 4, scaled in training rather than in use (section 10).
 
-    >>> import born
-    >>> x = born.ones((2, 2), born.get_backend("numpy"))
+    >>> x = born.ones((2, 2), backend)
     >>> Dropout(0.5).eval()(x).numpy().tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """

@@ -30,11 +30,7 @@ class Embedding(Module[B]):
         weight: W, of shape `(num_embeddings, embedding_dim)`, first drawn from
             N(0, 1), as in PyTorch.
 
-    Raises:
-        ConfigError, ConfigTypeError: a size that is not a positive integer.
 
-    >>> import born, numpy as np
-    >>> backend = born.get_backend("numpy")
     >>> Embedding(10, 4, backend)(born.tensor(np.array([[3, 1, 4]]), backend)).shape
     (1, 3, 4)
     """

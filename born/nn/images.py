@@ -44,11 +44,8 @@ class Conv2d(Module[B]):
     `nn.init.default_bound`.
 
     Raises:
-        ConfigError, ConfigTypeError: a size that is not a positive integer (padding:
-            non-negative), or channels that are not divisible by groups.
+        ConfigError: channels that are not divisible by groups.
 
-    >>> import born
-    >>> backend = born.get_backend("numpy")
     >>> layer = Conv2d(3, 8, 5, backend, stride=2, padding=2)
     >>> layer(born.zeros((1, 3, 16, 16), backend)).shape
     (1, 8, 8, 8)
@@ -110,12 +107,9 @@ class MaxPool2d(Stateless):
         dilation: step between the elements of a window.
 
     Raises:
-        ConfigError, ConfigTypeError: a size that is not a positive integer (padding:
-            non-negative).
         ShapeError: in a call: `x` does not have four axes, or is smaller than a window.
 
-    >>> import born
-    >>> MaxPool2d(2)(born.zeros((1, 3, 8, 8), born.get_backend("numpy"))).shape
+    >>> MaxPool2d(2)(born.zeros((1, 3, 8, 8), backend)).shape
     (1, 3, 4, 4)
     """
 
@@ -137,8 +131,7 @@ class AvgPool2d(Stateless):
 
     Arguments and errors as for `MaxPool2d`, which has a dilation besides.
 
-    >>> import born
-    >>> AvgPool2d(4)(born.zeros((1, 3, 8, 8), born.get_backend("numpy"))).shape
+    >>> AvgPool2d(4)(born.zeros((1, 3, 8, 8), backend)).shape
     (1, 3, 2, 2)
     """
 

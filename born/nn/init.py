@@ -4,9 +4,7 @@ Each function takes the `shape` of a weight, `(out, in, *kernel)`; the `backend`
 the tensor is made and whose random state is used; and a floating `dtype`. A shape of
 fewer than two axes is a `ShapeError`. To initialise a layer differently:
 
->>> import born
->>> from born import nn
->>> layer = nn.Linear(4, 8, born.get_backend("numpy"))
+>>> layer = nn.Linear(4, 8, backend)
 >>> layer.weight = nn.Parameter(nn.init.xavier_uniform((8, 4), layer.weight.backend))
 
 The same seed gives the same weights on every backend.
@@ -57,9 +55,6 @@ def gain(nonlinearity: Nonlinearity, slope: float = 0.01) -> float:
         nonlinearity: what follows the weight.
         slope: of the negative side of `"leaky_relu"`.
 
-    Raises:
-        ConfigError: an unknown nonlinearity.
-
     Source: He et al. (2015), "Delving Deep into Rectifiers", equations 10 and 15, for
     relu and leaky_relu; the others are the values of PyTorch's `init.calculate_gain`.
 
@@ -87,8 +82,7 @@ def uniform(
 ) -> Tensor[B]:
     """Draws from the uniform distribution over [low, high).
 
-    >>> import born
-    >>> bool((abs(uniform((9,), born.get_backend("numpy"), -0.1, 0.1).numpy()) <= 0.1).all())
+    >>> bool((abs(uniform((9,), backend, -0.1, 0.1).numpy()) <= 0.1).all())
     True
     """
     return _scaled(backend.innermost.uniform(shape, dtype), backend, high - low, low)
@@ -99,8 +93,7 @@ def normal(
 ) -> Tensor[B]:
     """Draws from the normal distribution.
 
-    >>> import born
-    >>> normal((2, 3), born.get_backend("numpy"), std=0.02).shape
+    >>> normal((2, 3), backend, std=0.02).shape
     (2, 3)
     """
     return _scaled(backend.innermost.normal(shape, dtype), backend, std, mean)
@@ -112,17 +105,12 @@ def xavier_uniform(
     """Draws from U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)).
 
     Args:
-        shape, backend, dtype: as for all functions here.
-        gain: see the function `gain`.
-
-    Raises:
-        ConfigError, ConfigTypeError: the gain is not a finite number of at least 0.
+        gain: at least 0; see the function `gain`.
 
     Source: Glorot and Bengio (2010), "Understanding the difficulty of training deep
     feedforward neural networks", equation 16.
 
-    >>> import born
-    >>> xavier_uniform((3, 5), born.get_backend("numpy")).shape
+    >>> xavier_uniform((3, 5), backend).shape
     (3, 5)
     """
     bound = math.sqrt(3.0) * _xavier_std(shape, gain)
@@ -138,8 +126,7 @@ def xavier_normal(
 
     Source: Glorot and Bengio (2010), equation 12.
 
-    >>> import born
-    >>> xavier_normal((3, 5), born.get_backend("numpy")).shape
+    >>> xavier_normal((3, 5), backend).shape
     (3, 5)
     """
     return normal(shape, backend, 0.0, _xavier_std(shape, gain), dtype)
@@ -156,20 +143,16 @@ def kaiming_uniform(
     """Draws from U(-a, a), a = gain sqrt(3 / fan).
 
     Args:
-        shape, backend, dtype: as for all functions here.
         nonlinearity: what follows the weight; it sets the gain.
         slope: of the negative side of `"leaky_relu"`.
         fan: `"fan_in"` keeps the variance of the activations on the way forward,
             `"fan_out"` that of the gradients on the way back.
 
-    Raises:
-        ConfigError: an unknown nonlinearity or fan.
 
     Source: He et al. (2015), "Delving Deep into Rectifiers", equation 10 (forward) and
     14 (backward).
 
-    >>> import born
-    >>> kaiming_uniform((3, 5), born.get_backend("numpy")).shape
+    >>> kaiming_uniform((3, 5), backend).shape
     (3, 5)
     """
     bound = math.sqrt(3.0) * _kaiming_std(shape, nonlinearity, slope, fan)
@@ -188,8 +171,7 @@ def kaiming_normal(
 
     Arguments, errors and source as for `kaiming_uniform`.
 
-    >>> import born
-    >>> kaiming_normal((3, 5), born.get_backend("numpy"), "tanh").shape
+    >>> kaiming_normal((3, 5), backend, "tanh").shape
     (3, 5)
     """
     return normal(shape, backend, 0.0, _kaiming_std(shape, nonlinearity, slope, fan), dtype)
@@ -214,8 +196,7 @@ def weight_and_bias(
 ) -> tuple[Parameter[B], Parameter[B] | None]:
     """What `Linear` and `Conv2d` start from: both uniform within `default_bound`.
 
-    >>> import born
-    >>> weight_and_bias((3, 5), born.get_backend("numpy"), False, "float32")
+    >>> weight_and_bias((3, 5), backend, False, "float32")
     (Parameter(shape=(3, 5), dtype=float32), None)
     """
     bound = default_bound(fans(shape)[0])

@@ -36,12 +36,7 @@ class Linear(Module[B]):
     Both start from U(-1/sqrt(in_features), 1/sqrt(in_features)), see
     `nn.init.default_bound`.
 
-    Raises:
-        ConfigError, ConfigTypeError: a size that is not a positive integer, or an
-            unknown activation.
 
-    >>> import born
-    >>> backend = born.get_backend("numpy")
     >>> layer = Linear(4, 2, backend)
     >>> layer(born.zeros((3, 4), backend)).shape
     (3, 2)

@@ -1,27 +1,25 @@
-"""`Module` and `Layer`: what holds parameters."""
+"""`Module`, which holds parameters, and `Stateless`, a layer without any."""
 
 from __future__ import annotations
 
 import copy
-import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from born.backend import B
-from born.errors import ParameterError
+from born.errors import ParameterError, StateDictError
 from born.nn.parameter import Parameter
-from born.nn.state import StateValue, load, mismatches, snapshot
-from born.nn.traversal import Fielded, Part, children, common_backend, is_part, walk
+from born.nn.state import StateValue, copy_to, mismatches
+from born.nn.traversal import Layer, common_backend, walk
 from born.operands import check_backend
 from born.raw import RawTensor
 from born.tensor import B2, Tensor
+from born.validation import mismatch_text
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Result_co = TypeVar("_Result_co", covariant=True)
-
-_INDENT: Final = "  "
 
 
 class _HasForward(Protocol[_Arguments, _Result_co]):
@@ -30,72 +28,16 @@ class _HasForward(Protocol[_Arguments, _Result_co]):
     def forward(self, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result_co: ...
 
 
-class Layer(Fielded):
-    """What modules and layers without parameters share: a mode, and the layers inside.
-
-    Layers and parameters are found in the instance's fields, in the order in which the
-    fields were set, also inside lists, tuples and mappings. Names of fields, indices and
-    keys make up the path: `blocks.0.weight`. Nothing has to be registered, and
-    `super().__init__()` need not be called.
-
-    Derive from `Module` or `Stateless` rather than from this class.
-
-    >>> from born import nn
-    >>> layer = nn.Dropout(0.5)
-    >>> isinstance(layer, Layer), layer.training, layer.eval().training
-    (True, True, False)
-    """
-
-    training: bool = True
-    """Whether layers that differ between training and use, such as `Dropout`, train."""
-
-    def named_modules(self) -> list[tuple[str, Layer]]:
-        """This layer (at the empty path) and every layer inside, each once, by path.
-
-        >>> from born import nn
-        >>> [path for path, _ in nn.Sequential(nn.ReLU(), nn.Flatten()).named_modules()]
-        ['', '0', '1']
-        """
-        return [(path, part) for path, part in walk(self) if isinstance(part, Layer)]
-
-    def train(self, mode: bool = True) -> Self:
-        """Set `training` here and in every layer inside; returns this layer."""
-        for _, layer in self.named_modules():
-            # A frozen dataclass may be a module, and refuses to have its mode set.
-            object.__setattr__(layer, "training", mode)
-        return self
-
-    def eval(self) -> Self:
-        """The same as `train(False)`."""
-        return self.train(False)
-
-    @reprlib.recursive_repr("...")
-    def __repr__(self) -> str:
-        constants = [
-            f"{name}={value!r}"
-            for name, value in self.named_fields()
-            if name != "training" and not name.startswith("_") and _is_constant(value)
-        ]
-        parts = list(children(self, is_part))
-        shown = constants + [f"{name}={_shown(part)}" for name, part in parts]
-        name = type(self).__name__
-        if not any(isinstance(part, Layer) for _, part in parts):
-            return f"{name}({', '.join(shown)})"
-        body = ",\n".join(shown).replace("\n", f"\n{_INDENT}")
-        return f"{name}(\n{_INDENT}{body}\n)"
-
-
 class Stateless(Layer, ABC):
     """A layer without parameters: it works on tensors of any backend.
 
     A subclass has a `forward` that takes and returns a tensor.
 
-    >>> import born
     >>> from born.backend import B
     >>> class Square(Stateless):
     ...     def forward(self, x: born.Tensor[B], /) -> born.Tensor[B]:
     ...         return x * x
-    >>> Square()(born.tensor([3.0], born.get_backend("numpy"))).numpy()
+    >>> Square()(born.tensor([3.0], backend)).numpy()
     array([9.], dtype=float32)
     """
 
@@ -111,13 +53,10 @@ class Stateless(Layer, ABC):
 class Module(Layer, Generic[B]):
     """A part of a model, with the parameters in its fields; `B` is their backend.
 
-    A subclass, which may be a dataclass, has fields and a `forward` of any signature;
-    calling the module calls `forward`. Parameters, modules and layers may be in fields
-    directly, or in lists, tuples and mappings; a plain `Tensor` in a field is a constant,
-    which is neither trained nor saved.
+    A subclass, which may be a dataclass, has fields, searched as `Layer` says, and a
+    `forward` of any signature; calling the module calls `forward`. A plain `Tensor` in a
+    field is a constant, which is neither trained nor saved.
 
-    >>> import born
-    >>> from born import nn
     >>> from born.backend import B
     >>> class Residual(nn.Module[B]):
     ...     def __init__(self, width: int, backend: B) -> None:
@@ -126,7 +65,7 @@ class Module(Layer, Generic[B]):
     ...
     ...     def forward(self, x: born.Tensor[B]) -> born.Tensor[B]:
     ...         return x + self.gain * self.inner(x)
-    >>> model = Residual(4, born.get_backend("numpy"))
+    >>> model = Residual(4, backend)
     >>> model(born.zeros((2, 4), model.gain.backend)).shape
     (2, 4)
     >>> [path for path, _ in model.named_parameters()]
@@ -173,9 +112,7 @@ class Module(Layer, Generic[B]):
     def parameters(self) -> list[Parameter[B]]:
         """Every parameter once, in field order: what an optimizer takes.
 
-        >>> import born
-        >>> from born import nn
-        >>> [p.name for p in nn.Linear(2, 3, born.get_backend("numpy")).parameters()]
+        >>> [p.name for p in nn.Linear(2, 3, backend).parameters()]
         ['weight', 'bias']
         """
         return [parameter for _, parameter in self.named_parameters()]
@@ -188,19 +125,16 @@ class Module(Layer, Generic[B]):
     def state_dict(self) -> dict[str, RawTensor]:
         """Path -> a copy of each parameter's value; nothing aliases the live model.
 
-        >>> import born
-        >>> from born import nn
-        >>> nn.Linear(2, 3, born.get_backend("numpy")).state_dict()["weight"].shape
+        >>> nn.Linear(2, 3, backend).state_dict()["weight"].shape
         (3, 2)
         """
-        return snapshot(self.named_parameters())
+        # The computing backend copies: a copy on a tape would keep the tape alive.
+        return {path: p.backend.innermost.copy(p.raw) for path, p in self.named_parameters()}
 
     def check_state_dict(self, state: Mapping[str, StateValue]) -> list[str]:
         """Every reason why `state` cannot be loaded, in words; changes nothing.
 
-        >>> import born, numpy as np
-        >>> from born import nn
-        >>> layer = nn.Linear(2, 3, born.get_backend("numpy"), bias=False)
+        >>> layer = nn.Linear(2, 3, backend, bias=False)
         >>> layer.check_state_dict({"weight": np.zeros((3, 1), np.float32)})
         ["'weight': expected shape (3, 2), got (3, 1)"]
         """
@@ -220,14 +154,21 @@ class Module(Layer, Generic[B]):
             StateDictError: entries are missing, unexpected, or of another shape or dtype;
                 the message lists every one, and nothing was changed.
 
-        >>> import born, numpy as np
-        >>> from born import nn
-        >>> layer = nn.Linear(1, 1, born.get_backend("numpy"), bias=False)
+        >>> layer = nn.Linear(1, 1, backend, bias=False)
         >>> layer.load_state_dict({"weight": np.full((1, 1), 7, np.float32)})
         >>> layer.weight.item()
         7.0
         """
-        load(self.named_parameters(), state, owner=type(self).__name__)
+        named = self.named_parameters()
+        lines = mismatches(named, state)
+        if lines:
+            expected = f"a state dict that fits {type(self).__name__}"
+            remedy = "load one of the same model, nothing was changed"
+            raise StateDictError(mismatch_text(expected, lines, remedy))
+        # Copied before the first write: an arriving tensor may be another parameter's storage.
+        values = [copy_to(p.backend.innermost, state[path]) for path, p in named]
+        for (_, parameter), value in zip(named, values, strict=True):
+            parameter.backend.innermost.assign(parameter.raw, value)
 
     @overload
     def to(self, backend: B) -> Self: ...
@@ -253,11 +194,9 @@ class Module(Layer, Generic[B]):
             OperandError: `backend` is not a backend.
             BackendMismatchError: the tensors inside are on more than one backend.
 
-        >>> import born
-        >>> from born import nn
         >>> from born.autodiff import Autodiff
-        >>> layer = nn.Linear(2, 3, born.get_backend("numpy"))
-        >>> twin = layer.to(Autodiff(born.get_backend("numpy")))
+        >>> layer = nn.Linear(2, 3, backend)
+        >>> twin = layer.to(Autodiff(backend))
         >>> twin, twin.parameters()[0].backend
         (Linear(weight=(3, 2), bias=(3,)), Autodiff(NumpyBackend()))
         """
@@ -269,18 +208,3 @@ class Module(Layer, Generic[B]):
             # A copy of a frozen dataclass with slots has nothing but its fields.
             object.__setattr__(copied, "training", layer.training)
         return twin
-
-
-def _shown(part: Part) -> str:
-    if not isinstance(part, Parameter):
-        return repr(part)
-    dtype = "" if part.dtype.name == "float32" else f" {part.dtype}"
-    return f"{part.shape}{dtype}{'' if part.requires_grad else ' frozen'}"
-
-
-def _is_constant(value: object) -> bool:
-    """Whether a field is a setting to show, such as a probability or a stride."""
-    if isinstance(value, tuple):
-        items = cast("tuple[object, ...]", value)
-        return bool(items) and all(map(_is_constant, items))
-    return value is None or isinstance(value, (bool, int, float, str))

@@ -26,8 +26,7 @@ class Parameter(Tensor[B]):
         ParameterError: `tensor` is not a tensor, or is a result that a tape has recorded.
         DTypeError: its dtype cannot carry a gradient.
 
-    >>> import born
-    >>> weight = Parameter(born.zeros((2, 3), born.get_backend("numpy")), "weight")
+    >>> weight = Parameter(born.zeros((2, 3), backend), "weight")
     >>> weight.name, weight.shape, weight.requires_grad, weight.grad
     ('weight', (2, 3), True, None)
     """
@@ -35,7 +34,23 @@ class Parameter(Tensor[B]):
     __slots__ = ("_name",)
 
     def __init__(self, tensor: Tensor[B], name: str = "") -> None:
-        _check_leaf(tensor, _label(name))
+        label = _label(name)
+        if not isinstance(cast("object", tensor), Tensor):
+            raise ParameterError(
+                f"expected a born.Tensor{label}, got {type(tensor).__name__}; "
+                "make one with born.tensor(data, backend)"
+            )
+        if not is_floating(tensor.dtype):
+            raise DTypeError(
+                f"expected a floating dtype{label}, got {tensor.dtype}; "
+                'only floats carry gradients: convert with .astype("float32")'
+            )
+        if tensor.raw.node is not None:
+            # Its gradient would flow on to what it was computed from and not stay here.
+            raise ParameterError(
+                f"expected a tensor that no tape has recorded{label}, got a recorded result; "
+                "take .detach() of it, or make it before recording starts"
+            )
         super().__init__(tensor.raw, tensor.backend)
         self.raw.requires_grad = True
         self.name = name
@@ -74,8 +89,7 @@ class Parameter(Tensor[B]):
     def zero_grad(self) -> None:
         """Forget the accumulated gradient.
 
-        >>> import born
-        >>> bias = Parameter(born.zeros((2,), born.get_backend("numpy")))
+        >>> bias = Parameter(born.zeros((2,), backend))
         >>> bias.grad = born.ones((2,), bias.backend)
         >>> bias.zero_grad()
         >>> bias.grad is None
@@ -107,25 +121,6 @@ class Parameter(Tensor[B]):
         name = f"{self.name!r}, " if self.name else ""
         frozen = "" if self.requires_grad else ", frozen"
         return f"Parameter({name}shape={self.shape}, dtype={self.dtype}{frozen})"
-
-
-def _check_leaf(tensor: Tensor[B], label: str) -> None:
-    if not isinstance(cast("object", tensor), Tensor):
-        raise ParameterError(
-            f"expected a born.Tensor{label}, got {type(tensor).__name__}; "
-            "make one with born.tensor(data, backend)"
-        )
-    if not is_floating(tensor.dtype):
-        raise DTypeError(
-            f"expected a floating dtype{label}, got {tensor.dtype}; "
-            'only floats carry gradients: convert with .astype("float32")'
-        )
-    if tensor.raw.node is not None:
-        # Its gradient would flow on to what it was computed from and not stay here.
-        raise ParameterError(
-            f"expected a tensor that no tape has recorded{label}, got a recorded result; "
-            "take .detach() of it, or make it before recording starts"
-        )
 
 
 def _label(name: str) -> str:

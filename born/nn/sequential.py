@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from born.backend import B
 from born.errors import ParameterError
-from born.nn.module import Layer, Module, Stateless
+from born.nn.module import Module, Stateless
+from born.nn.traversal import Layer
 from born.tensor import B2, Tensor
 
 
@@ -38,9 +39,6 @@ class Sequential(Module[B]):
     Raises:
         ParameterError: an argument is not a layer.
 
-    >>> import born
-    >>> from born import nn
-    >>> backend = born.get_backend("numpy")
     >>> model = Sequential(nn.Linear(4, 8, backend), nn.ReLU(), nn.Linear(8, 2, backend))
     >>> model(born.zeros((3, 4), backend)).shape
     (3, 2)

@@ -17,14 +17,12 @@ class Flatten(Stateless):
     """Make the axes from `start_axis` on one.
 
     Args:
-        start_axis: the first axis that is flattened; the default keeps the batch.
+        start_axis: the first axis that is flattened, at least 0; the default keeps the batch.
 
     Raises:
-        ConfigError, ConfigTypeError: `start_axis` is not an integer of at least 0.
         ShapeError: in a call: `x` has fewer axes than `start_axis`.
 
-    >>> import born
-    >>> Flatten()(born.zeros((8, 3, 4, 4), born.get_backend("numpy"))).shape
+    >>> Flatten()(born.zeros((8, 3, 4, 4), backend)).shape
     (8, 48)
     """
 
@@ -38,6 +36,6 @@ class Flatten(Stateless):
                 f"expected a tensor of at least {self.start_axis} axes to flatten from axis "
                 f"{self.start_axis}, got shape {x.shape}; pass a batch or a smaller start_axis"
             )
-        kept = x.shape[: self.start_axis]
         # -1 would be ambiguous for a tensor without elements.
-        return x.reshape(*kept, math.prod(x.shape[self.start_axis :]))
+        length = math.prod(x.shape[self.start_axis :])
+        return x.reshape(*x.shape[: self.start_axis], length)

@@ -1,4 +1,4 @@
-"""State dicts of parameters: taken, checked, and loaded whole or not at all."""
+"""What state dicts may hold, why one cannot be loaded, and copies of its values."""
 
 from __future__ import annotations
 
@@ -7,85 +7,54 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from born.backend import B, Backend
-from born.errors import StateDictError
+from born.backend import Backend
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
 
 StateValue: TypeAlias = RawTensor | Tensor[Any] | HostArray
 """What a state dict to be loaded may hold; a tensor of any backend will do."""
 
-_Named: TypeAlias = Sequence[tuple[str, Tensor[B]]]
 
-
-def snapshot(named: _Named[B]) -> dict[str, RawTensor]:
-    """Path -> a copy of each parameter's value."""
-    # The computing backend makes it, because a copy that a tape recorded would keep the tape alive.
-    return {path: p.backend.innermost.copy(p.raw) for path, p in named}
-
-
-def mismatches(named: _Named[B], state: Mapping[str, StateValue]) -> list[str]:
+def mismatches(
+    named: Sequence[tuple[str, Tensor[Any]]], state: Mapping[str, StateValue]
+) -> list[str]:
     """Every reason why `state` cannot be loaded into the parameters."""
     if not isinstance(cast("object", state), Mapping):
         return [f"expected a mapping from path to tensor, got {type(state).__name__}"]
     expected = dict(named)
-    return [
-        *(
-            f"{path!r}: missing, expected shape {p.shape} and dtype {p.dtype}"
-            for path, p in named
-            if path not in state
-        ),
-        *(f"{path!r}: unexpected" for path in state if path not in expected),
-        *(
-            f"{path!r}: {reason}"
-            for path, parameter in named
-            if path in state
-            for reason in _value_mismatches(parameter, state[path])
-        ),
+    lines = [
+        f"{path!r}: missing, expected shape {p.shape} and dtype {p.dtype}"
+        for path, p in named
+        if path not in state
     ]
+    lines += [f"{path!r}: unexpected" for path in state if path not in expected]
+    for path, parameter in named:
+        if path in state:
+            lines += [f"{path!r}: {line}" for line in _value_mismatches(parameter, state[path])]
+    return lines
 
 
-def load(named: _Named[B], state: Mapping[str, StateValue], owner: str) -> None:
-    """Write `state` into the parameters, all of it or nothing.
-
-    Raises:
-        StateDictError: it does not fit; nothing was changed.
-    """
-    reasons = mismatches(named, state)
-    if reasons:
-        raise StateDictError(
-            f"expected a state dict that fits {owner}, got {len(reasons)} "
-            f"mismatch{'es' if len(reasons) > 1 else ''}; load one of the same model, "
-            "nothing was changed:" + "".join(f"\n  {reason}" for reason in reasons)
-        )
-    # Copied before the first write: an arriving tensor may be another parameter's own storage.
-    arrived = [(p, _on_backend(p, state[path])) for path, p in named]
-    for parameter, value in arrived:
-        parameter.backend.innermost.assign(parameter.raw, value)
-
-
-def _value_mismatches(parameter: Tensor[B], value: StateValue) -> list[str]:
+def _value_mismatches(parameter: Tensor[Any], value: StateValue) -> list[str]:
     if not isinstance(cast("object", value), (RawTensor, Tensor, np.ndarray)):
         return [f"expected a RawTensor, Tensor or NumPy array, got {type(value).__name__}"]
     live = parameter.raw.array
-    reasons: list[str] = []
+    lines: list[str] = []
     if value.shape != parameter.shape:
-        reasons.append(f"expected shape {parameter.shape}, got {value.shape}")
+        lines.append(f"expected shape {parameter.shape}, got {value.shape}")
     if value.dtype != parameter.dtype:
-        reasons.append(f"expected dtype {parameter.dtype}, got {value.dtype}")
+        lines.append(f"expected dtype {parameter.dtype}, got {value.dtype}")
     if not getattr(live.flags, "writeable", True):
-        reasons.append("expected an array that can be written, got a read-only one; copy it")
+        lines.append("expected an array that can be written, got a read-only one; copy it")
     if isinstance(value, RawTensor) and not isinstance(value.array, (np.ndarray, type(live))):
-        reasons.append(
+        lines.append(
             f"expected an array of {type(live).__module__} or NumPy, got one of "
             f"{type(value.array).__module__}; hand over the Tensor, which knows its backend"
         )
-    return reasons
+    return lines
 
 
-def _on_backend(parameter: Tensor[B], value: StateValue) -> RawTensor:
-    """`value` in new memory of the parameter's backend."""
-    backend: Backend = parameter.backend.innermost
+def copy_to(backend: Backend, value: StateValue) -> RawTensor:
+    """`value` in new memory of the backend."""
     if isinstance(value, Tensor):
         home: Backend = value.backend.innermost
         return backend.copy(value.raw) if home is backend else backend.from_numpy(value.numpy())

@@ -1,9 +1,10 @@
-"""How parameters, layers and tensors are found in the fields of layers."""
+"""`Layer`, and how parameters, layers and tensors are found in its fields."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Final, Self, TypeAlias, TypeVar, cast
 
 from typing_extensions import TypeIs
 
@@ -14,14 +15,31 @@ from born.tensor import Tensor
 
 _Kind = TypeVar("_Kind")
 
+_INDENT: Final = "  "
 
-class Fielded:
-    """An object whose fields are searched; `Layer` is the only kind."""
+
+class Layer:
+    """What modules and layers without parameters share: a mode, and the layers inside.
+
+    Layers and parameters are found in the instance's fields, in the order in which the
+    fields were set, also inside lists, tuples and mappings. Names of fields, indices and
+    keys make up the path: `blocks.0.weight`. Nothing has to be registered, and
+    `super().__init__()` need not be called.
+
+    Derive from `Module` or `Stateless` rather than from this class.
+
+    >>> layer = nn.Dropout(0.5)
+    >>> isinstance(layer, Layer), layer.training, layer.eval().training
+    (True, True, False)
+    """
+
+    training: bool = True
+    """Whether layers that differ between training and use, such as `Dropout`, train."""
 
     def named_fields(self) -> Iterator[tuple[str, object]]:
         """The names and values in which layers and parameters are looked for.
 
-        Override it to give children names of your own.
+        Override it to name the children otherwise.
         """
         yield from vars(self).items()
         for owner in type(self).__mro__:
@@ -30,16 +48,50 @@ class Fielded:
                 if name not in ("__dict__", "__weakref__") and hasattr(self, name):
                     yield name, getattr(self, name)
 
+    def named_modules(self) -> list[tuple[str, Layer]]:
+        """This layer (at the empty path) and every layer inside, each once, by path.
 
-Part: TypeAlias = Fielded | Parameter[Any]
+        >>> [path for path, _ in nn.Sequential(nn.ReLU(), nn.Flatten()).named_modules()]
+        ['', '0', '1']
+        """
+        return [(path, part) for path, part in walk(self) if isinstance(part, Layer)]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set `training` here and in every layer inside; returns this layer."""
+        for _, layer in self.named_modules():
+            # A frozen dataclass may be a module, and refuses to have its mode set.
+            object.__setattr__(layer, "training", mode)
+        return self
+
+    def eval(self) -> Self:
+        """The same as `train(False)`."""
+        return self.train(False)
+
+    @reprlib.recursive_repr("...")
+    def __repr__(self) -> str:
+        constants = [
+            f"{name}={value!r}"
+            for name, value in self.named_fields()
+            if name != "training" and not name.startswith("_") and _is_constant(value)
+        ]
+        parts = list(children(self, is_part))
+        shown = constants + [f"{name}={_shown(part)}" for name, part in parts]
+        name = type(self).__name__
+        if not any(isinstance(part, Layer) for _, part in parts):
+            return f"{name}({', '.join(shown)})"
+        body = ",\n".join(shown).replace("\n", f"\n{_INDENT}")
+        return f"{name}(\n{_INDENT}{body}\n)"
+
+
+Part: TypeAlias = Layer | Parameter[Any]
 
 
 def is_part(value: object) -> TypeIs[Part]:
     """Whether a value is a layer or a parameter."""
-    return isinstance(value, (Fielded, Parameter))
+    return isinstance(value, (Layer, Parameter))
 
 
-def walk(layer: Fielded) -> Iterator[tuple[str, Part]]:
+def walk(layer: Layer) -> Iterator[tuple[str, Part]]:
     """The layer and all layers and parameters in it with their paths, each once, depth first."""
     seen: set[int] = set()
 
@@ -48,7 +100,7 @@ def walk(layer: Fielded) -> Iterator[tuple[str, Part]]:
         if identity not in seen:
             seen.add(identity)
             yield path, part
-            if isinstance(part, Fielded):
+            if isinstance(part, Layer):
                 for name, child in children(part, is_part):
                     yield from visit(f"{path}.{name}" if path else name, child)
 
@@ -56,7 +108,7 @@ def walk(layer: Fielded) -> Iterator[tuple[str, Part]]:
 
 
 def children(
-    layer: Fielded, wanted: Callable[[object], TypeIs[_Kind]]
+    layer: Layer, wanted: Callable[[object], TypeIs[_Kind]]
 ) -> Iterator[tuple[str, _Kind]]:
     """The wanted values in a layer's fields and in containers there, but not in layers there."""
     for name, field in layer.named_fields():
@@ -81,17 +133,13 @@ def _inside(
         )
 
 
-def common_backend(layer: Fielded) -> Backend | None:
-    """The backend of every tensor in a layer and below, or None if there are no tensors.
-
-    Raises:
-        BackendMismatchError: there is more than one backend.
-    """
+def common_backend(layer: Layer) -> Backend | None:
+    """The backend of every tensor in a layer and below, or None if there are no tensors."""
     places = [
-        (f"{path}.{name}".lstrip("."), found.backend if isinstance(found, Tensor) else found)
+        (f"{path}.{name}".lstrip("."), value.backend if isinstance(value, Tensor) else value)
         for path, part in walk(layer)
-        if isinstance(part, Fielded)
-        for name, found in children(part, _is_placed)
+        if isinstance(part, Layer)
+        for name, value in children(part, _is_placed)
     ]
     for path, backend in places:
         first, common = places[0]
@@ -105,3 +153,18 @@ def common_backend(layer: Fielded) -> Backend | None:
 
 def _is_placed(value: object) -> TypeIs[Tensor[Any] | Backend]:
     return isinstance(value, (Tensor, Backend))
+
+
+def _shown(part: Part) -> str:
+    if not isinstance(part, Parameter):
+        return repr(part)
+    dtype = "" if part.dtype.name == "float32" else f" {part.dtype}"
+    return f"{part.shape}{dtype}{'' if part.requires_grad else ' frozen'}"
+
+
+def _is_constant(value: object) -> bool:
+    """Whether a field is a setting to show, such as a probability or a stride."""
+    if isinstance(value, tuple):
+        items = cast("tuple[object, ...]", value)
+        return bool(items) and all(map(_is_constant, items))
+    return value is None or isinstance(value, (bool, int, float, str))

@@ -17,16 +17,3 @@ from born.optim.rule import rule as rule
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
 from born.optim.transforms import l2 as l2
-
-__all__ = [
-    "SGD",
-    "Adam",
-    "AdamConfig",
-    "Config",
-    "Interval",
-    "Optimizer",
-    "Rule",
-    "SGDConfig",
-    "l2",
-    "rule",
-]

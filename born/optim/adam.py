@@ -65,9 +65,7 @@ class Adam(Optimizer[B, AdamConfig]):
         v ← β2 · v + (1 - β2) · g²
         p ← p - lr · m̂ / (√v̂ + eps)      m̂ = m / (1 - β1ᵗ),  v̂ = v / (1 - β2ᵗ)
 
-    >>> import born
-    >>> from born import nn, optim
-    >>> p = nn.Parameter(born.tensor([1.0, 1.0], born.get_backend("numpy")))
+    >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
     >>> optimizer = optim.Adam([p], optim.AdamConfig(lr=0.1))
     >>> optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)

@@ -14,13 +14,7 @@ from born.tensor import Tensor
 
 
 def checked_parameters(parameters: Iterable[Parameter[B]]) -> tuple[Parameter[B], ...]:
-    """The parameters as a tuple.
-
-    Raises:
-        ParameterError: none, something that is no parameter, or one twice.
-        DTypeError: one that is not of a floating dtype.
-        BackendMismatchError: parameters of two backends.
-    """
+    """The parameters as a tuple: each once, of a floating dtype, all on one backend."""
     if isinstance(cast("object", parameters), Tensor) or not isinstance(
         cast("object", parameters), Iterable
     ):
@@ -34,10 +28,10 @@ def checked_parameters(parameters: Iterable[Parameter[B]]) -> tuple[Parameter[B]
             "expected at least one parameter, got none; pass model.parameters(), "
             "of a model that has some"
         )
-    first_with: dict[RawTensor, int] = {}
+    indices: dict[RawTensor, int] = {}
     for index, parameter in enumerate(several):
         _check_parameter(index, parameter, several[0])
-        earlier = first_with.setdefault(parameter.raw, index)
+        earlier = indices.setdefault(parameter.raw, index)
         if earlier != index:
             raise ParameterError(
                 f"expected every parameter once, got {label(earlier, several[earlier])} again as "
@@ -89,7 +83,7 @@ def check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None
     for (start, stop), index in placed:
         if start < end and stop > start:
             raise ParameterError(
-                "expected parameters with memory of their own, got "
+                "expected parameters that do not share memory, got "
                 f"{label(owner, parameters[owner])} and {label(index, parameters[index])}, "
                 "which are views of one buffer; copy one of them"
             )
@@ -100,8 +94,8 @@ def check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None
 class StepChecks:
     """What every step checks of parameters and their gradients.
 
-    It knows the parameters and not their optimizer, so that kernels may keep it: a circle
-    of references would keep the state of an optimizer that is gone.
+    It knows the parameters and not their optimizer: kernels keep it, and a circle of
+    references would keep an optimizer's state alive.
     """
 
     def __init__(self, parameters: Sequence[Parameter[Any]]) -> None:
@@ -111,7 +105,7 @@ class StepChecks:
         self._kinds = [(raw.shape, raw.dtype) for raw in self._raws]
 
     def check_arrays(self) -> None:
-        """Refuse to go on where a parameter's array is not the one it was."""
+        """Refuse a parameter whose array was replaced."""
         for index, (raw, array) in enumerate(zip(self._raws, self._arrays, strict=True)):
             if raw.array is not array:
                 raise ParameterError(
@@ -155,7 +149,7 @@ def _array_type(array: Array) -> str:
 
 
 def mismatches(ours: Sequence[Parameter[Any]], theirs: Sequence[Parameter[Any]]) -> list[str]:
-    """How moved parameters differ from those that they should be, in words."""
+    """Where moved parameters do not match the originals, in words."""
     pairs = list(zip(ours, theirs, strict=False))
     lines = [f"{label(i, ours[i])}: missing" for i in range(len(pairs), len(ours))]
     lines += [f"{label(i, theirs[i])}: unexpected" for i in range(len(pairs), len(theirs))]
@@ -165,7 +159,7 @@ def mismatches(ours: Sequence[Parameter[Any]], theirs: Sequence[Parameter[Any]])
                 f"{label(index, here)}: expected shape {here.shape} and dtype {here.dtype}, got "
                 f"{there.shape} and {there.dtype}"
             )
-        # Parameters without names, as those of no module, are known by their order alone.
+        # Parameters of no module have no names, only an order.
         if here.name and there.name and here.name != there.name:
             lines.append(f"{label(index, here)}: got one with the name {there.name!r}")
     return lines

@@ -19,14 +19,13 @@ from born.dtypes import is_floating
 from born.errors import BackendMismatchError, DomainError, OperandError
 from born.raw import RawTensor
 from born.tensor import Tensor
+from born.validation import type_error
 
 _LEAST: Final = sys.float_info.min
 """The least norm to clip to: a GPU may take a smaller number for 0, and divide 0 by 0."""
 
 Scale: TypeAlias = float | RawTensor | Tensor[Any]
 """A number, or a floating tensor of one element on the parameters' device."""
-
-_SCALES: Final = (numbers.Real, RawTensor, Tensor)
 
 
 def factor_of(
@@ -37,16 +36,7 @@ def factor_of(
 ) -> RawTensor | None:
     """scale · max_norm / max(max_norm, |scale · g|), of shape (); None where nothing scales.
 
-    Args:
-        backend: what computes.
-        gradients: g, of which those that are not None count.
-        scale: 1 where it is None.
-        max_norm: infinite where it is None.
-
-    Raises:
-        OperandError: a scale or norm of the wrong type or shape.
-        DomainError: a norm that is not positive.
-        BackendMismatchError: a scale on another device.
+    A scale of None is 1, a norm of None is infinite.
     """
     _check_kinds(scale, max_norm)
     present = [gradient for gradient in gradients if gradient is not None]
@@ -60,7 +50,7 @@ def factor_of(
         factor = rounded(backend, factor, norm.dtype)
         norm = backend.mul(norm, backend.abs(factor))
     allowed = max(float(max_norm), _LEAST)
-    # Exactly 1 within bounds, where a number is divided by itself.
+    # Within bounds a number is divided by itself, which gives exactly 1.
     clip = backend.div(allowed, backend.maximum(norm, allowed))
     return clip if factor is None else backend.mul(clip, factor)
 
@@ -92,18 +82,14 @@ def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTen
 
 def _check_kinds(scale: object, max_norm: object) -> None:
     """Refuse a scale or norm of the wrong kind, whether or not there is a gradient for it."""
-    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, _SCALES)):
-        raise OperandError(
-            f"expected a scale that is a number or a tensor of one element, got {scale!r} of type "
-            f"{type(scale).__name__}; pass a float"
-        )
+    scales = (numbers.Real, RawTensor, Tensor, type(None))
+    if isinstance(scale, bool) or not isinstance(scale, scales):
+        kind = "a number or a tensor of one element"
+        raise type_error("scale", kind, scale, "pass a float", OperandError)
     if max_norm is None:
         return
     if isinstance(max_norm, bool) or not isinstance(max_norm, numbers.Real):
-        raise OperandError(
-            f"expected max_norm to be a number, got {max_norm!r} of type "
-            f"{type(max_norm).__name__}; pass a float"
-        )
+        raise type_error("max_norm", "a number", max_norm, "pass a float", OperandError)
     if not 0 < _double(max_norm) < math.inf:
         raise DomainError(
             f"expected a finite max_norm above 0, got {max_norm!r}; 1.0 is a usual one, and None "

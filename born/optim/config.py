@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, get_type_hints
 
-from born.errors import ConfigError, ConfigTypeError
+from born.errors import ConfigError
 from born.optim.fields import FieldDocs, checker
+from born.validation import type_error
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -42,7 +43,7 @@ class Config:
     born.errors.ConfigTypeError: LionConfig.lr: expected a number, got True of type bool; ...
     """
 
-    __slots__: ClassVar[Iterable[str]] = ()  # a field's slot is the subclass's, as its text is
+    __slots__: ClassVar[Iterable[str]] = ()  # subclasses have the fields' slots and their texts
 
     lr: float
     """The learning rate, which every optimizer has, so that `Optimizer.lr` can change it."""
@@ -54,7 +55,6 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, check in _checkers(type(self)).items():
-            # The one write to a frozen instance, before anybody else sees it.
             object.__setattr__(self, name, check(getattr(self, name)))
         self.check()
 
@@ -90,15 +90,13 @@ class Config:
                 value that is refused.
         """
         if not isinstance(cast("object", data), Mapping):
-            raise ConfigTypeError(
-                f"{cls.__name__}.from_json: expected a mapping of field names to values, "
-                f"got {data!r} of type {type(data).__name__}; pass what json.loads returns"
-            )
+            kind, remedy = "a mapping of field names to values", "pass what json.loads returns"
+            raise type_error(f"{cls.__name__}.from_json", kind, data, remedy, ConfigError)
         values = dict(data)
-        kind = values.pop("type", None)
-        if kind != cls.__name__:
+        name = values.pop("type", None)
+        if name != cls.__name__:
             raise ConfigError(
-                f"{cls.__name__}.from_json: expected 'type' to be {cls.__name__!r}, got {kind!r}; "
+                f"{cls.__name__}.from_json: expected 'type' to be {cls.__name__!r}, got {name!r}; "
                 "read it with the class that wrote it"
             )
         _check_names(cls, values, required=field_types(cls))
@@ -106,7 +104,7 @@ class Config:
 
 
 def cached(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """`function`, called once for each argument; what was made for one step only is let go."""
+    """`function`, called once for each argument, with room for 1,024 results."""
     return cast("Callable[_P, _R]", functools.lru_cache(maxsize=1024)(function))
 
 
@@ -117,7 +115,7 @@ def field_types(cls: type[Config]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-@cached  # resolving types costs more than a small step, before which `lr` may be set
+@cached  # `lr` may be set before each step, and resolving types would cost more than the step
 def _checkers(cls: type[Config]) -> dict[str, Callable[[Any], Any]]:
     return {name: checker(f"{cls.__name__}.{name}", t) for name, t in field_types(cls).items()}
 

@@ -1,4 +1,4 @@
-"""What a field of a config may hold, and where its documentation is found."""
+"""What a field of a config may hold, and how `help` finds its documentation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from typing_extensions import override
 
 from born.dtypes import FLOATING_NAMES, as_dtype, is_floating
 from born.errors import ConfigError, ConfigTypeError, DTypeError
-from born.validation import flag, integer, number
-
-_Check: TypeAlias = Callable[[str, object], object]
+from born.validation import flag, integer, number, type_error
 
 AUTO: Final = "auto"
 """The dtype of a slot that follows its parameter's."""
@@ -68,7 +66,7 @@ class _FloatingDType:
             if value == AUTO or is_floating(as_dtype(value)):
                 return
         except DTypeError as error:
-            if value in FLOATING_NAMES:  # only the package that defines it is missing
+            if value in FLOATING_NAMES:  # the package that defines it is missing
                 raise ConfigError(f"{where}: {error}") from error
         raise ConfigError(
             f'{where}: expected "auto" or the name of a floating dtype, got {value!r}; '
@@ -120,14 +118,14 @@ def checker(where: str, hint: Any) -> Callable[[Any], Any]:
             f"{where}: expected the type of a field to be float, int, bool, str or a tuple of "
             f"these, got {kind!r}; born cannot check or save anything else"
         )
-    return partial(_checked, where, _CHECKS[kind], constraints)
 
+    def checked(value: object) -> object:
+        result = _CHECKS[kind](where, value)
+        for constraint in constraints:
+            constraint.check(where, result)
+        return result
 
-def _checked(where: str, check: _Check, constraints: list[Any], value: object) -> object:
-    result = check(where, value)
-    for constraint in constraints:
-        constraint.check(where, result)
-    return result
+    return checked
 
 
 def _checked_tuple(where: str, items: list[Callable[[Any], Any]], values: Any) -> tuple[Any, ...]:
@@ -143,13 +141,11 @@ def _checked_tuple(where: str, items: list[Callable[[Any], Any]], values: Any) -
 
 def _text(where: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ConfigTypeError(
-            f"{where}: expected a str, got {value!r} of type {type(value).__name__}; quote it"
-        )
+        raise type_error(where, "a str", value, "quote it", ConfigError)
     return value
 
 
-_CHECKS: Final[dict[object, _Check]] = {
+_CHECKS: Final[dict[object, Callable[[str, object], object]]] = {
     float: number,
     int: partial(integer, least=None),
     bool: flag,

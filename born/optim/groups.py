@@ -1,4 +1,4 @@
-"""How an optimizer runs its rule: parameters in groups of one dtype, a kernel for each."""
+"""How an optimizer runs its rule: parameters in groups of one dtype, each with a kernel."""
 
 from __future__ import annotations
 
@@ -8,25 +8,11 @@ from typing import NamedTuple
 from born.backend import Backend
 from born.backend.update import BoundUpdate, Check, PreparedStep, Scalars, compute_dtype
 from born.fusion import Program
-from born.optim.rule import Rule
 from born.raw import RawTensor
 
 
 class Group:
-    """Parameters whose arrays and slots have the same dtypes.
-
-    Args:
-        backend: what computes.
-        program: their rule.
-        indices: which parameters of the optimizer they are.
-        targets: each of them with its slots.
-        check: for a parameter's index and its gradient, as `UpdateKernel.bind` says.
-
-    Attributes:
-        indices: as given.
-        compute: the dtype that the rule computes in.
-        kernel: what computes it.
-    """
+    """Parameters, by their `indices` in the optimizer, whose arrays and slots have equal dtypes."""
 
     def __init__(
         self,
@@ -54,10 +40,7 @@ class Group:
     def prepare(self, gradients: Sequence[RawTensor | None], scaled: bool) -> GroupStep | None:
         """The step of those with a gradient, checked; None if there are none.
 
-        Args:
-            gradients: of all parameters of the optimizer.
-            scaled: whether gradients are scaled, by a kernel that is compiled when it is
-                first needed.
+        `gradients` are those of all parameters of the optimizer.
         """
         own = [gradients[index] for index in self.indices]
         present = [gradient for gradient in own if gradient is not None]
@@ -70,8 +53,7 @@ class Group:
             indices = [indices[number] for number in numbers]
         bound = self._bound
         if scaled:
-            # No `cached_property`: in Python 3.11 it holds one lock for all groups meanwhile,
-            # which a child forked at that time would wait for in vain.
+            # `cached_property` holds a lock in Python 3.11, which a forked child may find taken.
             if self._scaled is None:
                 self._scaled = self._bind_scaled()
             bound = self._scaled
@@ -79,16 +61,10 @@ class Group:
 
 
 class GroupStep(NamedTuple):
-    """What one step does to a group.
-
-    Attributes:
-        group: the group.
-        indices: which of the optimizer's parameters have a gradient.
-        prepared: their update.
-    """
+    """What one step does to a group."""
 
     group: Group
-    indices: Sequence[int]
+    indices: Sequence[int]  # of the optimizer's parameters that have a gradient
     prepared: PreparedStep
 
     def scalars(
@@ -96,12 +72,8 @@ class GroupStep(NamedTuple):
     ) -> tuple[list[Scalars], list[int] | None]:
         """The sets of scalars for the update, and which of them each parameter takes.
 
-        Args:
-            host: the rule's, from `t` to the scalars.
-            counts: how many updates each of the optimizer's parameters has had.
-
-        Returns:
-            None for which, where there is one set.
+        `counts` says how many updates each of the optimizer's parameters has had. If they
+        agree, there is one set, and None in place of a choice.
         """
         own = [counts[index] for index in self.indices]
         if own.count(own[0]) == len(own):
@@ -118,21 +90,3 @@ class GroupStep(NamedTuple):
             name = self.group.kernel.program.name
             error.add_note(f"while computing the scalars of the rule {name} for update t = {t}")
             raise
-
-
-def groups_of(
-    backend: Backend,
-    rule: Rule,
-    parameters: Sequence[RawTensor],
-    buffers: Sequence[tuple[RawTensor, ...]],
-    check: Check,
-) -> list[Group]:
-    """The parameters by dtype, each group with a compiled kernel."""
-    targets = [(raw, *slots) for raw, slots in zip(parameters, buffers, strict=True)]
-    members: dict[tuple[object, ...], list[int]] = {}
-    for index, target in enumerate(targets):
-        members.setdefault(tuple(raw.dtype for raw in target), []).append(index)
-    return [
-        Group(backend, rule.program, tuple(indices), [targets[i] for i in indices], check)
-        for indices in members.values()
-    ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Generic, Self, cast, overload
 
 from typing_extensions import TypeVar
@@ -25,10 +26,11 @@ from born.optim import state as states
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
 from born.optim.clipping import Scale, factor_of, rounded
 from born.optim.config import Config
-from born.optim.groups import Group, groups_of
+from born.optim.groups import Group
 from born.optim.rule import Rule, RuleFunction
 from born.raw import RawTensor
 from born.tensor import B2, Tensor
+from born.validation import mismatch_text
 
 C_co = TypeVar("C_co", bound=Config, default=Config, covariant=True)
 
@@ -55,8 +57,6 @@ class Optimizer(Generic[B, C_co]):
         ConfigTypeError: a config of another class.
 
     >>> from dataclasses import dataclass
-    >>> import born
-    >>> from born import nn, optim
     >>> from born.fusion import sign
     >>> from born.backend import B
     >>> @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Optimizer(Generic[B, C_co]):
     >>> class SignDescent(optim.Optimizer[B, SignConfig]):
     ...     config_type = SignConfig
     ...     formula = sign_descent
-    >>> p = nn.Parameter(born.tensor([1.0, 1.0], born.get_backend("numpy")))
+    >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
     >>> SignDescent([p], SignConfig()).step({p.raw: born.tensor([-7.0, 3.0], p.backend).raw})
     >>> p.numpy()
     array([1.1, 0.9], dtype=float32)
@@ -82,10 +82,9 @@ class Optimizer(Generic[B, C_co]):
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config))
         self._rule = self.rule(self._config)
-        self._host = self._rule.bound_host()
-        inner = self._parameters[0].backend.innermost
+        self._host = partial(self._rule.program.host, **self._rule.scalars)
+        self._inner = inner = self._parameters[0].backend.innermost
         check_memory(inner, self._parameters)
-        self._inner = inner
         self._raws = [p.raw for p in self._parameters]
         self._checks = StepChecks(self._parameters)
         self._buffers = [
@@ -157,26 +156,26 @@ class Optimizer(Generic[B, C_co]):
         if rule.program != self._rule.program:
             self._groups = self._grouped(rule)
         self._config = checked
-        self._rule, self._host = rule, rule.bound_host()
+        self._rule, self._host = rule, partial(rule.program.host, **rule.scalars)
 
     def check_config(self, config: Config) -> list[str]:
         """Every reason why `config` could not be set, in words; changes nothing."""
-        theirs, ours = self._kept(self.rule(config)), self._kept(self._rule)
+        theirs, ours = self._described_slots(self.rule(config)), self._described_slots(self._rule)
         if theirs == ours:
             return []
         return [
-            f"expected a config that keeps {_listed(ours)} like the present one, "
-            f"got one that keeps {_listed(theirs)}: {config}; "
-            f"make a new {type(self).__name__} with it"
+            f"expected a config that keeps {ours} like the present one, got one that keeps "
+            f"{theirs}: {config}; make a new {type(self).__name__} with it"
         ]
 
-    def _kept(self, rule: Rule) -> list[str]:
-        """The slots that a rule keeps, each with its dtypes."""
+    def _described_slots(self, rule: Rule) -> str:
+        """The slots of a rule, each with its dtypes."""
         dtypes = dict.fromkeys(raw.dtype for raw in self._raws)
-        return [
+        slots = [
             f"{slot} ({', '.join(str(rule.slot_dtype(slot, dtype)) for dtype in dtypes)})"
             for slot in rule.slots
         ]
+        return ", ".join(slots) or "no state"
 
     @property
     def lr(self) -> float:
@@ -184,7 +183,7 @@ class Optimizer(Generic[B, C_co]):
 
         Raises:
             ConfigError: on setting, a value that the config refuses.
-            ConfigTypeError: on setting, something that is no number.
+            ConfigTypeError: on setting, something that is not a number.
         """
         return self._config.lr
 
@@ -201,9 +200,7 @@ class Optimizer(Generic[B, C_co]):
         Steps with a `scale` or `max_norm` run `kernel.program.scaled`, compiled when it is
         first needed.
 
-        >>> import born
-        >>> from born import nn, optim
-        >>> p = nn.Parameter(born.zeros(3, born.get_backend("numpy")))
+        >>> p = nn.Parameter(born.zeros(3, backend))
         >>> (kernel,) = optim.SGD([p], optim.SGDConfig(lr=0.1)).kernels
         >>> print(kernel.program)
         sgd(p, g)
@@ -299,9 +296,14 @@ class Optimizer(Generic[B, C_co]):
         for index, (raw, gradient) in enumerate(zip(self._raws, gradients, strict=True)):
             if gradient is None:
                 continue
-            if gradient.__class__ is not RawTensor:
-                self._check_kind(index, gradient)
-            elif gradient in self._index or (
+            if gradient.__class__ is not RawTensor and not isinstance(
+                cast("object", gradient), RawTensor
+            ):
+                raise GradientError(
+                    f"{self._checks.label(index)}: expected a gradient as a RawTensor, "
+                    f"got {type(gradient).__name__}; pass tensor.raw, or RawTensor(array)"
+                )
+            if gradient in self._index or (
                 getattr(gradient.array, "base", None) is not None
                 and self._overlaps_another(index, gradient)
             ):
@@ -314,6 +316,8 @@ class Optimizer(Generic[B, C_co]):
 
     def _overlaps_another(self, index: int, gradient: RawTensor) -> bool:
         """Whether a gradient lies in the memory of another parameter than its own."""
+        if gradient.array.__class__ is not self._raws[index].array.__class__:
+            return False  # refused later, by name
         own = self._inner.extent(gradient)
         if own is None:
             return False
@@ -349,13 +353,6 @@ class Optimizer(Generic[B, C_co]):
                 "of this optimizer's parameters (Gradients.select picks them)"
             )
 
-    def _check_kind(self, index: int, gradient: object) -> None:
-        if not isinstance(gradient, RawTensor):
-            raise GradientError(
-                f"{self._checks.label(index)}: expected a gradient as a RawTensor, got "
-                f"{type(gradient).__name__}; pass tensor.raw, or RawTensor(array)"
-            )
-
     # -- state ---------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, RawTensor]:
@@ -366,13 +363,12 @@ class Optimizer(Generic[B, C_co]):
             and dtype, such as `velocity.0`; and `t.{index}` -> the number of updates
             it has had, int64 of shape ().
 
-        >>> import born
-        >>> from born import nn, optim
-        >>> p = nn.Parameter(born.zeros((2, 3), born.get_backend("numpy")))
+        >>> p = nn.Parameter(born.zeros((2, 3), backend))
         >>> {key: x.shape for key, x in optim.Adam([p], optim.AdamConfig()).state_dict().items()}
         {'m.0': (2, 3), 'v.0': (2, 3), 't.0': ()}
         """
-        return states.snapshot(self._inner, self._live, self._counts)
+        state = {name: self._inner.copy(buffer) for name, buffer in self._live.items()}
+        return state | states.counts_as_tensors(self._inner, self._counts)
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
@@ -391,12 +387,9 @@ class Optimizer(Generic[B, C_co]):
         """
         lines = self.check_state_dict(state)
         if lines:
-            listed = "".join(f"\n  {line}" for line in lines)
-            raise StateDictError(
-                f"expected a state dict of this {type(self).__name__}, got {len(lines)} "
-                f"problem{'s' if len(lines) > 1 else ''}; make the optimizer with the "
-                f"parameters and the config that the state was saved with:{listed}"
-            )
+            remedy = "make the optimizer with the parameters and the config that it was saved with"
+            expected = f"a state dict of this {type(self).__name__}"
+            raise StateDictError(mismatch_text(expected, lines, remedy))
         self._counts = states.write(self._inner, self._live, self._counts, state)
 
     @overload
@@ -417,26 +410,21 @@ class Optimizer(Generic[B, C_co]):
 
         Raises:
             ParameterError: more or fewer of them, or one of another shape, dtype or name;
-                the message lists every difference.
+                the message lists every mismatch.
 
-        >>> import born
-        >>> from born import nn, optim
-        >>> p = nn.Parameter(born.zeros((2,), born.get_backend("numpy")))
+        >>> p = nn.Parameter(born.zeros((2,), backend))
         >>> optimizer = optim.Adam([p], optim.AdamConfig(lr=0.5))
         >>> optimizer.step({p.raw: born.ones((2,), p.backend).raw})
-        >>> other = optimizer.to([nn.Parameter(p.to(born.get_backend("numpy")))])
+        >>> other = optimizer.to([nn.Parameter(p.to(backend))])
         >>> other, other.timestep
         (Adam(1 parameter, AdamConfig(lr=0.5, ...)), 1)
         """
         twin = type(self)(parameters, self._config)
         lines = mismatches(self._parameters, twin.parameters)
         if lines:
-            listed = "".join(f"\n  {line}" for line in lines)
-            raise ParameterError(
-                f"expected the {len(self._raws)} parameters of this {type(self).__name__}, moved, "
-                f"got {len(twin.parameters)} that differ; pass model.to(backend).parameters(), of "
-                f"the model that this one was made for:{listed}"
-            )
+            expected = f"the {len(self._raws)} parameters of this {type(self).__name__}, moved"
+            remedy = "pass model.to(backend).parameters(), of the model that this one was made for"
+            raise ParameterError(mismatch_text(expected, lines, remedy))
         state: dict[str, Tensor[Any] | int] = {
             name: Tensor(buffer, self._inner) for name, buffer in self._live.items()
         }
@@ -445,7 +433,7 @@ class Optimizer(Generic[B, C_co]):
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """For parameters of its own, or those that the same copy has made of a model's."""
+        """For copies of the parameters, or those that the same copy has made of a model's."""
         return self.to(copy.deepcopy(self._parameters, memo))
 
     @property
@@ -457,11 +445,17 @@ class Optimizer(Generic[B, C_co]):
             for i, buffers in enumerate(self._buffers)
         }
 
-    # -- helpers -------------------------------------------------------------------------------
-
     def _grouped(self, rule: Rule) -> list[Group]:
-        check = self._checks.check_gradient
-        return groups_of(self._inner, rule, self._raws, self._buffers, check)
+        """The parameters by the dtypes of their arrays and slots, each group with a kernel."""
+        targets = [(raw, *slots) for raw, slots in zip(self._raws, self._buffers, strict=True)]
+        members: dict[tuple[object, ...], list[int]] = {}
+        for index, target in enumerate(targets):
+            members.setdefault(tuple(raw.dtype for raw in target), []).append(index)
+        program, check = rule.program, self._checks.check_gradient
+        return [
+            Group(self._inner, program, tuple(indices), [targets[i] for i in indices], check)
+            for indices in members.values()
+        ]
 
     def _checked_config(self, config: Config) -> Config:
         if not isinstance(config, self.config_type):
@@ -471,7 +465,3 @@ class Optimizer(Generic[B, C_co]):
                 f"write {type(self).__name__}(parameters, {self.config_type.__name__}(lr=...))"
             )
         return config
-
-
-def _listed(slots: Sequence[str]) -> str:
-    return ", ".join(slots) or "no state"

@@ -1,4 +1,4 @@
-"""`Rule`: what one update does to one parameter, kept apart from how it is run."""
+"""`Rule`: what one update does to one parameter, apart from how it is run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from born.errors import RuleError
 from born.fusion import Program, trace
 from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
+from born.validation import type_error
 
 RuleFunction: TypeAlias = Callable[..., Any]
 """The formula `(p, g, *slots, *, scalars, t) -> (p, *slots)`, elementwise, without side effects.
@@ -31,7 +32,7 @@ class Rule:
     """A formula with the names of its state slots and the values of its scalars.
 
     Args:
-        function: the formula, as `RuleFunction` says; kept so that it may be handed `t`.
+        function: the formula, as `RuleFunction` says; it may be called with `t` always.
         slots: a name for each array that the function carries from update to update,
             in the order in which it takes and returns them. They start as zeros.
         slot_dtypes: slot -> its dtype; `"auto"`, the default, is the parameter's own, or
@@ -84,7 +85,6 @@ class Rule:
         Raises:
             RuleError: not the signature of a rule, or a scalar that the config does not have.
 
-        >>> from born import optim
         >>> def descend(p, g, *, lr):
         ...     return (p - lr * g,)
         >>> Rule.from_config(descend, optim.SGDConfig(lr=0.5)).scalars
@@ -115,10 +115,6 @@ class Rule:
             RuleError: the function is not a rule, as `born.optim.rule` says.
         """
         return _traced(self.function, self.slots, (*self.scalars, "t"))
-
-    def bound_host(self) -> Callable[..., tuple[float, ...]]:
-        """From `t` alone to what `Program.host` gives, with this rule's scalars."""
-        return partial(self.program.host, **self.scalars)
 
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype of a slot: the one asked for, or the parameter's, but at least float32."""
@@ -153,15 +149,12 @@ _traced = cached(trace)
 
 
 def _number(name: str, value: object) -> float:
-    """A scalar as Python's number: in NumPy's own precision, the host's maths would be too."""
+    """A scalar as Python's number; with NumPy's, the host would compute in their precision."""
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
-    raise RuleError(
-        f"expected the scalar {name!r} to be a number, got {value!r} of type "
-        f"{type(value).__name__}; arrays are slots"
-    )
+    raise type_error(f"the scalar {name!r}", "a number", value, "arrays are slots", RuleError)
 
 
 def _signature(function: RuleFunction, *, follow_wrapped: bool = True) -> inspect.Signature:
@@ -189,7 +182,7 @@ def _arguments(function: RuleFunction) -> tuple[tuple[str, ...], tuple[str, ...]
 
 @cached
 def _taking_t(function: RuleFunction) -> RuleFunction:
-    """`function`, or the same for callers that hand over `t` where it takes none."""
+    """`function`, or if it takes no `t`, a wrapper that drops it."""
     signature = _signature(function, follow_wrapped=False)
     parameters = signature.parameters.values()
     if any(each.name == "t" or each.kind is each.VAR_KEYWORD for each in parameters):

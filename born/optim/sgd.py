@@ -105,9 +105,7 @@ class SGD(Optimizer[B, SGDConfig]):
 
     Without momentum, p ← p - lr · g and no state is kept.
 
-    >>> import born
-    >>> from born import nn, optim
-    >>> p = nn.Parameter(born.tensor([1.0, -1.0], born.get_backend("numpy")))
+    >>> p = nn.Parameter(born.tensor([1.0, -1.0], backend))
     >>> optimizer = optim.SGD([p], optim.SGDConfig(lr=0.1, momentum=0.9))
     >>> p.grad = born.tensor([1.0, 2.0], p.backend)
     >>> optimizer.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import TypeAlias, TypeGuard, cast
 
 import numpy as np
 
@@ -21,75 +21,52 @@ OptimizerState: TypeAlias = Mapping[str, StateValue | int]
 """What may be loaded: arrays of any kind, and plain integers for the counts."""
 
 
-def snapshot(backend: Backend, buffers: Buffers, counts: Sequence[int]) -> dict[str, RawTensor]:
-    """Name -> a copy of each buffer; `t.{index}` -> each count, as an int64 of shape ()."""
-    state = {name: backend.copy(buffer) for name, buffer in buffers.items()}
-    return state | _counts_as_tensors(backend, counts)
-
-
 def mismatches(
     backend: Backend, buffers: Buffers, counts: Sequence[int], state: OptimizerState
 ) -> list[str]:
     """Every reason why `state` cannot be loaded, in words."""
     if not isinstance(cast("object", state), Mapping):
         return [f"expected a mapping from name to array, got {type(state).__name__}"]
-    live = {**buffers, **_counts_as_tensors(backend, counts)}
+    live = {**buffers, **counts_as_tensors(backend, counts)}
     arrived = {name: _as_array(value) for name, value in state.items()}
-    found = parameters.mismatches(
-        [(name, Tensor(raw, backend)) for name, raw in live.items()], arrived
-    )
+    named = [(name, Tensor(raw, backend)) for name, raw in live.items()]
+    lines = parameters.mismatches(named, arrived)
     for index in range(len(counts)):
         count = arrived.get(f"t.{index}")
         if _is_count(count) and count.item() < 0:
-            found.append(
+            lines.append(
                 f"'t.{index}': expected a number of updates, at least 0, got {count.item()}"
             )
-    return found
+    return lines
 
 
 def write(
     backend: Backend, buffers: Buffers, counts: Sequence[int], state: OptimizerState
 ) -> list[int]:
-    """Write a state without `mismatches` into the buffers.
-
-    Returns:
-        The counts, which have no buffer.
-    """
+    """Write a state without `mismatches` into the buffers; returns the counts."""
     # Read before anything is written: what can still fail, fails here.
     arrived = [int(_as_array(state[f"t.{index}"]).item()) for index in range(len(counts))]
     for name, buffer in buffers.items():
-        backend.assign(buffer, _on_backend(backend, buffer, _as_array(state[name])))
+        backend.assign(buffer, parameters.copy_to(backend, _as_array(state[name])))
     return arrived
 
 
-def _counts_as_tensors(backend: Backend, counts: Sequence[int]) -> dict[str, RawTensor]:
+def counts_as_tensors(backend: Backend, counts: Sequence[int]) -> dict[str, RawTensor]:
+    """`t.{index}` -> each count, as an int64 of shape ()."""
     return {f"t.{i}": backend.from_numpy(np.array(count, int64)) for i, count in enumerate(counts)}
 
 
 def _as_array(value: StateValue | int) -> StateValue:
     """An integer as the array that stands for it; anything else as it is."""
-    number: object = value  # it may be a bool or a NumPy scalar, whatever its annotation says
+    number: object = value  # it may be a bool or a NumPy scalar all the same
     if isinstance(number, bool) or not isinstance(number, int | np.integer):
         return cast("StateValue", value)
-    # No array holds a larger one: it is refused by its type.
-    fits = -(2**63) <= int(number) < 2**63
-    return np.array(int(number), int64) if fits else cast("StateValue", value)
+    if not -(2**63) <= int(number) < 2**63:  # no array holds it: it is refused by its type
+        return cast("StateValue", value)
+    return np.array(int(number), int64)
 
 
 def _is_count(value: StateValue | None) -> TypeGuard[StateValue]:
     return isinstance(value, RawTensor | Tensor | np.ndarray) and (
         value.shape == () and value.dtype == int64
     )
-
-
-def _on_backend(backend: Backend, buffer: RawTensor, value: StateValue) -> RawTensor:
-    array: Any = value
-    if isinstance(value, Tensor):
-        if value.backend.innermost is backend:
-            return value.raw
-        array = value.numpy()
-    elif isinstance(value, RawTensor):
-        if isinstance(value.array, type(buffer.array)):
-            return value
-        array = value.array
-    return backend.from_numpy(array)

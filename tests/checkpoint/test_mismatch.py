@@ -81,7 +81,9 @@ def test_other_model_or_optimizer_is_refused_whole(
     assert other.everything() == before
 
 
-@pytest.mark.parametrize(("part", "other"), [("model", "an optimizer"), ("optimizer", "a model")])
+@pytest.mark.parametrize(
+    ("part", "other"), [("model", "the optimizer"), ("optimizer", "the model")]
+)
 def test_part_that_was_not_saved_is_refused(part: str, other: str, tmp_path: Path) -> None:
     run = make_run(ADAM)
     saved: dict[str, Any] = {part: getattr(run, part)}

@@ -24,7 +24,7 @@ from tests.cupy import nvrtc
 from tests.cupy.updating import dtypes_of, every_update, run_on_host, source_of
 from tests.fusion.kernels import Dtypes, arrays_of, assert_same_bits, kernel_of, run, traced
 from tests.fusion.test_update import MIXED, RULES, STORED
-from tests.optim.making import CONFIGS, class_for
+from tests.optim.making import ADAM, CONFIGS, class_for
 from tests.simulator import host
 
 SIZES = (0, 1, 7, 8, 9, 0, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5, 0)
@@ -101,7 +101,7 @@ def test_powers_exponentials_and_logarithms_are_near(dtype: str) -> None:
 
 
 def test_each_tensor_has_scalars_of_its_own() -> None:
-    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    rule = optim.Adam.rule(ADAM)
     dtypes = ("float32",) * 4
     tensors = [arrays_of(dtypes, size, size) for size in (5, CHUNK + 3, 3, 0, 1)]
     _check(rule.program, dtypes, tensors, [{**rule.scalars, "t": t} for t in (1, 9, 4, 1, 9)])
@@ -111,7 +111,7 @@ def test_each_tensor_has_scalars_of_its_own() -> None:
     "dtypes", [("float32",) * 4, ("bfloat16", "bfloat16", "float32", "float16")]
 )
 def test_arrays_at_any_address(dtypes: Dtypes) -> None:
-    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    rule = optim.Adam.rule(ADAM)
     scalars: dict[str, float] = {**rule.scalars, "t": 2}
     for shifts in itertools.product((0, 1), repeat=4):
         arrays = arrays_of(dtypes, 205, 1)
@@ -129,7 +129,7 @@ def test_arrays_at_any_address(dtypes: Dtypes) -> None:
 
 
 def test_whole_vectors_are_loaded_and_stored_at_once() -> None:
-    rule = class_for(CONFIGS[-1]).rule(CONFIGS[-1])
+    rule = optim.Adam.rule(ADAM)
     text = nvrtc.compile(source_of(rule.program, ("float32",) * 4), "compute_80").decode()
     assert text.count("ld.global.v4.u32") == 4
     assert text.count("st.global.v4.u32") == 3

@@ -26,8 +26,8 @@ def plain(p: Any, g: Any, *slots: Any, lr: Any, t: Any) -> Any:
 @pytest.mark.parametrize(
     ("slots", "message"),
     [
-        (["m", "m"], "names of its own .* got p, g, m, m, lr, t"),
-        *[([name], "names of its own") for name in ("p", "t", "lr")],
+        (["m", "m"], "distinct names .* got p, g, m, m, lr, t"),
+        *[([name], "distinct names") for name in ("p", "t", "lr")],
         *[([name], f"got '{name}'") for name in ("m.0", "1", "lambda", "__h0")],
         (["exp avg"], "got 'exp avg'; rename it"),
     ],
@@ -40,9 +40,7 @@ def test_names_that_would_be_confused_are_refused(slots: list[str], message: str
 
 @pytest.mark.parametrize("scalar", ["lr", "lambda", "a b"])
 def test_names_of_scalars_that_would_be_confused_are_refused(scalar: str) -> None:
-    with pytest.raises(
-        RuleError, match="names of its own" if scalar == "lr" else f"got '{scalar}'"
-    ):
+    with pytest.raises(RuleError, match="distinct names" if scalar == "lr" else f"got '{scalar}'"):
         trace(plain, [], ["lr", scalar, "t"])
 
 
@@ -115,7 +113,7 @@ def test_what_has_no_signature_is_refused() -> None:
 
 @pytest.mark.parametrize("value", [None, "x", [1.0], np.ones(2)], ids=repr)
 def test_scalars_are_numbers(value: Any) -> None:
-    with pytest.raises(RuleError, match="expected the scalar 'lr' to be a number"):
+    with pytest.raises(RuleError, match="expected the scalar 'lr' as a number"):
         optim.Rule(plain, slots=(), scalars={"lr": value})
 
 
@@ -175,8 +173,8 @@ def _named(scalar: str) -> Callable[..., Any]:
     [
         ("beta3", r"^moves: .* field of Nested, .* 'beta3' beside the fields lr, betas, eps, b"),
         ("momentum", "got 'momentum' beside the fields lr, .*; correct the name, or add the field"),
-        ("betas", r"expected the scalar 'betas' to be a number, got \(0.5, 0.25\)"),
-        ("m_dtype", "expected the scalar 'm_dtype' to be a number, got 'bfloat16'"),
+        ("betas", r"expected the scalar 'betas' as a number, got \(0.5, 0.25\)"),
+        ("m_dtype", "expected the scalar 'm_dtype' as a number, got 'bfloat16'"),
     ],
 )
 def test_scalar_that_the_config_does_not_have_is_refused(scalar: str, message: str) -> None:
@@ -230,7 +228,7 @@ def test_equal_rules_stay_equal_under_a_transform() -> None:
 def test_penalty_of_nothing_leaves_the_rule_as_it_is() -> None:
     rule = optim.Rule(_decayed, slots=(), scalars={"lr": 1.0, "weight_decay": 1.0})
     assert optim.l2(rule, 0.0) is rule
-    with pytest.raises(RuleError, match="expected the scalar 'weight_decay_' to be a number"):
+    with pytest.raises(RuleError, match="expected the scalar 'weight_decay_' as a number"):
         optim.l2(rule, cast("Any", "x"))
 
 

@@ -1,8 +1,9 @@
-"""The table of optimizers: what each keeps, and the trajectories it shares with PyTorch's.
+"""The table of optimizers: what each keeps, and the trajectories it shares with a reference.
 
 A new optimizer is a row in `SLOTS` for each set of state it may keep, and one in `OPTIONS`.
-Gradients are written with operators and `sin` alone, so that one formula serves NumPy and
-PyTorch.
+The reference is PyTorch's optimizer of that name, recorded by `record_pytorch.py`, or else a
+row in `REFERENCES`. Gradients are written with operators and `sin` alone, so that one formula
+serves NumPy and PyTorch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ STEPS = 100
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (2, 2), (0, 2), (1, 2, 1))
 
 Options = dict[str, Any]
-"""Keyword arguments that a born config and a PyTorch optimizer have in common."""
+"""Keyword arguments that a born config and its reference have in common."""
+
+Reference = Callable[..., Any]
+"""One update as the paper writes it, in NumPy: `(p, g, state, t, **options) -> p`, where `state`
+is a dict that starts empty."""
 
 
 def grid(config: type[optim.Config], **values: tuple[Any, ...]) -> tuple[Options, ...]:
@@ -69,7 +74,29 @@ OPTIONS: dict[str, tuple[Options, ...]] = {
         weight_decay=(0.0, 0.01),
     ),
 }
-"""Optimizer -> the options it follows PyTorch with."""
+"""Optimizer -> the options it follows its reference with."""
+
+
+def _adam(
+    p: Any,
+    g: Any,
+    state: dict[str, Any],
+    t: int,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> Any:
+    g = g + weight_decay * p
+    m = state["m"] = betas[0] * state.get("m", 0.0) + (1 - betas[0]) * g
+    v = state["v"] = betas[1] * state.get("v", 0.0) + (1 - betas[1]) * g**2
+    m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+    return p - lr * m_hat / (np.sqrt(v_hat) + eps)
+
+
+REFERENCES: dict[str, Reference] = {"Adam": _adam}
+"""Optimizer -> its reference; PyTorch's, where there is one, has to agree with it."""
 
 
 def start() -> list[npt.NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""SGD and Adam follow PyTorch's trajectories, recorded and live."""
+"""Optimizers follow the trajectories of their references: PyTorch's, recorded and live."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import born
 from born import nn, optim
 from born.backend import Backend
-from tests.optim.cases import OPTIONS, RECORDED, STEPS, Options, gradient, start
+from tests.optim.cases import OPTIONS, RECORDED, REFERENCES, STEPS, Options, gradient, start
 from tests.optim.record_pytorch import Trajectory, flat, run_pytorch
 
 Recorded = dict[str, npt.NDArray[Any]]
@@ -41,6 +41,19 @@ def run_born(name: str, options: Options, backend: Backend) -> Trajectory:
     return np.stack(rows)
 
 
+def run_reference(name: str, options: Options) -> Trajectory:
+    """The parameters after each step of a formula in NumPy."""
+    parameters: list[Any] = list(start())
+    states: list[dict[str, Any]] = [{} for _ in parameters]
+    rows: list[Trajectory] = []
+    for t in range(1, STEPS + 1):
+        for i, p in enumerate(parameters):
+            g = gradient(p, i, np.sin)
+            parameters[i] = np.asarray(REFERENCES[name](p, g, states[i], t, **options))
+        rows.append(flat(parameters))
+    return np.stack(rows)
+
+
 @pytest.fixture(scope="module")
 def recorded() -> Recorded:
     with np.load(RECORDED) as file:
@@ -49,8 +62,10 @@ def recorded() -> Recorded:
 
 def test_recording_is_of_the_pinned_pytorch_and_of_every_case(recorded: Recorded) -> None:
     assert str(recorded["torch_version"]).split("+")[0] == "2.13.0"
+    assert set(OPTIONS) == (set(recorded) - {"torch_version"}) | set(REFERENCES)
     for name, every in OPTIONS.items():
-        assert recorded[name].shape[:2] == (len(every), STEPS)
+        if name in recorded:
+            assert recorded[name].shape[:2] == (len(every), STEPS)
 
 
 def test_cases_vary_every_option_of_every_config() -> None:
@@ -64,14 +79,24 @@ def test_cases_vary_every_option_of_every_config() -> None:
 
 
 @pytest.mark.parametrize(("name", "number"), CASES)
-def test_follows_pytorch(name: str, number: int, recorded: Recorded, backend: Backend) -> None:
+def test_follows_its_reference(
+    name: str, number: int, recorded: Recorded, backend: Backend
+) -> None:
     ours = run_born(name, OPTIONS[name][number], backend)
-    np.testing.assert_allclose(ours, recorded[name][number], rtol=RELATIVE, atol=0)
+    if name in REFERENCES:
+        reference = run_reference(name, OPTIONS[name][number])
+        np.testing.assert_allclose(ours, reference, rtol=RELATIVE, atol=0)
+    if name in recorded:
+        np.testing.assert_allclose(ours, recorded[name][number], rtol=RELATIVE, atol=0)
 
 
 @pytest.mark.parametrize(("name", "number"), CASES)
-def test_follows_pytorch_live(name: str, number: int, backend: Backend) -> None:
+def test_follows_pytorch_live(
+    name: str, number: int, recorded: dict[str, npt.NDArray[Any]], backend: Backend
+) -> None:
     pytest.importorskip("torch", reason='torch is not installed; run: pip install -e ".[parity]"')
+    if name not in recorded:
+        pytest.skip(f"PyTorch does not have {name}")
     options = OPTIONS[name][number]
     ours = run_born(name, options, backend)
     np.testing.assert_allclose(ours, run_pytorch(name, options), rtol=RELATIVE, atol=0)

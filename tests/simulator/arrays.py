@@ -174,6 +174,11 @@ class ndarray:  # noqa: N801  # CuPy's name
         return MemoryPointer(self.memory, self.host.ctypes.data - self.memory.ptr)
 
     @property
+    def base(self) -> Memory:
+        """What owns the elements: the same for all arrays that share them."""
+        return self.memory
+
+    @property
     def device(self) -> Device:
         return Device(self.memory.device_id)
 
