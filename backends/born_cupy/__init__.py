@@ -1,7 +1,4 @@
-"""The CuPy backend: born on NVIDIA GPUs.
-
-CuPy takes long to import, so it is imported with `CupyBackend`, not with this package.
-"""
+"""The CuPy backend: born on NVIDIA GPUs. CuPy is imported with `CupyBackend`, not before."""
 
 from __future__ import annotations
 

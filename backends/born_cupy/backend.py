@@ -154,12 +154,7 @@ class CupyBackend(
 
     @override
     def synchronize(self) -> None:
-        """Wait until the device has nothing left to do.
-
-        Raises:
-            IndexOutOfRangeError, DomainError: an operation since the last wait was given an
-                index, a label or a power that it could not use.
-        """
+        """Wait until the device has nothing left to do; raise what operations have reported."""
         self.context.synchronize()
         self.errors.raise_reported()
 
@@ -175,11 +170,7 @@ class CupyBackend(
 
     @override
     def to_numpy(self, x: RawTensor, /) -> HostArray:
-        """Copy to a host array, when everything before it is done.
-
-        Raises:
-            IndexOutOfRangeError, DomainError: as for `synchronize`.
-        """
+        """Copy to a host array, after a wait that raises as `synchronize` does."""
         host: HostArray = x.array.get()
         self.errors.raise_reported()
         return host

@@ -1,8 +1,7 @@
 """From the text of a kernel to something that can be launched.
 
-CuPy's own compile path adds `-ftz=true` to whatever options it is given, which turns
-subnormal numbers into zeros. Kernels are therefore compiled by NVRTC directly, which
-CuPy binds, and loaded as modules. What was compiled is kept on disk.
+CuPy's own compile path adds `-ftz=true`, which turns subnormal numbers into zeros. So NVRTC,
+which CuPy binds, is called directly, and what it compiled is kept on disk.
 """
 
 from __future__ import annotations
@@ -31,25 +30,13 @@ class Kernel:
         self._function = function
 
     def __call__(self, blocks: int, threads: int, arguments: Sequence[Any], stream: Any) -> None:
-        """Launch it and return at once.
-
-        Args:
-            blocks: how many blocks of threads; none is no launch.
-            threads: how many threads in each.
-            arguments: device arrays and NumPy scalars, each of the very type that the
-                kernel's text declares: nothing is converted on the way.
-            stream: the stream to launch on.
-        """
+        """Launch and return at once; arguments are of the very types that the text declares."""
         if blocks:
             self._function((blocks,), (threads,), arguments, 0, stream)
 
 
 class Compiler:
-    """Kernels of one device, each compiled once a process and kept on disk.
-
-    Args:
-        device: the number of the device.
-    """
+    """Kernels of one device (by number), each compiled once a process and kept on disk."""
 
     def __init__(self, device: int) -> None:
         self._device = device

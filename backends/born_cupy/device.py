@@ -17,23 +17,15 @@ cupy: Final[Any] = importlib.import_module("cupy")
 class DeviceContext:
     """A device and a stream, which a `with` statement makes current for this thread.
 
-    CuPy launches on the device and stream that are current for the calling thread. If
-    there is one device and no stream was asked for, they are right already, and nothing
-    is done: a switch costs microseconds, as much as launching a kernel.
-
-    A lack of memory inside the statement is raised as born's `OutOfMemoryError`.
-
-    Args:
-        device: the number of the device.
-        stream: a stream on it, or None for whichever is current.
+    With one device and no stream asked for, CuPy's current ones are right already and nothing
+    is done: a switch costs microseconds, as much as launching a kernel. A lack of memory
+    inside the statement is raised as born's `OutOfMemoryError`.
 
     Attributes:
         device: the number of the device.
+        stream: a stream on it, or None for whichever is current; another is an `OperandError`.
         processors: how many multiprocessors it has.
         switches: whether entering does anything.
-
-    Raises:
-        OperandError: the stream is not CuPy's, or is of another device.
     """
 
     def __init__(self, device: int, stream: Any = None) -> None:
@@ -79,11 +71,7 @@ class DeviceContext:
         self._device.synchronize()
 
     def check_arrays(self, operation: str, arguments: Sequence[Any]) -> None:
-        """Refuse arrays that are elsewhere.
-
-        Raises:
-            BackendMismatchError: one is on the host or on another device.
-        """
+        """Refuse arrays on the host or on another device: a `BackendMismatchError`."""
         for argument in arguments:
             if argument.__class__ is RawTensor:
                 array = argument.array

@@ -43,11 +43,7 @@ _NUMBERS: Final = {operation: np.int64(i) for i, operation in enumerate(_EXPECTE
 
 
 class DeviceErrors:
-    """A report in device memory that kernels write to and `raise_reported` reads.
-
-    Attributes:
-        pending: whether a kernel that may have written was launched since.
-    """
+    """A report in device memory: kernels write to it, `raise_reported` reads it if `pending`."""
 
     def __init__(self) -> None:
         self.pending = False
@@ -58,11 +54,7 @@ class DeviceErrors:
         return self._report, _NUMBERS[operation]
 
     def raise_reported(self) -> None:
-        """Wait for the report, if there may be one.
-
-        Raises:
-            IndexOutOfRangeError, DomainError: a kernel has reported one; it is raised once.
-        """
+        """Wait for the report, if there may be one, and raise it once."""
         if not self.pending:
             return
         self.pending = False

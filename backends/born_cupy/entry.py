@@ -1,7 +1,4 @@
-"""The door of the CuPy backend: what can be asked of it before CuPy is imported.
-
-Behind it, everything imports CuPy at its top.
-"""
+"""The door of the CuPy backend. Behind it, everything imports CuPy at its top."""
 
 from __future__ import annotations
 
@@ -27,11 +24,7 @@ def _needed() -> tuple[str, ...]:
 
 
 def unavailable_reason(device: int = 0) -> str | None:
-    """Why a device cannot be used, or None if it can.
-
-    Args:
-        device: its number.
-    """
+    """Why a device cannot be used, or None if it can."""
     reason = _missing_package()
     if reason is not None:
         return reason
@@ -44,11 +37,7 @@ def unavailable_reason(device: int = 0) -> str | None:
 
 
 def load() -> type[Backend]:
-    """The class `CupyBackend`, for which CuPy is imported.
-
-    Raises:
-        BackendUnavailableError: CuPy is not installed, or does not import.
-    """
+    """The class `CupyBackend`, for which CuPy is imported."""
     reason = _missing_package()
     if reason is not None:
         raise BackendUnavailableError(f"expected the package cupy, got none: {reason}")

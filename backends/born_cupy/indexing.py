@@ -1,8 +1,7 @@
 """Indexing by integers on the device.
 
-CuPy wraps indices that are out of range; whether there is one can only be known by
-waiting for the device. So kernels check each index that they use: one that is out of
-range reads a zero, or adds nothing, and is reported when somebody waits.
+CuPy wraps indices that are out of range, and whether there is one is known only after a wait.
+So kernels check: such an index reads a zero, or adds nothing, and is reported at the next wait.
 """
 
 from __future__ import annotations
@@ -123,11 +122,7 @@ class CupyIndexing(ArrayIndexing, Launching):
     # -- indices --
 
     def _index_parts(self, index: Index, shape: Shape) -> Parts:
-        """An index taken apart, with arrays in place of raw tensors.
-
-        Raises:
-            IndexOutOfRangeError: it has something else in it, or too much.
-        """
+        """An index taken apart, with arrays in place of raw tensors."""
         listed = [
             part.array if isinstance(part, RawTensor) else part
             for part in (index if is_tuple(index) else (index,))
@@ -153,11 +148,7 @@ class CupyIndexing(ArrayIndexing, Launching):
         return arrays[0] if whole and len(arrays) == 1 and arrays[0][0].dtype.kind in "iu" else None
 
     def _checked_index(self, operation: str, parts: Parts, shape: Shape) -> Index:
-        """The index, its integers on the device in range, and its masks of the right shape.
-
-        Raises:
-            IndexOutOfRangeError: a mask is of another shape.
-        """
+        """The index, its integers on the device in range, and its masks of the right shape."""
         checked: list[Any] = []
         for part, axis in parts:
             if not isinstance(part, self._ndarray):

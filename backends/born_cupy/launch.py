@@ -27,14 +27,7 @@ _MAX_THREADS: Final = 1024
 
 
 class Launching(Dispatch):
-    """Kernels on the current stream, with as many threads as there is work for.
-
-    Attributes:
-        strict: whether errors are raised at once, and scatters add in order.
-        context: the device and stream that operations run on.
-        errors: what kernels have found wrong with values that the host has not seen.
-        compile: from the text of a kernel to something that can be launched.
-    """
+    """Kernels on the current stream, with as many threads as there is work for."""
 
     strict: bool
     context: DeviceContext
@@ -45,23 +38,14 @@ class Launching(Dispatch):
     def _launch(self, source: Source, count: int, *arguments: Any) -> None:
         """Launch a kernel that shares out `count` pieces of work among its threads.
 
-        Args:
-            source: the kernel.
-            count: how many pieces there are.
-            arguments: tensors, of which a kernel takes the elements one after another;
-                arrays that it writes; integers, which are its i64; other NumPy scalars.
+        Arguments are tensors, which a kernel reads in C order; arrays that it writes; integers, its
+        i64; and other NumPy scalars.
         """
         blocks = min(-(-count // _THREADS), self.context.processors * _BLOCKS_PER_PROCESSOR)
         self._launch_blocks(source, blocks, _THREADS, arguments)
 
     def _launch_rows(self, source: Source, shape: tuple[int, int, int], *arguments: Any) -> None:
-        """Launch a kernel of `kernels.network` that takes rows, with a team of threads for each.
-
-        Args:
-            source: the kernel.
-            shape: how many rows there are, how long, and how far apart elements are.
-            arguments: of the kernel, up to those that say this.
-        """
+        """Launch a kernel over rows; `shape` is their number, length and inner stride."""
         rows, columns, _ = shape
         team = WARP
         while team < _MAX_THREADS and 2 * team * _ELEMENTS_PER_THREAD <= columns:

@@ -11,13 +11,7 @@ _VIRTUAL: Final = "compute_"
 
 
 def options(architecture: str, exact: bool) -> tuple[str, ...]:
-    """What NVRTC is told.
-
-    Args:
-        architecture: such as `"sm_90"`, or `"compute_90"` for text that any later
-            device can finish compiling.
-        exact: leave every operation as it is written, instead of contracting a product
-            and a sum into one rounding.
+    """The options for an architecture; `exact` contracts no product and sum into one rounding.
 
     >>> options("sm_90", exact=True)[-1]
     '--fmad=false'
@@ -33,16 +27,7 @@ def options(architecture: str, exact: bool) -> tuple[str, ...]:
 
 
 def compile_source(nvrtc: Any, source: Source, architecture: str) -> bytes:
-    """The machine code of a text, or its PTX where the architecture is a virtual one.
-
-    Args:
-        nvrtc: the library, with the names of CuPy's binding of it.
-        source: the kernel.
-        architecture: as for `options`.
-
-    Raises:
-        BornError: the compiler refuses it; the message holds what it says.
-    """
+    """The machine code of a text, or its PTX where the architecture is a virtual one."""
     program = nvrtc.createProgram(source.whole, f"{source.name}.cu", (), ())
     try:
         nvrtc.compileProgram(program, options(architecture, source.exact))
@@ -60,13 +45,6 @@ def compile_source(nvrtc: Any, source: Source, architecture: str) -> bytes:
 
 def architecture_for(capability: int, supported: tuple[int, ...]) -> str:
     """The device's own architecture, or the newest that the compiler knows, for the driver.
-
-    Args:
-        capability: the device's, such as 90.
-        supported: those that the compiler knows.
-
-    Raises:
-        BornError: the compiler knows none that the device can run.
 
     >>> architecture_for(90, (80, 90, 100)), architecture_for(120, (80, 90))
     ('sm_90', 'compute_90')

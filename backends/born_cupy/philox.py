@@ -1,8 +1,7 @@
 """The host's generator and the device's share of its work.
 
-The state stays with NumPy's generator, so that it is saved and restored as on the CPU.
-A kernel is given the state, makes the numbers that come next, and the host's generator
-is set to where it would be, had it made them.
+The state stays with NumPy's generator, so it is saved and restored as on the CPU. A kernel makes
+the numbers that come next, and the generator moves on as if it had made them.
 """
 
 from __future__ import annotations
@@ -15,16 +14,7 @@ from born_cupy.kernels.random import BLOCK
 
 
 def state_of(generator: np.random.Generator, count: int, double: bool) -> tuple[np.generic, ...]:
-    """What a kernel of `born_cupy.kernels.random` is told.
-
-    Args:
-        generator: over NumPy's Philox.
-        count: how many numbers it is to make.
-        double: whether each takes a word of 64 bits, and not half of one.
-
-    Returns:
-        the number of blocks of the stream that the numbers come from, then the state.
-    """
+    """How many blocks of the stream `count` numbers take (64 bits each if `double`); the state."""
     state: Any = generator.bit_generator.state
     used, halves = int(state["buffer_pos"]), 0 if double else int(state["has_uint32"])
     words = count if double else (max(count - halves, 0) + 1) // 2
@@ -42,8 +32,8 @@ def state_of(generator: np.random.Generator, count: int, double: bool) -> tuple[
 def skip(generator: np.random.Generator, count: int, double: bool) -> None:
     """Leave the generator as if it had drawn `count` numbers.
 
-    It draws the first until a block of its stream is used up, jumps over whole blocks,
-    and draws the rest, at least one, so that nothing of its state is guessed.
+    It draws up to the end of a block, jumps over whole blocks, and draws the rest, at least one
+    number, so that nothing of its state is guessed.
     """
     dtype = np.float64 if double else np.float32
     numbers_per_block = BLOCK if double else 2 * BLOCK

@@ -22,15 +22,8 @@ def prefetch(
 ) -> Generator[list[RawTensor]]:
     """Batches in device memory, each sent off before the one ahead of it is handed out.
 
-    The host waits for the device only where two batches are on their way already, and at
-    the end, until nothing is.
-
-    Args:
-        context: whose stream the batches are for: the one that it has when they are handed out.
-        batches: lists of host arrays; each is copied before the next is asked for.
-
-    Raises:
-        OutOfMemoryError: the device has no room for a batch; those before it come first.
+    The host waits only where two batches are on their way, and at the end. If the device has no
+    room for a batch, those before it come first.
     """
     failure: Exception | None = None
     with closing(_Upload(context)) as upload:
@@ -52,19 +45,16 @@ class _Upload:
 
     Why no memory is written while somebody reads it:
 
-    - CuPy's pool keeps freed memory by the stream it was allocated on, and gives it to the
-      next who asks on that stream, at once: work queued there that still uses it comes
-      before whatever the new owner queues. The arrays of a batch are allocated, used and
-      freed on the backend's stream. But the first to write them is another stream, which
-      therefore waits for what the backend's stream has queued until then. That is the
-      step before the one that the copy is meant to run beside.
-    - The backend's stream waits for a batch's event before the batch is handed out, and
-      `close` waits for those that never are.
+    - CuPy's pool gives freed memory to the next who asks on the same stream, at once. Batches are
+      allocated, used and freed on the backend's stream but written first on another, which
+      therefore waits for what the backend's stream has queued until then: the step before the
+      one that the copy is meant to run beside.
+    - The backend's stream waits for a batch's event before the batch is handed out, and `close`
+      waits for those that never are.
     - Page-locked memory is filled again, or given back, once its event says that it was read.
 
     Attributes:
-        under_way: the arrays of batches that were sent and not handed out, each with the event
-            after which they hold the batch.
+        under_way: arrays of batches not handed out yet, each with the event of their arrival.
     """
 
     def __init__(self, context: DeviceContext) -> None:
@@ -114,11 +104,7 @@ be reached from here is not garbage, so the loop closes it first."""
 
 
 class _Buffer:
-    """Page-locked memory for one batch, as large as the largest so far.
-
-    Attributes:
-        read: the event after which the latest batch in it has been read.
-    """
+    """Page-locked memory for one batch, as large as the largest so far; `read` says it was read."""
 
     def __init__(self) -> None:
         self.read: Final[Any] = cupy.cuda.Event(block=True, disable_timing=True)

@@ -27,14 +27,7 @@ from born_cupy.kernels.update import CHUNK, THREADS, update
 
 
 class CupyUpdate(UpdateKernel):
-    """A program as one CUDA kernel.
-
-    Args:
-        program: what it computes.
-        dtypes: of each of the program's arrays.
-        context: the device and stream to run on.
-        compile: from the text of a kernel to something that can be launched.
-    """
+    """A program as one CUDA kernel."""
 
     def __init__(
         self,
@@ -59,8 +52,7 @@ class _Plan:
     Attributes:
         numbers: which of them.
         arrays: of each the parameter and its slots.
-        words: the table without the gradients' addresses, each tensor with the first set of
-            scalars.
+        words: the table, without gradients and with the first set of scalars for all.
         blocks: how many chunks there are, a block for each.
     """
 
@@ -150,14 +142,7 @@ class _Bound(BoundUpdate):
 
 @dataclass(slots=True)
 class _Step(PreparedStep):
-    """One launch.
-
-    Attributes:
-        kernel: what is launched.
-        plan: for which tensors.
-        gradients: as the kernel reads them.
-        written: arrays that take the contents of others afterwards.
-    """
+    """One launch, after which each array in `written` takes the contents of its copy."""
 
     kernel: CupyUpdate
     plan: _Plan

@@ -1,7 +1,4 @@
-"""The Numba backend: NumPy, with compiled loops where they are faster.
-
-Numba takes a second to import, so it is imported with `NumbaBackend`, not with this package.
-"""
+"""The Numba backend. Numba is imported with `NumbaBackend`, not before."""
 
 from __future__ import annotations
 

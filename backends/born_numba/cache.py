@@ -1,7 +1,6 @@
 """Compiled loops on disk, so that the second process starts without compiling.
 
-A loop's text lies in a folder whose name is a hash of all that it depends on, and Numba
-keeps what it made of it beside the text. So nothing there is ever out of date.
+A loop's text lies in a folder named by a hash of all it depends on: nothing goes out of date.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Numba and llvmlite, without their types.
 
-What Numba compiles is not what its annotations, where it has any, say of it: an
-intrinsic is declared with arguments that its callers do not pass. And checkers should
-say the same whether Numba is installed or not.
+An intrinsic is declared with arguments that its callers do not pass, and checkers should say the
+same whether Numba is installed or not.
 """
 
 from __future__ import annotations

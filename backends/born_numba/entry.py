@@ -1,7 +1,4 @@
-"""The door of the Numba backend: what can be asked of it before Numba is imported.
-
-Behind it, everything imports Numba at its top.
-"""
+"""The door of the Numba backend. Behind it, everything imports Numba at its top."""
 
 from __future__ import annotations
 

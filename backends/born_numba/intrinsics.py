@@ -1,11 +1,9 @@
 """Memory by address, inside compiled loops.
 
-An optimizer may have hundreds of arrays. Unpacking each into Numba's own array
-structure on every call costs more than a small update, so a compiled loop is given
-the addresses of the NumPy array objects and reads their fields itself. The layout
-is that of `PyArrayObject` in NumPy's C interface (`numpy/ndarraytypes.h`), which
-NumPy keeps for the sake of every extension that was compiled against it;
-`layout_holds` checks it against NumPy's own word before it is relied on.
+Unpacking hundreds of arrays into Numba's own structure on every call costs more than a small
+update, so a loop gets the addresses of NumPy's array objects and reads their fields itself. The
+layout is that of `PyArrayObject` in NumPy's C interface (`numpy/ndarraytypes.h`), on which every
+compiled extension relies; `layout_holds` checks it against NumPy's own word.
 """
 
 from __future__ import annotations

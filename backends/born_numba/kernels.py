@@ -1,11 +1,8 @@
 """Operations as compiled loops, where one loop beats several of NumPy's.
 
-Each is a plain function over contiguous arrays of one floating dtype, whose text is compiled
-for float32 and float64 when first called. NumPy's own loops are vectorised by hand, so a
-compiled one wins only where it saves passes over memory or calls: what is here was
-measured to win, and docs/notes/performance.md has the figures.
-
-Nothing is bound to the bit of NumPy's result here; that is promised for updates only.
+Each is a plain function over contiguous arrays of one floating dtype, compiled for float32 and
+float64 when first called. NumPy's own loops are vectorised by hand: what is here was measured to
+win (docs/notes/performance.md). Only updates promise the bits of NumPy's result.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Update kernels as compiled loops over a table of addresses and chunks.
 
-One call updates any number of tensors: the loop walks chunks of them, reads where
-each array's memory is from the array object itself, and computes a whole rule on one
-element after another, eight or sixteen at a time in the processor's registers.
+One call updates any number of tensors: the loop walks their chunks and computes the whole rule on
+one element after another, eight or sixteen at a time in the processor's registers.
 """
 
 from __future__ import annotations
@@ -106,10 +105,7 @@ def data(table: Any, number: Any) -> Any:
 
 
 class NumbaUpdate(UpdateKernel):
-    """A program as one compiled loop.
-
-    Its results have the bits of NumPy's: no fused multiply-add, no reassociation.
-    """
+    """A program as one compiled loop, with the bits of NumPy's: nothing fused or reordered."""
 
     def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
         source, self.loop = _loop(program, dtypes)
@@ -294,9 +290,7 @@ _PLAIN: Final[set[type]] = {np.ndarray}
 
 
 class _Plan(NamedTuple):
-    """How to update some of the bound tensors.
-
-    The table knows its arrays by their addresses only: the plan is what keeps them.
+    """How to update some of the bound tensors; it keeps alive the arrays in its table.
 
     Attributes:
         numbers: which, int64.

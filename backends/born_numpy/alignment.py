@@ -1,10 +1,8 @@
 """Where large arrays lie in memory, when one loop goes through several of them together.
 
-Memory asked for in large pieces begins at the start of a page, and NumPy's arrays 16
-bytes behind it. So element i of every array has the same last digits in its address, which
-costs twice: a vector of 64 bytes crosses from one cache line into the next, and a load
-looks to the processor as if it needed the store to another array just before it, as it
-compares no more than the last 12 bits (Intel's optimization manual: 4K aliasing).
+NumPy's large arrays begin 16 bytes behind the start of a page, so element i of each has the same
+last digits in its address. A vector of 64 bytes then crosses cache lines, and a load seems to the
+processor to need the store just before it (Intel's optimization manual: 4K aliasing).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The norm of many arrays at once, with the same bits on each CPU backend.
 
-A sum in floating point depends on its order, so the order is fixed here for every
-backend on the CPU. The arrays of one dtype follow each other in stretches of about a
-million elements. A stretch adds up in `LANES` sums, in double: element i of an array
-goes to sum i modulo `LANES`. All sums of all stretches are then added by NumPy.
+The order of additions is fixed: arrays of one dtype follow each other in stretches of about a
+million elements. A stretch adds up in `LANES` sums, in double: element i of an array goes to sum
+i modulo `LANES`. NumPy adds all sums of all stretches.
 """
 
 from __future__ import annotations

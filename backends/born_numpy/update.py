@@ -1,8 +1,7 @@
 """Update kernels in NumPy: tiles of the arrays through ufuncs that write where they are told.
 
-A tile and the few buffers its program needs fit the processor's second-level cache,
-so each array is read from memory once and written once. Ufuncs release the
-interpreter's lock, so tiles run on several threads.
+A tile and the buffers of its program fit the second-level cache, so each array is read and
+written once. Ufuncs release the interpreter's lock, so tiles run on several threads.
 """
 
 from __future__ import annotations
@@ -77,11 +76,7 @@ def _tile(
 
 
 def _tile_size(buffers: Sequence[np.dtype[Any]]) -> int:
-    """How many elements a tile has: the more the better, within the memory that buffers may take.
-
-    A thread gives the interpreter's lock back and takes it again with every call of a
-    ufunc, and waits for it where another has it: the fewer calls the better.
-    """
+    """How many elements a tile has: as many as memory allows, for fewer calls take the GIL less."""
     each = sum(dtype.itemsize for dtype in buffers) or 1
     affordable = _SCRATCH // (POOL.workers * each) // _TILE_STEP * _TILE_STEP
     return max(_TILE_STEP, min(affordable, _LARGEST_TILE))

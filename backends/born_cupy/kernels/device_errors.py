@@ -1,8 +1,7 @@
 """How a kernel reports a value that it cannot use, without anyone waiting for the answer.
 
-A report is four integers in device memory: how many values were at fault since it was
-last read, and of the first of them which operation saw it, the value, and the length of
-the axis that it was to point into.
+A report is four integers in device memory: how many values were at fault since it was last read,
+and for the first of them the operation, the value, and the length of the axis it indexes.
 """
 
 from __future__ import annotations
@@ -26,10 +25,7 @@ __device__ inline void fault(i64 *report, i64 operation, i64 value, i64 length) 
 
 @cache
 def check_range() -> Source:
-    """Report the integers that are not from 0 to length - 1.
-
-    (values, size, length, report, operation)
-    """
+    """Report integers not from 0 to length - 1: (values, size, length, report, operation)."""
     text = f"""{FAULT}
 extern "C" __global__ void born_check_range(
     const i64 *values, i64 size, i64 length, i64 *report, i64 operation) {{

@@ -12,13 +12,7 @@ from born_cupy.kernels.source import EACH, Source, types
 
 
 class Function(NamedTuple):
-    """A function of each element, in C.
-
-    Attributes:
-        operands: the names of its arguments, of type R.
-        result: an expression.
-        before: what the expression needs said before it.
-    """
+    """An expression in C of operands of type R, after what is to be said `before` it."""
 
     operands: tuple[str, ...]
     result: str

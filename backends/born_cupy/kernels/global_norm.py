@@ -1,7 +1,6 @@
 """The norm of many tensors: a sum for each chunk, then one block adds up the sums.
 
-Both steps add in an order that depends on the sizes alone, in double, so the result has
-the same bits in every run.
+The order of additions, in double, depends on the sizes alone: every run gives the same bits.
 """
 
 from __future__ import annotations
@@ -36,11 +35,7 @@ __device__ inline double block_sum(double x) {{
 
 @cache
 def squares(dtype: np.dtype[Any]) -> Source:
-    """The sums of the squares of tensors of one dtype, one sum a chunk.
-
-    The rows of its table are the tensors' addresses, their numbers of elements, and the
-    numbers of chunks.
-    """
+    """Sums of squares, one a chunk, of one dtype; table rows: addresses, sizes, chunks."""
     text = f"""{LOCATE}
 
 {_BLOCK_SUM}

@@ -1,8 +1,7 @@
 """Windows over images: cut out, added up, and their largest elements.
 
-Each thread makes one element of the result and gathers what belongs there, also where
-windows overlap: nothing is added by several threads, so the same input gives the same
-bits. Sums run over a window's elements in order, as NumPy's do.
+Each thread makes one element of the result and gathers what belongs there, in order, so the same
+input gives the same bits, and sums have those of NumPy.
 """
 
 from __future__ import annotations

@@ -98,11 +98,10 @@ extern "C" __global__ void born_add_atomically(
 
 @cache
 def add_in_order(dtype: np.dtype[Any]) -> Source:
-    """x += y at positions along an axis, those that repeat one after another as they are listed.
+    """x += y at positions along an axis, repeated ones in the order in which they are listed.
 
     (y, positions, order, x, size, n, m, inner) with positions of shape (m,), and the order that
-    sorts them and leaves equal ones as they were. Each sum is rounded before the next, as
-    `numpy.add.at` does: the result has its bits.
+    sorts them stably. Each sum is rounded before the next: the bits of `numpy.add.at`.
     """
     text = f"""{types(dtype)}
 extern "C" __global__ void born_add_in_order(

@@ -23,10 +23,7 @@ _AT_ONCE: Final = 4  # loads that a thread has under way for each array
 
 @cache
 def bias_relu(dtype: np.dtype[Any]) -> Source:
-    """Add a bias to the rows of a matrix and rectify them, in place.
-
-    (results, bias, columns, size)
-    """
+    """Add a bias to rows and rectify them, in place: (results, bias, columns, size)."""
     text = f"""{types(dtype)}
 extern "C" __global__ void born_bias_relu(T *results, const T *bias, i64 columns, i64 size) {{
     {EACH} {{
@@ -42,10 +39,9 @@ extern "C" __global__ void born_bias_relu(T *results, const T *bias, i64 columns
 def column_sums(dtype: np.dtype[Any], into: np.dtype[Any], masked: bool) -> Source:
     """The sums of each `CHUNK` rows of a matrix, one row of sums for each chunk.
 
-    (rows of g, [y, results], sums, rows, columns), a block of `THREADS` for each `TILE` columns
-    of each chunk. Where it is `masked`, g is zero where y is not positive, and the results are
-    what is left of it. The order of additions depends on nothing but the shape, and no number
-    goes through more than 19 of them.
+    (rows of g, [y, results], sums, rows, columns), a block of `THREADS` for each `TILE` columns of
+    each chunk. If `masked`, g counts only where y is positive, and the results are what is left of
+    it. The order depends on the shape alone; no number goes through more than 19 additions.
     """
     load, value, store = "", "as<R>(g[k])", ""
     if masked:

@@ -1,9 +1,8 @@
 """Softmax, cross-entropy, normalisation and dropout.
 
-All but dropout reduce rows. A team of threads takes a row: a warp where rows are short,
-several to a block, and the whole block where they are long. It passes over the row once
-for each sum it needs; all but the first pass find the row in a cache. Which thread adds
-what depends on the shape alone, so the same input gives the same bits.
+All but dropout reduce rows. A team of threads takes a row: a warp where rows are short, else the
+whole block. It passes over the row once for each sum it needs; all but the first pass find it in
+a cache. Which thread adds what depends on the shape alone: the same input gives the same bits.
 """
 
 from __future__ import annotations
@@ -104,8 +103,7 @@ extern "C" __global__ void born_{name}({parameters},
 def along_axis(name: str, dtype: np.dtype[Any]) -> Source:
     """One of `ALONG_AXIS`: (operand, ..., results, rows, columns, inner, team).
 
-    The elements of a row are `inner` apart, as those along an axis are that has `inner`
-    elements behind it; `team` threads take a row, either `WARP` or all of a block.
+    Elements of a row are `inner` apart; a `team` of `WARP` threads or of a whole block takes a row.
     """
     operands = "const T *gs, const T *ys" if name.endswith("_backward") else "const T *xs"
     return _source(name, dtype, f"{operands}, T *results", _ALONG_AXIS[name])
@@ -113,11 +111,10 @@ def along_axis(name: str, dtype: np.dtype[Any]) -> Source:
 
 @cache
 def cross_entropy(dtype: np.dtype[Any], reduced: bool) -> Source:
-    """Probabilities and losses of rows of logits.
+    """Probabilities and losses of rows of logits; the loss of a label out of range is 0.
 
-    (logits, labels, probabilities, losses, smoothing, rows, columns, inner, team) with
-    `inner` 1. The losses are of type R if they are to be `reduced`, and else of type T; that
-    of a label which names no class is 0.
+    (logits, labels, probabilities, losses, smoothing, rows, columns, inner, team) with `inner` 1.
+    Losses are of type R if they are to be `reduced`, and else of type T.
     """
     body = f"""{_SOFTMAX}
         FOR_ROW put(ps[AT], exp(as<R>(xs[AT]) - top) / mass);
@@ -214,10 +211,7 @@ def norm(dtype: np.dtype[Any], centred: bool, weight: bool, bias: bool) -> Sourc
 
 @cache
 def norm_backward(dtype: np.dtype[Any], centred: bool) -> Source:
-    """The gradient of the normalisation in `norm`.
-
-    (g, normal, scale, results, rows, columns, inner, team)
-    """
+    """The gradient of `norm`: (g, normal, scale, results, rows, columns, inner, team)."""
     body = f"""\
         R mean = 0, along = 0;
         FOR_ROW {{

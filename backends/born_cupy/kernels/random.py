@@ -1,9 +1,8 @@
 """Uniform random numbers: NumPy's Philox generator, a block of words to a thread.
 
-Philox4x64-10 (Salmon, Moraes, Dror and Shaw, 2011, "Parallel random numbers: as easy as
-1, 2, 3") makes four words of 64 bits from a counter and a key, so a thread can start
-anywhere in the stream. How words become numbers is NumPy's: a double takes a word, a
-float half of one, the lower half first.
+Philox4x64-10 (Salmon, Moraes, Dror and Shaw, 2011, "Parallel random numbers: as easy as 1, 2,
+3") makes four words of 64 bits from a counter and a key, so a thread can start anywhere. As in
+NumPy, a double takes a word, a float half of one, the lower half first.
 """
 
 from __future__ import annotations
@@ -68,14 +67,9 @@ SINGLE: Final = """\
 
 
 def drawing(name: str, dtype: np.dtype[Any], parameters: str, numbers: str, emit: str) -> Source:
-    """A kernel that draws: (*parameters, size, blocks, *state).
+    """A kernel that draws and does `emit` with number `i`, called `u`.
 
-    Args:
-        name: of the kernel.
-        dtype: of T.
-        parameters: what it takes before the generator's state.
-        numbers: `SINGLE` for floats, else doubles.
-        emit: what to do with number `i`, which is `u`.
+    (*parameters, size, blocks, *state); `numbers` is `SINGLE` for floats, else doubles.
     """
     text = f"""{types(dtype)}{_PHILOX}
 #define EMIT {emit}

@@ -1,9 +1,7 @@
 """Tables of tensors in device memory, as kernels over many of them read them.
 
-A table has one column a tensor. Work is dealt out in chunks of a fixed number of
-elements; the table's last row says how many chunks come before each tensor, and in all.
-A block finds the tensor of its chunk there, so that the table's size depends on the
-number of tensors alone.
+A table has a column for each tensor. Work is dealt out in chunks of a fixed number of elements;
+the last row says how many chunks come before each tensor, and in all: blocks find theirs there.
 """
 
 from __future__ import annotations
@@ -30,16 +28,7 @@ MAX_BLOCKS: Final = 2**31 - 1
 
 
 def count_chunks(sizes: HostArray, chunk: int, row: HostArray) -> int:
-    """Write into a table's row how many chunks come before each tensor and in all.
-
-    Args:
-        sizes: how many elements each tensor has.
-        chunk: how many of them make a chunk.
-        row: of uint64, one longer than `sizes`.
-
-    Returns:
-        how many chunks there are in all.
-    """
+    """The number of chunks; those before each tensor, and in all, go into the uint64 `row`."""
     counts = -(-sizes.astype(np.int64) // chunk)
     row[0] = 0
     row[1:] = np.cumsum(counts)

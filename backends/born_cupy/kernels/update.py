@@ -57,9 +57,8 @@ _FUNCTIONS: Final = {"abs": "fabs", "exp": "exp", "log": "log", "pow": "pow", "s
 def update(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> Source:
     """The kernel of a program.
 
-    It is launched with a table in device memory, of one column a tensor and these rows:
-    the addresses of the program's arrays, the number of elements, the number of its set
-    of scalars; and after these the number of chunks before each tensor and in all.
+    Its table has a column a tensor and these rows: the addresses of the program's arrays, the
+    number of elements, which set of scalars; then the chunks before each tensor and in all.
     """
     writer = _Writer(program, dtypes)
     return Source("update", writer.text(), exact=True)
