@@ -103,10 +103,7 @@ def _prefetched(batches: Iterator[object], backend: Backend) -> Generator[Any]:
 
 
 def _split(batch: object) -> tuple[object, list[HostArray]]:
-    """A batch with places in a list for arrays, and that list.
-
-    The containers are copies, because the next batch may arrive in the same ones.
-    """
+    """A copy of a batch's containers, with places in a list for arrays, and that list."""
     arrays: list[HostArray] = []
 
     def place(leaf: object) -> int:

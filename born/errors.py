@@ -65,13 +65,7 @@ class BackendUnavailableError(BornError, RuntimeError):
 
 
 class OutOfMemoryError(BornError, MemoryError):
-    """An allocation for which a device has no room.
-
-    Args:
-        message: what was asked for and what there was.
-        requested: the bytes asked for.
-        free: the bytes that the device had free.
-    """
+    """An allocation for which a device has no room: bytes `requested`, and bytes `free`."""
 
     def __init__(self, message: str, requested: int = 0, free: int = 0) -> None:
         super().__init__(message)

@@ -36,15 +36,7 @@ class TensorBase(Generic[B]):
 
 
 def check_stays(raw: RawTensor, use: str) -> None:
-    """Refuse to hand out the value of what a function that `grad` differentiates computes.
-
-    Args:
-        raw: the tensor.
-        use: what is asked of it.
-
-    Raises:
-        TapeError: no gradient would come back from there.
-    """
+    """Refuse to hand out values inside a function that `grad` differentiates."""
     node = raw.node
     while node is not None:
         if node.tape.of_function and node.tape.depth:
@@ -57,11 +49,7 @@ def check_stays(raw: RawTensor, use: str) -> None:
 
 
 def check_unrecorded(values: Sequence[Any]) -> None:
-    """Refuse to make a constant of tensors that are being recorded.
-
-    Raises:
-        TapeError: one is, at any depth.
-    """
+    """Refuse to make a constant of tensors that are being recorded, at any depth."""
     for value in values:
         if isinstance(value, list | tuple):
             check_unrecorded(cast("Sequence[Any]", value))
@@ -149,11 +137,7 @@ def check_backend(backend: B) -> B:
 
 
 def as_shape(shape: ShapeLike) -> Shape:
-    """A shape as a tuple.
-
-    >>> as_shape(3)
-    (3,)
-    """
+    """A shape as a tuple."""
     try:
         if isinstance(shape, SupportsIndex):
             return (operator.index(shape),)

@@ -105,20 +105,12 @@ class RawTensor:
         return nbytes
 
     def item(self) -> float | int | bool:
-        """The only element as a Python number; waits for the device.
-
-        Raises:
-            ValueError: the array has not exactly one element.
-        """
+        """The only element as a Python number; waits for the device."""
         value: float | int | bool = self.array.item()
         return value
 
     def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> HostArray:
-        """The array for NumPy.
-
-        Raises:
-            OperandError: it is on a device, from where nothing is copied unasked.
-        """
+        """The array for NumPy; `OperandError` on a device, from where nothing is copied unasked."""
         if not _is_host_array(self.array):
             raise OperandError(
                 f"expected an array on the host, got one on {self.device}; copy it with "

@@ -184,11 +184,7 @@ class Tensor(TensorBase[B]):
         return self.backend.to_numpy(self.raw)
 
     def item(self) -> float | int | bool:
-        """The only element as a Python number.
-
-        Raises:
-            ShapeError: there is not exactly one.
-        """
+        """The only element as a Python number; `ShapeError` if there is not exactly one."""
         if self.size != 1:
             raise ShapeError(
                 f"expected a tensor of one element, got shape {self.shape}; "

@@ -1,9 +1,8 @@
 """What arguments are checked with, in layers, configs and backends alike.
 
-Every function takes the argument's name, which its errors begin with: "expected p as a
-number, got 'x'". A dotted name is that of a field: "AdamConfig.lr: expected a number,
-got 'x'". A value out of range raises `error`, and so does one of the wrong type, except
-that `ConfigError` becomes `ConfigTypeError` there.
+Errors begin with the argument's name, "expected p as a number, got 'x'", or that of a field,
+"AdamConfig.lr: expected a number". Values out of range or of the wrong type raise `error`, except
+that `ConfigError` becomes `ConfigTypeError` for the wrong type.
 """
 
 from __future__ import annotations
@@ -27,11 +26,7 @@ Pair: TypeAlias = int | tuple[int, int]
 def integer(
     name: str, value: object, least: int | None = 1, error: type[BornError] = ConfigError
 ) -> int:
-    """`value` as a Python integer of at least `least`; None sets no bound.
-
-    >>> integer("groups", 2)
-    2
-    """
+    """`value` as a Python integer of at least `least`; None sets no bound."""
     if type(value) is not int:  # most are, and it takes time to look further
         try:
             if isinstance(value, bool):
@@ -56,11 +51,7 @@ def number(
     high: float = math.inf,
     error: type[BornError] = ConfigError,
 ) -> float:
-    """`value` as a Python float, finite and from `low` to `high`.
-
-    >>> number("p", 0.5, 0, 1)
-    0.5
-    """
+    """`value` as a Python float, finite and from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise type_error(name, "a number", value, "convert it with float() first", error)
     try:
@@ -77,11 +68,7 @@ def number(
 
 
 def flag(name: str, value: object, error: type[BornError] = ConfigError) -> bool:
-    """`value`, a bool.
-
-    >>> flag("bias", False)
-    False
-    """
+    """`value`, a bool."""
     if not isinstance(value, bool):
         raise type_error(name, "True or False", value, "check the order of the arguments", error)
     return value
@@ -90,11 +77,7 @@ def flag(name: str, value: object, error: type[BornError] = ConfigError) -> bool
 def pair(
     name: str, value: object, least: int = 1, error: type[BornError] = ConfigError
 ) -> tuple[int, int]:
-    """A size for height and width, from one integer for both or from two.
-
-    >>> pair("stride", 2), pair("padding", (0, 1), least=0)
-    ((2, 2), (0, 1))
-    """
+    """A size for height and width, from one integer for both or from two."""
     if not _is_sequence(value):
         size = integer(name, value, least, error)
         return size, size
@@ -108,11 +91,7 @@ def pair(
 
 
 def shape(name: str, value: object, error: type[BornError] = ConfigError) -> tuple[int, ...]:
-    """A shape of at least one axis and no axis of length zero, from one length or several.
-
-    >>> shape("normalized_shape", 8), shape("normalized_shape", [4, 8])
-    ((8,), (4, 8))
-    """
+    """A shape of at least one axis and no axis of length zero, from one length or several."""
     if not _is_sequence(value):
         return (integer(name, value, error=error),)
     lengths = tuple(integer(name, length, error=error) for length in value)
@@ -124,11 +103,7 @@ def shape(name: str, value: object, error: type[BornError] = ConfigError) -> tup
 def choice(
     name: str, value: _Choice, options: Collection[_Choice], error: type[BornError] = ConfigError
 ) -> _Choice:
-    """`value`, which is one of `options`; the first of them is the usual one.
-
-    >>> choice("reduction", "sum", ("mean", "sum", "none"))
-    'sum'
-    """
+    """`value`, which is one of `options`; the first of them is the usual one."""
     if value not in options:
         first, *others = (f'"{option}"' for option in options)
         listed = ", ".join([first, *others[:-1]]) + "".join(f" or {last}" for last in others[-1:])

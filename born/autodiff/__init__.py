@@ -1,6 +1,5 @@
-"""Reverse-mode differentiation over any backend.
+"""Reverse-mode differentiation over any backend: `Autodiff` records, `backward` walks the tape.
 
-`Autodiff` records, `backward` walks the tape to a map from tensor to gradient, and
 `grad`, `value_and_grad` and `hvp` do both as functions of functions.
 """
 

@@ -78,11 +78,7 @@ class Gradients(Mapping[RawTensor, RawTensor]):
 
     @override
     def __getitem__(self, key: RawTensor | Tensor[Any]) -> RawTensor:
-        """The gradient of a tensor.
-
-        Raises:
-            MissingGradientError: the loss does not depend on it.
-        """
+        """The gradient of a tensor; `MissingGradientError` if the loss does not depend on it."""
         try:
             return self._values[_raw(key)]
         except KeyError as error:
@@ -133,11 +129,7 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         return self
 
     def __add__(self, other: Gradients) -> Gradients:
-        """The sum, entry by entry.
-
-        Raises:
-            BackendMismatchError: the other map was computed on another backend.
-        """
+        """The sum, entry by entry, of two maps computed on one backend."""
         if not isinstance(cast("object", other), Gradients):
             raise OperandError(
                 f"expected gradients to add, got {type(other).__name__}; "

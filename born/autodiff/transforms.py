@@ -53,10 +53,7 @@ def grad(function: Callable[..., Tensor[B]], argnum: int = 0) -> Callable[..., T
 def value_and_grad(
     function: Callable[..., Tensor[B]], argnum: int = 0
 ) -> Callable[..., tuple[Tensor[B], Tensor[B]]]:
-    """The function that computes both `function` and its gradient, as `grad` does.
-
-    Returns:
-        a function of the same arguments, that returns the value and the gradient.
+    """The function that returns both the value of `function` and its gradient, as `grad` does.
 
     >>> import born
     >>> from born.autodiff import Autodiff
@@ -153,8 +150,7 @@ def _argument(args: tuple[Any, ...], argnum: int) -> Tensor[Any]:
 def _free_level(backend: Backend) -> Autodiff[Any]:
     """The level to record on: the lowest that no level at or above it is recording on.
 
-    An inner call of a nested `grad` runs while the outer one records, so it takes
-    the next level up, and its backward pass is recorded below.
+    An inner call of a nested `grad` takes the next level up; that below records its walk.
     """
     free: Autodiff[Any] | None = None
     level = backend

@@ -1,7 +1,6 @@
 """The contract between born and the arrays it computes with.
 
-`Backend` is the contract, `ArrayBackend` meets it for any NumPy-like namespace,
-and `get_backend` finds the backends that are installed.
+`ArrayBackend` meets it for any NumPy-like namespace, `get_backend` finds installed backends.
 """
 
 from born.backend.arguments import Axis as Axis

@@ -54,11 +54,7 @@ def normal_axis(axis: int, ndim: int) -> int:
 
 
 def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
-    """The shape left when `axes` (in normal form) of `shape` are reduced.
-
-    >>> reduced_shape((2, 3, 4), (1,), keepdims=True)
-    (2, 1, 4)
-    """
+    """The shape left when `axes` (in normal form) of `shape` are reduced."""
     if keepdims:
         return tuple(1 if i in axes else length for i, length in enumerate(shape))
     return tuple(length for i, length in enumerate(shape) if i not in axes)

@@ -18,12 +18,7 @@ _AUTO: Final = ("cupy", "numba", "numpy")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What an entry point names in place of a backend's class, if that takes long to import.
-
-    Attributes:
-        unavailable_reason: why the backend cannot be used here, or None if it can.
-        load: imports the class.
-    """
+    """What an entry point may name in place of a backend's class, if that takes long to import."""
 
     unavailable_reason: Callable[[], str | None]
     load: Callable[[], type[Backend]]

@@ -43,10 +43,9 @@ class Pool:
     def share(self, work: Work, threads: int | None = None) -> None:
         """Run work on the calling thread and on idle helpers: on `threads`, or all of the pool.
 
-        Waits for all that have begun, even if a signal's handler raises meanwhile: memory
-        that a thread still writes to must not be read or freed. It does not wait for those
-        that woke too late to begin: there is nothing left for them to do. Once all have ended
-        it raises the first of what interrupted the caller and of what the work raised.
+        It waits for all that have begun, even if a signal's handler raises meanwhile: memory that
+        a thread still writes to must not be read or freed. Those that woke too late have nothing
+        left to do. Then it raises the first of what interrupted the caller and the work raised.
         """
         helpers = self.workers - 1 if threads is None else min(threads, self.workers) - 1
         if helpers < 1:
@@ -109,8 +108,7 @@ def taken(pieces: deque[T]) -> Iterator[T]:
 class _Call:
     """Work handed to a helper, to be done once or not at all.
 
-    A signal's handler may raise at any point of what the caller does, which is then done
-    again: each of its steps may be repeated.
+    A signal's handler may interrupt the caller anywhere, so each of its steps can be repeated.
     """
 
     def __init__(self, work: Work) -> None:

@@ -1,7 +1,6 @@
 """Update kernels: what a backend makes of a traced rule.
 
-A kernel is bound to the tensors that it updates, once. In each step it is prepared for
-their gradients, which checks these, and then run.
+A kernel is bound to tensors once. Each step prepares it, checking gradients, and runs it.
 """
 
 from __future__ import annotations
@@ -55,8 +54,7 @@ class PreparedStep(ABC):
 
         Args:
             scalars: the sets of scalars in use, most often one.
-            scale: of shape () and the compute dtype, what all gradients are multiplied
-                by; given if the program `has_scale`, and only then.
+            scale: the factor of all gradients, shape (), if the program `has_scale`.
             sets: for each gradient, which set its tensor takes; the first by default.
         """
 
@@ -68,24 +66,13 @@ class BoundUpdate(ABC):
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
         """Check gradients, and find all that is needed to update by them.
 
-        Args:
-            numbers: which of the bound tensors, each once.
-            gradients: for each of them its gradient, of its shape and of the dtype that
-                the kernel was compiled for.
-
-        Raises:
-            BornError: what the check given to `bind` raises; no tensor has changed.
+        `numbers` says which of the bound tensors, each once, they belong to. What the check given
+        to `bind` raises leaves every tensor as it was.
         """
 
 
 class UpdateKernel(ABC):
-    """A compiled update rule for one combination of dtypes.
-
-    Attributes:
-        program: what it computes.
-        dtypes: of each of the program's arrays.
-        source: what was generated, as text.
-    """
+    """A compiled update rule for one combination of dtypes; `source` is its generated text."""
 
     def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...], source: str) -> None:
         self.program = program
@@ -94,11 +81,9 @@ class UpdateKernel(ABC):
 
     @abstractmethod
     def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
-        """The kernel over these tensors.
+        """The kernel over these targets, each a parameter and its slots.
 
-        Args:
-            targets: for each parameter, itself and then its slots.
-            check: called for each gradient that the kernel does not know to be sound.
+        `check` is called for each gradient that the kernel does not know to be sound.
         """
 
     def __deepcopy__(self, memo: object) -> UpdateKernel:

@@ -35,11 +35,7 @@ class Window(NamedTuple):
 
     @classmethod
     def of(cls, kernel: Pair, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> Window:
-        """A window whose sizes are given as one integer for both directions, or as two.
-
-        Raises:
-            ShapeError: a size is not one or two integers, or is too small.
-        """
+        """A window with one integer for both directions, or two; others are a `ShapeError`."""
         return cls(
             pair("kernel_size", kernel, error=ShapeError),
             pair("stride", stride, error=ShapeError),

@@ -1,16 +1,13 @@
 """The checkpoint file: safetensors, sealed so that a change of any byte is noticed.
 
-A safetensors file is the length of a header (8 bytes), the header (JSON: the shape, dtype
-and place of each tensor, and a map of strings), and the elements. born adds one string,
-`born`, itself JSON:
+Its header's map of strings has one entry of born's, `born`, itself JSON:
 
 - `version`: of this format. A reader refuses a newer one.
-- `digest`: SHA-256 of the length and the header, with zeros in place of the digest.
+- `digest`: SHA-256 of the header and its length, with zeros in place of the digest.
 - `tensors`: the shape, dtype and SHA-256 of each tensor.
 - what the caller saves beside the tensors.
 
-Later versions keep `version` and `digest` as they are, so that a newer file is not taken
-for a damaged one.
+Later versions keep the first two, so that a newer file is not taken for a damaged one.
 """
 
 from __future__ import annotations

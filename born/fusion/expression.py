@@ -1,8 +1,7 @@
 """The maths an update rule may use: operators, and these functions.
 
-Each takes Python numbers and gives one, or takes anything with the operators and
-methods of `Value` and asks it. So one formula computes with numbers on the host,
-with tensors, or with symbols that write down what is to be computed.
+Each takes Python numbers and gives one, or asks anything like `Value`. So one formula computes
+with numbers, with tensors, or with symbols that write down what is to be computed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """`Program`: a traced update rule, ready for a backend to compile.
 
-A program is a straight line of elementwise instructions over named arrays. What
-depends on scalars alone is not in it: `host` computes that, in double, once for
-each number of updates.
+It is a straight line of elementwise instructions over named arrays. What depends on scalars
+alone is left to `host`, in double, once for each number of updates.
 """
 
 from __future__ import annotations
@@ -88,11 +87,7 @@ class Program:
 
     @property
     def scaled(self) -> Program:
-        """This program with its gradient times `Ref(SCALE, 0)` before all else.
-
-        The scale is one number of the compute dtype for all tensors of an update, such as
-        a clipping factor, which may be computed on the device.
-        """
+        """This program with its gradient first multiplied by `Ref(SCALE, 0)`, one for all tensors."""
         gradient = Ref(ARRAY, 1)
 
         def moved(ref: Ref) -> Ref:

@@ -1,7 +1,6 @@
-"""Tracing: from a rule function to a program.
+"""From a rule function to a program: it is called with symbols that write instructions down.
 
-The function is called once, with symbols, and each operator writes an instruction
-down. Equal instructions share one result, and what no output needs is dropped.
+Equal instructions share one result, and what no output needs is dropped.
 """
 
 from __future__ import annotations
@@ -178,10 +177,7 @@ def _needed(
 
 
 def _host_source(names: Sequence[str], writer: Writer) -> str:
-    """The text of the function from the rule's scalars to those of the kernel.
-
-    Its own names begin with two underscores; the rule's do not.
-    """
+    """The text of the function from the rule's scalars to the kernel's; `__` marks its names."""
     lines = [f"def host({', '.join(names)}):"]
     lines += [f"    {name} = {text}" for text, name in writer.host.items()]
     handed = "".join(f"__float({text}), " for text in writer.handed)

@@ -1,6 +1,7 @@
 """Layers, losses and initial values.
 
-A setting of the wrong type is a `ConfigTypeError`, one out of range a `ConfigError`.
+A setting of the wrong type is a `ConfigTypeError`, one out of range a `ConfigError`; calling a
+layer or a loss with a tensor of another shape is a `ShapeError`, of another dtype a `DTypeError`.
 
 >>> import born
 >>> from born import nn

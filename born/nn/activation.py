@@ -32,10 +32,6 @@ class ReLU(Stateless):
 class LeakyReLU(Stateless):
     """x where it is positive, slope x elsewhere.
 
-    Args:
-        slope: of the negative side.
-
-
     Source: Maas, Hannun and Ng (2013), "Rectifier Nonlinearities Improve Neural
     Network Acoustic Models", equation 2.
 
@@ -56,10 +52,7 @@ class GELU(Stateless):
 
     Args:
         approximate: `"none"` for the exact form, `"tanh"` for
-            x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
-
-    Raises:
-        DomainError: another form.
+            x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); another is a `DomainError`.
 
     Source: Hendrycks and Gimpel (2016), "Gaussian Error Linear Units (GELUs)", section 2.
 
@@ -138,9 +131,6 @@ class Softmax(Stateless):
 
     Args:
         axis: the axis along which the results add up to one.
-
-    Raises:
-        ShapeError: in a call: `x` does not have that axis.
 
     >>> Softmax()(born.tensor([5.0, 5.0], backend)).numpy().tolist()
     [0.5, 0.5]

@@ -19,7 +19,6 @@ class Dropout(Stateless):
     Args:
         p: the probability of zero, from 0 to 1.
 
-
     Source: Srivastava et al. (2014), "Dropout: A Simple Way to Prevent Neural Networks
     from Overfitting", section 4, scaled in training rather than in use (section 10).
 

@@ -27,9 +27,7 @@ class Embedding(Module[B]):
         dtype: of the table, a floating dtype.
 
     Attributes:
-        weight: W, of shape `(num_embeddings, embedding_dim)`, first drawn from
-            N(0, 1), as in PyTorch.
-
+        weight: W, `(num_embeddings, embedding_dim)`, first drawn from N(0, 1), as in PyTorch.
 
     >>> Embedding(10, 4, backend)(born.tensor(np.array([[3, 1, 4]]), backend)).shape
     (1, 3, 4)
@@ -52,9 +50,7 @@ class Embedding(Module[B]):
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """The rows at `x`, integers of any shape; of shape `(*x.shape, embedding_dim)`.
 
-        Raises:
-            DTypeError: `x` does not have an integer dtype.
-            IndexOutOfRangeError: the table does not have such a row.
+        A row that the table does not have is an `IndexOutOfRangeError`.
         """
         rows = self.weight.shape[0]
         if x.dtype.kind not in "iu":

@@ -38,13 +38,7 @@ class Conv2d(Module[B]):
 
     Attributes:
         weight: W, of shape `(out_channels, in_channels / groups, height, width)`.
-        bias: b, of shape `(out_channels,)`, or None.
-
-    Both start from U(-a, a), a = 1/sqrt(in_channels / groups * height * width), see
-    `nn.init.default_bound`.
-
-    Raises:
-        ConfigError: channels that are not divisible by groups.
+        bias: b, of shape `(out_channels,)`, or None. Both start within `nn.init.default_bound`.
 
     >>> layer = Conv2d(3, 8, 5, backend, stride=2, padding=2)
     >>> layer(born.zeros((1, 3, 16, 16), backend)).shape
@@ -86,12 +80,7 @@ class Conv2d(Module[B]):
         def to(self, backend: B2) -> Conv2d[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """Convolve images `x` of shape `(batch, in_channels, height, width)`.
-
-        Raises:
-            ShapeError: another number of axes or channels, or an image smaller than
-                the kernel.
-        """
+        """Convolve images `x` of shape `(batch, in_channels, height, width)`."""
         return ops.conv2d(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
@@ -105,9 +94,6 @@ class MaxPool2d(Stateless):
         stride: step from window to window; by default the kernel's size.
         padding: minus infinities added on each side, at most half the kernel.
         dilation: step between the elements of a window.
-
-    Raises:
-        ShapeError: in a call: `x` does not have four axes, or is smaller than a window.
 
     >>> MaxPool2d(2)(born.zeros((1, 3, 8, 8), backend)).shape
     (1, 3, 4, 4)

@@ -148,9 +148,7 @@ def kaiming_uniform(
         fan: `"fan_in"` keeps the variance of the activations on the way forward,
             `"fan_out"` that of the gradients on the way back.
 
-
-    Source: He et al. (2015), "Delving Deep into Rectifiers", equation 10 (forward) and
-    14 (backward).
+    Source: He et al. (2015), "Delving Deep into Rectifiers", equations 10 and 14.
 
     >>> kaiming_uniform((3, 5), backend).shape
     (3, 5)
@@ -178,12 +176,10 @@ def kaiming_normal(
 
 
 def default_bound(fan_in: int) -> float:
-    """1 / sqrt(fan_in), the bound of the uniform distribution `Linear` and `Conv2d` start from.
+    """1 / sqrt(fan_in): `Linear` and `Conv2d` start from the uniform distribution within it.
 
-    PyTorch's layers start from it too: it is Kaiming uniform for a leaky rectifier of
-    slope sqrt(5), whose bound is sqrt(2 / (1 + 5)) sqrt(3 / fan_in). Sources: LeCun et
-    al. (1998), "Efficient BackProp", section 4.6; PyTorch, `torch.nn.Linear`, section
-    Variables.
+    So do PyTorch's: it is Kaiming uniform for a leaky rectifier of slope sqrt(5). Sources: LeCun
+    et al. (1998), "Efficient BackProp", section 4.6; PyTorch, `torch.nn.Linear`, Variables.
 
     >>> default_bound(64)
     0.125

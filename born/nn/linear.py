@@ -31,11 +31,7 @@ class Linear(Module[B]):
 
     Attributes:
         weight: W, of shape `(out_features, in_features)`.
-        bias: b, of shape `(out_features,)`, or None.
-
-    Both start from U(-1/sqrt(in_features), 1/sqrt(in_features)), see
-    `nn.init.default_bound`.
-
+        bias: b, of shape `(out_features,)`, or None. Both start within `nn.init.default_bound`.
 
     >>> layer = Linear(4, 2, backend)
     >>> layer(born.zeros((3, 4), backend)).shape
@@ -68,9 +64,5 @@ class Linear(Module[B]):
         def to(self, backend: B2) -> Linear[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """Map the last axis of `x`, of shape `(..., in_features)`.
-
-        Raises:
-            ShapeError: the last axis has another length.
-        """
+        """Map the last axis of `x`, of shape `(..., in_features)`."""
         return ops.linear(x, self.weight, self.bias, activation=self.activation)

@@ -1,7 +1,8 @@
 """Losses beside `ops.cross_entropy`, and the accuracy of a classifier.
 
-Predictions come first. `reduction` says what becomes of the losses of the elements:
-`"mean"` (the default) and `"sum"` give a scalar, `"none"` leaves them as they are.
+Predictions come first, then targets of the same shape and dtype: nothing is broadcast.
+`reduction` says what becomes of the losses of the elements: `"mean"` (the default) and `"sum"`
+give a scalar, `"none"` leaves them as they are, and another is a `DomainError`.
 """
 
 from __future__ import annotations
@@ -21,16 +22,6 @@ def mse_loss(
 ) -> Tensor[B]:
     """(prediction - target)^2.
 
-    Args:
-        predictions: of any shape.
-        targets: of the same shape and dtype; nothing is broadcast.
-        reduction: `"mean"`, `"sum"` or `"none"`.
-
-    Raises:
-        ShapeError: the shapes differ.
-        DTypeError: the dtypes differ.
-        DomainError: an unknown reduction.
-
     >>> mse_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     2.0
     """
@@ -40,8 +31,6 @@ def mse_loss(
 
 def l1_loss(predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "mean") -> Tensor[B]:
     """|prediction - target|.
-
-    Arguments and errors as for `mse_loss`.
 
     >>> l1_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     1.0
@@ -56,11 +45,11 @@ def huber_loss(
 
     A square for small errors and a line for large ones, so that outliers pull less.
 
-    Arguments and errors as for `mse_loss`, and:
-
     Args:
+        predictions: of any shape.
+        targets: of that shape.
         delta: where the line begins, a positive number in the units of r.
-
+        reduction: as for every loss.
 
     Source: Huber (1964), "Robust Estimation of a Location Parameter".
 
@@ -80,14 +69,13 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor[B]:
     """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)).
 
-    It is computed as t softplus(-x) + (1 - t) softplus(x), which neither overflows nor
-    loses the small losses of confident predictions. Errors as for `mse_loss`.
+    It is computed as t softplus(-x) + (1 - t) softplus(x), which neither overflows nor loses
+    the small losses of confident predictions.
 
     Args:
         logits: x, of any shape, unnormalised.
-        targets: t, probabilities from 0 to 1 of the same shape and dtype; nothing is
-            broadcast, and their range is not checked.
-        reduction: `"mean"`, `"sum"` or `"none"`.
+        targets: t, probabilities from 0 to 1; their range is not checked.
+        reduction: as for every loss.
 
     >>> logits, targets = born.tensor([0.0, 100.0], backend), born.tensor([1.0, 1.0], backend)
     >>> binary_cross_entropy_with_logits(logits, targets, reduction="sum").item()
@@ -99,18 +87,11 @@ def binary_cross_entropy_with_logits(
 
 
 def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
-    """The share of rows whose largest logit is the label's; NaN if there are no rows.
+    """The share, from 0 to 1, of rows whose largest logit is the label's; NaN without rows.
 
     Args:
         logits: of shape `(..., classes)`; probabilities work as well.
         labels: integers of shape `(...)`.
-
-    Returns:
-        A Python number from 0 to 1.
-
-    Raises:
-        ShapeError: the shape of the labels is not that of the logits without the last axis.
-        DTypeError: the labels are not integers.
 
     >>> logits = born.tensor([[0.1, 0.9], [0.8, 0.2]], backend)
     >>> accuracy(logits, born.tensor(np.array([1, 1]), backend))

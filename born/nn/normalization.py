@@ -32,7 +32,6 @@ class LayerNorm(Module[B]):
         weight: w, of shape `normalized_shape`, ones at first.
         bias: b, of that shape, zeros at first, or None.
 
-
     Source: Ba, Kiros and Hinton (2016), "Layer Normalization", section 3.
 
     >>> LayerNorm(3, backend)(born.tensor([1.0, 2.0, 3.0], backend)).numpy().round(3)
@@ -63,11 +62,7 @@ class LayerNorm(Module[B]):
         def to(self, backend: B2) -> LayerNorm[B2]: ...
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """Normalise `x`, of shape `(..., *normalized_shape)`.
-
-        Raises:
-            ShapeError: its trailing axes have another shape.
-        """
+        """Normalise `x`, of shape `(..., *normalized_shape)`."""
         _check_trailing(x.shape, self.weight.shape)
         return ops.layer_norm(x, self.weight, self.bias, axes=self.weight.ndim, eps=self.eps)
 

@@ -19,9 +19,6 @@ class Flatten(Stateless):
     Args:
         start_axis: the first axis that is flattened, at least 0; the default keeps the batch.
 
-    Raises:
-        ShapeError: in a call: `x` has fewer axes than `start_axis`.
-
     >>> Flatten()(born.zeros((8, 3, 4, 4), backend)).shape
     (8, 48)
     """

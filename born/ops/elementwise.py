@@ -1,7 +1,4 @@
-"""Arithmetic, functions of each element, comparison and logic.
-
-In the examples of `born.ops`, `backend` is a `NumpyBackend` and `ops` is this package.
-"""
+"""Arithmetic, functions, comparison and logic of each element."""
 
 from __future__ import annotations
 

@@ -94,8 +94,7 @@ def check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None
 class StepChecks:
     """What every step checks of parameters and their gradients.
 
-    It knows the parameters and not their optimizer: kernels keep it, and a circle of
-    references would keep an optimizer's state alive.
+    Kernels keep it, so it does not know the optimizer, whose state a circle would keep alive.
     """
 
     def __init__(self, parameters: Sequence[Parameter[Any]]) -> None:

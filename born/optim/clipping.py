@@ -1,7 +1,6 @@
 """What all gradients of a step are multiplied by, as one more scalar of the update.
 
-Nothing here waits for the device: a norm stays where it was computed, and so does the
-factor that follows from it.
+Nothing here waits for the device: a norm stays where it was computed, as does its factor.
 """
 
 from __future__ import annotations
@@ -34,10 +33,7 @@ def factor_of(
     scale: Scale | None,
     max_norm: float | None,
 ) -> RawTensor | None:
-    """scale · max_norm / max(max_norm, |scale · g|), of shape (); None where nothing scales.
-
-    A scale of None is 1, a norm of None is infinite.
-    """
+    """scale · max_norm / max(max_norm, |scale · g|), of shape (), where one is given, else None."""
     _check_kinds(scale, max_norm)
     present = [gradient for gradient in gradients if gradient is not None]
     if not present:

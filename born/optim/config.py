@@ -62,11 +62,7 @@ class Config:
         """Rules between fields, each of them valid by itself; raise `ConfigError` to refuse."""
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked like a new one.
-
-        Raises:
-            ConfigError: no such field, or a value that is refused.
-        """
+        """A copy with some fields changed, checked like a new one."""
         _check_names(type(self), changes, required=())
         return dataclasses.replace(self, **changes)
 
@@ -80,15 +76,7 @@ class Config:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The config that `to_json` wrote; every field has to be there, and no other.
-
-        Args:
-            data: what `json.loads` gives for it.
-
-        Raises:
-            ConfigError: a key that is missing or unknown, another class's config, or a
-                value that is refused.
-        """
+        """The config that `to_json` wrote; every field has to be there, and no other."""
         if not isinstance(cast("object", data), Mapping):
             kind, remedy = "a mapping of field names to values", "pass what json.loads returns"
             raise type_error(f"{cls.__name__}.from_json", kind, data, remedy, ConfigError)

@@ -38,10 +38,7 @@ class Group:
         self._scaled: BoundUpdate | None = None
 
     def prepare(self, gradients: Sequence[RawTensor | None], scaled: bool) -> GroupStep | None:
-        """The step of those with a gradient, checked; None if there are none.
-
-        `gradients` are those of all parameters of the optimizer.
-        """
+        """The step of those with a gradient among the optimizer's; None if there are none."""
         own = [gradients[index] for index in self.indices]
         present = [gradient for gradient in own if gradient is not None]
         if not present:
@@ -70,10 +67,9 @@ class GroupStep(NamedTuple):
     def scalars(
         self, host: Callable[..., Scalars], counts: Sequence[int]
     ) -> tuple[list[Scalars], list[int] | None]:
-        """The sets of scalars for the update, and which of them each parameter takes.
+        """The sets of scalars for these counts of updates, and which of them each parameter takes.
 
-        `counts` says how many updates each of the optimizer's parameters has had. If they
-        agree, there is one set, and None in place of a choice.
+        If the counts agree, there is one set, and None in place of a choice.
         """
         own = [counts[index] for index in self.indices]
         if own.count(own[0]) == len(own):

@@ -137,12 +137,8 @@ class Optimizer(Generic[B, C_co]):
     def config(self) -> C_co:
         """The settings, with the current learning rate.
 
-        Set it to change them between steps; the state stays as it is.
-
-        Raises:
-            ConfigTypeError: on setting, a config of another class.
-            ConfigError: on setting, a config that keeps other state: momentum, for
-                example, cannot be switched on under way.
+        Set it, to one of the same class, to change them between steps; the state stays as it is, so
+        one that keeps other state (momentum cannot be switched on under way) is a `ConfigError`.
         """
         return self._config
 
@@ -179,12 +175,7 @@ class Optimizer(Generic[B, C_co]):
 
     @property
     def lr(self) -> float:
-        """The learning rate. Set it to change it for the steps that follow.
-
-        Raises:
-            ConfigError: on setting, a value that the config refuses.
-            ConfigTypeError: on setting, something that is not a number.
-        """
+        """The learning rate. Set it, to what the config accepts, for the steps that follow."""
         return self._config.lr
 
     @lr.setter

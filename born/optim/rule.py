@@ -109,11 +109,7 @@ class Rule:
 
     @property
     def program(self) -> Program:
-        """The rule as backends compile it, traced once for each shape of config.
-
-        Raises:
-            RuleError: the function is not a rule, as `born.optim.rule` says.
-        """
+        """The rule as backends compile it, traced once for each shape of config."""
         return _traced(self.function, self.slots, (*self.scalars, "t"))
 
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:

@@ -18,10 +18,7 @@ from born.optim.transforms import l2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SGDConfig(Config):
-    """The settings of `SGD`.
-
-    Raises:
-        ConfigError: also for nesterov without momentum or with dampening.
+    """The settings of `SGD`; nesterov needs momentum and no dampening.
 
     >>> SGDConfig(lr=0.1, momentum=0.9).to_json()
     {'type': 'SGDConfig', 'lr': 0.1, 'momentum': 0.9, 'dampening': 0.0, 'nesterov': False,

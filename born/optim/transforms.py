@@ -1,8 +1,4 @@
-"""From rule to rule: what is wrapped around a formula, and still runs in its one pass.
-
-A transform takes a `Rule` and returns one, so transforms compose. It may change what goes
-into the formula and what comes out of it, and add scalars.
-"""
+"""From rule to rule: what is wrapped around a formula, and still runs in its one pass."""
 
 from __future__ import annotations
 
@@ -21,9 +17,6 @@ def l2(rule: Rule, weight_decay: float) -> Rule:
         rule: what to decay.
         weight_decay: the factor; with 0 the rule is returned as it is, so that the update
             has no term to spare, and an infinite weight does not become NaN.
-
-    Raises:
-        RuleError: a factor that is not a number.
 
     >>> plain = Rule(lambda p, g: (p - g,), slots=(), scalars={})
     >>> decayed = l2(plain, 0.5)

@@ -82,13 +82,9 @@ def of_input(name: str, *formulas: Formula | None) -> None:
 def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
     """Enter the derivative of an operation of one tensor that reads the result.
 
-    Args:
-        name: the operation.
-        formula: from the backend, the gradient of the result, the result and the options
-            to the gradient of the tensor. A parameter `x` or `x_shape` after the result
-            is given the tensor or its shape.
-        residual: which residual of the operation to read in place of the result, counted
-            from one.
+    The formula takes the backend, the gradient of the result, the result (or the residual of this
+    number, counted from one) and the options. A parameter `x` or `x_shape` after the result is
+    given the tensor or its shape.
     """
     derive: _Formula = formula
     reads_x = "x" in _parameters(formula)[1:2]
@@ -126,16 +122,7 @@ def pullback_of(
     returned and `required` says which gradients are. The pullback maps the gradient of the
     result to those of the tensors: one gradient if there is one tensor, else a sequence,
     with None for those that are not required. What the pullback names stays in memory, so
-    the rule hands it only what it will read.
-
-    Args:
-        name: the operation.
-        tensors: how many leading arguments are tensors; None if the first is a sequence
-            of them.
-        residuals: whether the operation returns residuals beside its result.
-        keeps_result: whether the pullback reads the result itself.
-        reads: for each tensor argument, which of them its gradient reads the values of, so
-            that a change in between is seen; none by default.
+    the rule hands it only what it will read. The keywords are the fields of `Derivative`.
     """
 
     def enter(rule: _Rule) -> _Rule:

@@ -17,11 +17,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class Dispatch:
-    """A namespace of arrays, and what every operation does with its operands and result.
-
-    Attributes:
-        xp: the namespace.
-    """
+    """A namespace `xp` of arrays, and what every operation does with its operands and result."""
 
     def __init__(self, xp: Any) -> None:
         self.xp: Final = xp
@@ -109,10 +105,7 @@ def declared_as(declared: _Method, operation: Callable[..., Any]) -> _Method:
 
 
 def halves_in_float32(method: _Method) -> _Method:
-    """The operation `method`, with float16 and bfloat16 computed in float32 and rounded once.
-
-    Its first tensor tells the dtype, which other tensors must have.
-    """
+    """`method` with float16 and bfloat16, told by its first tensor, computed in float32."""
     name = method.__name__
 
     @functools.wraps(method)

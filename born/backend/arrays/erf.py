@@ -1,9 +1,8 @@
 """The error function for namespaces that have none, exact to double precision.
 
-The rational approximations are those of FreeBSD's msun, `s_erf.c` (Sun
-Microsystems, 1993), evaluated on every element and then selected. Where |x| is
-large the exponential is plain `exp(-x**2)`: erf is one minus a small number
-there, so its own rounding hides that of the exponential.
+The rational approximations are those of FreeBSD's msun, `s_erf.c` (Sun Microsystems, 1993),
+evaluated on every element and then selected. Where |x| is large the exponential is plain
+`exp(-x**2)`: erf is one minus a small number there, whose rounding hides that of the exponential.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Softmax, cross-entropy, normalisation and dropout of arrays.
-
-They write into their own temporaries; halves are computed in float32.
-"""
+"""Softmax, cross-entropy, normalisation and dropout of arrays, halves computed in float32."""
 
 from __future__ import annotations
 

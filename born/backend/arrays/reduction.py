@@ -1,7 +1,4 @@
-"""Reductions of arrays, and running sums and products.
-
-Halves add up and multiply in float32, integers in int64.
-"""
+"""Reductions and running sums of arrays: halves accumulate in float32, integers in int64."""
 
 from __future__ import annotations
 

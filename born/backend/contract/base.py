@@ -16,11 +16,7 @@ RandomState: TypeAlias = Mapping[str, Any]
 
 
 class Base(Primitives):
-    """A backend without its operations.
-
-    Attributes:
-        name: what `born.get_backend` calls it.
-    """
+    """A backend without its operations; `name` is what `born.get_backend` calls it."""
 
     name: str
 
@@ -43,11 +39,7 @@ class Base(Primitives):
         absent()
 
     def set_random_state(self, state: RandomState) -> None:
-        """Continue from a snapshot.
-
-        Raises:
-            DomainError: `random_state` did not give it; the generator is what it was.
-        """
+        """Continue from a snapshot; refuse what `random_state` did not give, and change nothing."""
         absent()
 
     def check_random_state(self, state: RandomState) -> None:
@@ -72,21 +64,13 @@ class Base(Primitives):
     def slot(self, x: RawTensor, dtype: DTypeLike, number: int) -> RawTensor:
         """Zeros of the shape of `x`, for an optimizer to carry from update to update.
 
-        An update reads and writes it together with `x`: a backend may choose its place
-        in memory accordingly.
-
-        Args:
-            x: the parameter.
-            dtype: of the slot.
-            number: which of the parameter's slots it is, counted from 1.
+        An update goes through `x` and its slots, whose `number` counts from 1, together: a backend
+        may choose a slot's place in memory accordingly.
         """
         return self.zeros(x.shape, dtype)
 
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
-        """The square root of the sum of the squares of all elements, float64 of shape ().
-
-        It is added up in double, and stays on the device.
-        """
+        """The root of the sum of all squares, in double: shape (), and not waited for."""
         total = self.zeros((), "float64")
         for x in xs:
             wide = self.astype(x, "float64")

@@ -51,10 +51,7 @@ class Images(Primitives):
         /,
         groups: int = 1,
     ) -> RawTensor:
-        """The cross-correlation of images (N, C, H, W) with a weight (out, C / groups, kh, kw).
-
-        The window is that of `convolution_window`.
-        """
+        """The cross-correlation of images (N, C, H, W) with a weight (out, C / groups, kh, kw)."""
         check_convolution(x, weight, bias, window, groups)
         n, c, h, w = x.shape
         out = weight.shape[0]

@@ -44,11 +44,7 @@ class Indexing(Primitives):
         absent()
 
     def check_rows(self, index: RawTensor, rows: int) -> None:
-        """Refuse integers that name no row of a table: negative ones do not count from its end.
-
-        Raises:
-            IndexOutOfRangeError: one does; a device may say so later, when somebody waits.
-        """
+        """Refuse integers that name no row, negative ones too; a device may say so at a wait."""
         if index.size == 0:
             return
         least, most = self.min(index).item(), self.max(index).item()

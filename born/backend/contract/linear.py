@@ -40,22 +40,12 @@ class Linear(Primitives):
         bias: bool,
         y: RawTensor | None = None,
     ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
-        """The gradients of `linear`, or of `linear_relu`, with respect to its operands.
+        """The gradients of `linear`, or of `linear_relu`, for input, weight and bias.
 
             dx = g W,    dW = sum_n g_n x_n^T,    db = sum_n g_n
 
-        with g zero where y is not positive, for `linear_relu`. None stands for a gradient
-        that is not asked for.
-
-        Args:
-            g: the gradient of the result, shape (..., out).
-            x: the input, shape (..., in), if the weight's gradient is wanted.
-            weight: W, shape (out, in), if the input's gradient is wanted.
-            bias: whether the bias's gradient is wanted.
-            y: the result of `linear_relu`; None for `linear`.
-
-        Returns:
-            the gradients of input, weight and bias.
+        with g zero where y, the result of `linear_relu`, is not positive. `x` is None if the
+        weight's gradient is not wanted, `weight` if the input's is not.
         """
         g = g if y is None else self.relu_backward(g, y)
         # As rows of a matrix: a product of more axes would be many small ones.

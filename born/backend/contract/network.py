@@ -1,8 +1,7 @@
 """Softmax, cross-entropy, normalisation and dropout.
 
-Where an operation leaves something that its derivative reads (the probabilities of a
-cross-entropy, the mask of a dropout), it returns a tuple: the result first, the
-residuals after it.
+An operation that leaves what its derivative reads, such as the mask of a dropout, returns a
+tuple: the result first, the residuals after it.
 """
 
 from __future__ import annotations
@@ -102,13 +101,7 @@ class Network(Primitives):
         return self.sum(losses) if reduction == "sum" else losses
 
     def check_labels(self, logits: RawTensor, labels: RawTensor) -> None:
-        """Refuse labels that do not name a class of `logits` (..., classes) each.
-
-        Raises:
-            DTypeError: the labels are not integers.
-            ShapeError: their shape is not that of the logits without its last axis.
-            IndexOutOfRangeError: a label is negative or not below the number of classes.
-        """
+        """Refuse labels that are not integers, one for each row of logits, each naming a class."""
         if labels.dtype.kind not in "iu":
             raise DTypeError(
                 f"expected integer class labels, got {labels.dtype}; "

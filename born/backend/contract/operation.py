@@ -26,10 +26,9 @@ OPERATIONS: Final[dict[str, bool]] = {}
 
 
 def required(method: _Method) -> _Method:
-    """Mark an operation that a backend must supply; without it the class cannot be instantiated.
+    """Mark an operation that a backend must supply, as `abc.abstractmethod` does.
 
-    It does what `abc.abstractmethod` does, out of sight of type checkers: `Autodiff`
-    supplies its operations from a table, which they cannot follow.
+    Type checkers do not see it: `Autodiff` supplies its operations from a table.
     """
 
     OPERATIONS[method.__name__] = True

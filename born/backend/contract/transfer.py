@@ -28,18 +28,13 @@ class Transfer(Primitives):
         absent()
 
     def to_dlpack(self, x: RawTensor, /, **options: Any) -> Any:
-        """A capsule for another library to hold `x` by; `options` are those of `__dlpack__`.
-
-        Raises:
-            BufferError: the backend cannot share the dtype; DLPack asks for this error.
-        """
+        """A DLPack capsule of `x`, by `__dlpack__`'s options; `BufferError` if it has none."""
         return x.__dlpack__(**options)
 
     def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:
         """Copy batches of host arrays to the device, in order; `born.data.prefetch` hands them in.
 
-        By default each when it is asked for. A backend whose copies take time
-        overrides this to have the next batch on its way while one is computed with.
+        The default copies on demand; a backend whose copies take time sends the next batch early.
         """
         for batch in batches:
             yield [self.from_numpy(array) for array in batch]
