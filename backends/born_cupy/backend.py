@@ -88,42 +88,38 @@ class CupyBackend(
 ):
     """Compute on an NVIDIA GPU with CuPy, and with kernels of its own.
 
-    Operations return before the device has done them; what asks for a value waits:
-    `to_numpy`, `item`, `synchronize`, and an index by a mask, whose result has as many
-    elements as the mask has ones. On a machine with one device and without a stream of
-    its own, a backend runs on CuPy's current stream and costs nothing to get there; else
-    each operation makes its device and stream current, and restores those before.
+    Operations return before the device has done them; what asks for a value waits: `to_numpy`,
+    `item`, `synchronize`, and an index by a mask, whose result has as many elements as the mask
+    has ones. On a machine with one device, a backend without a stream runs on CuPy's current
+    one; else each operation makes its device and stream current, and restores those before.
 
-    Whether integers on the device are in range (indices, labels, powers of integers) is
-    only known there. An index out of range reads a zero or adds nothing, and no memory
-    but the tensor's is touched; the error is raised where somebody waits next.
+    Whether integers on the device are in range (indices, labels, powers of integers) is known
+    only there. An index out of range reads a zero or adds nothing, and the error is raised
+    where somebody waits next.
 
     Sums, products, and the derivatives of indexing add in an order that is fixed by the
     shapes, except that `index_add` and `scatter_add` of repeated indices add in any order
     unless `strict`. Matrix products are cuBLAS's, which gives the same bits in each run
     on the same device and version as long as one stream is used.
 
-    Updates have the CPU's bits, strict or not: 0 units in the last place, since their
-    kernels round every operation as IEEE 754 says. Rules with powers, exponentials or
-    logarithms differ by those of CUDA's functions, at most 2 (`exp`, `log`) to 8 (`pow`)
-    in float32 and 1 to 2 in float64 (CUDA C++ programming guide, mathematical functions).
+    Updates have the CPU's bits, strict or not, since their kernels round every operation as
+    IEEE 754 says. Rules with powers, exponentials or logarithms differ by those of CUDA's
+    functions, at most 2 (`exp`, `log`) to 8 (`pow`) units in the last place in float32 and 1 to
+    2 in float64 (CUDA C++ programming guide, mathematical functions).
 
     Random numbers are those of the CPU for the same seed: uniform ones made on the
     device, normal ones on the host.
 
     Args:
         device: the number of the device, from 0; 0 by default.
-        stream: a `cupy.cuda.Stream` to run on; by default the one that is current when an
-            operation is called.
+        stream: a `cupy.cuda.Stream` of that device to run on; by default the one that is
+            current when an operation is called.
         strict: raise faults where they happen, though that waits for the device, and add up
             repeated indices in order.
         seed: where the random generator starts; 0 by default.
 
     Raises:
-        BackendUnavailableError: CuPy, the driver or the device is missing; the message
-            says which, and what to do.
-        DomainError: the device is not a number from 0.
-        OperandError: the stream is none, or of another device.
+        BackendUnavailableError: CuPy, the driver or the device is missing.
     """
 
     name = "cupy"

@@ -10,13 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from born.backend import Reduction
-from born.backend.arguments import (
-    check_label_smoothing,
-    check_probability,
-    check_reduction,
-    normal_axis,
-    trailing_axes,
-)
+from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.arrays.dispatch import declared_as
 from born.backend.arrays.network import ArrayNetwork
 from born.raw import RawTensor
@@ -74,8 +68,7 @@ class CupyNetwork(ArrayNetwork, Launching):
         label_smoothing: float = 0.0,
         reduction: Reduction = "mean",
     ) -> tuple[RawTensor, RawTensor]:
-        check_label_smoothing(label_smoothing)
-        check_reduction(reduction)
+        check_losses(label_smoothing, reduction)
         self._require_floating("cross_entropy", logits.array)
         self.check_labels(logits, labels)
         dtype, count = logits.dtype, labels.size

@@ -27,11 +27,10 @@ from born_numpy.global_norm import add_squares, global_norm
 class NumbaBackend(NumpyBackend):
     """Compute on the CPU with NumPy, and with compiled loops where these are faster.
 
+    It is a `BackendUnavailableError` if Numba does not compile here.
+
     Args:
         seed: where the random generator starts; 0 by default.
-
-    Raises:
-        BackendUnavailableError: Numba does not compile here.
     """
 
     name = "numba"

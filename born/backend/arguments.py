@@ -80,14 +80,11 @@ def check_approximation(approximate: str) -> None:
     choice("approximate", approximate, ("none", "tanh"), DomainError)
 
 
-def check_reduction(reduction: str) -> None:
-    """Refuse anything but the three reductions of a loss."""
+def check_losses(label_smoothing: float, reduction: str) -> None:
+    """Refuse a label smoothing outside of [0, 1], and another reduction than the three."""
+    if label_smoothing != 0.0:
+        number("label_smoothing", label_smoothing, 0, 1, DomainError)
     choice("reduction", reduction, ("mean", "sum", "none"), DomainError)
-
-
-def check_label_smoothing(label_smoothing: float) -> None:
-    """Refuse a label smoothing outside of [0, 1]."""
-    number("label_smoothing", label_smoothing, 0, 1, DomainError)
 
 
 def check_probability(p: float) -> None:

@@ -87,7 +87,7 @@ class Program:
 
     @property
     def scaled(self) -> Program:
-        """This program with its gradient first multiplied by `Ref(SCALE, 0)`, one for all tensors."""
+        """This program with its gradient first multiplied by `Ref(SCALE, 0)`, one for all."""
         gradient = Ref(ARRAY, 1)
 
         def moved(ref: Ref) -> Ref:

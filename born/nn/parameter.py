@@ -73,11 +73,7 @@ class Parameter(Tensor[B]):
     def grad(self) -> Tensor[B] | None:
         """The gradient that `Tensor.backward` has accumulated, or None.
 
-        Set it to hand over a gradient computed elsewhere, or to None to clear it.
-
-        Raises:
-            GradientError: on setting, a gradient that is not a tensor of the
-                parameter's shape, dtype and backend.
+        Set it to one computed elsewhere, of the parameter's shape, dtype and backend, or to None.
         """
         gradient = self.raw.grad
         return None if gradient is None else Tensor(gradient, self.backend)

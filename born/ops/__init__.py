@@ -1,8 +1,9 @@
 """Every operation as a function of tensors, with NumPy's keywords (`axis`, `keepdims`).
 
 The common ones are methods of `Tensor` too. Tensors of one call share a backend and a dtype;
-Python numbers take the dtype of the tensor beside them. In the examples, `backend` is a
-`NumpyBackend` and `ops` is this package.
+Python numbers take the dtype of the tensor beside them. Shapes that do not fit are a
+`ShapeError`, an option that is not among those named a `DomainError`. In the examples, `backend`
+is a `NumpyBackend` and `ops` is this package.
 """
 
 from born.ops.creation import astype as astype

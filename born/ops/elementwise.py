@@ -67,9 +67,7 @@ def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The larger of each two elements, max(x, y); NaN where either is.
-
-    Each side of a tie gets half of the gradient.
+    """max(x, y) of each two elements; NaN where either is, half of the gradient for each of a tie.
 
     >>> ops.maximum(born.tensor([-1, 2], backend), 0)
     Tensor([0., 2.], dtype=float32)
@@ -78,9 +76,7 @@ def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 
 def minimum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """The smaller of each two elements, min(x, y); NaN where either is.
-
-    Each side of a tie gets half of the gradient.
+    """min(x, y) of each two elements; NaN where either is, half of the gradient for each of a tie.
 
     >>> ops.minimum(born.tensor([-1, 2], backend), 0)
     Tensor([-1.,  0.], dtype=float32)
@@ -275,9 +271,6 @@ def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
     Args:
         x: a floating tensor.
         approximate: the exact form, `"none"`, by default; or `"tanh"`, as GPT-2 uses.
-
-    Raises:
-        DomainError: `approximate` is neither.
 
     >>> ops.gelu(born.tensor([0.0], backend))
     Tensor([0.], dtype=float32)

@@ -63,9 +63,6 @@ def conv2d(
     Returns:
         shape (N, out, H', W') with H' = (H + 2 p - d (kernel height - 1) - 1) // s + 1.
 
-    Raises:
-        ShapeError: the shapes do not fit each other.
-
     >>> ops.conv2d(born.ones((1, 1, 3, 3), backend), born.ones((2, 1, 2, 2), backend)).shape
     (1, 2, 2, 2)
     """
@@ -92,9 +89,6 @@ def max_pool2d(
         padding: at most half the kernel; 0 by default.
         dilation: the distance between elements of a window; 1 by default.
 
-    Raises:
-        ShapeError: no window fits, or the padding is too wide.
-
     >>> ops.max_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
     Tensor([[[[4.]]]], dtype=float32)
     """
@@ -105,9 +99,7 @@ def max_pool2d(
 def avg_pool2d(
     x: Tensor[B], kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0
 ) -> Tensor[B]:
-    """The mean of each window of images (N, C, H, W), zeros of the padding counted.
-
-    The arguments, and the errors, are those of `max_pool2d`.
+    """The mean of each window of images, zeros of the padding counted; arguments as `max_pool2d`.
 
     >>> ops.avg_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
     Tensor([[[[2.5]]]], dtype=float32)

@@ -61,9 +61,6 @@ def linear(
     Returns:
         shape (..., out).
 
-    Raises:
-        DomainError: the activation is unknown.
-
     >>> x, w = born.ones((1, 3), backend), born.tensor([[1, 1, 1], [-1, -1, -1]], backend)
     >>> ops.linear(x, w, activation="relu")
     Tensor([[3., 0.]], dtype=float32)

@@ -8,9 +8,7 @@ from born.tensor import Tensor
 
 
 def sum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The sum, sum_i x_i; of integers and bools, int64.
-
-    float16 and bfloat16 add up in float32.
+    """The sum, sum_i x_i; of integers and bools, int64. Halves add up in float32.
 
     >>> ops.sum(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([4., 6.], dtype=float32)
@@ -37,9 +35,7 @@ def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
 
 
 def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The product, x_1 x_2 ... x_n; of integers and bools, int64.
-
-    Its gradient is exact also where elements are zero.
+    """The product, x_1 ... x_n; of integers and bools, int64. Its gradient is exact at zeros too.
 
     >>> ops.prod(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([3., 8.], dtype=float32)
@@ -48,9 +44,7 @@ def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 
 
 def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The largest element; NaN where there is one.
-
-    Those that tie share the gradient equally.
+    """The largest element; NaN where there is one. Those that tie share the gradient equally.
 
     >>> ops.max(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([3., 4.], dtype=float32)
@@ -59,9 +53,7 @@ def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 
 
 def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
-    """The smallest element; NaN where there is one.
-
-    Those that tie share the gradient equally.
+    """The smallest element; NaN where there is one. Those that tie share the gradient equally.
 
     >>> ops.min(born.tensor([[1, 2], [3, 4]], backend), axis=0)
     Tensor([1., 2.], dtype=float32)
@@ -88,9 +80,6 @@ def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float =
         axis: the axes, all by default.
         keepdims: whether to keep them with length one.
         order: 2 by default, 1, or `math.inf` for the largest magnitude.
-
-    Raises:
-        DomainError: another order.
 
     >>> ops.norm(born.tensor([3, 4], backend))
     Tensor(5., dtype=float32)

@@ -7,13 +7,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from born.backend.arguments import (
-    check_label_smoothing,
-    check_probability,
-    check_reduction,
-    normal_axis,
-    trailing_axes,
-)
+from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.arrays.dispatch import Dispatch, halves_in_float32
 from born.backend.contract.network import Network, Reduction
 from born.dtypes import float32, is_half
@@ -61,9 +55,7 @@ class ArrayNetwork(Network, Dispatch):
         label_smoothing: float = 0.0,
         reduction: Reduction = "mean",
     ) -> tuple[RawTensor, RawTensor]:
-        if label_smoothing:
-            check_label_smoothing(label_smoothing)
-        check_reduction(reduction)
+        check_losses(label_smoothing, reduction)
         self.check_labels(logits, labels)
         shifted, e, total = self._exponentials(logits, -1)
         rows = labels.array.reshape(-1)

@@ -8,13 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from born.backend.arguments import (
-    check_label_smoothing,
-    check_probability,
-    check_reduction,
-    normal_axis,
-    trailing_axes,
-)
+from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.contract.operation import optional
 from born.backend.contract.primitives import Primitives
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
@@ -60,8 +54,7 @@ class Network(Primitives):
         reduction: Reduction = "mean",
     ) -> tuple[RawTensor, RawTensor]:
         """The cross-entropy of integer labels under softmax(logits), and those probabilities."""
-        check_label_smoothing(label_smoothing)
-        check_reduction(reduction)
+        check_losses(label_smoothing, reduction)
         self.check_labels(logits, labels)
         log_p = self.log_softmax(logits)
         picked = self.squeeze(self.gather(log_p, self.expand_dims(labels, -1), axis=-1), -1)
