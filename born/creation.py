@@ -1,4 +1,4 @@
-"""The functions that make a tensor."""
+"""The functions that make a tensor. The same seed gives the same random ones on every backend."""
 
 from __future__ import annotations
 
@@ -115,8 +115,6 @@ def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float3
 def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
     """Draws from the standard normal distribution, from the backend's generator.
 
-    The same seed gives the same numbers on every backend.
-
     >>> born.randn((2, 3), backend).shape
     (2, 3)
     """
@@ -125,8 +123,6 @@ def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[
 
 def rand(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
     """Draws from the uniform distribution over [0, 1), from the backend's generator.
-
-    The same seed gives the same numbers on every backend.
 
     >>> born.rand(3, backend).shape
     (3,)

@@ -63,11 +63,7 @@ class CupyLinear(ArrayLinear, Launching):
     def _column_sums(self, x: RawTensor, dtype: np.dtype[Any], *mask: Any) -> RawTensor:
         """The sums of a matrix's columns, added up chunk by chunk until one chunk is left.
 
-        Args:
-            x: the matrix.
-            dtype: of the result.
-            mask: a tensor, where `x` is to be zero if it is not positive, and an array for
-                what is left of `x`.
+        `mask` is a tensor, where x counts only if it is positive, and an array for what counts.
         """
         rows, columns = x.shape
         chunks = -(-rows // linear.CHUNK)

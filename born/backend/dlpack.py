@@ -44,9 +44,5 @@ def check_device(data: Any, home: tuple[int, int], backend: str) -> None:
 
 
 def _device_name(kind: int, index: int) -> str:
-    """A device as people know it.
-
-    >>> _device_name(2, 1), _device_name(1, 0), _device_name(99, 0)
-    ('cuda:1', 'cpu:0', 'device kind 99:0')
-    """
+    """A device as people know it, such as `cuda:1`."""
     return f"{_NAMES.get(kind, f'device kind {int(kind)}')}:{index}"

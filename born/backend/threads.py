@@ -92,11 +92,7 @@ class Pool:
 
 
 def taken(pieces: deque[T]) -> Iterator[T]:
-    """Take pieces from the left until none is left, which any number of threads may do at once.
-
-    >>> list(taken(deque("abc")))
-    ['a', 'b', 'c']
-    """
+    """Take pieces from the left until none is left; any number of threads may do so at once."""
     while True:
         try:
             piece = pieces.popleft()

@@ -28,11 +28,7 @@ _DOUBLE: Final = np.dtype(np.float64)
 
 
 def compute_dtype(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
-    """The dtype an update computes in: float64 where any array has it, float32 otherwise.
-
-    >>> compute_dtype([np.dtype("float16"), np.dtype("float16")])
-    dtype('float32')
-    """
+    """The dtype an update computes in: float64 where any array has it, float32 otherwise."""
     return _DOUBLE if _DOUBLE in dtypes else _SINGLE
 
 

@@ -229,13 +229,9 @@ def cast(x: Any, dtype: str) -> Any:
     """x rounded to a dtype of fewer digits, as storing it would, and computed on as before.
 
     Args:
-        x: what to round, to nearest and to even.
-        dtype: `"float16"`, `"bfloat16"` or `"float32"`. One with as many digits as the
-            rule computes with changes nothing.
-
-    Raises:
-        TypeError: another dtype, or a truth value, which becomes a number by
-            `where(condition, 1.0, 0.0)`.
+        x: what to round, to nearest and to even; not a truth value.
+        dtype: `"float16"`, `"bfloat16"` or `"float32"`, others being a `TypeError`. One with
+            as many digits as the rule computes with changes nothing.
 
     >>> cast(0.1, "bfloat16")
     0.10009765625

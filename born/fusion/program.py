@@ -18,11 +18,7 @@ SCALE: Final = "c"
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A value of a program: array input, host scalar, result of an instruction, or the scale.
-
-    >>> str(Ref(ARRAY, 0))
-    'a0'
-    """
+    """A value of a program: array input, host scalar, result of an instruction, or the scale."""
 
     kind: str
     index: int

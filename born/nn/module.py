@@ -90,12 +90,8 @@ class Module(Layer, Generic[B]):
         """Every parameter with its path, in field order.
 
         A parameter at several places (tied weights) is listed once, at the first; two
-        `Parameter` objects that share storage count as one. A parameter whose `name` is
-        empty takes its path as its name.
-
-        Raises:
-            ParameterError: two parameters have the same path, or one is in a set, which
-                has no order.
+        `Parameter` objects that share storage count as one. An empty `name` becomes the path.
+        Two with one path, or one in a set, which has no order, are a `ParameterError`.
         """
         named: dict[str, Parameter[B]] = {}
         for path, part in walk(self):

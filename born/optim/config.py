@@ -22,14 +22,10 @@ class Config:
 
     A subclass is a dataclass with `frozen`, `slots` and `kw_only`. Its fields are floats,
     ints, bools, strings, or tuples of these; a string below a field documents it, and
-    `help` shows it. The type is checked, a float has to be finite, and
-    `Annotated[float, Interval(...)]` bounds it: `born.optim.fields` names the usual ranges.
-    An int is taken for a float, a list for a tuple; a bool is not a number. Rules between
-    fields go into `check`.
-
-    Raises:
-        ConfigError: a value outside its range, or not finite.
-        ConfigTypeError: a value of the wrong type.
+    `help` shows it. A value of the wrong type is a `ConfigTypeError`, one that is not finite or
+    outside of `Annotated[float, Interval(...)]` a `ConfigError`: `born.optim.fields` names the
+    usual ranges. An int is taken for a float, a list for a tuple; a bool is not a number.
+    Rules between fields go into `check`.
 
     >>> @dataclass(frozen=True, slots=True, kw_only=True)
     ... class LionConfig(Config):

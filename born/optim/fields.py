@@ -26,10 +26,7 @@ AUTO: Final = "auto"
 class Interval:
     """The range of a number, written beside its type: `Annotated[float, Interval(0)]`.
 
-    Args:
-        low: the least value allowed.
-        high: the bound above.
-        open_at_high: whether `high` itself is refused.
+    It contains `low`, and `high` unless `open_at_high`.
 
     >>> Interval(0.0, 1.0, open_at_high=True)
     at least 0 and below 1

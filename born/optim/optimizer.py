@@ -101,13 +101,8 @@ class Optimizer(Generic[B, C_co]):
     def rule(cls, config: Any) -> Rule:
         """The rule that follows from a config: the `formula`, with arguments bound by name.
 
-        Override it where the config chooses the formula, or a transform such as `optim.l2`.
-
-        Args:
-            config: of the class `config_type`; a subclass annotates it so.
-
-        Raises:
-            RuleError: the class has no formula, or `Rule.from_config` cannot bind it.
+        Override it where the config chooses the formula, or a transform such as `optim.l2`; the
+        argument is annotated with `config_type`. A class without a formula is a `RuleError`.
         """
         if not hasattr(cls, "formula"):
             raise RuleError(
