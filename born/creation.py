@@ -63,9 +63,8 @@ def from_dlpack(data: Any, backend: B) -> Tensor[B]:
 
 
 def _copied(data: Any, backend: Backend) -> RawTensor:
-    if isinstance(data, list | tuple):
-        check_unrecorded(data)
     if not hasattr(data, "__array__"):
+        check_unrecorded(data)
         try:
             numbers: HostArray = np.asarray(data)
         except ValueError as error:

@@ -48,19 +48,19 @@ def check_stays(raw: RawTensor, use: str) -> None:
         node = node.below
 
 
-def check_unrecorded(values: Sequence[Any]) -> None:
-    """Refuse to make a constant of tensors that are being recorded, at any depth."""
-    for value in values:
-        if isinstance(value, list | tuple):
-            check_unrecorded(cast("Sequence[Any]", value))
-        elif isinstance(value, TensorBase):
-            node = value.raw.node
-            if node is not None and node.tape.depth:
-                raise TapeError(
-                    "expected numbers to make a tensor of, got a tensor that a tape has recorded, "
-                    "through which no gradient would pass; join tensors with ops.stack, or "
-                    "use .detach() of it if a constant is meant"
-                )
+def check_unrecorded(value: object) -> None:
+    """Refuse to make a constant of recorded tensors, in lists at any depth too."""
+    if isinstance(value, list | tuple):
+        for each in cast("Sequence[object]", value):
+            check_unrecorded(each)
+    elif isinstance(value, TensorBase):
+        raw: RawTensor = value.raw
+        if raw.node is not None and raw.node.tape.depth:
+            raise TapeError(
+                "expected numbers to make a tensor of, got a tensor that a tape has recorded, "
+                "through which no gradient would pass; join tensors with ops.stack, or use "
+                ".detach() of it if a constant is meant"
+            )
 
 
 def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:

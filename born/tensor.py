@@ -228,7 +228,7 @@ class Tensor(TensorBase[B]):
     def backward(self, *, keep_tape: bool = False) -> None:
         """Add the gradient of this one-element tensor into `grad` of every leaf it depends on.
 
-        It consumes the tape, unless told to keep it for another loss recorded there.
+        It frees the records that it walks, unless told to keep them for another loss.
         `born.autodiff.backward` returns the gradients instead.
 
         Raises:

@@ -95,11 +95,17 @@ class ArrayNetwork(Network, Dispatch):
             delta -= delta.dtype.type(label_smoothing / classes)
         scale: Any = g.array
         if reduction == "mean":
-            scale = scale / scale.dtype.type(max(rows.size, 1))
+            scale = self._over_count(scale, max(rows.size, 1))
         elif reduction == "none":
             scale = scale[..., None]
         delta *= scale
         return RawTensor(delta)
+
+    def _over_count(self, g: Any, count: int) -> Any:
+        """A gradient over how many rows there are, which may be more than a half can hold."""
+        if is_half(g.dtype):
+            return (g.astype(float32) / float32.type(count)).astype(g.dtype)
+        return g / g.dtype.type(count)
 
     layer_norm = halves_in_float32(Network.layer_norm)
     rms_norm = halves_in_float32(Network.rms_norm)
