@@ -23,7 +23,6 @@ class DeviceContext:
 
     Attributes:
         device: the number of the device.
-        stream: a stream on it, or None for whichever is current; another is an `OperandError`.
         processors: how many multiprocessors it has.
         switches: whether entering does anything.
     """

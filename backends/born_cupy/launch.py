@@ -38,8 +38,8 @@ class Launching(Dispatch):
     def _launch(self, source: Source, count: int, *arguments: Any) -> None:
         """Launch a kernel that shares out `count` pieces of work among its threads.
 
-        Arguments are tensors, which a kernel reads in C order; arrays that it writes; integers, its
-        i64; and other NumPy scalars.
+        Arguments are tensors, which a kernel reads in C order; arrays that it writes; integers,
+        its i64; and other NumPy scalars.
         """
         blocks = min(-(-count // _THREADS), self.context.processors * _BLOCKS_PER_PROCESSOR)
         self._launch_blocks(source, blocks, _THREADS, arguments)

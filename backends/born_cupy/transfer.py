@@ -104,7 +104,7 @@ be reached from here is not garbage, so the loop closes it first."""
 
 
 class _Buffer:
-    """Page-locked memory for one batch, as large as the largest so far; `read` says it was read."""
+    """Page-locked memory for one batch, as large as the largest so far, and the event `read`."""
 
     def __init__(self) -> None:
         self.read: Final[Any] = cupy.cuda.Event(block=True, disable_timing=True)

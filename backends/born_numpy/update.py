@@ -76,7 +76,7 @@ def _tile(
 
 
 def _tile_size(buffers: Sequence[np.dtype[Any]]) -> int:
-    """How many elements a tile has: as many as memory allows, for fewer calls take the GIL less."""
+    """How many elements a tile has: many, for with each call a thread may wait for the lock."""
     each = sum(dtype.itemsize for dtype in buffers) or 1
     affordable = _SCRATCH // (POOL.workers * each) // _TILE_STEP * _TILE_STEP
     return max(_TILE_STEP, min(affordable, _LARGEST_TILE))

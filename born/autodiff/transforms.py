@@ -150,7 +150,7 @@ def _argument(args: tuple[Any, ...], argnum: int) -> Tensor[Any]:
 def _free_level(backend: Backend) -> Autodiff[Any]:
     """The level to record on: the lowest that no level at or above it is recording on.
 
-    An inner call of a nested `grad` takes the next level up; that below records its walk.
+    An inner call of a nested `grad` takes the next level up; the outer one records its walk.
     """
     free: Autodiff[Any] | None = None
     level = backend

@@ -1,7 +1,7 @@
 """Tables of tensors in device memory, as kernels over many of them read them.
 
 A table has a column for each tensor. Work is dealt out in chunks of a fixed number of elements;
-the last row says how many chunks come before each tensor, and in all: blocks find theirs there.
+from the last row, chunks before each tensor and in all, a block finds the tensor of its chunk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`Primitives`: what topics of the contract, and plain updates, know of one another.
 
 A default composes operations of several topics, which do not import each other. Type checkers
-read the signatures here and hold the topics to them; at run time there is nothing to see.
+read the signatures here and hold the topics to them; at run time the class is empty.
 """
 # ruff: noqa: B024, B027, D102  # they are declared here, and defined and documented elsewhere
 
