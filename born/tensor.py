@@ -220,7 +220,7 @@ class Tensor(TensorBase[B]):
         if self.size > _MOST_SHOWN:
             return f"Tensor(shape={self.shape}, dtype={self.dtype}, device={self.device!r})"
         prefix = f"{type(self).__name__}("
-        text = np.array2string(self.numpy(), separator=", ", prefix=prefix)
+        text = np.array2string(self.detach().numpy(), separator=", ", prefix=prefix)
         return f"{prefix}{text}, dtype={self.dtype})"
 
     # -- gradients --

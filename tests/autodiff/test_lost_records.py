@@ -254,6 +254,7 @@ def test_a_value_that_leaves_a_function_is_an_error(use: str, autodiff: Autodiff
 
 def test_decisions_and_detached_values_may_leave(autodiff: Autodiff[Backend]) -> None:
     def function(x: T) -> T:
+        assert repr(x * 1.0) == "Tensor([3.], dtype=float64)", "what is shown needs no gradient"
         scale = 2.0 if x.sum() > 0 else x.detach().item()
         return (x * scale).sum()
 
