@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
-from born.autodiff.tape import Tape
+from born.autodiff.tape import Node, Tape, memory_of
 from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
 from born.raw import RawTensor
@@ -126,7 +126,8 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
             # The rule reads residuals, through which the inner tape could not differentiate.
             return composition(self, *args, **options)
         out = getattr(inner, name)(*args, **options)
-        origins = tuple(map(tape.origin_of, args[0] if tensors is None else args[tensors]))
+        operands = args[0] if tensors is None else args[tensors]
+        origins = tuple(map(tape.origin_of, operands))
         if any(origins):
             required = tuple(map(bool, origins))
             seen = out
@@ -140,8 +141,19 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                 read = reads.get(required)
                 if read is None:
                     read = reads[required] = derivative.read(required)
-                leaves = [x for i in read if isinstance(x := origins[i], RawTensor)]
-                tape.record(out[0] if residuals else out, origins, pullback, leaves)
+                values: list[RawTensor] = []
+                for i in read:
+                    x, origin = operands[i], origins[i]
+                    if isinstance(x, RawTensor):
+                        values.append(x)
+                        if isinstance(origin, Node) and origin.source is not None:
+                            values.append(origin.source)
+                tape.record(out[0] if residuals else out, origins, pullback, values)
+                if len(origins) == 1 and not residuals and out.array.base is not None:
+                    x = operands[0]
+                    if memory_of(out.array) is memory_of(x.array):
+                        origin = origins[0]
+                        out.node.source = origin.source if isinstance(origin, Node) else origin
         return out
 
     return operation

@@ -218,7 +218,8 @@ def backward(
         check_scalar(raw)
         start = inner.ones(raw.shape, raw.dtype)
     else:
-        start = _checked_seed(loss, seed)
+        # A copy, since a gradient may be the seed itself, and owns its memory.
+        start = inner.copy(_checked_seed(loss, seed))
     to_retain = [(tensor, tape.root(tensor)) for tensor in map(_checked_raw, retain)]
     leaves, retained = tape.walk(root, start, inner, to_retain, keep=keep_tape)
     if not retained:

@@ -17,7 +17,7 @@ from typing import Final, Literal, Self, TypeAlias
 
 from born.backend import Backend
 from born.errors import TapeError
-from born.raw import RawTensor
+from born.raw import Array, RawTensor
 
 Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | None]"]
 """From the gradient of a result to those of its tensor arguments: one gradient for an
@@ -38,7 +38,10 @@ _FEWEST: Final = 1024
 class Node:
     """The mark of one tape on one tensor: a record."""
 
-    __slots__ = ("__weakref__", "below", "end", "index", "parents", "pullback", "tape", "versions")
+    __slots__ = (
+        *("__weakref__", "below", "end", "index", "parents", "pullback", "source", "tape"),
+        "versions",
+    )
 
     end: End  # set when it ends, when its pullback becomes None
 
@@ -56,7 +59,8 @@ class Node:
         self.parents = parents
         self.pullback: Pullback | None = pullback
         self.below = below  # the mark of another tape on the same tensor, for nested backends
-        self.versions = versions  # of leaves that the pullback reads, as they were then
+        self.versions = versions  # of tensors that the pullback reads, as they were then
+        self.source: RawTensor | None = None  # the leaf in whose memory the result lies
 
     def free(self, end: End) -> None:
         """Let go of what it came from and of what its pullback has saved."""
@@ -211,9 +215,9 @@ class Tape:
             out: the result.
             parents: for each tensor argument where its gradient goes, or None.
             pullback: from the gradient of the result to theirs.
-            read: the leaves whose values the pullback reads, which must not change meanwhile.
+            read: the tensors whose values the pullback reads, which must not change meanwhile.
         """
-        versions = [(leaf, leaf.version) for leaf in read] if read else ()
+        versions = [(tensor, tensor.version) for tensor in read] if read else ()
         self._count = index = self._count + 1
         out.node = node = Node(self, index, parents, pullback, out.node, versions)
         nodes = self._nodes
@@ -360,13 +364,17 @@ class Tape:
         ]
 
 
+def memory_of(array: Array) -> object:
+    """What owns the memory of an array."""
+    return array if array.base is None else array.base
+
+
 def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:
     """Give each gradient memory that no other has, by copies of those that share it."""
     owners: set[int] = set()
     for gradients in maps:
         for tensor, gradient in gradients.items():
-            array = gradient.array
-            owner = id(array if array.base is None else array.base)
+            owner = id(memory_of(gradient.array))
             if owner in owners:
                 gradients[tensor] = backend.copy(gradient)
             else:

@@ -209,6 +209,39 @@ def test_a_parameter_written_between_forward_and_backward(
         backward(loss)
 
 
+VIEWS: dict[str, Callable[[T], T]] = {
+    "reshape": lambda p: p.reshape((2, 1)),
+    "transpose": lambda p: p.reshape((2, 1)).T,
+    "getitem": lambda p: p[:1],
+    "flip": ops.flip,
+    "broadcast_to": lambda p: ops.broadcast_to(p, (3, 2)),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_change_is_seen_through_a_view(name: str, autodiff: Autodiff[Backend]) -> None:
+    p = leaf(autodiff, 1.0, 2.0)
+    with autodiff.tape:
+        view = VIEWS[name](p)
+        loss, linear = (view * view).sum(), view.sum()
+    memory = view.raw.array.base is not None
+    autodiff.assign(p.raw, autodiff.inner.from_numpy(np.array([10.0, 20.0])))
+    assert p.raw in backward(linear, keep_tape=True)
+    if memory:
+        with pytest.raises(TapeError, match="was changed since"):
+            backward(loss)
+
+
+def test_a_constant_that_changed_is_an_error_too(autodiff: Autodiff[Backend]) -> None:
+    p, frozen = leaf(autodiff, 1.0), leaf(autodiff, 2.0)
+    frozen.requires_grad = False
+    with autodiff.tape:
+        loss = (p * frozen).sum()
+    autodiff.assign(frozen.raw, p.raw)
+    with pytest.raises(TapeError, match="was changed since"):
+        backward(loss)
+
+
 def test_a_parameter_whose_value_no_gradient_reads_may_change(autodiff: Autodiff[Backend]) -> None:
     p, q = leaf(autodiff, 2.0), leaf(autodiff, 3.0)
     with autodiff.tape:

@@ -46,6 +46,15 @@ def test_retained_gradients_own_their_memory_too(autodiff: Autodiff[Backend]) ->
     assert autodiff.to_numpy(gradients[p]).tolist() == [3.0, 3.0]
 
 
+def test_a_gradient_is_not_the_seed(autodiff: Autodiff[Backend]) -> None:
+    p, seed = leaf(autodiff, 1.0, 2.0), autodiff.inner.from_numpy(np.array([3.0, 4.0]))
+    with autodiff.tape:
+        y = p + 0.0
+    gradients = backward(y, seed=seed)
+    autodiff.inner.assign(seed, autodiff.inner.zeros((2,), "float64"))
+    assert autodiff.to_numpy(gradients[p]).tolist() == [3.0, 4.0]
+
+
 def _view(q: nn.Parameter[Any]) -> Any:
     return q.raw.array.reshape(4)
 
