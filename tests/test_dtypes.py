@@ -199,9 +199,9 @@ def test_empty_indices_mean_what_they_mean_in_numpy(
     assert added.shape == shape
 
 
-def test_an_empty_array_of_floats_is_not_an_index(backend: Backend) -> None:
+def test_an_empty_array_of_floats_is_not_an_index(cpu_backend: Backend) -> None:
     with pytest.raises((DTypeError, IndexError)):
-        _ = born.zeros(3, backend)[np.zeros(0)]
+        _ = born.zeros(3, cpu_backend)[np.zeros(0)]
 
 
 @pytest.mark.parametrize("integer", INTEGERS)
