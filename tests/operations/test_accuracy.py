@@ -24,6 +24,7 @@ FEW: Final = 8
 ROWS: Final = 20_000
 SHAPES: Final[dict[str, tuple[tuple[int, ...], Any]]] = {
     "leading": ((ROWS, 2), 0),
+    "wide": ((5_000, 32), 0),
     "trailing": ((2, ROWS), 1),
     "all": ((ROWS, 2), None),
     "middle": ((2, ROWS, 3), 1),

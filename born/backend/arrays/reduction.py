@@ -2,7 +2,7 @@
 
 Halves add up and multiply in float32, integers in int64. A namespace like NumPy's adds up
 pairwise only along the axis that lies closest in memory, and one after the other along the
-rest: there a long float32 sum adds up in double, and a long float64 one in blocks.
+rest: there a long sum adds up in blocks, or in double where rows are too short for that.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def _accumulation(declared: _Method) -> _Method:
             normal_axes(axis, 0)  # NumPy takes 0 and -1 for axes of a number
         wide = _accumulator(a.dtype)
         try:
-            if a.size > SHORT and name == "sum" and a.dtype.kind in "fV":
+            # The sum of a batch's rows, as of the gradients of a bias, is the most frequent.
+            short = a.size <= SHORT or (axis == 0 and len(a) <= SHORT)
+            if not short and name == "sum" and a.dtype.kind in "fV":
                 out = self._long_sum(a, axis, keepdims)
             else:
                 out = getattr(a, name)(axis=axis, keepdims=keepdims, dtype=wide)
@@ -89,7 +91,7 @@ def long_sum(a: Array, axis: Axis, keepdims: bool) -> Array:
     trailing = a.flags.c_contiguous and axes[0] == a.ndim - len(axes)
     if a.dtype.itemsize > 2 and (trailing or (len(axes) == a.ndim and a.flags.f_contiguous)):
         return a.sum(axis=axis, keepdims=keepdims)  # pairwise
-    if a.dtype.itemsize < 8:
+    if a.dtype.itemsize < 4 or (a.dtype.itemsize == 4 and a.shape[-1] < _BLOCK):
         return a.sum(axis=axis, keepdims=keepdims, dtype=np.float64)
     for one in sorted(axes, key=lambda i: a.shape[i]):
         a = _sum_of_blocks(a, one)
