@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from born.backend import B, Backend, Scalar
-from born.dtypes import DTypeLike
+from born.dtypes import DTypeLike, as_dtype, check_fits, convert_exactly, float32
 from born.errors import ShapeError
 from born.operands import ShapeLike, as_shape, check_backend, check_unrecorded
 from born.raw import HostArray, RawTensor, Shape
@@ -19,22 +19,22 @@ def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
     """A tensor with a copy of some data.
 
     Args:
-        data: an array or NumPy scalar, whose dtype is kept; or a Python number or
-            nested sequence of numbers, which become float32 (bools stay bool). An array
-            on a device has to be on the backend's own.
+        data: an array or NumPy scalar, whose dtype is kept, in native byte order; or a
+            Python number or nested sequence of numbers, which become float32 (bools stay
+            bool). An array on a device has to be on the backend's own.
         backend: where the tensor lives.
-        dtype: another dtype than that.
+        dtype: another dtype than that. Each number is rounded to it once.
 
     Raises:
-        DTypeError: the data has a dtype that born does not know.
+        DTypeError: the data has a dtype that born does not know, or a number that `dtype`
+            does not hold: one too large, or a fraction in an integer dtype.
         ShapeError: nested sequences of unequal lengths.
         BackendMismatchError: an array on another device.
 
     >>> born.tensor([1, 2, 3], backend)
     Tensor([1., 2., 3.], dtype=float32)
     """
-    raw = _copied(data, check_backend(backend))
-    return Tensor(raw if dtype is None else backend.astype(raw, dtype), backend)
+    return Tensor(_copied(data, check_backend(backend), dtype), backend)
 
 
 def from_dlpack(data: Any, backend: B) -> Tensor[B]:
@@ -62,17 +62,11 @@ def from_dlpack(data: Any, backend: B) -> Tensor[B]:
     return Tensor(check_backend(backend).from_dlpack(data), backend)
 
 
-def _copied(data: Any, backend: Backend) -> RawTensor:
+def _copied(data: Any, backend: Backend, dtype: DTypeLike | None) -> RawTensor:
+    wanted = None if dtype is None else as_dtype(dtype)
     if not hasattr(data, "__array__"):
         check_unrecorded(data)
-        try:
-            numbers: HostArray = np.asarray(data)
-        except ValueError as error:
-            raise ShapeError(
-                f"expected nested sequences of equal lengths, got {data!r}; pad or split the rows"
-            ) from error
-        whole_or_float = numbers.dtype.kind in "iuf"
-        return backend.from_numpy(numbers.astype(np.float32) if whole_or_float else numbers)
+        return backend.from_numpy(_numbers(data, wanted))
     try:
         # NumPy's arrays and scalars, tensors, and the host arrays of other libraries.
         array = np.asarray(data)
@@ -80,8 +74,37 @@ def _copied(data: Any, backend: Backend) -> RawTensor:
         # An array on a device refuses, and so does one of a dtype that NumPy does not have.
         if not hasattr(data, "__dlpack__"):
             raise
-        return backend.copy(backend.from_dlpack(data))
+        raw = backend.from_dlpack(data)
+        return backend.copy(raw) if wanted is None else backend.astype(raw, wanted)
+    known = as_dtype(array.dtype)
+    if wanted is not None and wanted != known:
+        array = convert_exactly(array, wanted)
     return backend.from_numpy(array)
+
+
+def _numbers(data: Any, wanted: np.dtype[Any] | None) -> HostArray:
+    """Python numbers, or nested sequences of them, in the dtype that is wanted, or as they are."""
+    try:
+        numbers: HostArray = np.asarray(data)
+        if numbers.dtype.kind == "f" and wanted is not None and wanted.kind in "iu":
+            # Large integers beside floats, or beyond 64 bits, would be rounded to double.
+            for number in np.asarray(data, object).flat:
+                check_fits(number, wanted)
+            return np.asarray(data, object).astype(wanted)
+        if numbers.dtype.kind == "O" and all(isinstance(n, int | float) for n in numbers.flat):
+            for number in numbers.flat:
+                check_fits(number, wanted or float32)
+            numbers = numbers.astype(np.float64)
+    except ValueError as error:
+        raise ShapeError(
+            f"expected nested sequences of equal lengths, got {data!r}; pad or split the rows"
+        ) from error
+    if numbers.dtype.kind not in "iufb":
+        as_dtype(numbers.dtype)  # names the dtypes that there are
+        return numbers
+    if wanted is None:
+        wanted = numbers.dtype if numbers.dtype.kind == "b" else float32
+    return convert_exactly(numbers, wanted)
 
 
 def zeros(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
@@ -108,7 +131,10 @@ def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float3
     >>> born.full(2, 7, backend)
     Tensor([7., 7.], dtype=float32)
     """
-    return Tensor(check_backend(backend).full(_lengths(shape), value, dtype), backend)
+    lengths = _lengths(shape)
+    if isinstance(value, int | float):
+        check_fits(value, as_dtype(dtype))
+    return Tensor(check_backend(backend).full(lengths, value, dtype), backend)
 
 
 def randn(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:

@@ -113,8 +113,9 @@ def raw_index(index: Index, backend: Backend) -> Index:
         return raw_operand("an index", backend, index)
     if _is_listed(index):
         array: HostArray = np.asarray(index)
-        # NumPy makes an empty list float64, which cannot index.
-        return backend.from_numpy(array if array.size else array.astype(np.int64))
+        if isinstance(index, list) and not array.size and array.dtype.kind == "f":
+            array = array.astype(np.int64)  # NumPy makes an empty list float64
+        return backend.from_numpy(array)
     return index
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from born.backend import OPERATIONS, ArrayBackend
+from born.backend.arrays.random import below_one
 from born.backend.update import UpdateKernel
 from born.dtypes import INTEGRAL, DTypeLike, as_dtype
 from born.errors import BackendUnavailableError, DomainError
@@ -179,7 +180,7 @@ class CupyBackend(
         # Made on the device: the numbers that the host would make.
         result = self.xp.empty(shape, wanted)
         self._draw(random.uniform(wanted), result.size, wanted.itemsize == 8, result)
-        return RawTensor(result)
+        return below_one(RawTensor(result))
 
     @override
     def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:

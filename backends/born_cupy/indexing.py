@@ -15,7 +15,7 @@ from typing_extensions import override
 from born.backend import Index
 from born.backend.arguments import is_tuple, normal_axis
 from born.backend.arrays.indexing import ArrayIndexing
-from born.dtypes import int64
+from born.dtypes import float32, int64, is_half
 from born.errors import IndexOutOfRangeError
 from born.raw import Array, RawTensor, Shape
 from born_cupy.kernels import indexing
@@ -58,11 +58,13 @@ class CupyIndexing(ArrayIndexing, Launching):
     def scatter_add(self, x: RawTensor, index: RawTensor, y: RawTensor, /, axis: int) -> RawTensor:
         axis = normal_axis(axis, x.ndim)
         self._check_scatter(x, index, y, axis)
-        out = x.array.copy()
+        half = is_half(x.dtype)  # halves add up in float32 and are rounded once
+        out, values = (a.astype(float32) if half else a for a in (x.array, y.array))
+        out = out if half else out.copy()
         sizes = (x.shape[axis], index.shape[axis], math.prod(x.shape[axis + 1 :]))
         positions = self._positions("scatter_add", index, *sizes)
-        self._scatter(out, positions, y.array, (out.size, positions.size, 1))
-        return RawTensor(out)
+        self._scatter(out, positions, values, (out.size, positions.size, 1))
+        return RawTensor(out.astype(x.dtype, copy=False))
 
     @override
     def _add_at(self, target: Array, index: Index, values: Array) -> None:

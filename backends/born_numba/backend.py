@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from born.backend import Axis, Index, Reduction, Window
 from born.backend.arguments import is_tuple
+from born.backend.arrays.reduction import SHORT
 from born.backend.update import UpdateKernel, compute_dtype
 from born.backend.window import Size, image_shape
 from born.dtypes import int64
@@ -91,7 +92,10 @@ class NumbaBackend(NumpyBackend):
     @override
     def sum(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
         a = x.array
-        if axis != 0 or keepdims or a.ndim != 2 or not a.size or not _is_loopable(a):
+        batch = (
+            axis.__class__ is int and axis == 0 and not keepdims and a.ndim == 2 and len(a) <= SHORT
+        )
+        if not batch or not a.size or not _is_loopable(a):
             return super().sum(x, axis, keepdims)
         out = np.empty(a.shape[1], a.dtype)
         kernels.sum_rows[a.dtype](a, out)
@@ -153,6 +157,7 @@ class NumbaBackend(NumpyBackend):
         if (
             y is None
             or not bias
+            or len(g.array) > SHORT
             or not are_plain_products(g, x, weight)
             or not _are_loopable(a, y.array)
         ):

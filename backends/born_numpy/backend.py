@@ -103,6 +103,28 @@ class NumpyBackend(ArrayBackend):
     # -- network --
 
     @override
+    def layer_norm(
+        self,
+        x: RawTensor,
+        weight: RawTensor | None,
+        bias: RawTensor | None,
+        /,
+        axes: int = 1,
+        eps: float = 1e-5,
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            out = super().layer_norm(x, weight, bias, axes, eps)
+        if x.dtype != float32 or (out[2].array > 0).all():
+            return out
+        # A sum or a square was infinite, and is not in double.
+        gain, shift = (
+            None if part is None else self.astype(part, "float64") for part in (weight, bias)
+        )
+        wide = super().layer_norm(self.astype(x, "float64"), gain, shift, axes, eps)
+        y, normal, scale = (self.astype(part, float32) for part in wide)
+        return y, normal, scale
+
+    @override
     def check_label_range(self, labels: RawTensor, classes: int) -> None:
         array = labels.array
         if not array.size:

@@ -59,7 +59,17 @@ def global_norm(xs: Sequence[RawTensor], add_squares: AddSquares) -> RawTensor:
         several = sum(x.size for x in xs) > _STRETCH
         POOL.share(add_up, threads=len(pairs) if several else 1)
     total = float(np.add.reduce(lanes, axis=None))
-    return RawTensor(np.array(math.sqrt(total)))
+    norm = _scaled_norm(xs) if math.isinf(total) else math.sqrt(total)
+    return RawTensor(np.array(norm))
+
+
+def _scaled_norm(xs: Sequence[RawTensor]) -> float:
+    """The norm of doubles whose squares overflow: of their shares of the largest, times it."""
+    most = max(float(np.abs(x.array).max(initial=0.0)) for x in xs)
+    if math.isinf(most):
+        return most
+    squares = [float(np.square(x.array.astype(np.float64) / most).sum()) for x in xs]
+    return most * math.sqrt(math.fsum(squares))
 
 
 def _stretches(arrays: Sequence[HostArray]) -> list[list[Part]]:

@@ -45,6 +45,8 @@ def normal_axis(axis: int, ndim: int) -> int:
             f"expected an axis as an integer, got {axis!r}; pass one integer, or a tuple of them "
             "where several axes are allowed"
         ) from error
+    if ndim == 0:
+        raise ShapeError(f"expected no axis of a tensor with 0 axes, got {axis}; leave it out")
     if not -ndim <= number < ndim:
         raise ShapeError(
             f"expected an axis from {-ndim} to {ndim - 1} of a tensor with {ndim} axes, "

@@ -57,8 +57,10 @@ class Contents:
 def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, Any]) -> None:
     """Write a checkpoint file, or leave what is there as it is."""
     target = Path(os.path.realpath(path))  # a link to a checkpoint stays a link
-    # safetensors writes memory as it lies, whatever the strides.
-    ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    # safetensors writes memory as it lies, whatever the strides, but not in another byte order.
+    ordered = {
+        name: np.asarray(array, as_dtype(array.dtype), order="C") for name, array in arrays.items()
+    }
     token = secrets.token_hex(len(_ZEROS) // 2)  # stands where the digest will be
     text = json.dumps(
         {

@@ -97,7 +97,7 @@ def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
 
 
 def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
-    """The running product along an axis, y_k = x_1 x_2 ... x_k.
+    """The running product along an axis, y_k = x_1 x_2 ... x_k; of integers and bools, int64.
 
     >>> ops.cumprod(born.tensor([1, 2, 3], backend), axis=0)
     Tensor([1., 2., 6.], dtype=float32)

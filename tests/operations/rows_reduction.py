@@ -112,7 +112,7 @@ def _cumsum(d: Draw) -> Case:
     return d.call(np.cumsum, d.uniform(shape), axis=d.axis(len(shape)))
 
 
-@ROWS.row("cumprod", derivative=Derivative.COMPOSED)
+@ROWS.row("cumprod", derivative=Derivative.COMPOSED, integers=True, result="sum")
 def _cumprod(d: Draw) -> Case:
     x = _with_zeros(d, d.uniform(d.shape(1)))
     return d.call(np.cumprod, x, axis=d.axis(x.ndim))

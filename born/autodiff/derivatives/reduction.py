@@ -14,6 +14,7 @@ from born.autodiff.derivatives.registrars import (
 from born.autodiff.tape import Pullback
 from born.backend import Axis, Backend
 from born.backend.arguments import count, normal_axes, reduced_shape
+from born.dtypes import is_half
 from born.raw import RawTensor, Shape
 
 constant("argmax", "argmin", "any", "all")
@@ -32,16 +33,26 @@ def _sum(
     return b.broadcast_to(_restore_axes(b, g, x_shape, axis, keepdims), x_shape)
 
 
+def _divided(b: Backend, g: RawTensor, elements: int) -> RawTensor:
+    """g over a count, which may be too large for g's own dtype."""
+    if is_half(g.dtype):
+        return b.astype(b.div(b.astype(g, "float32"), elements), g.dtype)
+    return b.div(g, elements)
+
+
 def _mean(
     b: Backend, g: RawTensor, x_shape: Shape, axis: Axis = None, keepdims: bool = False
 ) -> RawTensor:
     elements = max(count(x_shape, normal_axes(axis, len(x_shape))), 1)
-    return _sum(b, b.div(g, elements), x_shape, axis, keepdims)
+    return _sum(b, _divided(b, g, elements), x_shape, axis, keepdims)
 
 
 def _var(
     b: Backend, g: RawTensor, x: RawTensor, axis: Axis = None, ddof: int = 0, keepdims: bool = False
 ) -> RawTensor:
+    if is_half(g.dtype):  # whose largest number a count exceeds, and least its inverse
+        wide = _var(b, b.astype(g, "float32"), b.astype(x, "float32"), axis, ddof, keepdims)
+        return b.astype(wide, g.dtype)
     shape = x.shape
     freedom = count(shape, normal_axes(axis, len(shape))) - ddof
     slope = 2.0 / freedom if freedom > 0 else math.nan

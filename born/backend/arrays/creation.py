@@ -7,7 +7,7 @@ from typing_extensions import override
 from born.backend.arguments import Scalar
 from born.backend.arrays.dispatch import Dispatch, dtype_mismatch
 from born.backend.contract.creation import Creation
-from born.dtypes import DTypeLike, as_dtype
+from born.dtypes import DTypeLike, as_dtype, check_fits, int64
 from born.errors import DomainError, DTypeError, ShapeError
 from born.raw import RawTensor, Shape
 
@@ -41,7 +41,12 @@ class ArrayCreation(Creation, Dispatch):
     def arange(self, start: Scalar, stop: Scalar, step: Scalar, dtype: DTypeLike) -> RawTensor:
         if step == 0:
             raise DomainError("expected a step other than 0, got 0; use step=1")
-        return RawTensor(self.xp.arange(start, stop, step).astype(as_dtype(dtype)))
+        wanted, numbers = as_dtype(dtype), self.xp.arange(start, stop, step)
+        if wanted.kind in "iu" and numbers.size:
+            check_fits(step, int64)
+            check_fits(start, wanted)
+            check_fits(numbers[-1].item(), wanted)
+        return RawTensor(numbers.astype(wanted))
 
     @override
     def eye(self, rows: int, columns: int, dtype: DTypeLike) -> RawTensor:

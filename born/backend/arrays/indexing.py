@@ -7,6 +7,7 @@ from typing_extensions import override
 from born.backend.arguments import Index, is_tuple, normal_axis
 from born.backend.arrays.dispatch import Dispatch, dtype_mismatch, shape_mismatch
 from born.backend.contract.indexing import Indexing
+from born.dtypes import float32, is_half
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from born.raw import Array, RawTensor
 
@@ -25,17 +26,27 @@ class ArrayIndexing(Indexing, Dispatch):
     def index_add(self, x: RawTensor, index: Index, y: RawTensor, /) -> RawTensor:
         if x.dtype != y.dtype:
             raise dtype_mismatch("index_add", x, y)
-        out = x.array.copy()
         try:
             if _is_basic(index):
+                out = x.array.copy()
                 out[index] += y.array
             else:
-                self._add_at(out, _index_arrays(index), y.array)
+                out = self._added_at(x.array, _index_arrays(index), y.array)
         except IndexError as error:
             raise index_error(x, error) from error
         except ValueError as error:
-            raise shape_mismatch("index_add", out, y.array, error) from error
+            raise shape_mismatch("index_add", x.array, y.array, error) from error
         return RawTensor(out)
+
+    def _added_at(self, x: Array, index: Index, values: Array) -> Array:
+        """A copy of `x` with values added; halves add up in float32 and are rounded once."""
+        if not is_half(x.dtype):
+            out = x.copy()
+            self._add_at(out, index, values)
+            return out
+        wide = x.astype(float32)
+        self._add_at(wide, index, values.astype(float32))
+        return wide.astype(x.dtype)
 
     def _add_at(self, target: Array, index: Index, values: Array) -> None:
         """`target[index] += values`, in which a repeated index adds each time."""
@@ -56,12 +67,10 @@ class ArrayIndexing(Indexing, Dispatch):
         self._check_scatter(x, index, y, axis)
         grid = list(self.xp.ogrid[tuple(slice(0, length) for length in index.shape)])
         grid[axis] = index.array
-        out = x.array.copy()
         try:
-            self._add_at(out, tuple(grid), y.array)
+            return RawTensor(self._added_at(x.array, tuple(grid), y.array))
         except IndexError as error:
             raise index_error(x, error) from error
-        return RawTensor(out)
 
     def _check_scatter(self, x: RawTensor, index: RawTensor, y: RawTensor, axis: int) -> None:
         self._check_index("scatter_add", x, index, axis)

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.arrays.dispatch import Dispatch, halves_in_float32
+from born.backend.arrays.reduction import SHORT, long_sum
 from born.backend.contract.network import Network, Reduction
 from born.dtypes import float32, is_half
 from born.raw import Array, RawTensor
@@ -16,6 +17,8 @@ from born.raw import Array, RawTensor
 
 class ArrayNetwork(Network, Dispatch):
     """Network operations with few passes over memory."""
+
+    _long_sum = staticmethod(long_sum)
 
     def _exponentials(self, x: RawTensor, axis: int) -> tuple[Array, Array, Array]:
         """x - max, its exponentials and their sum along an axis, in float32 at least."""
@@ -26,7 +29,7 @@ class ArrayNetwork(Network, Dispatch):
             a = a.astype(float32)
         shifted = a - a.max(axis=axis, keepdims=True, initial=-math.inf)
         e = self.xp.exp(shifted)
-        return shifted, e, e.sum(axis=axis, keepdims=True)
+        return shifted, e, self._sum_along(e, axis)
 
     @override
     def softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
@@ -42,6 +45,8 @@ class ArrayNetwork(Network, Dispatch):
 
     def _sum_along(self, a: Array, axis: int) -> Array:
         """The sum along an axis, kept; halves add up in float32."""
+        if a.size > SHORT:
+            return self._long_sum(a, axis, True).astype(a.dtype, copy=False)
         if is_half(a.dtype):
             return a.sum(axis=axis, keepdims=True, dtype=float32).astype(a.dtype)
         return a.sum(axis=axis, keepdims=True)
@@ -95,17 +100,13 @@ class ArrayNetwork(Network, Dispatch):
             delta -= delta.dtype.type(label_smoothing / classes)
         scale: Any = g.array
         if reduction == "mean":
-            scale = self._over_count(scale, max(rows.size, 1))
+            if is_half(scale.dtype):  # in which a count may be infinite
+                scale, delta = scale.astype(float32), delta.astype(float32)
+            scale = scale / scale.dtype.type(max(rows.size, 1))
         elif reduction == "none":
             scale = scale[..., None]
         delta *= scale
-        return RawTensor(delta)
-
-    def _over_count(self, g: Any, count: int) -> Any:
-        """A gradient over how many rows there are, which may be more than a half can hold."""
-        if is_half(g.dtype):
-            return (g.astype(float32) / float32.type(count)).astype(g.dtype)
-        return g / g.dtype.type(count)
+        return RawTensor(delta.astype(g.dtype, copy=False))
 
     layer_norm = halves_in_float32(Network.layer_norm)
     rms_norm = halves_in_float32(Network.rms_norm)

@@ -12,7 +12,7 @@ from typing_extensions import override
 from born.backend.arrays.dispatch import Dispatch
 from born.backend.contract.base import Base, RandomState
 from born.backend.contract.creation import Creation
-from born.dtypes import INTEGRAL, DTypeLike, as_dtype
+from born.dtypes import INTEGRAL, DTypeLike, as_dtype, is_half
 from born.errors import DomainError, DTypeError
 from born.raw import HostArray, RawTensor, Shape
 
@@ -81,7 +81,7 @@ class ArrayRandom(Base, Creation, Dispatch):
 
     @override
     def uniform(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
-        return self._draw_on_host(self._generator.random, shape, dtype)
+        return below_one(self._draw_on_host(self._generator.random, shape, dtype))
 
     def _draw_on_host(
         self, draw: Callable[..., HostArray], shape: Shape, dtype: DTypeLike
@@ -94,6 +94,14 @@ class ArrayRandom(Base, Creation, Dispatch):
             )
         drawn = draw(shape, dtype=np.float64 if wanted.itemsize == 8 else np.float32)
         return RawTensor(self.xp.asarray(np.asarray(drawn).astype(wanted, copy=False)))
+
+
+def below_one(drawn: RawTensor) -> RawTensor:
+    """Draws of which those that were rounded up to 1, as to halves, become the number before it."""
+    if is_half(drawn.dtype):
+        bits = drawn.array.view(np.uint16)
+        bits -= (drawn.array == 1).astype(np.uint16)
+    return drawn
 
 
 def _are_words(listed: Sequence[object], length: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 from typing_extensions import override
@@ -68,6 +69,7 @@ class ArrayShapes(Shapes, Dispatch):
         self, x: RawTensor, /, widths: Sequence[tuple[int, int]], value: Scalar = 0
     ) -> RawTensor:
         a = x.array
+        widths = [(operator.index(before), operator.index(after)) for before, after in widths]
         if len(widths) != a.ndim or any(before < 0 or after < 0 for before, after in widths):
             raise ShapeError(
                 f"expected a pair (before, after) of non-negative widths for each of the "

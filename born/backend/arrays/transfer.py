@@ -21,12 +21,11 @@ class ArrayTransfer(Transfer, Dispatch):
 
     @override
     def from_numpy(self, array: HostArray) -> RawTensor:
-        as_dtype(array.dtype)
-        return RawTensor(self.xp.array(array, copy=True, order="C"))
+        return RawTensor(self.xp.array(array, as_dtype(array.dtype), copy=True, order="C"))
 
     @override
     def to_numpy(self, x: RawTensor, /) -> HostArray:
-        return np.array(x.array, copy=True, order="C")
+        return np.array(x.array, as_dtype(x.array.dtype), copy=True, order="C")
 
     @override
     def from_dlpack(self, data: Any) -> RawTensor:

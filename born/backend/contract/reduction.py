@@ -7,6 +7,7 @@ import math
 from born.backend.arguments import Axis, count, normal_axes, normal_axis
 from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
+from born.dtypes import INTEGRAL, int64, is_half
 from born.errors import DomainError
 from born.raw import RawTensor
 
@@ -85,8 +86,12 @@ class Reductions(Primitives):
 
     @optional
     def cumprod(self, x: RawTensor, /, axis: int) -> RawTensor:
-        """The running product along an axis."""
+        """The running product along an axis; of integers and bools, int64."""
         axis = normal_axis(axis, x.ndim)
+        if x.dtype.kind in INTEGRAL and x.dtype != int64:
+            x = self.astype(x, int64)
+        if is_half(x.dtype):
+            return self.astype(self.cumprod(self.astype(x, "float32"), axis), x.dtype)
         if x.shape[axis] == 0:
             return self.copy(x)
         before = (slice(None),) * axis

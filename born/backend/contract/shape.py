@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from typing import Any, cast
 
 from born.backend.arguments import Axis, Scalar, normal_axes, normal_axis
 from born.backend.contract.operation import absent, optional, required
@@ -75,6 +77,7 @@ class Shapes(Primitives):
         """Parts along an axis: `sections` equal ones, or cut before each of these indices."""
         axis = normal_axis(axis, x.ndim)
         length = x.shape[axis]
+        sections = _equal_sections(sections)
         if isinstance(sections, int):
             if sections < 1 or length % sections:
                 raise ShapeError(
@@ -100,3 +103,18 @@ class Shapes(Primitives):
     ) -> RawTensor:
         """`x` with `(before, after)` elements of one value added along each axis."""
         absent()
+
+
+def _equal_sections(sections: object) -> int | Sequence[int]:
+    """How many equal sections to cut, or the indices to cut before, as Python's integers."""
+    try:
+        return operator.index(cast("Any", sections))
+    except TypeError:
+        pass
+    try:
+        return [operator.index(cut) for cut in cast("Any", sections)]
+    except TypeError as error:
+        raise ShapeError(
+            f"expected sections as an integer or a sequence of integers, got {sections!r}; "
+            "pass how many equal ones, or the indices to cut before"
+        ) from error
