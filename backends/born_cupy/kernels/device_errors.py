@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from born_cupy.kernels.source import EACH, Source
+from born_cupy.kernels.source import EACH, Source, head
 
 REPORT_LENGTH: Final = 4
 
@@ -30,9 +30,9 @@ def check_range() -> Source:
 
     (values, size, length, report, operation)
     """
+    parameters = "const i64 *values, i64 size, i64 length, i64 *report, i64 operation"
     text = f"""{FAULT}
-extern "C" __global__ void born_check_range(
-    const i64 *values, i64 size, i64 length, i64 *report, i64 operation) {{
+{head("born_check_range", parameters)} {{
     {EACH} {{
         if (values[i] < 0 || values[i] >= length) fault(report, operation, values[i], length);
     }}
