@@ -11,7 +11,8 @@ from born.raw import Array, HostArray, RawTensor
 from born_cupy.compiler import Kernel
 from born_cupy.device import cupy
 from born_cupy.kernels import Source
-from born_cupy.kernels.global_norm import CHUNK, THREADS, root, squares
+from born_cupy.kernels.global_norm import CHUNK, root, squares
+from born_cupy.kernels.source import THREADS
 from born_cupy.kernels.table import MAX_BLOCKS, count_chunks
 
 

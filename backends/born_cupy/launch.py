@@ -17,13 +17,12 @@ from born_cupy.device import DeviceContext
 from born_cupy.device_errors import DeviceErrors
 from born_cupy.kernels import Source
 from born_cupy.kernels.device_errors import check_range
-from born_cupy.kernels.network import WARP
+from born_cupy.kernels.network import MAX_TEAM, WARP
+from born_cupy.kernels.source import THREADS
 
-_THREADS: Final = 256
 _BLOCKS_PER_PROCESSOR: Final = 32  # as many as one can hold, so that each is busy to the end
 _ELEMENTS_PER_THREAD: Final = 4  # of a row, or adding up across threads is most of the work
 _WARPS_PER_BLOCK: Final = 4
-_MAX_THREADS: Final = 1024
 
 
 class Launching(Dispatch):
@@ -41,14 +40,14 @@ class Launching(Dispatch):
         Arguments are tensors, which a kernel reads in C order; arrays that it writes; integers,
         its i64; and other NumPy scalars.
         """
-        blocks = min(-(-count // _THREADS), self.context.processors * _BLOCKS_PER_PROCESSOR)
-        self._launch_blocks(source, blocks, _THREADS, arguments)
+        blocks = min(-(-count // THREADS), self.context.processors * _BLOCKS_PER_PROCESSOR)
+        self._launch_blocks(source, blocks, THREADS, arguments)
 
     def _launch_rows(self, source: Source, shape: tuple[int, int, int], *arguments: Any) -> None:
         """Launch a kernel over rows; `shape` is their number, length and inner stride."""
         rows, columns, _ = shape
         team = WARP
-        while team < _MAX_THREADS and 2 * team * _ELEMENTS_PER_THREAD <= columns:
+        while team < MAX_TEAM and 2 * team * _ELEMENTS_PER_THREAD <= columns:
             team *= 2
         teams = _WARPS_PER_BLOCK if team == WARP else 1
         blocks = min(-(-rows // teams), self.context.processors * _BLOCKS_PER_PROCESSOR)

@@ -11,7 +11,7 @@ from born.backend.arrays.linear import ArrayLinear
 from born.dtypes import is_floating, is_half
 from born.raw import Array, RawTensor
 from born_cupy.kernels import linear
-from born_cupy.kernels.source import real
+from born_cupy.kernels.source import THREADS, real
 from born_cupy.launch import Launching
 
 
@@ -71,6 +71,6 @@ class CupyLinear(ArrayLinear, Launching):
         sums = self.xp.empty((chunks, columns), into)
         source = linear.column_sums(x.dtype, into, masked=bool(mask))
         blocks = chunks * -(-columns // linear.TILE)
-        self._launch_blocks(source, blocks, linear.THREADS, (x, *mask, sums, rows, columns))
+        self._launch_blocks(source, blocks, THREADS, (x, *mask, sums, rows, columns))
         result = RawTensor(sums)
         return result if chunks == 1 else self._column_sums(result, dtype)

@@ -22,8 +22,9 @@ from born.raw import Array, HostArray, RawTensor
 from born_cupy.compiler import Kernel
 from born_cupy.device import DeviceContext, cupy
 from born_cupy.kernels import Source
+from born_cupy.kernels.source import THREADS
 from born_cupy.kernels.table import MAX_BLOCKS, count_chunks
-from born_cupy.kernels.update import CHUNK, THREADS, update
+from born_cupy.kernels.update import CHUNK, update
 
 
 class CupyUpdate(UpdateKernel):

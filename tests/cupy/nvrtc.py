@@ -10,6 +10,7 @@ import ctypes
 import ctypes.util
 import functools
 import importlib.util
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,12 @@ from born_cupy.kernels import Source
 
 ARCHITECTURES: Final = ("sm_80", "sm_90")
 """What every kernel is compiled for."""
+
+REGISTERS: Final = 65_536
+"""Registers that the threads of a block share, on all architectures."""
+
+_REGISTER_COUNT: Final = b"\x04\x2f\x08\x00"
+"""What stands before a kernel's number and its count of registers in machine code."""
 
 NEEDS_NVRTC: Final = "NVRTC is not installed; run: pip install nvidia-cuda-nvrtc"
 
@@ -119,3 +126,9 @@ def compile(source: Source, architecture: str) -> bytes:
         BornError: it does not compile.
     """
     return nvrtc.compile_source(library(), source, architecture)
+
+
+def registers(code: bytes) -> int:
+    """How many registers a thread of the one kernel in some machine code has."""
+    (place,) = (found.end() for found in re.finditer(re.escape(_REGISTER_COUNT), code))
+    return int.from_bytes(code[place + 4 : place + 8], "little")

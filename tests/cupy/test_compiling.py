@@ -21,6 +21,8 @@ def test_every_source_compiles(architecture: str) -> None:
         codes = list(pool.map(compiled, sources))
     assert len(codes) > 100
     assert all(code.startswith(b"\x7fELF") for code in codes)
+    for source, code in zip(sources, codes, strict=True):
+        assert nvrtc.registers(code) * host.most_threads(source) <= nvrtc.REGISTERS, source.name
 
 
 def test_every_source_runs_on_the_host_too() -> None:

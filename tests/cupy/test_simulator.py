@@ -15,6 +15,7 @@ import pytest
 
 from born.dtypes import DTYPE_NAMES, as_dtype
 from born_cupy.kernels import Source
+from born_cupy.kernels.source import head
 from tests import simulator
 from tests.simulator import functions, host, machine
 from tests.simulator.arrays import ufunc
@@ -299,7 +300,7 @@ def test_streams_that_block_take_turns_with_the_default_one(cupy: Any) -> None:
 
 def loaded(cupy: Any, body: str) -> Any:
     """A kernel of one array of doubles."""
-    source = Source("tried", f'extern "C" __global__ void tried(double *x) {{ {body} }}')
+    source = Source("tried", f"{head('tried', 'double *x')} {{ {body} }}")
     module = importlib.import_module("cupy.cuda.function").Module()
     module.load(source.whole.encode())
     return module.get_function("tried")

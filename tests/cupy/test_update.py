@@ -18,6 +18,7 @@ from born.dtypes import as_dtype
 from born.fusion.expression import V
 from born.raw import HostArray
 from born_cupy.kernels import global_norm
+from born_cupy.kernels.source import THREADS
 from born_cupy.kernels.table import count_chunks
 from born_cupy.kernels.update import CHUNK
 from tests.cupy import nvrtc
@@ -169,9 +170,9 @@ def test_norm_is_right_and_repeats_itself(dtype: str, sizes: tuple[int, ...]) ->
         sums = np.full(max(blocks, 1), np.nan)
         result = np.empty(1)
         squares = host.kernel_of(global_norm.squares(as_dtype(dtype)))
-        squares(3, global_norm.THREADS, [words, np.int64(len(arrays)), sums], order)
+        squares(3, THREADS, [words, np.int64(len(arrays)), sums], order)
         root = host.kernel_of(global_norm.root())
-        root(1, global_norm.THREADS, [sums, np.int64(blocks), result], order)
+        root(1, THREADS, [sums, np.int64(blocks), result], order)
         results.append(result.tobytes())
         exact = np.sqrt(sum(float((x.astype(np.float64) ** 2).sum()) for x in arrays))
         np.testing.assert_allclose(result[0], exact, rtol=1e-14)

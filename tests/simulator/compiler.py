@@ -78,6 +78,7 @@ class Function:
 
     def __init__(self, source: Source) -> None:
         self._kernel = host.kernel_of(source)
+        self._most_threads = host.most_threads(source)
         self._device = current_device()
 
     def __call__(
@@ -94,6 +95,7 @@ class Function:
         self._kernel.check(values)
         # CuPy launches one block where none is asked for.
         blocks, threads = max(1, *grid), max(1, *block)
+        assert threads <= self._most_threads, f"{self._kernel.source.name}: beyond its bounds"
         asked = stream or get_current_stream()
         asked.run(lambda: self._run(blocks, threads, values))
 

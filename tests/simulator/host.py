@@ -142,6 +142,13 @@ def launch(
     kernel_of(source)(blocks, threads, arguments, order)
 
 
+def most_threads(source: Source) -> int:
+    """How many threads a block of the kernel has at most, as its text tells the compiler."""
+    bounds = re.findall(rf"__launch_bounds__\((\d+)\) {source.name}\(", source.text)
+    assert len(bounds) == 1, f"{source.name}: its head is not of kernels.source.head"
+    return int(bounds[0])
+
+
 def kernel_of(source: Source) -> HostKernel:
     """A kernel, compiled."""
     build([source])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from born_cupy.kernels.source import EACH, Source
+from born_cupy.kernels.source import EACH, Source, head
 
 REPORT_LENGTH: Final = 4
 
@@ -25,10 +25,13 @@ __device__ inline void fault(i64 *report, i64 operation, i64 value, i64 length) 
 
 @cache
 def check_range() -> Source:
-    """Report integers not from 0 to length - 1: (values, size, length, report, operation)."""
+    """Report the integers that are not from 0 to length - 1.
+
+    (values, size, length, report, operation)
+    """
+    parameters = "const i64 *values, i64 size, i64 length, i64 *report, i64 operation"
     text = f"""{FAULT}
-extern "C" __global__ void born_check_range(
-    const i64 *values, i64 size, i64 length, i64 *report, i64 operation) {{
+{head("born_check_range", parameters)} {{
     {EACH} {{
         if (values[i] < 0 || values[i] >= length) fault(report, operation, values[i], length);
     }}

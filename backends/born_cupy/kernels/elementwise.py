@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from born.backend.contract.elementwise import GELU_CUBIC, SQRT_HALF, SQRT_TWO_OVER_PI
-from born_cupy.kernels.source import EACH, Source, types
+from born_cupy.kernels.source import EACH, Source, head, types
 
 
 class Function(NamedTuple):
@@ -54,7 +54,7 @@ def elementwise(name: str, dtype: np.dtype[Any]) -> Source:
     loads = [f"R {operand} = as<R>({operand}s[i]);" for operand in function.operands]
     body = "".join(f"        {line}\n" for line in (*loads, function.before) if line)
     text = f"""{types(dtype)}
-extern "C" __global__ void born_{name}({parameters}T *results, i64 size) {{
+{head(f"born_{name}", f"{parameters}T *results, i64 size")} {{
     {EACH} {{
 {body}        put(results[i], {function.result});
     }}

@@ -10,14 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.kernels.source import Source, ctype
+from born_cupy.kernels.source import THREADS, Source, ctype, head
 from born_cupy.kernels.table import LOCATE
 
 CHUNK: Final = 32_768
 """Elements whose squares one block adds up."""
-
-THREADS: Final = 256
-"""Threads of a block, in both steps."""
 
 _BLOCK_SUM: Final = f"""\
 // The sum of a value over the block's threads, in the first of them.
@@ -40,7 +37,7 @@ def squares(dtype: np.dtype[Any]) -> Source:
 
 {_BLOCK_SUM}
 
-extern "C" __global__ void squares(const u64 *table, i64 tensors, double *sums) {{
+{head("squares", "const u64 *table, i64 tensors, double *sums")} {{
     const u64 *first = table + 2 * tensors;
     const i64 chunks = (i64)first[tensors];
     for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
@@ -69,7 +66,7 @@ def root() -> Source:
     """The square root of the sum of all sums, by one block."""
     text = f"""{_BLOCK_SUM}
 
-extern "C" __global__ void root(const double *sums, i64 n, double *norm) {{
+{head("root", "const double *sums, i64 n, double *norm")} {{
     double sum = 0;
     for (i64 j = threadIdx.x; j < n; j += {THREADS}) sum += sums[j];
     sum = block_sum(sum);

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.kernels.source import EACH, Source, types
+from born_cupy.kernels.source import EACH, Source, head, types
 
 _GEOMETRY: Final = (
     "i64 height, i64 width, i64 rows, i64 columns, i64 kh, i64 kw, i64 sh, i64 sw, "
@@ -48,8 +48,7 @@ def _source(
     name: str, dtype: np.dtype[Any], parameters: str, body: str, helpers: str = ""
 ) -> Source:
     text = f"""{types(dtype)}{helpers}
-extern "C" __global__ void born_{name}({parameters}, i64 size,
-    {_GEOMETRY}) {{
+{head(f"born_{name}", f"{parameters}, i64 size, {_GEOMETRY}")} {{
     {EACH} {{
 {body}    }}
 }}

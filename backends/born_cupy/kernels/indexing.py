@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from born_cupy.kernels.device_errors import FAULT
-from born_cupy.kernels.source import EACH, Source, types
+from born_cupy.kernels.source import EACH, Source, head, types
 
 ATOMIC: Final = ("float32", "float64", "int32", "int64")
 """The dtypes that a device adds to memory in one step."""
@@ -38,11 +38,13 @@ def take(itemsize: int, each: bool) -> Source:
     `each` element, or is of shape (m,).
     """
     name = f"take_{'each' if each else 'slices'}"
+    parameters = (
+        "const Bits *xs, const i64 *index, Bits *ys, i64 size, i64 n, i64 m, i64 inner, "
+        "i64 *report, i64 operation"
+    )
     text = f"""{_POSITION_OF}
 typedef {_BITS[itemsize]} Bits;
-extern "C" __global__ void born_{name}(
-    const Bits *xs, const i64 *index, Bits *ys, i64 size, i64 n, i64 m, i64 inner,
-    i64 *report, i64 operation) {{
+{head(f"born_{name}", parameters)} {{
     {EACH} {{
         i64 outer = i / inner / m;
         i64 position = position_of(index[{"i" if each else "i / inner % m"}], n, report, operation);
@@ -60,10 +62,12 @@ def positions() -> Source:
     (index, positions, size, n, m, inner, report, operation) with an index of shape
     (outer, m, inner).
     """
+    parameters = (
+        "const i64 *index, i64 *positions, i64 size, i64 n, i64 m, i64 inner, "
+        "i64 *report, i64 operation"
+    )
     text = f"""{_POSITION_OF}
-extern "C" __global__ void born_positions(
-    const i64 *index, i64 *positions, i64 size, i64 n, i64 m, i64 inner,
-    i64 *report, i64 operation) {{
+{head("born_positions", parameters)} {{
     {EACH} {{
         i64 outer = i / inner / m;
         i64 position = position_of(index[i], n, report, operation);
@@ -82,9 +86,9 @@ def add_atomically(dtype: np.dtype[Any]) -> Source:
     """
     # Of unsigned integers: that of signed ones has their bits, but not for 64 of them.
     unsigned = {"int32": "u32", "int64": "u64"}.get(dtype.name, "T")
+    parameters = "const T *ys, const i64 *positions, T *xs, i64 size, i64 n, i64 m, i64 inner"
     text = f"""{types(dtype)}
-extern "C" __global__ void born_add_atomically(
-    const T *ys, const i64 *positions, T *xs, i64 size, i64 n, i64 m, i64 inner) {{
+{head("born_add_atomically", parameters)} {{
     {EACH} {{
         i64 outer = i / inner / m, position = positions[i / inner % m];
         if (position >= 0)
@@ -103,10 +107,12 @@ def add_in_order(dtype: np.dtype[Any]) -> Source:
     (y, positions, order, x, size, n, m, inner) with positions of shape (m,), and the order that
     sorts them stably. Each sum is rounded before the next: the bits of `numpy.add.at`.
     """
+    parameters = (
+        "const T *ys, const i64 *positions, const i64 *order, T *xs, "
+        "i64 size, i64 n, i64 m, i64 inner"
+    )
     text = f"""{types(dtype)}
-extern "C" __global__ void born_add_in_order(
-    const T *ys, const i64 *positions, const i64 *order, T *xs,
-    i64 size, i64 n, i64 m, i64 inner) {{
+{head("born_add_in_order", parameters)} {{
     {EACH} {{
         // The thread of the first of equal positions adds for all of them.
         i64 outer = i / inner / m, k = i / inner % m, position = positions[order[k]];

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.kernels.source import EACH, Source, ctype, types
+from born_cupy.kernels.source import EACH, THREADS, Source, ctype, head, types
 
 TILE: Final = 32
 """Columns that a block adds up: a warp reads as many neighbours at once."""
@@ -15,17 +15,18 @@ TILE: Final = 32
 CHUNK: Final = 128
 """Rows that a block adds up."""
 
-THREADS: Final = 256
-"""Threads of a block that adds up: 8 warps, which take turns at the rows of a chunk."""
-
 _AT_ONCE: Final = 4  # loads that a thread has under way for each array
 
 
 @cache
 def bias_relu(dtype: np.dtype[Any]) -> Source:
-    """Add a bias to rows and rectify them, in place: (results, bias, columns, size)."""
+    """Add a bias to the rows of a matrix and rectify them, in place.
+
+    (results, bias, columns, size)
+    """
+    parameters = "T *results, const T *bias, i64 columns, i64 size"
     text = f"""{types(dtype)}
-extern "C" __global__ void born_bias_relu(T *results, const T *bias, i64 columns, i64 size) {{
+{head("born_bias_relu", parameters)} {{
     {EACH} {{
         R x = as<R>(results[i]) + as<R>(bias[i % columns]);
         put(results[i], x < (R)0 ? (R)0 : x);  // NaN passes through
@@ -39,19 +40,23 @@ extern "C" __global__ void born_bias_relu(T *results, const T *bias, i64 columns
 def column_sums(dtype: np.dtype[Any], into: np.dtype[Any], masked: bool) -> Source:
     """The sums of each `CHUNK` rows of a matrix, one row of sums for each chunk.
 
-    (rows of g, [y, results], sums, rows, columns), a block of `THREADS` for each `TILE` columns of
-    each chunk. If `masked`, g counts only where y is positive, and the results are what is left of
-    it. The order depends on the shape alone; no number goes through more than 19 additions.
+    (rows of g, [y, results], sums, rows, columns), a block of `THREADS` for each `TILE` columns
+    of each chunk; its warps take turns at the rows. Where it is `masked`, g is zero where y is
+    not positive, and the results are what is left of it. The order of additions depends on
+    nothing but the shape, and no number goes through more than 19 of them.
     """
     load, value, store = "", "as<R>(g[k])", ""
     if masked:
         load = " y[k] = ys[first + (row + k * warps) * columns];"
         value = "as<R>(y[k]) > (R)0 ? as<R>(g[k]) : (R)0"
         store = " put(results[first + (row + k * warps) * columns], x);"
+    parameters = (
+        f"const T *__restrict__ gs, "
+        f"{'const T *__restrict__ ys, T *__restrict__ results, ' * masked}"
+        f"{ctype(into)} *__restrict__ sums, i64 rows, i64 columns"
+    )
     text = f"""{types(dtype)}
-extern "C" __global__ void born_column_sums(
-    const T *__restrict__ gs, {"const T *__restrict__ ys, T *__restrict__ results, " * masked}
-    {ctype(into)} *__restrict__ sums, i64 rows, i64 columns) {{
+{head("born_column_sums", parameters)} {{
     __shared__ R parts[{THREADS}];
     const int warps = {THREADS // TILE}, lane = threadIdx.x % {TILE}, warp = threadIdx.x / {TILE};
     const i64 tiles = (columns + {TILE - 1}) / {TILE};

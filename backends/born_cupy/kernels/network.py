@@ -13,9 +13,12 @@ from typing import Any, Final
 import numpy as np
 
 from born_cupy.kernels import random
-from born_cupy.kernels.source import Source, types
+from born_cupy.kernels.source import Source, head, types
 
 WARP: Final = 32
+
+MAX_TEAM: Final = 1024
+"""Threads that take a row at most, and that a block has."""
 
 
 def _over_team(name: str, combine: str) -> str:
@@ -86,9 +89,9 @@ ALONG_AXIS: Final = tuple(_ALONG_AXIS)
 
 
 def _source(name: str, dtype: np.dtype[Any], parameters: str, body: str) -> Source:
+    parameters += ", i64 rows, i64 columns, i64 inner, int team"
     text = f"""{types(dtype)}{_TEAM}
-extern "C" __global__ void born_{name}({parameters},
-                                  i64 rows, i64 columns, i64 inner, int team) {{
+{head(f"born_{name}", parameters, MAX_TEAM)} {{
     int lane = threadIdx.x % team;
     i64 teams = blockDim.x / team;
     for (i64 row = blockIdx.x * teams + threadIdx.x / team; row < rows; row += gridDim.x * teams) {{

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_cupy.kernels.source import Source, types
+from born_cupy.kernels.source import Source, head, types
 
 BLOCK: Final = 4
 """Words in a block of the stream."""
@@ -73,7 +73,7 @@ def drawing(name: str, dtype: np.dtype[Any], parameters: str, numbers: str, emit
     """
     text = f"""{types(dtype)}{_PHILOX}
 #define EMIT {emit}
-extern "C" __global__ void born_{name}({parameters}, {_PARAMETERS}) {{
+{head(f"born_{name}", f"{parameters}, {_PARAMETERS}")} {{
     for (i64 block = (i64)blockIdx.x * blockDim.x + threadIdx.x; block < blocks;
          block += (i64)gridDim.x * blockDim.x) {{
         u64 words[4] = {{counter0 + (u64)block, counter1, counter2, counter3}};

@@ -61,12 +61,28 @@ i += (i64)gridDim.x * blockDim.x)"""
 """A loop over `size` elements, shared out among all threads."""
 
 
+THREADS: Final = 256
+"""Threads of a block, except where rows need more."""
+
+
+def head(name: str, parameters: str, threads: int = THREADS) -> str:
+    """What stands before a kernel's body.
+
+    The compiler learns how many threads a block has at most, and so gives each no more
+    registers than that many can have.
+
+    >>> head("born_relu", "T *xs")
+    'extern "C" __global__ void __launch_bounds__(256) born_relu(T *xs)'
+    """
+    return f'extern "C" __global__ void __launch_bounds__({threads}) {name}({parameters})'
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The text of one kernel.
 
     Attributes:
-        name: what it is called; an `extern "C" __global__` function.
+        name: what it is called; a function with a `head`.
         text: its definition, and the helpers it needs.
         exact: whether every operation is rounded as IEEE 754 says, none of them
             contracted with the next: for what has to have the CPU's bits.

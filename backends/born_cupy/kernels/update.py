@@ -9,7 +9,7 @@ import numpy as np
 
 from born.backend.update import compute_dtype
 from born.fusion import ARRAY, BOOLEAN, SCALAR, Instruction, Program, Ref
-from born_cupy.kernels.source import Source, ctype
+from born_cupy.kernels.source import Source, ctype, head
 from born_cupy.kernels.table import LOCATE
 
 CHUNK: Final = 8_192
@@ -17,9 +17,6 @@ CHUNK: Final = 8_192
 
 Few enough that the last blocks to finish leave a large device idle for a small part of
 the time, many enough that finding a chunk in the table costs nothing beside it."""
-
-THREADS: Final = 256
-"""Threads of a block."""
 
 _ACCESS: Final = 16  # bytes that one thread loads or stores at once, the most that it can
 
@@ -141,8 +138,7 @@ template <class T> struct pack {{
 
 {LOCATE}
 
-extern "C" __global__ void update(
-    const u64 *table, i64 tensors, const double *scalars{scale}) {{
+{head("update", f"const u64 *table, i64 tensors, const double *scalars{scale}")} {{
     const u64 *first = table + {columns + 2} * tensors;
     const i64 chunks = (i64)first[tensors];
     for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
