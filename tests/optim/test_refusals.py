@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -84,6 +85,14 @@ REFUSED_PARAMETERS: list[tuple[Callable[[Backend], Any], type[BornError], str]] 
         lambda b: nn.Linear(1, 1, b),
         ParameterError,
         r"expected several parameters, got one Linear; pass model\.parameters\(\)",
+    ),
+    *(
+        (
+            lambda b, kind=kind: kind(two(b)),
+            ParameterError,
+            f"in an order, .* got a {kind.__name__}, .*; pass a list",
+        )
+        for kind in (set, frozenset, WeakSet)
     ),
 ]
 
