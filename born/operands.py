@@ -83,13 +83,15 @@ def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:
 
 
 def operand(
-    backend: Backend, value: TensorBase[Any] | Scalar, name: str = "an operator"
+    backend: Backend, value: TensorBase[Any] | Scalar | HostArray, name: str = "an operator"
 ) -> Operand:
     """What to hand `backend` for an operand."""
     if isinstance(value, TensorBase):
         if value.backend is not backend:
             raise backend_mismatch(backend, value.backend)
         return value.raw
+    if isinstance(value, np.ndarray):
+        return backend.from_numpy(value)
     return as_number(name, value)
 
 
