@@ -174,16 +174,23 @@ def as_number(name: str, value: Any) -> Scalar:
     if is_numpy_scalar(value):
         return as_number(name, value.item())
     raise OperandError(
-        f"expected a tensor or a Python number in {name}, got {type(value).__name__}; "
+        f"expected a tensor or a Python number in {name}, got {_kind(value)}; "
         "make it a tensor with born.tensor(value, backend)"
     )
 
 
 def _not_a_tensor(name: str, value: object) -> OperandError:
     return OperandError(
-        f"expected a tensor in {name}, got {type(value).__name__}; "
+        f"expected a tensor in {name}, got {_kind(value)}; "
         "make it a tensor with born.tensor(value, backend)"
     )
+
+
+def _kind(value: object) -> str:
+    """A type by its name, with the package of another library's `Tensor`."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return f"{package}.{kind.__name__}" if kind.__name__ == "Tensor" else kind.__name__
 
 
 def _is_tensor(value: object) -> TypeIs[TensorBase[Any]]:

@@ -59,7 +59,7 @@ class Contents:
 
 def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, Any]) -> None:
     """Write a checkpoint file, or leave what is there as it is."""
-    target = Path(os.path.realpath(path))  # a link to a checkpoint stays a link
+    target, mode = _target(path)
     # safetensors writes memory as it lies, whatever the strides.
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     token = secrets.token_hex(len(_ZEROS) // 2)  # stands where the digest will be
@@ -74,7 +74,7 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
     )
     temporary = target.with_name(f".born-{secrets.token_hex(8)}.tmp")
     try:
-        _write_sealed(temporary, ordered, text, token)
+        _write_sealed(temporary, ordered, text, token, mode)
         os.replace(temporary, target)
     except (OSError, SafetensorError) as error:
         size = sum(array.nbytes for array in ordered.values())
@@ -89,9 +89,30 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
     _sync_folder(target.parent)
 
 
-def _write_sealed(path: Path, arrays: Mapping[str, HostArray], text: str, token: str) -> None:
+def _target(path: Path) -> tuple[Path, int | None]:
+    """The file to replace, and its mode if it is there; a link to a checkpoint stays a link."""
+    try:
+        target = Path(os.path.realpath(path))
+        found = os.stat(target)
+    except FileNotFoundError:
+        return target, None
+    except (OSError, ValueError) as error:  # a loop of links, or a NUL in the name
+        raise CheckpointWriteError(
+            f"{path}: expected to write a checkpoint, got {error}; check it or choose another path"
+        ) from error
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise CheckpointWriteError(
+            f"{path}: expected a regular file to replace, got a pipe, device or socket; "
+            "choose another path"
+        )
+    return target, stat.S_IMODE(found.st_mode)
+
+
+def _write_sealed(
+    path: Path, arrays: Mapping[str, HostArray], text: str, token: str, mode: int | None
+) -> None:
     with open(path, "xb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode) if mode is None else mode
     save_file(dict(arrays), path, {_KEY: text})
     # safetensors makes a file that only its owner can read; the user's umask decides that here.
     os.chmod(path, mode)

@@ -151,8 +151,9 @@ def load(
         except BornError as error:
             mismatches.append(f"random state: {error}")
     if mismatches:
-        expected = "a checkpoint of this model and this optimizer"
-        remedy = "make both as they were made when it was saved, nothing was changed"
+        expected = f"a checkpoint of this {' and this '.join(asked)}"
+        made = "both as they were" if len(asked) > 1 else "it as it was"
+        remedy = f"make {made} made when it was saved, nothing was changed"
         raise CheckpointMismatchError(f"{path}: {mismatch_text(expected, mismatches, remedy)}")
     if model is not None:
         model.load_state_dict(_part(contents, _MODEL))
@@ -236,7 +237,16 @@ def _json(metadata: Mapping[str, Any]) -> dict[str, Any]:
         )
     try:
         copied: dict[str, Any] = json.loads(json.dumps(dict(metadata), allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise CheckpointError(
+            "expected metadata of JSON types, got one nested too deeply, or in a circle; flatten it"
+        ) from error
+    except (TypeError, ValueError) as error:
+        if "Out of range float" in str(error):
+            raise CheckpointError(
+                f"expected finite numbers in metadata, got infinity or NaN, which JSON does not "
+                f"have: {error}; save it as a string, str(value), or as None"
+            ) from error
         raise CheckpointError(
             f"expected metadata of JSON types (dict, list, str, int, float, bool, None), got "
             f"something else: {error}; convert arrays with .tolist(), NumPy numbers with "

@@ -269,9 +269,9 @@ def test_arrays_of_the_same_dtype_are_constants(name: str, autodiff: Autodiff[Ba
         assert isinstance(found, born.Tensor)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-14)
     for other in (b.astype("float32"), b.astype("int64")):
-        with pytest.raises(DTypeError, match="float64|int64"):
+        with pytest.raises(DTypeError, match=r"float64|int64"):
             function(x, other)
-        with pytest.raises(DTypeError, match="float64|int64"):
+        with pytest.raises(DTypeError, match=r"float64|int64"):
             function(other, x)
 
 
