@@ -151,6 +151,11 @@ def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
             return _read_sealed(file, wanted)
     except CheckpointError:
         raise
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise CheckpointCorruptError(
+            f"{path}: expected a checkpoint as it was written, got a header with entries of "
+            "another kind; use another copy or an earlier checkpoint"
+        ) from error
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointNotFoundError(
             f"{path}: expected a checkpoint file, got {error.strerror}; check the path"
@@ -216,8 +221,24 @@ def _parsed(file: BinaryIO, header: bytes) -> tuple[dict[str, tuple[int, int]], 
         document: dict[str, Any] = dict(json.loads(fields.pop("__metadata__")[_KEY]).items())
         places = {name: tuple(field["data_offsets"]) for name, field in fields.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if _is_foreign(header):
+            raise CheckpointCorruptError(
+                f"{file.name}: expected a checkpoint as it was written, "
+                f"got a file without the entry {_KEY!r} in its metadata, as other libraries write "
+                "safetensors; use another copy if it is a checkpoint, or read its arrays with "
+                "safetensors.numpy.load_file for model.load_state_dict"
+            ) from error
         raise _damage(file, "a header that is not a checkpoint's") from error
     return places, document
+
+
+def _is_foreign(header: bytes) -> bool:
+    """Whether a header is that of a sound safetensors file that born did not write."""
+    try:
+        fields: dict[str, Any] = json.loads(header)
+        return bool(fields) and _KEY not in fields.get("__metadata__", {})
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def _digest(prefix: bytes, header: bytes, digits: str) -> str:

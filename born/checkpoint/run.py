@@ -14,6 +14,7 @@ from born.checkpoint.format import Contents
 from born.errors import (
     BackendMismatchError,
     BornError,
+    CheckpointCorruptError,
     CheckpointError,
     CheckpointMismatchError,
     ConfigError,
@@ -132,6 +133,11 @@ def load(
     asked = [name for name, part in parts.items() if part is not None]
     contents = file_format.read(Path(path), lambda name: name.split(".")[0] in asked)
     saved = contents.document
+    if not _is_document(saved):
+        raise CheckpointCorruptError(
+            f"{path}: expected a checkpoint as it was written, got a header with entries of "
+            "another kind; use another copy or an earlier checkpoint"
+        )
     whole = all(saved[name] is None or name in asked for name in parts)
     random_state = saved["random_state"] if whole else None
     absent = [name for name in asked if saved[name] is None]
@@ -186,6 +192,22 @@ def _optimizer_mismatches(
         if here != there and here and there
     ]
     return lines
+
+
+def _is_document(saved: Mapping[str, Any]) -> bool:
+    """Whether what was saved beside the tensors has the entries that `save` writes."""
+    if not {"model", "optimizer", "random_state", "metadata"} <= saved.keys():
+        return False
+    optimizer = saved["optimizer"]
+    return isinstance(saved["metadata"], dict) and (
+        optimizer is None
+        or (
+            isinstance(optimizer, dict)
+            and isinstance(optimizer.get("config"), dict)
+            and isinstance(optimizer.get("parameters"), list)
+            and "type" in optimizer
+        )
+    )
 
 
 def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:

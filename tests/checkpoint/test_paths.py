@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import math
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import (
+    save_file,  # pyright: ignore[reportUnknownVariableType]  # its os.PathLike has no parameter
+)
 
-from born import checkpoint
-from born.errors import CheckpointError, CheckpointWriteError
+from born import checkpoint, nn, optim
+from born.errors import BornError, CheckpointError, CheckpointWriteError
+from born_numpy import NumpyBackend
 
 
 def _deep(levels: int) -> dict[str, Any]:
@@ -55,3 +63,39 @@ def test_metadata_that_json_does_not_have(metadata: Any, message: str, tmp_path:
     with pytest.raises(CheckpointError, match=message):
         checkpoint.save(tmp_path / "run.safetensors", metadata=metadata)
     assert not any(tmp_path.iterdir())
+
+
+def _forge(path: Path, **changes: Any) -> None:
+    """Change a checkpoint's document and seal it again; an entry of `...` goes."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    fields = json.loads(data[8 : 8 + length])
+    document = json.loads(fields["__metadata__"]["born"]) | changes | {"digest": "0" * 64}
+    document = {name: value for name, value in document.items() if value is not ...}
+    fields["__metadata__"]["born"] = json.dumps(document)
+    header = json.dumps(fields).encode()
+    prefix = len(header).to_bytes(8, "little")
+    digest = hashlib.sha256(prefix + header).hexdigest().encode()
+    path.write_bytes(prefix + header.replace(b"0" * 64, digest) + data[8 + length :])
+
+
+@pytest.mark.parametrize("value", [..., 7, "text", [], [1], {"w": 1}, {"model.weight": {}}])
+@pytest.mark.parametrize("name", ["version", "tensors", "model", "optimizer", "metadata"])
+def test_forged_entries_are_refused_or_mean_nothing(name: str, value: Any, tmp_path: Path) -> None:
+    path, backend = tmp_path / "run.safetensors", NumpyBackend()
+    model = nn.Linear(2, 3, backend)
+    optimizer = optim.Adam(model.parameters(), lr=0.5)
+    checkpoint.save(path, model=model, optimizer=optimizer, metadata={"a": 1})
+    _forge(path)
+    assert checkpoint.load(path, model=model, optimizer=optimizer) == {"a": 1}
+    _forge(path, **{name: value})
+    with contextlib.suppress(BornError):
+        checkpoint.load(path, model=model, optimizer=optimizer)
+
+
+def test_a_file_of_another_library_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.safetensors"
+    for metadata in (None, {"format": "pt"}):
+        save_file({"weight": np.zeros(3, np.float32)}, path, metadata)
+        with pytest.raises(CheckpointError, match=r"without the entry 'born'.*load_file"):
+            checkpoint.load(path)
