@@ -126,7 +126,13 @@ def raw_index(index: Index, backend: Backend) -> Index:
     if _is_tensor(index):
         return raw_operand("an index", backend, index)
     if _is_listed(index):
-        array: HostArray = np.asarray(index)
+        try:
+            array: HostArray = np.asarray(index)
+        except (ValueError, RecursionError) as error:
+            raise ShapeError(
+                "expected an index whose lists have equal lengths, got a ragged one, or one that "
+                "contains itself; make the lists of equal length"
+            ) from error
         # NumPy makes an empty list float64, which cannot index.
         return backend.from_numpy(array if array.size else array.astype(np.int64))
     return index

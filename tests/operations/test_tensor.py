@@ -281,3 +281,16 @@ def test_gradients_pass_beside_arrays(autodiff: Autodiff[Backend]) -> None:
     with autodiff.tape:
         loss = (np.array([[1.0, 2.0]]) @ x * np.array([3.0, 4.0])).sum()
     np.testing.assert_array_equal(backward(loss)[x].array, [[3.0, 4.0], [6.0, 8.0]])
+
+
+def test_a_tensor_of_another_library_is_named(backend: Backend) -> None:
+    theirs = type("Tensor", (), {"__module__": "torch"})()
+    with pytest.raises(OperandError, match=r"expected a tensor in exp, got torch\.Tensor; make"):
+        ops.exp(theirs)
+    with pytest.raises(OperandError, match=r"got torch\.Tensor; make"):
+        ops.add(born.ones(2, backend), theirs)
+
+
+def test_a_ragged_index_is_refused(backend: Backend) -> None:
+    with pytest.raises(ShapeError, match="equal lengths, got a ragged one"):
+        born.ones(3, backend)[[[1], [2, 0]]]
