@@ -64,6 +64,7 @@ def save(
     ...     checkpoint.load(path, model=model, optimizer=optimizer)
     {'epoch': 3}
     """
+    file_path = _path(path)
     _check_kinds(model, optimizer)
     json_metadata = _json({} if metadata is None else metadata)
     backend = _common_backend(model, optimizer)
@@ -87,7 +88,7 @@ def save(
             "config": optimizer.config.to_json(),
             "parameters": _paths(model, optimizer),
         }
-    file_format.write(Path(path), arrays, document)
+    file_format.write(file_path, arrays, document)
 
 
 def load(
@@ -131,7 +132,7 @@ def load(
     backend = _common_backend(model, optimizer)
     parts = {"model": model, "optimizer": optimizer}
     asked = [name for name, part in parts.items() if part is not None]
-    contents = file_format.read(Path(path), lambda name: name.split(".")[0] in asked)
+    contents = file_format.read(_path(path), lambda name: name.split(".")[0] in asked)
     saved = contents.document
     if not _is_document(saved):
         raise CheckpointCorruptError(
@@ -217,6 +218,15 @@ def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:
         for name, array in contents.arrays.items()
         if name.startswith(prefix)
     }
+
+
+def _path(path: object) -> Path:
+    """The path of a file."""
+    if not isinstance(path, str | os.PathLike):
+        raise OperandError(
+            f"expected the path of a checkpoint as a str or Path, got {path!r}; pass the file"
+        )
+    return Path(cast("str | os.PathLike[str]", path))
 
 
 def _check_kinds(model: object, optimizer: object) -> None:

@@ -18,7 +18,7 @@ from safetensors.numpy import (
 )
 
 from born import checkpoint, nn, optim
-from born.errors import BornError, CheckpointError, CheckpointWriteError
+from born.errors import BornError, CheckpointError, CheckpointWriteError, OperandError
 from born_numpy import NumpyBackend
 
 
@@ -99,3 +99,10 @@ def test_a_file_of_another_library_is_told_from_a_damaged_one(tmp_path: Path) ->
         save_file({"weight": np.zeros(3, np.float32)}, path, metadata)
         with pytest.raises(CheckpointError, match=r"without the entry 'born'.*load_file"):
             checkpoint.load(path)
+
+
+@pytest.mark.parametrize("path", [None, 7, ["run"]])
+def test_what_is_not_a_path_is_refused(path: Any) -> None:
+    for use in (checkpoint.save, checkpoint.load):
+        with pytest.raises(OperandError, match="expected the path of a checkpoint"):
+            use(path)
