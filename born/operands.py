@@ -71,13 +71,15 @@ def backend_of(name: str, x: TensorBase[B] | Scalar) -> B:
 
 
 def operand(
-    backend: Backend, value: TensorBase[Any] | Scalar, name: str = "an operator"
+    backend: Backend, value: TensorBase[Any] | Scalar | HostArray, name: str = "an operator"
 ) -> Operand:
     """What to hand `backend` for an operand."""
     if isinstance(value, TensorBase):
         if value.backend is not backend:
             raise backend_mismatch(backend, value.backend)
         return value.raw
+    if isinstance(value, np.ndarray):
+        return backend.from_numpy(value)
     return as_number(name, value)
 
 
@@ -112,7 +114,13 @@ def raw_index(index: Index, backend: Backend) -> Index:
     if _is_tensor(index):
         return raw_operand("an index", backend, index)
     if _is_listed(index):
-        array: HostArray = np.asarray(index)
+        try:
+            array: HostArray = np.asarray(index)
+        except (ValueError, RecursionError) as error:
+            raise ShapeError(
+                "expected an index whose lists have equal lengths, got a ragged one, or one that "
+                "contains itself; make the lists of equal length"
+            ) from error
         if isinstance(index, list) and not array.size and array.dtype.kind == "f":
             array = array.astype(np.int64)  # NumPy makes an empty list float64
         return backend.from_numpy(array)
@@ -157,16 +165,23 @@ def as_number(name: str, value: Any) -> Scalar:
     if is_numpy_scalar(value):
         return as_number(name, value.item())
     raise OperandError(
-        f"expected a tensor or a Python number in {name}, got {type(value).__name__}; "
+        f"expected a tensor or a Python number in {name}, got {_kind(value)}; "
         "make it a tensor with born.tensor(value, backend)"
     )
 
 
 def _not_a_tensor(name: str, value: object) -> OperandError:
     return OperandError(
-        f"expected a tensor in {name}, got {type(value).__name__}; "
+        f"expected a tensor in {name}, got {_kind(value)}; "
         "make it a tensor with born.tensor(value, backend)"
     )
+
+
+def _kind(value: object) -> str:
+    """A type by its name, with the package of another library's `Tensor`."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return f"{package}.{kind.__name__}" if kind.__name__ == "Tensor" else kind.__name__
 
 
 def _is_tensor(value: object) -> TypeIs[TensorBase[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeVar, cast
 
 import numpy as np
@@ -200,6 +200,18 @@ class Tensor(TensorBase[B]):
     def __int__(self) -> int:
         return int(self.item())
 
+    def tolist(self) -> Any:
+        """The elements as Python numbers, in lists of lists; one number if there are no axes."""
+        return self.numpy().tolist()
+
+    def __round__(self, digits: int | None = None) -> float | int:
+        """The only element as a Python number, rounded as `round` does."""
+        return round(self.item(), digits)
+
+    def __format__(self, spec: str) -> str:
+        """The only element by a format such as `.3f`; without one, the same as `str`."""
+        return format(self.detach().item(), spec) if spec else str(self)
+
     def __bool__(self) -> bool:
         return bool(self.detach().item())  # what decides where to go needs no gradient
 
@@ -270,6 +282,14 @@ class Tensor(TensorBase[B]):
                 f"expected a tensor on the right of @, got {other!r}; use * for a number"
             )
         return Tensor(self.backend.matmul(self.raw, right), self.backend)
+
+    def __rmatmul__(self, other: HostArray) -> Tensor[B]:
+        left = operand(self.backend, other)
+        if not isinstance(left, RawTensor):
+            raise OperandError(
+                f"expected a tensor on the left of @, got {other!r}; use * for a number"
+            )
+        return Tensor(self.backend.matmul(left, self.raw), self.backend)
 
     # -- comparison and logic --
 
@@ -366,9 +386,10 @@ class Tensor(TensorBase[B]):
         lengths = tuple(length for part in shape for length in as_shape(part))
         return self._of(self.backend.reshape(self.raw, lengths))
 
-    def transpose(self, *axes: int) -> Tensor[B]:
-        """The axes in another order; reversed by default."""
-        return self._of(self.backend.transpose(self.raw, axes or None))
+    def transpose(self, *axes: int | Sequence[int]) -> Tensor[B]:
+        """The axes in another order, given as integers or as one tuple; reversed by default."""
+        order: Any = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes
+        return self._of(self.backend.transpose(self.raw, order or None))
 
     @property
     def T(self) -> Tensor[B]:  # noqa: N802  # NumPy's name
@@ -385,7 +406,7 @@ class Tensor(TensorBase[B]):
 
     def __len__(self) -> int:
         if not self.shape:
-            raise ShapeError(
+            raise OperandError(
                 "expected a tensor with axes to take the length of, got one with none; "
                 "use .item() for its element"
             )

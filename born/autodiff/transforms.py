@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from typing_extensions import TypeIs
 
@@ -11,7 +11,7 @@ from born.autodiff.autodiff import Autodiff, check_scalar
 from born.autodiff.gradients import check_tensor
 from born.backend import B, Backend
 from born.dtypes import is_floating
-from born.errors import ShapeError, TapeError
+from born.errors import OperandError, ShapeError, TapeError
 from born.tensor import Tensor, is_tensor
 
 
@@ -132,6 +132,11 @@ def hvp(function: Callable[[Tensor[B]], Tensor[B]]) -> Callable[[Tensor[B], Tens
 
 
 def _argument(args: tuple[Any, ...], argnum: int) -> Tensor[Any]:
+    if not isinstance(cast("object", argnum), int):
+        raise OperandError(
+            f"expected argnum as one integer, got {argnum!r}; differentiate by one argument "
+            "at a time"
+        )
     if not 0 <= argnum < len(args):
         raise ShapeError(
             f"expected a positional argument number {argnum} to differentiate by, got "

@@ -56,7 +56,7 @@ class Contents:
 
 def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, Any]) -> None:
     """Write a checkpoint file, or leave what is there as it is."""
-    target = Path(os.path.realpath(path))  # a link to a checkpoint stays a link
+    target, mode = _target(path)
     # safetensors writes memory as it lies, whatever the strides, but not in another byte order.
     ordered = {
         name: np.asarray(array, as_dtype(array.dtype), order="C") for name, array in arrays.items()
@@ -73,7 +73,7 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
     )
     temporary = target.with_name(f".born-{secrets.token_hex(8)}.tmp")
     try:
-        _write_sealed(temporary, ordered, text, token)
+        _write_sealed(temporary, ordered, text, token, mode)
         os.replace(temporary, target)
     except (OSError, SafetensorError) as error:
         size = sum(array.nbytes for array in ordered.values())
@@ -88,9 +88,30 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
     _sync_folder(target.parent)
 
 
-def _write_sealed(path: Path, arrays: Mapping[str, HostArray], text: str, token: str) -> None:
+def _target(path: Path) -> tuple[Path, int | None]:
+    """The file to replace, and its mode if it is there; a link to a checkpoint stays a link."""
+    try:
+        target = Path(os.path.realpath(path))
+        found = os.stat(target)
+    except FileNotFoundError:
+        return target, None
+    except (OSError, ValueError) as error:  # a loop of links, or a NUL in the name
+        raise CheckpointWriteError(
+            f"{path}: expected to write a checkpoint, got {error}; check it or choose another path"
+        ) from error
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise CheckpointWriteError(
+            f"{path}: expected a regular file to replace, got a pipe, device or socket; "
+            "choose another path"
+        )
+    return target, stat.S_IMODE(found.st_mode)
+
+
+def _write_sealed(
+    path: Path, arrays: Mapping[str, HostArray], text: str, token: str, mode: int | None
+) -> None:
     with open(path, "xb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode) if mode is None else mode
     save_file(dict(arrays), path, {_KEY: text})
     # safetensors makes a file that only its owner can read; the user's umask decides that here.
     os.chmod(path, mode)
@@ -129,6 +150,11 @@ def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
             return _read_sealed(file, wanted)
     except CheckpointError:
         raise
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise CheckpointCorruptError(
+            f"{path}: expected a checkpoint as it was written, got a header with entries of "
+            "another kind; use another copy or an earlier checkpoint"
+        ) from error
     except (FileNotFoundError, IsADirectoryError) as error:
         raise CheckpointNotFoundError(
             f"{path}: expected a checkpoint file, got {error.strerror}; check the path"
@@ -194,8 +220,24 @@ def _parsed(file: BinaryIO, header: bytes) -> tuple[dict[str, tuple[int, int]], 
         document: dict[str, Any] = dict(json.loads(fields.pop("__metadata__")[_KEY]).items())
         places = {name: tuple(field["data_offsets"]) for name, field in fields.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if _is_foreign(header):
+            raise CheckpointCorruptError(
+                f"{file.name}: expected a checkpoint as it was written, "
+                f"got a file without the entry {_KEY!r} in its metadata, as other libraries write "
+                "safetensors; use another copy if it is a checkpoint, or read its arrays with "
+                "safetensors.numpy.load_file for model.load_state_dict"
+            ) from error
         raise _damage(file, "a header that is not a checkpoint's") from error
     return places, document
+
+
+def _is_foreign(header: bytes) -> bool:
+    """Whether a header is that of a sound safetensors file that born did not write."""
+    try:
+        fields: dict[str, Any] = json.loads(header)
+        return bool(fields) and _KEY not in fields.get("__metadata__", {})
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def _digest(prefix: bytes, header: bytes, digits: str) -> str:

@@ -14,6 +14,7 @@ from born.checkpoint.format import Contents
 from born.errors import (
     BackendMismatchError,
     BornError,
+    CheckpointCorruptError,
     CheckpointError,
     CheckpointMismatchError,
     ConfigError,
@@ -63,6 +64,7 @@ def save(
     ...     checkpoint.load(path, model=model, optimizer=optimizer)
     {'epoch': 3}
     """
+    file_path = _path(path)
     _check_kinds(model, optimizer)
     json_metadata = _json({} if metadata is None else metadata)
     backend = _common_backend(model, optimizer)
@@ -86,7 +88,7 @@ def save(
             "config": optimizer.config.to_json(),
             "parameters": _paths(model, optimizer),
         }
-    file_format.write(Path(path), arrays, document)
+    file_format.write(file_path, arrays, document)
 
 
 def load(
@@ -130,8 +132,13 @@ def load(
     backend = _common_backend(model, optimizer)
     parts = {"model": model, "optimizer": optimizer}
     asked = [name for name, part in parts.items() if part is not None]
-    contents = file_format.read(Path(path), lambda name: name.split(".")[0] in asked)
+    contents = file_format.read(_path(path), lambda name: name.split(".")[0] in asked)
     saved = contents.document
+    if not _is_document(saved):
+        raise CheckpointCorruptError(
+            f"{path}: expected a checkpoint as it was written, got a header with entries of "
+            "another kind; use another copy or an earlier checkpoint"
+        )
     whole = all(saved[name] is None or name in asked for name in parts)
     random_state = saved["random_state"] if whole else None
     absent = [name for name in asked if saved[name] is None]
@@ -151,8 +158,9 @@ def load(
         except BornError as error:
             mismatches.append(f"random state: {error}")
     if mismatches:
-        expected = "a checkpoint of this model and this optimizer"
-        remedy = "make both as they were made when it was saved, nothing was changed"
+        expected = f"a checkpoint of this {' and this '.join(asked)}"
+        made = "both as they were" if len(asked) > 1 else "it as it was"
+        remedy = f"make {made} made when it was saved, nothing was changed"
         raise CheckpointMismatchError(f"{path}: {mismatch_text(expected, mismatches, remedy)}")
     if model is not None:
         model.load_state_dict(_part(contents, _MODEL))
@@ -187,6 +195,22 @@ def _optimizer_mismatches(
     return lines
 
 
+def _is_document(saved: Mapping[str, Any]) -> bool:
+    """Whether what was saved beside the tensors has the entries that `save` writes."""
+    if not {"model", "optimizer", "random_state", "metadata"} <= saved.keys():
+        return False
+    optimizer = saved["optimizer"]
+    return isinstance(saved["metadata"], dict) and (
+        optimizer is None
+        or (
+            isinstance(optimizer, dict)
+            and isinstance(optimizer.get("config"), dict)
+            and isinstance(optimizer.get("parameters"), list)
+            and "type" in optimizer
+        )
+    )
+
+
 def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:
     """The arrays whose names begin with `prefix`, by the rest of their names."""
     return {
@@ -194,6 +218,15 @@ def _part(contents: Contents, prefix: str) -> dict[str, HostArray]:
         for name, array in contents.arrays.items()
         if name.startswith(prefix)
     }
+
+
+def _path(path: object) -> Path:
+    """The path of a file."""
+    if not isinstance(path, str | os.PathLike):
+        raise OperandError(
+            f"expected the path of a checkpoint as a str or Path, got {path!r}; pass the file"
+        )
+    return Path(cast("str | os.PathLike[str]", path))
 
 
 def _check_kinds(model: object, optimizer: object) -> None:
@@ -236,7 +269,16 @@ def _json(metadata: Mapping[str, Any]) -> dict[str, Any]:
         )
     try:
         copied: dict[str, Any] = json.loads(json.dumps(dict(metadata), allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise CheckpointError(
+            "expected metadata of JSON types, got one nested too deeply, or in a circle; flatten it"
+        ) from error
+    except (TypeError, ValueError) as error:
+        if "Out of range float" in str(error):
+            raise CheckpointError(
+                f"expected finite numbers in metadata, got infinity or NaN, which JSON does not "
+                f"have: {error}; save it as a string, str(value), or as None"
+            ) from error
         raise CheckpointError(
             f"expected metadata of JSON types (dict, list, str, int, float, bool, None), got "
             f"something else: {error}; convert arrays with .tolist(), NumPy numbers with "

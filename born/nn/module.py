@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MemberDescriptorType
 from typing import Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from born.backend import B
 from born.errors import ParameterError, StateDictError
 from born.nn.parameter import Parameter
 from born.nn.state import StateValue, copy_to, mismatches
-from born.nn.traversal import Layer, common_backend, walk
+from born.nn.traversal import Layer, common_backend, is_part, walk
 from born.operands import check_backend
 from born.raw import RawTensor
 from born.tensor import B2, Tensor
@@ -55,7 +56,9 @@ class Module(Layer, Generic[B]):
 
     A subclass, which may be a dataclass, has fields, searched as `Layer` says, and a
     `forward` of any signature; calling the module calls `forward`. A plain `Tensor` in a
-    field is a constant, which is neither trained nor saved.
+    field is a constant, which is neither trained nor saved; a field that holds a parameter
+    refuses one, for `module.weight *= 0.5` would drop the parameter from the model: write
+    `module.weight.assign(module.weight * 0.5)`.
 
     >>> from born.backend import B
     >>> class Residual(nn.Module[B]):
@@ -86,12 +89,28 @@ class Module(Layer, Generic[B]):
         """The same as `forward` with these arguments."""
         return self.forward(*args, **kwargs)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if value is not None and not is_part(value):
+            held = vars(self).get(name)
+            slot = getattr(type(self), name, None)
+            if isinstance(slot, MemberDescriptorType) and hasattr(self, name):
+                held = getattr(self, name)
+            if isinstance(held, Parameter):
+                raise ParameterError(
+                    f"expected a Parameter in the field {name!r} of {type(self).__name__}, which "
+                    f"holds one, got {type(value).__name__}, which is neither trained nor saved; "
+                    f"write its value with module.{name}.assign(value), or set the field to None "
+                    "first"
+                )
+        super().__setattr__(name, value)
+
     def named_parameters(self) -> list[tuple[str, Parameter[B]]]:
         """Every parameter with its path, in field order.
 
         A parameter at several places (tied weights) is listed once, at the first; two
         `Parameter` objects that share storage count as one. An empty `name` becomes the path.
-        Two with one path, or one in a set, which has no order, are a `ParameterError`.
+        Two with one path, or one in a container that is neither a list, a tuple nor a mapping,
+        such as a set or a deque, are a `ParameterError`.
         """
         named: dict[str, Parameter[B]] = {}
         for path, part in walk(self):

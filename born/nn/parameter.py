@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
+
 from born.backend import B
 from born.dtypes import is_floating
-from born.errors import DTypeError, GradientError, ParameterError
-from born.raw import RawTensor
+from born.errors import (
+    BackendMismatchError,
+    DTypeError,
+    GradientError,
+    OperandError,
+    ParameterError,
+    ShapeError,
+)
+from born.operands import check_stays
+from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
 
 
@@ -81,6 +91,52 @@ class Parameter(Tensor[B]):
     @grad.setter
     def grad(self, gradient: Tensor[B] | None) -> None:
         self.raw.grad = None if gradient is None else self._checked_gradient(gradient)
+
+    def assign(self, value: Tensor[B] | HostArray) -> None:
+        """Write a value into the parameter's memory: optimizers and modules go on holding it.
+
+        It is not recorded. A backward pass that needs the value from before is a `TapeError`.
+
+        Args:
+            value: a tensor on the parameter's backend, or a NumPy array, of the shape and
+                the dtype of the parameter.
+
+        Raises:
+            ShapeError: another shape.
+            DTypeError: another dtype.
+            BackendMismatchError: a tensor of another backend.
+            OperandError: neither a tensor nor an array.
+            ParameterError: the parameter's array is read-only.
+
+        >>> scale = Parameter(born.tensor([2.0, 4.0], backend))
+        >>> scale.assign(scale * 0.5)
+        >>> scale.numpy()
+        array([1., 2.], dtype=float32)
+        """
+        expected = f"expected a value of shape {self.shape} and dtype {self.dtype}"
+        expected += _label(self.name)
+        if not isinstance(cast("object", value), Tensor | np.ndarray):
+            raise OperandError(
+                f"{expected}, got {type(value).__name__}; make it a tensor with born.tensor"
+            )
+        if value.shape != self.shape:
+            raise ShapeError(f"{expected}, got shape {value.shape}; reshape or broadcast it")
+        if value.dtype != self.dtype:
+            raise DTypeError(f"{expected}, got {value.dtype}; convert it with .astype")
+        if not getattr(self.raw.array.flags, "writeable", True):
+            raise ParameterError(f"{expected} for an array that can be written; copy it first")
+        inner = self.backend.innermost
+        if not isinstance(value, Tensor):
+            inner.assign(self.raw, inner.from_numpy(value))
+            return
+        if value.backend is not self.backend:
+            raise BackendMismatchError(
+                f"{expected} on {self.backend!r}, got one on {value.backend!r}; "
+                "move it with .to(parameter.backend)"
+            )
+        check_stays(value.raw, "Parameter.assign")
+        # Copied first: it may be a view of the parameter, such as its transpose.
+        inner.assign(self.raw, inner.copy(value.raw))
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradient.

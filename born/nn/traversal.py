@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import UserList, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, ValuesView
 from typing import Any, Final, Self, TypeAlias, TypeVar, cast
 
+import numpy as np
 from typing_extensions import TypeIs
 
 from born.backend import Backend
@@ -112,25 +115,67 @@ def children(
 ) -> Iterator[tuple[str, _Kind]]:
     """The wanted values in a layer's fields and in containers there, but not in layers there."""
     for name, field in layer.named_fields():
-        yield from _inside(name, field, wanted)
+        yield from _inside(name, field, wanted, ())
 
 
 def _inside(
-    path: str, value: object, wanted: Callable[[object], TypeIs[_Kind]]
+    path: str,
+    value: object,
+    wanted: Callable[[object], TypeIs[_Kind]],
+    around: tuple[object, ...],
 ) -> Iterator[tuple[str, _Kind]]:
+    """The wanted values in a field; `around` are the containers that it lies in."""
     if wanted(value):
         yield path, value
-    elif isinstance(value, Mapping):
-        for key, item in cast("Mapping[object, object]", value).items():
-            yield from _inside(f"{path}.{key}", item, wanted)
+        return
+    items: Iterable[tuple[object, object]]
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        if any(is_part(key) for key, _ in items):
+            raise _misplaced(path, "keys of a mapping, which are not searched", "them its values")
     elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(cast("list[object] | tuple[object, ...]", value)):
-            yield from _inside(f"{path}.{index}", item, wanted)
-    elif isinstance(value, (set, frozenset)) and any(map(wanted, cast("set[object]", value))):
-        raise ParameterError(
-            f"expected layers and parameters in lists, tuples or mappings, got a set at {path!r}, "
-            "whose order changes from run to run; make it a list"
-        )
+        items = enumerate(cast("list[object] | tuple[object, ...]", value))
+    elif _is_unsearched(value):
+        items = enumerate(list(value))
+    elif _is_used_up(value):
+        text = f"{_article(value)}, which looking for them would use up"
+        raise _misplaced(path, text, "it a list or a dict")
+    else:
+        return
+    if any(value is container for container in around):
+        raise _misplaced(path, "a container that contains itself", "a copy without the circle")
+    for key, item in items:
+        for place, found in _inside(f"{path}.{key}", item, wanted, (*around, value)):
+            if is_part(found) and _is_unsearched(value):
+                raise _misplaced(path, _article(value), "it a list or a dict")
+            yield place, found
+
+
+def _is_unsearched(value: object) -> TypeIs[Iterable[object]]:
+    """Whether a container is one in which layers and parameters have no lasting path."""
+    if isinstance(value, np.ndarray):
+        return value.dtype == object and value.ndim > 0
+    return isinstance(value, (Set, ValuesView, deque, UserList))
+
+
+def _is_used_up(value: object) -> bool:
+    """Whether a value is an iterator of Python's that may yield layers."""
+    return (
+        isinstance(value, Iterator)
+        and type(cast("object", value)).__module__ in ("builtins", "itertools")
+        and not isinstance(value, itertools.count)
+    )
+
+
+def _article(value: object) -> str:
+    return "an object array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+
+
+def _misplaced(path: str, got: str, remedy: str) -> ParameterError:
+    return ParameterError(
+        f"expected layers and parameters in lists, tuples or the values of mappings, got {got} "
+        f"at {path!r}; make {remedy}"
+    )
 
 
 def common_backend(layer: Layer) -> Backend | None:

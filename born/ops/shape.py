@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from born.backend import Axis, B, Scalar
+from born.backend.arguments import normal_axis
 from born.operands import ShapeLike, as_shape, backend_of, raw_operands
-from born.tensor import Tensor
+from born.raw import Shape
+from born.tensor import Tensor, is_tensor
 
 
 def reshape(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
@@ -55,25 +58,51 @@ def broadcast_to(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
     return Tensor(backend_of("broadcast_to", x).broadcast_to(x.raw, as_shape(shape)), x.backend)
 
 
-def concatenate(tensors: Sequence[Tensor[B]], axis: int = 0) -> Tensor[B]:
-    """Tensors joined along an axis they have.
+def concatenate(tensors: Sequence[Tensor[B] | Scalar], axis: int = 0) -> Tensor[B]:
+    """Tensors joined along an axis they have; a number fills one more place on it.
 
     >>> ops.concatenate([born.ones(2, backend), born.zeros(1, backend)])
     Tensor([1., 1., 0.], dtype=float32)
     """
-    backend, raw = raw_operands("concatenate", tensors)
+    filled = _filled(tensors, lambda shape: _one_place(shape, axis))
+    backend, raw = raw_operands("concatenate", filled)
     return Tensor(backend.concatenate(raw, axis), backend)
 
 
-def stack(tensors: Sequence[Tensor[B]], axis: int = 0) -> Tensor[B]:
-    """Tensors of one shape joined along a new axis.
+def stack(tensors: Sequence[Tensor[B] | Scalar], axis: int = 0) -> Tensor[B]:
+    """Tensors of one shape joined along a new axis; a number fills a tensor of that shape.
 
     >>> ops.stack([born.ones(2, backend), born.zeros(2, backend)])
     Tensor([[1., 1.],
             [0., 0.]], dtype=float32)
     """
-    backend, raw = raw_operands("stack", tensors)
+    backend, raw = raw_operands("stack", _filled(tensors, lambda shape: shape))
     return Tensor(backend.stack(raw, axis), backend)
+
+
+def _filled(
+    tensors: Sequence[Tensor[B] | Scalar], shape_beside: Callable[[Shape], Shape]
+) -> Sequence[Tensor[B]]:
+    """The tensors, with one full of it in place of each number; its dtype is the first's."""
+    first: Tensor[B] | None = next(filter(is_tensor, tensors), None)
+    if first is None:
+        return cast("Sequence[Tensor[B]]", tensors)  # refused by those who look at them
+    zeros = None
+    filled: list[Tensor[B]] = []
+    for value in tensors:
+        if isinstance(value, int | float):
+            if zeros is None:
+                raw = first.backend.zeros(shape_beside(first.shape), first.dtype)
+                zeros = Tensor(raw, first.backend)
+            filled.append(zeros + value)  # which checks that the number fits the dtype
+        else:
+            filled.append(value)
+    return filled
+
+
+def _one_place(shape: Shape, axis: int) -> Shape:
+    axis = normal_axis(axis, len(shape))
+    return (*shape[:axis], 1, *shape[axis + 1 :])
 
 
 def split(x: Tensor[B], sections: int | Sequence[int], axis: int = 0) -> list[Tensor[B]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
+from weakref import WeakSet
 
 from born.backend import B, Backend
 from born.dtypes import is_floating
@@ -21,6 +22,11 @@ def checked_parameters(parameters: Iterable[Parameter[B]]) -> tuple[Parameter[B]
         raise ParameterError(
             f"expected several parameters, got one {type(parameters).__name__}; "
             "pass model.parameters(), or a list"
+        )
+    if isinstance(parameters, set | frozenset | WeakSet):
+        raise ParameterError(
+            f"expected parameters in an order, which the state is saved by, got a "
+            f"{type(parameters).__name__}, whose order changes from run to run; pass a list"
         )
     several = tuple(parameters)
     if not several:

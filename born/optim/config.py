@@ -59,7 +59,7 @@ class Config:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked like a new one."""
-        _check_names(type(self), changes, required=())
+        check_names(type(self), changes, required=())
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Config:
                 f"{cls.__name__}.from_json: expected 'type' to be {cls.__name__!r}, got {name!r}; "
                 "read it with the class that wrote it"
             )
-        _check_names(cls, values, required=field_types(cls))
+        check_names(cls, values, required=field_types(cls))
         return cls(**values)
 
 
@@ -104,7 +104,15 @@ def _checkers(cls: type[Config]) -> dict[str, Callable[[Any], Any]]:
     return {name: checker(f"{cls.__name__}.{name}", t) for name, t in field_types(cls).items()}
 
 
-def _check_names(cls: type[Config], names: Iterable[str], required: Iterable[str]) -> None:
+def required_fields(cls: type[Config]) -> list[str]:
+    """The fields of a config class that have no default."""
+    missing = dataclasses.MISSING
+    fields = dataclasses.fields(cls)
+    return [f.name for f in fields if f.default is missing and f.default_factory is missing]
+
+
+def check_names(cls: type[Config], names: Iterable[str], required: Iterable[str]) -> None:
+    """Refuse names that are not fields of a config class, and required fields without one."""
     fields = field_types(cls)
     mismatches = [f"{name!r} is missing" for name in sorted(set(required) - set(names))]
     mismatches += [f"{name!r} is unknown" for name in sorted(set(names) - set(fields), key=str)]

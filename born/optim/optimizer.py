@@ -25,7 +25,7 @@ from born.nn import Parameter
 from born.optim import state as states
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
 from born.optim.clipping import Scale, factor_of, rounded
-from born.optim.config import Config
+from born.optim.config import Config, check_names, required_fields
 from born.optim.groups import Group
 from born.optim.rule import Rule, RuleFunction
 from born.raw import RawTensor
@@ -46,6 +46,7 @@ class Optimizer(Generic[B, C_co]):
     Args:
         parameters: what to train, each once, all on one backend.
         config: the settings, of the class that the optimizer names in `config_type`.
+        fields: the fields of that class, in place of a config: `optim.Adam(p, lr=1e-3)`.
 
     Attributes:
         config_type: the class of the config.
@@ -54,7 +55,8 @@ class Optimizer(Generic[B, C_co]):
     Raises:
         ParameterError: no parameters, something that is not a parameter, one twice, or
             parameters of two backends.
-        ConfigTypeError: a config of another class.
+        ConfigTypeError: a config of another class, or both a config and fields.
+        ConfigError: a field that is unknown, or a value that the config refuses.
 
     >>> from dataclasses import dataclass
     >>> from born.fusion import sign
@@ -77,10 +79,12 @@ class Optimizer(Generic[B, C_co]):
     config_type: ClassVar[type[Config]]
     formula: ClassVar[RuleFunction]
 
-    def __init__(self, parameters: Iterable[Parameter[B]], config: C_co) -> None:
+    def __init__(
+        self, parameters: Iterable[Parameter[B]], config: C_co | None = None, **fields: Any
+    ) -> None:
         self._parameters = checked_parameters(parameters)
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
-        self._config = cast("C_co", self._checked_config(config))
+        self._config = cast("C_co", self._checked_config(config, **fields))
         self._rule = self.rule(self._config)
         self._host = partial(self._rule.program.host, **self._rule.scalars)
         self._inner = inner = self._parameters[0].backend.innermost
@@ -443,7 +447,15 @@ class Optimizer(Generic[B, C_co]):
             for indices in members.values()
         ]
 
-    def _checked_config(self, config: Config) -> Config:
+    def _checked_config(self, config: Config | None, **fields: Any) -> Config:
+        if fields:
+            if config is not None:
+                raise ConfigTypeError(
+                    f"expected a config or its fields for {type(self).__name__}, got both {config} "
+                    f"and {', '.join(fields)}; write config.replace({next(iter(fields))}=...)"
+                )
+            check_names(self.config_type, fields, required_fields(self.config_type))
+            return self.config_type(**fields)
         if not isinstance(config, self.config_type):
             raise ConfigTypeError(
                 f"expected a config of class {self.config_type.__name__} for "

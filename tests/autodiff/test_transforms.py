@@ -13,7 +13,7 @@ import born
 from born import ops
 from born.autodiff import Autodiff, backward, grad, hvp, value_and_grad
 from born.backend import Backend
-from born.errors import BornError, ShapeError, TapeError
+from born.errors import BornError, OperandError, ShapeError, TapeError
 
 AD = Autodiff[Backend]
 
@@ -244,3 +244,10 @@ def test_error_inside_the_function_leaves_the_tape_as_it_was(autodiff: AD) -> No
     assert autodiff.tape is before
     assert not before.is_recording
     assert len(before) == 0
+
+
+@pytest.mark.parametrize("argnum", [(0, 1), "x", 0.0, None])
+def test_argnum_is_one_integer(argnum: Any, autodiff: Autodiff[Backend]) -> None:
+    x = born.ones((), autodiff)
+    with pytest.raises(OperandError, match="expected argnum as one integer, got"):
+        grad(lambda y: y * y, argnum)(x)

@@ -184,7 +184,7 @@ CIRCLE["itself"] = CIRCLE
     [
         (CIRCLE, "something else: Circular reference"),
         ({"when": object()}, "something else: Object of type object is not JSON serializable; "),
-        ({"loss": float("nan")}, "something else: Out of range float values"),
+        ({"loss": float("nan")}, "expected finite numbers in metadata"),
         ({"loss": np.float32(1)}, r"Object of type float32 is not JSON serializable; .*\.item\(\)"),
         ({"losses": np.zeros(2)}, r"Object of type ndarray .*\.tolist\(\)"),
         ({"a": {"b": [{1: 2}]}}, r"strings as the keys of metadata, got metadata\['a'\]\['b'\]\[0"),

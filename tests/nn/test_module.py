@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import UserList, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,14 +168,126 @@ def test_two_parameters_at_one_path_are_refused(backend: Backend) -> None:
         Ambiguous(backend).parameters()
 
 
-def test_parameters_in_a_set_are_refused(backend: Backend) -> None:
-    class Unordered(nn.Module[B]):
-        def __init__(self) -> None:
-            self.layers = {nn.ReLU(), nn.Tanh()}
-            self.numbers = {1, 2}
+class Holder(nn.Module[B]):
+    def __init__(self, held: Any) -> None:
+        self.held = held
 
-    with pytest.raises(ParameterError, match=r"got a set at 'layers'.*make it a list"):
-        Unordered[Backend]().parameters()
+
+def _object_array(*values: object) -> Any:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _circle(part: object) -> list[Any]:
+    circle = [part]
+    circle.append(circle)
+    return circle
+
+
+UNSEARCHED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "set": (lambda p: {p}, "a set at 'held'"),
+    "frozenset": (lambda p: frozenset([p]), "a frozenset at 'held'"),
+    "deque": (lambda p: deque([p]), "a deque at 'held'"),
+    "UserList": (lambda p: UserList([p]), "a UserList at 'held'"),
+    "dict values": (lambda p: {"a": p}.values(), "a dict_values at 'held'"),
+    "dict items": (lambda p: {"a": p}.items(), "a dict_items at 'held'"),
+    "dict keys": (lambda p: {p: "a"}.keys(), "a dict_keys at 'held'"),
+    "keys of a dict": (lambda p: {p: "a"}, "keys of a mapping.*at 'held'"),
+    "object array": (_object_array, "an object array at 'held'"),
+    "deque in a list": (lambda p: [1, deque([p])], r"a deque at 'held\.1'"),
+    "dict in a deque": (lambda p: deque([{"a": [p]}]), "a deque at 'held'"),
+    "generator": (lambda p: (q for q in [p]), "a generator, .* at 'held'"),
+    "list iterator": (lambda p: iter([p]), "a list_iterator, .* at 'held'"),
+    "map": (lambda p: map(id, [p]), "a map, .* at 'held'"),
+    "zip": (lambda p: zip([p], strict=True), "a zip, .* at 'held'"),
+    "chain": (lambda p: itertools.chain([p]), "a chain, .* at 'held'"),
+    "circle": (_circle, r"a container that contains itself at 'held\.1'"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSEARCHED)
+@pytest.mark.parametrize("part", ["parameter", "layer"])
+def test_parts_where_they_are_not_searched_for_are_refused(
+    kind: str, part: str, backend: Backend
+) -> None:
+    make, message = UNSEARCHED[kind]
+    module = Holder[Backend](make(vector(backend) if part == "parameter" else nn.ReLU()))
+    for use in (module.parameters, module.state_dict, module.train, module.zero_grad):
+        with pytest.raises(ParameterError, match=f"got {message}; make (it|them|a copy)"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {1, 2},
+        deque([1]),
+        {"a": 1}.values(),
+        np.array([None, "x"], object),
+        np.ones(2),
+        range(3),
+        itertools.count(),
+        "text",
+        b"bytes",
+    ],
+    ids=repr,
+)
+def test_containers_of_other_things_are_left_alone(held: Any) -> None:
+    module = Holder[Backend](held)
+    assert module.parameters() == []
+    assert module.train().held is held
+
+
+def test_constants_in_a_deque_move_with_their_module(backend: Backend) -> None:
+    target = Autodiff(backend)
+    moved = Holder[Backend](deque([born.ones((2,), backend)])).to(target)
+    assert moved.held[0].backend is target
+
+
+@dataclass(slots=True)
+class Slotted(nn.Module[B]):
+    weight: Any
+
+
+@pytest.mark.parametrize("kind", [Holder, Slotted])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p * 0.5,
+        lambda p: p.detach(),
+        lambda p: p.tensor,
+        lambda p: p.numpy(),
+        lambda p: [p],
+        lambda p: 0.5,
+    ],
+)
+def test_a_parameter_is_not_dropped_by_setting_its_field(
+    kind: Any, change: Callable[[Any], Any], backend: Backend
+) -> None:
+    first, second = vector(backend), vector(backend)
+    module = kind(first)
+    (name,) = (name for name, _ in module.named_fields())
+    with pytest.raises(
+        ParameterError,
+        match=f"a Parameter in the field '{name}' of {kind.__name__}.*module.{name}.assign",
+    ):
+        setattr(module, name, change(first))
+    assert module.parameters() == [first]
+    setattr(module, name, second)
+    assert module.parameters() == [second]
+    setattr(module, name, None)
+    setattr(module, name, first.tensor)
+    assert module.parameters() == []
+
+
+def test_scaling_in_place_is_refused(backend: Backend) -> None:
+    layer = nn.Linear(2, 2, backend)
+    weight = layer.weight
+    with pytest.raises(ParameterError, match="got Tensor, which is neither trained nor saved"):
+        layer.weight *= 0.5  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]  # what is refused
+    assert layer.weight is weight
+    assert paths(layer) == ["weight", "bias"]
 
 
 def test_train_eval_and_zero_grad_reach_all_of_one_model(backend: Backend) -> None:

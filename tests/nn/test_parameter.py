@@ -10,9 +10,19 @@ import pytest
 
 import born
 from born import nn
-from born.autodiff import Autodiff
+from born.autodiff import Autodiff, backward, grad
 from born.backend import Backend
-from born.errors import DTypeError, GradientError, ParameterError
+from born.errors import (
+    BackendMismatchError,
+    BornError,
+    DTypeError,
+    GradientError,
+    OperandError,
+    ParameterError,
+    ShapeError,
+    TapeError,
+)
+from born_numpy import NumpyBackend
 
 AD = Autodiff[Backend]
 
@@ -112,3 +122,68 @@ def test_repr_shows_name_shape_dtype_and_frozenness(backend: Backend) -> None:
     assert repr(parameter) == "Parameter('w', shape=(2, 3), dtype=float32)"
     parameter.requires_grad = False
     assert repr(parameter) == "Parameter('w', shape=(2, 3), dtype=float32, frozen)"
+
+
+def test_assign_writes_into_the_memory_that_is_there(autodiff: AD) -> None:
+    parameter = nn.Parameter(born.tensor([[1.0, 2.0], [3.0, 4.0]], autodiff))
+    raw, array, version = parameter.raw, parameter.raw.array, parameter.raw.version
+    parameter.assign(parameter.T)  # a view of the same memory
+    np.testing.assert_array_equal(parameter.numpy(), [[1.0, 3.0], [2.0, 4.0]])
+    with autodiff.tape:
+        parameter.assign(parameter * 2.0)
+    np.testing.assert_array_equal(parameter.numpy(), [[2.0, 6.0], [4.0, 8.0]])
+    parameter.assign(np.zeros((2, 2), np.float32))
+    np.testing.assert_array_equal(parameter.numpy(), np.zeros((2, 2)))
+    assert parameter.raw is raw
+    assert parameter.raw.array is array
+    assert parameter.raw.version == version + 3
+    assert parameter.raw.node is None
+
+
+def test_a_backward_pass_does_not_mix_values_before_and_after_assign(autodiff: AD) -> None:
+    parameter = nn.Parameter(born.tensor([2.0], autodiff), "p")
+    with autodiff.tape:
+        loss = (parameter * parameter).sum()
+    parameter.assign(parameter * 0.5)
+    with pytest.raises(TapeError, match="'p'"):
+        backward(loss)
+
+
+def _read_only(parameter: nn.Parameter[Any]) -> Any:
+    parameter.raw.array.flags.writeable = False
+    return parameter.tensor
+
+
+REFUSED_VALUES: list[tuple[Callable[[nn.Parameter[Any]], Any], type[BornError], str]] = [
+    (lambda p: born.ones((3,), p.backend), ShapeError, r"got shape \(3,\)"),
+    (lambda p: np.ones((), np.float32), ShapeError, r"got shape \(\)"),
+    (lambda p: born.ones((2,), p.backend, "float64"), DTypeError, "got float64"),
+    (lambda p: np.ones(2), DTypeError, "got float64"),
+    (lambda p: 0.5, OperandError, "got float"),
+    (lambda p: [1.0, 2.0], OperandError, "got list"),
+    (lambda p: born.ones((2,), p.backend.inner), BackendMismatchError, "one on NumpyBackend"),
+    (_read_only, ParameterError, "can be written"),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED_VALUES)
+def test_assign_refuses_what_does_not_fit(case: Any) -> None:
+    build, error, message = case
+    parameter = nn.Parameter(born.ones((2,), Autodiff(NumpyBackend())), "w")
+    value = build(parameter)
+    expected = r"shape \(2,\) and dtype float32 for parameter 'w'"
+    with pytest.raises(error, match=f"{expected}.*{message}"):
+        parameter.assign(value)
+    np.testing.assert_array_equal(parameter.numpy(), [1.0, 1.0])
+    assert parameter.raw.version == 0
+
+
+def test_assign_of_what_is_being_differentiated_is_refused(autodiff: AD) -> None:
+    parameter = nn.Parameter(born.ones((), autodiff))
+
+    def loss(x: born.Tensor[AD]) -> born.Tensor[AD]:
+        parameter.assign(x * 2.0)
+        return parameter * x
+
+    with pytest.raises(TapeError, match=r"got Parameter\.assign, through which no gradient"):
+        grad(loss)(born.ones((), autodiff))

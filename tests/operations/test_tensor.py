@@ -13,7 +13,7 @@ import born
 from born import ops
 from born.autodiff import Autodiff, backward
 from born.backend import OPERATIONS, Backend
-from born.errors import DTypeError
+from born.errors import BornError, DTypeError, OperandError, ShapeError
 from born.ops.linear import Activation
 
 ELSEWHERE = "from_numpy to_numpy assign zeros ones full arange eye normal uniform"
@@ -207,3 +207,90 @@ def test_only_floating_tensors_require_gradients(backend: Backend) -> None:
     with pytest.raises(DTypeError, match="expected a floating tensor to require a gradient"):
         counts.requires_grad = True
     assert counts.requires_grad is False
+
+
+def test_one_element_is_formatted_and_rounded(backend: Backend) -> None:
+    x, many = born.tensor(2.34567, backend), born.ones(2, backend)
+    assert f"{x:.3f} {x:8.1e}|{x}" == "2.346  2.3e+00|Tensor(2.34567, dtype=float32)"
+    assert f"{many}" == str(many)
+    assert round(x, 2) == round(x.item(), 2)
+    assert round(x) == 2
+    assert f"{born.tensor(3, backend, 'int64'):03d}" == "003"
+    for use in (lambda: f"{many:.3f}", lambda: round(many, 2)):
+        with pytest.raises(ShapeError, match=r"one element, got shape \(2,\)"):
+            use()
+
+
+def test_elements_as_lists(backend: Backend) -> None:
+    assert born.tensor([[1, 2]], backend, "int64").tolist() == [[1, 2]]
+    assert born.tensor(1.5, backend).tolist() == 1.5
+
+
+@pytest.mark.parametrize("use", [len, iter, list])
+def test_a_tensor_without_axes_has_no_length(use: Any, backend: Backend) -> None:
+    with pytest.raises(TypeError, match="got one with none") as caught:
+        use(born.tensor(1.0, backend))
+    assert isinstance(caught.value, BornError)
+
+
+@pytest.mark.parametrize("axes", [(), ((2, 0, 1),), ([2, 0, 1],), (2, 0, 1), (-1, 0, 1)])
+def test_transpose_takes_integers_or_a_tuple(axes: Any, backend: Backend) -> None:
+    a = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(
+        born.tensor(a, backend).transpose(*axes).numpy(), a.transpose(*axes)
+    )
+
+
+def test_numbers_beside_tensors_in_joins(backend: Backend) -> None:
+    a = np.array([[1.0, 2.0], [3.0, 4.0]])
+    x: Any = born.tensor(a, backend)  # mypy joins a tensor and a number as an object
+    np.testing.assert_array_equal(ops.stack([0.5, x, 1]).numpy(), [a * 0 + 0.5, a, a * 0 + 1])
+    np.testing.assert_array_equal(ops.stack([x[0, 0], 7], axis=-1).numpy(), [1.0, 7.0])
+    np.testing.assert_array_equal(
+        ops.concatenate([x, 9], axis=-1).numpy(), [[1.0, 2.0, 9.0], [3.0, 4.0, 9.0]]
+    )
+    np.testing.assert_array_equal(ops.where(x > 2, 1, x).numpy(), np.where(a > 2, 1, a))
+    assert ops.stack([x, 1]).dtype == x.dtype
+    for join in (ops.stack, ops.concatenate):
+        with pytest.raises(OperandError, match="expected a tensor in"):
+            join([1.0, 2.0])
+        with pytest.raises(BornError):
+            join([x.astype("int64"), 0.5])
+
+
+@pytest.mark.parametrize(
+    "name", ["add", "sub", "mul", "truediv", "pow", "eq", "lt", "ge", "matmul"]
+)
+def test_arrays_of_the_same_dtype_are_constants(name: str, autodiff: Autodiff[Backend]) -> None:
+    function: Callable[[Any, Any], Any] = getattr(operator, name)
+    a, b = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[2.0, 2.0], [1.0, 5.0]])
+    x = born.tensor(a, autodiff)
+    for found, expected in ((function(x, b), function(a, b)), (function(b, x), function(b, a))):
+        assert isinstance(found, born.Tensor)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-14)
+    for other in (b.astype("float32"), b.astype("int64")):
+        with pytest.raises(DTypeError, match=r"float64|int64"):
+            function(x, other)
+        with pytest.raises(DTypeError, match=r"float64|int64"):
+            function(other, x)
+
+
+def test_gradients_pass_beside_arrays(autodiff: Autodiff[Backend]) -> None:
+    x = born.tensor(np.ones((2, 2)), autodiff)
+    x.requires_grad = True
+    with autodiff.tape:
+        loss = (np.array([[1.0, 2.0]]) @ x * np.array([3.0, 4.0])).sum()
+    np.testing.assert_array_equal(backward(loss)[x].array, [[3.0, 4.0], [6.0, 8.0]])
+
+
+def test_a_tensor_of_another_library_is_named(backend: Backend) -> None:
+    theirs = type("Tensor", (), {"__module__": "torch"})()
+    with pytest.raises(OperandError, match=r"expected a tensor in exp, got torch\.Tensor; make"):
+        ops.exp(theirs)
+    with pytest.raises(OperandError, match=r"got torch\.Tensor; make"):
+        ops.add(born.ones(2, backend), theirs)
+
+
+def test_a_ragged_index_is_refused(backend: Backend) -> None:
+    with pytest.raises(ShapeError, match="equal lengths, got a ragged one"):
+        born.ones(3, backend)[[[1], [2, 0]]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from born.backend import Backend
 from born.errors import (
     BackendMismatchError,
     BornError,
+    ConfigError,
     ConfigTypeError,
     DTypeError,
     GradientError,
@@ -84,6 +86,14 @@ REFUSED_PARAMETERS: list[tuple[Callable[[Backend], Any], type[BornError], str]] 
         lambda b: nn.Linear(1, 1, b),
         ParameterError,
         r"expected several parameters, got one Linear; pass model\.parameters\(\)",
+    ),
+    *(
+        (
+            lambda b, kind=kind: kind(two(b)),
+            ParameterError,
+            f"in an order, .* got a {kind.__name__}, .*; pass a list",
+        )
+        for kind in (set, frozenset, WeakSet)
     ),
 ]
 
@@ -197,3 +207,29 @@ def test_gradients_of_another_model_are_refused(backend: Backend) -> None:
         optimizer.step(grads)
     optimizer.step(grads.select(optimizer.parameters))
     assert optimizer.timestep == 1
+
+
+def test_fields_of_the_config_are_taken_in_its_place(backend: Backend) -> None:
+    p = parameter(1.0, backend)
+    expected = optim.AdamConfig(lr=0.5, betas=(0.5, 0.75))
+    assert optim.Adam([p], lr=0.5, betas=(0.5, 0.75)).config == expected
+    assert optim.SGD([p], lr=1).config == optim.SGDConfig(lr=1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"rate": 0.1}, ConfigError, "AdamConfig: expected the fields lr, .*'rate' is unknown"),
+        ({"lr": "fast"}, ConfigTypeError, "AdamConfig.lr: expected a number, got 'fast'"),
+        (
+            {"config": optim.AdamConfig(), "lr": 0.1},
+            ConfigTypeError,
+            r"a config or its fields for Adam, got both AdamConfig.* and lr; write",
+        ),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(
+    arguments: Any, error: type[BornError], message: str, backend: Backend
+) -> None:
+    with pytest.raises(error, match=message):
+        optim.Adam([parameter(1.0, backend)], **arguments)
