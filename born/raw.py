@@ -37,27 +37,45 @@ class RawTensor:
         grad: the gradient that `Tensor.backward` has accumulated, or None.
         node: the mark of the tape that computed this tensor; it belongs to
             `born.autodiff`.
-        version: how many times the elements were changed in place, by updates and by
-            `Backend.assign`.
+        changes: how many times the elements were changed in place, in a list that tensors
+            over the same memory share; None for not once, and not shared.
 
     >>> RawTensor(np.zeros((2, 3), np.float32)).shape
     (2, 3)
     """
 
-    __slots__ = ("__weakref__", "_name", "array", "grad", "node", "requires_grad", "version")
+    __slots__ = ("__weakref__", "_name", "array", "changes", "grad", "node", "requires_grad")
 
     array: Array
     requires_grad: bool
     grad: RawTensor | None
     node: Any  # what a node is, only born.autodiff knows
-    version: int
+    changes: list[int] | None
 
     def __init__(self, array: Array) -> None:
         self.array = array
         self.requires_grad = False
         self.grad = None
         self.node = None
-        self.version = 0
+        self.changes = None
+
+    def touch(self) -> None:
+        """Count a change of the elements in place."""
+        if self.changes is None:
+            self.changes = [0]
+        self.changes[0] += 1
+
+    def share_changes(self, other: RawTensor) -> None:
+        """Count changes together with a tensor over the same memory."""
+        if other.changes is None:
+            other.changes = [0]
+        self.changes = other.changes
+
+    def alias(self) -> RawTensor:
+        """Another tensor over the same array, off every tape."""
+        alias = RawTensor(self.array)
+        alias.share_changes(self)
+        return alias
 
     @property
     def name(self) -> str:
@@ -127,6 +145,12 @@ class RawTensor:
 
     def __repr__(self) -> str:
         return f"RawTensor(shape={self.shape}, dtype={self.dtype}, device={self.device!r})"
+
+
+def memory_of(array: Array) -> object:
+    """What owns the memory of an array: the array itself, or the one that it is a view of."""
+    base = getattr(array, "base", None)
+    return array if base is None else base
 
 
 def _is_host_array(array: object) -> TypeIs[HostArray]:

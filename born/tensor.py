@@ -164,7 +164,7 @@ class Tensor(TensorBase[B]):
             return cast("Tensor[B2]", self)
         home, there = here.innermost, backend.innermost
         if home is there:
-            return Tensor(RawTensor(self.raw.array), backend)
+            return Tensor(self.raw.alias(), backend)
         return Tensor(there.from_numpy(home.to_numpy(self.raw)), backend)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -251,7 +251,7 @@ class Tensor(TensorBase[B]):
 
     def detach(self) -> Tensor[B]:
         """The same memory as a constant: no tape knows where it came from."""
-        return Tensor(RawTensor(self.raw.array), self.backend)
+        return Tensor(self.raw.alias(), self.backend)
 
     # -- arithmetic --
 

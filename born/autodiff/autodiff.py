@@ -16,10 +16,10 @@ from typing_extensions import override
 
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
-from born.autodiff.tape import Node, Tape, memory_of
+from born.autodiff.tape import Tape
 from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
-from born.raw import RawTensor
+from born.raw import RawTensor, memory_of
 
 
 class _PerThread(threading.local):
@@ -109,11 +109,17 @@ class Autodiff(Backend, Generic[B]):
 
 _Operation = Callable[..., Any]
 
+_VIEWS: Final = frozenset(
+    ("reshape", "transpose", "broadcast_to", "flip", "squeeze", "expand_dims", "getitem")
+)
+"""Operations whose result may lie in the memory of their argument."""
+
 
 def recorded(name: str, derivative: Derivative) -> _Operation:
     """An operation with a derivative: computed by the inner backend, and recorded."""
     rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
     keeps_result = derivative.keeps_result
+    views = name in _VIEWS
     reads: dict[Required, list[int]] = {}
     composition: _Operation = getattr(Backend, name)
 
@@ -134,26 +140,23 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
             if keeps_result:
                 # Another tensor over the same memory: a record that led to its own result would
                 # keep both alive.
-                seen = RawTensor(out.array)
+                seen = out.alias()
                 seen.node = out.node
             pullback = rule(inner, seen, required, *args, **options)
             if pullback is not None:
                 read = reads.get(required)
                 if read is None:
                     read = reads[required] = derivative.read(required)
-                values: list[RawTensor] = []
-                for i in read:
-                    x, origin = operands[i], origins[i]
-                    if isinstance(x, RawTensor):
-                        values.append(x)
-                        if isinstance(origin, Node) and origin.source is not None:
-                            values.append(origin.source)
-                tape.record(out[0] if residuals else out, origins, pullback, values)
-                if len(origins) == 1 and not residuals and out.array.base is not None:
-                    x = operands[0]
-                    if memory_of(out.array) is memory_of(x.array):
-                        origin = origins[0]
-                        out.node.source = origin.source if isinstance(origin, Node) else origin
+                versions = [
+                    (x, x.changes[0] if x.changes else 0)
+                    for i in read
+                    if isinstance(x := operands[i], RawTensor)
+                ]
+                if keeps_result:
+                    versions.append((seen, 0))
+                tape.record(out[0] if residuals else out, origins, pullback, versions)
+                if views and memory_of(out.array) is memory_of(operands[0].array):
+                    out.share_changes(operands[0])
         return out
 
     return operation

@@ -17,7 +17,7 @@ from typing import Final, Literal, Self, TypeAlias
 
 from born.backend import Backend
 from born.errors import TapeError
-from born.raw import Array, RawTensor
+from born.raw import RawTensor, memory_of
 
 Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | None]"]
 """From the gradient of a result to those of its tensor arguments: one gradient for an
@@ -39,8 +39,7 @@ class Node:
     """The mark of one tape on one tensor: a record."""
 
     __slots__ = (
-        *("__weakref__", "below", "end", "index", "parents", "pullback", "source", "tape"),
-        "versions",
+        *("__weakref__", "below", "end", "index", "parents", "pullback", "tape", "versions"),
     )
 
     end: End  # set when it ends, when its pullback becomes None
@@ -60,7 +59,6 @@ class Node:
         self.pullback: Pullback | None = pullback
         self.below = below  # the mark of another tape on the same tensor, for nested backends
         self.versions = versions  # of tensors that the pullback reads, as they were then
-        self.source: RawTensor | None = None  # the leaf in whose memory the result lies
 
     def free(self, end: End) -> None:
         """Let go of what it came from and of what its pullback has saved."""
@@ -207,7 +205,7 @@ class Tape:
         out: RawTensor,
         parents: tuple[Origin | None, ...],
         pullback: Pullback,
-        read: Sequence[RawTensor] = (),
+        versions: Sequence[tuple[RawTensor, int]] = (),
     ) -> None:
         """Remember that `out` came from `parents`.
 
@@ -215,9 +213,9 @@ class Tape:
             out: the result.
             parents: for each tensor argument where its gradient goes, or None.
             pullback: from the gradient of the result to theirs.
-            read: the tensors whose values the pullback reads, which must not change meanwhile.
+            versions: the tensors whose values the pullback reads, and how often each was
+                changed until now.
         """
-        versions = [(tensor, tensor.version) for tensor in read] if read else ()
         self._count = index = self._count + 1
         out.node = node = Node(self, index, parents, pullback, out.node, versions)
         nodes = self._nodes
@@ -315,8 +313,8 @@ class Tape:
             pullback, parents = node.pullback, node.parents
             if pullback is None or node.tape is not self:
                 raise self._lost(node)
-            for tensor, version in node.versions:
-                if tensor.version != version:
+            for tensor, changed in node.versions:
+                if (tensor.changes[0] if tensor.changes else 0) != changed:
                     raise _changed(tensor)
             if not keep:
                 node.pullback, node.parents, node.versions, node.end = None, (), (), "walked"
@@ -364,13 +362,12 @@ class Tape:
         ]
 
 
-def memory_of(array: Array) -> object:
-    """What owns the memory of an array."""
-    return array if array.base is None else array.base
-
-
 def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:
     """Give each gradient memory that no other has, by copies of those that share it."""
+    # Most often none do, which one look tells.
+    arrays = [gradient.array for gradients in maps for gradient in gradients.values()]
+    if len({id(a if a.base is None else a.base) for a in arrays}) == len(arrays):
+        return
     owners: set[int] = set()
     for gradients in maps:
         for tensor, gradient in gradients.items():

@@ -28,7 +28,7 @@ from born.optim.clipping import Scale, factor_of, rounded
 from born.optim.config import Config, check_names, required_fields
 from born.optim.groups import Group
 from born.optim.rule import Rule, RuleFunction
-from born.raw import RawTensor
+from born.raw import RawTensor, memory_of
 from born.tensor import B2, Tensor
 from born.validation import mismatch_text
 
@@ -90,6 +90,7 @@ class Optimizer(Generic[B, C_co]):
         self._inner = inner = self._parameters[0].backend.innermost
         check_memory(inner, self._parameters)
         self._raws = [p.raw for p in self._parameters]
+        self._owners = {id(memory_of(raw.array)) for raw in self._raws}
         self._checks = StepChecks(self._parameters)
         self._buffers = [
             tuple(
@@ -266,7 +267,7 @@ class Optimizer(Generic[B, C_co]):
             step.prepared.run(scalars, by, sets)
             for index in step.indices:
                 self._counts[index] += 1
-                self._raws[index].version += 1
+                self._raws[index].touch()
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
@@ -293,8 +294,11 @@ class Optimizer(Generic[B, C_co]):
                     f"{self._checks.label(index)}: expected a gradient as a RawTensor, "
                     f"got {type(gradient).__name__}; pass tensor.raw, or RawTensor(array)"
                 )
+            array = gradient.array
+            owner = getattr(array, "base", None)
+            owner = array if owner is None else owner
             if gradient in self._index or (
-                getattr(gradient.array, "base", None) is not None
+                (id(owner) in self._owners or owner.__class__ is not raw.array.__class__)
                 and self._overlaps_another(index, gradient)
             ):
                 # Another parameter's memory as a gradient: its update must not come between.
@@ -306,7 +310,8 @@ class Optimizer(Generic[B, C_co]):
 
     def _overlaps_another(self, index: int, gradient: RawTensor) -> bool:
         """Whether a gradient lies in the memory of another parameter than its own."""
-        if gradient.array.__class__ is not self._raws[index].array.__class__:
+        own_array, array = self._raws[index].array, gradient.array
+        if array.__class__ is not own_array.__class__ or array.device != own_array.device:
             return False  # refused later, by name
         own = self._inner.extent(gradient)
         if own is None:

@@ -242,6 +242,25 @@ def test_a_constant_that_changed_is_an_error_too(autodiff: Autodiff[Backend]) ->
         backward(loss)
 
 
+@pytest.mark.parametrize("name", ["detached", "a view", "a result", "a constant"])
+def test_memory_that_is_read_under_another_name(name: str, autodiff: Autodiff[Backend]) -> None:
+    p, q = leaf(autodiff, 1.0, 2.0), leaf(autodiff, 3.0, 4.0)
+    constant = born.ones(2, autodiff, "float64")
+    with autodiff.tape:
+        if name == "detached":
+            loss, changed = (p.detach() * q).sum(), p
+        elif name == "a view":
+            loss, changed = (p.reshape((2, 1)).T[0] ** 2).sum(), p
+        elif name == "a result":
+            changed = ops.exp(q)
+            loss = (changed * 2.0).sum()
+        else:
+            loss, changed = (constant * q).sum(), constant
+    autodiff.assign(changed.raw, autodiff.inner.zeros((2,), "float64"))
+    with pytest.raises(TapeError, match="was changed since"):
+        backward(loss)
+
+
 def test_a_parameter_whose_value_no_gradient_reads_may_change(autodiff: Autodiff[Backend]) -> None:
     p, q = leaf(autodiff, 2.0), leaf(autodiff, 3.0)
     with autodiff.tape:

@@ -70,4 +70,4 @@ class ArrayCreation(Creation, Dispatch):
         if target.dtype != value.dtype:
             raise dtype_mismatch("assign", target, value)
         target.array[...] = value.array
-        target.version += 1
+        target.touch()
