@@ -102,7 +102,7 @@ def test_derivatives_are_of_operations() -> None:
 @pytest.mark.parametrize("topic", sorted(set(ON_DEVICE.values())))
 def test_kernels_of_a_topic_are_in_the_file_of_its_name(topic: str) -> None:
     assert {"softmax", "argmax", "unfold", "linear_relu"} <= set(ON_DEVICE), "operations are found"
-    shared = {"Source", "source.real"}
+    shared = {"Source", "source.THREADS", "source.real"}
     used = {
         each.removeprefix("born_cupy.kernels.")
         for each in imported(KERNELS.parent / f"{topic}.py", topic)

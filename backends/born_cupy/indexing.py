@@ -58,9 +58,9 @@ class CupyIndexing(ArrayIndexing, Launching):
     def scatter_add(self, x: RawTensor, index: RawTensor, y: RawTensor, /, axis: int) -> RawTensor:
         axis = normal_axis(axis, x.ndim)
         self._check_scatter(x, index, y, axis)
-        half = is_half(x.dtype)  # halves add up in float32 and are rounded once
-        out, values = (a.astype(float32) if half else a for a in (x.array, y.array))
-        out = out if half else out.copy()
+        out, values = x.array.copy(), y.array  # a copy is contiguous, whatever it is made of
+        if is_half(x.dtype):  # halves add up in float32 and are rounded once
+            out, values = out.astype(float32), values.astype(float32)
         sizes = (x.shape[axis], index.shape[axis], math.prod(x.shape[axis + 1 :]))
         positions = self._positions("scatter_add", index, *sizes)
         self._scatter(out, positions, values, (out.size, positions.size, 1))

@@ -45,7 +45,7 @@ class ArrayCreation(Creation, Dispatch):
         if wanted.kind in "iu" and numbers.size:
             check_fits(step, int64)
             check_fits(start, wanted)
-            check_fits(numbers[-1].item(), wanted)
+            check_fits(start + (numbers.size - 1) * step, wanted)
         return RawTensor(numbers.astype(wanted))
 
     @override
