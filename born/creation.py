@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -132,7 +132,7 @@ def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float3
     Tensor([7., 7.], dtype=float32)
     """
     lengths = _lengths(shape)
-    if isinstance(value, int | float):
+    if isinstance(cast("object", value), int | float):
         check_fits(value, as_dtype(dtype))
     return Tensor(check_backend(backend).full(lengths, value, dtype), backend)
 

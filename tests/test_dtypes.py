@@ -176,19 +176,19 @@ def test_a_file_holds_numbers_in_one_byte_order(cpu_backend: Backend, tmp_path: 
 # -- indices keep their dtype --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("shape", "index"),
-    [
-        ((0, 5), np.zeros((0, 5), bool)),
-        ((0, 5), np.zeros(0, bool)),
-        ((3, 5), np.zeros(0, np.int64)),
-        ((3, 5), np.zeros((0, 2), np.int32)),
-        ((3, 0), np.zeros((3, 0), bool)),
-        ((3, 5), []),
-        ((3, 5), [[]]),
-        ((3, 5), (slice(None), np.zeros(0, np.int64))),
-    ],
-)
+EMPTY_INDICES: Final[list[tuple[tuple[int, ...], Any]]] = [
+    ((0, 5), np.zeros((0, 5), bool)),
+    ((0, 5), np.zeros(0, bool)),
+    ((3, 5), np.zeros(0, np.int64)),
+    ((3, 5), np.zeros((0, 2), np.int32)),
+    ((3, 0), np.zeros((3, 0), bool)),
+    ((3, 5), []),
+    ((3, 5), [[]]),
+    ((3, 5), (slice(None), np.zeros(0, np.int64))),
+]
+
+
+@pytest.mark.parametrize(("shape", "index"), EMPTY_INDICES)
 def test_empty_indices_mean_what_they_mean_in_numpy(
     shape: tuple[int, ...], index: Any, backend: Backend
 ) -> None:

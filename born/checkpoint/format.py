@@ -90,6 +90,7 @@ def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, An
 
 def _target(path: Path) -> tuple[Path, int | None]:
     """The file to replace, and its mode if it is there; a link to a checkpoint stays a link."""
+    target = path
     try:
         target = Path(os.path.realpath(path))
         found = os.stat(target)

@@ -199,15 +199,16 @@ def _is_document(saved: Mapping[str, Any]) -> bool:
     """Whether what was saved beside the tensors has the entries that `save` writes."""
     if not {"model", "optimizer", "random_state", "metadata"} <= saved.keys():
         return False
-    optimizer = saved["optimizer"]
-    return isinstance(saved["metadata"], dict) and (
-        optimizer is None
-        or (
-            isinstance(optimizer, dict)
-            and isinstance(optimizer.get("config"), dict)
-            and isinstance(optimizer.get("parameters"), list)
-            and "type" in optimizer
-        )
+    optimizer: Any = saved["optimizer"]
+    if not isinstance(saved["metadata"], dict) or not isinstance(optimizer, dict | None):
+        return False
+    if optimizer is None:
+        return True
+    entries = cast("dict[str, Any]", optimizer)
+    return (
+        isinstance(entries.get("config"), dict)
+        and isinstance(entries.get("parameters"), list)
+        and "type" in entries
     )
 
 

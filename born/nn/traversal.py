@@ -14,6 +14,7 @@ from typing_extensions import TypeIs
 from born.backend import Backend
 from born.errors import BackendMismatchError, ParameterError
 from born.nn.parameter import Parameter
+from born.raw import HostArray
 from born.tensor import Tensor
 
 _Kind = TypeVar("_Kind")
@@ -125,6 +126,7 @@ def _inside(
     around: tuple[object, ...],
 ) -> Iterator[tuple[str, _Kind]]:
     """The wanted values in a field; `around` are the containers that it lies in."""
+    searched = value
     if wanted(value):
         yield path, value
         return
@@ -142,19 +144,20 @@ def _inside(
         raise _misplaced(path, text, "it a list or a dict")
     else:
         return
-    if any(value is container for container in around):
+    if any(searched is container for container in around):
         raise _misplaced(path, "a container that contains itself", "a copy without the circle")
     for key, item in items:
-        for place, found in _inside(f"{path}.{key}", item, wanted, (*around, value)):
-            if is_part(found) and _is_unsearched(value):
-                raise _misplaced(path, _article(value), "it a list or a dict")
+        for place, found in _inside(f"{path}.{key}", item, wanted, (*around, searched)):
+            if is_part(found) and _is_unsearched(searched):
+                raise _misplaced(path, _article(searched), "it a list or a dict")
             yield place, found
 
 
 def _is_unsearched(value: object) -> TypeIs[Iterable[object]]:
     """Whether a container is one in which layers and parameters have no lasting path."""
     if isinstance(value, np.ndarray):
-        return value.dtype == object and value.ndim > 0
+        array = cast("HostArray", value)
+        return array.dtype.kind == "O" and array.ndim > 0
     return isinstance(value, (Set, ValuesView, deque, UserList))
 
 

@@ -5,6 +5,10 @@ changes), which also says when a `TapeError` is due: something walked twice, mad
 another thread, or read after it changed. PyTorch, where installed, checks the reference.
 """
 
+# The table's functions serve NumPy's arrays, born's tensors and PyTorch's alike.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import gc

@@ -1,5 +1,9 @@
 """`Module`: what lies in its fields is found, named, switched and shown, without ceremony."""
 
+# Tables hold functions of whatever a test hands them.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import itertools

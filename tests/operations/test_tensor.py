@@ -284,7 +284,7 @@ def test_gradients_pass_beside_arrays(autodiff: Autodiff[Backend]) -> None:
 
 
 def test_a_tensor_of_another_library_is_named(backend: Backend) -> None:
-    theirs = type("Tensor", (), {"__module__": "torch"})()
+    theirs: Any = type("Tensor", (), {"__module__": "torch"})()
     with pytest.raises(OperandError, match=r"expected a tensor in exp, got torch\.Tensor; make"):
         ops.exp(theirs)
     with pytest.raises(OperandError, match=r"got torch\.Tensor; make"):

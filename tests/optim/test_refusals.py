@@ -1,5 +1,9 @@
 """What optimizers refuse: parameters, configs and gradients that do not fit."""
 
+# Tables hold functions of whatever a test hands them.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -44,7 +44,7 @@ class ArrayIndexing(Indexing, Dispatch):
             out = x.copy()
             self._add_at(out, index, values)
             return out
-        wide = x.astype(float32)
+        wide = x.astype(float32, order="C")  # as kernels of a device take it
         self._add_at(wide, index, values.astype(float32))
         return wide.astype(x.dtype)
 
