@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from born.backend import Axis, Index, Reduction, Window
 from born.backend.arguments import is_tuple
-from born.backend.arrays.reduction import SHORT
+from born.backend.arrays.sums import SHORT
 from born.backend.update import UpdateKernel, compute_dtype
 from born.backend.window import Size, image_shape
 from born.dtypes import int64

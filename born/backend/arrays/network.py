@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.arrays.dispatch import Dispatch, halves_in_float32
-from born.backend.arrays.reduction import SHORT, long_sum
+from born.backend.arrays.sums import SHORT, long_sum
 from born.backend.contract.network import Network, Reduction
 from born.dtypes import float32, is_half
 from born.raw import Array, RawTensor

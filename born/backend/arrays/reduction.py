@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from typing_extensions import override
 
-from born.backend.arguments import Axis, count, normal_axes, normal_axis
+from born.backend.arguments import Axis, normal_axes, normal_axis
 from born.backend.arrays.dispatch import Dispatch, declared_as, halves_in_float32
+from born.backend.arrays.sums import SHORT, accumulator, long_sum
 from born.backend.contract.reduction import Reductions
-from born.dtypes import INTEGRAL, float32, int64, is_half
+from born.dtypes import INTEGRAL, is_half
 from born.errors import ShapeError
 from born.raw import Array, RawTensor
 
@@ -28,7 +29,7 @@ def _accumulation(declared: _Method) -> _Method:
         a = x.array
         if axis is not None and not a.ndim:
             normal_axes(axis, 0)  # NumPy takes 0 and -1 for axes of a number
-        wide = _accumulator(a.dtype)
+        wide = accumulator(a.dtype)
         try:
             # The sum of a batch's rows, as of the gradients of a bias, is the most frequent.
             short = a.size <= SHORT or (axis == 0 and len(a) <= SHORT)
@@ -62,61 +63,6 @@ def _selection(declared: _Method) -> _Method:
     return declared_as(declared, operation)
 
 
-def _accumulator(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
-    """What elements are added up or multiplied in, if it is not their own dtype."""
-    if dtype.kind in INTEGRAL:
-        return int64
-    return float32 if is_half(dtype) else None
-
-
-SHORT: Final = 256
-"""The most elements that are added up one after the other: sums over a batch, where each
-microsecond counts. Their error is below half as many units in the last place."""
-
-
-def long_sum(a: Array, axis: Axis, keepdims: bool) -> Array:
-    """The sum of a floating array, in its dtype or a wider one, to a few units in the last place.
-
-    So it is for numbers of one sign; where they cancel, in those of the sum of magnitudes.
-    """
-    axes = normal_axes(axis, a.ndim)
-    terms = count(a.shape, axes)
-    if terms <= SHORT:
-        return a.sum(axis=axis, keepdims=keepdims, dtype=_accumulator(a.dtype))
-    trailing = a.flags.c_contiguous and axes[0] == a.ndim - len(axes)
-    if a.dtype.itemsize > 2 and (trailing or (len(axes) == a.ndim and a.flags.f_contiguous)):
-        return a.sum(axis=axis, keepdims=keepdims)  # pairwise
-    if a.dtype.itemsize < 4 or (a.dtype.itemsize == 4 and a.shape[-1] < _BLOCK):
-        return a.sum(axis=axis, keepdims=keepdims, dtype=np.float64)
-    for one in sorted(axes, key=lambda i: a.shape[i]):
-        a = _sum_of_blocks(a, one)
-    return (
-        a
-        if keepdims
-        else a.reshape(tuple(length for i, length in enumerate(a.shape) if i not in axes))
-    )
-
-
-def _sum_of_blocks(a: Array, axis: int) -> Array:
-    """The sum along one axis, kept, of blocks of `_BLOCK` and then of their sums."""
-    while a.shape[axis] > _BLOCK:
-        before, length, after = a.shape[:axis], a.shape[axis], a.shape[axis + 1 :]
-        blocks, rest = divmod(length, _BLOCK)
-        lead = (slice(None),) * axis
-        whole = a[(*lead, slice(0, blocks * _BLOCK))]
-        sums = whole.reshape(*before, blocks, _BLOCK, *after).sum(axis=axis + 1)
-        if rest:
-            # The last sum takes what is left over.
-            sums[(*lead, slice(-1, None))] += a[(*lead, slice(-rest, None))].sum(
-                axis=axis, keepdims=True
-            )
-        a = sums
-    return a.sum(axis=axis, keepdims=True)
-
-
-_BLOCK: Final = 32  # terms added up one after the other
-
-
 class ArrayReductions(Reductions, Dispatch):
     """Reductions by the methods of arrays."""
 
@@ -138,7 +84,7 @@ class ArrayReductions(Reductions, Dispatch):
     def cumsum(self, x: RawTensor, /, axis: int) -> RawTensor:
         a = x.array
         axis = normal_axis(axis, a.ndim)
-        wide = _accumulator(a.dtype)
+        wide = accumulator(a.dtype)
         if a.dtype.kind not in INTEGRAL and a.dtype.itemsize < 8 and a.shape[axis] > SHORT:
             wide = np.dtype(np.float64)
         sums = a.cumsum(axis=axis, dtype=wide)
@@ -148,7 +94,7 @@ class ArrayReductions(Reductions, Dispatch):
     def cumprod(self, x: RawTensor, /, axis: int) -> RawTensor:
         a = x.array
         axis = normal_axis(axis, a.ndim)
-        products = a.cumprod(axis=axis, dtype=_accumulator(a.dtype))
+        products = a.cumprod(axis=axis, dtype=accumulator(a.dtype))
         return RawTensor(products.astype(a.dtype) if is_half(a.dtype) else products)
 
 

@@ -1,0 +1,66 @@
+"""Sums that lose nothing: a namespace like NumPy's adds pairwise only along the nearest axis."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from born.backend.arguments import Axis, count, normal_axes
+from born.dtypes import INTEGRAL, float32, int64, is_half
+from born.raw import Array
+
+
+def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """What elements are added up or multiplied in, if it is not their own dtype."""
+    if dtype.kind in INTEGRAL:
+        return int64
+    return float32 if is_half(dtype) else None
+
+
+SHORT: Final = 256
+"""The most elements that are added up one after the other: sums over a batch, where each
+microsecond counts. Their error is below half as many units in the last place."""
+
+
+def long_sum(a: Array, axis: Axis, keepdims: bool) -> Array:
+    """The sum of a floating array, in its dtype or a wider one, to a few units in the last place.
+
+    So it is for numbers of one sign; where they cancel, in those of the sum of magnitudes.
+    """
+    axes = normal_axes(axis, a.ndim)
+    terms = count(a.shape, axes)
+    if terms <= SHORT:
+        return a.sum(axis=axis, keepdims=keepdims, dtype=accumulator(a.dtype))
+    trailing = a.flags.c_contiguous and axes[0] == a.ndim - len(axes)
+    if a.dtype.itemsize > 2 and (trailing or (len(axes) == a.ndim and a.flags.f_contiguous)):
+        return a.sum(axis=axis, keepdims=keepdims)  # pairwise
+    if a.dtype.itemsize < 4 or (a.dtype.itemsize == 4 and a.shape[-1] < _BLOCK):
+        return a.sum(axis=axis, keepdims=keepdims, dtype=np.float64)
+    for one in sorted(axes, key=lambda i: a.shape[i]):
+        a = _sum_of_blocks(a, one)
+    return (
+        a
+        if keepdims
+        else a.reshape(tuple(length for i, length in enumerate(a.shape) if i not in axes))
+    )
+
+
+def _sum_of_blocks(a: Array, axis: int) -> Array:
+    """The sum along one axis, kept, of blocks of `_BLOCK` and then of their sums."""
+    while a.shape[axis] > _BLOCK:
+        before, length, after = a.shape[:axis], a.shape[axis], a.shape[axis + 1 :]
+        blocks, rest = divmod(length, _BLOCK)
+        lead = (slice(None),) * axis
+        whole = a[(*lead, slice(0, blocks * _BLOCK))]
+        sums = whole.reshape(*before, blocks, _BLOCK, *after).sum(axis=axis + 1)
+        if rest:
+            # The last sum takes what is left over.
+            sums[(*lead, slice(-1, None))] += a[(*lead, slice(-rest, None))].sum(
+                axis=axis, keepdims=True
+            )
+        a = sums
+    return a.sum(axis=axis, keepdims=True)
+
+
+_BLOCK: Final = 32  # terms added up one after the other
