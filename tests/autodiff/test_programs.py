@@ -17,6 +17,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -213,18 +214,19 @@ class Program:
             self.outcome = "refused"
             return
         assert not due, "a walk that the rules refuse"
+        host, extent = self.autodiff.to_numpy, self.autodiff.innermost.extent
         expected = _gradients(order, seed)
         if importlib.util.find_spec("torch"):
             _check_against_pytorch(order, seed, expected)
         for x, node in retain:
-            np.testing.assert_allclose(found[x].array, expected[node], rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(host(found[x]), expected[node], rtol=1e-9, atol=1e-12)
         for memory in self.memories:
             parts = [expected[n] for n in memory.past if n in expected]
             assert (memory.tensor in found) == bool(parts)
             if parts:
-                np.testing.assert_allclose(found[memory.tensor].array, sum(parts), 1e-9, 1e-12)
-        arrays = [raw.array, *(g.array for g in found.values())]
-        assert not any(np.shares_memory(a, b) for a in arrays for b in arrays if a is not b)
+                np.testing.assert_allclose(host(found[memory.tensor]), sum(parts), 1e-9, 1e-12)
+        places = sorted(place for each in (raw, *found.values()) if (place := extent(each)))
+        assert all(before[1] <= after[0] for before, after in pairwise(places))
         for node in order:
             node.ended = bool(node.parents) and (node.ended or not keep)
 

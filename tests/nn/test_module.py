@@ -179,7 +179,8 @@ class Holder(nn.Module[B]):
 
 def _object_array(*values: object) -> Any:
     array = np.empty(len(values), object)
-    array[:] = values
+    for place, value in enumerate(values):
+        array[place] = value
     return array
 
 

@@ -50,7 +50,7 @@ class ArrayCreation(Creation, Dispatch):
 
     @override
     def eye(self, rows: int, columns: int, dtype: DTypeLike) -> RawTensor:
-        return RawTensor(self.xp.eye(rows, columns, dtype=as_dtype(dtype)))
+        return RawTensor(self.xp.eye(int(rows), int(columns), dtype=as_dtype(dtype)))
 
     @override
     def astype(self, x: RawTensor, /, dtype: DTypeLike) -> RawTensor:
