@@ -29,12 +29,18 @@ settings.load_profile("born")
 
 SLOW = (
     "tests/autodiff/test_memory.py",
+    "tests/autodiff/test_programs.py",
+    "tests/autodiff/test_tape.py",
     "tests/backend/test_threads.py",
     "tests/benchmarks",
     "tests/cupy",
     "tests/fusion/test_random_programs.py",
     "tests/fusion/test_update.py",
     "tests/numba",
+    "tests/operations/test_accuracy.py",
+    "tests/operations/test_derivatives.py",
+    "tests/operations/test_extremes.py",
+    "tests/operations/test_table.py",
     "tests/test_examples.py",
     "tests/test_typing.py",
     "tests/test_wheel.py",
