@@ -139,7 +139,7 @@ class Symbol:
     __lt__, __le__ = _operation("lt"), _operation("le")
     __gt__, __ge__ = _operation("gt"), _operation("ge")
     # Elementwise, as in NumPy.
-    __eq__, __ne__ = _operation("eq"), _operation("ne")  # type: ignore[assignment]
+    __eq__, __ne__ = _operation("eq"), _operation("ne")  # type: ignore[assignment]  # not bools
     __and__, __or__ = _operation("logical_and"), _operation("logical_or")
     __invert__ = _operation("logical_not")
     sqrt, exp, log = _operation("sqrt"), _operation("exp"), _operation("log")
