@@ -1,14 +1,15 @@
 """`Autodiff[B]`: a backend that wraps a backend and records what it computes.
 
 Its operations are made from two tables: the contract's list of operations and the
-derivatives of `born.autodiff.derivatives`. None is written here by name.
+derivatives of `born.autodiff.derivatives`. None is written here by name, but for formulas, whose
+derivatives are worked out.
 """
 
 from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Generic, cast
 
@@ -16,9 +17,11 @@ from typing_extensions import override
 
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
+from born.autodiff.fused import record_fused
 from born.autodiff.tape import Tape
 from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
+from born.fusion import Formula
 from born.raw import RawTensor, memory_of
 
 
@@ -102,6 +105,18 @@ class Autodiff(Backend, Generic[B]):
     @override
     def random_state(self) -> RandomState:
         return self.inner.random_state
+
+    @override
+    def fused(
+        self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()
+    ) -> tuple[RawTensor, ...]:
+        results = self.inner.fused(formula, arrays, scalars)
+        tape = self._local.tape
+        if tape.depth:
+            origins = tuple(map(tape.origin_of, arrays))
+            if any(origins):
+                record_fused(tape, self.inner, formula, arrays, scalars, results, origins)
+        return results
 
     def __repr__(self) -> str:
         return f"Autodiff({self.inner!r})"

@@ -59,7 +59,7 @@ class PlainUpdate(UpdateKernel):
             return results[ref.index] if ref.kind == RESULT else scalars[ref.index]
 
         for op, args in program.instructions:
-            results.append(_operation(backend, op, compute)(*map(value, args)))
+            results.append(operation(backend, op, compute)(*map(value, args)))
         outputs: list[RawTensor] = []
         for raw, ref in zip(target, program.outputs, strict=True):
             output = value(ref)
@@ -117,7 +117,8 @@ COMPARISONS: Final = {
 """The comparisons of programs, by their names in the contract."""
 
 
-def _operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable[..., RawTensor]:
+def operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable[..., RawTensor]:
+    """The function of a backend that computes an operation of programs."""
     if op == "where":
         return partial(_select, backend, compute)
     if op.startswith("cast_"):
@@ -127,8 +128,8 @@ def _operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable
             return backend.astype(backend.astype(x, dtype), x.dtype)
 
         return rounded
-    operation: Callable[..., RawTensor] = getattr(backend, COMPARISONS.get(op, op))
-    return operation
+    method: Callable[..., RawTensor] = getattr(backend, COMPARISONS.get(op, op))
+    return method
 
 
 def _select(

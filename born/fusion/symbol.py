@@ -145,6 +145,9 @@ class Symbol:
     sqrt, exp, log = _operation("sqrt"), _operation("exp"), _operation("log")
     abs, sign, isfinite = _operation("abs"), _operation("sign"), _operation("isfinite")
     where = _operation("where")
+    expm1, log1p, softplus = _operation("expm1"), _operation("log1p"), _operation("softplus")
+    sin, cos, tanh = _operation("sin"), _operation("cos"), _operation("tanh")
+    erf, sigmoid, relu = _operation("erf"), _operation("sigmoid"), _operation("relu")
 
     def maximum(self, other: Any) -> Symbol:
         """The larger of the two."""
