@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from typing import Any, TypeAlias, TypeVar, cast, overload
-
-import numpy as np
+from typing import Any, TypeVar, overload
 
 from born.backend import B, Backend
-from born.errors import OperandError
+from born.data.containers import Batch, TensorBatch, mapped, split
+from born.data.loader import DataLoader, Loop
 from born.operands import check_backend
 from born.raw import HostArray
 from born.tensor import Tensor
 
 _Key = TypeVar("_Key")
-
-Batch: TypeAlias = "HostArray | Sequence[Batch] | Mapping[Any, Batch]"
-"""An array, or arrays in tuples, lists and mappings, however deep."""
-
-TensorBatch: TypeAlias = "Tensor[B] | Sequence[TensorBatch[B]] | Mapping[Any, TensorBatch[B]]"
-"""The same with a tensor in place of each array."""
 
 
 @overload
@@ -63,7 +56,8 @@ def prefetch(batches: Iterable[Any], backend: Backend) -> Generator[Any]:
     Args:
         batches: arrays, or arrays in tuples, lists and mappings, however deep: what a loop
             over NumPy arrays or a PyTorch `DataLoader` on the CPU gives. They may reuse
-            their memory from one batch to the next.
+            their memory from one batch to the next. The position of a `born.data.DataLoader`
+            counts the batches that were handed out, not those on their way.
         backend: where the tensors live.
 
     Returns:
@@ -84,57 +78,28 @@ def prefetch(batches: Iterable[Any], backend: Backend) -> Generator[Any]:
     Tensor([2., 2.], dtype=float32) Tensor([0, 1], dtype=int64)
     """
     # The check happens here rather than in the generator, which starts with the loop.
-    return _prefetched(iter(batches), check_backend(backend))
+    home = check_backend(backend)
+    loop = Loop(batches) if isinstance(batches, DataLoader) else None
+    return _prefetched(iter(batches) if loop is None else loop.batches(), home, loop)
 
 
-def _prefetched(batches: Iterator[object], backend: Backend) -> Generator[Any]:
-    plans: deque[object] = deque()  # of the batches under way, see `_split`
+def _prefetched(
+    batches: Iterator[object], backend: Backend, loop: Loop[Any] | None
+) -> Generator[Any]:
+    plans: deque[object] = deque()  # of the batches under way, see `split`
 
     def flat() -> Iterator[list[HostArray]]:
         for batch in batches:
-            plan, arrays = _split(batch)
+            plan, arrays = split(batch)
             plans.append(plan)
             yield arrays
 
     with closing(backend.prefetch(flat())) as arrived:
         for raws in arrived:
             tensors = [Tensor(raw, backend) for raw in raws]
-            yield _mapped(plans.popleft(), tensors.__getitem__)
-
-
-def _split(batch: object) -> tuple[object, list[HostArray]]:
-    """A copy of a batch's containers, with places in a list for arrays, and that list."""
-    arrays: list[HostArray] = []
-
-    def place(leaf: object) -> int:
-        arrays.append(_host_array(leaf))
-        return len(arrays) - 1
-
-    return _mapped(batch, place), arrays
-
-
-def _mapped(batch: object, function: Callable[[Any], object]) -> object:
-    """The same tuples, lists and mappings, with `function` applied to everything in them."""
-    if isinstance(batch, Mapping):
-        items = cast("Mapping[object, object]", batch).items()
-        return {key: _mapped(item, function) for key, item in items}
-    if isinstance(batch, list | tuple):
-        sequence = cast("list[object] | tuple[object, ...]", batch)
-        mapped = [_mapped(item, function) for item in sequence]
-        kind: Any = type(sequence)
-        return kind(*mapped) if hasattr(kind, "_fields") else kind(mapped)
-    return function(batch)
-
-
-def _host_array(leaf: object) -> HostArray:
-    if not hasattr(leaf, "__array__"):
-        raise OperandError(
-            f"expected arrays in a batch, got {type(leaf).__name__}; make it one with np.asarray"
-        )
-    try:
-        return np.asarray(leaf)
-    except TypeError as error:
-        raise OperandError(
-            f"expected arrays on the host in a batch, got a {type(leaf).__name__} that is "
-            f"not ({error}); leave batches on the host, prefetch takes them to the device"
-        ) from error
+            batch = mapped(plans.popleft(), tensors.__getitem__)
+            if loop is not None:
+                loop.take()
+            yield batch
+    if loop is not None:
+        loop.end()
