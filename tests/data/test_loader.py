@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from born.backend import Backend
 from born.data import DataLoader, prefetch
+from born.data.containers import split
 from born.errors import BornError, DataError, DomainError, OperandError, ShapeError, StateDictError
 from born.raw import HostArray, RawTensor
 from born_numpy import NumpyBackend
@@ -55,8 +56,10 @@ def test_epoch_takes_every_sample_once_in_batches_of_the_size(loader: DataLoader
 
 @given(LOADERS, st.integers(0, 30))
 def test_goes_on_from_any_position(loader: DataLoader[Any], stop: int) -> None:
-    data, options = np.arange(loader.size), loader.state_dict()
-    options = {name: options[name] for name in ("batch_size", "shuffle", "seed")}
+    data: Any = np.arange(loader.size)
+    options: dict[str, Any] = {
+        name: getattr(loader, name) for name in ("batch_size", "shuffle", "seed")
+    }
 
     def stream(source: DataLoader[Any]) -> Any:
         return itertools.chain.from_iterable(itertools.repeat(source))
@@ -117,15 +120,9 @@ CONTAINERS: list[Any] = [X, (X, Y), [X, Y], {"x": X, "y": Y}, Pair(X, Y), (X, {"
 
 @pytest.mark.parametrize("data", CONTAINERS)
 def test_batches_come_in_the_containers_of_the_data(data: Any) -> None:
-    def flat(value: Any) -> list[Any]:
-        if isinstance(value, np.ndarray):
-            return [value]
-        parts = value.values() if isinstance(value, dict) else value
-        return [leaf for part in parts for leaf in flat(part)]
-
     for batch, start in zip(DataLoader(data, 2), (0, 2), strict=True):
         assert type(batch) is type(data)
-        for found, whole in zip(flat(batch), flat(data), strict=True):
+        for found, whole in zip(split(batch)[1], split(data)[1], strict=True):
             np.testing.assert_array_equal(found, whole[start : start + 2])
             assert not np.shares_memory(found, whole)
 
@@ -151,10 +148,9 @@ def test_loop_that_was_left_goes_on() -> None:
 
 def test_state_after_the_last_batch_ends_the_epoch_first() -> None:
     loader, other = DataLoader(np.arange(4), 2), DataLoader(np.arange(4), 2)
-    for batch in loader:
-        last = loader.state_dict()
-        assert last["batch"] == rows(batch)[1] // 2 + 1
-    other.load_state_dict(last)
+    states = [loader.state_dict() for _ in loader]
+    assert [state["batch"] for state in states] == [1, 2]
+    other.load_state_dict(states[-1])
     assert epochs(other, 2) == [[], [[0, 1], [2, 3]]]
 
 
