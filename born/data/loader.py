@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from born.data.containers import mapped, split
+from born.data.containers import Place, joined, mapped, split
 from born.errors import DataError, DomainError, OperandError, ShapeError, StateDictError
 from born.raw import HostArray
 from born.validation import flag, integer, mismatch_text
@@ -83,6 +83,7 @@ class DataLoader(Generic[T]):
         drop_last: bool = False,
     ) -> None:
         self._plan, self._arrays = split(data)
+        mapped(self._plan, _check_place)
         self.size: Final = _common_length(self._arrays)
         self.batch_size: Final = integer("batch_size", batch_size, error=DomainError)
         self.shuffle: Final = flag("shuffle", shuffle, DomainError)
@@ -132,7 +133,7 @@ class DataLoader(Generic[T]):
             stop = min(start + size, self.size)
             rows = np.arange(start, stop) if order is None else order[start:stop]
             arrays = [array[rows] for array in self._arrays]
-            yield cast("T", mapped(self._plan, arrays.__getitem__))
+            yield cast("T", joined(self._plan, arrays))
 
     def move(self, before: Position, position: Position) -> None:
         """Set the position, which a loop left at `before`; `DataError` if it is not there."""
@@ -230,6 +231,13 @@ def _order(size: int, seed: int, epoch: int) -> npt.NDArray[np.intp]:
     """
     words = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(size)
     return np.argsort(words, kind="stable")
+
+
+def _check_place(leaf: object) -> None:
+    if not isinstance(leaf, Place):
+        raise OperandError(
+            f"expected arrays of samples, got {type(leaf).__name__}; make it one with np.asarray"
+        )
 
 
 def _common_length(arrays: list[HostArray]) -> int:
