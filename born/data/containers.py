@@ -60,7 +60,7 @@ def mapped(batch: object, function: Callable[[Any], object]) -> object:
         sequence = cast("list[object] | tuple[object, ...]", batch)
         made = [mapped(item, function) for item in sequence]
         kind: Any = type(sequence)
-        return kind(*mapped) if hasattr(kind, "_fields") else kind(mapped)
+        return kind(*made) if hasattr(kind, "_fields") else kind(made)
     return function(batch)
 
 

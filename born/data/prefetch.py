@@ -69,8 +69,8 @@ def prefetch(
         batches: arrays, or arrays in tuples, lists and mappings, however deep: what a loop
             over NumPy arrays or a PyTorch `DataLoader` on the CPU gives. They may reuse
             their memory from one batch to the next. The position of a `born.data.DataLoader`
-            counts the batches that were handed out, not those on their way. Strings, Python numbers, None and what
-            else is not an array are passed through as they are.
+            counts the batches that were handed out, not those on their way. Strings, Python
+            numbers, None and what else is not an array are passed through as they are.
         backend: where the tensors live.
         dtype: what floating arrays are converted to on the host, for a data set that gives
             float64; by default they keep their dtype, as integers and bools always do.
