@@ -66,10 +66,14 @@ def _softplus(backend: Primitives, x: RawTensor) -> RawTensor:
     return backend.add(backend.maximum(x, 0.0), backend.log1p(decay))
 
 
+def _relu(backend: Primitives, x: RawTensor) -> RawTensor:
+    return backend.maximum(x, 0.0)
+
+
 _COMPOSED: Final[dict[str, Callable[..., RawTensor]]] = {
     "sigmoid": _sigmoid,
     "softplus": _softplus,
-    "relu": lambda backend, x: backend.maximum(x, 0.0),
+    "relu": _relu,
 }
 """The operations of formulas that are no required ones of the contract, composed from those."""
 

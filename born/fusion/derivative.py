@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final, TypeAlias
 
-from born.fusion.expression import exp, sign, where
+from born.fusion.expression import exp, log, sign, where
 from born.fusion.formula import Formula, Term, applied, finished, power, replayed
 from born.fusion.functions import cos, sigmoid, sin
 from born.fusion.program import ARRAY, BOOLEAN, RESULT, Ref
@@ -20,25 +20,31 @@ from born.fusion.symbol import Symbol, Writer
 
 TWO_OVER_ROOT_PI: Final = 2.0 / math.sqrt(math.pi)
 
-_Line: TypeAlias = Callable[..., Sequence[Any]]
+_Parts: TypeAlias = Sequence[Any]
+_Line: TypeAlias = (
+    Callable[[Any, Any, Any], _Parts]
+    | Callable[[Any, Any, Any, Any], _Parts]
+    | Callable[[Any, Any, Any, Any, Any], _Parts]
+)
 """Of an operation: from the gradient of its result, the result and its arguments to the gradients
 of the arguments, None for those that have none."""
 
 
 def _pow(g: Any, z: Any, x: Any, y: Any) -> Sequence[Any]:
-    if not isinstance(y, Symbol):
+    if isinstance(y, int | float):
         return (g * (y * power(x, y - 1)) if y else None, None)
+    if isinstance(x, int | float):
+        return (None, g * z * _log(x))
     # x^0 is constant, though x^(0 - 1) is infinite at zero; and 0^y, though log(0) is infinite.
-    by_base = y * applied("pow", x, where(y == 0, 1.0, y) - 1) if isinstance(x, Symbol) else None
-    log = where(x == 0, 1.0, x).log() if isinstance(x, Symbol) else _log(x)
-    return (None if by_base is None else g * by_base, g * z * log)
+    by_base = g * (y * applied("pow", x, where(y == 0, 1.0, y) - 1))
+    return (by_base, g * z * log(where(x == 0, 1.0, x)))
 
 
 def _log(x: float) -> float:
     return math.log(x) if x > 0 else 0.0 if x == 0 else math.nan
 
 
-def _extremum(compare: str) -> _Line:
+def _extremum(compare: str) -> Callable[[Any, Any, Any, Any], _Parts]:
     """All to the winner, half to each of a tie."""
 
     def line(g: Any, z: Any, x: Any, y: Any) -> Sequence[Any]:
@@ -79,7 +85,6 @@ DERIVATIVES: Final[dict[str, _Line]] = {
     "cast_float16": lambda g, z, x: (g,),
     "cast_bfloat16": lambda g, z, x: (g,),
     "cast_float32": lambda g, z, x: (g,),
-    **{op: lambda g, z, *args: (None,) * len(args) for op in BOOLEAN},
 }
 """Operation -> its derivative; a subgradient where it has a kink."""
 
@@ -138,7 +143,8 @@ def derivative(
         if g is None or op in BOOLEAN:
             continue
         terms = [values[arg] for arg in args]
-        parts = DERIVATIVES[op](g, values[Ref(RESULT, number)], *terms)
+        line: Callable[..., _Parts] = DERIVATIVES[op]
+        parts = line(g, values[Ref(RESULT, number)], *terms)
         for arg, part in zip(args, parts, strict=True):
             if part is not None and arg.kind in (ARRAY, RESULT) and not formula.is_truth(arg):
                 before = cotangents.get(arg)
@@ -164,10 +170,10 @@ def _cheapest(
             results.setdefault(value.ref, number)
     best: tuple[float, int] | None = None
     chosen: tuple[tuple[Ref, ...], tuple[Ref, ...]] = (), ()
+    inputs_of = [Ref(ARRAY, i) for i in range(len(formula.arrays))]
     for kept in _subsets(tuple(results)):
         leaves, instructions = _reached(writer, gradients, frozenset(kept))
-        read = tuple(sorted(leaves - set(kept), key=lambda ref: ref.index))
-        read = tuple(ref for ref in read if ref.index < len(formula.arrays))
+        read = tuple(ref for ref in inputs_of if ref in leaves)
         used = tuple(ref for ref in kept if ref in leaves)
         bytes_kept = sum(sizes[ref.index] for ref in read) + len(used)
         if best is None or (bytes_kept, instructions) < best:

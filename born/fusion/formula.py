@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from born.errors import FormulaError
@@ -341,9 +342,6 @@ _HOST: Final[dict[str, Any]] = {
         for name, value in vars(module).items()
         if callable(value) and not name.startswith("_") and value.__module__ == module.__name__
     },
-    **{
-        f"__cast_{dtype}": (lambda x, dtype=dtype: expression.cast(x, dtype))
-        for dtype in expression.CASTS
-    },
+    **{f"__cast_{dtype}": partial(expression.cast, dtype=dtype) for dtype in expression.CASTS},
 }
 """What a host function may call."""

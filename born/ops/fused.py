@@ -14,7 +14,7 @@ from born.errors import DTypeError, FormulaError, OperandError
 from born.fusion import Formula, trace_formula
 from born.operands import as_number, backend_mismatch
 from born.raw import RawTensor
-from born.tensor import Tensor
+from born.tensor import Tensor, is_tensor
 
 _MOST_TRUTHS: Final = 2  # arguments that are tried as truth values where a function is defined
 
@@ -51,25 +51,26 @@ class Fused:
         values: Sequence[Any] = args
         if keywords or self._keywords or len(args) != len(self._names):
             values = self._bound(args, keywords)
-        backend: B | None = None
+        backend: Any = None
         kinds: list[str] = []
         arrays: list[RawTensor] = []
         numbers: list[Scalar] = []
-        for value in values:
-            if isinstance(value, Tensor):
-                raw = value.raw
-                if backend is None:
-                    backend = value.backend
-                elif value.backend is not backend:
-                    raise backend_mismatch(backend, value.backend)
-                arrays.append(raw)
-                kind = raw.array.dtype.kind
-                if kind in INTEGRAL and kind != "b":
-                    raise _integers(self._name, self._names[len(kinds)], raw)
-                kinds.append("b" if kind == "b" else "a")
-            else:
-                numbers.append(value if value.__class__ is float else as_number(self._name, value))
+        for tensor in values:
+            if not is_tensor(tensor):
+                number = tensor if tensor.__class__ is float else as_number(self._name, tensor)
+                numbers.append(number)
                 kinds.append("s")
+                continue
+            if tensor.backend is not backend:
+                if backend is not None:
+                    raise backend_mismatch(backend, tensor.backend)
+                backend = tensor.backend
+            raw = tensor.raw
+            kind = raw.array.dtype.kind
+            if kind in INTEGRAL and kind != "b":
+                raise _integers(self._name, self._names[len(kinds)], raw)
+            arrays.append(raw)
+            kinds.append("b" if kind == "b" else "a")
         if backend is None:
             raise OperandError(
                 f"expected at least one tensor in {self._name}, got {values!r}; make one with "

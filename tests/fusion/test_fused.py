@@ -18,6 +18,7 @@ from born.errors import (
     FormulaError,
     OperandError,
     ShapeError,
+    TapeError,
 )
 from born.fusion import (
     clip,
@@ -88,15 +89,31 @@ def differences(function: Callable[[T], T], x: T) -> HostArray:
     return found
 
 
+def gradient(function: Callable[[T], T], x: T) -> HostArray:
+    """The gradient of a sum."""
+
+    def total(x: T) -> T:
+        return function(x).sum()
+
+    return grad(total)(x).numpy()
+
+
 SHAPES: Final = [((3, 4), (3, 4)), ((3, 4), (4,)), ((3, 1), (4,)), ((), (2, 3)), ((0, 4), (4,))]
 
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_gradients_are_those_of_differences(shapes: Any, autodiff: Autodiff[Backend]) -> None:
     x, y = (drawn(autodiff, *shape, seed=i) for i, shape in enumerate(shapes))
-    by_x, by_y = grad(lambda x: every(x, y).sum())(x), grad(lambda y: every(x, y).sum())(y)
-    np.testing.assert_allclose(by_x.numpy(), differences(lambda x: every(x, y), x), atol=CLOSE)
-    np.testing.assert_allclose(by_y.numpy(), differences(lambda y: every(x, y), y), atol=CLOSE)
+
+    def of_x(x: T) -> T:
+        return every(x, y)
+
+    def of_y(y: T) -> T:
+        return every(x, y)
+
+    for function, at in ((of_x, x), (of_y, y)):
+        found = gradient(function, at)
+        np.testing.assert_allclose(found, differences(function, at), atol=CLOSE)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
@@ -144,39 +161,52 @@ def test_off_the_tape_and_of_numbers(backend: Backend) -> None:
 
 def test_a_gradient_reaches_a_learned_scalar(autodiff: Autodiff[Backend]) -> None:
     x, beta = drawn(autodiff, 3, 4), drawn(autodiff, seed=4)
-    found = grad(lambda beta: swish(x, beta=beta).sum())(beta)
-    expected = differences(lambda beta: swish(x, beta=beta), beta)
-    np.testing.assert_allclose(found.numpy(), expected, atol=CLOSE)
+
+    def of_beta(beta: T) -> T:
+        return swish(x, beta=beta)
+
+    found = gradient(of_beta, beta)
+    np.testing.assert_allclose(found, differences(of_beta, beta), atol=CLOSE)
 
 
 def test_equal_functions_share_what_is_compiled() -> None:
-    first, second = (trace_formula(lambda x: x * 2.0 + 1.0, {"x": False}) for _ in range(2))
+    def line(x: Any) -> Any:
+        return x * 2.0 + 1.0
+
+    first, second = (trace_formula(line, {"x": False}) for _ in range(2))
     assert first is second
 
 
 # -- what is kept --------------------------------------------------------------------------
 
-KEPT: Final[dict[str, tuple[Callable[..., Any], str, str]]] = {
-    "a result that suffices": (lambda x: tanh(x), "x", "g y"),
-    "one result instead of three arguments": (lambda x, y, z: sigmoid(x + y + z), "x y z", "g y_"),
-    "an argument, from which all is computed again": (lambda x: gelu(x), "x", "g x"),
-    "an argument that several parts read": (lambda x: x * exp(x), "x", "g x"),
-    "nothing": (lambda x, y: x + 2.0 * y, "x y", "g"),
+One: TypeAlias = Callable[[Any], Any]
+Two: TypeAlias = Callable[[Any, Any], Any]
+Three: TypeAlias = Callable[[Any, Any, Any], Any]
+
+KEPT: Final[dict[str, tuple[One | Two | Three, str, int]]] = {
+    "a result that suffices": (lambda x: tanh(x), "x", 1),
+    "one result instead of three arguments": (lambda x, y, z: sigmoid(x + y + z), "x y z", 1),
+    "an argument, from which all is computed again": (lambda x: gelu(x), "x", 1),
+    "an argument that several parts read": (lambda x: x * exp(x), "x", 1),
+    "nothing": (lambda x, y: x + 2.0 * y, "x y", 0),
 }
 
 
 @pytest.mark.parametrize("case", KEPT)
 def test_fewest_bytes_are_kept(case: str) -> None:
-    function, arrays, read = KEPT[case]
+    function, arrays, kept = KEPT[case]
     formula = trace_formula(function, dict.fromkeys(arrays.split(), False))
     count = len(formula.arrays)
     how = derivative(formula, [True] * count, [1.0] * count)
-    assert len(how.formula.arrays) == len(read.split()), how.formula
-    assert len(how.kept_inputs) + len(how.kept_outputs) == len(read.split()) - 1
+    assert len(how.kept_inputs) + len(how.kept_outputs) == kept, how.formula
+    assert len(how.formula.arrays) == 1 + kept
 
 
 def test_small_inputs_are_cheaper_than_a_result() -> None:
-    formula = trace_formula(lambda x, y: x / y, {"x": False, "y": False})
+    def ratio(x: Any, y: Any) -> Any:
+        return x / y
+
+    formula = trace_formula(ratio, {"x": False, "y": False})
     assert derivative(formula, [True, True], [0.01, 0.01]).kept_outputs == ()
     assert derivative(formula, [True, True], [1.0, 0.01]).kept_inputs in ((0, 1), (1,))
 
@@ -214,7 +244,7 @@ def remembering(x: Any) -> Any:
 
 REFUSED: Final[dict[Callable[..., Any], str]] = {
     branch: r"test_fused.py, line \d+ \(return x if x > 0.*cannot branch",
-    foreign: r"test_fused.py, line \d+ \(return np.exp\(x\)\).*does not support ufuncs",
+    foreign: r"test_fused.py, line \d+ \(return np.exp\(x\)\).*use exp of born.fusion",
     truth: r"\(truth\): expected a formula that returns one array, got a truth value",
     pair: r"returns one array, got \(",
     variadic: r"expected a function with named arguments, at least one, got \*xs",
@@ -273,5 +303,5 @@ def test_values_changed_since_are_noticed(autodiff: Autodiff[Backend]) -> None:
     with autodiff.tape:
         loss = ops.sum(every(x, 0.5))
     x.raw.touch()
-    with pytest.raises(born.errors.TapeError, match="changed since"):
+    with pytest.raises(TapeError, match="changed since"):
         backward(loss)
