@@ -472,6 +472,11 @@ class Optimizer(Generic[B, C_co]):
         ]
 
     def _checked_config(self, config: Config | None, **fields: Any) -> Config:
+        if not hasattr(self, "config_type"):
+            raise RuleError(
+                f"{type(self).__name__}: expected a config_type, got none; write "
+                "config_type = the class of its config in the body of the class"
+            )
         if fields:
             if config is not None:
                 raise ConfigTypeError(
