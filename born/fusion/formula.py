@@ -37,6 +37,7 @@ class Formula:
         scalars: how many scalars the host hands over at each call.
         host: from the function's own scalars to those, in double.
         host_source: the Python text of `host`.
+        leading: the first array that holds numbers, whose dtype the results have.
         compiled: what backends have made of it, by keys of their own.
     """
 
@@ -49,6 +50,7 @@ class Formula:
     scalars: int
     host: Callable[..., tuple[float, ...]] = field(repr=False)
     host_source: str
+    leading: int = 0
     compiled: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False)
 
     def last_use(self) -> dict[Ref, int]:
@@ -316,6 +318,7 @@ def _made(
     if known is None:
         namespace = dict(_HOST)
         exec(compile(host_source, f"<host scalars of {name}>", "exec"), namespace)
+        leading = truths.index(False) if False in truths else 0
         known = _FORMULAS[key] = Formula(
             name,
             names,
@@ -326,6 +329,7 @@ def _made(
             scalars,
             namespace["host"],
             host_source,
+            leading,
         )
     return known
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from born.backend import B, Scalar
 from born.dtypes import INTEGRAL
 from born.errors import DTypeError, FormulaError, OperandError
-from born.fusion import Formula, trace_formula
+from born.fusion import Derivative, Formula, trace_formula
 from born.operands import as_number, backend_mismatch
 from born.raw import RawTensor
 from born.tensor import Tensor, is_tensor
@@ -94,9 +94,8 @@ class Fused:
                 text: object = getattr(made, "source", None)
                 if isinstance(text, str):
                     texts.append(text)
-                following: object = getattr(made, "formula", None)
-                if isinstance(following, Formula):
-                    waiting.append(following)
+                if isinstance(made, Derivative):
+                    waiting.append(made.formula)
         return "\n".join(texts) or str(self.program)
 
     @property
