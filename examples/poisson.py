@@ -27,12 +27,12 @@ POINTS = 32
 """Where the equation is asked to hold, in each step."""
 
 
-def make_solution(model: nn.Module[B], x: born.Tensor[B]) -> born.Tensor[B]:
+def make_solution(model: nn.Sequential[B], x: born.Tensor[B]) -> born.Tensor[B]:
     """u at points of shape (n, 1)."""
     return x * (1.0 - x) * model(x)
 
 
-def residual(model: nn.Module[B], x: born.Tensor[B]) -> born.Tensor[B]:
+def residual(model: nn.Sequential[B], x: born.Tensor[B]) -> born.Tensor[B]:
     """u'' + pi^2 sin(pi x), which is zero for the solution."""
 
     # The points are independent: the derivative of the sum by one of them is that of its own u.
