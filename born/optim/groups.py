@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from born.backend import Backend
 from born.backend.update import Check, PreparedStep, Scalars, run_together
 from born.errors import RuleError
 from born.fusion import GroupProgram, Program
+from born.optim.config import Config
 from born.optim.rule import Rule
 from born.raw import RawTensor, Shape
 
@@ -29,6 +29,7 @@ class Group:
         indices: tuple[int, ...],
         targets: Sequence[Sequence[RawTensor]],
         check: Check,
+        config: Config,
     ) -> None:
         def check_number(number: int, gradient: RawTensor) -> None:
             check(indices[number], gradient)
@@ -41,14 +42,14 @@ class Group:
         self.kernel = backend.compile_update(program, dtypes)
         self._bound = self.kernel.bind(targets, check_number)
         self._sizes = [_sizes(program, target[0].shape) for target in targets]
-        self.take_scalars(rules)
+        self.take_scalars(rules, config)
 
-    def take_scalars(self, rules: Sequence[Rule]) -> None:
+    def take_scalars(self, rules: Sequence[Rule], config: Config) -> None:
         """Take the scalars of rules, one for each parameter of the optimizer."""
         own = [rules[index] for index in self.indices]
         distinct = list({id(rule): rule for rule in own}.values())
         places = {id(rule): place for place, rule in enumerate(distinct)}
-        self.hosts = [partial(self.program.host, **rule.scalars) for rule in distinct]
+        self.hosts = [rule.host(self.program.host, config) for rule in distinct]
         self._host_of = [places[id(rule)] for rule in own]
         self.is_uniform = len(distinct) == 1 and not self.program.sizes
 
@@ -123,6 +124,7 @@ class Plan:
         programs: Sequence[Program],
         targets: Sequence[Sequence[RawTensor]],
         check: Check,
+        config: Config,
     ) -> None:
         self.programs = programs
         self._backend = backend
@@ -138,6 +140,7 @@ class Plan:
                 tuple(indices),
                 [targets[i] for i in indices],
                 check,
+                config,
             )
             for indices in members.values()
         ]
@@ -156,14 +159,14 @@ class Plan:
                 "parameters, got different ones; take totals and slots of rank group in the same "
                 "way whatever the parameter, before any branch on p.ndim"
             )
-        self.take_scalars(rules)
+        self.take_scalars(rules, config)
 
-    def take_scalars(self, rules: Sequence[Rule]) -> None:
+    def take_scalars(self, rules: Sequence[Rule], config: Config) -> None:
         """Take the scalars of rules, one for each parameter."""
         for group in self.groups:
-            group.take_scalars(rules)
+            group.take_scalars(rules, config)
         hosts = {
-            (id(common), id(rule)): partial(common.host, **rule.scalars)
+            (id(common), id(rule)): rule.host(common.host, config)
             for rule, program in zip(rules, self.programs, strict=True)
             if (common := program.group) is not None
         }

@@ -37,6 +37,7 @@ from born.optim.clipping import (
 from born.optim.config import Config, check_names, required_fields
 from born.optim.groups import Plan
 from born.optim.rule import Rule, RuleFunction
+from born.optim.scalars import Scalar, value_at
 from born.optim.slot import PARAMETER
 from born.raw import RawTensor, memory_of
 from born.tensor import B2, Tensor
@@ -157,8 +158,11 @@ class Optimizer(Generic[B, C_co]):
                 raise RuleError(f"{self._checks.label(index)}: {error}") from error
         return programs
 
-    def _planned(self, rules: Sequence[Rule], programs: Sequence[Program]) -> Plan:
-        return Plan(self._inner, rules, programs, self._targets, self._checks.check_gradient)
+    def _planned(
+        self, rules: Sequence[Rule], programs: Sequence[Program], config: Config | None = None
+    ) -> Plan:
+        check = self._checks.check_gradient
+        return Plan(self._inner, rules, programs, self._targets, check, config or self._config)
 
     def _slots_of(self, raw: RawTensor, rule: Rule) -> tuple[RawTensor, ...]:
         """The slots that a parameter has for itself."""
@@ -220,12 +224,12 @@ class Optimizer(Generic[B, C_co]):
         rules = self._rules_for(checked)
         programs = self._programs(rules)
         if any(new is not old for new, old in zip(programs, self._plan.programs, strict=True)):
-            self._plan = self._planned(rules, programs)
+            self._plan = self._planned(rules, programs, checked)
             self._variants = {}
         else:
-            self._plan.take_scalars(rules)
+            self._plan.take_scalars(rules, checked)
             for (scale, clips), plan in self._variants.items():
-                plan.take_scalars(_scaled_rules(rules, scale, clips))
+                plan.take_scalars(_scaled_rules(rules, scale, clips), checked)
         self._config, self._rules = checked, rules
 
     def check_config(self, config: Config) -> list[str]:
@@ -252,12 +256,31 @@ class Optimizer(Generic[B, C_co]):
 
     @property
     def lr(self) -> float:
-        """The learning rate. Set it, to what the config accepts, for the steps that follow."""
-        return self._config.lr
+        """The learning rate of the next step.
+
+        Set it, to what the config accepts, for the steps that follow: a number takes the place
+        of a schedule.
+        """
+        return value_at(self._config.lr, self.timestep + 1)
 
     @lr.setter
-    def lr(self, lr: float) -> None:
+    def lr(self, lr: Scalar) -> None:
         self.config = self._config.replace(lr=lr)
+
+    def observe(self, metric: float) -> None:
+        """Show a metric to the schedules that look at one, such as `schedules.Plateau`.
+
+        What they have seen is kept in the config, and so in checkpoints. If none of them looks at
+        a metric, that is a `ConfigError`.
+
+        >>> p = nn.Parameter(born.zeros(3, backend))
+        >>> optimizer = optim.SGD([p], lr=optim.schedules.Plateau(0.1, factor=0.5, patience=0))
+        >>> optimizer.observe(7.0)
+        >>> optimizer.observe(8.0)
+        >>> optimizer.lr
+        0.05
+        """
+        self.config = self._config.observed(metric)
 
     @property
     def kernels(self) -> tuple[UpdateKernel, ...]:
@@ -545,6 +568,11 @@ class Optimizer(Generic[B, C_co]):
         return live | {f"{name}.0": slot for name, slot in self._shared.items()}
 
     def _checked_config(self, config: Config | None, **fields: Any) -> Config:
+        if not hasattr(self, "config_type"):
+            raise RuleError(
+                f"{type(self).__name__}: expected a config_type, got none; write "
+                "config_type = the class of its config in the body of the class"
+            )
         if fields:
             if config is not None:
                 raise ConfigTypeError(
@@ -578,4 +606,4 @@ def _start(rule: Rule, slot: str) -> float:
             f"the slot {slot!r}: expected its start to be a number, 'p' or a scalar of the rule, "
             f"got {start!r} beside the scalars {', '.join(rule.scalars)}; correct the name"
         )
-    return rule.scalars[start]
+    return value_at(rule.scalars[start], 1)

@@ -6,7 +6,7 @@ import inspect
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final, Self, TypeAlias, cast, overload
 
 import numpy as np
@@ -17,6 +17,7 @@ from born.fusion import Program, trace
 from born.fusion.program import GROUP, TENSOR
 from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
+from born.optim.scalars import Scalar, value_at
 from born.optim.slot import PARAMETER, Slot
 from born.validation import type_error
 
@@ -42,7 +43,7 @@ class Rule:
             for float64 parameters and in float32 for all others, and rounds on storing.
         slot_kinds: slot -> its `Slot`, for those that are not arrays of the parameter's shape
             that start as zeros.
-        scalars: keyword argument -> value, for all but `t`.
+        scalars: keyword argument -> value, or a function of `t`, for all but `t`.
 
     Raises:
         RuleError: a scalar that is not a number, a dtype that is not floating, or a dtype or
@@ -58,7 +59,7 @@ class Rule:
 
     function: RuleFunction
     slots: tuple[str, ...]
-    scalars: Mapping[str, float]
+    scalars: Mapping[str, Scalar]
     slot_dtypes: Mapping[str, DTypeLike] = field(default_factory=dict[str, DTypeLike])
     slot_kinds: Mapping[str, Slot] = field(default_factory=dict[str, Slot])
 
@@ -146,6 +147,30 @@ class Rule:
         """The slots that all parameters share."""
         return tuple(slot for slot in self.slots if self.kind(slot).rank == GROUP)
 
+    def host(self, computed: Callable[..., Any], config: Config) -> Callable[..., Any]:
+        """From `t`, and what one step alone gives, to what a program's host has `computed` of them.
+
+        Functions of t are called in each update, and their values used as Python's numbers, in
+        double; the config's schedules are checked.
+        """
+        checks = config.schedule_checks()
+        if not checks and not any(map(callable, self.scalars.values())):
+            return partial(computed, **self.scalars)
+
+        def host(*, t: int, **given: float) -> Any:
+            for check in checks:
+                check(t)
+            return computed(**{**self.scalars_at(t), **given})
+
+        return host
+
+    def scalars_at(self, t: int) -> dict[str, float]:
+        """The values of the scalars in update t, and `t` itself."""
+        values: dict[str, float] = {"t": t}
+        for name, value in self.scalars.items():
+            values[name] = cast("float", _number(name, value(t) if callable(value) else value))
+        return values
+
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype of a slot: the one asked for, or the parameter's, but at least float32.
 
@@ -230,11 +255,13 @@ def _start(slot: str, kind: Slot, values: Mapping[str, Any], config: Config) -> 
             f"{type(config).__name__}, got {kind.start!r} beside the fields "
             f"{', '.join(field_types(type(config)))}; correct the name, or add the field"
         )
-    return _number(kind.start, values[kind.start])
+    return cast("float", _number(kind.start, value_at(values[kind.start], 1)))
 
 
-def _number(name: str, value: object) -> float:
+def _number(name: str, value: object) -> Scalar:
     """A scalar as Python's number; with NumPy's, the host would compute in their precision."""
+    if callable(value):
+        return cast("Scalar", value)
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
