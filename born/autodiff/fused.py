@@ -13,14 +13,13 @@ from born.raw import RawTensor
 
 def record_fused(
     tape: Tape,
-    inner: Backend,
     formula: Formula,
     arrays: Sequence[RawTensor],
     scalars: Sequence[float],
     results: tuple[RawTensor, ...],
     origins: tuple[Origin | None, ...],
 ) -> None:
-    """Record each result of a formula, some of whose arrays have origins, computed by `inner`."""
+    """Record each result of a formula, some of whose arrays have origins."""
     required = tuple(map(bool, origins))
     size = results[0].array.size
     sizes = tuple(x.array.size == size for x in arrays) if len(arrays) > 1 else (True,)
@@ -43,7 +42,7 @@ def record_fused(
             kept.append(seen[other])
             versions.append((seen[other], 0))
         shapes = [arrays[i].array.shape for i in how.inputs]
-        pullback = _pullback(inner, how, len(arrays), kept, shapes, scalars)
+        pullback = _pullback(tape.inner, how, len(arrays), kept, shapes, scalars)
         tape.record(result, origins, pullback, versions)
 
 

@@ -18,9 +18,9 @@ from born.backend.contract.reduction import Reductions
 from born.backend.contract.shape import Shapes
 from born.backend.contract.transfer import Transfer
 from born.backend.plain_fused import run_plain
-from born.backend.plain_update import PlainUpdate
-from born.backend.update import UpdateKernel
-from born.fusion import Formula, Program
+from born.backend.plain_update import PlainGroup, PlainUpdate
+from born.backend.update import GroupUpdate, Scalars, UpdateKernel
+from born.fusion import Formula, GroupProgram, Program
 from born.raw import RawTensor
 
 
@@ -74,6 +74,18 @@ class Backend(
             ShapeError: shapes that do not broadcast.
         """
         return run_plain(self, formula, arrays, scalars)
+
+    def begin_group(
+        self, program: GroupProgram, slots: Sequence[RawTensor], scalars: Scalars
+    ) -> GroupUpdate:
+        """One step of what is computed once for all parameters of an optimizer, in double.
+
+        Args:
+            program: the `group` of the parameters' programs.
+            slots: float64 of shape (), which the step writes at its end.
+            scalars: what `program.host` gives.
+        """
+        return PlainGroup(self, program, slots, scalars)
 
 
 B = TypeVar("B", bound=Backend)

@@ -13,7 +13,15 @@ from itertools import combinations
 from typing import Any, Final, TypeAlias
 
 from born.fusion.expression import exp, log, sign, where
-from born.fusion.formula import Formula, Term, applied, finished, power, replayed
+from born.fusion.formula import (
+    Formula,
+    Term,
+    applied,
+    array_symbol,
+    finished,
+    power,
+    replayed,
+)
 from born.fusion.functions import cos, sigmoid, sin
 from born.fusion.program import ARRAY, BOOLEAN, RESULT, Ref
 from born.fusion.symbol import Symbol, Writer
@@ -136,7 +144,7 @@ def derivative(
     values = replayed(writer, formula)
     first = len(formula.arrays)
     root = formula.outputs[output]
-    cotangents: dict[Ref, Term] = {root: Symbol(writer, Ref(ARRAY, first))}
+    cotangents: dict[Ref, Term] = {root: array_symbol(writer, first, False)}
     for number in reversed(range(len(formula.instructions))):
         g = cotangents.get(Ref(RESULT, number))
         op, args = formula.instructions[number]

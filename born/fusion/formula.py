@@ -14,7 +14,17 @@ from typing import Any, Final, TypeAlias
 from born.errors import FormulaError
 from born.fusion import expression, functions
 from born.fusion.origin import definition_of, line_of, name_of
-from born.fusion.program import ARRAY, BOOLEAN, RESULT, SCALAR, Instruction, Ref
+from born.fusion.program import (
+    ARRAY,
+    BOOLEAN,
+    ELEMENT,
+    REDUCTIONS,
+    RESULT,
+    SCALAR,
+    Instruction,
+    Ref,
+    matrix_function,
+)
 from born.fusion.symbol import Symbol, Writer, number_text
 
 CONSTANT: Final = "k"
@@ -129,8 +139,7 @@ def _recorded(
 ) -> Formula:
     writer = Writer()
     named: dict[str, Symbol] = {
-        name: Symbol(writer, Ref(ARRAY, i), boolean=truth)
-        for i, (name, truth) in enumerate(arrays.items())
+        name: array_symbol(writer, i, truth) for i, (name, truth) in enumerate(arrays.items())
     }
     named |= {name: Symbol(writer, text=name) for name in scalars}
     positional = [symbol for name, symbol in named.items() if name not in keywords]
@@ -145,6 +154,12 @@ def _recorded(
             f"{line_of(function, error)}: expected a formula of operators and the functions of "
             f"born.fusion, but {error}"
         ) from error
+    beyond = [op for op, _ in writer.instructions if _is_beyond(op)]
+    if beyond or writer.sizes or writer.by_ndim:
+        raise FormulaError(
+            f"{definition_of(function)}: expected a formula of each element, got one that uses "
+            f"{beyond[0] if beyond else 'the size of an array'}; compute that before with born.ops"
+        )
     own = isinstance(returned, Symbol) and returned.writer is writer and not returned.boolean
     if not own and (isinstance(returned, bool) or not isinstance(returned, int | float)):
         truth = isinstance(returned, bool) or getattr(returned, "boolean", False)
@@ -184,11 +199,21 @@ def _composed(first: Formula, second: Formula) -> Formula:
     )
 
 
+def array_symbol(writer: Writer, number: int, truth: bool) -> Symbol:
+    """The symbol of an array, of all its elements."""
+    writer.ranks[Ref(ARRAY, number)] = ELEMENT
+    return Symbol(writer, Ref(ARRAY, number), boolean=truth)
+
+
+def _is_beyond(op: str) -> bool:
+    """Whether an operation of rules is not one of each element."""
+    return op in REDUCTIONS or op == "total" or matrix_function(op) is not None
+
+
 def replayed(writer: Writer, formula: Formula) -> dict[Ref, Term]:
     """Every value of a formula, written down again: its scalars are called s0, s1, ..."""
     values: dict[Ref, Term] = {
-        Ref(ARRAY, i): Symbol(writer, Ref(ARRAY, i), boolean=truth)
-        for i, truth in enumerate(formula.truths)
+        Ref(ARRAY, i): array_symbol(writer, i, truth) for i, truth in enumerate(formula.truths)
     }
     values |= {Ref(CONSTANT, i): number for i, number in enumerate(formula.constants)}
     values |= {Ref(SCALAR, i): Symbol(writer, text=f"s{i}") for i in range(formula.scalars)}
