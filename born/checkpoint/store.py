@@ -10,14 +10,15 @@ import threading
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeGuard, cast
 
 from born.backend import B
-from born.checkpoint import format as file_format
-from born.checkpoint.run import Snapshot, Stateful, load, path_of, take
+from born.checkpoint.loading import load, opened, verify
+from born.checkpoint.parts import Models, Optimizers, Stateful, as_path
+from born.checkpoint.saving import Snapshot
 from born.errors import (
     CheckpointCorruptError,
     CheckpointError,
@@ -27,14 +28,11 @@ from born.errors import (
     CheckpointWriteError,
     ConfigTypeError,
 )
-from born.nn import Module
-from born.optim import Optimizer
 from born.validation import choice, integer
 
 _NAME: Final = re.compile(r"step-(\d+)\.safetensors")
 _DIGITS: Final = 8  # of a step, so that names sort; more where a step needs them
 _VANISHED: Final = 10  # files that were gone when they were to be read, before one is passed over
-_KEY: Final = "store"  # what the store adds to a checkpoint's document: the number of the save
 
 
 class CheckpointWarning(UserWarning):
@@ -104,7 +102,7 @@ class Store:
         mode: str = "min",
     ) -> None:
         # Absolute, so that a program may change its working directory.
-        self.directory: Final = path_of(directory).absolute()
+        self.directory: Final = as_path(directory).absolute()
         self._keep_last = None if keep_last is None else integer("keep_last", keep_last)
         self._keep_best = integer("keep_best", keep_best, 0)
         self._monitor = _name(monitor)
@@ -122,8 +120,8 @@ class Store:
         self,
         step: int,
         *,
-        model: Module[B] | None = None,
-        optimizer: Optimizer[B] | None = None,
+        model: Models[B] | None = None,
+        optimizer: Optimizers[B] | None = None,
         data: Stateful | None = None,
         metadata: Mapping[str, Any] | None = None,
         background: bool = False,
@@ -151,16 +149,11 @@ class Store:
         with self._calls:
             self._finish()
             number = integer("step", step, 0)
-            snapshot = take(
-                model=model,
-                optimizer=optimizer,
-                data=data,
-                metadata=_with_step(number, metadata),
-                copy=background,
-            )
+            snapshot = Snapshot.of(model, optimizer, data, _with_step(number, metadata))
             if not background:
                 self._write(number, snapshot)
                 return
+            snapshot = snapshot.copied()
             name = f"born checkpoint, step {number}"
             # Not a daemon: the interpreter waits for it before it ends.
             self._writer = threading.Thread(
@@ -226,9 +219,9 @@ class Store:
                 f"{self.directory}: expected a directory to save in, got {error}; choose another "
                 "path, or make it one that can be written"
             ) from error
-        numbers = [entry.number for entry in self._entries()]
-        snapshot.document[_KEY] = {"number": 1 + max(numbers, default=0)}
-        snapshot.write(self.directory / f"step-{step:0{_DIGITS}}.safetensors")
+        number = 1 + max((entry.number for entry in self._entries()), default=0)
+        numbered = Snapshot(replace(snapshot.document, number=number), snapshot.sources)
+        numbered.write(self.directory / f"step-{step:0{_DIGITS}}.safetensors")
         self._thin_out()
 
     def _thin_out(self) -> None:
@@ -242,7 +235,7 @@ class Store:
             return
         # All processes agree on which is the newest, and none deletes that.
         try:
-            load(entries[0].path)
+            verify(entries[0].path)
         except CheckpointNotFoundError:  # another process has replaced it by a newer one
             return
         except CheckpointError as error:
@@ -276,8 +269,8 @@ class Store:
     def restore(
         self,
         *,
-        model: Module[B] | None = None,
-        optimizer: Optimizer[B] | None = None,
+        model: Models[B] | None = None,
+        optimizer: Optimizers[B] | None = None,
         data: Stateful | None = None,
     ) -> dict[str, Any]:
         """Resume from the newest checkpoint that verifies.
@@ -309,6 +302,7 @@ class Store:
             vanished = 0
             while path := self._next(passed):
                 try:
+                    verify(path)  # all of it: `load` checks what it is asked for
                     metadata = load(path, model=model, optimizer=optimizer, data=data)
                 except (CheckpointMismatchError, CheckpointVersionError):
                     raise
@@ -318,13 +312,13 @@ class Store:
                         passed[path] = str(error)
                     continue
                 if passed:
-                    text = f"restored {path}, and passed over {_listed(passed)}"
+                    text = f"restored {path}, and passed over:{_listed(passed)}"
                     warnings.warn(text, CheckpointWarning, stacklevel=2)
                 return metadata
         if passed:
             raise CheckpointCorruptError(
                 f"{self.directory}: expected a checkpoint that verifies, got none of "
-                f"{len(passed)}; use a copy of one: {_listed(passed)}"
+                f"{len(passed)}; use a copy of one:{_listed(passed)}"
             )
         raise CheckpointNotFoundError(
             f"{self.directory}: expected a checkpoint to restore, got none; "
@@ -367,13 +361,13 @@ class Store:
         return entries
 
     def _entry(self, path: Path) -> _Entry:
-        document = file_format.read_document(path)
-        # A file that `checkpoint.save` has written here is older than those of the store.
-        number = document.get(_KEY, {}).get("number", 0)
-        metric = document["metadata"].get(self._monitor)
-        match = _NAME.fullmatch(path.name)
-        step = int(match[1]) if match else 0
-        return _Entry(number, step, path, float(metric) if _is_number(metric) else None)
+        with opened(path) as (_, document):
+            metric = document.metadata.get(self._monitor)
+            match = _NAME.fullmatch(path.name)
+            step = int(match[1]) if match else 0
+            return _Entry(
+                document.number, step, path, float(metric) if _is_number(metric) else None
+            )
 
 
 def _age(entry: _Entry) -> tuple[int, int]:
