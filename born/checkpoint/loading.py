@@ -469,7 +469,7 @@ def _config_mismatches(plan: _Plan, name: str, saved: SavedOptimizer) -> list[st
         if each.default is not dataclasses.MISSING
     }
     try:
-        config = kind.from_json({**defaults, **saved.config})
+        config = kind.from_json({**defaults, **saved.config}, like=optimizer.config)
     except ConfigError as error:
         return [str(error)]
     plan.configs[name] = config
