@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import born
 from born.checkpoint.document import SavedOptimizer
-from born.checkpoint.format import File
 from born.checkpoint.loading import opened
 from born.checkpoint.parts import label, prefix
+from born.checkpoint.reading import File
 from born.errors import CheckpointCorruptError, CheckpointError, CheckpointMismatchError
 
 SOUND: Final = 0
@@ -40,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say; returns the exit status."""
     given = _parser().parse_args(arguments)
     # A name of a tensor may hold anything, and a terminal may know less.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    output: Any = sys.stdout
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(errors="backslashreplace")
     try:
         status = inspect(given.file, given.json) if given.command == "inspect" else backends(given)
         sys.stdout.flush()

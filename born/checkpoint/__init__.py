@@ -13,3 +13,5 @@ from born.checkpoint.loading import PartialLoad as PartialLoad
 from born.checkpoint.loading import load as load
 from born.checkpoint.loading import verify as verify
 from born.checkpoint.saving import save as save
+from born.checkpoint.store import CheckpointWarning as CheckpointWarning
+from born.checkpoint.store import Store as Store

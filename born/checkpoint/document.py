@@ -83,12 +83,16 @@ class Document:
         optimizers: name -> what is known of it.
         random_state: of the backend, if there is one.
         metadata: the caller's own.
+        data: the position in the data, if it was saved.
+        number: of the save, counted by a `Store`; 0 without one.
     """
 
     models: Mapping[str, str]
     optimizers: Mapping[str, SavedOptimizer]
     random_state: dict[str, Any] | None
     metadata: dict[str, Any]
+    data: dict[str, Any] | None = None
+    number: int = 0
 
     def names(self, kind: str) -> Sequence[str]:
         """The names of the models, or of the optimizers."""
@@ -101,6 +105,8 @@ class Document:
             "optimizers": {name: o.to_json() for name, o in self.optimizers.items()},
             "random_state": self.random_state,
             "metadata": self.metadata,
+            "data": self.data,
+            "number": self.number,
         }
 
     @classmethod
@@ -116,12 +122,15 @@ class Document:
             optimizers_1 = _optimizers_1(data["optimizer"], tensors)
             return cls(_models_1(data["model"]), optimizers_1, state, metadata)
         models = _typed(data["models"], dict[str, Any])
+        position = data["data"]
         optimizers = _typed(data["optimizers"], dict[str, Any])
         return cls(
             {name: _typed(kind, str) for name, kind in models.items()},
             {name: SavedOptimizer.from_json(each) for name, each in optimizers.items()},
             state,
             metadata,
+            None if position is None else _typed(position, dict[str, Any]),
+            _typed(data["number"], int),
         )
 
 

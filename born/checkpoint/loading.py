@@ -15,7 +15,17 @@ import numpy as np
 from born.backend import B
 from born.checkpoint.document import Document, SavedOptimizer
 from born.checkpoint.matching import Renaming, labels, paired
-from born.checkpoint.parts import Models, Optimizers, Parts, as_path, label, prefix, within
+from born.checkpoint.parts import (
+    Models,
+    Optimizers,
+    Parts,
+    Stateful,
+    as_path,
+    check_data,
+    label,
+    prefix,
+    within,
+)
 from born.checkpoint.reading import File, Stored, open_file
 from born.dtypes import int64
 from born.errors import BornError, CheckpointMismatchError, ConfigError, OperandError
@@ -65,6 +75,7 @@ def load(
     *,
     model: Models[B] | None = None,
     optimizer: Optimizers[B] | None = None,
+    data: Stateful | None = None,
     rename: Rename | None = None,
     partial: Literal[False] = False,
     hyperparameters: Hyperparameters = "saved",
@@ -79,6 +90,7 @@ def load(
     *,
     model: Models[B] | None = None,
     optimizer: Optimizers[B] | None = None,
+    data: Stateful | None = None,
     rename: Rename | None = None,
     partial: Literal[True],
     hyperparameters: Hyperparameters = "saved",
@@ -93,6 +105,7 @@ def load(
     *,
     model: Models[B] | None = None,
     optimizer: Optimizers[B] | None = None,
+    data: Stateful | None = None,
     rename: Rename | None = None,
     partial: bool,
     hyperparameters: Hyperparameters = "saved",
@@ -106,6 +119,7 @@ def load(
     *,
     model: Models[B] | None = None,
     optimizer: Optimizers[B] | None = None,
+    data: Stateful | None = None,
     rename: Rename | None = None,
     partial: bool = False,
     hyperparameters: Hyperparameters = "saved",
@@ -129,6 +143,7 @@ def load(
         model: takes the parameters; without it, they stay in the file. Several in a dict, as
             they were saved.
         optimizer: takes the state and the config; without it, they stay in the file.
+        data: takes the position in the data; without it, that stays in the file.
         rename: name in the file -> name here, for parameters that have another name by now; or
             a function of the name.
         partial: take what fits, leave the rest as it is, and say which in a `PartialLoad`. The
@@ -158,6 +173,7 @@ def load(
     """
     file_path = as_path(path)
     parts = Parts(model, optimizer)
+    check_data(data)
     options = _Options(
         Renaming(rename),
         flag("partial", partial, OperandError),
@@ -165,8 +181,8 @@ def load(
         flag("convert_dtypes", convert_dtypes, OperandError),
         flag("verify", verify, OperandError),
     )
-    with _opened(file_path) as (file, saved):
-        plan = _planned(file, saved, parts, options)
+    with opened(file_path) as (file, saved):
+        plan = _planned(file, saved, parts, data, options)
         plan.check()
         plan.run()
     if partial:
@@ -185,12 +201,12 @@ def verify(path: str | os.PathLike[str]) -> None:
     ...     checkpoint.save(f"{folder}/run.safetensors", model=nn.Linear(2, 1, backend))
     ...     checkpoint.verify(f"{folder}/run.safetensors")
     """
-    with _opened(as_path(path)) as (file, _):
+    with opened(as_path(path)) as (file, _):
         file.check()
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[tuple[File, Document]]:
+def opened(path: Path) -> Generator[tuple[File, Document]]:
     """A checkpoint, and what it says, both sound."""
     with open_file(path) as file:
         try:
@@ -227,6 +243,7 @@ class _Plan:
     file: File
     saved: Document
     parts: Parts
+    data: Stateful | None
     options: _Options
     mismatches: list[str] = field(default_factory=list[str])
     loaded: list[str] = field(default_factory=list[str])
@@ -265,13 +282,14 @@ class _Plan:
     def check(self) -> None:
         """Refuse what cannot be loaded, before anything is changed."""
         asked = [kind for kind, _ in self.parts.all()]
+        asked += [] if self.data is None else ["data"]
         if self.options.partial and asked and not self.loaded and not self.mismatches:
             self.mismatches += [f"{name}: {reason}" for name, reason in self.kept.items()]
             self.mismatches.append("nothing fits; rename={old: new} maps names")
         if self.mismatches:
             kinds = list(dict.fromkeys(asked))
             expected = f"a checkpoint of this {' and this '.join(kinds)}"
-            made = "both as they were" if len(kinds) > 1 else "it as it was"
+            made = {1: "it as it was", 2: "both as they were"}.get(len(kinds), "all as they were")
             remedy = (
                 f"make {made} made when it was saved, or say what may differ by rename=, "
                 "partial=True or convert_dtypes=True, nothing was changed"
@@ -292,6 +310,8 @@ class _Plan:
             (parameter, None if gradient is None else _array(gradient))
             for parameter, gradient in self.gradients
         ]
+        if self.data is not None:  # first, for it may still refuse
+            self.data.load_state_dict(self.saved.data)
         for name, state in self.models.items():
             self.parts.models[name].load_state_dict(state)
         for name, values in self.optimizers.items():
@@ -313,8 +333,10 @@ def _array(stored: Stored) -> np.ndarray[Any, Any]:
     return array
 
 
-def _planned(file: File, saved: Document, parts: Parts, options: _Options) -> _Plan:
-    plan = _Plan(file, saved, parts, options)
+def _planned(
+    file: File, saved: Document, parts: Parts, data: Stateful | None, options: _Options
+) -> _Plan:
+    plan = _Plan(file, saved, parts, data, options)
     present: list[tuple[str, str]] = []
     for kind, name in parts.all():
         if name in saved.names(kind):
@@ -327,6 +349,7 @@ def _planned(file: File, saved: Document, parts: Parts, options: _Options) -> _P
             _plan_model(plan, name, parts.models[name])
         else:
             _plan_optimizer(plan, name, parts.optimizers[name], saved.optimizers[name])
+    plan.mismatches += _data_mismatches(saved, data)
     everything = {(kind, name) for kind in ("model", "optimizer") for name in saved.names(kind)}
     whole = everything == set(present) and not options.partial
     if parts.backend is not None and whole and saved.random_state is not None:
@@ -336,6 +359,15 @@ def _planned(file: File, saved: Document, parts: Parts, options: _Options) -> _P
         except BornError as error:
             plan.mismatches.append(f"random state: {error}")
     return plan
+
+
+def _data_mismatches(saved: Document, data: Stateful | None) -> list[str]:
+    if data is None:
+        return []
+    if saved.data is None:
+        return ["data: expected its position, got a checkpoint that was saved without data"]
+    check: Callable[[Any], list[str]] = getattr(data, "check_state_dict", lambda state: [])
+    return [f"data: {line}" for line in check(saved.data)]
 
 
 def _absent(saved: Document, kind: str, name: str) -> str:

@@ -12,11 +12,11 @@ _DEEPEST: Final = 100
 """Levels of nesting. Readers recurse, and may themselves be called from deep down."""
 
 
-def as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata as JSON gives it back; `CheckpointError` if there is no such thing."""
+def as_json(metadata: Mapping[str, Any], word: str = "metadata") -> dict[str, Any]:
+    """What JSON gives back of it; `CheckpointError`, which calls it `word`, if there is no such."""
     if not isinstance(cast("object", metadata), Mapping):
         raise CheckpointError(
-            f"expected metadata as a mapping of JSON types, got {type(metadata).__name__}; "
+            f"expected {word} as a mapping of JSON types, got {type(metadata).__name__}; "
             "pass a dict"
         )
     try:
@@ -26,17 +26,17 @@ def as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         if "Out of range float" in str(error):
             raise CheckpointError(
-                f"expected finite numbers in metadata, got infinity or NaN, which JSON does not "
+                f"expected finite numbers in {word}, got infinity or NaN, which JSON does not "
                 f"have: {error}; save it as a string, str(value), or as None"
             ) from error
         raise CheckpointError(
-            f"expected metadata of JSON types (dict, list, str, int, float, bool, None), got "
+            f"expected {word} of JSON types (dict, list, str, int, float, bool, None), got "
             f"something else: {error}; convert arrays with .tolist(), NumPy numbers with "
             ".item() and the rest to strings"
         ) from error
-    for place in _other_keys(metadata, "metadata", _DEEPEST):
+    for place in _other_keys(metadata, word, _DEEPEST):
         raise CheckpointError(
-            f"expected strings as the keys of metadata, got {place}, which JSON would turn "
+            f"expected strings as the keys of {word}, got {place}, which JSON would turn "
             "into a string; use str(key)"
         )
     return copied

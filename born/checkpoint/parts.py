@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from born.backend import B, Backend
 from born.checkpoint.document import ONLY
@@ -19,6 +19,23 @@ Models: TypeAlias = "Module[B] | Mapping[str, Module[B]]"
 
 Optimizers: TypeAlias = "Optimizer[B] | Mapping[str, Optimizer[B]]"
 """An optimizer, or several by name."""
+
+
+class Stateful(Protocol):
+    """What knows a position, such as a `born.data.DataLoader`: its state is of JSON types.
+
+    If it has a method `check_state_dict(state)`, which lists the reasons why a state cannot be
+    loaded, it is asked before anything changes.
+    """
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The state."""
+        ...
+
+    def load_state_dict(self, state: Any, /) -> object:
+        """Go on from a state, or raise and change nothing."""
+        ...
+
 
 _KINDS: Final = {"model": Module, "optimizer": Optimizer}
 
@@ -70,6 +87,16 @@ def prefix(kind: str, name: str) -> str:
 def label(kind: str, name: str) -> str:
     """What messages call a part."""
     return kind if name == ONLY else f"{kind} {name!r}"
+
+
+def check_data(data: object) -> None:
+    """Refuse what has no state to save."""
+    if data is None or (hasattr(data, "state_dict") and hasattr(data, "load_state_dict")):
+        return
+    raise OperandError(
+        "expected data with state_dict and load_state_dict, such as a born.data.DataLoader, got "
+        f"{type(data).__name__}; put other things into metadata"
+    )
 
 
 def as_path(path: object) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 from born.backend import B, Backend
 from born.checkpoint.document import Document, SavedOptimizer, SavedParameter
 from born.checkpoint.metadata import as_json
-from born.checkpoint.parts import Models, Optimizers, Parts, as_path, prefix
+from born.checkpoint.parts import Models, Optimizers, Parts, Stateful, as_path, check_data, prefix
 from born.checkpoint.writing import Source, write
 from born.dtypes import as_dtype, int64
 from born.optim import Optimizer
@@ -26,6 +26,7 @@ def save(
     *,
     model: Models[B] | None = None,
     optimizer: Optimizers[B] | None = None,
+    data: Stateful | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write all that is needed to resume training, to the bit, into one file.
@@ -44,6 +45,7 @@ def save(
         optimizer: saved as `optimizer.{key}` for each entry of its `state_dict`, and by name
             if there are several. Each parameter is recorded with its path in the model; without
             a model, with its name.
+        data: what gives the batches, such as a `born.data.DataLoader`: its position is saved.
         metadata: your own, as JSON types (tuples come back as lists); `load` returns it.
 
     Raises:
@@ -61,7 +63,7 @@ def save(
     {'epoch': 3}
     """
     file_path = as_path(path)
-    Snapshot.of(model, optimizer, metadata).write(file_path)
+    Snapshot.of(model, optimizer, data, metadata).write(file_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,11 @@ class Snapshot:
         cls,
         model: Models[Any] | None,
         optimizer: Optimizers[Any] | None,
+        data: Stateful | None,
         metadata: Mapping[str, Any] | None,
     ) -> Snapshot:
         """The state as it is; its arrays are the live ones, so write it before they change."""
+        check_data(data)
         json_metadata = as_json({} if metadata is None else metadata)
         parts = Parts(model, optimizer)
         backend = parts.backend
@@ -98,6 +102,7 @@ class Snapshot:
             {name: _saved(parts, trained) for name, trained in parts.optimizers.items()},
             None if backend is None else dict(backend.random_state),
             json_metadata,
+            None if data is None else as_json(data.state_dict(), "the state of data"),
         )
         return cls(document, {name: _source(backend, value) for name, value in live.items()})
 

@@ -116,12 +116,12 @@ def test_error_at_each_call_that_changes_the_disk(code: int, folder: Path) -> No
 
 ENDING = """
 import time
-from born.checkpoint import Store, format as file_format
-write = file_format.write
+from born.checkpoint import Store, saving
+write = saving.write
 def slow(*arguments):
     time.sleep(0.2)
     {action}
-file_format.write = slow
+saving.write = slow
 Store({folder!r}).save(7, background=True)
 {end}
 """

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from born import checkpoint, nn, optim
-from born.checkpoint import CheckpointWarning, Store
+from born.checkpoint import CheckpointWarning, Store, saving
 from born.checkpoint import format as file_format
 from born.checkpoint import store as stores
 from born.data import DataLoader
@@ -174,14 +174,14 @@ def test_files_of_others_are_left_alone(folder: Path) -> None:
 def test_last_good_file_is_never_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(folder, keep_last=1, keep_best=0)
     store.save(1)
-    write = file_format.write
+    write = writing.write
 
     def damaged(path: Path, *arguments: Any) -> None:
         write(path, *arguments)
         damage(path)
 
     with monkeypatch.context() as broken:
-        broken.setattr(file_format, "write", damaged)
+        broken.setattr(saving, "write", damaged)
         with pytest.raises(CheckpointWriteError, match="read back as it was written"):
             store.save(2, model=nn.Linear(2, 2, make_run(optim.AdamConfig()).backend))
     assert steps(folder) == [1, 2]
@@ -319,14 +319,14 @@ def test_directory_that_cannot_be_written(folder: Path) -> None:
 @contextmanager
 def held(monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[], None]]:
     """Writes that wait until they are let go."""
-    gate, write = threading.Event(), file_format.write
+    gate, write = threading.Event(), writing.write
 
     def waiting(*arguments: Any) -> None:
         assert gate.wait(60)
         write(*arguments)
 
     with monkeypatch.context() as slow:
-        slow.setattr(file_format, "write", waiting)
+        slow.setattr(saving, "write", waiting)
         try:
             yield gate.set
         finally:
@@ -391,7 +391,7 @@ def test_failure_in_the_background_surfaces_at_the_next_call(
     store = Store(folder)
     store.save(0)
     with monkeypatch.context() as full:
-        full.setattr(file_format, "write", broken(error))
+        full.setattr(saving, "write", broken(error))
         store.save(1, background=True)
         with pytest.raises(
             CheckpointWriteError, match=rf"step 1 .*{re.escape(str(error))}.*not saved"
@@ -407,7 +407,7 @@ def test_failure_in_the_background_surfaces_at_the_next_call(
 def test_error_of_the_program_comes_before_that_of_the_writer(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_format, "write", broken(OSError(28, "full")))
+    monkeypatch.setattr(saving, "write", broken(OSError(28, "full")))
 
     def interrupted() -> None:
         with Store(folder) as store:
