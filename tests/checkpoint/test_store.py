@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from born import checkpoint, nn, optim
-from born.checkpoint import CheckpointWarning, Store, saving
+from born.checkpoint import CheckpointWarning, Store, saving, writing
 from born.checkpoint import format as file_format
 from born.checkpoint import store as stores
 from born.data import DataLoader
