@@ -118,8 +118,8 @@ def _by_name(kind: str, given: object) -> dict[str, Any]:
         return {ONLY: given}
     if not isinstance(given, Mapping):
         raise OperandError(
-            f"expected {kind} to be {article}, or several in a dict by name, got "
-            f"{type(given).__name__}; pass the {kind} itself"
+            f"expected {kind} to be {article}, got {type(given).__name__}; pass the {kind} "
+            "itself, or several in a dict by name"
         )
     named = cast("Mapping[object, object]", given)
     for name, each in named.items():
