@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
 from born.backend import B, Backend
+from born.data.containers import Batch, TensorBatch, joined, split
+from born.data.loader import DataLoader, Loop
 from born.dtypes import DTypeLike, as_dtype, is_floating
-from born.errors import DTypeError, OperandError
+from born.errors import DTypeError
 from born.operands import check_backend
 from born.raw import HostArray
 from born.tensor import Tensor
 
 _Key = TypeVar("_Key")
-
-Batch: TypeAlias = "HostArray | str | float | Sequence[Batch] | Mapping[Any, Batch] | None"
-"""An array, or arrays and other values in tuples, lists and mappings, however deep."""
-
-TensorBatch: TypeAlias = (
-    "Tensor[B] | str | float | Sequence[TensorBatch[B]] | Mapping[Any, TensorBatch[B]] | None"
-)
-"""The same with a tensor in place of each array."""
 
 
 @overload
@@ -75,8 +68,9 @@ def prefetch(
     Args:
         batches: arrays, or arrays in tuples, lists and mappings, however deep: what a loop
             over NumPy arrays or a PyTorch `DataLoader` on the CPU gives. They may reuse
-            their memory from one batch to the next. Strings, Python numbers, None and what
-            else is not an array are passed through as they are.
+            their memory from one batch to the next. The position of a `born.data.DataLoader`
+            counts the batches that were handed out, not those on their way. Strings, Python
+            numbers, None and what else is not an array are passed through as they are.
         backend: where the tensors live.
         dtype: what floating arrays are converted to on the host, for a data set that gives
             float64; by default they keep their dtype, as integers and bools always do.
@@ -105,71 +99,30 @@ def prefetch(
             f"expected a floating dtype for the floats of batches, got {wanted}; "
             "integers and bools keep theirs"
         )
-    return _prefetched(iter(batches), check_backend(backend), wanted)
+    home = check_backend(backend)
+    loop = Loop(batches) if isinstance(batches, DataLoader) else None
+    return _prefetched(iter(batches) if loop is None else loop.batches(), home, wanted, loop)
 
 
 def _prefetched(
-    batches: Iterator[object], backend: Backend, dtype: np.dtype[Any] | None
+    batches: Iterator[object],
+    backend: Backend,
+    dtype: np.dtype[Any] | None,
+    loop: Loop[Any] | None,
 ) -> Generator[Any]:
-    plans: deque[object] = deque()  # of the batches under way, see `_split`
+    plans: deque[object] = deque()  # of the batches under way, see `split`
 
     def flat() -> Iterator[list[HostArray]]:
         for batch in batches:
-            plan, arrays = _split(batch, dtype)
+            plan, arrays = split(batch, dtype)
             plans.append(plan)
             yield arrays
 
     with closing(backend.prefetch(flat())) as arrived:
         for raws in arrived:
-            yield _joined(plans.popleft(), [Tensor(raw, backend) for raw in raws])
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an array of a batch is in the list of them."""
-
-    at: int
-
-
-def _split(batch: object, dtype: np.dtype[Any] | None) -> tuple[object, list[HostArray]]:
-    """A copy of a batch's containers, with places in a list for arrays, and that list."""
-    arrays: list[HostArray] = []
-
-    def place(leaf: object) -> object:
-        if not hasattr(leaf, "__array__"):
-            return leaf
-        array = _host_array(leaf)
-        if dtype is not None and is_floating(array.dtype):
-            array = array.astype(dtype, copy=False)
-        arrays.append(array)
-        return _Place(len(arrays) - 1)
-
-    return _mapped(batch, place), arrays
-
-
-def _joined(plan: object, tensors: Sequence[Tensor[Any]]) -> object:
-    """What `_split` parted, with tensors for the arrays."""
-    return _mapped(plan, lambda leaf: tensors[leaf.at] if type(leaf) is _Place else leaf)
-
-
-def _mapped(batch: object, function: Callable[[Any], object]) -> object:
-    """The same tuples, lists and mappings, with `function` applied to everything in them."""
-    if isinstance(batch, Mapping):
-        items = cast("Mapping[object, object]", batch).items()
-        return {key: _mapped(item, function) for key, item in items}
-    if isinstance(batch, list | tuple):
-        sequence = cast("list[object] | tuple[object, ...]", batch)
-        mapped = [_mapped(item, function) for item in sequence]
-        kind: Any = type(sequence)
-        return kind(*mapped) if hasattr(kind, "_fields") else kind(mapped)
-    return function(batch)
-
-
-def _host_array(leaf: object) -> HostArray:
-    try:
-        return np.asarray(leaf)
-    except TypeError as error:
-        raise OperandError(
-            f"expected arrays on the host in a batch, got a {type(leaf).__name__} that is "
-            f"not ({error}); leave batches on the host, prefetch takes them to the device"
-        ) from error
+            batch = joined(plans.popleft(), [Tensor(raw, backend) for raw in raws])
+            if loop is not None:
+                loop.take()
+            yield batch
+    if loop is not None:
+        loop.end()
