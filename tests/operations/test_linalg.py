@@ -136,7 +136,7 @@ def test_einsum_takes_lists_of_axes(backend: Backend) -> None:
     np.testing.assert_allclose(ops.einsum(x, [0, 1], y, [1, 2]).numpy(), a @ b)
 
 
-ANY: Final[tuple[Any, ...]] = (3, 1.5, "ij")
+ANY: Final[tuple[Any, ...]] = (3, 1.5)
 """What types would refuse."""
 
 Call: TypeAlias = Callable[["born.Tensor[Any]"], object]
@@ -151,7 +151,7 @@ REFUSALS: Final[list[tuple[Call, type[Exception], str]]] = [
     (lambda x: ops.einsum("ij,ij", x, x.astype("float32")), DTypeError, "one dtype"),
     (lambda x: ops.einsum(ANY[0], x), OperandError, "subscripts such as"),
     (lambda x: ops.einsum(x, ["i"]), DomainError, "integers from 0 to 51"),
-    (lambda x: ops.einsum(ANY[2], *ANY[:0]), ShapeError, "got none"),
+    (lambda x: ops.einsum("ij", *[x][:0]), ShapeError, "got none"),
     (lambda x: ops.tensordot(x, x, 1), ShapeError, "equal lengths"),
     (lambda x: ops.tensordot(x, x, 3), ShapeError, "from 0 to 2 axes"),
     (lambda x: ops.linalg.solve(x, x), ShapeError, "square matrices in solve"),
