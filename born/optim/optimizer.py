@@ -485,6 +485,22 @@ class Optimizer(Generic[B, C_co]):
         state = {name: self._inner.copy(buffer) for name, buffer in self._live.items()}
         return state | states.counts_as_tensors(self._inner, self._counts)
 
+    def live_state(self) -> dict[str, RawTensor | int]:
+        """The state itself, named as in `state_dict`: its buffers, and the counts as integers.
+
+        What is written to a buffer changes the optimizer.
+
+        >>> optimizer = optim.Adam([nn.Parameter(born.zeros(3, backend))], optim.AdamConfig())
+        >>> list(optimizer.live_state())
+        ['m.0', 'v.0', 't.0']
+        """
+        counts = {f"t.{index}": count for index, count in enumerate(self._counts)}
+        return {**self._live, **counts}
+
+    def state_owners(self) -> dict[str, int | None]:
+        """Whose each entry of `state_dict` is: the index of a parameter, or None for all."""
+        return {key: int(key.rpartition(".")[2]) for key in self.live_state()}
+
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
         return states.mismatches(self._inner, self._live, self._counts, state)
