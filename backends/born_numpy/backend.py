@@ -11,10 +11,11 @@ from typing_extensions import override
 from born.backend import ArrayBackend
 from born.backend.contract.network import label_range_error
 from born.backend.update import UpdateKernel
-from born.dtypes import DTypeLike, as_dtype, float32
-from born.fusion import Program
+from born.dtypes import DTypeLike, as_dtype, float32, is_floating
+from born.fusion import Formula, Program
 from born.raw import HostArray, RawTensor
 from born_numpy import alignment
+from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.update import NumpyUpdate
 
@@ -62,6 +63,18 @@ class NumpyBackend(ArrayBackend):
         if program.staged:
             return super().compile_update(program, dtypes)
         return NumpyUpdate(program, dtypes)
+
+    @override
+    def fused(
+        self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()
+    ) -> tuple[RawTensor, ...]:
+        leading = arrays[formula.leading].array.dtype
+        made: NumpyFormula | None = formula.compiled.get((NumpyFormula, leading))
+        if made is None:
+            if not is_floating(leading):
+                return super().fused(formula, arrays, scalars)
+            made = formula.compiled[NumpyFormula, leading] = NumpyFormula(formula, leading)
+        return made.run(arrays, scalars)
 
     @override
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
