@@ -13,6 +13,7 @@ from born.backend.contract.network import label_range_error
 from born.backend.update import UpdateKernel
 from born.dtypes import DTypeLike, as_dtype, float32, is_floating
 from born.fusion import Formula, Program
+from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor
 from born_numpy import alignment
 from born_numpy.fused import NumpyFormula
@@ -110,7 +111,7 @@ class NumpyBackend(ArrayBackend):
         bias: bool,
         y: RawTensor | None = None,
     ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
-        g = g if y is None else self.relu_backward(g, y)
+        g = g if y is None else self.fused(RELU_GRADIENT, (g, y))[0]
         if not are_plain_products(g, x, weight):
             return super().linear_gradients(g, x, weight, bias)
         return (*linear_products(g.array, x, weight), self.sum(g, 0) if bias else None)

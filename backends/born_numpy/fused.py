@@ -158,7 +158,8 @@ _scratch: Final = _Scratch()
 
 def _erf_into(x: Array, out: Array | None = None) -> Array:
     """The error function, in the dtype of x."""
-    y = erf_float32(np, x) if x.dtype == np.float32 else erf(np, x)
+    flat = np.asarray(x).reshape(-1)  # what has no axes becomes a scalar in NumPy's functions
+    y = (erf_float32 if flat.dtype == np.float32 else erf)(np, flat).reshape(np.shape(x))
     if out is None:
         return y
     np.copyto(out, y)
