@@ -139,6 +139,10 @@ class CupyBackend(
             self.errors = DeviceErrors()
             self.compile = Compiler(self.device)
 
+    @override
+    def _options(self) -> dict[str, Any]:
+        return {"device": self.device, "strict": self.strict}  # a stream stays in its process
+
     @classmethod
     @override
     def unavailable_reason(cls) -> str | None:
@@ -188,6 +192,8 @@ class CupyBackend(
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
+        if program.staged:
+            return super().compile_update(program, dtypes)
         with self.context:
             return CupyUpdate(program, dtypes, self.context, self.compile)
 

@@ -18,6 +18,7 @@ from born.optim.rule import rule as rule
 from born.optim.scalars import Scalar as Scalar
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
+from born.optim.slot import Slot as Slot
 from born.optim.solvers import BFGS as BFGS
 from born.optim.solvers import LBFGS as LBFGS
 from born.optim.solvers import Dogleg as Dogleg
