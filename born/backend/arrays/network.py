@@ -52,6 +52,47 @@ class ArrayNetwork(Network, Dispatch):
         return a.sum(axis=axis, keepdims=True)
 
     @override
+    def attention(
+        self,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None = None,
+        /,
+        causal: bool = False,
+        scale: float = 1.0,
+    ) -> tuple[RawTensor, RawTensor]:
+        self._check_dtypes("attention", q, k, v)
+        self._require_floating("attention", q.array)
+        if not is_half(q.dtype):
+            return super().attention(q, k, v, mask, causal, scale)
+        y, total = self.attention(*map(_widened, (q, k, v, mask)), causal, scale)
+        return RawTensor(y.array.astype(q.dtype)), total
+
+    @override
+    def attention_gradients(
+        self,
+        g: RawTensor,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None,
+        y: RawTensor,
+        total: RawTensor,
+        causal: bool,
+        scale: float,
+        for_mask: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
+        if not is_half(q.dtype):
+            return super().attention_gradients(
+                g, q, k, v, mask, y, total, causal, scale, for_mask
+            )
+        wide = map(_widened, (g, q, k, v, mask, y))
+        found = self.attention_gradients(*wide, total, causal, scale, for_mask)
+        dq, dk, dv, dm = (x and RawTensor(x.array.astype(q.dtype)) for x in found)
+        return dq, dk, dv, dm
+
+    @override
     def cross_entropy(
         self,
         logits: RawTensor,
@@ -136,3 +177,9 @@ class ArrayNetwork(Network, Dispatch):
         mask = (self.uniform(a.shape, "float32").array >= p).astype(a.dtype)
         mask *= a.dtype.type(0.0 if p == 1 else 1.0 / (1.0 - p))
         return self._wrap(a * mask), self._wrap(mask)
+
+
+def _widened(x: Any) -> Any:
+    """A tensor of halves in float32; anything else as it is."""
+    wide = isinstance(x, RawTensor) and is_half(x.dtype)
+    return RawTensor(x.array.astype(float32)) if wide else x
