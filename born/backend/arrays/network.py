@@ -66,7 +66,10 @@ class ArrayNetwork(Network, Dispatch):
         self._require_floating("attention", q.array)
         if not is_half(q.dtype):
             return super().attention(q, k, v, mask, causal, scale)
-        y, total = self.attention(*map(_widened, (q, k, v, mask)), causal, scale)
+        over = None if mask is None else _widened(mask)
+        y, total = self.attention(
+            _widened(q), _widened(k), _widened(v), over, causal=causal, scale=scale
+        )
         return RawTensor(y.array.astype(q.dtype)), total
 
     @override
@@ -84,13 +87,14 @@ class ArrayNetwork(Network, Dispatch):
         for_mask: bool,
     ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
         if not is_half(q.dtype):
-            return super().attention_gradients(
-                g, q, k, v, mask, y, total, causal, scale, for_mask
-            )
-        wide = map(_widened, (g, q, k, v, mask, y))
-        found = self.attention_gradients(*wide, total, causal, scale, for_mask)
-        dq, dk, dv, dm = (x and RawTensor(x.array.astype(q.dtype)) for x in found)
-        return dq, dk, dv, dm
+            return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
+        dtype, over = q.dtype, None if mask is None else _widened(mask)
+        g, q, k, v, y = (_widened(x) for x in (g, q, k, v, y))
+        dq, dk, dv, dm = self.attention_gradients(
+            g, q, k, v, over, y, total, causal, scale, for_mask
+        )
+        dq, dk, dv = (RawTensor(x.array.astype(dtype)) for x in (dq, dk, dv))
+        return dq, dk, dv, None if dm is None else RawTensor(dm.array.astype(dtype))
 
     @override
     def cross_entropy(
@@ -179,7 +183,6 @@ class ArrayNetwork(Network, Dispatch):
         return self._wrap(a * mask), self._wrap(mask)
 
 
-def _widened(x: Any) -> Any:
-    """A tensor of halves in float32; anything else as it is."""
-    wide = isinstance(x, RawTensor) and is_half(x.dtype)
-    return RawTensor(x.array.astype(float32)) if wide else x
+def _widened(x: RawTensor) -> RawTensor:
+    """A tensor of halves in float32; another as it is."""
+    return RawTensor(x.array.astype(float32)) if is_half(x.dtype) else x
