@@ -15,7 +15,7 @@ from born.dtypes import DTypeLike, as_dtype, float32, is_floating
 from born.fusion import Formula, Program
 from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor
-from born_numpy import alignment
+from born_numpy import alignment, attention
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.update import NumpyUpdate
@@ -139,6 +139,40 @@ class NumpyBackend(ArrayBackend):
         wide = super().layer_norm(self.astype(x, "float64"), gain, shift, axes, eps)
         y, normal, scale = (self.astype(part, float32) for part in wide)
         return y, normal, scale
+
+    @override
+    def attention(
+        self,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None = None,
+        /,
+        causal: bool = False,
+        scale: float = 1.0,
+    ) -> tuple[RawTensor, RawTensor]:
+        if not attention.is_tiled(q, k, v, mask):
+            return super().attention(q, k, v, mask, causal, scale)
+        return attention.attention(attention.Heads.of(q, k, v, mask, causal, scale))
+
+    @override
+    def attention_gradients(
+        self,
+        g: RawTensor,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None,
+        y: RawTensor,
+        total: RawTensor,
+        causal: bool,
+        scale: float,
+        for_mask: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
+        if not attention.is_tiled(q, k, v, mask):
+            return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
+        heads = attention.Heads.of(q, k, v, mask, causal, scale)
+        return attention.gradients(heads, g.array, y.array, total.array, for_mask)
 
     @override
     def check_label_range(self, labels: RawTensor, classes: int) -> None:

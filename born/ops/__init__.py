@@ -69,6 +69,7 @@ from born.ops.linear import outer as outer
 from born.ops.linear import tensordot as tensordot
 from born.ops.linear import vdot as vdot
 from born.ops.linear import vecdot as vecdot
+from born.ops.network import attention as attention
 from born.ops.network import cross_entropy as cross_entropy
 from born.ops.network import dropout as dropout
 from born.ops.network import layer_norm as layer_norm

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from born.backend import B, Reduction
-from born.errors import ShapeError
+from born.backend import B, Backend, Reduction
+from born.dtypes import bool_
+from born.errors import DTypeError, ShapeError
 from born.operands import backend_of, optional_operand, raw_operand
+from born.raw import RawTensor
 from born.tensor import Tensor
 
 
@@ -28,6 +30,86 @@ def log_softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
     Tensor([-1000.,     0.], dtype=float32)
     """
     return Tensor(backend_of("log_softmax", x).log_softmax(x.raw, axis), x.backend)
+
+
+def attention(
+    q: Tensor[B],
+    k: Tensor[B],
+    v: Tensor[B],
+    mask: Tensor[B] | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Tensor[B]:
+    """Scaled dot-product attention (Vaswani et al., 2017, arXiv:1706.03762, equation 1).
+
+        y = softmax(scale q k^T + mask) v
+
+    It never holds the scores of all heads at once on a CPU, and keeps none for the backward pass.
+
+    Args:
+        q: queries, shape (..., heads, T, D); leading axes broadcast.
+        k: keys, shape (..., heads or a divisor of them, S, D). With fewer heads than q, each
+            serves several of q's in turn (grouped queries).
+        v: values, shape (..., as many heads as k, S, E).
+        mask: shape (..., T, S), or one that broadcasts to it: of bools, True for what takes part,
+            or of q's dtype, to be added.
+        causal: whether the last query sees all keys, the one before all but the last, and so on.
+            PyTorch aligns the first query with the first key, the same where T = S.
+        scale: 1 / sqrt(D) by default.
+
+    Returns:
+        shape (..., heads, T, E). A query that sees no key gets zeros.
+
+    >>> x = born.tensor([[[1.0, 0.0], [0.0, 2.0]]], backend)
+    >>> ops.attention(x, x, x, causal=True)[0, 0]
+    Tensor([1., 0.], dtype=float32)
+    """
+    backend = backend_of("attention", q)
+    queries, keys = q.raw, raw_operand("attention", backend, k)
+    values = raw_operand("attention", backend, v)
+    over = optional_operand("attention", backend, mask)
+    _check_attention(q, k, v, mask)
+    factor: float = q.shape[-1] ** -0.5 if scale is None else float(scale)
+    heads, groups = (x.shape[-3] if x.ndim > 2 else 1 for x in (q, k))
+    if groups in (1, heads):
+        y, _ = backend.attention(queries, keys, values, over, causal, factor)
+        return Tensor(y, backend)
+    # An axis for the queries that share a key.
+    queries = _grouped(backend, queries, groups)
+    keys, values = backend.expand_dims(keys, -3), backend.expand_dims(values, -3)
+    if over is not None:
+        shared = over.ndim < 3 or over.shape[-3] == 1
+        over = backend.expand_dims(over, -3) if shared else _grouped(backend, over, groups)
+    y, _ = backend.attention(queries, keys, values, over, causal, factor)
+    return Tensor(backend.reshape(y, (*y.shape[:-4], heads, *y.shape[-2:])), backend)
+
+
+def _grouped(backend: Backend, x: RawTensor, groups: int) -> RawTensor:
+    """(..., heads, n, m) as (..., groups, heads / groups, n, m)."""
+    heads, *matrix = x.shape[-3:]
+    return backend.reshape(x, (*x.shape[:-3], groups, heads // groups, *matrix))
+
+
+def _check_attention(q: Tensor[B], k: Tensor[B], v: Tensor[B], mask: Tensor[B] | None) -> None:
+    shapes = f"{q.shape}, {k.shape} and {v.shape}"
+    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ShapeError(
+            "expected queries (..., T, D), keys (..., S, D) and values (..., S, E) in attention, "
+            f"got {shapes}; transpose or reshape them"
+        )
+    heads, *groups = (x.shape[-3] if x.ndim > 2 else 1 for x in (q, k, v))
+    if groups[0] != groups[1] or (groups[0] and heads % groups[0] and heads != 1):
+        raise ShapeError(
+            "expected as many heads of keys as of values in attention, and a multiple of them of "
+            f"queries, got {shapes}; the heads are the third axis from the end"
+        )
+    for other in (k, v, *([] if mask is None or mask.dtype == bool_ else [mask])):
+        if other.dtype != q.dtype:
+            raise DTypeError(
+                f"expected one dtype in attention, got {q.dtype} and {other.dtype}; convert one "
+                f'with .astype("{q.dtype}")'
+            )
 
 
 def cross_entropy(

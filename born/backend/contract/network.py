@@ -6,6 +6,7 @@ tuple: the result first, the residuals after it.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
@@ -172,12 +173,87 @@ class Network(Primitives):
         return self.mul(scale, self.sub(g, self.mul(normal, along)))
 
     @optional
+    def attention(
+        self,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None = None,
+        /,
+        causal: bool = False,
+        scale: float = 1.0,
+    ) -> tuple[RawTensor, RawTensor]:
+        """softmax(scale q k^T + mask) v for q (..., T, D), k (..., S, D) and v (..., S, E).
+
+        Leading axes broadcast. A mask (..., T, S) of bools says what takes part, a floating one is
+        added. If `causal`, the last query sees all keys, the one before all but the last, and
+        so on. A row that sees nothing is 0. The residual is the logarithm of each row's sum of
+        exponentials, (..., T, 1).
+        """
+        scores = self._scores(q, k, mask, causal, scale)
+        total = self.logsumexp(scores, -1, keepdims=True)
+        return self.matmul(self._weights(scores, total), v), total
+
+    def attention_gradients(
+        self,
+        g: RawTensor,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None,
+        y: RawTensor,
+        total: RawTensor,
+        causal: bool,
+        scale: float,
+        for_mask: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
+        """The gradients of `attention` for q, k, v and, if wanted, the mask; not summed to shapes.
+
+        `y` and `total` are what it returned.
+        """
+        weights = self._weights(self._scores(q, k, mask, causal, scale), total)
+        of_weights = self.matmul(g, _turned(self, v))
+        along = self.sum(self.mul(g, y), -1, keepdims=True)
+        slopes = self.mul(weights, self.sub(of_weights, along))
+        scaled = self.mul(slopes, scale)
+        return (
+            self.matmul(scaled, k),
+            self.matmul(_turned(self, scaled), q),
+            self.matmul(_turned(self, weights), g),
+            slopes if for_mask else None,
+        )
+
+    def _scores(
+        self, q: RawTensor, k: RawTensor, mask: RawTensor | None, causal: bool, scale: float
+    ) -> RawTensor:
+        """scale q k^T + mask, with minus infinity where a query does not see a key."""
+        scores = self.mul(self.matmul(q, _turned(self, k)), scale)
+        if mask is not None:
+            is_flag = mask.dtype.kind == "b"
+            scores = self.where(mask, scores, -math.inf) if is_flag else self.add(scores, mask)
+        if causal:
+            queries, keys = scores.shape[-2:]
+            last = self.arange(keys - queries, keys, 1, "int64")
+            seen = self.greater_equal(self.expand_dims(last, 1), self.arange(0, keys, 1, "int64"))
+            scores = self.where(seen, scores, -math.inf)
+        return scores
+
+    def _weights(self, scores: RawTensor, total: RawTensor) -> RawTensor:
+        """exp(scores - total), and 0 for a row that sees nothing, whose total is not finite."""
+        nothing = self.equal(total, -math.inf)
+        return self.exp(self.sub(scores, self.where(nothing, 0.0, total)))
+
+    @optional
     def dropout(self, x: RawTensor, /, p: float) -> tuple[RawTensor, RawTensor]:
         """Each element zeroed with probability `p`, the others over 1 - p; and the mask."""
         check_probability(p)
         keep = self.greater_equal(self.uniform(x.shape, "float32"), p)
         mask = self.mul(self.astype(keep, x.dtype), 0.0 if p == 1 else 1.0 / (1.0 - p))
         return self.mul(x, mask), mask
+
+
+def _turned(b: Primitives, x: RawTensor) -> RawTensor:
+    return b.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
 def label_range_error(classes: int, least: float, most: float) -> IndexOutOfRangeError:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
         def add(self, x: Operand, y: Operand, /) -> RawTensor: ...
 
-        sub = mul = div = maximum = minimum = greater_equal = add
+        sub = mul = div = maximum = minimum = greater_equal = equal = add
 
         def neg(self, x: RawTensor, /) -> RawTensor: ...
 
