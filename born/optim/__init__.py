@@ -4,16 +4,48 @@
 >>> from born import nn, optim
 >>> model = nn.Linear(64, 10, born.get_backend("numpy"))
 >>> optim.SGD(model.parameters(), optim.SGDConfig(lr=0.1))
-SGD(2 parameters, SGDConfig(lr=0.1, momentum=0.0, ...))
+SGD(2 parameters, SGDConfig(lr=0.1))
 """
 
+from born.optim.adagrad import Adadelta as Adadelta
+from born.optim.adagrad import AdadeltaConfig as AdadeltaConfig
+from born.optim.adagrad import Adagrad as Adagrad
+from born.optim.adagrad import AdagradConfig as AdagradConfig
 from born.optim.adam import Adam as Adam
 from born.optim.adam import AdamConfig as AdamConfig
+from born.optim.adam import AdamW as AdamW
+from born.optim.adam import AdamWConfig as AdamWConfig
+from born.optim.adamax import Adamax as Adamax
+from born.optim.adamax import AdamaxConfig as AdamaxConfig
+from born.optim.adan import Adan as Adan
+from born.optim.adan import AdanConfig as AdanConfig
+from born.optim.ademamix import AdEMAMix as AdEMAMix
+from born.optim.ademamix import AdEMAMixConfig as AdEMAMixConfig
+from born.optim.adopt import ADOPT as ADOPT
+from born.optim.adopt import ADOPTConfig as ADOPTConfig
+from born.optim.belief import AdaBelief as AdaBelief
+from born.optim.belief import AdaBeliefConfig as AdaBeliefConfig
+from born.optim.belief import Yogi as Yogi
+from born.optim.belief import YogiConfig as YogiConfig
 from born.optim.config import Config as Config
+from born.optim.config import UpdateConfig as UpdateConfig
 from born.optim.fields import Interval as Interval
 from born.optim.optimizer import Optimizer as Optimizer
+from born.optim.radam import RAdam as RAdam
+from born.optim.radam import RAdamConfig as RAdamConfig
+from born.optim.rmsprop import RMSprop as RMSprop
+from born.optim.rmsprop import RMSpropConfig as RMSpropConfig
 from born.optim.rule import Rule as Rule
 from born.optim.rule import rule as rule
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
+from born.optim.sign import Lion as Lion
+from born.optim.sign import LionConfig as LionConfig
+from born.optim.sign import Rprop as Rprop
+from born.optim.sign import RpropConfig as RpropConfig
+from born.optim.sign import Signum as Signum
+from born.optim.sign import SignumConfig as SignumConfig
+from born.optim.transforms import decoupled as decoupled
+from born.optim.transforms import independent as independent
 from born.optim.transforms import l2 as l2
+from born.optim.transforms import maximized as maximized

@@ -6,11 +6,16 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, get_type_hints
+from typing import Any, ClassVar, ParamSpec, Self, TypeAlias, TypeVar, cast, get_type_hints
+
+from typing_extensions import override
 
 from born.errors import ConfigError
-from born.optim.fields import FieldDocs, checker
+from born.optim.fields import AUTO, Decay, FieldDocs, NonNegative, SlotDType, checker
 from born.validation import type_error
+
+Presets: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""System -> the fields of a config that are not born's defaults there."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -21,18 +26,19 @@ class Config:
     """The base of every optimizer's config: frozen, keyword-only, checked when it is made.
 
     A subclass is a dataclass with `frozen`, `slots` and `kw_only`. Its fields are floats,
-    ints, bools, strings, or tuples of these; a string below a field documents it, and
-    `help` shows it. A value of the wrong type is a `ConfigTypeError`, one that is not finite or
-    outside of `Annotated[float, Interval(...)]` a `ConfigError`: `born.optim.fields` names the
-    usual ranges. An int is taken for a float, a list for a tuple; a bool is not a number.
-    Rules between fields go into `check`.
+    ints, bools, strings, `Literal`s of strings, any of these or None, or tuples of these; a string
+    below a field documents it, and `help` shows it. A value of the wrong type is a
+    `ConfigTypeError`, one that is not finite or outside of `Annotated[float, Interval(...)]` a
+    `ConfigError`: `born.optim.fields` names the usual ranges. An int is taken for a float, a list
+    for a tuple; a bool is not a number. Rules between fields go into `check`. Printed are lr and
+    the fields that are not as they would be by default.
 
     >>> @dataclass(frozen=True, slots=True, kw_only=True)
     ... class LionConfig(Config):
     ...     lr: float = 1e-4
     ...     beta: float = 0.9
-    >>> LionConfig(lr=1)
-    LionConfig(lr=1.0, beta=0.9)
+    >>> LionConfig(lr=1, beta=0.5)
+    LionConfig(lr=1.0, beta=0.5)
     >>> LionConfig(lr=True)
     Traceback (most recent call last):
         ...
@@ -41,6 +47,9 @@ class Config:
 
     __slots__: ClassVar[Iterable[str]] = ()  # subclasses have the fields' slots and their texts
 
+    presets: ClassVar[Presets] = {}
+    """System -> the fields with which its optimizer of this name computes what it does there."""
+
     lr: float
     """The learning rate, which every optimizer has, so that `Optimizer.lr` can change it."""
 
@@ -48,14 +57,49 @@ class Config:
         slots: Iterable[str] | None = vars(cls).get("__slots__")
         if slots is not None:
             cls.__slots__ = FieldDocs(cls, slots)
+        if "__repr__" not in vars(cls):  # or `dataclass` would write one that shows every field
+            cls.__repr__ = Config.__repr__  # type: ignore[method-assign]  # the same again
 
     def __post_init__(self) -> None:
         for name, check in _checkers(type(self)).items():
             object.__setattr__(self, name, check(getattr(self, name)))
         self.check()
 
+    @override
+    def __repr__(self) -> str:
+        fields = [(each, getattr(self, each.name)) for each in dataclasses.fields(self)]
+        shown = [
+            f"{each.name}={value!r}"
+            for each, value in fields
+            if each.name == "lr" or value != each.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def check(self) -> None:
         """Rules between fields, each of them valid by itself; raise `ConfigError` to refuse."""
+
+    @classmethod
+    def like(cls, system: str, **fields: Any) -> Self:
+        """The defaults and the arithmetic of another system, so that its numbers come out.
+
+        Args:
+            system: `"torch"`, `"optax"`, `"keras"`, ...: a key of `presets`.
+            fields: what is to differ from that system's defaults.
+
+        Raises:
+            ConfigError: a system that does not have this optimizer, or that born does not know.
+
+        >>> optim.AdamConfig.like("keras", lr=0.01).eps
+        1e-07
+        """
+        if system not in cls.presets:
+            raise ConfigError(
+                f"{cls.__name__}.like: expected one of the systems with this optimizer, "
+                f"{', '.join(map(repr, cls.presets)) or 'of which none is known'}, got {system!r}; "
+                f"write {cls.__name__}(...) with the fields that you need"
+            )
+        check_names(cls, fields, required=())
+        return cls(**{**cls.presets[system], **fields})
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked like a new one."""
@@ -72,7 +116,11 @@ class Config:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The config that `to_json` wrote; every field has to be there, and no other."""
+        """The config that `to_json` wrote; a field that is not there takes its default.
+
+        So a file reads the same after born has learned another field, whose default is what
+        it did before.
+        """
         if not isinstance(cast("object", data), Mapping):
             kind, remedy = "a mapping of field names to values", "pass what json.loads returns"
             raise type_error(f"{cls.__name__}.from_json", kind, data, remedy, ConfigError)
@@ -83,8 +131,30 @@ class Config:
                 f"{cls.__name__}.from_json: expected 'type' to be {cls.__name__!r}, got {name!r}; "
                 "read it with the class that wrote it"
             )
-        check_names(cls, values, required=field_types(cls))
+        check_names(cls, values, required=required_fields(cls))
         return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateConfig(Config):
+    """The base of born's own configs: what can be said of every optimizer.
+
+    >>> optim.SGDConfig(weight_decay=0.1, decay="decoupled").to_json()["decay"]
+    'decoupled'
+    """
+
+    __slots__: ClassVar[Iterable[str]] = ()  # as above
+
+    weight_decay: NonNegative = 0.0
+    """How fast weights are pulled towards 0, to fit noise less; `decay` says in which way."""
+    decay: Decay = "l2"
+    """`"l2"` adds weight_decay · p to the gradient, which is then scaled and averaged like the
+    rest of it; `"decoupled"` takes lr · weight_decay · p from p beside the update; `"independent"`
+    takes weight_decay · p, whatever lr is."""
+    maximize: bool = False
+    """Go up along the gradient instead of down."""
+    state_dtype: SlotDType = AUTO
+    """The dtype of all slots that have no field of their own, such as `"bfloat16"`."""
 
 
 def cached(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -28,6 +28,7 @@ from born.optim.clipping import Scale, factor_of, rounded
 from born.optim.config import Config, check_names, required_fields
 from born.optim.groups import Group
 from born.optim.rule import Rule, RuleFunction
+from born.optim.transforms import decayed
 from born.raw import RawTensor, memory_of
 from born.tensor import B2, Tensor
 from born.validation import mismatch_text
@@ -107,14 +108,15 @@ class Optimizer(Generic[B, C_co]):
         """The rule that follows from a config: the `formula`, with arguments bound by name.
 
         Override it where the config chooses the formula, or a transform such as `optim.l2`; the
-        argument is annotated with `config_type`. A class without a formula is a `RuleError`.
+        argument is annotated with `config_type`. The fields of `UpdateConfig` are seen to here. A
+        class without a formula is a `RuleError`.
         """
         if not hasattr(cls, "formula"):
             raise RuleError(
                 f"{cls.__name__}: expected a formula or a method rule(config), got neither; write "
                 "formula = the function of the update in the body of the class"
             )
-        return Rule.from_config(cls.formula, config)
+        return decayed(Rule.from_config(cls.formula, config), config)
 
     # -- what it holds ---------------------------------------------------------------------
 
@@ -412,7 +414,7 @@ class Optimizer(Generic[B, C_co]):
         >>> optimizer.step({p.raw: born.ones((2,), p.backend).raw})
         >>> other = optimizer.to([nn.Parameter(p.to(backend))])
         >>> other, other.timestep
-        (Adam(1 parameter, AdamConfig(lr=0.5, ...)), 1)
+        (Adam(1 parameter, AdamConfig(lr=0.5)), 1)
         """
         twin = type(self)(parameters, self._config)
         lines = mismatches(self._parameters, twin.parameters)
