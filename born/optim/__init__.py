@@ -7,6 +7,7 @@
 SGD(2 parameters, SGDConfig(lr=0.1))
 """
 
+from born.optim import schedules as schedules
 from born.optim.adagrad import Adadelta as Adadelta
 from born.optim.adagrad import AdadeltaConfig as AdadeltaConfig
 from born.optim.adagrad import Adagrad as Adagrad
@@ -37,6 +38,7 @@ from born.optim.rmsprop import RMSprop as RMSprop
 from born.optim.rmsprop import RMSpropConfig as RMSpropConfig
 from born.optim.rule import Rule as Rule
 from born.optim.rule import rule as rule
+from born.optim.scalars import Scalar as Scalar
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
 from born.optim.sign import Lion as Lion

@@ -103,7 +103,7 @@ class Adagrad(Optimizer[B, AdagradConfig]):
     @classmethod
     @override
     def rule(cls, config: AdagradConfig) -> Rule:
-        return decayed(Rule.from_config(adagrad, config, started=config.start > 0.0), config)
+        return decayed(Rule.from_config(adagrad, config, started=config.start != 0.0), config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,7 +154,7 @@ def adam(
 
 def _rule(config: _AdamFields, *, decay_last: bool = False) -> Rule:
     keep = ("v_max",) if config.amsgrad else ()
-    rooted = config.eps_root > 0.0
+    rooted = config.eps_root != 0.0
     undecayed = Rule.from_config(adam, config, keep=keep, rooted=rooted, decay_last=decay_last)
     return decayed(undecayed, config.replace(weight_decay=0.0) if decay_last else config)
 

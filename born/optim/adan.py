@@ -117,7 +117,7 @@ class Adan(Optimizer[B, AdanConfig]):
     @classmethod
     @override
     def rule(cls, config: AdanConfig) -> Rule:
-        if config.proximal and config.decay == "decoupled" and config.weight_decay:
+        if config.proximal and config.decay == "decoupled" and config.weight_decay != 0.0:
             undecayed = config.replace(weight_decay=0.0)
             return decayed(Rule.from_config(adan, config), undecayed)
         return decayed(Rule.from_config(adan, config, proximal=False), config)

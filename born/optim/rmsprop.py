@@ -142,7 +142,7 @@ class RMSprop(Optimizer[B, RMSpropConfig]):
     @classmethod
     @override
     def rule(cls, config: RMSpropConfig) -> Rule:
-        kept = {"mean": config.centered, "buffer": config.momentum > 0.0}
+        kept = {"mean": config.centered, "buffer": config.momentum != 0.0}
         keep = [slot for slot, there in kept.items() if there]
-        started = config.start > 0.0
+        started = config.start != 0.0
         return decayed(Rule.from_config(rmsprop, config, keep=keep, started=started), config)

@@ -141,5 +141,5 @@ class SGD(Optimizer[B, SGDConfig]):
     @override
     def rule(cls, config: SGDConfig) -> Rule:
         dampening = config.momentum if config.dampening is None else config.dampening
-        keep = ("velocity",) if config.momentum else ()
+        keep = ("velocity",) if config.momentum != 0.0 else ()
         return decayed(Rule.from_config(sgd, config, keep=keep, dampening=dampening), config)

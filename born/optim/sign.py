@@ -14,6 +14,7 @@ from born.optim.config import Presets, UpdateConfig
 from born.optim.fields import AUTO, Decay, DecayRate, Interval, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import rule
+from born.optim.scalars import value_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +154,8 @@ class RpropConfig(UpdateConfig):
 
     @override
     def check(self) -> None:
-        if not self.step_sizes[0] <= self.step_sizes[1]:
+        smallest, largest = (value_at(size, 1) for size in self.step_sizes)
+        if smallest > largest:
             raise ConfigError(
                 "RpropConfig.step_sizes: expected the smallest and then the largest, got "
                 f"{self.step_sizes}; exchange them"

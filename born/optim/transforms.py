@@ -9,6 +9,7 @@ from dataclasses import replace
 from born.fusion import V
 from born.optim.config import Config, UpdateConfig, cached
 from born.optim.rule import Rule, RuleFunction
+from born.optim.scalars import Scalar
 
 
 def decayed(rule: Rule, config: Config) -> Rule:
@@ -26,7 +27,7 @@ def decayed(rule: Rule, config: Config) -> Rule:
     return maximized(rule) if config.maximize else rule
 
 
-def l2(rule: Rule, weight_decay: float) -> Rule:
+def l2(rule: Rule, weight_decay: Scalar) -> Rule:
     """`rule` with an L2 penalty: g ← g + weight_decay · p, before all else.
 
     Args:
@@ -42,7 +43,7 @@ def l2(rule: Rule, weight_decay: float) -> Rule:
     return _with_scalar(rule, _with_l2, "weight_decay", weight_decay)
 
 
-def decoupled(rule: Rule, weight_decay: float) -> Rule:
+def decoupled(rule: Rule, weight_decay: Scalar) -> Rule:
     """`rule`, and lr · weight_decay · p taken from p beside its update, as in AdamW.
 
     The rule still sees p as it was. Its config has to have `lr`; with a weight_decay of 0 the
@@ -58,7 +59,7 @@ def decoupled(rule: Rule, weight_decay: float) -> Rule:
     return _with_scalar(rule, _with_decoupled, "weight_decay", weight_decay)
 
 
-def independent(rule: Rule, weight_decay: float) -> Rule:
+def independent(rule: Rule, weight_decay: Scalar) -> Rule:
     """`rule`, and weight_decay · p taken from p beside its update, whatever the learning rate.
 
     So the decay need not be tuned again with lr, and does not fade as a schedule lowers lr.
@@ -88,7 +89,7 @@ _DECAYS = {"l2": l2, "decoupled": decoupled, "independent": independent}
 
 
 def _with_scalar(
-    rule: Rule, wrapped: Callable[[RuleFunction, str], RuleFunction], name: str, value: float
+    rule: Rule, wrapped: Callable[[RuleFunction, str], RuleFunction], name: str, value: Scalar
 ) -> Rule:
     """`rule` in a wrapper that takes one more scalar, which does nothing if it is 0."""
     if value == 0.0:
