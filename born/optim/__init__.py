@@ -47,6 +47,7 @@ from born.optim.sign import Rprop as Rprop
 from born.optim.sign import RpropConfig as RpropConfig
 from born.optim.sign import Signum as Signum
 from born.optim.sign import SignumConfig as SignumConfig
+from born.optim.slot import Slot as Slot
 from born.optim.transforms import decoupled as decoupled
 from born.optim.transforms import independent as independent
 from born.optim.transforms import l2 as l2
