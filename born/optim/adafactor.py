@@ -113,19 +113,21 @@ def adafactor(
         p = (1 - lr * weight_decay) * p
     new = t**beta2_decay
     added = eps1 if eps_in_square else 0.0
+    estimate: V
     if row is not None and column is not None:
-        row = (1 - new) * row + new * (mean(g * g, axis=-1) + added)
-        column = (1 - new) * column + new * (mean(g * g, axis=-2) + added)
-        size = mean(row, axis=-2)
-        estimate = row * column / (size if eps_in_square else maximum(size, eps1))
+        by_row: V = (1 - new) * row + new * (mean(g * g, axis=-1) + added)
+        by_column: V = (1 - new) * column + new * (mean(g * g, axis=-2) + added)
+        size: V = mean(by_row, axis=-2)
+        estimate = by_row * by_column / (size if eps_in_square else maximum(size, eps1))
+        row, column = by_row, by_column
     else:
         assert v is not None
-        v = (1 - new) * v + new * (g * g + added)
-        estimate = v
-    update = g / sqrt(estimate if eps_in_square else maximum(estimate, eps1 * eps1))
-    step = rate / maximum(sqrt(mean(update * update)) / clip, 1.0)
-    scale = maximum(sqrt(mean(p * p)), eps2) if scale_parameter else 1.0
-    update = step * scale * update
+        v = estimate = (1 - new) * v + new * (g * g + added)
+    update: V = g / sqrt(estimate if eps_in_square else maximum(estimate, eps1 * eps1))
+    squares: V = mean(update * update)
+    sizes: V = mean(p * p)
+    scale = maximum(sqrt(sizes), eps2) if scale_parameter else 1.0
+    update = update * (rate / maximum(sqrt(squares) / clip, 1.0) * scale)
     if m is not None:
         m = momentum * m + (1 - momentum) * update
         update = m

@@ -51,8 +51,9 @@ class LAMBConfig(UpdateConfig):
 
 def trusted(p: V, update: V, trust: float = 1.0, eps: float = 0.0) -> V:
     """What brings an update to the norm of its parameter; 1 where either is 0."""
-    ratio = trust * norm(p) / (norm(update) + eps)
-    return where(norm(p) > 0, where(norm(update) > 0, ratio, 1.0), 1.0)
+    ratio: V = trust * norm(p) / (norm(update) + eps)
+    both: V = where(norm(p) > 0, where(norm(update) > 0, ratio, 1.0), 1.0)
+    return both
 
 
 @rule
@@ -245,7 +246,8 @@ def novograd(
     >>> novograd(1.0, 2.0, 0.0, 0.0, lr=0.5, **scalars, t=1)
     (0.5, 1.0, 4.0)
     """
-    v = where(t == 1, sum(g * g), beta2 * v + (1 - beta2) * sum(g * g))
+    square: V = sum(g * g)
+    v = where(t == 1, square, beta2 * v + (1 - beta2) * square)
     scaled = g / (sqrt(v) + eps)
     if decays:
         scaled = scaled + weight_decay * p

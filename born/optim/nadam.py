@@ -49,7 +49,8 @@ class NAdamConfig(UpdateConfig):
 
 def momentum_at(beta1: float, momentum_decay: float, t: float) -> float:
     """μ of update t."""
-    return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+    grown: float = 1 - 0.5 * 0.96 ** (t * momentum_decay)
+    return beta1 * grown
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from typing_extensions import override
@@ -54,6 +56,10 @@ class ProdigyConfig(UpdateConfig):
     """The dtype of the sum of gradients."""
     origin_dtype: SlotDType = AUTO
     """The dtype of the first value of the parameter."""
+
+
+def _root_at(schedule: Callable[[int], float], t: int) -> float:
+    return sqrt(schedule(t))
 
 
 @rule(origin=Slot(start="p"), d=Slot("group", start="d0"), numerator=Slot("group"))
@@ -133,10 +139,8 @@ class Prodigy(Optimizer[B, ProdigyConfig]):
     @override
     def rule(cls, config: ProdigyConfig) -> Rule:
         beta2 = config.betas[1]
-        if config.beta3 is not None:
-            beta3 = config.beta3
-        else:
-            beta3 = (lambda t: sqrt(beta2(t))) if callable(beta2) else sqrt(beta2)
+        root = partial(_root_at, beta2) if callable(beta2) else sqrt(beta2)
+        beta3 = root if config.beta3 is None else config.beta3
         decays = config.decay == "decoupled" and config.weight_decay != 0.0
         undecayed = Rule.from_config(prodigy, config, beta3=beta3, decays=decays)
         return decayed(undecayed, config.replace(weight_decay=0.0) if decays else config)

@@ -283,7 +283,7 @@ def _x(optimizer: Optimizer[Any, Any], index: int, beta: float) -> RawTensor:
     backend, y = optimizer.parameters[index].backend.innermost, optimizer.parameters[index].raw
     z = optimizer.weights_of("z", index)
     y_part = backend.mul(y if y.dtype == z.dtype else backend.astype(y, z.dtype), 1 / beta)
-    x = backend.add(y_part, backend.mul(z, (beta - 1) / beta))
+    x: RawTensor = backend.add(y_part, backend.mul(z, (beta - 1) / beta))
     return x if x.dtype == y.dtype else backend.astype(x, y.dtype)
 
 
