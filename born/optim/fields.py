@@ -148,6 +148,8 @@ def checker(where: str, hint: Any, *, scheduled: bool = False) -> Callable[[Any]
     if get_origin(kind) in (Union, UnionType) and NoneType in get_args(kind):
         other: Any = Union[tuple(each for each in get_args(kind) if each is not NoneType)]  # noqa: UP007  # of a tuple
         return partial(_checked_optional, checker(where, other, scheduled=scheduled))
+    if hasattr(kind, "from_json"):
+        return partial(_checked_instance, where, kind)
     if get_origin(kind) is tuple:
         item, *rest = get_args(kind)
         if rest == [Ellipsis]:
@@ -223,6 +225,13 @@ def _checked_choice(where: str, choices: tuple[object, ...], value: object) -> o
         if not isinstance(value, str):
             raise type_error(where, f"one of {listed}", value, "choose one", ConfigError)
         raise ConfigError(f"{where}: expected one of {listed}, got {value!r}; choose one of them")
+    return value
+
+
+def _checked_instance(where: str, kind: type, value: object) -> object:
+    if not isinstance(value, kind):
+        what, remedy = f"a {kind.__name__}", f"write {kind.__name__}(...)"
+        raise type_error(where, what, value, remedy, ConfigError)
     return value
 
 

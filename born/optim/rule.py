@@ -235,11 +235,9 @@ def rule(function: Any = None, /, **kinds: Slot) -> Any:
     def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         names = _arguments(function)
         _check_slots("kinds", kinds, names.slots)
-        required = tuple(slot for slot in names.slots if slot not in names.optional)
-        for slots in dict.fromkeys([required, names.slots]):
-            formula = _taking_t(_variant(function, slots, names.choices))
-            ranks = tuple((name, kind.rank) for name, kind in kinds.items() if name in slots)
-            _traced(formula, slots, (*names.scalars, "t"), ranks, 2)
+        formula = _taking_t(_variant(function, names.slots, names.choices))
+        ranks = tuple((name, kind.rank) for name, kind in kinds.items())
+        _traced(formula, names.slots, (*names.scalars, "t"), ranks, 2)
         vars(function)[_KINDS] = dict(kinds)
         return function
 

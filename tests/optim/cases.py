@@ -28,5 +28,15 @@ SLOTS: dict[optim.Config, list[str]] = {
     optim.AdanConfig(lr=0.1, weight_decay=0.01): ["m", "v", "n", "previous"],
     optim.ADOPTConfig(lr=0.1): ["m", "v"],
     optim.AdEMAMixConfig(lr=0.1, warmup=5): ["m", "slow", "v"],
+    optim.NAdamConfig(lr=0.1): ["m", "v"],
+    optim.ASGDConfig(lr=0.1, begin=1): ["average", "rate"],
+    optim.LAMBConfig(lr=0.1, weight_decay=0.01): ["m", "v"],
+    optim.LARSConfig(lr=10.0): ["velocity"],
+    optim.NovoGradConfig(lr=0.1): ["m", "v"],
+    optim.AdafactorConfig(lr=0.1, momentum=0.5): ["row", "column", "v", "m"],
+    optim.MuonConfig(lr=0.1, one_lr=True): ["m", "v"],
+    optim.ProdigyConfig(d0=0.1): ["m", "v", "s", "origin", "d", "numerator"],
+    optim.ScheduleFreeSGDConfig(lr=0.1): ["z", "weights", "most"],
+    optim.ScheduleFreeAdamWConfig(lr=0.1, warmup=2): ["z", "v", "weights", "most"],
 }
 """Configs of every optimizer, for each set of state that it may keep -> the slots of that."""

@@ -39,9 +39,20 @@ def run(config: Any, backend: Backend, decayed: str = "", sign: float = 1.0) -> 
     return rows
 
 
+INSIDE = (
+    optim.LAMBConfig,
+    optim.NovoGradConfig,
+    optim.ProdigyConfig,
+    optim.ScheduleFreeAdamWConfig,
+)
+"""Those whose decoupled decay is a part of the update; it has references of its own."""
+
+
 @pytest.mark.parametrize("decay", ["l2", "decoupled", "independent"])
 @one_of_each
 def test_decay_is_what_its_name_says(config: Any, decay: str, backend: Backend) -> None:
+    if decay == "decoupled" and isinstance(config, INSIDE):
+        pytest.skip("it is a part of the update, and has references of its own")
     plain = config.replace(weight_decay=0.0)
     fields = {"weight_decay": DECAY, "decay": decay}
     if isinstance(config, optim.AdanConfig):
@@ -59,6 +70,7 @@ def test_to_maximize_is_to_turn_the_gradient(config: Any, backend: Backend) -> N
 @one_of_each
 def test_state_is_kept_in_another_dtype(config: Any, backend: Backend) -> None:
     optimizer = make(config.replace(state_dtype="float16"), [parameter(START, backend)])
-    dtypes = {key: x.dtype.name for key, x in optimizer.state_dict().items() if key[:2] != "t."}
-    assert set(dtypes.values()) <= {"float16"}
+    state = {key: x for key, x in optimizer.state_dict().items() if key[:2] != "t."}
+    assert {x.dtype.name for x in state.values() if x.shape} <= {"float16"}
+    assert {x.dtype.name for x in state.values() if not x.shape} <= {"float64"}
     assert class_for(config) is type(optimizer)

@@ -62,6 +62,8 @@ def test_only_what_has_a_gradient_moves(config: Any, frozen: bool, backend: Back
 
 @every_config
 def test_late_parameter_moves_as_if_it_were_alone(config: optim.Config, backend: Backend) -> None:
+    if isinstance(config, optim.ProdigyConfig):
+        pytest.skip("Prodigy's parameters share one estimate")
     parameters, alone = two(backend), [parameter(0.5, backend)]
     optimizer, optimizer_alone = make(config, parameters), make(config, alone)
     optimizer.step(gradients(parameters[:1]))
@@ -90,7 +92,8 @@ def test_state_is_at_least_float32(config: optim.Config, dtype: str, backend: Ba
     assert p.dtype.name == dtype
     kept = dtype if dtype == "float64" else "float32"  # halves keep precise state
     state = {key: x.dtype.name for key, x in optimizer.state_dict().items()}
-    assert {name for key, name in state.items() if not key.startswith("t.")} <= {kept}
+    own = {name for key, name in state.items() if not key.startswith("t.")}
+    assert own <= {kept, "float64"}  # in which one number for a parameter is
     assert (p.numpy() < np.array([1.0, 2.0])).all()
 
 

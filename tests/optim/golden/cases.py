@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from born import optim
 from tests.optim.golden.case import Case
 
 EPS: Final = 0.1
@@ -47,6 +48,9 @@ def _like(
     *every: Fields,
     library: str | None = None,
     relative: float = 1e-10,
+    steady: bool = False,
+    together: bool = False,
+    lr: float = 0.1,
     **given: Any,
 ) -> list[Case]:
     """Cases of a preset: born's fields, and the same under the names of that system.
@@ -62,6 +66,9 @@ def _like(
             options,
             system,
             relative=relative,
+            steady=steady,
+            together=together,
+            lr=lr,
         )
         for options in every
     ]
@@ -431,6 +438,216 @@ WARM: Final = Case(
     {"eps": EPS, "warmup": 8},
 )
 
+NADAM: Final = [
+    *_same("NAdam", "torch", "NAdam", {}, {"eps": EPS, "momentum_decay": 0.5, **B, **L2}),
+    *_like("torch", "NAdam", "NAdam", {}, {"eps": EPS}),
+    *_like("optax", "NAdam", "nadam", _OPTAX, {"eps": EPS}, B),
+    *_like("keras", "NAdam", "Nadam", _KERAS, {"eps": EPS}, L2),
+]
+
+ASGD: Final = [
+    Case(
+        "ASGD",
+        "torch",
+        "ASGD",
+        {"lambd": 0.3, "alpha": 0.6, "t0": 4, **L2},
+        {"shrink": 0.3, "power": 0.6, "begin": 4, **L2},
+    ),
+    *_like("torch", "ASGD", "ASGD", {}, {}, {"maximize": True}),
+]
+
+LAYERWISE: Final = [
+    *_like(
+        "optax",
+        "LAMB",
+        "lamb",
+        _OPTAX,
+        {},
+        {"eps": EPS, **B, **L2},
+    ),
+    *_like("keras", "LAMB", "Lamb", _KERAS, {"eps": EPS}, {"eps": EPS, **L2}),
+    *_like(
+        "optax",
+        "LARS",
+        "lars",
+        {"trust": "trust_coefficient"},
+        {},
+        {"momentum": 0.5, "nesterov": True, **L2},
+        {"eps": EPS, "trust": 0.01, **L2},
+    ),
+    *_like("optax", "NovoGrad", "novograd", _OPTAX, {}, {"eps": EPS, **B, **L2}),
+]
+
+_FACTORED: Final = {"factor_from": "min_dim_size_to_factor", "beta2_decay": ""}
+
+ADAFACTOR: Final = [
+    *_same("Adafactor", "torch", "Adafactor", {}, L2, {"beta2_decay": -0.5}, {"maximize": True}),
+    Case(
+        "Adafactor",
+        "torch",
+        "Adafactor",
+        {"eps": (0.1, 0.2), "d": 1.5},
+        {"eps": (0.1, 0.2), "clip": 1.5},
+        lr=2.0,
+    ),
+    *_like("torch", "Adafactor", "Adafactor", {}, {}),
+    # Its power of t is in float32.
+    *[
+        Case(
+            "Adafactor",
+            "optax",
+            "adafactor",
+            {"min_dim_size_to_factor": 2, **theirs},
+            {"factor_from": 2, **ours},
+            "optax",
+            relative=SINGLE,
+        )
+        for theirs, ours in (
+            ({}, {}),
+            ({"eps": 1e-3, "clipping_threshold": 0.5}, {"eps": (1e-3, 1e-3), "clip": 0.5}),
+            ({"momentum": 0.9, "weight_decay_rate": DECAY}, {"momentum": 0.9, **L2}),
+            ({"multiply_by_parameter_scale": False}, {"scale_parameter": False}),
+        )
+    ],
+    *_like("optax", "Adafactor", "adafactor", {}, {}, relative=SINGLE),
+    *_like("keras", "Adafactor", "Adafactor", _KERAS, {}, L2, relative=SINGLE),
+    *_like("mlx", "Adafactor", "Adafactor", {}, {}, L2, lr=0.01, steady=True, relative=SINGLE),
+    *_like(
+        "mlx",
+        "Adafactor",
+        "Adafactor",
+        {"momentum": "beta_1"},
+        {"relative_step": False, "momentum": 0.9, **L2},
+        relative=SINGLE,
+    ),
+]
+
+MUON: Final = [
+    *_same(
+        "Muon",
+        "torch",
+        "Muon",
+        {"weight_decay": 0.0},
+        L2 | {"momentum": 0.8, "nesterov": False},
+        L2 | {"eps": 3.0},
+    ),
+    Case(
+        "Muon",
+        "torch",
+        "Muon",
+        {"ns_steps": 3, "ns_coefficients": (2.0, -1.5, 0.5), "adjust_lr_fn": "match_rms_adamw"},
+        {"steps": 3, "coefficients": (2.0, -1.5, 0.5), "scale": "match_rms_adamw"}
+        | {"weight_decay": 0.1},
+    ),
+    *_like("torch", "Muon", "Muon", {}, {}),
+    *_like("optax", "Muon", "muon", {}, {}),
+    Case(
+        "Muon",
+        "optax",
+        "muon",
+        {"beta": 0.8, "nesterov": False},
+        {"momentum": 0.8, "nesterov": False}
+        | {"others": optim.AdamWConfig.like("optax", weight_decay=0.0)},
+        "optax",
+    ),
+    Case(
+        "Muon",
+        "optax",
+        "muon",
+        {"eps": 1e-8, "weight_decay": DECAY, "consistent_rms": 0.2},
+        {"scale": "match_rms_adamw", **L2},
+        "optax",
+    ),
+    *_like("keras", "Muon", "Muon", {}, {}, {"nesterov": False, **L2}, relative=SINGLE),
+    *_like("mlx", "Muon", "Muon", {}, {}, {"nesterov": False, **L2}, relative=SINGLE),
+    Case(
+        "Muon",
+        "torch",
+        "AdamW",
+        {},
+        {"exclude": ("*",), "one_lr": True, "others": optim.AdamWConfig()},
+    ),
+    *_like("burn", "Muon", "burn_muon", {}, {"momentum": 0.9, **L2}, library="formula"),
+]
+
+_PRODIGY: Final[list[Fields]] = [
+    {},
+    {"d0": 0.1, "eps": EPS, "d_coef": 2.0, **B},
+    {"d0": 0.1, "safeguard_warmup": True, "beta3": 0.8, **L2},
+]
+
+PRODIGY: Final = [
+    *_same("Prodigy", "prodigyopt", "Prodigy", *_PRODIGY),
+    Case(
+        "Prodigy",
+        "prodigyopt",
+        "Prodigy",
+        {"d0": 0.1, "decouple": False, **L2},
+        {"d0": 0.1, "decay": "l2", **L2},
+    ),
+    Case(
+        "Prodigy",
+        "prodigyopt",
+        "Prodigy",
+        {"d0": 0.1, "use_bias_correction": True},
+        {"d0": 0.1, "bias_correction": True},
+        together=True,
+    ),
+    *_like(
+        "optax",
+        "Prodigy",
+        "prodigy",
+        {"d0": "estim_lr0", "d_coef": "estim_lr_coef"},
+        {},
+        {"d0": 0.1, "eps": EPS, **L2},
+        together=True,
+    ),
+]
+
+SCHEDULE_FREE: Final = [
+    *[
+        Case("ScheduleFreeSGD", "schedulefree", "SGDScheduleFree", theirs, ours)
+        for theirs, ours in (
+            ({}, {}),
+            ({"momentum": 0.7, "r": 1.0, **L2}, {"momentum": 0.7, "r": 1.0, **L2}),
+            (
+                {"warmup_steps": 5, "weight_lr_power": 1.0},
+                {"warmup": 5, "weight_power": 1.0},
+            ),
+        )
+    ],
+    *_like(
+        "optax",
+        "ScheduleFreeSGD",
+        "schedule_free_sgd",
+        {"momentum": "b1"},
+        {},
+        {"momentum": 0.7, **L2},
+        steady=True,
+    ),
+    *[
+        Case("ScheduleFreeAdamW", "schedulefree", "AdamWScheduleFree", theirs, ours)
+        for theirs, ours in (
+            ({}, {}),
+            ({"eps": EPS, "r": 1.0, **B, **L2}, {"eps": EPS, "r": 1.0, **B, **L2}),
+            (
+                {"warmup_steps": 5, "weight_lr_power": 1.0},
+                {"warmup": 5, "weight_power": 1.0},
+            ),
+        )
+    ],
+    *_like(
+        "optax",
+        "ScheduleFreeAdamW",
+        "schedule_free_adamw",
+        _OPTAX,
+        {},
+        {"eps": EPS, **B, **L2},
+        steady=True,
+    ),
+    *_like("keras", "ScheduleFreeAdamW", "ScheduleFreeAdamW", _KERAS, {"eps": EPS}, L2),
+]
+
 CASES: Final = [
     *SGD,
     *ADAM,
@@ -443,4 +660,11 @@ CASES: Final = [
     *SIGNS,
     *OTHERS,
     WARM,
+    *NADAM,
+    *ASGD,
+    *LAYERWISE,
+    *ADAFACTOR,
+    *MUON,
+    *PRODIGY,
+    *SCHEDULE_FREE,
 ]

@@ -45,9 +45,9 @@ def start() -> list[Array]:
     return [x.reshape(shape) for x, shape in zip(values, SHAPES, strict=True)]
 
 
-def gradient(index: int, t: int) -> Array | None:
+def gradient(index: int, t: int, together: bool = False) -> Array | None:
     """The gradient of a parameter in step t, from 1; None before it joins."""
-    if t < JOINED[index]:
+    if t < JOINED[index] and not together:
         return None
     shape = SHAPES[index]
     g = spread(int(np.prod(shape)), 10.0 * index + t) * (1.0 + index)

@@ -158,6 +158,25 @@ def adagrad(p: Any, g: Any, state: State, t: Any, *, lr: Any, eps: Any, lr_decay
     return p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(state["sum"]) + eps)
 
 
+def burn_muon(
+    p: Any, g: Any, state: State, t: Any, *, lr: Any, momentum: Any, weight_decay: Any
+) -> Any:
+    """Burn: a sum of gradients, the norm bounded from below, PyTorch's scale by shape."""
+    m = state["m"] = momentum * state.get("m", 0) + g
+    x = g + momentum * m
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    length = sqrt((x * x).sum())
+    x = x / (length if length > 1e-7 else mpmath.mpf(1e-7))
+    a, b, c = map(mpmath.mpf, (3.4445, -4.775, 2.0315))
+    for _ in range(5):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    x = x.T if tall else x
+    scale = sqrt(max(mpmath.mpf(1), mpmath.mpf(p.shape[0]) / p.shape[1]))
+    return p * (1 - lr * weight_decay) - lr * scale * x
+
+
 def yogi(p: Any, g: Any, state: State, t: Any, *, lr: Any, betas: Any, eps: Any, start: Any) -> Any:
     """Zaheer et al., algorithm 2, with Adam's bias corrections."""
     m = state["m"] = betas[0] * state.get("m", 0) + (1 - betas[0]) * g

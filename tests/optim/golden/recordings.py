@@ -11,7 +11,7 @@ FOLDER: Final = Path(__file__).parent
 LIBRARIES: Final = {
     "torch": ["torch"],
     "optax": ["optax", "jax"],
-    "keras": ["keras", "torch"],
+    "keras": ["keras", "jax"],
     "mlx": ["mlx"],
     "timm": ["timm", "torch"],
     "schedulefree": ["schedulefree", "torch"],

@@ -14,7 +14,7 @@ from born.backend import Backend
 from born.optim.config import UpdateConfig, field_types
 from tests.optim.golden.case import Case
 from tests.optim.golden.cases import CASES
-from tests.optim.golden.data import KEPT, SHAPES, STEPS, Array, gradient, rate, start
+from tests.optim.golden.data import KEPT, SHAPES, STEPS, Array, gradient, start
 from tests.optim.golden.recordings import LIBRARIES, recorded
 
 COMMON = set(field_types(UpdateConfig))
@@ -26,11 +26,11 @@ file_of = functools.cache(recorded)
 def run_born(case: Case, backend: Backend) -> Array:
     """The parameters after each of the kept steps."""
     parameters = [nn.Parameter(born.tensor(value, backend)) for value in start()]
-    optimizer: Any = getattr(optim, case.name)(parameters, case.config.replace(lr=rate(case.lr, 1)))
+    optimizer: Any = getattr(optim, case.name)(parameters, case.config.replace(lr=case.rate(1)))
     rows: list[Array] = []
     for t in range(1, STEPS + 1):
-        optimizer.lr = rate(case.lr, t)
-        given = [gradient(index, t) for index in range(len(SHAPES))]
+        optimizer.lr = case.rate(t)
+        given = [gradient(index, t, case.together) for index in range(len(SHAPES))]
         optimizer.step(
             {
                 p.raw: backend.from_numpy(g)
