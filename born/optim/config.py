@@ -7,12 +7,35 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    ParamSpec,
+    Self,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_type_hints,
+)
+
+from typing_extensions import override
 
 from born.errors import ConfigError
-from born.optim.fields import FieldDocs, checked_at, checker
+from born.optim.fields import (
+    AUTO,
+    Decay,
+    FieldDocs,
+    NonNegative,
+    SlotDType,
+    checked_at,
+    checker,
+)
 from born.optim.scalars import Scalar, scalars_in
 from born.validation import type_error
+
+Presets: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""System -> the fields of a config that are not born's defaults there."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -22,11 +45,11 @@ class Settings:
     """The base of configs and schedules: a frozen dataclass, checked when it is made.
 
     A subclass is a dataclass with `frozen` and `slots`. Its fields are floats, ints, bools,
-    strings, or tuples of these; a string below a field documents it, and `help` shows it. A value
-    of the wrong type is a `ConfigTypeError`, one that is not finite or outside of
-    `Annotated[float, Interval(...)]` a `ConfigError`: `born.optim.fields` names the usual ranges.
-    An int is taken for a float, a list for a tuple; a bool is not a number. Rules between fields go
-    into `check`.
+    strings, `Literal`s of strings, any of these or None, or tuples of these; a string below a field
+    documents it, and `help` shows it. A value of the wrong type is a `ConfigTypeError`, one that is
+    not finite or outside of `Annotated[float, Interval(...)]` a `ConfigError`: `born.optim.fields`
+    names the usual ranges. An int is taken for a float, a list for a tuple; a bool is not a number.
+    Rules between fields go into `check`.
     """
 
     __slots__: ClassVar[Iterable[str]] = ()  # subclasses have the fields' slots and their texts
@@ -63,7 +86,10 @@ class Settings:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], like: Self | None = None) -> Self:
-        """What `to_json` wrote; every field has to be there, and no other.
+        """What `to_json` wrote; a field that is not there takes its default.
+
+        So a file reads the same after born has learned another field, whose default is what
+        it did before.
 
         Args:
             data: what json.loads returns.
@@ -79,7 +105,7 @@ class Settings:
                 f"{cls.__name__}.from_json: expected 'type' to be {cls.__name__!r}, got {name!r}; "
                 "read it with the class that wrote it"
             )
-        check_names(cls, values, required=field_types(cls))
+        check_names(cls, values, required=required_fields(cls))
         return cls(
             **{
                 name: _from_json(f"{cls.__name__}.{name}", value, getattr(like, name, None))
@@ -95,14 +121,14 @@ class Config(Settings):
     A subclass is a dataclass with `frozen`, `slots` and `kw_only`; `Settings` says what its
     fields may be. Where a float is asked for, a schedule or any other function of the number of
     the update will do: it is checked at its landmarks when the config is made, and again in
-    each step.
+    each step. Printed are lr and the fields that are not as they would be by default.
 
     >>> @dataclass(frozen=True, slots=True, kw_only=True)
     ... class LionConfig(Config):
     ...     lr: float = 1e-4
     ...     beta: float = 0.9
-    >>> LionConfig(lr=1)
-    LionConfig(lr=1.0, beta=0.9)
+    >>> LionConfig(lr=1, beta=0.5)
+    LionConfig(lr=1.0, beta=0.5)
     >>> LionConfig(lr=True)
     Traceback (most recent call last):
         ...
@@ -113,8 +139,49 @@ class Config(Settings):
 
     takes_schedules: ClassVar[bool] = True
 
+    presets: ClassVar[Presets] = {}
+    """System -> the fields with which its optimizer of this name computes what it does there."""
+
     lr: Scalar
     """The learning rate, which every optimizer has, so that `Optimizer.lr` can change it."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__repr__" not in vars(cls):  # or `dataclass` would write one that shows every field
+            cls.__repr__ = Config.__repr__  # type: ignore[method-assign]  # the same again
+
+    @override
+    def __repr__(self) -> str:
+        fields = [(each, getattr(self, each.name)) for each in dataclasses.fields(self)]
+        shown = [
+            f"{each.name}={value!r}"
+            for each, value in fields
+            if each.name == "lr" or value != each.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    @classmethod
+    def like(cls, system: str, **fields: Any) -> Self:
+        """The defaults and the arithmetic of another system, so that its numbers come out.
+
+        Args:
+            system: `"torch"`, `"optax"`, `"keras"`, ...: a key of `presets`.
+            fields: what is to differ from that system's defaults.
+
+        Raises:
+            ConfigError: a system that does not have this optimizer, or that born does not know.
+
+        >>> optim.AdamConfig.like("keras", lr=0.01).eps
+        1e-07
+        """
+        if system not in cls.presets:
+            raise ConfigError(
+                f"{cls.__name__}.like: expected one of the systems with this optimizer, "
+                f"{', '.join(map(repr, cls.presets)) or 'of which none is known'}, got {system!r}; "
+                f"write {cls.__name__}(...) with the fields that you need"
+            )
+        check_names(cls, fields, required=())
+        return cls(**{**cls.presets[system], **fields})
 
     @property
     def scheduled(self) -> tuple[str, ...]:
@@ -142,6 +209,28 @@ class Config(Settings):
                 f"{self}; pass for example lr=schedules.Plateau(0.1)"
             )
         return self.replace(**observed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateConfig(Config):
+    """The base of born's own configs: what can be said of every optimizer.
+
+    >>> optim.SGDConfig(weight_decay=0.1, decay="decoupled").to_json()["decay"]
+    'decoupled'
+    """
+
+    __slots__: ClassVar[Iterable[str]] = ()  # as above
+
+    weight_decay: NonNegative = 0.0
+    """How fast weights are pulled towards 0, to fit noise less; `decay` says in which way."""
+    decay: Decay = "l2"
+    """`"l2"` adds weight_decay · p to the gradient, which is then scaled and averaged like the
+    rest of it; `"decoupled"` takes lr · weight_decay · p from p beside the update; `"independent"`
+    takes weight_decay · p, whatever lr is."""
+    maximize: bool = False
+    """Go up along the gradient instead of down."""
+    state_dtype: SlotDType = AUTO
+    """The dtype of all slots that have no field of their own, such as `"bfloat16"`."""
 
 
 def cached(function: Callable[_P, _R]) -> Callable[_P, _R]:

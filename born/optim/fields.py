@@ -10,7 +10,8 @@ import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final, TypeAlias, cast, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, cast, get_args, get_origin
 
 from typing_extensions import override
 
@@ -107,6 +108,9 @@ never forget."""
 SlotDType: TypeAlias = Annotated[str, _FloatingDType()]
 """The dtype of a state slot: `"auto"`, or the name of a floating one."""
 
+Decay: TypeAlias = Literal["l2", "decoupled", "independent"]
+"""How weights decay: by the gradient, by lr · weight_decay, or by weight_decay alone."""
+
 
 class FieldDocs(dict[str, str]):
     """The `__slots__` of a config, where `help` looks: each field's text, read when asked for."""
@@ -117,15 +121,20 @@ class FieldDocs(dict[str, str]):
 
     @override
     def __getitem__(self, name: str) -> str:
-        try:
-            source = ast.parse(textwrap.dedent(inspect.getsource(self._cls)))
-        except (OSError, SyntaxError, TypeError):  # as for a class typed at a prompt
-            return ""
-        for field, below in itertools.pairwise(cast("ast.ClassDef", source.body[0]).body):
-            if isinstance(field, ast.AnnAssign) and ast.unparse(field.target) == name:
-                text = getattr(getattr(below, "value", None), "value", "")
-                return inspect.cleandoc(text) if isinstance(text, str) else ""
+        return next(filter(None, (_text_below(name, cls) for cls in self._cls.__mro__)), "")
+
+
+def _text_below(name: str, cls: type) -> str:
+    """The string below a field in the body of a class, or nothing."""
+    try:
+        source = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, SyntaxError, TypeError):  # as for a class typed at a prompt
         return ""
+    for field, below in itertools.pairwise(cast("ast.ClassDef", source.body[0]).body):
+        if isinstance(field, ast.AnnAssign) and ast.unparse(field.target) == name:
+            text = getattr(getattr(below, "value", None), "value", "")
+            return inspect.cleandoc(text) if isinstance(text, str) else ""
+    return ""
 
 
 def checker(where: str, hint: Any, *, scheduled: bool = False) -> Callable[[Any], Any]:
@@ -134,6 +143,13 @@ def checker(where: str, hint: Any, *, scheduled: bool = False) -> Callable[[Any]
     A field of type `Scalar` takes functions of t as well, as does one of type float if `scheduled`.
     """
     kind, *constraints = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if get_origin(kind) is Literal:
+        return partial(_checked_choice, where, get_args(kind))
+    if get_origin(kind) in (Union, UnionType) and NoneType in get_args(kind):
+        other: Any = Union[tuple(each for each in get_args(kind) if each is not NoneType)]  # noqa: UP007  # of a tuple
+        return partial(_checked_optional, checker(where, other, scheduled=scheduled))
+    if hasattr(kind, "from_json"):
+        return partial(_checked_instance, where, kind)
     if get_origin(kind) is tuple:
         item, *rest = get_args(kind)
         if rest == [Ellipsis]:
@@ -145,8 +161,9 @@ def checker(where: str, hint: Any, *, scheduled: bool = False) -> Callable[[Any]
     kind = float if kind == Scalar else kind
     if kind not in _CHECKS:
         raise ConfigTypeError(
-            f"{where}: expected the type of a field to be float, int, bool, str or a tuple of "
-            f"these, got {kind!r}; born cannot check or save anything else"
+            f"{where}: expected the type of a field to be float, int, bool, str, a Literal of "
+            f"strings, one of these or None, or a tuple of these, got {kind!r}; born cannot check "
+            "or save anything else"
         )
 
     def checked(value: object) -> object:
@@ -200,6 +217,26 @@ def _checked_tuple(where: str, items: list[Callable[[Any], Any]], values: Any) -
             f"{type(values).__name__}; write them as (a, b)"
         )
     return tuple([check(item) for check, item in zip(items, values, strict=True)])
+
+
+def _checked_choice(where: str, choices: tuple[object, ...], value: object) -> object:
+    if value not in choices:
+        listed = ", ".join(map(repr, choices))
+        if not isinstance(value, str):
+            raise type_error(where, f"one of {listed}", value, "choose one", ConfigError)
+        raise ConfigError(f"{where}: expected one of {listed}, got {value!r}; choose one of them")
+    return value
+
+
+def _checked_instance(where: str, kind: type, value: object) -> object:
+    if not isinstance(value, kind):
+        what, remedy = f"a {kind.__name__}", f"write {kind.__name__}(...)"
+        raise type_error(where, what, value, remedy, ConfigError)
+    return value
+
+
+def _checked_optional(check: Callable[[Any], Any], value: object) -> object:
+    return None if value is None else check(value)
 
 
 def _text(where: str, value: object) -> str:

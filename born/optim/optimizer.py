@@ -39,6 +39,8 @@ from born.optim.groups import Plan
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
 from born.optim.slot import PARAMETER
+from born.optim.transforms import decayed
+from born.optim.weights import Weights
 from born.raw import RawTensor, memory_of
 from born.tensor import B2, Tensor
 from born.validation import mismatch_text
@@ -113,20 +115,22 @@ class Optimizer(Generic[B, C_co]):
         self._plan = self._planned(self._rules, programs)
         self._variants: dict[tuple[str | None, bool], Plan] = {}
         self._counts = [0] * len(self._parameters)
+        self._shown: Weights[B] | None = None
 
     @classmethod
     def rule(cls, config: Any) -> Rule:
         """The rule that follows from a config: the `formula`, with arguments bound by name.
 
         Override it where the config chooses the formula, or a transform such as `optim.l2`; the
-        argument is annotated with `config_type`. A class without a formula is a `RuleError`.
+        argument is annotated with `config_type`. The fields of `UpdateConfig` are seen to here. A
+        class without a formula is a `RuleError`.
         """
         if not hasattr(cls, "formula"):
             raise RuleError(
                 f"{cls.__name__}: expected a formula or a method rule(config), got neither; write "
                 "formula = the function of the update in the body of the class"
             )
-        return Rule.from_config(cls.formula, config)
+        return decayed(Rule.from_config(cls.formula, config), config)
 
     @classmethod
     def rule_for(cls, config: Any, parameter: Parameter[Any]) -> Rule:
@@ -348,6 +352,11 @@ class Optimizer(Generic[B, C_co]):
             interrupted, as by Ctrl-C, may leave some elements updated and others not: go
             on from a checkpoint.
         """
+        if self._shown is not None and self._shown.shown:
+            raise ParameterError(
+                f"expected to step with the parameters' own values, got a step inside of "
+                f"{self._shown}; leave the with statement first, or the step would be lost"
+            )
         gradients = self._gradients(grads)
         self._checks.check_arrays()
         if scale is None and max_norm is None:
@@ -468,6 +477,49 @@ class Optimizer(Generic[B, C_co]):
                 "of this optimizer's parameters (Gradients.select picks them)"
             )
 
+    # -- weights ------------------------------------------------------------------------------
+
+    def weights(self, name: str) -> Weights[B]:
+        """Other values of the parameters that the state holds, such as an average of them.
+
+        Used in a `with` statement, they take the parameters' place inside it. `.state_dict()` gives
+        them by the parameters' names.
+
+        Args:
+            name: a slot of every parameter's shape, such as `"average"` of `ASGD`; or what an
+                optimizer makes of its state, `"x"` of the schedule-free ones.
+
+        Raises:
+            StateDictError: no such weights.
+
+        >>> p = nn.Parameter(born.ones(2, backend), "p")
+        >>> optimizer = optim.ASGD([p], lr=0.25, begin=0, shrink=0.0)
+        >>> for _ in range(2):
+        ...     optimizer.step({p.raw: born.ones(2, p.backend).raw})
+        >>> with optimizer.weights("average"):
+        ...     print(p.numpy().round(2))
+        [0.5 0.5]
+        >>> optimizer.weights("average").state_dict()["p"].numpy().round(2)
+        array([0.5, 0.5], dtype=float32)
+        """
+        self._shown = Weights(self, name)
+        return self._shown
+
+    def weights_of(self, name: str, index: int) -> RawTensor:
+        """The value that `weights` gives one parameter: here a slot; override it for others."""
+        raw, live = self._raws[index], self._live.get(f"{name}.{index}")
+        if live is None or live.shape != raw.shape:
+            kept = [
+                slot
+                for slot in dict.fromkeys(key.rpartition(".")[0] for key in self._live)
+                if (x := self._live.get(f"{slot}.{index}")) is not None and x.shape == raw.shape
+            ]
+            raise StateDictError(
+                f"{self._checks.label(index)}: expected a slot of its shape, one of "
+                f"{', '.join(kept) or '(none)'}, got {name!r}; correct the name"
+            )
+        return live
+
     # -- state ---------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, RawTensor]:
@@ -548,7 +600,7 @@ class Optimizer(Generic[B, C_co]):
         >>> optimizer.step({p.raw: born.ones((2,), p.backend).raw})
         >>> other = optimizer.to([nn.Parameter(p.to(backend))])
         >>> other, other.timestep
-        (Adam(1 parameter, AdamConfig(lr=0.5, ...)), 1)
+        (Adam(1 parameter, AdamConfig(lr=0.5)), 1)
         """
         twin = type(self)(parameters, self._config)
         lines = mismatches(self._parameters, twin.parameters)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial, wraps
-from typing import Any, Final, Self, TypeAlias, cast, overload
+from typing import Any, Final, NamedTuple, Self, TypeAlias, cast, overload
 
 import numpy as np
 
@@ -78,12 +78,21 @@ class Rule:
                 )
 
     @classmethod
-    def from_config(cls, formula: RuleFunction, config: Config) -> Self:
+    def from_config(
+        cls, formula: RuleFunction, config: Config, *, keep: Iterable[str] = (), **values: Any
+    ) -> Self:
         """The rule of a formula whose arguments are bound by their names.
 
         Its positional parameters after `p` and `g` are the slots. Each keyword is a field of
         the config, or an item of a tuple: `betas` gives `beta1` and `beta2`. A field
-        `<slot>_dtype` is the dtype of that slot.
+        `<slot>_dtype` is the dtype of that slot, and `state_dtype` that of the others.
+
+        Args:
+            formula: the function.
+            config: where its keywords are found.
+            keep: which of its optional slots, those with None as default, there are. The others
+                are None when the formula is called, and so is what it returns for them.
+            values: keywords that are no field, or another value for one that is.
 
         Raises:
             RuleError: not the signature of a rule, or a scalar that the config does not have.
@@ -93,10 +102,10 @@ class Rule:
         >>> Rule.from_config(descend, optim.SGDConfig(lr=0.5)).scalars
         {'lr': 0.5}
         """
-        slots, scalars = _arguments(formula)
+        names = _arguments(formula)
         kinds: Mapping[str, Slot] = getattr(formula, _KINDS, {})
-        values = _named_values(config)
-        for scalar in scalars:
+        values = {"state_dtype": AUTO, **_named_values(config), **values}
+        for scalar in (*names.scalars, *(name for name, _ in names.choices)):
             if scalar not in values:
                 raise RuleError(
                     f"{getattr(formula, '__name__', formula)}: expected each scalar to be a field "
@@ -104,14 +113,21 @@ class Rule:
                     f"{scalar!r} beside the fields {', '.join(field_types(type(config)))}; correct "
                     "the name, or add the field"
                 )
+        slots = tuple(slot for slot in names.slots if slot not in names.optional or slot in keep)
+        dtypes = {slot: values.get(f"{slot}_dtype", AUTO) for slot in slots}
+        single = [slot for slot, kind in kinds.items() if kind.rank in (TENSOR, GROUP)]
         return cls(
-            formula,
+            _variant(formula, slots, tuple((name, values[name]) for name, _ in names.choices)),
             slots=slots,
-            scalars={scalar: values[scalar] for scalar in scalars},
-            slot_dtypes={slot: values.get(f"{slot}_dtype", AUTO) for slot in slots},
+            scalars={scalar: values[scalar] for scalar in names.scalars},
+            slot_dtypes={
+                slot: values["state_dtype"] if dtype == AUTO and slot not in single else dtype
+                for slot, dtype in dtypes.items()
+            },
             slot_kinds={
                 slot: Slot(kind.rank, _start(slot, kind, values, config))
                 for slot, kind in kinds.items()
+                if slot in slots
             },
         )
 
@@ -196,7 +212,9 @@ def rule(function: Any = None, /, **kinds: Slot) -> Any:
     """Check at its definition that a function can be a rule; it stays a plain function.
 
     Its positional parameters are `p`, `g` and the slots, its keyword-only ones the
-    scalars, with `t` among them if it wants the number of the update.
+    scalars, with `t` among them if it wants the number of the update. A keyword whose default is
+    a bool or a str is a *choice*, on which the formula may branch, and a slot whose default is
+    None is *optional*: `Rule.from_config` takes the one from the config, and is told of the other.
 
     Args:
         function: the formula.
@@ -215,10 +233,11 @@ def rule(function: Any = None, /, **kinds: Slot) -> Any:
     """
 
     def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-        slots, scalars = _arguments(function)
-        _check_slots("kinds", kinds, slots)
+        names = _arguments(function)
+        _check_slots("kinds", kinds, names.slots)
+        formula = _taking_t(_variant(function, names.slots, names.choices))
         ranks = tuple((name, kind.rank) for name, kind in kinds.items())
-        _traced(_taking_t(function), slots, (*scalars, "t"), ranks, 2)
+        _traced(formula, names.slots, (*names.scalars, "t"), ranks, 2)
         vars(function)[_KINDS] = dict(kinds)
         return function
 
@@ -276,20 +295,64 @@ def _signature(function: RuleFunction, *, follow_wrapped: bool = True) -> inspec
         raise RuleError(f"expected a rule with a signature, got {function!r}: {error}") from error
 
 
+class _Arguments(NamedTuple):
+    """The names of a rule's arguments: slots, those that are optional, scalars without `t`, and
+    its choices, each with its default."""
+
+    slots: tuple[str, ...]
+    optional: tuple[str, ...]
+    scalars: tuple[str, ...]
+    choices: tuple[tuple[str, bool | str], ...]
+
+
 @cached
-def _arguments(function: RuleFunction) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of a rule's slots, and of its scalars without `t`."""
+def _arguments(function: RuleFunction) -> _Arguments:
     parameters = _signature(function).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     arrays = [each.name for each in parameters if each.kind in positional]
-    scalars = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    keywords = [each for each in parameters if each.kind is each.KEYWORD_ONLY]
+    choices = [
+        (each.name, each.default) for each in keywords if isinstance(each.default, bool | str)
+    ]
+    scalars = [each.name for each in keywords if not isinstance(each.default, bool | str)]
+    optional = [
+        each.name for each in parameters if each.kind in positional and each.default is None
+    ]
     if arrays[:2] != ["p", "g"] or "t" in arrays:
         raise RuleError(
             f"{function!r}: expected a rule (p, g, *slots, *, scalars, t), got the "
             f"arguments {[each.name for each in parameters]}; name the parameter p, its gradient "
             "g, and take scalars by keyword, t, the number of the update, among them"
         )
-    return tuple(arrays[2:]), tuple(name for name in scalars if name != "t")
+    return _Arguments(
+        slots=tuple(arrays[2:]),
+        optional=tuple(optional),
+        scalars=tuple(name for name in scalars if name != "t"),
+        choices=tuple(choices),
+    )
+
+
+@cached  # so that equal configs share one function, and so one program
+def _variant(
+    function: RuleFunction, slots: tuple[str, ...], choices: tuple[tuple[str, bool | str], ...]
+) -> RuleFunction:
+    """`function` with these slots alone and its choices made."""
+    names, made = _arguments(function), dict(choices)
+    if slots == names.slots and not made:
+        return function
+
+    @wraps(function)
+    def formula(p: Any, g: Any, *arrays: Any, **scalars: Any) -> tuple[Any, ...]:
+        given = dict(zip(slots, arrays, strict=True))
+        outputs = function(p, g, *map(given.get, names.slots), **scalars, **made)
+        return tuple([output for output in outputs if output is not None])
+
+    signature = _signature(function)
+    dropped = {*names.slots, *made} - {*slots}
+    kept = [each for name, each in signature.parameters.items() if name not in dropped]
+    kept = [each.replace(default=each.empty) for each in kept]
+    vars(formula)["__signature__"] = signature.replace(parameters=kept)
+    return formula
 
 
 @cached

@@ -33,14 +33,15 @@ def test_updates_in_place_and_counts_it(config: optim.Config, backend: Backend) 
     parameters = two(backend)
     optimizer = make(config, parameters)
     before = [(p.raw, p.raw.array, p.numpy()) for p in parameters]
-    step(optimizer)
+    for _ in range(2):  # the first of ADOPT moves nothing
+        step(optimizer)
     for p, (raw_before, array, old) in zip(parameters, before, strict=True):
         assert (p.numpy() < old).all()  # the gradients are positive
         assert p.raw is raw_before
         assert p.raw.array is array
-    assert optimizer.timestep == 1
+    assert optimizer.timestep == 2
     counts = {k: x.item() for k, x in optimizer.state_dict().items() if k.startswith("t.")}
-    assert counts == {"t.0": 1, "t.1": 1}
+    assert counts == {"t.0": 2, "t.1": 2}
 
 
 @every_config
@@ -61,6 +62,8 @@ def test_only_what_has_a_gradient_moves(config: Any, frozen: bool, backend: Back
 
 @every_config
 def test_late_parameter_moves_as_if_it_were_alone(config: optim.Config, backend: Backend) -> None:
+    if isinstance(config, optim.ProdigyConfig):
+        pytest.skip("Prodigy's parameters share one estimate")
     parameters, alone = two(backend), [parameter(0.5, backend)]
     optimizer, optimizer_alone = make(config, parameters), make(config, alone)
     optimizer.step(gradients(parameters[:1]))
@@ -84,11 +87,13 @@ def test_no_gradient_at_all_changes_nothing(config: optim.Config, backend: Backe
 def test_state_is_at_least_float32(config: optim.Config, dtype: str, backend: Backend) -> None:
     p = parameter([1.0, 2.0], backend, dtype=dtype)
     optimizer = make(config, [p])
-    step(optimizer, 0.5)
+    for _ in range(2):
+        step(optimizer, 0.5)
     assert p.dtype.name == dtype
     kept = dtype if dtype == "float64" else "float32"  # halves keep precise state
     state = {key: x.dtype.name for key, x in optimizer.state_dict().items()}
-    assert {name for key, name in state.items() if not key.startswith("t.")} <= {kept}
+    own = {name for key, name in state.items() if not key.startswith("t.")}
+    assert own <= {kept, "float64"}  # in which one number for a parameter is
     assert (p.numpy() < np.array([1.0, 2.0])).all()
 
 
@@ -179,7 +184,9 @@ def test_learning_rate_that_is_refused_leaves_the_old_one(value: Any, backend: B
 def test_config_may_change_under_way_but_not_its_state(backend: Backend) -> None:
     optimizer = optim.SGD([parameter(1.0, backend)], optim.SGDConfig(momentum=0.9))
     optimizer.config = optim.SGDConfig(momentum=0.5, weight_decay=0.1)
-    assert repr(optimizer).startswith("SGD(1 parameter, SGDConfig(lr=0.01, momentum=0.5,")
+    assert repr(optimizer).startswith(
+        "SGD(1 parameter, SGDConfig(lr=0.01, weight_decay=0.1, momentum"
+    )
     with pytest.raises(ConfigError, match=r"keeps velocity .* like .* got one that keeps no state"):
         optimizer.config = optim.SGDConfig()
     with pytest.raises(

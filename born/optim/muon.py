@@ -1,0 +1,195 @@
+"""Muon: steps of matrices whose singular values are all about 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Annotated, Any, ClassVar, Literal
+
+from typing_extensions import override
+
+from born.backend import B
+from born.fusion import V, maximum, norm, orthogonalize, sqrt
+from born.nn import Parameter
+from born.optim.adam import AdamW, AdamWConfig
+from born.optim.config import KINDS, Presets, UpdateConfig
+from born.optim.fields import AUTO, Decay, DecayRate, Interval, NonNegative, SlotDType
+from born.optim.optimizer import Optimizer
+from born.optim.rule import Rule, rule
+from born.optim.transforms import decayed
+
+KINDS["AdamWConfig"] = AdamWConfig  # `others` is read from JSON by its name
+_ADAMW = AdamWConfig()
+_KERAS_ADAM = AdamWConfig.like("keras")
+_OPTAX_ADAM = AdamWConfig.like("optax", weight_decay=0.0, nesterov=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MuonConfig(UpdateConfig):
+    """The settings of `Muon`.
+
+    >>> MuonConfig.like("keras").scale
+    'match_rms_adamw'
+    """
+
+    presets: ClassVar[Presets] = {
+        "torch": {"lr": 1e-3, "weight_decay": 0.1},
+        "optax": {
+            "bias_correction": True,
+            "eps": 1e-8,
+            "eps_added": True,
+            "outputs": "columns",
+            "others": _OPTAX_ADAM,
+            "one_lr": True,
+        },
+        "keras": {
+            "lr": 1e-3,
+            "weight_decay": 0.004,
+            "average": False,
+            "eps_added": True,
+            "scale": "match_rms_adamw",
+            "others": _KERAS_ADAM,
+            "one_lr": True,
+        },
+        "mlx": {"weight_decay": 0.01, "decay": "l2", "eps_added": True},
+        "burn": {"average": False},
+    }
+
+    lr: NonNegative = 0.02
+    """How far each singular value moves in a step, with the scale `"original"`; as for AdamW with
+    `"match_rms_adamw"`."""
+    weight_decay: NonNegative = 0.0
+    """How fast matrices are pulled towards 0; PyTorch's is 0.1."""
+    decay: Decay = "decoupled"
+    """`"decoupled"`; `"independent"` of lr; or `"l2"`, in the gradient."""
+    momentum: DecayRate = 0.95
+    """How much of the average of g is kept."""
+    nesterov: bool = True
+    """Average g into the step once more."""
+    average: bool = True
+    """Whether the momentum is an average or a sum: they have one direction, and differ by eps."""
+    bias_correction: bool = False
+    """Divide averages by what they can have gathered by now, as NAdam does."""
+    steps: Annotated[int, Interval(0)] = 5
+    """How many iterations bring the singular values to 1."""
+    coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315)
+    """The polynomial of an iteration; the default's slope at 0 is as steep as can be."""
+    eps: NonNegative = 1e-7
+    """The least norm that a matrix is divided by at first."""
+    eps_added: bool = False
+    """Add eps to the norm instead of bounding it."""
+    scale: Literal["original", "match_rms_adamw", "rms_to_rms", "none"] = "original"
+    """What a step is multiplied by for its shape: √max(1, outputs / inputs); 0.2 · √max(outputs,
+    inputs), with which learning rates of AdamW serve; √(outputs / inputs); or 1."""
+    outputs: Literal["rows", "columns"] = "rows"
+    """Which axis of a matrix counts its outputs: rows in born and PyTorch, columns in JAX."""
+    exclude: tuple[str, ...] = ("*embed*", "*head*")
+    """Patterns of the names of matrices that `others` sees to, beside all that is not a matrix."""
+    others: AdamWConfig = _ADAMW
+    """The settings of AdamW for all other parameters."""
+    one_lr: bool = False
+    """Take lr for all other parameters too, in place of their own."""
+    m_dtype: SlotDType = AUTO
+    """The dtype of the average, such as `"bfloat16"`."""
+
+
+@rule
+def muon(
+    p: V,
+    g: V,
+    m: V,
+    *,
+    lr: float,
+    momentum: float,
+    coefficient1: float,
+    coefficient2: float,
+    coefficient3: float,
+    eps: float,
+    t: int,
+    nesterov: bool = True,
+    average: bool = True,
+    bias_correction: bool = False,
+    iterations: str = "5",
+    eps_added: bool = False,
+    scale: str = "original",
+    outputs: str = "rows",
+) -> tuple[V, V]:
+    """One update of Muon.
+
+    >>> a, b, c = 1.5, -0.5, 0.0
+    >>> scalars = {"coefficient1": a, "coefficient2": b, "coefficient3": c, "eps": 1e-7, "t": 1}
+    >>> muon(1.0, 2.0, 0.0, lr=0.5, momentum=0.5, **scalars, scale="none")
+    (0.5, 1.0)
+    """
+    new = 1 - momentum if average else 1.0
+    m = momentum * m + new * g
+    step = m
+    if nesterov and bias_correction:
+        ahead, now = 1 - momentum ** (t + 1), 1 - momentum**t
+        step = momentum / ahead * m + new / now * g
+    elif nesterov:
+        step = momentum * m + new * g
+    elif bias_correction:
+        step = 1 / (1 - momentum**t) * m
+    if eps_added:
+        step, eps = step / (norm(step) + eps), 1.0
+    coefficients = (coefficient1, coefficient2, coefficient3)
+    step = orthogonalize(step, int(iterations), coefficients, eps)
+    if scale == "none":
+        return p - lr * step, m
+    sizes: Any = p  # a symbol knows the shape of its parameter
+    out, into = sizes.rows, sizes.columns
+    if outputs == "columns":
+        out, into = into, out
+    if scale == "original":
+        factor = sqrt(maximum(out / into, 1.0))
+    elif scale == "match_rms_adamw":
+        factor = 0.2 * sqrt(maximum(out, into))
+    else:
+        factor = sqrt(out / into)
+    return p - lr * factor * step, m
+
+
+class Muon(Optimizer[B, MuonConfig]):
+    """Muon: momentum whose singular values are set to 1, for the matrices of a network.
+
+    With the gradient g of a matrix::
+
+        m ← momentum · m + (1 - momentum) · g
+        u = (1 - momentum) · g + momentum · m          with nesterov, else m
+        p ← p - lr · √max(1, rows / columns) · orthogonalize(u)
+
+    Vectors, biases, and matrices whose names match `exclude`, such as embeddings and the last
+    layer, are updated as by `AdamW`, with the config `others`: one optimizer, with one state.
+
+    >>> matrix = nn.Parameter(born.tensor([[3.0, 4.0], [1.0, 2.0]], backend), "weight")
+    >>> bias = nn.Parameter(born.zeros(2, backend), "bias")
+    >>> optimizer = optim.Muon([matrix, bias], lr=0.1)
+    >>> list(optimizer.state_dict())
+    ['m.0', 'm.1', 'v.1', 't.0', 't.1']
+
+    Where other libraries differ: PyTorch computes the same, with products in bfloat16, and refuses
+    what is not a matrix. Optax corrects m as NAdam does (`bias_correction`) and counts outputs in
+    columns. Keras and Burn sum instead of averaging (`average=False`); Keras scales steps to the
+    size of AdamW's. MLX decays by the gradient (`decay="l2"`). All but PyTorch and Burn add eps to
+    the norm.
+
+    Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks"; Liu et
+    al. (2025), "Muon is scalable for LLM training", for `"match_rms_adamw"`.
+    """
+
+    config_type = MuonConfig
+
+    @classmethod
+    @override
+    def rule(cls, config: MuonConfig) -> Rule:
+        return decayed(Rule.from_config(muon, config, iterations=str(config.steps)), config)
+
+    @classmethod
+    @override
+    def rule_for(cls, config: MuonConfig, parameter: Parameter[Any]) -> Rule:
+        excluded = any(fnmatch(parameter.name, pattern) for pattern in config.exclude)
+        if len(parameter.shape) == 2 and not excluded:
+            return cls.rule(config)
+        others = config.others.replace(lr=config.lr) if config.one_lr else config.others
+        return AdamW.rule(others)
