@@ -7,17 +7,25 @@
 SGD(2 parameters, SGDConfig(lr=0.1, momentum=0.0, ...))
 """
 
+from born.optim import projections as projections
 from born.optim import schedules as schedules
 from born.optim.adam import Adam as Adam
 from born.optim.adam import AdamConfig as AdamConfig
 from born.optim.config import Config as Config
 from born.optim.fields import Interval as Interval
 from born.optim.optimizer import Optimizer as Optimizer
+from born.optim.projections import Box as Box
+from born.optim.projections import Monotonic as Monotonic
+from born.optim.projections import NonNegative as NonNegative
+from born.optim.projections import Projection as Projection
+from born.optim.projections import Simplex as Simplex
+from born.optim.projections import UnitNorm as UnitNorm
 from born.optim.rule import Rule as Rule
 from born.optim.rule import rule as rule
 from born.optim.scalars import Scalar as Scalar
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
+from born.optim.sharpness import sharpness_aware as sharpness_aware
 from born.optim.slot import Slot as Slot
 from born.optim.solvers import BFGS as BFGS
 from born.optim.solvers import LBFGS as LBFGS
