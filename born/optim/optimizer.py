@@ -121,8 +121,8 @@ class Optimizer(Generic[B, C_co]):
         self._plan = self._planned(self._rules, programs)
         self._variants: dict[tuple[str | None, bool], Plan] = {}
         self._counts = [0] * len(self._parameters)
-        self._projections = tuple(projections)
-        self._projected = selected(self._projections, self._parameters)
+        self._projections = projections
+        self._projected = selected(projections, self._parameters)
 
     @classmethod
     def rule(cls, config: Any) -> Rule:

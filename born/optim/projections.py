@@ -22,7 +22,7 @@ from typing_extensions import override
 import born.ops as ops
 from born.backend import B
 from born.creation import arange, full, tensor
-from born.errors import ConfigError, ParameterError, ShapeError
+from born.errors import BornError, ConfigError, ParameterError, ShapeError
 from born.nn import Parameter
 from born.optim.config import Settings
 from born.optim.fields import Interval
@@ -297,6 +297,8 @@ def selected(
 ) -> dict[int, list[Projection]]:
     """The projections of each parameter by its index; a pattern that matches none is refused."""
     found: dict[int, list[Projection]] = {}
+    if isinstance(cast("object", projections), Projection | str):
+        raise ConfigError(f"expected a list of projections, got {projections!r}; write [...]")
     for projection in projections:
         if not isinstance(cast("object", projection), Projection):
             raise ConfigError(
@@ -316,4 +318,10 @@ def selected(
             )
         for index in matches:
             found.setdefault(index, []).append(projection)
+            p = parameters[index]
+            try:  # now, and not after the first update
+                projection(Tensor(p.raw, p.backend.innermost))
+            except BornError as error:
+                error.add_note(f"while trying {projection} on {p!r}")
+                raise
     return found

@@ -239,6 +239,11 @@ def test_what_cannot_be_projected_is_refused() -> None:
         optim.SGD(parameters, lr=0.1, projections=[optim.NonNegative("*.weight")])
     with pytest.raises(ConfigError, match=r"expected projections such as .*, got 'rate'"):
         optim.SGD(parameters, lr=0.1, projections=["rate"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]  # refused
+    with pytest.raises(ConfigError, match=r"expected a list of projections, got NonNegative"):
+        optim.SGD(parameters, lr=0.1, projections=optim.NonNegative())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refused
+    with pytest.raises(ShapeError, match=r"expected an axis of 1, got 3") as caught:
+        optim.SGD(parameters, lr=0.1, projections=[optim.Monotonic("free", axis=3)])
+    assert "on Parameter('free'" in caught.value.__notes__[0]
     with pytest.raises(ConfigError, match=r"expected low of at most high, got 1\.0 and 0\.0"):
         optim.Box(low=1.0, high=0.0)
     with pytest.raises(ConfigError, match=r"Monotonic\.margin: .* at least 0, got -1\.0"):
