@@ -18,6 +18,7 @@ PROGRAMS: Final = [
     README,
     *HOWTO,
     ROOT / "docs" / "schedules.md",
+    ROOT / "docs" / "projections.md",
     ROOT / "docs" / "solvers.md",
 ]
 """What holds programs that run."""

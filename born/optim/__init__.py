@@ -7,6 +7,7 @@
 SGD(2 parameters, SGDConfig(lr=0.1))
 """
 
+from born.optim import projections as projections
 from born.optim import schedules as schedules
 from born.optim.adafactor import Adafactor as Adafactor
 from born.optim.adafactor import AdafactorConfig as AdafactorConfig
@@ -52,6 +53,12 @@ from born.optim.radam import RAdam as RAdam
 from born.optim.radam import RAdamConfig as RAdamConfig
 from born.optim.rmsprop import RMSprop as RMSprop
 from born.optim.rmsprop import RMSpropConfig as RMSpropConfig
+from born.optim.projections import Box as Box
+from born.optim.projections import Monotonic as Monotonic
+from born.optim.projections import NonNegative as NonNegative
+from born.optim.projections import Projection as Projection
+from born.optim.projections import Simplex as Simplex
+from born.optim.projections import UnitNorm as UnitNorm
 from born.optim.rule import Rule as Rule
 from born.optim.rule import rule as rule
 from born.optim.scalars import Scalar as Scalar
@@ -67,6 +74,7 @@ from born.optim.sign import Rprop as Rprop
 from born.optim.sign import RpropConfig as RpropConfig
 from born.optim.sign import Signum as Signum
 from born.optim.sign import SignumConfig as SignumConfig
+from born.optim.sharpness import sharpness_aware as sharpness_aware
 from born.optim.slot import Slot as Slot
 from born.optim.solvers import BFGS as BFGS
 from born.optim.solvers import LBFGS as LBFGS

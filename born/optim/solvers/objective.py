@@ -142,6 +142,8 @@ class OfArrays(Objective):
     ) -> None:
         super().__init__(args)
         try:
+            if np.iscomplexobj(x0):
+                raise TypeError("it is complex; minimize over its real and imaginary parts")
             self._x0 = np.array(x0, np.float64)
         except (TypeError, ValueError) as error:
             raise OperandError(
