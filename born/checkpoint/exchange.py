@@ -211,9 +211,11 @@ def to_torch(
     return {"state": state, "param_groups": [group]}
 
 
-def _parts(state_dict: object) -> tuple[Sequence[Mapping[str, Any]], Mapping[Any, Any]]:
+def _parts(
+    state_dict: Mapping[str, Any],
+) -> tuple[Sequence[Mapping[str, Any]], Mapping[Any, Any]]:
     """The groups and the entries of a state dict, if it is one."""
-    data = cast("Mapping[str, Any]", state_dict) if isinstance(state_dict, Mapping) else {}
+    data = state_dict if isinstance(cast("object", state_dict), Mapping) else {}
     groups = cast("list[Mapping[str, Any]]", data.get("param_groups"))
     entries = cast("Mapping[Any, Any]", data.get("state"))
     listed = cast("list[object]", groups) if isinstance(cast("object", groups), list) else []
