@@ -215,7 +215,8 @@ def _parts(
     state_dict: Mapping[str, Any],
 ) -> tuple[Sequence[Mapping[str, Any]], Mapping[Any, Any]]:
     """The groups and the entries of a state dict, if it is one."""
-    data = state_dict if isinstance(cast("object", state_dict), Mapping) else {}
+    empty: Mapping[str, Any] = {}
+    data = state_dict if isinstance(cast("object", state_dict), Mapping) else empty
     groups = cast("list[Mapping[str, Any]]", data.get("param_groups"))
     entries = cast("Mapping[Any, Any]", data.get("state"))
     listed = cast("list[object]", groups) if isinstance(cast("object", groups), list) else []
