@@ -567,6 +567,10 @@ class Optimizer(Generic[B, C_co]):
         """For copies of the parameters, or those that the same copy has made of a model's."""
         return self.to(copy.deepcopy(self._parameters, memo))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, best together with the model: `pickle.dumps((model, optimizer))`."""
+        return _resumed, (type(self), self._parameters, self._config, self.state_dict())
+
     @property
     def _live(self) -> dict[str, RawTensor]:
         """The buffers by name: the first slot of every parameter, then the second, ..."""
@@ -604,6 +608,17 @@ class Optimizer(Generic[B, C_co]):
                 f"write {type(self).__name__}(parameters, {self.config_type.__name__}(lr=...))"
             )
         return config
+
+
+def _resumed(
+    kind: type[Optimizer[Any, Any]],
+    parameters: tuple[Parameter[Any], ...],
+    config: Config,
+    state: dict[str, RawTensor],
+) -> Optimizer[Any, Any]:
+    optimizer = kind(parameters, config)
+    optimizer.load_state_dict(state)
+    return optimizer
 
 
 def _scaled_rules(rules: Sequence[Rule], scale: str | None, clips: bool) -> list[Rule]:
