@@ -124,12 +124,13 @@ def forge(draw: random.Random, data: bytes) -> bytes:
 
 def _uses(run: Run, path: Path) -> Sequence[Callable[[], object]]:
     both: dict[str, Any] = {"model": run.model, "optimizer": run.optimizer}
-    load: Callable[..., object] = checkpoint.load
+    load: Callable[..., Any] = checkpoint.load
+    load_weights: Callable[..., Any] = checkpoint.load_weights
     return (
         lambda: load(path, **both),
         lambda: load(path, **both, partial=True, convert_dtypes=True),
         lambda: load(path, optimizer=run.optimizer, hyperparameters="current"),
-        lambda: checkpoint.load_weights(path, run.model, partial=True),
+        lambda: load_weights(path, run.model, partial=True),
         lambda: checkpoint.verify(path),
     )
 
