@@ -28,7 +28,7 @@ from born.checkpoint.parts import (
 )
 from born.checkpoint.reading import File, Stored, open_file
 from born.dtypes import int64
-from born.errors import BornError, CheckpointMismatchError, ConfigError, OperandError
+from born.errors import CheckpointMismatchError, OperandError
 from born.nn import Module
 from born.nn.state import StateValue, value_mismatches
 from born.optim import Config, Optimizer
@@ -424,7 +424,7 @@ def _planned(
         plan.random_state = saved.random_state
         try:
             parts.backend.check_random_state(saved.random_state)
-        except BornError as error:
+        except Exception as error:  # a generator may refuse what was forged in any words
             plan.mismatches.append(f"random state: {error}")
     return plan
 
@@ -570,10 +570,10 @@ def _config_mismatches(plan: _Plan, name: str, saved: SavedOptimizer) -> list[st
     }
     try:
         config = kind.from_json({**defaults, **saved.config}, like=optimizer.config)
-    except ConfigError as error:
-        return [str(error)]
-    plan.configs[name] = config
-    return optimizer.check_config(config)
+        plan.configs[name] = config
+        return optimizer.check_config(config)
+    except Exception as error:  # a class may refuse what was forged in any words
+        return [str(error) or type(error).__name__]
 
 
 def _parameter_mismatches(
