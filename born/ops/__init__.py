@@ -17,6 +17,7 @@ from born.ops.elementwise import equal as equal
 from born.ops.elementwise import erf as erf
 from born.ops.elementwise import exp as exp
 from born.ops.elementwise import expm1 as expm1
+from born.ops.elementwise import floor_divide as floor_divide
 from born.ops.elementwise import gelu as gelu
 from born.ops.elementwise import greater as greater
 from born.ops.elementwise import greater_equal as greater_equal
@@ -35,6 +36,7 @@ from born.ops.elementwise import neg as neg
 from born.ops.elementwise import not_equal as not_equal
 from born.ops.elementwise import pow as pow
 from born.ops.elementwise import relu as relu
+from born.ops.elementwise import remainder as remainder
 from born.ops.elementwise import rsqrt as rsqrt
 from born.ops.elementwise import sigmoid as sigmoid
 from born.ops.elementwise import sign as sign
@@ -92,6 +94,7 @@ from born.ops.shape import transpose as transpose
 # NumPy's names for the same functions.
 clip = clamp
 divide = div
+mod = remainder
 multiply = mul
 negative = neg
 power = pow

@@ -29,6 +29,8 @@ class Elementwise(Primitives):
     mul = like(add, "mul", "x y.")
     div = like(add, "div", "x / y, of floating dtypes.")
     pow = like(add, "pow", "x to the power of y.")
+    floor_divide = like(add, "floor_divide", "The largest integer that is not above x / y.")
+    remainder = like(add, "remainder", "x - y floor(x / y), which has the sign of y.")
     maximum = like(add, "maximum", "The larger of x and y; NaN where either is.")
     minimum = like(add, "minimum", "The smaller of x and y; NaN where either is.")
 
