@@ -110,3 +110,6 @@ multiply = mul
 negative = neg
 power = pow
 subtract = sub
+
+# What `help` lists; from a package it shows none of what other modules define otherwise.
+__all__ = [name for name, value in list(globals().items()) if callable(value)]  # pyright: ignore[reportUnsupportedDunderAll]  # it stays right by itself

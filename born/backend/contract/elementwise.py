@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal, TypeAlias
 
-from born.backend.arguments import Operand, Scalar, check_approximation
+from born.backend.arguments import Operand, Scalar, check_approximation, check_floating
 from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
 from born.raw import RawTensor
@@ -54,6 +54,7 @@ class Elementwise(Primitives):
     @optional
     def rsqrt(self, x: RawTensor, /) -> RawTensor:
         """1 / sqrt(x)."""
+        check_floating("rsqrt", x)
         return self.div(1.0, self.sqrt(x))
 
     @required
@@ -66,6 +67,8 @@ class Elementwise(Primitives):
         self, x: RawTensor, /, low: Scalar | None = None, high: Scalar | None = None
     ) -> RawTensor:
         """x held between two numbers; None leaves that side open."""
+        if isinstance(low, float) or isinstance(high, float):
+            check_floating("clamp", x)
         if low is not None:
             x = self.maximum(x, low)
         if high is not None:
@@ -92,11 +95,13 @@ class Elementwise(Primitives):
     @optional
     def silu(self, x: RawTensor, /) -> RawTensor:
         """x sigmoid(x)."""
+        check_floating("silu", x)
         return self.mul(x, self.sigmoid(x))
 
     @optional
     def gelu(self, x: RawTensor, /, approximate: Approximation = "none") -> RawTensor:
         """x Phi(x), Phi the normal distribution function, exact or by its tanh approximation."""
+        check_floating("gelu", x)
         check_approximation(approximate)
         if approximate == "none":
             twice_phi = self.add(self.erf(self.mul(x, SQRT_HALF)), 1.0)
@@ -130,6 +135,7 @@ class Elementwise(Primitives):
     @optional
     def softplus(self, x: RawTensor, /) -> RawTensor:
         """log(1 + exp(x)), without overflow."""
+        check_floating("softplus", x)
         return self.add(self.maximum(x, 0.0), self.log1p(self.exp(self.neg(self.abs(x)))))
 
     equal = like(add, "equal", "x == y.")
