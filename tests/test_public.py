@@ -40,7 +40,8 @@ SURFACE = {
     "born.nn": "AvgPool2d Conv2d Dropout Embedding Flatten LayerNorm Linear MaxPool2d Module"
     " Parameter RMSNorm ReLU Sequential accuracy binary_cross_entropy_with_logits cross_entropy"
     " huber_loss l1_loss mse_loss",
-    "born.optim": "Adam AdamConfig Config Optimizer SGD SGDConfig schedules",
+    "born.optim": "Adam AdamConfig BFGS Config Dogleg GaussNewton LBFGS LevenbergMarquardt NewtonCG"
+    " NonlinearCG OptimizeResult Optimizer SGD SGDConfig least_squares minimize schedules",
     "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
     " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",
     "born_numpy": "NumpyBackend",
