@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from born.backend import B, Backend, Reduction
-from born.dtypes import bool_
+from born.backend.arguments import check_floating, check_losses
+from born.dtypes import bool_, is_floating, is_half
 from born.errors import DTypeError, ShapeError
 from born.operands import backend_of, optional_operand, raw_operand
+from born.ops import elementwise, indexing
 from born.raw import RawTensor
 from born.tensor import Tensor
 
@@ -117,24 +121,33 @@ def cross_entropy(
     labels: Tensor[B],
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
+    *,
+    ignore_index: int | None = None,
+    weight: Tensor[B] | None = None,
 ) -> Tensor[B]:
-    """The cross-entropy of integer class labels under softmax(logits).
+    """The cross-entropy of class labels, or of probabilities, under softmax(logits).
 
-        loss_n = -sum_c q_nc log(softmax(logits_n)_c)
+        loss_n = -sum_c w_c q_nc log(softmax(logits_n)_c)
 
     where q is 1 at the label, mixed with `label_smoothing` of the uniform distribution
-    (Szegedy et al., 2016, arXiv:1512.00567, section 7).
+    (Szegedy et al., 2016, arXiv:1512.00567, section 7). With weights the mean is over the
+    sum of the labels' weights, as in PyTorch.
 
     Args:
         logits: shape (..., classes), floating. The classes are the last axis; in
             PyTorch they are the second.
-        labels: shape (...), integers from 0 to classes - 1.
+        labels: shape (...), integers from 0 to classes - 1; or q itself, of the shape and
+            dtype of `logits`, whose sums are not checked.
         label_smoothing: from 0, the default, to 1. 0.1 keeps a classifier from becoming
             too sure.
         reduction: `"mean"` by default, `"sum"`, or `"none"` for one loss a label.
+        ignore_index: a label that stands for none, such as -100: its loss is 0, and the mean
+            does not count it. By default every label counts.
+        weight: w, of shape (classes,), for classes that are rare or matter more; 1 by default.
 
     Raises:
-        DTypeError: labels that are not integers.
+        DTypeError: labels that are neither integers nor of the dtype of the logits.
+        ShapeError: labels or weights of another shape.
         IndexOutOfRangeError: a label that names no class.
 
     >>> logits = born.tensor([[0.0, 0.0]], backend)
@@ -143,8 +156,61 @@ def cross_entropy(
     """
     backend = backend_of("cross_entropy", logits)
     classes = raw_operand("cross_entropy", backend, labels)
+    soft = is_floating(labels.dtype) and labels.ndim == logits.ndim
+    if soft or ignore_index is not None or weight is not None:
+        check_floating("cross_entropy", logits.raw)
+        check_losses(label_smoothing, reduction)
+        dtype = logits.dtype
+        if is_half(dtype):  # computed in float32, and rounded once
+            wide = [None if x is None else x.astype("float32") for x in (logits, weight)]
+            logits, weight = cast("Tensor[B]", wide[0]), wide[1]
+            labels = labels.astype("float32") if is_floating(labels.dtype) else labels
+        losses, total = _weighted(logits, labels, label_smoothing, ignore_index, weight)
+        if reduction != "none":
+            losses = losses.sum() / total if reduction == "mean" else losses.sum()
+        return losses.astype(dtype) if losses.dtype != dtype else losses
     loss, _ = backend.cross_entropy(logits.raw, classes, label_smoothing, reduction)
     return Tensor(loss, backend)
+
+
+def _weighted(
+    logits: Tensor[B],
+    labels: Tensor[B],
+    smoothing: float,
+    ignored: int | None,
+    weight: Tensor[B] | None,
+) -> tuple[Tensor[B], Tensor[B] | int]:
+    """The losses of `cross_entropy`, and what their mean divides by."""
+    count = logits.shape[-1] if logits.ndim else 0
+    if weight is not None and weight.shape != (count,):
+        raise ShapeError(
+            f"expected a weight for each of the {count} classes, got shape {weight.shape}; "
+            f"pass one of shape ({count},)"
+        )
+    soft = is_floating(labels.dtype) and labels.ndim == logits.ndim
+    if soft and (labels.shape != logits.shape or ignored is not None):
+        got = "ignore_index beside them" if labels.shape == logits.shape else f"{labels.shape}"
+        raise ShapeError(
+            f"expected probabilities of the logits' shape {logits.shape}, and no ignore_index, got "
+            f"{got}; pass integer labels for that"
+        )
+    log_p = log_softmax(logits)
+    terms = -log_p if weight is None else -(log_p * weight)
+    if soft:
+        q = labels * (1.0 - smoothing) + smoothing / count if smoothing else labels
+        losses = (q * terms).sum(axis=-1)
+        return losses, max(losses.size, 1)
+    keep = labels == labels if ignored is None else labels != ignored
+    known = elementwise.where(keep, labels, 0)
+    logits.backend.check_labels(logits.raw, known.raw)
+    rows = known.astype("int64").reshape(*known.shape, 1)
+    losses = indexing.gather(terms, rows, axis=-1).reshape(known.shape)
+    if smoothing:
+        losses = losses * (1.0 - smoothing) + terms.sum(axis=-1) * (smoothing / count)
+    weights = keep.astype(logits.dtype)
+    if weight is not None:
+        weights = elementwise.where(keep, indexing.take(weight, known), 0)
+    return elementwise.where(keep, losses, 0), weights.sum()
 
 
 def layer_norm(

@@ -176,9 +176,14 @@ ROWS = {
         lambda x, p: block(x, p),
         {
             **{f"norm_{i}.{name}": (4,) for i in (1, 2) for name in ("weight", "bias")},
-            "attention.project.weight": (12, 4), "attention.project.bias": (12,),
-            "attention.out.weight": (4, 4), "attention.out.bias": (4,),
-            "up.weight": (5, 4), "up.bias": (5,), "down.weight": (4, 5), "down.bias": (4,),
+            "attention.project.weight": (12, 4),
+            "attention.project.bias": (12,),
+            "attention.out.weight": (4, 4),
+            "attention.out.bias": (4,),
+            "up.weight": (5, 4),
+            "up.bias": (5,),
+            "down.weight": (4, 5),
+            "down.bias": (4,),
         },
     ),
     # Embedding takes integers and has tests of its own below.

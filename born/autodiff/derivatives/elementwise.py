@@ -23,7 +23,7 @@ from born.raw import RawTensor
 _ERF_FLAT: Final = 30.0  # exp(-x**2) is zero in float64, and so in every dtype, from here on
 _ERF_SLOPE: Final = 2.0 / math.sqrt(math.pi)  # at zero
 
-constant("sign", "isfinite", "equal", "not_equal", "less", "less_equal", "greater")
+constant("floor_divide", "sign", "isfinite", "equal", "not_equal", "less", "less_equal", "greater")
 constant("greater_equal", "logical_and", "logical_or", "logical_not")
 
 # -- several tensors --
@@ -36,6 +36,13 @@ of_input(
     None,
     lambda b, g, condition, x_shape, y_shape: b.where(condition, g, 0),
     lambda b, g, condition, x_shape, y_shape: b.where(condition, 0, g),
+)
+
+
+of_input(
+    "remainder",
+    lambda b, g, x_shape, y_shape: g,
+    lambda b, g, x, y: b.neg(b.mul(g, b.floor_divide(x, y))),
 )
 
 

@@ -37,7 +37,7 @@ def _accumulation(declared: _Method) -> _Method:
                 out = self._long_sum(a, axis, keepdims)
             else:
                 out = getattr(a, name)(axis=axis, keepdims=keepdims, dtype=wide)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise axis_error(name, axis, a, error) from error
         if out.dtype != a.dtype and a.dtype.kind not in INTEGRAL:
             out = out.astype(a.dtype)
@@ -57,7 +57,7 @@ def _selection(declared: _Method) -> _Method:
             normal_axes(axis, 0)
         try:
             return self._wrap(getattr(x.array, name)(axis=axis, keepdims=keepdims))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise axis_error(name, axis, x.array, error) from error
 
     return declared_as(declared, operation)

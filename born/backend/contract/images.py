@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from born.backend.arguments import check_floating
 from born.backend.contract.operation import optional
 from born.backend.contract.primitives import Primitives
 from born.backend.window import Size, Window, check_convolution, image_shape
@@ -65,6 +66,7 @@ class Images(Primitives):
     @optional
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
         """The largest element of each window, and which of its elements that was."""
+        check_floating("max_pool2d", x)
         window.check_pool()
         n, c, h, w = image_shape(x)
         size = window.counts((h, w))
@@ -95,6 +97,7 @@ class Images(Primitives):
     @optional
     def avg_pool2d(self, x: RawTensor, window: Window, /) -> RawTensor:
         """The mean of each window, zeros of the padding counted."""
+        check_floating("avg_pool2d", x)
         window.check_pool()
         n, c, h, w = image_shape(x)
         means = self.mean(self.unfold(x, window), 2)

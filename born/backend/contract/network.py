@@ -9,7 +9,13 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
-from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
+from born.backend.arguments import (
+    check_floating,
+    check_losses,
+    check_probability,
+    normal_axis,
+    trailing_axes,
+)
 from born.backend.contract.operation import optional
 from born.backend.contract.primitives import Primitives
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
@@ -24,6 +30,7 @@ class Network(Primitives):
     @optional
     def softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
         """exp(x) / sum(exp(x)), shifted by the largest element."""
+        check_floating("softmax", x)
         if x.shape[normal_axis(axis, x.ndim)] == 0:
             return self.copy(x)
         e = self.exp(self.sub(x, self.max(x, axis, keepdims=True)))
@@ -38,6 +45,7 @@ class Network(Primitives):
     @optional
     def log_softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
         """log(softmax(x)), by the shifted log-sum-exp."""
+        check_floating("log_softmax", x)
         return self.sub(x, self.logsumexp(x, axis, keepdims=True))
 
     @optional
@@ -55,6 +63,7 @@ class Network(Primitives):
         reduction: Reduction = "mean",
     ) -> tuple[RawTensor, RawTensor]:
         """The cross-entropy of integer labels under softmax(logits), and those probabilities."""
+        check_floating("cross_entropy", logits)
         check_losses(label_smoothing, reduction)
         self.check_labels(logits, labels)
         log_p = self.log_softmax(logits)
@@ -131,6 +140,7 @@ class Network(Primitives):
 
         The residuals are the normalised `x` and one over its standard deviation.
         """
+        check_floating("layer_norm", x)
         trailing = trailing_axes(x, axes)
         centred = self.sub(x, self.mean(x, trailing, keepdims=True))
         variance = self.mean(self.mul(centred, centred), trailing, keepdims=True)
@@ -158,6 +168,7 @@ class Network(Primitives):
 
         The residuals are as in `layer_norm`.
         """
+        check_floating("rms_norm", x)
         square = self.mean(self.mul(x, x), trailing_axes(x, axes), keepdims=True)
         scale = self.rsqrt(self.add(square, eps))
         normal = self.mul(x, scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from born.backend.arguments import Axis, count, normal_axes, normal_axis
+from born.backend.arguments import Axis, check_floating, count, normal_axes, normal_axis
 from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
 from born.dtypes import INTEGRAL, int64, is_half
@@ -36,6 +36,7 @@ class Reductions(Primitives):
     @optional
     def mean(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
         """The arithmetic mean; NaN of no elements."""
+        check_floating("mean", x)
         elements = count(x.shape, normal_axes(axis, x.ndim))
         total = self.sum(x, axis, keepdims)
         # Dividing by zero would warn; no elements have no mean.
@@ -46,6 +47,7 @@ class Reductions(Primitives):
         self, x: RawTensor, /, axis: Axis = None, ddof: int = 0, keepdims: bool = False
     ) -> RawTensor:
         """The mean squared distance from the mean, over `n - ddof`."""
+        check_floating("var", x)
         freedom = count(x.shape, normal_axes(axis, x.ndim)) - ddof
         centred = self.sub(x, self.mean(x, axis, keepdims=True))
         total = self.sum(self.mul(centred, centred), axis, keepdims)
@@ -54,6 +56,7 @@ class Reductions(Primitives):
     @optional
     def logsumexp(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
         """log(sum(exp(x))), shifted by the largest element."""
+        check_floating("logsumexp", x)
         axes = normal_axes(axis, x.ndim)
         if count(x.shape, axes) == 0:
             return self.add(self.sum(x, axis, keepdims), -math.inf)
@@ -72,6 +75,7 @@ class Reductions(Primitives):
     ) -> RawTensor:
         """The 1-, 2- or infinity-norm of the elements along the axes."""
         if order == 2:
+            check_floating("norm", x)
             return self.sqrt(self.sum(self.mul(x, x), axis, keepdims))
         if order == 1:
             return self.sum(self.abs(x), axis, keepdims)
