@@ -23,7 +23,7 @@ Pair: TypeAlias = int | tuple[int, int]
 """A size for height and width: one integer for both, or two."""
 
 LARGEST: Final = 2**63 - 1
-"""The largest integer that arrays count with."""
+"""The largest size that arrays count with."""
 
 
 def integer(
@@ -44,7 +44,7 @@ def integer(
             f"expected {name} of at least {least}, got {value}; "
             f"pass for example {name}={max(least, 1)}"
         )
-    if value > LARGEST:
+    if least and value > LARGEST:  # a size; seeds count from 0, and are larger
         raise error(f"expected {name} of at most {LARGEST}, got {value}; pass a smaller one")
     return value
 
