@@ -569,7 +569,10 @@ class Optimizer(Generic[B, C_co]):
 
     def state_owners(self) -> dict[str, int | None]:
         """Whose each entry of `state_dict` is: the index of a parameter, or None for all."""
-        return {key: int(key.rpartition(".")[2]) for key in self.live_state()}
+        shared = {f"{slot}.0" for rule in self._rules for slot in rule.group_slots}
+        return {
+            key: None if key in shared else int(key.rpartition(".")[2]) for key in self.live_state()
+        }
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
