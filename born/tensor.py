@@ -375,6 +375,10 @@ class Tensor(TensorBase[B]):
         """The variance along the axes, over n - ddof."""
         return self._of(self.backend.var(self.raw, axis, ddof, keepdims))
 
+    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+        """The standard deviation along the axes, over n - ddof."""
+        return self._of(self.backend.std(self.raw, axis, ddof, keepdims))
+
     def cumsum(self, axis: int) -> Tensor[B]:
         """The running sum along an axis."""
         return self._of(self.backend.cumsum(self.raw, axis))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from typing_extensions import override
 
-from born.backend import ArrayBackend
+from born.backend import ArrayBackend, Axis
 from born.backend.contract.network import label_range_error
 from born.backend.update import UpdateKernel
 from born.dtypes import DTypeLike, as_dtype, float32
@@ -23,6 +24,13 @@ _MOST_ROWS: Final = 64  # of x
 _OUTPUTS_PER_ROW: Final = 8  # how many rows W has, at least, for each row of x
 _LEAST_INPUTS: Final = 64  # with fewer, to transpose the result would be most of the work
 _LEAST_PRODUCTS: Final = 131_072  # what has fewer runs in kernels for small matrices
+
+_SHRINKING: Final = {"f": (2.0**-70, 1e-30), "d": (2.0**-540, 1e-300)}
+"""What numbers whose squares overflow are multiplied by, and what is nothing beside their squares
+then: 2^64 or 2^512 at least, they become 2^-6 or 2^-28."""
+
+_SQUARES: Final = {"f": (1e-30, 1e38), "d": (1e-290, 1e308)}
+"""Between which two numbers a sum of squares has lost none to the limits of its dtype."""
 
 
 class NumpyBackend(ArrayBackend):
@@ -100,29 +108,41 @@ class NumpyBackend(ArrayBackend):
             return super().linear_gradients(g, x, weight, bias)
         return (*linear_products(g.array, x, weight), self.sum(g, 0) if bias else None)
 
+    # -- reduction --
+
+    @override
+    def _euclidean_norm(self, x: RawTensor, axis: Axis, keepdims: bool) -> RawTensor:
+        if x.dtype.char not in _SQUARES:
+            return super()._euclidean_norm(x, axis, keepdims)
+        with np.errstate(over="ignore"):
+            squares = self.sum(self.mul(x, x), axis, keepdims)
+        least, most = _SQUARES[x.dtype.char]
+        if ((squares.array > least) & (squares.array < most)).all():
+            return self.sqrt(squares)
+        return super()._euclidean_norm(x, axis, keepdims)
+
     # -- network --
 
     @override
-    def layer_norm(
-        self,
-        x: RawTensor,
-        weight: RawTensor | None,
-        bias: RawTensor | None,
-        /,
-        axes: int = 1,
-        eps: float = 1e-5,
-    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+    def _normalized(
+        self, x: RawTensor, axes: tuple[int, ...], eps: float, centred: bool
+    ) -> tuple[RawTensor, RawTensor]:
         with np.errstate(over="ignore", invalid="ignore"):
-            out = super().layer_norm(x, weight, bias, axes, eps)
-        if x.dtype != float32 or (out[2].array > 0).all():
-            return out
-        # A sum or a square was infinite, and is not in double.
-        gain, shift = (
-            None if part is None else self.astype(part, "float64") for part in (weight, bias)
+            normal, scale = super()._normalized(x, axes, eps, centred)
+            right = scale.array > 0
+            if right.all() or x.dtype.char not in _SHRINKING:
+                return normal, scale
+            # A sum or a square was infinite, and is not of smaller numbers.
+            factor, least = _SHRINKING[x.dtype.char]
+            small, inverse = super()._normalized(self.mul(x, factor), axes, least, centred)
+        # Where all elements are equal, only eps is left.
+        equal = inverse.array > 0.5 / math.sqrt(least)
+        largest = 1 / math.sqrt(eps) if eps > 0 else math.inf
+        there: HostArray = np.where(equal, np.array(largest, x.dtype), inverse.array * factor)
+        return (
+            RawTensor(np.where(right, normal.array, small.array)),
+            RawTensor(np.where(right, scale.array, there)),
         )
-        wide = super().layer_norm(self.astype(x, "float64"), gain, shift, axes, eps)
-        y, normal, scale = (self.astype(part, float32) for part in wide)
-        return y, normal, scale
 
     @override
     def check_label_range(self, labels: RawTensor, classes: int) -> None:

@@ -161,7 +161,7 @@ def _gelu_backward(d: Draw) -> Case:
     return d.call(naive.gelu_backward, *operands)
 
 
-@ROWS.row("relu_backward", derivative=Derivative.COMPOSED)
+@ROWS.row("relu_backward")
 def _relu_backward(d: Draw) -> Case:
     shape = d.shape()
     x = d.distinct(shape)

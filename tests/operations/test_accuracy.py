@@ -147,7 +147,7 @@ def test_draws_stay_below_one(dtype: str, backend: Backend) -> None:
 
 def test_layer_norm_of_large_numbers(cpu_backend: Backend) -> None:
     x = born.tensor(np.array([[1e38, -1e38], [3e38, 2e38]], np.float32), cpu_backend)
-    assert np.abs(ops.layer_norm(x).numpy()).tolist() == [[1, 1], [1, 1]]
+    np.testing.assert_allclose(np.abs(ops.layer_norm(x).numpy()), 1, rtol=2**-22)
     weight, bias = born.ones(2, cpu_backend), born.zeros(2, cpu_backend)
     got = ops.layer_norm(x, weight, bias).numpy()
     np.testing.assert_allclose(np.abs(got), 1, rtol=2**-22)

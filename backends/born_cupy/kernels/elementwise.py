@@ -30,7 +30,8 @@ _INNER_SLOPE: Final = f"((R)1 + (R){3.0 * GELU_CUBIC!r} * x * x) * (R){0.5 * SQR
 FUNCTIONS: Final = {
     # A comparison with NaN fails, and so NaN passes through.
     "relu": Function(("x",), "x < (R)0 ? (R)0 : x"),
-    "relu_backward": Function(("g", "y"), "y > (R)0 ? g : (R)0"),
+    "relu_backward": Function(("g", "y"), "y > (R)0 ? g : y"),  # else zero or NaN
+    "sign": Function(("x",), "x > (R)0 ? (R)1 : x < (R)0 ? (R)-1 : x"),  # CuPy's, of NaN, is zero
     "rsqrt": Function(("x",), "(R)1 / sqrt(x)"),
     "sigmoid": Function(("x",), _SIGMOID, _DECAY),
     "silu": Function(("x",), f"x * {_SIGMOID}", _DECAY),

@@ -180,8 +180,9 @@ class ArrayElementwise(Elementwise, Dispatch):
 
     @override
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
-        # Not a product with the mask: an infinite gradient times zero is NaN.
-        return self._wrap(self.xp.where(y.array > 0, g.array, g.dtype.type(0)))
+        # Not a product with the mask: an infinite gradient times zero is NaN. Where a result of
+        # relu is not positive, it is zero or NaN.
+        return self._wrap(self.xp.where(y.array > 0, g.array, y.array))
 
     gelu = halves_in_float32(Elementwise.gelu)
     gelu_backward = halves_in_float32(Elementwise.gelu_backward)

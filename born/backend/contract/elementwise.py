@@ -84,8 +84,9 @@ class Elementwise(Primitives):
 
     @optional
     def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
-        """The gradient of `relu` where its result is `y`, times `g`."""
-        return self.where(self.greater(y, 0), g, 0)
+        """The gradient of `relu` where its result is `y`, times `g`; NaN where that is NaN."""
+        # Where it is not positive, a result of relu is zero or NaN.
+        return self.where(self.greater(y, 0), g, y)
 
     @optional
     def silu(self, x: RawTensor, /) -> RawTensor:
