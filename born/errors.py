@@ -20,6 +20,7 @@ expected, what arrived, and what to do.
         ConfigTypeError              TypeError
       ParameterError                 ValueError
       StateDictError                 ValueError
+      DataError                      RuntimeError
       CheckpointError                ValueError
         CheckpointNotFoundError      FileNotFoundError
         CheckpointCorruptError
@@ -103,6 +104,10 @@ class ParameterError(BornError, ValueError):
 
 class StateDictError(BornError, ValueError):
     """A state dict whose entries do not fit what they are loaded into."""
+
+
+class DataError(BornError, RuntimeError):
+    """A loop over data that cannot go on from where it was."""
 
 
 class CheckpointError(BornError, ValueError):

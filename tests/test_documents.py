@@ -14,6 +14,8 @@ from tests.tools import ROOT, output_of
 
 README: Final = ROOT / "README.md"
 HOWTO: Final = sorted((ROOT / "docs" / "howto").glob("*.md"))
+PROGRAMS: Final = [README, *HOWTO, ROOT / "docs" / "schedules.md"]
+"""What holds programs that run."""
 DOCUMENTS: Final = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 """What speaks of the tree as it is; the changelog speaks of what it was."""
 
@@ -28,7 +30,7 @@ ELSEWHERE: Final = {"born/optim/lion.py", "born_example/__init__.py", "born_exam
 every_document = pytest.mark.parametrize(
     "path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix()
 )
-every_program = pytest.mark.parametrize("path", [README, *HOWTO], ids=lambda path: path.stem)
+every_program = pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 
 
 def _blocks(text: str, language: str) -> list[str]:
@@ -70,8 +72,8 @@ def test_python_blocks_run_one_after_another(
 
 
 def test_python_blocks_are_typed(tmp_path: Path) -> None:
-    programs = [tmp_path / f"{path.stem.lower()}_page.py" for path in (README, *HOWTO)]
-    for path, program in zip((README, *HOWTO), programs, strict=True):
+    programs = [tmp_path / f"{path.stem.lower()}_page.py" for path in PROGRAMS]
+    for path, program in zip(PROGRAMS, programs, strict=True):
         blocks = _blocks(path.read_text(encoding="utf-8"), "python")
         program.write_text("\n\n".join(blocks), encoding="utf-8")
     assert "no issues found" in output_of([sys.executable, "-m", "mypy", "--strict", *programs])

@@ -25,6 +25,7 @@ FACES = (
     "born.nn",
     "born.ops",
     "born.optim",
+    "born.optim.schedules",
     "born_numpy",
 )
 """The modules that a user imports from."""
@@ -35,11 +36,13 @@ SURFACE = {
     "born.autodiff": "Autodiff Gradients Tape backward grad hvp value_and_grad",
     "born.backend": "ArrayBackend Backend available_backends get_backend",
     "born.checkpoint": "load save",
-    "born.data": "prefetch",
+    "born.data": "DataLoader prefetch",
     "born.nn": "AvgPool2d Conv2d Dropout Embedding Flatten LayerNorm Linear MaxPool2d Module"
     " Parameter RMSNorm ReLU Sequential accuracy binary_cross_entropy_with_logits cross_entropy"
     " huber_loss l1_loss mse_loss",
-    "born.optim": "Adam AdamConfig Config Optimizer SGD SGDConfig",
+    "born.optim": "Adam AdamConfig Config Optimizer SGD SGDConfig schedules",
+    "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
+    " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",
     "born_numpy": "NumpyBackend",
 }
 """Names that programs may rely on."""

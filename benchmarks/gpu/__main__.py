@@ -42,7 +42,7 @@ _TEST_FILES: Final = (
     "tests/operations/test_values.py",
     "tests/operations/test_derivatives.py",
     "tests/test_dlpack.py",
-    "tests/test_data.py",
+    "tests/data",
     "tests/checkpoint",
     "tests/optim",
     "tests/operations",

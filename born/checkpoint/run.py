@@ -165,7 +165,9 @@ def load(
     if model is not None:
         model.load_state_dict(_part(contents, _MODEL))
     if optimizer is not None:
-        optimizer.config = optimizer.config_type.from_json(saved["optimizer"]["config"])
+        optimizer.config = optimizer.config_type.from_json(
+            saved["optimizer"]["config"], like=optimizer.config
+        )
         optimizer.load_state_dict(_part(contents, _OPTIMIZER))
     if backend is not None and random_state is not None:
         backend.set_random_state(random_state)
@@ -182,7 +184,8 @@ def _optimizer_mismatches(
         return [f"expected {kind}, got the state of {saved['type']}"]
     lines = optimizer.check_state_dict(_part(contents, _OPTIMIZER))
     try:
-        lines += optimizer.check_config(optimizer.config_type.from_json(saved["config"]))
+        config = optimizer.config_type.from_json(saved["config"], like=optimizer.config)
+        lines += optimizer.check_config(config)
     except ConfigError as error:
         lines.append(str(error))
     # Parameters of no module have no names, only an order.

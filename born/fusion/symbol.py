@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
+from born.fusion import expression
 from born.fusion.expression import CASTS
 from born.fusion.program import BOOLEAN, RESULT, SCALAR, Instruction, Ref
 
@@ -26,6 +27,21 @@ _HOST_OPERATORS: Final = {
     "logical_or": "__bool({} or {})",
     "logical_not": "not {}",
 }
+
+_UFUNCS: Final = {
+    "add": "add",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "power": "pow",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "equal": "eq",
+    "not_equal": "ne",
+}
+"""What NumPy calls the operators, where one of its numbers stands on the left."""
 
 
 class _ComputeDType:
@@ -90,7 +106,6 @@ class Symbol:
 
     __slots__ = ("boolean", "ref", "text", "writer")
 
-    __array_ufunc__ = None  # NumPy's functions refuse it
     __hash__ = None  # type: ignore[assignment]  # == writes an instruction down
 
     def __init__(
@@ -145,6 +160,22 @@ class Symbol:
     sqrt, exp, log = _operation("sqrt"), _operation("exp"), _operation("log")
     abs, sign, isfinite = _operation("abs"), _operation("sign"), _operation("isfinite")
     where = _operation("where")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Symbol:
+        """Operators beside NumPy's numbers; NumPy's other functions are refused by name."""
+        name: str = ufunc.__name__
+        if name in _UFUNCS and method == "__call__":
+            return self.apply(_UFUNCS[name], *inputs)
+        known = name if hasattr(expression, name) else "the functions"
+        raise TypeError(
+            f"np.{name} does not take what a rule computes with; use {known} of born.fusion"
+        )
+
+    def __float__(self) -> NoReturn:
+        raise TypeError(
+            "what a rule computes with has no value yet, for float() or the functions of math to "
+            "take; use sqrt, exp and the like of born.fusion"
+        )
 
     def maximum(self, other: Any) -> Symbol:
         """The larger of the two."""

@@ -7,6 +7,7 @@
 SGD(2 parameters, SGDConfig(lr=0.1, momentum=0.0, ...))
 """
 
+from born.optim import schedules as schedules
 from born.optim.adam import Adam as Adam
 from born.optim.adam import AdamConfig as AdamConfig
 from born.optim.config import Config as Config
@@ -14,6 +15,7 @@ from born.optim.fields import Interval as Interval
 from born.optim.optimizer import Optimizer as Optimizer
 from born.optim.rule import Rule as Rule
 from born.optim.rule import rule as rule
+from born.optim.scalars import Scalar as Scalar
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
 from born.optim.transforms import l2 as l2

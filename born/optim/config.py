@@ -6,43 +6,33 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast, get_type_hints
+from functools import partial
+from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast, get_type_hints
 
 from born.errors import ConfigError
-from born.optim.fields import FieldDocs, checker
+from born.optim.fields import FieldDocs, checked_at, checker
+from born.optim.scalars import Scalar, scalars_in
 from born.validation import type_error
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """The base of every optimizer's config: frozen, keyword-only, checked when it is made.
+class Settings:
+    """The base of configs and schedules: a frozen dataclass, checked when it is made.
 
-    A subclass is a dataclass with `frozen`, `slots` and `kw_only`. Its fields are floats,
-    ints, bools, strings, or tuples of these; a string below a field documents it, and
-    `help` shows it. A value of the wrong type is a `ConfigTypeError`, one that is not finite or
-    outside of `Annotated[float, Interval(...)]` a `ConfigError`: `born.optim.fields` names the
-    usual ranges. An int is taken for a float, a list for a tuple; a bool is not a number.
-    Rules between fields go into `check`.
-
-    >>> @dataclass(frozen=True, slots=True, kw_only=True)
-    ... class LionConfig(Config):
-    ...     lr: float = 1e-4
-    ...     beta: float = 0.9
-    >>> LionConfig(lr=1)
-    LionConfig(lr=1.0, beta=0.9)
-    >>> LionConfig(lr=True)
-    Traceback (most recent call last):
-        ...
-    born.errors.ConfigTypeError: LionConfig.lr: expected a number, got True of type bool; ...
+    A subclass is a dataclass with `frozen` and `slots`. Its fields are floats, ints, bools,
+    strings, or tuples of these; a string below a field documents it, and `help` shows it. A value
+    of the wrong type is a `ConfigTypeError`, one that is not finite or outside of
+    `Annotated[float, Interval(...)]` a `ConfigError`: `born.optim.fields` names the usual ranges.
+    An int is taken for a float, a list for a tuple; a bool is not a number. Rules between fields go
+    into `check`.
     """
 
     __slots__: ClassVar[Iterable[str]] = ()  # subclasses have the fields' slots and their texts
 
-    lr: float
-    """The learning rate, which every optimizer has, so that `Optimizer.lr` can change it."""
+    takes_schedules: ClassVar[bool] = False
+    """Whether a field of type float takes a function of t as well."""
 
     def __init_subclass__(cls) -> None:
         slots: Iterable[str] | None = vars(cls).get("__slots__")
@@ -60,19 +50,25 @@ class Config:
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked like a new one."""
         check_names(type(self), changes, required=())
-        return dataclasses.replace(self, **changes)
+        return cast("Self", dataclasses.replace(cast("Any", self), **changes))
 
     def to_json(self) -> dict[str, Any]:
-        """The config as JSON types: its fields, and its class name under `"type"`.
+        """The fields as JSON types, and the name of the class under `"type"`.
 
-        Floats keep all their digits: `from_json` gives back an equal config.
+        Floats keep all their digits: `from_json` gives back an equal object. Of a plain function
+        of t only the name is written.
         """
         values = {name: _as_json(getattr(self, name)) for name in field_types(type(self))}
         return {"type": type(self).__name__, **values}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The config that `to_json` wrote; every field has to be there, and no other."""
+    def from_json(cls, data: Mapping[str, Any], like: Self | None = None) -> Self:
+        """What `to_json` wrote; every field has to be there, and no other.
+
+        Args:
+            data: what json.loads returns.
+            like: where plain functions of t, of which JSON holds the names, are taken from.
+        """
         if not isinstance(cast("object", data), Mapping):
             kind, remedy = "a mapping of field names to values", "pass what json.loads returns"
             raise type_error(f"{cls.__name__}.from_json", kind, data, remedy, ConfigError)
@@ -84,7 +80,68 @@ class Config:
                 "read it with the class that wrote it"
             )
         check_names(cls, values, required=field_types(cls))
-        return cls(**values)
+        return cls(
+            **{
+                name: _from_json(f"{cls.__name__}.{name}", value, getattr(like, name, None))
+                for name, value in values.items()
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Settings):
+    """The base of every optimizer's config: frozen, keyword-only, checked when it is made.
+
+    A subclass is a dataclass with `frozen`, `slots` and `kw_only`; `Settings` says what its
+    fields may be. Where a float is asked for, a schedule or any other function of the number of
+    the update will do: it is checked at its landmarks when the config is made, and again in
+    each step.
+
+    >>> @dataclass(frozen=True, slots=True, kw_only=True)
+    ... class LionConfig(Config):
+    ...     lr: float = 1e-4
+    ...     beta: float = 0.9
+    >>> LionConfig(lr=1)
+    LionConfig(lr=1.0, beta=0.9)
+    >>> LionConfig(lr=True)
+    Traceback (most recent call last):
+        ...
+    born.errors.ConfigTypeError: LionConfig.lr: expected a number, got True of type bool; ...
+    """
+
+    __slots__: ClassVar[Iterable[str]] = ()
+
+    takes_schedules: ClassVar[bool] = True
+
+    lr: Scalar
+    """The learning rate, which every optimizer has, so that `Optimizer.lr` can change it."""
+
+    @property
+    def scheduled(self) -> tuple[str, ...]:
+        """The fields that hold a function of t, by name.
+
+        >>> optim.AdamConfig(lr=lambda t: 1 / t).scheduled
+        ('lr',)
+        """
+        return tuple(n for n in field_types(type(self)) if scalars_in(getattr(self, n)))
+
+    def schedule_checks(self) -> list[Callable[[int], object]]:
+        """For each of `scheduled`, what refuses a value of update t that the field cannot hold."""
+        checkers = _checkers(type(self))
+        return [partial(checked_at, checkers[n], getattr(self, n)) for n in self.scheduled]
+
+    def observed(self, metric: float) -> Self:
+        """The config after its schedules have seen a metric, such as a validation loss.
+
+        It is an error if none of them looks at one, as `schedules.Plateau` does.
+        """
+        observed = {name: observe(getattr(self, name), metric) for name in self.scheduled}
+        if all(value is getattr(self, name) for name, value in observed.items()):
+            raise ConfigError(
+                f"{type(self).__name__}: expected a schedule that observes a metric, got none in "
+                f"{self}; pass for example lr=schedules.Plateau(0.1)"
+            )
+        return self.replace(**observed)
 
 
 def cached(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -93,25 +150,32 @@ def cached(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 @cached
-def field_types(cls: type[Config]) -> dict[str, Any]:
+def field_types(cls: type[Settings]) -> dict[str, Any]:
     """The fields of a config class in order, each with its type, `Annotated` kept."""
     hints = get_type_hints(cls, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return {field.name: hints[field.name] for field in _fields(cls)}
 
 
 @cached  # `lr` may be set before each step, and resolving types would cost more than the step
-def _checkers(cls: type[Config]) -> dict[str, Callable[[Any], Any]]:
-    return {name: checker(f"{cls.__name__}.{name}", t) for name, t in field_types(cls).items()}
+def _checkers(cls: type[Settings]) -> dict[str, Callable[[Any], Any]]:
+    return {
+        name: checker(f"{cls.__name__}.{name}", hint, scheduled=cls.takes_schedules)
+        for name, hint in field_types(cls).items()
+    }
 
 
-def required_fields(cls: type[Config]) -> list[str]:
+def required_fields(cls: type[Settings]) -> list[str]:
     """The fields of a config class that have no default."""
     missing = dataclasses.MISSING
-    fields = dataclasses.fields(cls)
+    fields = _fields(cls)
     return [f.name for f in fields if f.default is missing and f.default_factory is missing]
 
 
-def check_names(cls: type[Config], names: Iterable[str], required: Iterable[str]) -> None:
+def _fields(cls: type[Settings]) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(cast("Any", cls))
+
+
+def check_names(cls: type[Settings], names: Iterable[str], required: Iterable[str]) -> None:
     """Refuse names that are not fields of a config class, and required fields without one."""
     fields = field_types(cls)
     mismatches = [f"{name!r} is missing" for name in sorted(set(required) - set(names))]
@@ -123,7 +187,61 @@ def check_names(cls: type[Config], names: Iterable[str], required: Iterable[str]
         )
 
 
-def _as_json(value: object) -> object:
+def observe(value: object, metric: float) -> object:
+    """The value of a field after a metric was seen: the same object where none looks at it."""
+    if isinstance(value, tuple):
+        items = cast("tuple[object, ...]", value)
+        observed = tuple(observe(item, metric) for item in items)
+        same = all(new is old for new, old in zip(observed, items, strict=True))
+        return items if same else observed
+    successor = getattr(value, "observed", None)
+    return value if successor is None else successor(metric)
+
+
+def _as_json(value: Any) -> object:
     if isinstance(value, tuple):
         return [_as_json(item) for item in cast("tuple[object, ...]", value)]
+    if isinstance(value, Settings):
+        return value.to_json()
+    if callable(value):
+        return {"type": _FUNCTION, "name": _name_of(value)}
     return value
+
+
+def _from_json(where: str, value: Any, like: Any) -> Any:
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        likes = cast("tuple[object, ...]", like) if isinstance(like, tuple) else ()
+        return tuple(
+            _from_json(f"{where}[{i}]", item, likes[i] if i < len(likes) else None)
+            for i, item in enumerate(items)
+        )
+    if not isinstance(value, dict):
+        return value
+    data = cast("dict[str, object]", value)
+    kind: Any = data.get("type")
+    if kind == _FUNCTION:
+        if callable(like) and _name_of(like) == data.get("name"):
+            return like
+        raise ConfigError(
+            f"{where}: expected {data.get('name')}, a function that JSON holds only the name of, "
+            f"got {like!r} to take it from; make the optimizer with the function, or pass a config "
+            "that has it as from_json(data, like=config)"
+        )
+    if kind not in KINDS:
+        raise ConfigError(
+            f"{where}: expected one of {', '.join(KINDS)}, got type {kind!r}; import the module "
+            "that defines it first"
+        )
+    cls = KINDS[kind]
+    return cls.from_json(data, like if isinstance(like, cls) else None)
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+_FUNCTION: Final = "function"
+
+KINDS: Final[dict[str, type[Settings]]] = {}
+"""What a field may hold besides numbers, by the name under `"type"`: the schedules."""

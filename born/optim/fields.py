@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from born.dtypes import FLOATING_NAMES, as_dtype, is_floating
 from born.errors import ConfigError, ConfigTypeError, DTypeError
+from born.optim.scalars import Scalar
 from born.validation import flag, integer, number, type_error
 
 AUTO: Final = "auto"
@@ -57,6 +58,28 @@ class Interval:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The strings that a field may hold: `Annotated[str, OneOf(("cosine", "linear"))]`.
+
+    >>> OneOf(("cosine", "linear"))
+    "cosine" or "linear"
+    """
+
+    options: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        *others, last = (f'"{option}"' for option in self.options)
+        return f"{', '.join(others)} or {last}" if others else last
+
+    def check(self, where: str, value: str) -> None:
+        """Refuse any other string; the error begins with `where`."""
+        if value not in self.options:
+            raise ConfigError(
+                f'{where}: expected {self}, got {value!r}; "{self.options[0]}" is usual'
+            )
+
+
 class _FloatingDType:
     def check(self, where: str, value: str) -> None:
         try:
@@ -71,14 +94,15 @@ class _FloatingDType:
         )
 
 
-NonNegative: TypeAlias = Annotated[float, Interval(0.0)]
-"""A float of at least 0."""
+NonNegative: TypeAlias = Annotated[Scalar, Interval(0.0)]
+"""A float of at least 0, or a schedule of such."""
 
-UnitInterval: TypeAlias = Annotated[float, Interval(0.0, 1.0)]
-"""A float in [0, 1]."""
+UnitInterval: TypeAlias = Annotated[Scalar, Interval(0.0, 1.0)]
+"""A float in [0, 1], or a schedule of such."""
 
-DecayRate: TypeAlias = Annotated[float, Interval(0.0, 1.0, open_at_high=True)]
-"""A float in [0, 1): how much of a running average is kept. At 1 it would never forget."""
+DecayRate: TypeAlias = Annotated[Scalar, Interval(0.0, 1.0, open_at_high=True)]
+"""A float in [0, 1), or a schedule of such: how much of a running average is kept. At 1 it would
+never forget."""
 
 SlotDType: TypeAlias = Annotated[str, _FloatingDType()]
 """The dtype of a state slot: `"auto"`, or the name of a floating one."""
@@ -104,12 +128,21 @@ class FieldDocs(dict[str, str]):
         return ""
 
 
-def checker(where: str, hint: Any) -> Callable[[Any], Any]:
-    """From a value to what a field of this type holds; its errors begin with `where`."""
+def checker(where: str, hint: Any, *, scheduled: bool = False) -> Callable[[Any], Any]:
+    """From a value to what a field of this type holds; its errors begin with `where`.
+
+    A field of type `Scalar` takes functions of t as well, as does one of type float if `scheduled`.
+    """
     kind, *constraints = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if get_origin(kind) is tuple:
-        items = [checker(f"{where}[{i}]", item) for i, item in enumerate(get_args(kind))]
+        item, *rest = get_args(kind)
+        if rest == [Ellipsis]:
+            return partial(_checked_items, where, item, scheduled)
+        hints = enumerate((item, *rest))
+        items = [checker(f"{where}[{i}]", each, scheduled=scheduled) for i, each in hints]
         return partial(_checked_tuple, where, items)
+    takes_functions = kind == Scalar or (scheduled and kind is float)
+    kind = float if kind == Scalar else kind
     if kind not in _CHECKS:
         raise ConfigTypeError(
             f"{where}: expected the type of a field to be float, int, bool, str or a tuple of "
@@ -117,12 +150,45 @@ def checker(where: str, hint: Any) -> Callable[[Any], Any]:
         )
 
     def checked(value: object) -> object:
+        if takes_functions and callable(value):
+            return _checked_function(where, value, checked)
         result = _CHECKS[kind](where, value)
         for constraint in constraints:
             constraint.check(where, result)
         return result
 
     return checked
+
+
+def _checked_function(where: str, function: Any, check: Callable[[Any], Any]) -> Any:
+    """A function of t whose values a field may hold, as far as can be told beforehand."""
+    if isinstance(function, type):
+        raise ConfigTypeError(
+            f"{where}: expected a number or a function of t, got the class {function.__name__}; "
+            "make an object of it"
+        )
+    for t in getattr(function, "landmarks", (1,)):
+        checked_at(check, function, t)
+    return function
+
+
+def checked_at(check: Callable[[Any], Any], value: Any, t: int) -> Any:
+    """The value of a field in update number t, checked; items of a tuple each for itself."""
+    try:
+        if isinstance(value, tuple):
+            items = cast("tuple[object, ...]", value)
+            return check(tuple(item(t) if callable(item) else item for item in items))
+        return check(value(t))
+    except Exception as error:
+        error.add_note(f"from {value!r} in update t = {t}")
+        raise
+
+
+def _checked_items(where: str, hint: Any, scheduled: bool, values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, tuple | list):
+        raise type_error(where, "a tuple", values, "write it as (a, b, ...)", ConfigError)
+    items = enumerate(cast("list[object]", values))
+    return tuple(checker(f"{where}[{i}]", hint, scheduled=scheduled)(item) for i, item in items)
 
 
 def _checked_tuple(where: str, items: list[Callable[[Any], Any]], values: Any) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any, ClassVar, Generic, Self, cast, overload
 
 from typing_extensions import TypeVar
@@ -28,6 +27,7 @@ from born.optim.clipping import Scale, factor_of, rounded
 from born.optim.config import Config, check_names, required_fields
 from born.optim.groups import Group
 from born.optim.rule import Rule, RuleFunction
+from born.optim.scalars import Scalar, value_at
 from born.raw import RawTensor, memory_of
 from born.tensor import B2, Tensor
 from born.validation import mismatch_text
@@ -86,7 +86,7 @@ class Optimizer(Generic[B, C_co]):
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config, **fields))
         self._rule = self.rule(self._config)
-        self._host = partial(self._rule.program.host, **self._rule.scalars)
+        self._host = self._rule.host(self._config)
         self._inner = inner = self._parameters[0].backend.innermost
         check_memory(inner, self._parameters)
         self._raws = [p.raw for p in self._parameters]
@@ -152,7 +152,7 @@ class Optimizer(Generic[B, C_co]):
         if rule.program != self._rule.program:
             self._groups = self._grouped(rule)
         self._config = checked
-        self._rule, self._host = rule, partial(rule.program.host, **rule.scalars)
+        self._rule, self._host = rule, rule.host(checked)
 
     def check_config(self, config: Config) -> list[str]:
         """Every reason why `config` could not be set, in words; changes nothing."""
@@ -175,12 +175,31 @@ class Optimizer(Generic[B, C_co]):
 
     @property
     def lr(self) -> float:
-        """The learning rate. Set it, to what the config accepts, for the steps that follow."""
-        return self._config.lr
+        """The learning rate of the next step.
+
+        Set it, to what the config accepts, for the steps that follow: a number takes the place
+        of a schedule.
+        """
+        return value_at(self._config.lr, self.timestep + 1)
 
     @lr.setter
-    def lr(self, lr: float) -> None:
+    def lr(self, lr: Scalar) -> None:
         self.config = self._config.replace(lr=lr)
+
+    def observe(self, metric: float) -> None:
+        """Show a metric to the schedules that look at one, such as `schedules.Plateau`.
+
+        What they have seen is kept in the config, and so in checkpoints. If none of them looks at
+        a metric, that is a `ConfigError`.
+
+        >>> p = nn.Parameter(born.zeros(3, backend))
+        >>> optimizer = optim.SGD([p], lr=optim.schedules.Plateau(0.1, factor=0.5, patience=0))
+        >>> optimizer.observe(7.0)
+        >>> optimizer.observe(8.0)
+        >>> optimizer.lr
+        0.05
+        """
+        self.config = self._config.observed(metric)
 
     @property
     def kernels(self) -> tuple[UpdateKernel, ...]:
@@ -453,6 +472,11 @@ class Optimizer(Generic[B, C_co]):
         ]
 
     def _checked_config(self, config: Config | None, **fields: Any) -> Config:
+        if not hasattr(self, "config_type"):
+            raise RuleError(
+                f"{type(self).__name__}: expected a config_type, got none; write "
+                "config_type = the class of its config in the body of the class"
+            )
         if fields:
             if config is not None:
                 raise ConfigTypeError(

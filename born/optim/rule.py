@@ -6,7 +6,7 @@ import inspect
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from born.errors import RuleError
 from born.fusion import Program, trace
 from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
+from born.optim.scalars import Scalar
 from born.validation import type_error
 
 RuleFunction: TypeAlias = Callable[..., Any]
@@ -38,7 +39,7 @@ class Rule:
         slot_dtypes: slot -> its dtype; `"auto"`, the default, is the parameter's own, or
             float32 for a parameter in float16 or bfloat16. The rule computes in float64
             for float64 parameters and in float32 for all others, and rounds on storing.
-        scalars: keyword argument -> value, for all but `t`.
+        scalars: keyword argument -> value, or a function of `t`, for all but `t`.
 
     Raises:
         RuleError: a scalar that is not a number, or a dtype that is not floating or not of
@@ -54,7 +55,7 @@ class Rule:
 
     function: RuleFunction
     slots: tuple[str, ...]
-    scalars: Mapping[str, float]
+    scalars: Mapping[str, Scalar]
     slot_dtypes: Mapping[str, DTypeLike] = field(default_factory=dict[str, DTypeLike])
 
     def __post_init__(self) -> None:
@@ -112,6 +113,30 @@ class Rule:
         """The rule as backends compile it, traced once for each shape of config."""
         return _traced(self.function, self.slots, (*self.scalars, "t"))
 
+    def host(self, config: Config) -> Callable[..., Any]:
+        """From `t` to what the program needs of the scalars; the config's schedules are checked.
+
+        Functions of t are called in each update, and their values used as Python's numbers, in
+        double.
+        """
+        checks = config.schedule_checks()
+        if not checks and not any(map(callable, self.scalars.values())):
+            return partial(self.program.host, **self.scalars)
+
+        def host(*, t: int) -> Any:
+            for check in checks:
+                check(t)
+            return self.program.host(**self.scalars_at(t))
+
+        return host
+
+    def scalars_at(self, t: int) -> dict[str, float]:
+        """The values of the scalars in update t, and `t` itself."""
+        values: dict[str, float] = {"t": t}
+        for name, value in self.scalars.items():
+            values[name] = cast("float", _number(name, value(t) if callable(value) else value))
+        return values
+
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype of a slot: the one asked for, or the parameter's, but at least float32."""
         wanted = self.slot_dtypes.get(slot, AUTO)
@@ -144,8 +169,10 @@ def rule(function: Callable[..., Any]) -> Callable[..., Any]:
 _traced = cached(trace)
 
 
-def _number(name: str, value: object) -> float:
+def _number(name: str, value: object) -> Scalar:
     """A scalar as Python's number; with NumPy's, the host would compute in their precision."""
+    if callable(value):
+        return cast("Scalar", value)
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):

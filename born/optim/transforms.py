@@ -8,9 +8,10 @@ from dataclasses import replace
 from born.fusion import V
 from born.optim.config import cached
 from born.optim.rule import Rule, RuleFunction
+from born.optim.scalars import Scalar
 
 
-def l2(rule: Rule, weight_decay: float) -> Rule:
+def l2(rule: Rule, weight_decay: Scalar) -> Rule:
     """`rule` with an L2 penalty: g ← g + weight_decay · p, before all else.
 
     Args:

@@ -74,7 +74,7 @@ def test_every_optimizer_has_the_bits_of_numpy(
     program = rule.program if scale is None else rule.program.scaled
     tensors = [arrays_of(dtypes, size, seed, seed % 2 == 0) for seed, size in enumerate(SIZES)]
     for t in (1, 3):
-        _check(program, dtypes, tensors, [{**rule.scalars, "t": t}], scale)
+        _check(program, dtypes, tensors, [rule.scalars_at(t)], scale)
 
 
 @pytest.mark.parametrize("dtypes", MIXED, ids="-".join)
@@ -105,7 +105,7 @@ def test_each_tensor_has_scalars_of_its_own() -> None:
     rule = optim.Adam.rule(ADAM)
     dtypes = ("float32",) * 4
     tensors = [arrays_of(dtypes, size, size) for size in (5, CHUNK + 3, 3, 0, 1)]
-    _check(rule.program, dtypes, tensors, [{**rule.scalars, "t": t} for t in (1, 9, 4, 1, 9)])
+    _check(rule.program, dtypes, tensors, [rule.scalars_at(t) for t in (1, 9, 4, 1, 9)])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_each_tensor_has_scalars_of_its_own() -> None:
 )
 def test_arrays_at_any_address(dtypes: Dtypes) -> None:
     rule = optim.Adam.rule(ADAM)
-    scalars: dict[str, float] = {**rule.scalars, "t": 2}
+    scalars: dict[str, float] = rule.scalars_at(2)
     for shifts in itertools.product((0, 1), repeat=4):
         arrays = arrays_of(dtypes, 205, 1)
         (expected,) = run(kernel_of("numpy", rule.program, dtypes), [arrays], [scalars])

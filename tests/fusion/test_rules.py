@@ -205,6 +205,12 @@ def test_optimizer_without_a_formula_says_what_to_write(backend: Backend) -> Non
     with pytest.raises(RuleError, match=r"^Nothing: expected a formula or .*; write formula ="):
         Nothing([parameter(1.0, backend)], Nested())
 
+    class Untyped(optim.Optimizer[Backend, Nested]):
+        formula = _decayed
+
+    with pytest.raises(RuleError, match=r"^Untyped: expected a config_type.*; write config_type ="):
+        Untyped([parameter(1.0, backend)], Nested())
+
 
 def _decayed(p: Any, g: Any, *, lr: Any, weight_decay: Any) -> Any:
     return (p - lr * (g + weight_decay * p),)

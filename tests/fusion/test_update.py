@@ -68,7 +68,7 @@ def test_every_way_gives_the_same_bits(config: optim.Config, stored: str, name: 
     kernel, backend = kernel_of(name, rule.program, dtypes), backend_of(name)
     tensors = [arrays_of(dtypes, size, seed) for seed, size in enumerate(SIZES)]
     for step in range(1, 4):
-        scalars = {**rule.scalars, "t": step}
+        scalars = rule.scalars_at(step)
         check_update(kernel, rule.function, tensors, scalars, backend, f"step {step}")
         expected = [evaluate(rule.function, arrays, scalars) for arrays in tensors]
         tensors = [
@@ -86,7 +86,7 @@ def test_several_tiles_and_threads_give_the_same_bits(stored: str, name: str) ->
     # Over the largest tile (262,144), together over what compiled loops take to several
     # threads (1,048,576), and none divided evenly.
     tensors = [arrays_of(dtypes, size, size) for size in (900_001, 5, 262_147)]
-    check_update(kernel, rule.function, tensors, {**rule.scalars, "t": 3})
+    check_update(kernel, rule.function, tensors, rule.scalars_at(3))
 
 
 def _arithmetic(p: V, g: V, a: V, b: V, *, s: float, t: int) -> tuple[V, V, V]:

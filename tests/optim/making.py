@@ -25,6 +25,13 @@ ADAM = optim.AdamConfig(lr=0.1, betas=(0.5, 0.9), eps=1e-3, weight_decay=0.01)
 """The config of tests for which one rule is enough: it has two slots and every kind of scalar."""
 
 
+SGD = optim.SGDConfig(lr=0.1)
+"""The config of tests of updates without state."""
+
+MOMENTUM = optim.SGDConfig(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01)
+"""The config of tests of one slot."""
+
+
 def class_for(config: optim.Config) -> type[optim.Optimizer[Any]]:
     """The optimizer that takes this config."""
     found: type[optim.Optimizer[Any]] = getattr(optim, type(config).__name__.removesuffix("Config"))

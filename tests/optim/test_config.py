@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from born.errors import ConfigError, ConfigTypeError
 from born.optim import AdamConfig, Config, Interval, SGDConfig
 from born.optim.config import field_types
+from born.optim.scalars import Scalar
 from tests.optim.making import CONFIGS
 
 OPTIONS: dict[str, Any] = {"frozen": True, "slots": True, "kw_only": True}
@@ -46,6 +47,7 @@ CONFIG_TYPES = tuple(dict.fromkeys(map(type, CONFIGS)))
 def split(hint: Any) -> tuple[Any, Any]:
     """The type of a field without `Annotated`, and what bounds it, or None."""
     kind, *constraints = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    kind = float if kind == Scalar else kind
     return kind, next(iter(constraints), Interval() if kind in (int, float) else None)
 
 

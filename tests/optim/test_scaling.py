@@ -19,7 +19,7 @@ from born.errors import BackendMismatchError, DomainError, OperandError
 from born.raw import HostArray, RawTensor
 from tests.optim.making import (
     ADAM,
-    CONFIGS,
+    SGD,
     assert_unchanged,
     contents,
     every_config,
@@ -190,7 +190,7 @@ def test_scale_of_another_kind_of_array_is_refused(backend: Backend) -> None:
         pass
 
     parameters = two(backend)
-    optimizer = make(CONFIGS[0], parameters)
+    optimizer = make(SGD, parameters)
     with pytest.raises(BackendMismatchError, match="expected a scale on the gradients' device"):
         optimizer.step(gradients(parameters), scale=RawTensor(np.ones(()).view(Elsewhere)))
 
