@@ -40,7 +40,7 @@ class ArrayNetwork(Network, Dispatch):
     @override
     def log_softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
         shifted, _, total = self._exponentials(x, axis)
-        shifted -= self.xp.log(self.xp.where(self.xp.isfinite(total), total, 1))
+        shifted -= self.xp.log(self.xp.where(total > 0, total, 1))
         return RawTensor(shifted.astype(x.dtype, copy=False))
 
     @override
