@@ -51,7 +51,7 @@ def common(load: Callable[[str], Any]) -> Any:
 
 def test_every_example_is_tested() -> None:
     programs = {path.stem for path in (ROOT / "examples").glob("*.py")}
-    assert programs - {"common", "digits"} == set(EXAMPLES)
+    assert programs - {"common", "digits", "poisson"} == set(EXAMPLES)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -83,6 +83,14 @@ def test_oscillator_is_recovered(tmp_path: Path) -> None:
     for name, tolerance in (("mass", 0.05), ("damping", 0.075), ("stiffness", 0.05)):
         value, true = fitted[name]
         assert value == pytest.approx(true, rel=tolerance), name
+
+
+def test_poisson_is_solved(tmp_path: Path) -> None:
+    printed = output_of(command("poisson", "--steps", "500", "--backend", "numpy"), tmp_path)
+    last = re.fullmatch(r"largest error of u against sin\(pi x\): (.*)", printed.splitlines()[-1])
+    assert last, printed
+    # Seeds from 0 to 9 leave 3e-4 to 7e-4; a network that learns nothing is off by about 1.
+    assert float(last[1]) < 0.01
 
 
 # -- going on ---------------------------------------------------------------------------

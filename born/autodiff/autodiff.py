@@ -7,37 +7,26 @@ derivatives of `born.autodiff.derivatives`. None is written here by name.
 from __future__ import annotations
 
 import abc
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final, Generic, cast
 
-from typing_extensions import override
+from typing_extensions import TypeIs, override
 
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
-from born.autodiff.tape import Tape
+from born.autodiff.tape import Home, Node, OneTape, Tape, ThreadTape
 from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
 from born.raw import RawTensor, memory_of
 
 
-class _PerThread(threading.local):
-    """A tape for each thread.
-
-    Args:
-        owner: what the tapes have in common.
-    """
-
-    def __init__(self, owner: object) -> None:
-        self.tape = Tape(owner)
-
-
 class Autodiff(Backend, Generic[B]):
     """A backend that records on a tape what another backend computes.
 
-    `Autodiff(Autodiff(backend))` records the backward pass of the outer tape on
-    the inner one, and so gives second derivatives.
+    `born.autodiff.grad` gives derivatives of any order on one `Autodiff`, and those that are
+    taken inside of `with backend.tape` are recorded with the rest. To have `backward` itself
+    recorded takes two: `Autodiff(Autodiff(backend))` records the backward pass of the outer
+    tape on the inner one.
 
     Args:
         inner: the backend that computes.
@@ -62,9 +51,8 @@ class Autodiff(Backend, Generic[B]):
             )
         self.inner = inner
         self.name = inner.name
-        self.nested = isinstance(inner, Autodiff)
         self._owner = object()
-        self._local = _PerThread(self._owner)
+        self._local: Home = ThreadTape(self._owner, inner, isinstance(inner, Autodiff))
 
     @property
     def tape(self) -> Tape:
@@ -76,23 +64,26 @@ class Autodiff(Backend, Generic[B]):
     def innermost(self) -> Backend:
         return self.inner.innermost
 
-    @contextmanager
-    def fresh_tape(self) -> Generator[Tape]:
-        """Record on a new tape inside the block, and put this thread's tape back after."""
-        before = self._local.tape
-        self._local.tape = Tape(self._owner, of_function=True)
-        try:
-            with self._local.tape as tape:
-                yield tape
-        finally:
-            self._local.tape = before
+    def tape_of_function(self) -> Tape:
+        """A new tape that takes the place of this thread's, while it records.
+
+        If this thread's is recording, then it records what is computed meanwhile too, and
+        when the new one is walked.
+        """
+        tape = self.tape
+        if not tape.depth:
+            return Tape(self._owner, self.inner, nested=tape.nested, home=self._local)
+        # As this backend is now, while a new tape is in place of the one that it has now.
+        beneath = Autodiff(self.inner)
+        beneath._owner, beneath._local = self._owner, OneTape(tape)
+        return Tape(self._owner, beneath, nested=True, home=self._local, beneath=tape)
 
     @override
     def accumulate(self, loss: RawTensor, *, keep_tape: bool = False) -> None:
-        tape = self.tape
+        tape = recording(self, loss)
         root = tape.root(loss)
         check_scalar(loss)
-        inner = self.inner
+        inner = tape.inner
         seed = inner.ones(loss.shape, loss.dtype)
         gradients, _ = tape.walk(root, seed, inner, keep=keep_tape)
         for leaf, gradient in gradients.items():
@@ -124,11 +115,11 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
     composition: _Operation = getattr(Backend, name)
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
-        inner = self.inner
         tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        inner = tape.inner
         if not tape.depth:
             return getattr(inner, name)(*args, **options)
-        if residuals and self.nested:
+        if residuals and tape.nested:
             # The rule reads residuals, through which the inner tape could not differentiate.
             return composition(self, *args, **options)
         out = getattr(inner, name)(*args, **options)
@@ -203,6 +194,22 @@ synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_r
 for _name in (*OPERATIONS, *_PASSED_ON.split()):
     setattr(Autodiff, _name, _method(_name))
 abc.update_abstractmethods(Autodiff)
+
+
+def recording(backend: Autodiff[Any], result: RawTensor) -> Tape:
+    """The tape that a result is on: the backend's, or else that of a level inside."""
+    level: Backend = backend
+    while is_autodiff(level):
+        origin = level.tape.origin_of(result)
+        if isinstance(origin, Node) and origin.tape is level.tape:
+            return level.tape
+        level = level.inner
+    return backend.tape
+
+
+def is_autodiff(backend: Backend) -> TypeIs[Autodiff[Any]]:
+    """Whether a backend records."""
+    return isinstance(backend, Autodiff)
 
 
 def check_scalar(loss: RawTensor) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast, overload
 
 from typing_extensions import override
 
-from born.autodiff.autodiff import Autodiff, check_scalar
+from born.autodiff.autodiff import Autodiff, check_scalar, recording
 from born.backend import B, Backend
 from born.errors import (
     BackendMismatchError,
@@ -182,8 +182,9 @@ def backward(
             Step the optimizer after the last pass, not between two.
 
     Returns:
-        raw tensor -> gradient of the same shape and dtype, computed on
-        `loss.backend.inner`, in memory that no other gradient has.
+        raw tensor -> gradient of the same shape and dtype, in memory that no other gradient
+        has. It is computed on `loss.backend.inner`; of a loss that a level further inside
+        recorded, `with backend.inner.tape`, on the inner backend of that level.
 
     Raises:
         TapeError: the loss, or a tensor to retain, is not on this thread's tape; or a
@@ -212,8 +213,9 @@ def backward(
             f"expected a loss on an Autodiff backend, got one on {backend!r}, which records "
             "nothing; make the model's tensors on Autodiff(backend)"
         )
-    tape, inner, raw = backend.tape, backend.inner, loss.raw
-    root = tape.root(raw)
+    raw = loss.raw
+    tape = recording(backend, raw)
+    inner, root = tape.inner, tape.root(raw)
     if seed is None:
         check_scalar(raw)
         start = inner.ones(raw.shape, raw.dtype)

@@ -9,11 +9,14 @@ node holds none; only what a pullback has saved stays alive.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush, heapreplace
 from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from born.backend import Backend
 from born.errors import TapeError
@@ -70,6 +73,59 @@ class Node:
 Origin: TypeAlias = Node | RawTensor
 """Where a gradient goes: a record, or a leaf."""
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+class _Certain:
+    """An `__exit__` that is made up for where an interrupt keeps it from being run.
+
+    Ctrl-C may come when `__enter__` has done its work but the block has not begun, and when the
+    block has ended but `__exit__` has not begun. A `with` statement looks up `__exit__` first, and
+    lets go of what it found when it is over, however it ends. So each statement finds a
+    function made for it; if that goes before it has done its work, `Tape.abandon` is called.
+    """
+
+    def __init__(self, method: Callable[..., None]) -> None:
+        self._method = method
+
+    def __get__(self, tape: Tape | None, owner: type[Tape]) -> Callable[..., None]:
+        if tape is None:
+            return self._method
+        made = partial(self._method, tape)
+        tape.opening = weakref.ref(made, tape.abandon)
+        return made
+
+
+def _certain(method: _Method) -> _Method:
+    """`_Certain`, typed as the method."""
+    return cast("_Method", _Certain(method))
+
+
+class Home(Protocol):
+    """Where an `Autodiff` finds the tape that it records on."""
+
+    tape: Tape
+
+
+class ThreadTape(threading.local):
+    """The tape of each thread.
+
+    Args:
+        owner: what the tapes have in common.
+        inner: what they record the operations of.
+        nested: whether that records as well.
+    """
+
+    def __init__(self, owner: object, inner: Backend, nested: bool) -> None:
+        self.tape = Tape(owner, inner, nested=nested)
+
+
+@dataclass(eq=False, slots=True)
+class OneTape:
+    """The same tape, whatever the thread."""
+
+    tape: Tape
+
 
 class Tape:
     """What an `Autodiff` backend has computed while recording; one per thread.
@@ -86,11 +142,19 @@ class Tape:
 
     Args:
         owner: what the tapes of the other threads of the same backend have as well.
-        of_function: whether it records inside of a function that `grad` differentiates.
+        inner: what it records the operations of, and its pullbacks compute with.
+        nested: whether a walk of this tape may be recorded, by another one.
+        home: for a tape that records inside of a function that `grad` differentiates, where to
+            take the place of this thread's tape while it does so.
+        beneath: that tape, if it was recording, and so records what this one does. Each of the
+            two takes what only the other has recorded for a constant.
 
     Attributes:
         depth: how many times recording was started and not ended.
-        of_function: as given.
+        of_function: whether it has a `home`.
+        inner: as given.
+        nested: as given.
+        opening: the exit of a `with` statement that has looked it up and not entered yet.
 
     >>> from born.autodiff import Autodiff
     >>> from born_numpy import NumpyBackend
@@ -102,10 +166,25 @@ class Tape:
     0
     """
 
-    def __init__(self, owner: object = None, *, of_function: bool = False) -> None:
+    def __init__(
+        self,
+        owner: object,
+        inner: Backend,
+        *,
+        nested: bool = False,
+        home: Home | None = None,
+        beneath: Tape | None = None,
+    ) -> None:
         self.depth = 0
-        self.of_function: Final = of_function
+        self.of_function: Final = home is not None
+        self.inner: Final = inner
+        self.nested: Final = nested
+        self.opening: weakref.ref[Any] | None = None
+        self._entered: list[tuple[weakref.ref[Any] | None, int]] = []  # and the depth before
         self._owner = owner
+        self._beneath = beneath
+        self._home = home
+        self._before: Tape | None = None  # at home, while this one records
         self._count = 0
         self._nodes: list[weakref.ref[Node]] = []
         self._limit = _FEWEST
@@ -149,9 +228,17 @@ class Tape:
         return [node for node in nodes if node is not None and node.pullback is not None]
 
     def __enter__(self) -> Self:
-        self.start_recording()
+        # What is done here is undone by `abandon` from whatever line an interrupt comes.
+        self._entered.append((self.opening, self.depth))
+        self.opening = None
+        home = self._home
+        if home is not None and self._before is None:
+            self._before = home.tape
+            home.tape = self
+        self.depth += 1
         return self
 
+    @_certain
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -159,8 +246,27 @@ class Tape:
         trace: TracebackType | None,
     ) -> None:
         self.stop_recording()
+        if self._home is not None:
+            self._leave()
         if kind is not None and self.depth == 0:
             self.clear()  # half a forward pass is of no use, and would keep its memory
+        self._entered.pop()
+
+    def abandon(self, exit: weakref.ref[Any]) -> None:
+        """Undo what a `with` statement did that is over and has not called its exit."""
+        if self.opening is exit:
+            self.opening = None
+        for position, (entered, depth) in enumerate(self._entered):
+            if entered is exit:
+                self.depth = depth
+                self._leave()
+                del self._entered[position:]
+                return
+
+    def _leave(self) -> None:
+        """Put the tape that was there back in its place, if this one took it and is done."""
+        if self.depth == 0 and self._home is not None and self._before is not None:
+            self._home.tape, self._before = self._before, None
 
     def watch(self, tensor: RawTensor) -> None:
         """Treat a tensor as a leaf of this tape, whatever its `requires_grad`."""
@@ -189,16 +295,25 @@ class Tape:
         first: Node | None = tensor.node
         if first is not None and first.tape is self:
             return first
-        if tensor.requires_grad:
+        # The function that `grad` differentiates has one leaf, which it is watched by.
+        if tensor.requires_grad and not self.of_function:
             return tensor
         foreign, node = None, first
         while node is not None:
             if node.tape is self:
                 return node
-            if node.tape._owner is self._owner and self._owner is not None:
+            tape = node.tape
+            if tape._owner is self._owner and not self._is_above(tape) and not tape._is_above(self):
                 foreign = foreign or node
             node = node.below
         return foreign
+
+    def _is_above(self, tape: Tape) -> bool:
+        """Whether a tape records what a walk of this one computes."""
+        beneath = self._beneath
+        while beneath is not None and beneath is not tape:
+            beneath = beneath._beneath
+        return beneath is not None
 
     def record(
         self,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from typing_extensions import TypeIs
-
-from born.autodiff.autodiff import Autodiff, check_scalar
+from born.autodiff.autodiff import Autodiff, check_scalar, is_autodiff
 from born.autodiff.gradients import check_tensor
 from born.backend import B, Backend
 from born.dtypes import is_floating
@@ -18,8 +16,10 @@ from born.tensor import Tensor, is_tensor
 def grad(function: Callable[..., Tensor[B]], argnum: int = 0) -> Callable[..., Tensor[B]]:
     """The function that computes the gradient of `function`.
 
-    It nests, one `Autodiff` for each level: `grad(grad(f))` needs tensors on
-    `Autodiff(Autodiff(backend))`.
+    It nests: `grad(grad(f))` is the second derivative. Inside of `with backend.tape` the
+    gradient is recorded like all else, so that a loss may be made of it: a gradient
+    penalty, or the residual of a differential equation. Only the argument is differentiated by;
+    parameters and other tensors that the function uses count as constants to it.
 
     Args:
         function: from tensors (and anything else) to a tensor of one element.
@@ -30,13 +30,14 @@ def grad(function: Callable[..., Tensor[B]], argnum: int = 0) -> Callable[..., T
         dtype of that argument.
 
     Raises:
-        TapeError: when called, if no level of `Autodiff` is free to record.
+        TapeError: when called, if the argument is not on an `Autodiff` backend, or if the
+            function leaves the tape: by `backward`, or by a number that it takes of a tensor.
         ShapeError: when called, if the function returns more than one element.
 
     >>> import born
     >>> from born.autodiff import Autodiff
     >>> from born_numpy import NumpyBackend
-    >>> x = born.tensor(3.0, Autodiff(Autodiff(NumpyBackend())))
+    >>> x = born.tensor(3.0, Autodiff(NumpyBackend()))
     >>> def cube(x):
     ...     return x * x * x
     >>> grad(cube)(x).item(), grad(grad(cube))(x).item()
@@ -67,25 +68,28 @@ def value_and_grad(
     def compute(*args: Any, **options: Any) -> tuple[Tensor[B], Tensor[B]]:
         x = _argument(args, argnum)
         backend: B = x.backend
-        level = _free_level(backend)
-        inner: Backend = level.inner
-        with level.fresh_tape() as tape:
-            # A new tensor, so that the same tensor captured elsewhere stays constant.
-            leaf = inner.reshape(x.raw, x.shape)
-            tape.watch(leaf)
-            replaced = (*args[:argnum], Tensor(leaf, backend), *args[argnum + 1 :])
-            value = function(*replaced, **options)
-            check_tensor(value, "a function that returns a tensor")
-            check_scalar(value.raw)
-            origin = tape.origin_of(value.raw)
-            gradient = None
+        tape = _level(backend).tape_of_function()
+        beneath = tape.inner
+        # A new tensor, so that the same tensor captured elsewhere stays constant.
+        leaf = beneath.reshape(x.raw, x.shape)
+        gradient = None
+        try:
+            with tape:
+                tape.watch(leaf)
+                replaced = (*args[:argnum], Tensor(leaf, backend), *args[argnum + 1 :])
+                value = function(*replaced, **options)
+                check_tensor(value, "a function that returns a tensor")
+                check_scalar(value.raw)
+                origin = tape.origin_of(value.raw)
+            # A tape beneath, which is in its place again, records this.
             if origin is not None:
-                seed = inner.ones(value.shape, value.dtype)
-                gradient = tape.walk(origin, seed, inner)[0].get(leaf)
+                seed = beneath.ones(value.shape, value.dtype)
+                gradient = tape.walk(origin, seed, beneath)[0].get(leaf)
+        finally:
             tape.clear()
-            tape.forget(value.raw)
+        tape.forget(value.raw)
         if gradient is None:
-            gradient = inner.zeros(x.shape, x.dtype)
+            gradient = beneath.zeros(x.shape, x.dtype)
         return value, Tensor(gradient, backend)
 
     return compute
@@ -101,17 +105,16 @@ def hvp(function: Callable[[Tensor[B]], Tensor[B]]) -> Callable[[Tensor[B], Tens
         function: from one tensor to a tensor of one element.
 
     Returns:
-        a function of x and v, both of one shape on `Autodiff(Autodiff(backend))`,
-        that returns H(x) v, of that shape.
+        a function of x and v, both of one shape, that returns H(x) v, of that shape.
 
     Raises:
-        TapeError: when called, if fewer than two levels of `Autodiff` are free.
+        TapeError: as for `grad`.
         ShapeError: when called, if x and v differ in shape.
 
     >>> import born
     >>> from born.autodiff import Autodiff
     >>> from born_numpy import NumpyBackend
-    >>> backend = Autodiff(Autodiff(NumpyBackend()))
+    >>> backend = Autodiff(NumpyBackend())
     >>> x, v = born.tensor([1.0, 2.0], backend), born.tensor([1.0, 0.0], backend)
     >>> hvp(lambda x: (x * x * x).sum())(x, v).numpy()
     array([6., 0.], dtype=float32)
@@ -152,24 +155,18 @@ def _argument(args: tuple[Any, ...], argnum: int) -> Tensor[Any]:
     return x
 
 
-def _free_level(backend: Backend) -> Autodiff[Any]:
+def _level(backend: Backend) -> Autodiff[Any]:
     """The level to record on: the lowest that no level at or above it is recording on.
 
-    An inner call of a nested `grad` takes the next level up; the outer one records its walk.
+    An inner call of a nested `grad` takes the next level up; the outer one records its walk. If
+    the top level is recording, then it is that one, which does both.
     """
-    free: Autodiff[Any] | None = None
-    level = backend
-    while _is_autodiff(level) and not level.tape.is_recording:
-        free = level
-        level = level.inner
-    if free is None:
+    if not is_autodiff(backend):
         raise TapeError(
-            f"expected a level of Autodiff that is free to record, got {backend!r}; wrap the "
-            "backend in one Autodiff for each order of derivative, as in "
-            "Autodiff(Autodiff(backend)) for second derivatives"
+            f"expected a tensor on an Autodiff backend, got one on {backend!r}, which records "
+            "nothing; make it on Autodiff(backend)"
         )
-    return free
-
-
-def _is_autodiff(backend: Backend) -> TypeIs[Autodiff[Any]]:
-    return isinstance(backend, Autodiff)
+    level = found = backend
+    while is_autodiff(level) and not level.tape.is_recording:
+        found, level = level, level.inner
+    return found

@@ -12,7 +12,7 @@ import pytest
 
 import born
 from born import ops
-from born.autodiff import Autodiff, backward, hvp, value_and_grad
+from born.autodiff import Autodiff, backward, grad, hvp, value_and_grad
 from born.backend import Backend
 
 STEPS: Final = 5
@@ -86,6 +86,15 @@ class Training:
     def with_hvp(self) -> None:
         self.descend(self.weights[0], hvp(self.loss)(self.weights[0], self.weights[0]).raw)
 
+    def with_a_penalty(self) -> None:
+        """On the gradient by the first weight, recorded with the loss."""
+        with self.backend.tape:
+            slope = grad(self.loss)(self.weights[0])
+            loss = self.loss(self.weights[0]) + (slope * slope).sum()
+        gradients = backward(loss)
+        for weight in self.weights:
+            self.descend(weight, gradients[weight])
+
 
 WAYS: Final[tuple[Callable[[Training], None], ...]] = (
     Training.with_backward,
@@ -95,6 +104,7 @@ WAYS: Final[tuple[Callable[[Training], None], ...]] = (
     Training.with_value_and_grad,
     Training.with_a_constant,
     Training.with_hvp,
+    Training.with_a_penalty,
 )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 import born
 from born.autodiff import Autodiff, backward, grad
 from born.backend import Backend
-from born.raw import RawTensor
+from born.raw import HostArray, RawTensor
 from tests.operations.computing import computing
 from tests.operations.differences import TOLERANCE, Objective, central_difference
 from tests.operations.drawing import LAYOUTS, Case, place
@@ -66,16 +69,19 @@ def test_second_derivative_is_the_slope_of_the_first(
     objective = Objective(case, backend, data.draw(SEEDS))
     directions = [objective.direction(i) for i in range(len(case.inputs))]
 
-    def slopes(
-        *tensors: born.Tensor[Autodiff[Autodiff[Backend]]],
-    ) -> born.Tensor[Autodiff[Autodiff[Backend]]]:
+    def slopes(*tensors: born.Tensor[Any]) -> born.Tensor[Any]:
         return objective.slopes_along(directions, *tensors)
 
-    nested = Autodiff(Autodiff(backend))
-    tensors = [born.Tensor(nested.from_numpy(x), nested) for x in case.inputs]
+    way = data.draw(st.sampled_from(["one level", "two levels", "on a tape"]))
+    autodiff: Autodiff[Any] = Autodiff(backend)
+    autodiff = Autodiff(autodiff) if way == "two levels" else autodiff
+    tensors = [born.Tensor(autodiff.from_numpy(x), autodiff) for x in case.inputs]
     for i in range(len(case.inputs)):
         gradient = grad(slopes, argnum=i)(*tensors)
         assert gradient.shape == case.inputs[i].shape
+        if way == "on a tape":
+            recorded = _recorded_gradient(slopes, tensors, i)
+            np.testing.assert_array_equal(recorded, gradient.numpy())
         direction = objective.direction(i)
         found = gradient.numpy() * direction
         expected = central_difference(
@@ -83,3 +89,18 @@ def test_second_derivative_is_the_slope_of_the_first(
         )
         scale = 1.0 + abs(found).sum() + abs(objective.slopes_at(directions, case.inputs))
         assert abs(found.sum() - expected) <= TOLERANCE * scale
+
+
+def _recorded_gradient(
+    function: Callable[..., born.Tensor[Any]], tensors: Sequence[born.Tensor[Any]], position: int
+) -> HostArray:
+    """The gradient that `backward` finds of a function that calls `grad` itself."""
+    copies = [x.detach() for x in tensors]
+    copies[position].requires_grad = True
+    autodiff = copies[0].backend
+    with autodiff.tape:
+        loss = function(*copies)
+    if loss.raw.node is None:
+        return np.zeros(copies[position].shape)
+    gradient: HostArray = autodiff.to_numpy(backward(loss)[copies[position]])
+    return gradient
