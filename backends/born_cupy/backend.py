@@ -188,6 +188,8 @@ class CupyBackend(
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
+        if program.staged:
+            return super().compile_update(program, dtypes)
         with self.context:
             return CupyUpdate(program, dtypes, self.context, self.compile)
 

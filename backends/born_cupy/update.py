@@ -154,8 +154,9 @@ class _Step(PreparedStep):
     def run(
         self,
         scalars: Sequence[Scalars],
-        scale: RawTensor | None = None,
         sets: Sequence[int] | None = None,
+        values: RawTensor | None = None,
+        finished: int = 0,
     ) -> None:
         kernel, plan = self.kernel, self.plan
         words = plan.words.copy()
@@ -163,13 +164,11 @@ class _Step(PreparedStep):
         rows[1] = [array.data.ptr for array in self.gradients]
         if sets is not None:
             rows[-1] = sets
-        values = np.array(scalars, np.float64).reshape(-1)
+        numbers = np.array(scalars, np.float64).reshape(-1)
         with kernel.context:
             # New memory for each step: the device may have yet to read what the last one sent.
-            table = cupy.asarray(np.concatenate((words, values.view(np.uint64))))
+            table = cupy.asarray(np.concatenate((words, numbers.view(np.uint64))))
             arguments = [table, np.int64(len(plan.numbers)), table[words.size :].view(np.float64)]
-            if scale is not None:
-                arguments.append(scale.array)
             blocks = min(plan.blocks, MAX_BLOCKS)
             kernel.launch(blocks, THREADS, arguments, kernel.context.stream)
             for array, copy in self.written:

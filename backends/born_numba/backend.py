@@ -59,7 +59,12 @@ class NumbaBackend(NumpyBackend):
             any(dtype.itemsize == 2 for dtype in dtypes)
             or any(op == "cast_float16" for op, _ in program.instructions)
         )
-        if not program.exact or halves_of_doubles or not intrinsics.layout_holds():
+        if (
+            program.staged
+            or not program.exact
+            or halves_of_doubles
+            or not intrinsics.layout_holds()
+        ):
             return super().compile_update(program, dtypes)
         return update.NumbaUpdate(program, dtypes)
 

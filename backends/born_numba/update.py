@@ -141,7 +141,6 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         for index, ref in zip(program.targets, program.outputs, strict=True)
         if ref != Ref(ARRAY, index)
     }
-    columns = program.scalars + program.has_scale
     lines = [
         f"# computes in {compute_dtype(dtypes).name}",
         "def update(arguments):",
@@ -149,7 +148,7 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         f"    objects = carray(data(table, _OBJECTS), (1, {len(dtypes)}), np.uint64)",
         "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
         "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
-        f"    scalars = carray(data(table, _SCALARS), (1, {columns}), np.float64)",
+        f"    scalars = carray(data(table, _SCALARS), (1, {program.scalars}), np.float64)",
         "    sets = carray(data(table, _SETS), (1,), np.int64)",
         "    while True:",
         f"        c = take(table + np.uint64({8 * _NEXT}))",
@@ -164,8 +163,6 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     lines += [
         f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
     ]
-    if program.has_scale:
-        lines.append(f"        c0 = real(scalars[k, {program.scalars}])")
     loads: list[str] = []
     arrays = [f"{letter}_{index}" for index, letter in enumerate(program.arrays)]
     for index, dtype in enumerate(dtypes):
@@ -398,14 +395,13 @@ class _Step(PreparedStep):
     def run(
         self,
         scalars: Sequence[Scalars],
-        scale: RawTensor | None = None,
         sets: Sequence[int] | None = None,
+        values: RawTensor | None = None,
+        finished: int = 0,
     ) -> None:
         plan, table = self.plan, self.table
-        if scale is not None:
-            scalars = [(*values, scale.array.item()) for values in scalars]
-        values = np.array(scalars, np.float64, ndmin=2)
-        table[_SCALARS] = id(values)
+        numbers = np.array(scalars, np.float64, ndmin=2)
+        table[_SCALARS] = id(numbers)
         if sets is not None:
             chosen = np.zeros(len(plan.sets), np.int64)
             chosen[plan.numbers] = sets

@@ -67,6 +67,8 @@ class NumpyBackend(ArrayBackend):
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
+        if program.staged:
+            return super().compile_update(program, dtypes)
         return NumpyUpdate(program, dtypes)
 
     @override

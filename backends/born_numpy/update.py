@@ -105,7 +105,6 @@ class _TileWriter:
         self._store()
         arguments = [f"a{i}" for i in range(len(self.dtypes))]
         arguments += [f"s{i}" for i in range(self.program.scalars)]
-        arguments += ["c0"] if self.program.has_scale else []
         arguments += [f"b{i}" for i in range(len(self.buffer_dtypes))]
         body = "".join(f"    {line}\n" for line in self.lines or ["pass"])
         return f"def tile({', '.join(arguments)}):\n{body}"
@@ -287,12 +286,10 @@ class _Step(PreparedStep):
     def run(
         self,
         scalars: Sequence[Scalars],
-        scale: RawTensor | None = None,
         sets: Sequence[int] | None = None,
+        values: RawTensor | None = None,
+        finished: int = 0,
     ) -> None:
-        if scale is not None:
-            factor = scale.array[()]
-            scalars = [(*values, factor) for values in scalars]
         if self.size < _PARALLEL:
             self._update(self.tiles, scalars, sets)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,9 +17,10 @@ from born.backend.contract.network import Network
 from born.backend.contract.reduction import Reductions
 from born.backend.contract.shape import Shapes
 from born.backend.contract.transfer import Transfer
-from born.backend.plain_update import PlainUpdate
-from born.backend.update import UpdateKernel
-from born.fusion import Program
+from born.backend.plain_update import PlainGroup, PlainUpdate
+from born.backend.update import GroupUpdate, Scalars, UpdateKernel
+from born.fusion import GroupProgram, Program
+from born.raw import RawTensor
 
 
 class Backend(
@@ -51,6 +53,18 @@ class Backend(
             default one that runs instruction by instruction.
         """
         return PlainUpdate(self, program, dtypes)
+
+    def begin_group(
+        self, program: GroupProgram, slots: Sequence[RawTensor], scalars: Scalars
+    ) -> GroupUpdate:
+        """One step of what is computed once for all parameters of an optimizer, in double.
+
+        Args:
+            program: the `group` of the parameters' programs.
+            slots: float64 of shape (), which the step writes at its end.
+            scalars: what `program.host` gives.
+        """
+        return PlainGroup(self, program, slots, scalars)
 
 
 B = TypeVar("B", bound=Backend)

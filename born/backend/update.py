@@ -11,7 +11,8 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from born.fusion import Program
+from born.fusion import GroupProgram, Program
+from born.fusion.program import ELEMENT
 from born.raw import RawTensor
 
 Scalars: TypeAlias = tuple[float, ...]
@@ -32,6 +33,11 @@ def compute_dtype(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
     return _DOUBLE if _DOUBLE in dtypes else _SINGLE
 
 
+def element_dtype(program: Program, dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+    """The dtype that a program computes elements in: what is of a lower rank is double."""
+    return compute_dtype([x for i, x in enumerate(dtypes) if program.rank(i) == ELEMENT])
+
+
 def accept(number: int, gradient: RawTensor) -> None:
     """The check of a caller who knows that every gradient is like its tensor."""
 
@@ -43,15 +49,22 @@ class PreparedStep(ABC):
     def run(
         self,
         scalars: Sequence[Scalars],
-        scale: RawTensor | None = None,
         sets: Sequence[int] | None = None,
-    ) -> None:
-        """Update the tensors, in one pass over memory.
+        values: RawTensor | None = None,
+        finished: int = 0,
+    ) -> RawTensor | None:
+        """Update the tensors; or, of a rule with totals, compute up to those of one round.
 
         Args:
             scalars: the sets of scalars in use, most often one.
-            scale: the factor of all gradients, shape (), if the program `has_scale`.
             sets: for each gradient, which set its tensor takes; the first by default.
+            values: those of the group that are known, float64; what is not yet known may be
+                anything.
+            finished: how many rounds of totals are over.
+
+        Returns:
+            what the totals of this round add up to over the kernel's tensors, float64, in order;
+            None from the last run, which updates.
         """
 
 
@@ -90,8 +103,50 @@ class UpdateKernel(ABC):
         targets: Sequence[Sequence[RawTensor]],
         gradients: Sequence[RawTensor],
         scalars: Sequence[Scalars],
-        scale: RawTensor | None = None,
+        group: GroupUpdate | None = None,
     ) -> None:
         """Update all of `targets`, each with a gradient and a set of scalars."""
         every = range(len(targets))
-        self.bind(targets).prepare(every, gradients).run(scalars, scale, every)
+        run_together([self.bind(targets).prepare(every, gradients)], [(scalars, every)], group)
+
+
+class GroupUpdate(ABC):
+    """The values of rank group in one step, and the slots that keep some of them."""
+
+    def __init__(self, program: GroupProgram) -> None:
+        self.program = program
+
+    @abstractmethod
+    def values(self, totals: Sequence[RawTensor]) -> RawTensor:
+        """What is known of the values, float64, given what each kernel's totals of the last round
+        add up to; nothing before the first round."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write the slots, after the last round."""
+
+
+def run_together(
+    steps: Sequence[PreparedStep],
+    given: Sequence[tuple[Sequence[Scalars], Sequence[int] | None]],
+    group: GroupUpdate | None,
+) -> None:
+    """Run the steps of several kernels, round by round where they have values in common.
+
+    Args:
+        steps: of each kernel.
+        given: for each, its scalars and the sets that its tensors take.
+        group: the values that they have in common.
+    """
+    values, rounds = None, 0
+    if group is not None:
+        values, rounds = group.values([]), group.program.rounds
+    for finished in range(rounds + 1):
+        totals = [
+            step.run(scalars, sets, values, finished)
+            for step, (scalars, sets) in zip(steps, given, strict=True)
+        ]
+        if group is not None and finished < rounds:
+            values = group.values([total for total in totals if total is not None])
+    if group is not None:
+        group.finish()

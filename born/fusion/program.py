@@ -1,24 +1,51 @@
 """`Program`: a traced update rule, ready for a backend to compile.
 
-It is a straight line of elementwise instructions over named arrays. What depends on scalars
-alone is left to `host`, in double, once for each number of updates.
+It is a straight line of instructions over named arrays. What depends on scalars alone is left to
+`host`, in double, once for each number of updates. Each value has a rank: how much of it there is.
+What is of rank group, one number for all parameters, is a `GroupProgram` beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 ARRAY: Final = "a"
 SCALAR: Final = "s"
 RESULT: Final = "r"
-SCALE: Final = "c"
+VALUE: Final = "q"
+TOTAL: Final = "t"
+
+HOST: Final = "host"
+GROUP: Final = "group"
+TENSOR: Final = "tensor"
+MATRIX: Final = "matrix"
+ROWS: Final = "rows"
+COLUMNS: Final = "columns"
+ELEMENT: Final = "element"
+_BREADTH: Final = {HOST: 0, GROUP: 1, TENSOR: 2, MATRIX: 3, ROWS: 4, COLUMNS: 4, ELEMENT: 5}
+"""Rank -> how far up it is. A value of rank matrix is one number for each matrix of a tensor of
+more than two axes."""
+
+
+def join(*ranks: str) -> str:
+    """The rank of what is computed from values of these ranks, as broadcasting has it.
+
+    >>> join(TENSOR, ROWS), join(ROWS, COLUMNS)
+    ('rows', 'element')
+    """
+    if ROWS in ranks and COLUMNS in ranks:
+        return ELEMENT
+    return max(ranks, key=_BREADTH.__getitem__, default=HOST)
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A value of a program: array input, host scalar, result of an instruction, or the scale."""
+    """A value: array input, host scalar, result of an instruction, or one of the group's.
+
+    In a `GroupProgram` an array input is a slot of rank group, and `TOTAL` a sum over all tensors.
+    """
 
     kind: str
     index: int
@@ -28,7 +55,7 @@ class Ref:
 
 
 class Instruction(NamedTuple):
-    """One elementwise operation on `args`; the n-th one's result is `Ref(RESULT, n)`."""
+    """One operation on `args`; the n-th one's result is `Ref(RESULT, n)`."""
 
     op: str
     args: tuple[Ref, ...]
@@ -39,11 +66,100 @@ BOOLEAN: Final = frozenset(
 )
 """The operations that give truth values."""
 
+REDUCTIONS: Final = {
+    f"{op}{over}": (op, axis)
+    for op in ("sum", "max")
+    for over, axis in (("", None), ("_over_columns", -1), ("_over_rows", -2))
+}
+"""The operations that lower a rank: which of two it is, and over which axis. They are computed in
+double; a sum of two arguments is one of their products."""
+
+MATRIX_FUNCTIONS: Final = ("matmul", "orthogonalize")
+"""The operations that need whole matrices. The steps of an orthogonalization are in its name."""
+
+
+def matrix_function(op: str) -> str | None:
+    """Which of the `MATRIX_FUNCTIONS` an operation is.
+
+    >>> matrix_function("orthogonalize_5"), matrix_function("mul")
+    ('orthogonalize', None)
+    """
+    name = op.partition("_")[0]
+    return name if name in MATRIX_FUNCTIONS else None
+
+
+def reduced(op: str, ranks: tuple[str, ...]) -> str:
+    """The rank of the result of a reduction."""
+    rank, (_, axis) = join(*ranks), REDUCTIONS[op]
+    if axis is None:
+        return TENSOR
+    if rank == ELEMENT:
+        return ROWS if axis == -1 else COLUMNS
+    return MATRIX
+
+
 EXACT: Final = BOOLEAN.union(
     ["add", "sub", "mul", "div", "neg", "abs", "sign", "sqrt", "maximum", "minimum", "where"],
     ("cast_float16", "cast_bfloat16", "cast_float32"),
 )
 """The operations whose results IEEE 754 fixes to the last bit: all but `pow`, `exp` and `log`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupProgram:
+    """What is computed once for all parameters of an optimizer, in double.
+
+    It runs in rounds: between two of them lie the sums over all tensors that the next one needs.
+
+    Attributes:
+        slots: the names of the slots of rank group.
+        instructions: what to compute, in order.
+        outputs: for each slot the value it takes.
+        totals: how many sums over all tensors there are.
+        values: what tensors are updated with: the `Ref(VALUE, i)` of their programs.
+        total_rounds: the round in which each total is summed up, from 0.
+        value_rounds: the round before which each value is known, from 0.
+        scalars: how many host scalars there are.
+        host_source: the Python text of `host`.
+        host: from the rule's own scalars (and `t`) to the host scalars, in double.
+    """
+
+    slots: tuple[str, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Ref, ...]
+    totals: int
+    values: tuple[Ref, ...]
+    total_rounds: tuple[int, ...]
+    value_rounds: tuple[int, ...]
+    scalars: int
+    host_source: str = field(compare=False)
+    host: Callable[..., tuple[float, ...]] = field(compare=False, repr=False)
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds of sums there are before the last values are known."""
+        return max(self.total_rounds, default=-1) + 1
+
+    def is_boolean(self, ref: Ref) -> bool:
+        """Whether a value is a truth value."""
+        return ref.kind == RESULT and self.instructions[ref.index].op in BOOLEAN
+
+    def __str__(self) -> str:
+        names = {Ref(ARRAY, i): name for i, name in enumerate(self.slots)}
+        names |= {Ref(TOTAL, i): f"total{i}" for i in range(self.totals)}
+        lines = [
+            f"  {_line(number, instruction, names, 'd')}"
+            for number, instruction in enumerate(self.instructions)
+        ]
+        lines += [
+            f"  q{i} = {_shown(ref, names, 'd')}" + (f"  (after round {rounds})" if rounds else "")
+            for i, (ref, rounds) in enumerate(zip(self.values, self.value_rounds, strict=True))
+        ]
+        lines += [
+            f"  {slot} <- {_shown(ref, names, 'd')}"
+            for slot, ref in zip(self.slots, self.outputs, strict=True)
+        ]
+        return "\n".join(["group", *lines])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +177,13 @@ class Program:
         host_source: the Python text of `host`.
         host: from the rule's own scalars (and `t`) to the host scalars, in double.
         name: of the rule.
+        ranks: of each array; empty where all are of rank element.
+        totals: the sums, of rank tensor, that the group adds up over all tensors.
+        group: what is computed once for all tensors, if there is anything.
+        sizes: which of `size`, `rows`, `columns` and `matrices` the host needs, as `__size` and so
+            on.
+        by_ndim: whether the rule has asked for the number of axes of its parameter.
+        least_ndim: the fewest axes that a parameter must have.
     """
 
     arrays: tuple[str, ...]
@@ -70,6 +193,12 @@ class Program:
     host_source: str = field(compare=False)
     host: Callable[..., tuple[float, ...]] = field(compare=False, repr=False)
     name: str = field(compare=False)
+    ranks: tuple[str, ...] = ()
+    totals: tuple[Ref, ...] = ()
+    group: GroupProgram | None = None
+    sizes: tuple[str, ...] = field(default=(), compare=False)
+    by_ndim: bool = field(default=False, compare=False)
+    least_ndim: int = field(default=0, compare=False)
 
     @property
     def targets(self) -> tuple[int, ...]:
@@ -79,27 +208,35 @@ class Program:
     @property
     def exact(self) -> bool:
         """Whether every backend gives the same bits."""
-        return all(instruction.op in EXACT for instruction in self.instructions)
+        return all(op in EXACT or op in REDUCTIONS for op, _ in self.instructions)
 
     @property
-    def scaled(self) -> Program:
-        """This program with its gradient first multiplied by `Ref(SCALE, 0)`, one for all."""
-        gradient = Ref(ARRAY, 1)
+    def staged(self) -> bool:
+        """Whether it takes more than one elementwise pass, or has values below rank element."""
+        return bool(self.ranks) or self.group is not None
 
-        def moved(ref: Ref) -> Ref:
-            if ref == gradient:
-                return Ref(RESULT, 0)
-            return Ref(RESULT, ref.index + 1) if ref.kind == RESULT else ref
+    def rank(self, index: int) -> str:
+        """The rank of an array input."""
+        return self.ranks[index] if self.ranks else ELEMENT
 
-        first = Instruction("mul", (gradient, Ref(SCALE, 0)))
-        rest = [Instruction(op, tuple(map(moved, args))) for op, args in self.instructions]
-        outputs = tuple(map(moved, self.outputs))
-        return replace(self, instructions=(first, *rest), outputs=outputs)
+    def all_ranks(self) -> dict[Ref, str]:
+        """The rank of every value."""
+        ranks: dict[Ref, str] = {Ref(ARRAY, i): self.rank(i) for i in range(len(self.arrays))}
+        ranks |= {Ref(SCALAR, i): HOST for i in range(self.scalars)}
+        values = self.group.values if self.group else ()
+        ranks |= {Ref(VALUE, i): GROUP for i in range(len(values))}
+        for number, (op, args) in enumerate(self.instructions):
+            given = tuple(ranks[arg] for arg in args)
+            rank = join(*given) if op not in REDUCTIONS else reduced(op, given)
+            # What joins numbers of the group and the host alone may differ from tensor to tensor.
+            ranks[Ref(RESULT, number)] = TENSOR if rank in (HOST, GROUP) else rank
+        return ranks
 
-    @property
-    def has_scale(self) -> bool:
-        """Whether it is what `scaled` gives."""
-        return any(arg.kind == SCALE for _, args in self.instructions for arg in args)
+    def is_boolean(self, ref: Ref) -> bool:
+        """Whether a value is a truth value."""
+        if ref.kind == VALUE and self.group is not None:
+            return self.group.is_boolean(self.group.values[ref.index])
+        return ref.kind == RESULT and self.instructions[ref.index].op in BOOLEAN
 
     def last_use(self) -> dict[Ref, int]:
         """Value -> the number of the last instruction that reads it; outputs stay to the end."""
@@ -112,9 +249,20 @@ class Program:
     def __str__(self) -> str:
         names = {Ref(ARRAY, i): name for i, name in enumerate(self.arrays)}
         lines = [f"{self.name}({', '.join(self.arrays)})"]
-        for number, (op, args) in enumerate(self.instructions):
-            listed = ", ".join(names.get(arg, str(arg)) for arg in args)
-            lines.append(f"  r{number} = {op}({listed})")
+        for number, instruction in enumerate(self.instructions):
+            lines.append(f"  {_line(number, instruction, names)}")
         for target, output in zip(self.targets, self.outputs, strict=True):
             lines.append(f"  {self.arrays[target]} <- {names.get(output, str(output))}")
         return "\n".join(lines)
+
+
+def _shown(ref: Ref, names: dict[Ref, str], result: str = RESULT) -> str:
+    text = f"{result}{ref.index}" if ref.kind == RESULT else str(ref)
+    return names.get(ref, text)
+
+
+def _line(
+    number: int, instruction: Instruction, names: dict[Ref, str], result: str = RESULT
+) -> str:
+    listed = ", ".join(_shown(arg, names, result) for arg in instruction.args)
+    return f"{result}{number} = {instruction.op}({listed})"

@@ -8,7 +8,21 @@ from typing import Any, Final, NoReturn
 
 from born.fusion import expression
 from born.fusion.expression import CASTS
-from born.fusion.program import BOOLEAN, RESULT, SCALAR, Instruction, Ref
+from born.fusion.program import (
+    BOOLEAN,
+    COLUMNS,
+    ELEMENT,
+    GROUP,
+    HOST,
+    MATRIX,
+    RESULT,
+    ROWS,
+    SCALAR,
+    Instruction,
+    Ref,
+    join,
+    reduced,
+)
 
 _HOST_OPERATORS: Final = {
     "add": "{} + {}",
@@ -70,17 +84,53 @@ class Writer:
         host: text of a computation on the host -> the name of its result.
         handed: text or name of a host value -> the scalar it reaches the kernel as.
         branched: the error of a branch, which the rule may have caught.
+        ndim: the number of axes of the parameter.
+        by_ndim: whether the rule has asked for it.
+        least_ndim: the fewest axes with which the rule could be traced.
+        ranks: the rank of each array and result.
+        varying: the host values, by text, that are not the same for all tensors.
+        sizes: the sizes of the parameter that the host needs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ndim: int = 2) -> None:
         self.instructions: dict[Instruction, Ref] = {}
         self.host: dict[str, str] = {}
         self.handed: dict[str, Ref] = {}
         self.branched: TypeError | None = None
+        self.ndim = ndim
+        self.by_ndim = False
+        self.least_ndim = 0
+        self.ranks: dict[Ref, str] = {}
+        self.varying = {"t"}
+        self.sizes: dict[str, None] = {}
+
+    def need_axes(self, least: int, what: str) -> None:
+        """Refuse a parameter with fewer axes than `what` needs."""
+        self.least_ndim = max(self.least_ndim, least)
+        if self.ndim < least:
+            kind = "a scalar" if self.ndim == 0 else "a vector"
+            needed = "rows and columns" if least == 1 else "a matrix"
+            raise TypeError(
+                f"{what} needs {needed}, and the parameter is {kind}, of {self.ndim} axes; choose "
+                "another formula for it, by p.ndim"
+            )
 
     def hand_over(self, text: str) -> Ref:
         """The scalar slot through which a host value reaches the kernel."""
         return self.handed.setdefault(text, Ref(SCALAR, len(self.handed)))
+
+    def write(self, op: str, refs: tuple[Ref, ...], rank: str) -> Symbol:
+        """The result of an instruction of some rank."""
+        new = Ref(RESULT, len(self.instructions))
+        ref = self.instructions.setdefault(Instruction(op, refs), new)
+        self.ranks[ref] = rank
+        return Symbol(self, ref, boolean=op in BOOLEAN)
+
+    def size(self, name: str) -> Symbol:
+        """A size of the parameter, a scalar of the host."""
+        self.sizes[name] = None
+        self.varying.add(f"__{name}")
+        return Symbol(self, text=f"__{name}")
 
 
 def _operation(op: str) -> Callable[..., Symbol]:
@@ -102,7 +152,7 @@ def _reflected(op: str) -> Callable[..., Symbol]:
 
 
 class Symbol:
-    """A value to be computed: an array's element, or a scalar of the host."""
+    """A value to be computed: of the elements of arrays or of less, or a scalar of the host."""
 
     __slots__ = ("boolean", "ref", "text", "writer")
 
@@ -124,14 +174,99 @@ class Symbol:
             if op == "pow" and not isinstance(args[1], Symbol) and args[1] == 2:
                 op, args = "mul", (args[0], args[0])
             refs = tuple(self._reference(arg) for arg in args)
-            new = Ref(RESULT, len(writer.instructions))
-            ref = writer.instructions.setdefault(Instruction(op, refs), new)
-            return Symbol(writer, ref, boolean=boolean)
+            return writer.write(op, refs, join(*(writer.ranks.get(ref, HOST) for ref in refs)))
         texts = [self._host_text(arg) for arg in args]
         pattern = _HOST_OPERATORS.get(op)
         call = f"__{op}({', '.join(texts)})" if pattern is None else pattern.format(*texts)
         text = writer.host.setdefault(call, f"__h{len(writer.host)}")
+        if not writer.varying.isdisjoint(texts):
+            writer.varying.add(text)
         return Symbol(writer, text=text, boolean=boolean)
+
+    @property
+    def rank(self) -> str:
+        """How much of it there is."""
+        return HOST if self.ref is None else self.writer.ranks[self.ref]
+
+    def total(self) -> Symbol:
+        """The sum over all parameters."""
+        if self.rank != ELEMENT:
+            raise TypeError(f"total adds up elements, not a value of rank {self.rank}")
+        _check_kinds("total", (self,))
+        return self.writer.write("total", self._factors(), GROUP)
+
+    def reduce(self, op: str, axis: int | None) -> Symbol:
+        """The sum, mean or max of all elements, or of each row (-1) or column (-2)."""
+        rank, writer = self.rank, self.writer
+        what = f"{op}(x)" if axis is None else f"{op}(x, axis={axis})"
+        if axis not in (None, -1, -2):
+            raise TypeError(f"{what} has no such axis; rows are reduced by axis=-1, columns by -2")
+        _check_kinds(op, (self,))
+        if axis is None:
+            left = rank in (ELEMENT, ROWS, COLUMNS, MATRIX)
+        else:
+            writer.need_axes(1, what)
+            left = rank in (ELEMENT, COLUMNS if axis == -1 else ROWS)
+        if not left:
+            raise TypeError(f"{what} has nothing to reduce in a value of rank {rank}")
+        if op == "mean":
+            return self.reduce("sum", axis) / self._count(axis)
+        name = op + {None: "", -1: "_over_columns", -2: "_over_rows"}[axis]
+        factors = self._factors() if op == "sum" else (self._reference(self),)
+        return writer.write(name, factors, reduced(name, (rank,)))
+
+    def _factors(self) -> tuple[Ref, ...]:
+        """What a sum is taken of; products are left to it, which computes them in double."""
+        ref = self._reference(self)
+        if ref.kind == RESULT:
+            instruction = list(self.writer.instructions)[ref.index]
+            ranks = [self.writer.ranks.get(arg, HOST) for arg in instruction.args]
+            if instruction.op == "mul" and ranks == [self.rank] * 2:
+                return instruction.args
+        return (ref,)
+
+    def _count(self, axis: int | None) -> Symbol:
+        """How many values of this rank a mean is of."""
+        if axis is not None:
+            return self.columns if axis == -1 else self.rows
+        if self.rank == ELEMENT:
+            return self.size
+        matrices = self.writer.size("matrices")
+        if self.rank == MATRIX:
+            return matrices
+        return matrices * (self.rows if self.rank == ROWS else self.columns)
+
+    def matrix_function(self, op: str, *others: Any) -> Symbol:
+        """A function of whole matrices."""
+        name = op.partition("_")[0]
+        values = (self, *(other for other in others if isinstance(other, Symbol)))
+        self.writer.need_axes(2, name)
+        if any(value.rank not in (ELEMENT, HOST) for value in values) or self.rank != ELEMENT:
+            raise TypeError(f"{name} takes matrices, not a value of rank {self.rank}")
+        _check_kinds(op, (self, *others))
+        refs = tuple(self._reference(value) for value in (self, *others))
+        return self.writer.write(op, refs, ELEMENT)
+
+    @property
+    def ndim(self) -> int:
+        """How many axes the parameter has; a rule may branch on it."""
+        self.writer.by_ndim = True
+        return self.writer.ndim
+
+    @property
+    def size(self) -> Symbol:
+        """How many elements the parameter has."""
+        return self.writer.size("size")
+
+    @property
+    def rows(self) -> Symbol:
+        """How many rows each matrix of the parameter has; 1 for a vector."""
+        return self.writer.size("rows")
+
+    @property
+    def columns(self) -> Symbol:
+        """How many columns the parameter has: the length of its last axis."""
+        return self.writer.size("columns")
 
     def _reference(self, arg: Any) -> Ref:
         if isinstance(arg, Symbol) and arg.ref is not None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import inspect
 import keyword
 import os
+import re
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import CodeType
 from typing import Any, Final
@@ -18,7 +20,24 @@ from typing_extensions import TypeIs
 
 from born.errors import RuleError
 from born.fusion import expression
-from born.fusion.program import ARRAY, RESULT, Instruction, Program, Ref
+from born.fusion.program import (
+    ARRAY,
+    COLUMNS,
+    ELEMENT,
+    GROUP,
+    HOST,
+    MATRIX,
+    REDUCTIONS,
+    RESULT,
+    ROWS,
+    TENSOR,
+    GroupProgram,
+    Instruction,
+    Program,
+    Ref,
+    matrix_function,
+)
+from born.fusion.splitting import Split
 from born.fusion.symbol import Symbol, Writer, number_text
 
 _HOST_FUNCTIONS: Final[dict[str, Any]] = {
@@ -28,13 +47,21 @@ _HOST_FUNCTIONS: Final[dict[str, Any]] = {
 _HERE: Final = os.path.dirname(__file__)  # pathlib would add 4 ms to import born
 
 
-def trace(function: Callable[..., Any], slots: Sequence[str], scalars: Iterable[str]) -> Program:
+def trace(
+    function: Callable[..., Any],
+    slots: Sequence[str],
+    scalars: Iterable[str],
+    ranks: Mapping[str, str] | None = None,
+    ndim: int = 2,
+) -> Program:
     """Trace a rule.
 
     Args:
         function: `(p, g, *slots, **scalars) -> (p, *slots)`, as `born.optim.Rule` says.
         slots: the names of its state arrays.
         scalars: the names of its keyword arguments, `t` among them.
+        ranks: slot -> its rank, for those that are not of rank element.
+        ndim: the number of axes of the parameter.
 
     Raises:
         RuleError: as for `born.optim.rule`.
@@ -55,26 +82,128 @@ def trace(function: Callable[..., Any], slots: Sequence[str], scalars: Iterable[
       v <- r1
     """
     arrays, names = ("p", "g", *slots), tuple(scalars)
+    kinds = tuple((ranks or {}).get(name, ELEMENT) for name in arrays)
     _check_names(function, arrays, names)
-    record, again = (_recorded(function, arrays, names) for _ in range(2))
+    record, again = (_recorded(function, arrays, kinds, names, ndim) for _ in range(2))
     if record != again:
         raise RuleError(
             f"{_definition(function)}: expected a rule that computes the same whenever it is "
             "called, got one that keeps something from call to call; give it a slot for that, "
             "or take t"
         )
-    instructions, outputs, source, handed = record
-    namespace: dict[str, Any] = {**_HOST_FUNCTIONS, "__float": float, "__bool": bool}
-    exec(compile(source, f"<host scalars of {_name(function)}>", "exec"), namespace)
+    if record.is_staged:
+        return _staged(function, arrays, kinds, names, record)
+    instructions, outputs = _needed(list(record.instructions), list(record.outputs))
+    source = _host_source(names, record, tuple(record.handed))
     return Program(
         arrays=arrays,
-        instructions=instructions,
-        outputs=outputs,
-        scalars=handed,
+        instructions=tuple(instructions),
+        outputs=tuple(outputs),
+        scalars=len(record.handed),
         host_source=source,
-        host=namespace["host"],
+        host=_compiled(function, source),
         name=_name(function),
+        sizes=record.sizes,
+        by_ndim=record.by_ndim,
+        least_ndim=record.least_ndim,
     )
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What one call writes down."""
+
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Ref, ...]
+    ranks: tuple[str, ...]  # of the results
+    kinds: tuple[str, ...]  # the ranks of the arrays
+    host: tuple[tuple[str, str], ...]
+    handed: tuple[str, ...]
+    varying: frozenset[str]
+    sizes: tuple[str, ...]
+    by_ndim: bool
+    least_ndim: int
+
+    @property
+    def is_staged(self) -> bool:
+        return any(kind != ELEMENT for kind in self.kinds) or any(
+            op == "total" or op in REDUCTIONS or matrix_function(op) for op, _ in self.instructions
+        )
+
+
+def _compiled(function: Callable[..., Any], source: str) -> Callable[..., tuple[float, ...]]:
+    namespace: dict[str, Any] = {**_HOST_FUNCTIONS, "__float": float, "__bool": bool}
+    exec(compile(source, f"<host scalars of {_name(function)}>", "exec"), namespace)
+    host: Callable[..., tuple[float, ...]] = namespace["host"]
+    return host
+
+
+def _staged(
+    function: Callable[..., Any],
+    arrays: tuple[str, ...],
+    kinds: tuple[str, ...],
+    names: tuple[str, ...],
+    record: _Record,
+) -> Program:
+    """The program of tensors, and that of the group where there is one."""
+    texts = tuple(record.handed)
+    split = Split(
+        record.instructions,
+        record.outputs,
+        kinds,
+        record.ranks,
+        frozenset(i for i, text in enumerate(texts) if text in record.varying),
+    )
+    group = None
+    if split.has_group:
+        handed = tuple(texts[i] for i in split.group_scalars)
+        sizes = [name for name in record.sizes if _reaches(record, f"__{name}", handed)]
+        if sizes:
+            raise RuleError(
+                f"{_definition(function)}: expected slots of rank group to take values that are "
+                f"the same for all parameters, got one that depends on p.{sizes[0]}; add it up "
+                "over all parameters with total"
+            )
+        source = _host_source(names, record, handed, sizes=False)
+        group = GroupProgram(
+            slots=tuple(name for name, kind in zip(arrays, kinds, strict=True) if kind == GROUP),
+            instructions=split.group_instructions,
+            outputs=split.group_outputs,
+            totals=len(split.totals),
+            values=split.values,
+            total_rounds=split.total_rounds,
+            value_rounds=split.value_rounds,
+            scalars=len(handed),
+            host_source=source,
+            host=_compiled(function, source),
+        )
+    handed = tuple(texts[i] for i in split.scalars)
+    source = _host_source(names, record, handed)
+    own = [(name, kind) for name, kind in zip(arrays, kinds, strict=True) if kind != GROUP]
+    return Program(
+        arrays=tuple(name for name, _ in own),
+        instructions=split.instructions,
+        outputs=split.outputs,
+        scalars=len(handed),
+        host_source=source,
+        host=_compiled(function, source),
+        name=_name(function),
+        ranks=tuple(kind for _, kind in own),
+        totals=split.totals,
+        group=group,
+        sizes=record.sizes,
+        by_ndim=record.by_ndim,
+        least_ndim=record.least_ndim,
+    )
+
+
+def _reaches(record: _Record, name: str, handed: Sequence[str]) -> bool:
+    """Whether scalars of the host depend on one of its arguments."""
+    needed = set(handed)
+    for text, result in reversed(record.host):
+        if result in needed:
+            needed.update(re.findall(r"\w+", text))
+    return name in needed
 
 
 def _check_names(
@@ -111,17 +240,27 @@ def _positional(function: Callable[..., Any]) -> list[str]:
 
 
 def _recorded(
-    function: Callable[..., Any], arrays: tuple[str, ...], names: tuple[str, ...]
-) -> tuple[tuple[Instruction, ...], tuple[Ref, ...], str, int]:
-    """What one call writes down: instructions, outputs, the host's text, its number of scalars."""
-    writer = Writer()
-    symbols = [Symbol(writer, Ref(ARRAY, i)) for i in range(len(arrays))]
+    function: Callable[..., Any],
+    arrays: tuple[str, ...],
+    kinds: tuple[str, ...],
+    names: tuple[str, ...],
+    ndim: int,
+) -> _Record:
+    """What one call writes down."""
+    writer = Writer(ndim)
+    symbols: list[Symbol] = []
+    for index, kind in enumerate(kinds):
+        writer.ranks[Ref(ARRAY, index)] = kind
+        symbols.append(Symbol(writer, Ref(ARRAY, index)))
     named = {name: Symbol(writer, text=name) for name in names}
     try:
+        for name, kind in zip(arrays, kinds, strict=True):
+            if kind in (ROWS, COLUMNS):
+                writer.need_axes(1, f"the slot {name!r} of rank {kind}")
         returned = function(*symbols, **named)
         if writer.branched is not None:
             raise writer.branched
-        outputs = _outputs(writer, function, returned, len(arrays) - 2)
+        outputs = _outputs(writer, function, returned, arrays)
     except RuleError:
         raise
     except Exception as error:
@@ -129,20 +268,52 @@ def _recorded(
             f"{_line(function, error)}: expected a rule of operators and the functions of "
             f"born.fusion, but {error}"
         ) from error
-    instructions, outputs = _needed(list(writer.instructions), outputs)
-    return tuple(instructions), tuple(outputs), _host_source(names, writer), len(writer.handed)
+    instructions = tuple(writer.instructions)
+    return _Record(
+        instructions,
+        tuple(outputs),
+        tuple(writer.ranks[Ref(RESULT, number)] for number in range(len(instructions))),
+        kinds,
+        tuple(writer.host.items()),
+        tuple(writer.handed),
+        frozenset(writer.varying),
+        tuple(writer.sizes),
+        writer.by_ndim,
+        writer.least_ndim,
+    )
 
 
-def _outputs(writer: Writer, function: Callable[..., Any], returned: Any, slots: int) -> list[Ref]:
+_NARROWER: Final = {
+    ELEMENT: (HOST, GROUP, TENSOR, MATRIX, ROWS, COLUMNS, ELEMENT),
+    ROWS: (HOST, GROUP, TENSOR, MATRIX, ROWS),
+    COLUMNS: (HOST, GROUP, TENSOR, MATRIX, COLUMNS),
+    TENSOR: (HOST, GROUP, TENSOR),
+    GROUP: (HOST, GROUP),
+}
+"""Rank of a slot -> the ranks of values that fill it."""
+
+
+def _outputs(
+    writer: Writer, function: Callable[..., Any], returned: Any, arrays: tuple[str, ...]
+) -> list[Ref]:
     values = returned if _is_tuple(returned) else (returned,)
-    if len(values) != 1 + slots:
+    targets = (arrays[0], *arrays[2:])
+    if len(values) != len(targets):
+        slots = len(targets) - 1
         raise RuleError(
             f"{_definition(function)}: expected the rule to return the parameter and its {slots} "
             f"slots, {1 + slots} values, got {len(values)}; return them as one tuple, in order"
         )
     outputs: list[Ref] = []
-    for value in values:
+    for name, value in zip(targets, values, strict=True):
+        rank = writer.ranks[Ref(ARRAY, arrays.index(name))]
         if isinstance(value, Symbol) and value.writer is writer and not value.boolean:
+            if value.rank not in _NARROWER[rank]:
+                remedy = "total" if rank == GROUP else "sum, mean, norm or max"
+                raise RuleError(
+                    f"{_definition(function)}: expected a value for the slot {name!r} of rank "
+                    f"{rank}, got one of rank {value.rank}; reduce it with {remedy}"
+                )
             outputs.append(value.ref or writer.hand_over(value.text))
         elif isinstance(value, int | float):
             outputs.append(writer.hand_over(number_text(value)))
@@ -176,12 +347,23 @@ def _needed(
     return remaining, [renamed.get(ref, ref) for ref in outputs]
 
 
-def _host_source(names: Sequence[str], writer: Writer) -> str:
+def _host_source(
+    names: Sequence[str], record: _Record, handed: Sequence[str], *, sizes: bool = True
+) -> str:
     """The text of the function from the rule's scalars to the kernel's; `__` marks its names."""
-    lines = [f"def host({', '.join(names)}):"]
-    lines += [f"    {name} = {text}" for text, name in writer.host.items()]
-    handed = "".join(f"__float({text}), " for text in writer.handed)
-    lines.append(f"    return ({handed})")
+    given = [*names, *(f"__{name}" for name in (record.sizes if sizes else ()))]
+    needed = record.host
+    if record.is_staged:
+        wanted, kept = set(handed), list[tuple[str, str]]()
+        for text, name in reversed(record.host):
+            if name in wanted:
+                wanted.update(re.findall(r"\w+", text))
+                kept.append((text, name))
+        needed = tuple(reversed(kept))
+    lines = [f"def host({', '.join(given)}):"]
+    lines += [f"    {name} = {text}" for text, name in needed]
+    values = "".join(f"__float({text}), " for text in handed)
+    lines.append(f"    return ({values})")
     return "\n".join(lines) + "\n"
 
 

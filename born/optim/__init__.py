@@ -18,4 +18,5 @@ from born.optim.rule import rule as rule
 from born.optim.scalars import Scalar as Scalar
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
+from born.optim.slot import Slot as Slot
 from born.optim.transforms import l2 as l2

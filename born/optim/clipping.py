@@ -1,21 +1,24 @@
-"""What all gradients of a step are multiplied by, as one more scalar of the update.
+"""What all gradients of a step are multiplied by, written as a rule around the optimizer's own.
 
 Nothing here waits for the device: a norm stays where it was computed, as does its factor.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
-
-import numpy as np
 
 from born.backend import Backend
 from born.dtypes import is_floating
 from born.errors import BackendMismatchError, DomainError, OperandError
+from born.fusion import abs, maximum, sqrt, total
+from born.optim.config import cached
+from born.optim.rule import Rule, RuleFunction
+from born.optim.slot import Slot
 from born.raw import RawTensor
 from born.tensor import Tensor
 from born.validation import type_error
@@ -27,44 +30,66 @@ Scale: TypeAlias = float | RawTensor | Tensor[Any]
 """A number, or a floating tensor of one element on the parameters' device."""
 
 
-def factor_of(
-    backend: Backend,
-    gradients: Sequence[RawTensor | None],
-    scale: Scale | None,
-    max_norm: float | None,
-) -> RawTensor | None:
-    """scale · max_norm / max(max_norm, |scale · g|), of shape (), where one is given, else None."""
-    _check_kinds(scale, max_norm)
-    present = [gradient for gradient in gradients if gradient is not None]
-    if not present:
-        return None
-    factor = None if scale is None else _scale_tensor(backend, present[0], scale)
-    if max_norm is None:
-        return factor
-    norm = backend.global_norm(present)
-    if factor is not None:
-        factor = rounded(backend, factor, norm.dtype)
-        norm = backend.mul(norm, backend.abs(factor))
-    allowed = max(float(max_norm), _LEAST)
-    # Within bounds a number is divided by itself, which gives exactly 1.
-    clip = backend.div(allowed, backend.maximum(norm, allowed))
-    return clip if factor is None else backend.mul(clip, factor)
+def scaled(rule: Rule, scale: str | None, clips: bool) -> Rule:
+    """`rule`, its gradient first multiplied by scale · max_norm / max(max_norm, |scale · g|).
+
+    Args:
+        rule: what to do with the gradient.
+        scale: `"number"` if each step gives the scalar `SCALE`; `"tensor"` if a slot of rank
+            group, the last one, holds it; None if there is none.
+        clips: whether each step gives the scalar `MAX_NORM`.
+    """
+    function = _scaled(rule.function, scale, clips)
+    scalars = dict(rule.scalars)
+    if clips:
+        scalars[MAX_NORM] = 1.0
+    if scale == "number":
+        scalars[SCALE] = 1.0
+    if scale != "tensor":
+        return replace(rule, function=function, scalars=scalars)
+    return replace(
+        rule,
+        function=function,
+        scalars=scalars,
+        slots=(*rule.slots, SCALE),
+        slot_kinds={**rule.slot_kinds, SCALE: Slot("group")},
+    )
 
 
-def rounded(backend: Backend, factor: RawTensor, dtype: Any) -> RawTensor:
-    """The factor in the dtype that a kernel computes in; what is too large for it is infinite."""
-    with np.errstate(over="ignore"):
-        return factor if factor.array.dtype == dtype else backend.astype(factor, dtype)
+SCALE: Final = "step_scale"
+MAX_NORM: Final = "step_max_norm"
 
 
-def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTensor:
-    if not isinstance(scale, RawTensor | Tensor):
-        return backend.full((), _double(scale), "float64")
+@cached  # equal rules share one function, and so one program
+def _scaled(function: RuleFunction, scale: str | None, clips: bool) -> RuleFunction:
+    @functools.wraps(function)
+    def stepped(p: Any, g: Any, *slots: Any, **scalars: Any) -> Any:
+        factor: Any = scalars.pop(SCALE, None)
+        max_norm: Any = scalars.pop(MAX_NORM, None)
+        kept: tuple[Any, ...] = ()
+        if scale == "tensor":
+            *slots, factor = slots  # type: ignore[assignment]  # a list is as good
+            kept = (factor,)
+        if clips:
+            norm = sqrt(total(g * g))
+            norm = norm if factor is None else norm * abs(factor)
+            allowed = maximum(max_norm, _LEAST)
+            # Within bounds a number is divided by itself, which gives exactly 1.
+            clip = allowed / maximum(norm, allowed)
+            factor = clip if factor is None else clip * factor
+        returned: Any = function(p, g * factor, *slots, **scalars)
+        return (*returned, *kept) if kept else returned
+
+    return stepped
+
+
+def scale_tensor(backend: Backend, like: RawTensor, scale: RawTensor | Tensor[Any]) -> RawTensor:
+    """A scale on the device of `like`, as a float64 of shape ()."""
     raw = scale.raw if isinstance(scale, Tensor) else scale
-    ours, theirs = gradient.array, raw.array
+    ours, theirs = like.array, raw.array
     if ours.__class__ is not theirs.__class__ or ours.device != theirs.device:
         raise BackendMismatchError(
-            f"expected a scale on the gradients' device {gradient.device!r}, got a "
+            f"expected a scale on the gradients' device {like.device!r}, got a "
             f"{type(theirs).__name__} on {raw.device!r}; pass a float, or move it there"
         )
     if raw.size != 1 or not is_floating(raw.dtype):
@@ -73,10 +98,10 @@ def _scale_tensor(backend: Backend, gradient: RawTensor, scale: Scale) -> RawTen
             f"{raw.shape} and dtype {raw.dtype}; reduce it first"
         )
     # A scale that is a parameter must not change while the update goes on.
-    return backend.copy(backend.reshape(raw, ()))
+    return backend.copy(backend.astype(backend.reshape(raw, ()), "float64"))
 
 
-def _check_kinds(scale: object, max_norm: object) -> None:
+def check_options(scale: object, max_norm: object) -> None:
     """Refuse a scale or norm of the wrong kind, whether or not there is a gradient for it."""
     scales = (numbers.Real, RawTensor, Tensor, type(None))
     if isinstance(scale, bool) or not isinstance(scale, scales):
@@ -86,14 +111,14 @@ def _check_kinds(scale: object, max_norm: object) -> None:
         return
     if isinstance(max_norm, bool) or not isinstance(max_norm, numbers.Real):
         raise type_error("max_norm", "a number", max_norm, "pass a float", OperandError)
-    if not 0 < _double(max_norm) < math.inf:
+    if not 0 < double(max_norm) < math.inf:
         raise DomainError(
             f"expected a finite max_norm above 0, got {max_norm!r}; 1.0 is a usual one, and None "
             "clips nothing"
         )
 
 
-def _double(number: Any) -> float:
+def double(number: Any) -> float:
     """A number as a double, infinite where it is too large for one."""
     try:
         return float(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Self, cast, overload
 
 from typing_extensions import TypeVar
@@ -20,14 +20,25 @@ from born.errors import (
     RuleError,
     StateDictError,
 )
+from born.fusion import Program
+from born.fusion.program import ELEMENT
 from born.nn import Parameter
 from born.optim import state as states
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
-from born.optim.clipping import Scale, factor_of, rounded
+from born.optim.clipping import (
+    MAX_NORM,
+    SCALE,
+    Scale,
+    check_options,
+    double,
+    scale_tensor,
+    scaled,
+)
 from born.optim.config import Config, check_names, required_fields
-from born.optim.groups import Group
+from born.optim.groups import Plan
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
+from born.optim.slot import PARAMETER
 from born.raw import RawTensor, memory_of
 from born.tensor import B2, Tensor
 from born.validation import mismatch_text
@@ -85,21 +96,22 @@ class Optimizer(Generic[B, C_co]):
         self._parameters = checked_parameters(parameters)
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config, **fields))
-        self._rule = self.rule(self._config)
-        self._host = self._rule.host(self._config)
+        self._rules = self._rules_for(self._config)
         self._inner = inner = self._parameters[0].backend.innermost
         check_memory(inner, self._parameters)
         self._raws = [p.raw for p in self._parameters]
         self._owners = {id(memory_of(raw.array)) for raw in self._raws}
         self._checks = StepChecks(self._parameters)
+        programs = self._programs(self._rules)
         self._buffers = [
-            tuple(
-                inner.slot(raw, self._rule.slot_dtype(slot, raw.dtype), number)
-                for number, slot in enumerate(self._rule.slots, 1)
-            )
-            for raw in self._raws
+            self._slots_of(raw, rule) for raw, rule in zip(self._raws, self._rules, strict=True)
         ]
-        self._groups = self._grouped(self._rule)
+        self._shared = self._shared_slots()
+        self._targets = [
+            (raw, *slots) for raw, slots in zip(self._raws, self._buffers, strict=True)
+        ]
+        self._plan = self._planned(self._rules, programs)
+        self._variants: dict[tuple[str | None, bool], Plan] = {}
         self._counts = [0] * len(self._parameters)
 
     @classmethod
@@ -115,6 +127,67 @@ class Optimizer(Generic[B, C_co]):
                 "formula = the function of the update in the body of the class"
             )
         return Rule.from_config(cls.formula, config)
+
+    @classmethod
+    def rule_for(cls, config: Any, parameter: Parameter[Any]) -> Rule:
+        """The rule of one parameter, by default that of all of them.
+
+        Override it where parameters take different formulas, or keep different slots, such as
+        matrices and vectors. Return the same object for all parameters that share a rule.
+        """
+        return cls.rule(config)
+
+    def _rules_for(self, config: Config) -> list[Rule]:
+        """The rule of each parameter."""
+        if type(self).rule_for.__func__ is Optimizer.rule_for.__func__:  # type: ignore[attr-defined]
+            return [self.rule(config)] * len(self._parameters)
+        rules: list[Rule] = []
+        for parameter in self._parameters:
+            rule = self.rule_for(config, parameter)
+            # Rules that are alike share their scalars, and so one row of the kernel's table.
+            rules.append(next((other for other in rules if other == rule), rule))
+        return rules
+
+    def _programs(self, rules: Sequence[Rule]) -> list[Program]:
+        """The program of each parameter; equal ones are one object."""
+        programs: list[Program] = []
+        for index, (raw, rule) in enumerate(zip(self._raws, rules, strict=True)):
+            try:
+                programs.append(rule.program_for(len(raw.shape)))
+            except RuleError as error:
+                raise RuleError(f"{self._checks.label(index)}: {error}") from error
+        return programs
+
+    def _planned(
+        self, rules: Sequence[Rule], programs: Sequence[Program], config: Config | None = None
+    ) -> Plan:
+        check = self._checks.check_gradient
+        return Plan(self._inner, rules, programs, self._targets, check, config or self._config)
+
+    def _slots_of(self, raw: RawTensor, rule: Rule) -> tuple[RawTensor, ...]:
+        """The slots that a parameter has for itself."""
+        inner, slots = self._inner, list[RawTensor]()
+        for number, name in enumerate(rule.own_slots, 1):
+            kind, dtype = rule.kind(name), rule.slot_dtype(name, raw.dtype)
+            if kind.start == PARAMETER:
+                slot = inner.slot(raw, dtype, number)
+                inner.assign(slot, raw if raw.dtype == dtype else inner.astype(raw, dtype))
+            elif kind.rank == ELEMENT:
+                slot = inner.slot(raw, dtype, number)
+                if kind.start != 0.0:
+                    inner.assign(slot, inner.full(raw.shape, _start(rule, name), dtype))
+            else:
+                slot = inner.full(kind.shape(raw.shape), _start(rule, name), dtype)
+            slots.append(slot)
+        return tuple(slots)
+
+    def _shared_slots(self) -> dict[str, RawTensor]:
+        """The slots of rank group, by name."""
+        return {
+            name: self._inner.full((), _start(rule, name), "float64")
+            for rule in {id(rule): rule for rule in self._rules}.values()
+            for name in rule.group_slots
+        }
 
     # -- what it holds ---------------------------------------------------------------------
 
@@ -148,15 +221,20 @@ class Optimizer(Generic[B, C_co]):
         mismatch = self.check_config(checked)
         if mismatch:
             raise ConfigError(mismatch[0])
-        rule = self.rule(checked)
-        if rule.program != self._rule.program:
-            self._groups = self._grouped(rule)
-        self._config = checked
-        self._rule, self._host = rule, rule.host(checked)
+        rules = self._rules_for(checked)
+        programs = self._programs(rules)
+        if any(new is not old for new, old in zip(programs, self._plan.programs, strict=True)):
+            self._plan = self._planned(rules, programs, checked)
+            self._variants = {}
+        else:
+            self._plan.take_scalars(rules, checked)
+            for (scale, clips), plan in self._variants.items():
+                plan.take_scalars(_scaled_rules(rules, scale, clips), checked)
+        self._config, self._rules = checked, rules
 
     def check_config(self, config: Config) -> list[str]:
         """Every reason why `config` could not be set, in words; changes nothing."""
-        theirs, ours = self._described_slots(self.rule(config)), self._described_slots(self._rule)
+        theirs, ours = (self._described_slots(r) for r in (self._rules_for(config), self._rules))
         if theirs == ours:
             return []
         return [
@@ -164,14 +242,17 @@ class Optimizer(Generic[B, C_co]):
             f"{theirs}: {config}; make a new {type(self).__name__} with it"
         ]
 
-    def _described_slots(self, rule: Rule) -> str:
-        """The slots of a rule, each with its dtypes."""
-        dtypes = dict.fromkeys(raw.dtype for raw in self._raws)
-        slots = [
-            f"{slot} ({', '.join(str(rule.slot_dtype(slot, dtype)) for dtype in dtypes)})"
-            for slot in rule.slots
-        ]
-        return ", ".join(slots) or "no state"
+    def _described_slots(self, rules: Sequence[Rule]) -> str:
+        """The slots of the parameters' rules, each with its dtypes."""
+        dtypes: dict[str, dict[str, None]] = {}
+        for raw, rule in zip(self._raws, rules, strict=True):
+            for slot in rule.slots:
+                kind = rule.kind(slot)
+                name = slot if kind.rank == ELEMENT else f"{slot} of rank {kind.rank}"
+                dtypes.setdefault(name, {})[str(rule.slot_dtype(slot, raw.dtype))] = None
+        return ", ".join(f"{name} ({', '.join(kinds)})" for name, kinds in dtypes.items()) or (
+            "no state"
+        )
 
     @property
     def lr(self) -> float:
@@ -207,8 +288,8 @@ class Optimizer(Generic[B, C_co]):
 
         `kernel.source` is what was generated, as text, and `kernel.program` what it was
         generated from. A backend may run several programs that are alike by one kernel.
-        Steps with a `scale` or `max_norm` run `kernel.program.scaled`, compiled when it is
-        first needed.
+        Steps with a `scale` or `max_norm` run the rule with its gradient multiplied first, compiled
+        when it is needed.
 
         >>> p = nn.Parameter(born.zeros(3, backend))
         >>> (kernel,) = optim.SGD([p], optim.SGDConfig(lr=0.1)).kernels
@@ -222,7 +303,7 @@ class Optimizer(Generic[B, C_co]):
             np.multiply(s0, a1, out=b0)
             np.subtract(a0, b0, out=a0)
         """
-        return tuple(group.kernel for group in self._groups)
+        return tuple(group.kernel for group in self._plan.groups)
 
     def __repr__(self) -> str:
         count = len(self._parameters)
@@ -269,24 +350,44 @@ class Optimizer(Generic[B, C_co]):
         """
         gradients = self._gradients(grads)
         self._checks.check_arrays()
-        scaled = scale is not None or max_norm is not None
-        steps = [
-            step for group in self._groups if (step := group.prepare(gradients, scaled)) is not None
-        ]
-        factor = factor_of(self._inner, gradients, scale, max_norm) if scaled else None
-        ready = [
-            (
-                step,
-                None if factor is None else rounded(self._inner, factor, step.group.compute),
-                *step.scalars(self._host, self._counts),
-            )
-            for step in steps
-        ]
-        for step, by, scalars, sets in ready:
-            step.prepared.run(scalars, by, sets)
-            for index in step.indices:
-                self._counts[index] += 1
-                self._raws[index].touch()
+        if scale is None and max_norm is None:
+            self._run(self._plan, gradients, {}, {})
+            return
+        check_options(scale, max_norm)
+        given: dict[str, float] = {} if max_norm is None else {MAX_NORM: double(max_norm)}
+        kind, slots = None, dict[str, RawTensor]()
+        if isinstance(scale, RawTensor | Tensor):
+            like = next((gradient for gradient in gradients if gradient is not None), None)
+            if like is None:
+                return
+            kind = "tensor"
+            slots[SCALE] = scale_tensor(self._inner, like, scale)
+        elif scale is not None:
+            kind, given[SCALE] = "number", double(scale)
+        self._run(self._variant(kind, max_norm is not None), gradients, slots, given)
+
+    def _variant(self, scale: str | None, clips: bool) -> Plan:
+        """The rules with their gradients scaled first."""
+        plan = self._variants.get((scale, clips))
+        if plan is None:
+            rules = _scaled_rules(self._rules, scale, clips)
+            plan = self._variants[scale, clips] = self._planned(rules, self._programs(rules))
+        return plan
+
+    def _run(
+        self,
+        plan: Plan,
+        gradients: Sequence[RawTensor | None],
+        slots: Mapping[str, RawTensor],
+        given: Mapping[str, float],
+    ) -> None:
+        plan.run(gradients, self._counts, self._count, {**self._shared, **slots}, given)
+
+    def _count(self, indices: Sequence[int]) -> None:
+        """Count an update of each of some parameters."""
+        for index in indices:
+            self._counts[index] += 1
+            self._raws[index].touch()
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
@@ -453,23 +554,18 @@ class Optimizer(Generic[B, C_co]):
     @property
     def _live(self) -> dict[str, RawTensor]:
         """The buffers by name: the first slot of every parameter, then the second, ..."""
-        return {
-            f"{slot}.{i}": buffers[k]
-            for k, slot in enumerate(self._rule.slots)
-            for i, buffers in enumerate(self._buffers)
-        }
-
-    def _grouped(self, rule: Rule) -> list[Group]:
-        """The parameters by the dtypes of their arrays and slots, each group with a kernel."""
-        targets = [(raw, *slots) for raw, slots in zip(self._raws, self._buffers, strict=True)]
-        members: dict[tuple[object, ...], list[int]] = {}
-        for index, target in enumerate(targets):
-            members.setdefault(tuple(raw.dtype for raw in target), []).append(index)
-        program, check = rule.program, self._checks.check_gradient
-        return [
-            Group(self._inner, program, tuple(indices), [targets[i] for i in indices], check)
-            for indices in members.values()
+        names = dict.fromkeys(slot for rule in self._rules for slot in rule.own_slots)
+        owned = [
+            dict(zip(rule.own_slots, buffers, strict=True))
+            for rule, buffers in zip(self._rules, self._buffers, strict=True)
         ]
+        live = {
+            f"{name}.{i}": slots[name]
+            for name in names
+            for i, slots in enumerate(owned)
+            if name in slots
+        }
+        return live | {f"{name}.0": slot for name, slot in self._shared.items()}
 
     def _checked_config(self, config: Config | None, **fields: Any) -> Config:
         if not hasattr(self, "config_type"):
@@ -492,3 +588,22 @@ class Optimizer(Generic[B, C_co]):
                 f"write {type(self).__name__}(parameters, {self.config_type.__name__}(lr=...))"
             )
         return config
+
+
+def _scaled_rules(rules: Sequence[Rule], scale: str | None, clips: bool) -> list[Rule]:
+    """Rules with their gradients scaled first; equal ones are one object."""
+    made = {id(rule): scaled(rule, scale, clips) for rule in rules}
+    return [made[id(rule)] for rule in rules]
+
+
+def _start(rule: Rule, slot: str) -> float:
+    """The number that a slot starts with."""
+    start = rule.kind(slot).start
+    if not isinstance(start, str):
+        return start
+    if start not in rule.scalars:
+        raise RuleError(
+            f"the slot {slot!r}: expected its start to be a number, 'p' or a scalar of the rule, "
+            f"got {start!r} beside the scalars {', '.join(rule.scalars)}; correct the name"
+        )
+    return value_at(rule.scalars[start], 1)

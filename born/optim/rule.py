@@ -7,20 +7,22 @@ import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial, wraps
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Final, Self, TypeAlias, cast, overload
 
 import numpy as np
 
 from born.dtypes import DTypeLike, as_dtype, float32, is_floating
 from born.errors import RuleError
 from born.fusion import Program, trace
+from born.fusion.program import GROUP, TENSOR
 from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
-from born.optim.scalars import Scalar
+from born.optim.scalars import Scalar, value_at
+from born.optim.slot import PARAMETER, Slot
 from born.validation import type_error
 
 RuleFunction: TypeAlias = Callable[..., Any]
-"""The formula `(p, g, *slots, *, scalars, t) -> (p, *slots)`, elementwise, without side effects.
+"""The formula `(p, g, *slots, *, scalars, t) -> (p, *slots)`, without side effects.
 
 `p` is the parameter, `g` its gradient. The keyword `t`, which a formula may leave out, is the
 number of this update, counted from 1 for each parameter. A formula uses the operators and the
@@ -39,11 +41,13 @@ class Rule:
         slot_dtypes: slot -> its dtype; `"auto"`, the default, is the parameter's own, or
             float32 for a parameter in float16 or bfloat16. The rule computes in float64
             for float64 parameters and in float32 for all others, and rounds on storing.
+        slot_kinds: slot -> its `Slot`, for those that are not arrays of the parameter's shape
+            that start as zeros.
         scalars: keyword argument -> value, or a function of `t`, for all but `t`.
 
     Raises:
-        RuleError: a scalar that is not a number, or a dtype that is not floating or not of
-            a slot.
+        RuleError: a scalar that is not a number, a dtype that is not floating, or a dtype or
+            kind of something that is not a slot.
 
     >>> def signed(p, g, m, *, lr, beta):
     ...     m = beta * m + (1 - beta) * g
@@ -57,18 +61,16 @@ class Rule:
     slots: tuple[str, ...]
     scalars: Mapping[str, Scalar]
     slot_dtypes: Mapping[str, DTypeLike] = field(default_factory=dict[str, DTypeLike])
+    slot_kinds: Mapping[str, Slot] = field(default_factory=dict[str, Slot])
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "function", _taking_t(self.function))
         object.__setattr__(self, "slots", tuple(self.slots))
         scalars = {name: _number(name, value) for name, value in self.scalars.items()}
         object.__setattr__(self, "scalars", scalars)
+        for what, named in (("dtypes", self.slot_dtypes), ("kinds", self.slot_kinds)):
+            _check_slots(what, named, self.slots)
         for slot, dtype in self.slot_dtypes.items():
-            if slot not in self.slots:
-                raise RuleError(
-                    f"expected dtypes of the slots {', '.join(self.slots) or '(none)'}, got one "
-                    f"of {slot!r}; correct its name"
-                )
             if dtype != AUTO and not is_floating(as_dtype(dtype)):
                 raise RuleError(
                     f"expected a floating dtype for the slot {slot!r}, got {dtype!r}; "
@@ -92,6 +94,7 @@ class Rule:
         {'lr': 0.5}
         """
         slots, scalars = _arguments(formula)
+        kinds: Mapping[str, Slot] = getattr(formula, _KINDS, {})
         values = _named_values(config)
         for scalar in scalars:
             if scalar not in values:
@@ -106,27 +109,58 @@ class Rule:
             slots=slots,
             scalars={scalar: values[scalar] for scalar in scalars},
             slot_dtypes={slot: values.get(f"{slot}_dtype", AUTO) for slot in slots},
+            slot_kinds={
+                slot: Slot(kind.rank, _start(slot, kind, values, config))
+                for slot, kind in kinds.items()
+            },
         )
 
     @property
     def program(self) -> Program:
-        """The rule as backends compile it, traced once for each shape of config."""
-        return _traced(self.function, self.slots, (*self.scalars, "t"))
+        """The rule as backends compile it, for a matrix; traced once for each shape of config."""
+        return self.program_for(2)
 
-    def host(self, config: Config) -> Callable[..., Any]:
-        """From `t` to what the program needs of the scalars; the config's schedules are checked.
+    def program_for(self, ndim: int) -> Program:
+        """The program for parameters of so many axes; most rules have one for all.
+
+        Raises:
+            RuleError: the rule needs more axes.
+        """
+        ranks = tuple((name, kind.rank) for name, kind in self.slot_kinds.items())
+        arguments = self.function, self.slots, (*self.scalars, "t"), ranks
+        program = _traced(*arguments, 2)
+        if ndim != 2 and (program.by_ndim or ndim < program.least_ndim):
+            return _traced(*arguments, ndim)
+        return program
+
+    def kind(self, slot: str) -> Slot:
+        """The rank and the start of a slot."""
+        return self.slot_kinds.get(slot, _PLAIN)
+
+    @property
+    def own_slots(self) -> tuple[str, ...]:
+        """The slots that each parameter has for itself."""
+        return tuple(slot for slot in self.slots if self.kind(slot).rank != GROUP)
+
+    @property
+    def group_slots(self) -> tuple[str, ...]:
+        """The slots that all parameters share."""
+        return tuple(slot for slot in self.slots if self.kind(slot).rank == GROUP)
+
+    def host(self, computed: Callable[..., Any], config: Config) -> Callable[..., Any]:
+        """From `t`, and what one step alone gives, to what a program's host has `computed` of them.
 
         Functions of t are called in each update, and their values used as Python's numbers, in
-        double.
+        double; the config's schedules are checked.
         """
         checks = config.schedule_checks()
         if not checks and not any(map(callable, self.scalars.values())):
-            return partial(self.program.host, **self.scalars)
+            return partial(computed, **self.scalars)
 
-        def host(*, t: int) -> Any:
+        def host(*, t: int, **given: float) -> Any:
             for check in checks:
                 check(t)
-            return self.program.host(**self.scalars_at(t))
+            return computed(**{**self.scalars_at(t), **given})
 
         return host
 
@@ -138,18 +172,36 @@ class Rule:
         return values
 
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
-        """The dtype of a slot: the one asked for, or the parameter's, but at least float32."""
+        """The dtype of a slot: the one asked for, or the parameter's, but at least float32.
+
+        One number for a parameter or for all of them is float64.
+        """
         wanted = self.slot_dtypes.get(slot, AUTO)
         if wanted != AUTO:
             return as_dtype(wanted)
+        if self.kind(slot).rank in (TENSOR, GROUP):
+            return as_dtype("float64")
         return float32 if parameter.itemsize < float32.itemsize else parameter
 
 
-def rule(function: Callable[..., Any]) -> Callable[..., Any]:
+_PLAIN: Final = Slot()
+_KINDS: Final = "slot_kinds"  # the attribute of a formula that holds what its decorator was given
+
+
+@overload
+def rule(function: Callable[..., Any], /) -> Callable[..., Any]: ...
+@overload
+def rule(**kinds: Slot) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
+def rule(function: Any = None, /, **kinds: Slot) -> Any:
     """Check at its definition that a function can be a rule; it stays a plain function.
 
     Its positional parameters are `p`, `g` and the slots, its keyword-only ones the
     scalars, with `t` among them if it wants the number of the update.
+
+    Args:
+        function: the formula.
+        kinds: slot -> its `Slot`, for those that are not arrays of the parameter's shape that
+            start as zeros: `@optim.rule(row=optim.Slot("rows"))`.
 
     Raises:
         RuleError: it branches on a value, uses something that is not in `born.fusion`,
@@ -161,12 +213,49 @@ def rule(function: Callable[..., Any]) -> Callable[..., Any]:
     ... def sign_descent(p, g, *, lr):
     ...     return (p - lr * sign(g),)
     """
-    slots, scalars = _arguments(function)
-    _traced(_taking_t(function), slots, (*scalars, "t"))
-    return function
+
+    def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+        slots, scalars = _arguments(function)
+        _check_slots("kinds", kinds, slots)
+        ranks = tuple((name, kind.rank) for name, kind in kinds.items())
+        _traced(_taking_t(function), slots, (*scalars, "t"), ranks, 2)
+        vars(function)[_KINDS] = dict(kinds)
+        return function
+
+    return checked if function is None else checked(function)
 
 
-_traced = cached(trace)
+@cached
+def _traced(
+    function: RuleFunction,
+    slots: tuple[str, ...],
+    scalars: tuple[str, ...],
+    ranks: tuple[tuple[str, str], ...],
+    ndim: int,
+) -> Program:
+    return trace(function, slots, scalars, dict(ranks), ndim)
+
+
+def _check_slots(what: str, named: Mapping[str, Any], slots: tuple[str, ...]) -> None:
+    for name in named:
+        if name not in slots:
+            raise RuleError(
+                f"expected {what} of the slots {', '.join(slots) or '(none)'}, got one "
+                f"of {name!r}; correct its name"
+            )
+
+
+def _start(slot: str, kind: Slot, values: Mapping[str, Any], config: Config) -> float | str:
+    """Where a slot starts, in numbers if a config gives them."""
+    if not isinstance(kind.start, str) or kind.start == PARAMETER:
+        return kind.start
+    if kind.start not in values:
+        raise RuleError(
+            f"the slot {slot!r}: expected its start to be a number, 'p' or a field of "
+            f"{type(config).__name__}, got {kind.start!r} beside the fields "
+            f"{', '.join(field_types(type(config)))}; correct the name, or add the field"
+        )
+    return cast("float", _number(kind.start, value_at(values[kind.start], 1)))
 
 
 def _number(name: str, value: object) -> Scalar:

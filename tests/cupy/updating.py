@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from born import optim
-from born.backend.update import compute_dtype
 from born.dtypes import as_dtype
 from born.fusion import Program
 from born.raw import HostArray
@@ -36,16 +35,15 @@ def dtypes_of(config: optim.Config, stored: str) -> Dtypes:
 
 
 def every_update() -> Iterator[Source]:
-    """Every optimizer with every set of options and dtypes, plain and scaled."""
+    """Every optimizer with every set of options and dtypes."""
     for config in CONFIGS:
         for stored in STORED:
             program = class_for(config).rule(config).program
-            for each in (program, program.scaled):
-                yield source_of(each, dtypes_of(config, stored))
+            yield source_of(program, dtypes_of(config, stored))
     for rule in RULES:
         for dtypes in MIXED:
             program = traced(rule, ("a", "b"), "s")
-            yield from (source_of(each, dtypes) for each in (program, program.scaled))
+            yield source_of(program, dtypes)
 
 
 def run_on_host(
@@ -53,7 +51,6 @@ def run_on_host(
     dtypes: Dtypes,
     tensors: Sequence[Sequence[HostArray]],
     scalars: Sequence[Mapping[str, float]],
-    scale: float | None = None,
     blocks: int = 7,
 ) -> None:
     """One update, in place, of some tensors, each (p, g, *slots).
@@ -63,7 +60,6 @@ def run_on_host(
         dtypes: of each of the program's arrays.
         tensors: contiguous arrays; they are written to.
         scalars: one set for all tensors, or one for each.
-        scale: of the gradients.
         blocks: how many blocks share the chunks.
     """
     count, columns = len(tensors), len(dtypes)
@@ -77,7 +73,5 @@ def run_on_host(
     sets = [program.host(**each) for each in scalars]
     values = np.array([*sets, (0.0,) * len(sets[0])], np.float64).reshape(-1)
     arguments: list[Any] = [words, np.int64(count), values]
-    if scale is not None:
-        arguments.append(np.array([scale], compute_dtype([as_dtype(d) for d in dtypes])))
     # Not between fences: the table's addresses are those of the arrays themselves.
     host.kernel_of(source_of(program, dtypes))(blocks, THREADS, arguments, order=1)

@@ -99,7 +99,6 @@ def run(
     kernel: UpdateKernel,
     arrays: Sequence[Sequence[HostArray]],
     scalars: Sequence[Mapping[str, float]],
-    scale: float | None = None,
     backend: Backend = NUMPY,
 ) -> list[list[HostArray]]:
     """One update of copies of some parameters, each (p, g, *slots): p and the slots after it."""
@@ -108,10 +107,7 @@ def run(
     gradients = [every[1] for every in copies]
     values = [kernel.program.host(**each) for each in scalars]
     with np.errstate(all="ignore"):
-        factor = None
-        if scale is not None:
-            factor = backend.from_numpy(np.array(scale, compute_dtype(kernel.dtypes)))
-        kernel(targets, gradients, values, factor)
+        kernel(targets, gradients, values)
     return [[backend.to_numpy(raw) for raw in target] for target in targets]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from born import fusion, optim
 from born.backend import Backend
-from born.backend.update import UpdateKernel, compute_dtype
+from born.backend.update import UpdateKernel
 from born.fusion.expression import V
 from born.raw import Array, HostArray, RawTensor
 from tests.fusion.kernels import (
@@ -24,7 +24,6 @@ from tests.fusion.kernels import (
     check_update,
     evaluate,
     kernel_of,
-    run,
     traced,
 )
 from tests.optim.making import ADAM, CONFIGS, class_for
@@ -178,21 +177,6 @@ def test_operations_agree(rule: RuleFunction, dtypes: Dtypes, name: str, special
         check_update(kernel, rule, [arrays], {"s": 0.1, "t": t}, backend_of(name), f"t {t}")
 
 
-@every_kernel
-@pytest.mark.parametrize("dtypes", MIXED, ids="-".join)
-@every_rule
-def test_scale_multiplies_the_gradient(rule: RuleFunction, dtypes: Dtypes, name: str) -> None:
-    def by_hand(p: V, g: V, *slots: V, factor: float, **scalars: Any) -> Any:
-        return rule(p, g * factor, *slots, **scalars)
-
-    kernel = kernel_of(name, traced(rule, ("a", "b"), "s").scaled, dtypes)
-    arrays = arrays_of(dtypes, 1013, 3, special=True)
-    scalars: dict[str, float] = {"s": 0.1, "t": 2}
-    (got,) = run(kernel, [arrays], [scalars], scale=0.3, backend=backend_of(name))
-    factor = float(compute_dtype([x.dtype for x in arrays]).type(0.3))
-    assert_all_same(got, evaluate(by_hand, arrays, {**scalars, "factor": factor}), "scaled")
-
-
 @pytest.mark.parametrize("name", ["numpy", "numba"])
 def test_powers_exponentials_and_logarithms_are_of_numpy(name: str) -> None:
     def rule(p: V, g: V, *, s: float, t: int) -> tuple[V]:
@@ -228,9 +212,8 @@ def check(
     targets: list[RawTensor],
     gradient: RawTensor,
     expected: list[HostArray],
-    scale: RawTensor | None = None,
 ) -> None:
-    kernel([targets], [gradient], [kernel.program.host(**SCALARS)], scale)
+    kernel([targets], [gradient], [kernel.program.host(**SCALARS)])
     assert_all_same([where.to_numpy(x) for x in targets], expected, "in place")
 
 
@@ -341,16 +324,14 @@ def _parameter_first(p: V, g: V, m: V, *, lr: float, t: int) -> tuple[V, V]:
 
 
 @every_kernel
-@pytest.mark.parametrize("scaled", [False, True])
-def test_gradient_may_be_its_parameter(name: str, where: Backend, scaled: bool) -> None:
+def test_gradient_may_be_its_parameter(name: str, where: Backend) -> None:
     # As the gradient of sum(p * p) / 2, written by hand.
     program = traced(_parameter_first, ("m",), "lr")
-    kernel = kernel_of(name, program.scaled if scaled else program, AVERAGED)
+    kernel = kernel_of(name, program, AVERAGED)
     p, _, m = arrays_of(AVERAGED, 1000, 5)
-    factor = np.float32(0.5 if scaled else 1.0)
-    expected = evaluate(_parameter_first, [p, p * factor, m], SCALARS)
+    expected = evaluate(_parameter_first, [p, p, m], SCALARS)
     got = [where.from_numpy(p), where.from_numpy(m)]
-    check(kernel, where, got, got[0], expected, where.full((), 0.5, "float32") if scaled else None)
+    check(kernel, where, got, got[0], expected)
 
 
 @pytest.mark.parametrize("name", ["numpy", "numba"])

@@ -81,13 +81,11 @@ class _Writer:
         self.read = {index for index in self.arrays if Ref(ARRAY, index) in read}
         self.vector = _ACCESS // min(dtypes[i].itemsize for i in self.arrays or [0])
         self.columns = len(dtypes)
-        scale = ["c0"] if program.has_scale else []
-        self.scalars = [*(f"s{i}" for i in range(program.scalars)), *scale]
+        self.scalars = [f"s{i}" for i in range(program.scalars)]
 
     def text(self) -> str:
         """The whole."""
         columns, vector, scalars = self.columns, self.vector, self.program.scalars
-        scale = ", const real *scale" if self.program.has_scale else ""
         addresses = " | ".join(f"(u64)x{i}" for i in self.arrays) or "0"
         elements = ", ".join([*(f"x{i}[j]" for i in self.arrays), *self.scalars])
         return f"""\
@@ -138,7 +136,7 @@ template <class T> struct pack {{
 
 {LOCATE}
 
-{head("update", f"const u64 *table, i64 tensors, const double *scalars{scale}")} {{
+{head("update", "const u64 *table, i64 tensors, const double *scalars")} {{
     const u64 *first = table + {columns + 2} * tensors;
     const i64 chunks = (i64)first[tensors];
     for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
@@ -189,7 +187,6 @@ template <class T> struct pack {{
     def _setup(self) -> list[str]:
         """The scalars of a tensor and where its chunk of each array begins."""
         lines = [f"const real s{i} = (real)s[{i}];" for i in range(self.program.scalars)]
-        lines += ["const real c0 = *scale;"] if self.program.has_scale else []
         for i, kind in self.arrays.items():
             element = f"{'' if i in self.stored else 'const '}{kind}"
             lines.append(f"{element} *x{i} = ({element} *)table[{i} * tensors + i] + start;")

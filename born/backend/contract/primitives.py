@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
         def add(self, x: Operand, y: Operand, /) -> RawTensor: ...
 
-        sub = mul = div = greater = greater_equal = equal = logical_and = add
+        sub = mul = div = maximum = greater = greater_equal = equal = logical_and = add
 
         def neg(self, x: RawTensor, /) -> RawTensor: ...
 

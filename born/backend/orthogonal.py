@@ -1,0 +1,29 @@
+"""Newton-Schulz iterations by a backend's products."""
+
+from __future__ import annotations
+
+from born.backend.contract.primitives import Primitives
+from born.raw import RawTensor
+
+
+def orthogonalize(
+    backend: Primitives,
+    x: RawTensor,
+    steps: int,
+    coefficients: tuple[float, float, float],
+    eps: float,
+) -> RawTensor:
+    """What `born.fusion.orthogonalize` says, of the matrices of the last two axes."""
+    a, b, c = coefficients
+    turned = [*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2]
+    tall = x.shape[-2] > x.shape[-1]
+    x = backend.transpose(x, turned) if tall else x
+    wide = backend.astype(x, "float64")
+    squares = backend.sum(backend.mul(wide, wide), (-2, -1), keepdims=True)
+    length = backend.maximum(backend.sqrt(squares), eps)
+    x = backend.astype(backend.div(wide, length), x.dtype)
+    for _ in range(steps):
+        square = backend.matmul(x, backend.transpose(x, turned))
+        inner = backend.add(backend.mul(square, b), backend.mul(backend.matmul(square, square), c))
+        x = backend.add(backend.mul(x, a), backend.matmul(inner, x))
+    return backend.transpose(x, turned) if tall else x
