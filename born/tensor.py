@@ -162,13 +162,15 @@ class Tensor(TensorBase[B]):
         here: Backend = self.backend
         if here is check_backend(backend):
             return cast("Tensor[B2]", self)
+        check_stays(self.raw, ".to(backend)")
         home, there = here.innermost, backend.innermost
         if home is there:
             return Tensor(self.raw.alias(), backend)
         return Tensor(there.from_numpy(home.to_numpy(self.raw)), backend)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A copy off every tape; on another backend if `memo` replaces this one."""
+        """A copy through which gradients pass; on another backend, if `memo` replaces this one, a
+        constant."""
         made = copy.copy(self)
         made.backend = memo.get(id(self.backend), self.backend)
         known = memo.get(id(self.raw))
@@ -222,6 +224,7 @@ class Tensor(TensorBase[B]):
 
     def __dlpack__(self, **options: Any) -> Any:
         """The memory as a DLPack capsule, without a copy: `torch.from_dlpack(tensor)`."""
+        check_stays(self.raw, "memory for another library")
         return self.backend.to_dlpack(self.raw, **options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -429,8 +432,13 @@ def is_tensor(value: object) -> TypeIs[Tensor[Any]]:
 
 
 def _copied(raw: RawTensor, home: Backend, target: Backend) -> RawTensor:
-    """A copy on another innermost backend, or the same, with its gradient, off every tape."""
-    made = home.copy(raw) if home is target else target.from_numpy(home.to_numpy(raw))
+    """A copy with its gradient; on the same innermost backend, with its record too."""
+    if home is target:
+        made = home.copy(raw)
+        made.node = raw.node
+    else:
+        check_stays(raw, "a copy on another backend")
+        made = target.from_numpy(home.to_numpy(raw))
     made.requires_grad = raw.requires_grad
     made.name = raw.name
     if raw.grad is not None:

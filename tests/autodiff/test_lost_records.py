@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 import born
 from born import nn, ops, optim
-from born.autodiff import Autodiff, backward, grad, value_and_grad
+from born.autodiff import Autodiff, Tape, backward, grad, value_and_grad
 from born.backend import Backend
 from born.errors import TapeError
 from tests.autodiff.leaf import T, leaf
@@ -109,6 +111,50 @@ def test_a_detached_tensor_is_a_constant_whatever_became_of_its_record(
         backward(y.sum())
         loss = (y.detach() * x).sum()
     assert host(autodiff, backward(loss)[x]) == [9.0]
+
+
+def test_a_copy_passes_gradients_on(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 3.0)
+    with autodiff.tape:
+        y = x * x
+        twin = copy.deepcopy(y)
+        loss = (y * x + twin * 10.0).sum()
+    assert twin.raw is not y.raw
+    assert host(autodiff, backward(loss)[x]) == [27.0 + 60.0]
+    assert host(autodiff, copy.deepcopy(x).raw) == [3.0]
+
+
+def test_a_recorded_tensor_is_not_pickled(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 3.0)
+    with autodiff.tape:
+        y = x * x
+    with pytest.raises(TapeError, match=r"no tape has recorded to pickle.*\.detach\(\)"):
+        pickle.dumps(y.raw)
+    for raw in (y.detach().raw, x.raw):
+        assert pickle.loads(pickle.dumps(raw)).array.tolist() == raw.array.tolist()
+    backward(y.sum() if autodiff.tape.is_recording else y)
+    loaded = pickle.loads(pickle.dumps(y.raw))
+    assert loaded.node is None
+    assert loaded.array.tolist() == [9.0]
+
+
+def test_many_losses_of_one_tape_take_time_in_proportion(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 3.0)
+    with autodiff.tape:
+        losses = [(x * float(i)).sum() for i in range(3000)]
+    looked_at = 0
+    origin = Tape._forget_gone  # pyright: ignore[reportPrivateUsage]  # what is counted
+
+    def counted(tape: Tape) -> None:
+        nonlocal looked_at
+        looked_at += len(tape._nodes)  # pyright: ignore[reportPrivateUsage]
+        origin(tape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tape, "_forget_gone", counted)
+        for i, loss in enumerate(losses):
+            assert host(autodiff, backward(loss)[x]) == [float(i)]
+    assert looked_at <= 2 * len(losses)
 
 
 def test_a_dropped_loss_is_freed_with_its_records(autodiff: Autodiff[Backend]) -> None:
