@@ -35,7 +35,7 @@ SURFACE = {
     " tensor from_dlpack zeros",
     "born.autodiff": "Autodiff Gradients Tape backward grad hvp value_and_grad",
     "born.backend": "ArrayBackend Backend available_backends get_backend",
-    "born.checkpoint": "load save",
+    "born.checkpoint": "PartialLoad load save verify",
     "born.data": "DataLoader prefetch",
     "born.nn": "AvgPool2d Conv2d Dropout Embedding Flatten LayerNorm Linear MaxPool2d Module"
     " Parameter RMSNorm ReLU Sequential accuracy binary_cross_entropy_with_logits cross_entropy"

@@ -54,6 +54,9 @@ class Autodiff(Backend, Generic[B]):
         self._owner = object()
         self._local: Home = ThreadTape(self._owner, inner, isinstance(inner, Autodiff))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.inner,)
+
     @property
     def tape(self) -> Tape:
         """The tape of the calling thread."""
@@ -188,6 +191,7 @@ def _method(name: str) -> _Operation:
 
 _PASSED_ON: Final = """
 synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_random_state seed
+seeded
 """
 """Methods that are not operations on tensors: the inner backend's."""
 

@@ -61,7 +61,8 @@ def linear(
     Returns:
         shape (..., out).
 
-    >>> x, w = born.ones((1, 3), backend), born.tensor([[1, 1, 1], [-1, -1, -1]], backend)
+    >>> w = born.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]], backend)
+    >>> x = born.ones((1, 3), backend)
     >>> ops.linear(x, w, activation="relu")
     Tensor([[3., 0.]], dtype=float32)
     """
@@ -83,7 +84,8 @@ def linear_relu(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) 
 
         y = max(x W^T + b, 0)
 
-    >>> x, w = born.ones((1, 3), backend), born.tensor([[1, 1, 1], [-1, -1, -1]], backend)
+    >>> w = born.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]], backend)
+    >>> x = born.ones((1, 3), backend)
     >>> ops.linear_relu(x, w)
     Tensor([[3., 0.]], dtype=float32)
     """

@@ -97,7 +97,7 @@ def test_a_file_of_another_library_is_told_from_a_damaged_one(tmp_path: Path) ->
     path = tmp_path / "theirs.safetensors"
     for metadata in (None, {"format": "pt"}):
         save_file({"weight": np.zeros(3, np.float32)}, path, metadata)
-        with pytest.raises(CheckpointError, match=r"without the entry 'born'.*load_file"):
+        with pytest.raises(CheckpointError, match=r"without the entry 'born'.*load_weights"):
             checkpoint.load(path)
 
 

@@ -59,7 +59,9 @@ class Reductions(Primitives):
         freedom = count(x.shape, normal_axes(axis, x.ndim)) - ddof
         # Of the distances, not of their squares, which may be out of range.
         length = self.norm(self.sub(x, self.mean(x, axis, keepdims=True)), axis, keepdims)
-        return self.mul(length, 1 / math.sqrt(freedom) if freedom > 0 else math.nan)
+        if freedom <= 0:
+            return self.mul(length, math.nan)
+        return self.div(length, math.sqrt(freedom))
 
     @optional
     def logsumexp(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
