@@ -169,8 +169,7 @@ class Tensor(TensorBase[B]):
         return Tensor(there.from_numpy(home.to_numpy(self.raw)), backend)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A copy through which gradients pass; on another backend, if `memo` replaces this one, a
-        constant."""
+        """A copy off every tape; on another backend if `memo` replaces this one."""
         made = copy.copy(self)
         made.backend = memo.get(id(self.backend), self.backend)
         known = memo.get(id(self.raw))
@@ -432,13 +431,9 @@ def is_tensor(value: object) -> TypeIs[Tensor[Any]]:
 
 
 def _copied(raw: RawTensor, home: Backend, target: Backend) -> RawTensor:
-    """A copy with its gradient; on the same innermost backend, with its record too."""
-    if home is target:
-        made = home.copy(raw)
-        made.node = raw.node
-    else:
-        check_stays(raw, "a copy on another backend")
-        made = target.from_numpy(home.to_numpy(raw))
+    """A copy on another innermost backend, or the same, with its gradient, off every tape."""
+    check_stays(raw, "a deep copy")
+    made = home.copy(raw) if home is target else target.from_numpy(home.to_numpy(raw))
     made.requires_grad = raw.requires_grad
     made.name = raw.name
     if raw.grad is not None:

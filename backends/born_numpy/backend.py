@@ -9,7 +9,9 @@ from typing import Any, Final
 import numpy as np
 from typing_extensions import override
 
-from born.backend import ArrayBackend, Axis
+from born.backend import ArrayBackend, Axis, Index
+from born.backend.arguments import is_tuple
+from born.backend.arrays.sums import SHORT
 from born.backend.contract.network import label_range_error
 from born.backend.update import UpdateKernel
 from born.dtypes import DTypeLike, as_dtype, float32
@@ -28,6 +30,8 @@ _LEAST_PRODUCTS: Final = 131_072  # what has fewer runs in kernels for small mat
 _SHRINKING: Final = {"f": (2.0**-70, 1e-30), "d": (2.0**-540, 1e-300)}
 """What numbers whose squares overflow are multiplied by, and what is nothing beside their squares
 then: 2^64 or 2^512 at least, they become 2^-6 or 2^-28."""
+
+_BLOCK: Final = 32  # values that are added to one place one after the other, where there are many
 
 _SQUARES: Final = {"f": (1e-30, 1e38), "d": (1e-290, 1e308)}
 """Between which two numbers a sum of squares has lost none to the limits of its dtype."""
@@ -123,6 +127,25 @@ class NumpyBackend(ArrayBackend):
             return self.sqrt(squares)
         return super()._euclidean_norm(x, axis, keepdims)
 
+    # -- indexing --
+
+    @override
+    def _add_at(self, target: HostArray, index: Index, values: HostArray) -> None:
+        if target.dtype.kind == "f":
+            crowded = _crowded(target, index, values)
+            if crowded is not None:
+                table, rows, values = crowded
+                blocks, owners = _blocks(rows)
+                sums = np.zeros((owners.size, *table.shape[1:]), table.dtype)
+                self._add_at(sums, blocks, values)
+                self._add_at(table, owners, sums)
+                return
+        self._add_each(target, index, values)
+
+    def _add_each(self, target: HostArray, index: Index, values: HostArray) -> None:
+        """`_add_at` of few values at each place, one after the other."""
+        super()._add_at(target, index, values)
+
     # -- network --
 
     @override
@@ -156,6 +179,38 @@ class NumpyBackend(ArrayBackend):
             array = array.view(np.dtype(f"u{array.itemsize}"))
         if array.max() >= classes:
             raise label_range_error(classes, labels.array.min(), labels.array.max())
+
+
+def _crowded(
+    target: HostArray, index: Index, values: HostArray
+) -> tuple[HostArray, HostArray, HostArray] | None:
+    """A table, and rows and values to add to it, if many go to one of them; else None."""
+    parts = index if is_tuple(index) else (index,)
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if not target.flags.c_contiguous or any(part.dtype == np.bool_ for part in arrays):
+        return None  # a mask names each place once
+    if len(parts) == len(arrays) == 1:
+        if arrays[0].size <= SHORT:
+            return None
+        table, places = target, np.arange(len(target))[arrays[0]]
+    else:
+        table, places = target.reshape(-1), np.arange(target.size).reshape(target.shape)[index]
+    if places.size <= SHORT or np.bincount(places.reshape(-1)).max() <= SHORT:
+        return None
+    whole = np.broadcast_to(values, (*places.shape, *table.shape[1:]))
+    return table, places.reshape(-1), whole.reshape(places.size, *table.shape[1:])
+
+
+def _blocks(rows: HostArray) -> tuple[HostArray, HostArray]:
+    """For each of some rows its block, of at most `_BLOCK` equal ones; and each block's row."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    counts = np.bincount(rows)
+    rank = np.arange(rows.size) - (np.cumsum(counts) - counts)[ordered]
+    opens = rank % _BLOCK == 0
+    blocks = np.empty_like(rows)
+    blocks[order] = np.cumsum(opens) - 1
+    return blocks, ordered[opens]
 
 
 def are_plain_products(g: RawTensor, x: RawTensor | None, weight: RawTensor | None) -> bool:

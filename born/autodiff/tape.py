@@ -63,29 +63,11 @@ class Node:
         self.below = below  # the mark of another tape on the same tensor, for nested backends
         self.versions = versions  # of tensors that the pullback reads, as they were then
 
-    def __deepcopy__(self, memo: object) -> Node:
-        """Itself: a gradient passes through the copy of a tensor as through the tensor."""
-        return self
-
-    def __reduce__(self) -> tuple[Callable[..., None], tuple[()]]:
-        """None, if it has ended; else its tensor may not be pickled."""
-        if self.pullback is not None:
-            raise TapeError(
-                "expected a tensor that no tape has recorded to pickle, got one through which no "
-                "gradient would pass then; use .detach() of it, or compute it outside of "
-                "`with backend.tape:`"
-            )
-        return _nothing, ()
-
     def free(self, end: End) -> None:
         """Let go of what it came from and of what its pullback has saved."""
         self.pullback = None
         self.parents = self.versions = ()
         self.end = end
-
-
-def _nothing() -> None:
-    """What is left of a record in another process."""
 
 
 Origin: TypeAlias = Node | RawTensor
@@ -482,11 +464,21 @@ class Tape:
                 g = pending.pop(node)
             else:
                 node = following
+        self._forget_latest()
         separate(backend, leaves, retained)
         return leaves, retained
 
+    def _forget_latest(self) -> None:
+        """Let go of the references to the latest records as far as they are gone: most often all.
+
+        Those behind one that lives may wait, or many losses would take time in its square.
+        """
+        nodes = self._nodes
+        while nodes and ((node := nodes[-1]()) is None or node.pullback is None):
+            nodes.pop()
+
     def _forget_gone(self) -> None:
-        """Let go of the references to records that are gone, most often to all of them."""
+        """Let go of the references to records that are gone."""
         self._nodes = [
             reference
             for reference in self._nodes
