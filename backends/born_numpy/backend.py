@@ -185,8 +185,8 @@ def _crowded(
     target: HostArray, index: Index, values: HostArray
 ) -> tuple[HostArray, HostArray, HostArray] | None:
     """A table, and rows and values to add to it, if many go to one of them; else None."""
-    parts = index if is_tuple(index) else (index,)
-    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    parts: tuple[Any, ...] = index if is_tuple(index) else (index,)
+    arrays: list[HostArray] = [part for part in parts if part.__class__ is np.ndarray]
     if not target.flags.c_contiguous or any(part.dtype == np.bool_ for part in arrays):
         return None  # a mask names each place once
     if len(parts) == len(arrays) == 1:
