@@ -14,6 +14,7 @@ expected, what arrived, and what to do.
       BackendUnavailableError        RuntimeError
       OutOfMemoryError               MemoryError
       TapeError                      RuntimeError
+      LinAlgError
       GradientError                  ValueError
       MissingGradientError           KeyError
       ConfigError                    ValueError
@@ -31,6 +32,8 @@ expected, what arrived, and what to do.
 """
 
 from __future__ import annotations
+
+import numpy.linalg
 
 
 class BornError(Exception):
@@ -76,6 +79,10 @@ class OutOfMemoryError(BornError, MemoryError):
 
 class TapeError(BornError, RuntimeError):
     """A gradient asked of a tape that cannot give it."""
+
+
+class LinAlgError(BornError, numpy.linalg.LinAlgError):
+    """A matrix that has no such factorisation or solution; NumPy's error of the name, too."""
 
 
 class GradientError(BornError, ValueError):

@@ -112,7 +112,7 @@ _VIEWS: Final = frozenset(
 def recorded(name: str, derivative: Derivative) -> _Operation:
     """An operation with a derivative: computed by the inner backend, and recorded."""
     rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
-    keeps_result = derivative.keeps_result
+    keeps_result, several = derivative.keeps_result, derivative.several
     views = name in _VIEWS
     reads: dict[Required, list[int]] = {}
     composition: _Operation = getattr(Backend, name)
@@ -130,12 +130,11 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
         origins = tuple(map(tape.origin_of, operands))
         if any(origins):
             required = tuple(map(bool, origins))
-            seen = out
+            seen: Any = out
             if keeps_result:
                 # Another tensor over the same memory: a record that led to its own result would
                 # keep both alive.
-                seen = out.alias()
-                seen.node = out.node
+                seen = tuple(map(_twin, out)) if several else _twin(out)
             pullback = rule(inner, seen, required, *args, **options)
             if pullback is not None:
                 read = reads.get(required)
@@ -147,13 +146,23 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                     if isinstance(x := operands[i], RawTensor)
                 ]
                 if keeps_result:
-                    versions.append((seen, 0))
-                tape.record(out[0] if residuals else out, origins, pullback, versions)
+                    versions += [(y, 0) for y in (seen if several else [seen])]
+                if several:
+                    tape.record_several(out, origins, pullback, versions, inner)
+                else:
+                    tape.record(out[0] if residuals else out, origins, pullback, versions)
                 if views and memory_of(out.array) is memory_of(operands[0].array):
                     out.share_changes(operands[0])
         return out
 
     return operation
+
+
+def _twin(x: RawTensor) -> RawTensor:
+    """Another tensor over the same array, with the same marks of the tapes."""
+    twin = x.alias()
+    twin.node = x.node
+    return twin
 
 
 def _composed(name: str) -> _Operation:

@@ -12,6 +12,7 @@ from born.backend.contract.creation import Creation
 from born.backend.contract.elementwise import Elementwise
 from born.backend.contract.images import Images
 from born.backend.contract.indexing import Indexing
+from born.backend.contract.linalg import Linalg
 from born.backend.contract.linear import Linear
 from born.backend.contract.network import Network
 from born.backend.contract.reduction import Reductions
@@ -24,7 +25,17 @@ from born.raw import RawTensor
 
 
 class Backend(
-    Base, Creation, Transfer, Elementwise, Reductions, Shapes, Indexing, Linear, Network, Images
+    Base,
+    Creation,
+    Transfer,
+    Elementwise,
+    Reductions,
+    Shapes,
+    Indexing,
+    Linear,
+    Linalg,
+    Network,
+    Images,
 ):
     """What born computes with: the contract every backend meets.
 
