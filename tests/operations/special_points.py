@@ -674,9 +674,17 @@ gather unfold
 """
 MAKING: Final = "zeros ones full arange eye normal uniform from_numpy to_numpy assign copy"
 
+MATRICES: Final = """
+cholesky det eigh expm inv pinv qr slogdet solve solve_triangular svd
+"""
+_MATRICES: Final = (
+    "is of whole matrices; singular ones and equal eigenvalues have tests of their own"
+)
+
 WITHOUT: Final[dict[str, str]] = {
     **dict.fromkeys(MOVING.split(), _MOVES),
     **dict.fromkeys(MAKING.split(), _MAKES),
+    **dict.fromkeys(MATRICES.split(), _MATRICES),
     **{name: _PIECE for name in OPERATIONS if name.endswith("_backward")},
     "fold": "adds up what it moves: the gradient of avg_pool2d and conv2d runs through it",
     "dropout": "draws a mask; with it, it is a product",

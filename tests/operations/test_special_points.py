@@ -122,7 +122,9 @@ def test_every_difference_is_there(backend_name: str) -> None:
 def test_every_operation_has_calls_or_a_reason() -> None:
     called = {call.operation for call in CALLS.values()}
     assert not called & set(WITHOUT)
-    assert sorted(called | set(WITHOUT)) == sorted(OPERATIONS)
+    missing = sorted(set(OPERATIONS) - called - set(WITHOUT))
+    assert not missing, "give them calls in special_points.py, or a reason in WITHOUT"
+    assert called | set(WITHOUT) <= set(OPERATIONS)
 
 
 def test_the_record_is_of_the_table() -> None:
