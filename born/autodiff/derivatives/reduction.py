@@ -98,7 +98,8 @@ def _extremum(
 ) -> RawTensor:
     shape = x.shape
     chosen = b.equal(x, _restore_axes(b, y, shape, axis, keepdims))
-    ties = b.sum(chosen, axis, keepdims=True)
+    wide = "float32" if is_half(g.dtype) else g.dtype  # which counts may be too large for
+    ties = b.sum(b.astype(chosen, wide), axis, keepdims=True)
     none = b.equal(ties, 0)  # equals the result, which is NaN
     share = _over(b, _restore_axes(b, g, shape, axis, keepdims), b.where(none, 1, ties))
     rest = b.where(none, b.full((), math.nan, g.dtype), 0)
@@ -106,10 +107,10 @@ def _extremum(
 
 
 def _over(b: Backend, g: RawTensor, counts: RawTensor) -> RawTensor:
-    """g over counts, which may be too large for g's own dtype."""
+    """g over counts, of a dtype that holds them."""
     if is_half(g.dtype):
-        return b.astype(_over(b, b.astype(g, "float32"), counts), g.dtype)
-    return b.div(g, b.astype(counts, g.dtype))
+        return b.astype(b.div(b.astype(g, "float32"), counts), g.dtype)
+    return b.div(g, counts)
 
 
 def _prod(
