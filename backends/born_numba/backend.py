@@ -17,6 +17,7 @@ from born.backend.window import Size, image_shape
 from born.dtypes import int64, is_floating
 from born.errors import BackendUnavailableError
 from born.fusion import Formula, Program
+from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, kernels, update
 from born_numba.compiler import configuration
@@ -88,22 +89,8 @@ class NumbaBackend(NumpyBackend):
     # -- elementwise --
 
     @override
-    def relu(self, x: RawTensor, /) -> RawTensor:
-        a = x.array
-        if not _is_loopable(a):
-            return super().relu(x)
-        out = np.empty_like(a)
-        kernels.relu[a.dtype](a.reshape(-1), out.reshape(-1))
-        return RawTensor(out)
-
-    @override
-    def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
-        a, b = g.array, y.array
-        if not _are_loopable(a, b):
-            return super().relu_backward(g, y)
-        out = np.empty_like(a)
-        kernels.relu_backward[a.dtype](a.reshape(-1), b.reshape(-1), out.reshape(-1))
-        return RawTensor(out)
+    def erf(self, x: RawTensor, /) -> RawTensor:
+        return self.fused(ERF, (x,))[0]
 
     # -- reduction --
 
