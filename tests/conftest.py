@@ -34,6 +34,7 @@ SLOW = (
     "tests/backend/test_threads.py",
     "tests/benchmarks",
     "tests/cupy",
+    "tests/fusion/test_random_formulas.py",
     "tests/fusion/test_random_programs.py",
     "tests/fusion/test_update.py",
     "tests/numba",
