@@ -10,12 +10,14 @@ from typing_extensions import override
 
 from born.backend import ArrayBackend
 from born.backend.contract.network import label_range_error
-from born.backend.update import UpdateKernel
+from born.backend.update import GroupUpdate, Scalars, UpdateKernel
 from born.dtypes import DTypeLike, as_dtype, float32
-from born.fusion import Program
+from born.fusion import GroupProgram, Program
 from born.raw import HostArray, RawTensor
 from born_numpy import alignment
 from born_numpy.global_norm import add_squares, global_norm
+from born_numpy.group import HostGroup
+from born_numpy.staged import StagedUpdate
 from born_numpy.update import NumpyUpdate
 
 # When a product x W^T of float32 is computed as (W x^T)^T; measured: docs/notes/performance.md.
@@ -60,8 +62,14 @@ class NumpyBackend(ArrayBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
-            return super().compile_update(program, dtypes)
+            return StagedUpdate(self, program, dtypes)
         return NumpyUpdate(program, dtypes)
+
+    @override
+    def begin_group(
+        self, program: GroupProgram, slots: Sequence[RawTensor], scalars: Scalars
+    ) -> GroupUpdate:
+        return HostGroup(program, slots, scalars)
 
     @override
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:

@@ -230,7 +230,8 @@ class _Tensor:
         if axis == -2 and rank == ELEMENT:
             return lanes.sums_of_columns(backend, x, where)
         length = where.rows if axis == -2 else where.columns
-        rows = backend.reshape(x, (-1 if length else where.matrices * where.rows, length))
+        count = where.matrices * (where.rows if rank == ELEMENT else 1)
+        rows = backend.reshape(x, (count, length))
         sums = lanes.sums_of_rows(backend, rows)
         return backend.reshape(sums, self._shape(ROWS if rank == ELEMENT else MATRIX))
 

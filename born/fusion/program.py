@@ -40,15 +40,14 @@ def join(*ranks: str) -> str:
     return max(ranks, key=_BREADTH.__getitem__, default=HOST)
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """A value: array input, host scalar, result of an instruction, or one of the group's.
 
     In a `GroupProgram` an array input is a slot of rank group, and `TOTAL` a sum over all tensors.
     """
 
     kind: str
-    index: int
+    index: int  # type: ignore[assignment]  # tuples have a method of that name, not needed here
 
     def __str__(self) -> str:
         return f"{self.kind}{self.index}"
