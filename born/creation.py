@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from born.backend import B, Backend, Scalar
-from born.dtypes import DTypeLike, as_dtype, check_fits, convert_exactly, float32
+from born.dtypes import DTypeLike, as_dtype, bool_, check_fits, convert_exactly, float32, int64
 from born.errors import ShapeError
 from born.operands import ShapeLike, as_shape, check_backend, check_unrecorded
 from born.raw import HostArray, RawTensor, Shape
@@ -20,8 +20,9 @@ def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
 
     Args:
         data: an array or NumPy scalar, whose dtype is kept, in native byte order; or a
-            Python number or nested sequence of numbers, which become float32 (bools stay
-            bool). An array on a device has to be on the backend's own.
+            Python number or nested sequence of numbers: floats, and integers beside floats,
+            become float32, integers alone int64, as labels and indices are, and bools stay
+            bool. An array on a device has to be on the backend's own.
         backend: where the tensor lives.
         dtype: another dtype than that. Each number is rounded to it once.
 
@@ -31,8 +32,10 @@ def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
         ShapeError: nested sequences of unequal lengths.
         BackendMismatchError: an array on another device.
 
-    >>> born.tensor([1, 2, 3], backend)
+    >>> born.tensor([1.0, 2, 3], backend)
     Tensor([1., 2., 3.], dtype=float32)
+    >>> born.tensor([1, 2, 3], backend)
+    Tensor([1, 2, 3], dtype=int64)
     """
     return Tensor(_copied(data, check_backend(backend), dtype), backend)
 
@@ -92,8 +95,10 @@ def _numbers(data: Any, wanted: np.dtype[Any] | None) -> HostArray:
                 check_fits(number, wanted)
             return np.asarray(data, object).astype(wanted)
         if numbers.dtype.kind == "O" and all(isinstance(n, int | float) for n in numbers.flat):
+            integral = all(isinstance(n, int) for n in numbers.flat)
+            wanted = wanted or (int64 if integral else float32)
             for number in numbers.flat:
-                check_fits(number, wanted or float32)
+                check_fits(number, wanted)
             numbers = numbers.astype(np.float64)
     except ValueError as error:
         raise ShapeError(
@@ -103,7 +108,7 @@ def _numbers(data: Any, wanted: np.dtype[Any] | None) -> HostArray:
         as_dtype(numbers.dtype)  # names the dtypes that there are
         return numbers
     if wanted is None:
-        wanted = numbers.dtype if numbers.dtype.kind == "b" else float32
+        wanted = {"b": bool_, "i": int64, "u": int64}.get(numbers.dtype.kind, float32)
     return convert_exactly(numbers, wanted)
 
 
@@ -125,13 +130,14 @@ def ones(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B
     return Tensor(check_backend(backend).ones(_lengths(shape), dtype), backend)
 
 
-def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:
-    """A tensor of one value.
+def full(shape: ShapeLike, value: Scalar, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
+    """A tensor of one value; of a float in float32, of an integer in int64, of a bool in bool.
 
-    >>> born.full(2, 7, backend)
+    >>> born.full(2, 7.0, backend)
     Tensor([7., 7.], dtype=float32)
     """
     lengths = _lengths(shape)
+    dtype = _dtype_of(value) if dtype is None else dtype
     if isinstance(cast("object", value), int | float):
         check_fits(value, as_dtype(dtype))
     return Tensor(check_backend(backend).full(lengths, value, dtype), backend)
@@ -161,12 +167,16 @@ def arange(
     step: Scalar = 1,
     *,
     backend: B,
-    dtype: DTypeLike = "float32",
+    dtype: DTypeLike | None = None,
 ) -> Tensor[B]:
     """`start, start + step, ...` up to but without `stop`; from zero if only one is given.
 
+    Of integers it is int64, and float32 if one of them is a float.
+
     >>> born.arange(3, backend=backend)
-    Tensor([0., 1., 2.], dtype=float32)
+    Tensor([0, 1, 2], dtype=int64)
+    >>> born.arange(0.0, 1.0, 0.25, backend=backend)
+    Tensor([0.  , 0.25, 0.5 , 0.75], dtype=float32)
     """
     first, last = (0, start) if stop is None else (start, stop)
     if not all(math.isfinite(number) for number in (first, last, step)):
@@ -174,6 +184,9 @@ def arange(
             f"expected finite start, stop and step, got {first}, {last} and {step}; "
             "a tensor has finitely many elements"
         )
+    if dtype is None:
+        dtypes = [_dtype_of(number) for number in (first, last, step)]
+        dtype = float32 if float32 in dtypes else int64
     return Tensor(check_backend(backend).arange(first, last, step, dtype), backend)
 
 
@@ -189,6 +202,13 @@ def eye(
     return Tensor(
         check_backend(backend).eye(rows, rows if columns is None else columns, dtype), backend
     )
+
+
+def _dtype_of(value: object) -> np.dtype[Any]:
+    """What a number has without a dtype."""
+    if isinstance(value, bool | np.bool_):
+        return bool_
+    return int64 if isinstance(value, int | np.integer) else float32
 
 
 def _lengths(shape: ShapeLike) -> Shape:

@@ -14,6 +14,7 @@ expected, what arrived, and what to do.
       BackendUnavailableError        RuntimeError
       OutOfMemoryError               MemoryError
       TapeError                      RuntimeError
+      LinAlgError
       GradientError                  ValueError
       MissingGradientError           KeyError
       ConfigError                    ValueError
@@ -28,9 +29,12 @@ expected, what arrived, and what to do.
         CheckpointMismatchError
       CheckpointWriteError           OSError
       RuleError                      ValueError
+      FormulaError                   ValueError
 """
 
 from __future__ import annotations
+
+import numpy.linalg
 
 
 class BornError(Exception):
@@ -76,6 +80,10 @@ class OutOfMemoryError(BornError, MemoryError):
 
 class TapeError(BornError, RuntimeError):
     """A gradient asked of a tape that cannot give it."""
+
+
+class LinAlgError(BornError, numpy.linalg.LinAlgError):
+    """A matrix that has no such factorisation or solution; NumPy's error of the name, too."""
 
 
 class GradientError(BornError, ValueError):
@@ -136,3 +144,7 @@ class CheckpointWriteError(BornError, OSError):
 
 class RuleError(BornError, ValueError):
     """An update rule that cannot be traced, or does not return what it should."""
+
+
+class FormulaError(BornError, ValueError):
+    """A function that cannot be fused: it is not a formula of each element."""

@@ -59,6 +59,25 @@ class RawTensor:
         self.node = None
         self.changes = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and deepcopy, all but the tape's mark: a copy is off every tape."""
+        return {
+            "array": self.array,
+            "requires_grad": self.requires_grad,
+            "grad": self.grad,
+            "name": self.name,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.array = state["array"]
+        self.node = self.changes = None
+        self.requires_grad, self.grad = state["requires_grad"], state["grad"]
+        if state["name"]:
+            self.name = state["name"]
+
+    def __copy__(self) -> RawTensor:
+        return self.alias()
+
     def touch(self) -> None:
         """Count a change of the elements in place."""
         if self.changes is None:

@@ -7,13 +7,16 @@ import importlib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic
 
 import born
-from born import checkpoint, nn, optim
+from born import nn, optim
 from born.backend import B, Backend
+from born.checkpoint import Store
+from born.data import DataLoader
 from born.errors import BackendUnavailableError, CheckpointError, CheckpointWriteError
 
 
@@ -53,7 +56,7 @@ class Options:
     backend: Backend
     epochs: int
     seed: int
-    checkpoint: Path | None
+    store: Store | None
     resume: bool
     output: Path
 
@@ -77,10 +80,10 @@ def parse(
         help="seed of all random numbers (%(default)s)",
     )
     parser.add_argument(
-        "--checkpoint-dir", type=Path, metavar="DIR", help="save after every epoch in this folder"
+        "--checkpoint-dir", type=Path, metavar="DIR", help=f"save every epoch in DIR/{name}"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="resume from the checkpoint in --checkpoint-dir"
+        "--resume", action="store_true", help="go on from the last checkpoint there"
     )
     parser.add_argument(
         "--output", type=Path, default=f"{name}.png", metavar="PNG", help="picture (%(default)s)"
@@ -93,21 +96,19 @@ def parse(
     try:
         backend = born.get_backend(given.backend)
         given.output.parent.mkdir(parents=True, exist_ok=True)
-        if given.checkpoint_dir is not None and not given.resume:
-            given.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    except (BackendUnavailableError, OSError) as error:
+        store = given.checkpoint_dir and Store(given.checkpoint_dir / name)
+        if store is not None and store.latest() is not None and not given.resume:
+            parser.error(
+                f"expected --resume, or a --checkpoint-dir without checkpoints of {name}, got "
+                f"{given.checkpoint_dir}; a new training would delete what is there"
+            )
+    except (BackendUnavailableError, CheckpointError, OSError) as error:
         parser.error(str(error))
     # On a busy machine, two threads of BLAS wait for each other far longer than these small
     # matrices take to multiply.
     threads.threadpool_limits(limits=1, user_api="blas")
     backend.seed(given.seed)
-    file = given.checkpoint_dir and given.checkpoint_dir / f"{name}.safetensors"
-    if file is not None and file.exists() and not given.resume:
-        parser.error(
-            f"expected --resume, or a folder without {file.name}, got {given.checkpoint_dir}; "
-            "a new training would overwrite what is there"
-        )
-    return Options(backend, given.epochs, given.seed, file, given.resume, given.output)
+    return Options(backend, given.epochs, given.seed, store, given.resume, given.output)
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -131,65 +132,67 @@ class Training(Generic[B]):
     options: Options
     model: nn.Module[B]
     optimizer: optim.Optimizer[B]
+    loader: DataLoader[Any] | None = None
 
     def run(self, epoch: Callable[[int], Metrics]) -> list[Metrics]:
         """Call `epoch(1)`, `epoch(2)`, ... and return what each reported.
 
         A resumed training returns the reports from before as well.
         """
+        store = self.options.store
         history = self._resumed() if self.options.resume else []
-        saved = len(history)
         try:
-            with _Reporter(self.options.epochs, len(history)) as reporter:
+            # The store waits at its end for what is being written.
+            with _Reporter(self.options.epochs, len(history)) as reporter, store or nullcontext():
                 for number in range(len(history) + 1, self.options.epochs + 1):
-                    history.append(epoch(number))
-                    self._save(history)
-                    saved = number
-                    reporter.report(number, history[-1])
+                    report = epoch(number)
+                    self._save(number, [*history, report])
+                    history.append(report)
+                    reporter.report(number, report)
         except KeyboardInterrupt:
-            print(f"\ninterrupted in epoch {saved + 1}; {self._hint(saved)}")
+            print(f"\ninterrupted in epoch {len(history) + 1}; {self._hint()}")
             sys.exit(INTERRUPTED)
-        return history
-
-    def _save(self, history: list[Metrics]) -> None:
-        if self.options.checkpoint is None:
-            return
-        try:
-            checkpoint.save(
-                self.options.checkpoint,
-                model=self.model,
-                optimizer=self.optimizer,
-                metadata={"seed": self.options.seed, "history": history},
-            )
         except CheckpointWriteError as error:
             sys.exit(f"cannot save: {error}")
+        if store is not None:
+            print(f"saved {store.latest()}")
+        return history
+
+    def _save(self, number: int, history: list[Metrics]) -> None:
+        if self.options.store is not None:
+            self.options.store.save(
+                number,
+                model=self.model,
+                optimizer=self.optimizer,
+                data=self.loader,
+                metadata={"seed": self.options.seed, "history": history, **history[-1]},
+                background=True,
+            )
 
     def _resumed(self) -> list[Metrics]:
-        assert self.options.checkpoint is not None  # `parse` checks
+        store = self.options.store
+        assert store is not None  # `parse` checks
         try:
-            metadata = checkpoint.load(
-                self.options.checkpoint, model=self.model, optimizer=self.optimizer
-            )
+            metadata = store.restore(model=self.model, optimizer=self.optimizer, data=self.loader)
         except CheckpointError as error:
             sys.exit(f"cannot resume: {error}")
-        if not {"seed", "history"} <= metadata.keys():
-            sys.exit("cannot resume: expected a checkpoint of this program, got another's")
         if metadata["seed"] != self.options.seed:
             sys.exit(
                 f"cannot resume: expected --seed {metadata['seed']}, with which the checkpoint "
                 f"was made, got --seed {self.options.seed}"
             )
         history: list[Metrics] = metadata["history"]
-        print(f"resumed after epoch {len(history)}")
+        print(f"resumed after epoch {len(history)} from {store.directory}")
         return history
 
-    def _hint(self, saved: int) -> str:
-        if self.options.checkpoint is None:
+    def _hint(self) -> str:
+        if self.options.store is None:
             return "nothing was saved: with --checkpoint-dir DIR it could go on"
-        if not saved:
+        saved = self.options.store.latest()
+        if saved is None:
             return "no epoch was finished, so nothing was saved"
         again = [*sys.argv, *([] if self.options.resume else ["--resume"])]
-        return f"to go on:\n  python {shlex.join(again)}"
+        return f"saved {saved}\nto go on:\n  python {shlex.join(again)}"
 
 
 class _Reporter:

@@ -1,8 +1,7 @@
-"""The handwritten digits: loading, batches, and a picture of what a model reads."""
+"""The handwritten digits: loading, and a picture of what a model reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -48,13 +47,6 @@ def load() -> Digits:
         stratify=labels,
     )
     return Digits(train_images, train_labels, test_images, test_labels)
-
-
-def batches(count: int, size: int, seed: int, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The indices of an epoch's batches, in an order that `seed` and `epoch` determine."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    for start in range(0, count, size):
-        yield order[start : start + size]
 
 
 GRID_ROWS: Final = 5

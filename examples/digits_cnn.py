@@ -10,12 +10,13 @@ from typing import Final
 
 import numpy as np
 from common import Metrics, Training, parse
-from digits import SIDE, Images, batches, draw, load
+from digits import SIDE, Images, draw, load
 
 import born
 from born import nn, optim
 from born.autodiff import Autodiff
 from born.backend import Backend
+from born.data import DataLoader
 
 EPOCHS: Final = 30
 BATCH: Final = 32
@@ -44,10 +45,9 @@ def as_channels(images: Images) -> Images:
     return images.reshape(-1, 1, SIDE, SIDE)
 
 
-def shifted(images: Images, seed: int, epoch: int) -> Images:
-    """Each image moved by up to `LARGEST_SHIFT` pixels, as `seed` and `epoch` determine."""
+def shifted(images: Images, chance: np.random.Generator) -> Images:
+    """Each image moved by up to `LARGEST_SHIFT` pixels."""
     margin = LARGEST_SHIFT
-    chance = np.random.default_rng([seed, epoch, margin])
     padded = np.pad(images, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
     corners = chance.integers(0, 2 * margin + 1, size=(len(images), 2))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(2, 3))
@@ -59,7 +59,8 @@ def main() -> None:
     options = parse(__doc__ or "", "digits_cnn", EPOCHS)
     backend = Autodiff(options.backend)
     data = load()
-    train_images = as_channels(data.train_images)
+    samples = (as_channels(data.train_images), data.train_labels)
+    loader = DataLoader(samples, BATCH, shuffle=True, seed=options.seed)
     test_images = born.tensor(as_channels(data.test_images), backend)
     test_labels = born.tensor(data.test_labels, backend)
     model = make_model(backend)
@@ -68,24 +69,25 @@ def main() -> None:
     def epoch(number: int) -> Metrics:
         model.train()
         optimizer.lr = LEARNING_RATE * DECAY ** (number - 1)
-        moved = shifted(train_images, options.seed, number)
         total = 0.0
-        for rows in batches(len(moved), BATCH, options.seed, number):
+        for images, labels in loader:
+            # Of the position, so that a resumed training shifts the images as it would have.
+            chance = np.random.default_rng([options.seed, loader.epoch, loader.batch])
             with backend.tape:
-                logits = model(born.tensor(moved[rows], backend))
-                loss = nn.cross_entropy(logits, born.tensor(data.train_labels[rows], backend))
+                logits = model(born.tensor(shifted(images, chance), backend))
+                loss = nn.cross_entropy(logits, born.tensor(labels, backend))
             # Accumulates gradients; digits_mlp.py passes a map of them instead.
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            total += loss.item() * len(rows)
+            total += loss.item() * len(labels)
         logits = model.eval()(test_images)
         return {
-            "loss": total / len(moved),
+            "loss": total / loader.size,
             "test_loss": nn.cross_entropy(logits, test_labels).item(),
         }
 
-    history = Training(options, model, optimizer).run(epoch)
+    history = Training(options, model, optimizer, loader).run(epoch)
     logits = model.eval()(test_images)
     draw(options.output, history, data, logits.numpy().argmax(axis=-1))
     print(f"test accuracy: {nn.accuracy(logits, test_labels):.2%}")

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 from common import Metrics, Training, parse
-from digits import batches, draw, load
+from digits import draw, load
 
 import born
 from born import nn, optim
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
+from born.data import DataLoader, prefetch
 
 EPOCHS: Final = 40
 BATCH: Final = 32
@@ -39,6 +40,8 @@ def main() -> None:
     options = parse(__doc__ or "", "digits_mlp", EPOCHS)
     backend = Autodiff(options.backend)
     data = load()
+    samples = (data.train_images, data.train_labels)
+    loader = DataLoader(samples, BATCH, shuffle=True, seed=options.seed)
     model = make_model(backend)
     optimizer = optim.Adam(model.parameters(), optim.AdamConfig(lr=LEARNING_RATE))
     test_images = born.tensor(data.test_images, backend)
@@ -48,20 +51,18 @@ def main() -> None:
         model.train()
         optimizer.lr = LEARNING_RATE * DECAY ** (number - 1)
         total = 0.0
-        for rows in batches(len(data.train_images), BATCH, options.seed, number):
-            images = born.tensor(data.train_images[rows], backend)
-            labels = born.tensor(data.train_labels[rows], backend)
+        for images, labels in prefetch(loader, backend):
             with backend.tape:
                 loss = nn.cross_entropy(model(images), labels)
             optimizer.step(backward(loss))
-            total += loss.item() * len(rows)
+            total += loss.item() * len(labels)
         logits = model.eval()(test_images)
         return {
             "loss": total / len(data.train_images),
             "test_loss": nn.cross_entropy(logits, test_labels).item(),
         }
 
-    history = Training(options, model, optimizer).run(epoch)
+    history = Training(options, model, optimizer, loader).run(epoch)
     logits = model.eval()(test_images)
     draw(options.output, history, data, logits.numpy().argmax(axis=-1))
     print(f"test accuracy: {nn.accuracy(logits, test_labels):.2%}")

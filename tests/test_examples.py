@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +103,7 @@ def test_resumed_equals_never_stopped(name: str, tmp_path: Path) -> None:
     def train(folder: str, epochs: int, *more: str) -> bytes:
         arguments = ("--epochs", str(epochs), "--checkpoint-dir", folder, "--seed", "3", *more)
         output_of(command(name, *arguments), tmp_path)
-        return (tmp_path / folder / f"{name}.safetensors").read_bytes()
+        return (tmp_path / folder / name / f"step-{epochs:08d}.safetensors").read_bytes()
 
     whole = train("whole", 3)
     first = train("parts", 1)
@@ -109,33 +111,56 @@ def test_resumed_equals_never_stopped(name: str, tmp_path: Path) -> None:
     assert first != whole
 
 
-def test_interrupt_ends_politely_and_can_be_resumed(tmp_path: Path) -> None:
-    arguments = ("--epochs", "100000", "--checkpoint-dir", "runs")
+@contextmanager
+def training(folder: Path) -> Generator[subprocess.Popen[str]]:
+    """A long training that has saved a checkpoint."""
     # A shell that runs the tests in the background has SIGINT ignored, which is inherited.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
-            command("digits_mlp", *arguments), cwd=tmp_path, stdout=subprocess.PIPE, text=True
+            command("digits_mlp", *LONG), cwd=folder, stdout=subprocess.PIPE, text=True
         )
     finally:
         signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + 60.0
-        while not (tmp_path / "runs" / "digits_mlp.safetensors").exists():
+        while not list(folder.glob("runs/digits_mlp/step-*.safetensors")):
             assert time.monotonic() < deadline, "no checkpoint within a minute"
             assert process.poll() is None, "the example ended by itself"
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=60.0)
+        yield process
     finally:
         process.kill()
+        process.communicate()
+
+
+LONG = ("--epochs", "100000", "--checkpoint-dir", "runs")
+RESUMED = ("--checkpoint-dir", "runs", "--resume", "--epochs", "1")
+
+
+def test_interrupt_ends_politely_and_can_be_resumed(tmp_path: Path) -> None:
+    with training(tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=60.0)
     assert process.returncode == 128 + signal.SIGINT
-    assert re.search(r"interrupted in epoch \d+; to go on:\n  python .*digits_mlp.py ", printed)
-    assert printed.endswith(f"{' '.join(arguments)} --resume\n")
-    resumed = output_of(
-        command("digits_mlp", "--checkpoint-dir", "runs", "--resume", "--epochs", "1"), tmp_path
-    )
-    assert resumed.startswith("resumed after epoch ")
+    found = re.search(r"interrupted in epoch (\d+); saved (.*)\nto go on:\n  python ", printed)
+    assert found, printed
+    path = tmp_path / "runs" / "digits_mlp" / f"step-{int(found[1]) - 1:08d}.safetensors"
+    assert found[2] == str(path)
+    assert path.exists()
+    assert printed.endswith(f"{' '.join(LONG)} --resume\n")
+    resumed = output_of(command("digits_mlp", *RESUMED), tmp_path)
+    assert resumed.startswith(f"resumed after epoch {int(found[1]) - 1} from {path.parent}\n")
+
+
+def test_killed_training_can_be_resumed(tmp_path: Path) -> None:
+    for _ in range(3):
+        with training(tmp_path) as process:
+            process.kill()
+            process.wait()
+        resumed = output_of(command("digits_mlp", *RESUMED), tmp_path)
+        assert resumed.startswith("resumed after epoch ")
+        shutil.rmtree(tmp_path / "runs")
 
 
 def test_resuming_what_is_not_there_or_another_run_is_refused(tmp_path: Path) -> None:
@@ -147,8 +172,10 @@ def test_resuming_what_is_not_there_or_another_run_is_refused(tmp_path: Path) ->
     seeded = ("--checkpoint-dir", "runs", "--resume", "--seed", "5")
     other = run(command("digits_mlp", *seeded), tmp_path)
     assert other.returncode == 1
-    assert "expected --seed 0" in other.stderr
-    assert "got --seed 5" in other.stderr
+    assert "data: 'seed': expected 5, got 0" in other.stderr
+    again = run(command("digits_mlp", "--checkpoint-dir", "runs"), tmp_path)
+    assert again.returncode == 2
+    assert "error: expected --resume, or a --checkpoint-dir without checkpoints" in again.stderr
 
 
 # -- their arguments --------------------------------------------------------------------
@@ -194,7 +221,7 @@ def test_arguments_become_options(common: Any, tmp_path: Path) -> None:
     arguments = ["--output", str(picture), "--checkpoint-dir", str(tmp_path / "runs")]
     options = common.parse("An example.", "example", 3, arguments)
     assert (options.epochs, options.seed, options.output) == (3, 0, picture)
-    assert options.checkpoint == tmp_path / "runs" / "example.safetensors"
+    assert options.store.directory == tmp_path / "runs" / "example"
     assert picture.parent.is_dir()
 
 
@@ -225,7 +252,7 @@ def test_progress_is_a_bar_on_a_terminal(
 # -- the data ---------------------------------------------------------------------------
 
 
-def test_digits_are_the_real_ones_and_batches_cover_them(load: Callable[[str], Any]) -> None:
+def test_digits_are_the_real_ones(load: Callable[[str], Any]) -> None:
     digits = load("digits")
     data = digits.load()
     assert len(data.train_images) + len(data.test_images) == 1797
@@ -233,20 +260,13 @@ def test_digits_are_the_real_ones_and_batches_cover_them(load: Callable[[str], A
     assert data.train_images.dtype == np.float32
     assert data.test_labels.dtype == np.int64
     assert (data.train_images.min(), data.train_images.max()) == (0.0, 1.0)
-    rows: list[Any] = list(digits.batches(100, 32, seed=1, epoch=2))
-    assert [len(batch) for batch in rows] == [32, 32, 32, 4]
-    assert sorted(np.concatenate(rows).tolist()) == list(range(100))
-    again = list(digits.batches(100, 32, seed=1, epoch=2))
-    np.testing.assert_array_equal(np.concatenate(rows), np.concatenate(again))
-    other = list(digits.batches(100, 32, seed=1, epoch=3))
-    assert (np.concatenate(rows) != np.concatenate(other)).any()
 
 
 def test_shifted_images_stay_whole_but_for_the_border(load: Callable[[str], Any]) -> None:
     cnn = load("digits_cnn")
     images = np.zeros((200, 1, 8, 8), np.float32)
     images[:, 0, 4, 4] = 1.0
-    moved = cnn.shifted(images, seed=0, epoch=1)
+    moved = cnn.shifted(images, np.random.default_rng(0))
     assert moved.shape == images.shape
     np.testing.assert_array_equal(moved.sum((1, 2, 3)), np.ones(200))
     places = {(int(row), int(column)) for _, _, row, column in np.argwhere(moved)}

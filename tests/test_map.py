@@ -74,7 +74,7 @@ def topics(name: str) -> dict[str, str]:
     written = {
         "contract": getattr(Backend, name),
         "arrays": getattr(ArrayBackend, name),
-        "ops": getattr(ops, name, None),
+        "ops": getattr(ops, name, None) or getattr(ops.linalg, name, None),
         "rows": ROWS[name].draw,
     }
     files = {

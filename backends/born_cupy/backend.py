@@ -139,6 +139,10 @@ class CupyBackend(
             self.errors = DeviceErrors()
             self.compile = Compiler(self.device)
 
+    @override
+    def _options(self) -> dict[str, Any]:
+        return {"device": self.device, "strict": self.strict}  # a stream stays in its process
+
     @classmethod
     @override
     def unavailable_reason(cls) -> str | None:

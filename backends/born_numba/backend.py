@@ -14,12 +14,13 @@ from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
 from born.backend.update import UpdateKernel
 from born.backend.window import Size, image_shape
-from born.dtypes import int64
+from born.dtypes import int64, is_floating
 from born.errors import BackendUnavailableError
-from born.fusion import Program
+from born.fusion import Formula, Program
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, kernels, update
 from born_numba.compiler import configuration
+from born_numba.fused import NumbaFormula
 from born_numba.staged import StagedLoops
 from born_numpy import NumpyBackend
 from born_numpy.backend import are_plain_products, linear_products
@@ -62,6 +63,18 @@ class NumbaBackend(NumpyBackend):
     @override
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         return global_norm(xs, update.add_squares if intrinsics.layout_holds() else add_squares)
+
+    @override
+    def fused(
+        self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()
+    ) -> tuple[RawTensor, ...]:
+        leading = arrays[formula.leading].array.dtype
+        made: NumbaFormula | None = formula.compiled.get((NumbaFormula, leading))
+        if made is None:
+            if not is_floating(leading) or not intrinsics.layout_holds():
+                return super().fused(formula, arrays, scalars)
+            made = formula.compiled[NumbaFormula, leading] = NumbaFormula(formula, leading)
+        return made.run(arrays, scalars)
 
     # -- elementwise --
 

@@ -1,22 +1,25 @@
 """`Autodiff[B]`: a backend that wraps a backend and records what it computes.
 
 Its operations are made from two tables: the contract's list of operations and the
-derivatives of `born.autodiff.derivatives`. None is written here by name.
+derivatives of `born.autodiff.derivatives`. None is written here by name, but for formulas, whose
+derivatives are worked out.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, cast
 
 from typing_extensions import TypeIs, override
 
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
+from born.autodiff.fused import record_fused
 from born.autodiff.tape import Home, Node, OneTape, Tape, ThreadTape
 from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
+from born.fusion import Formula
 from born.raw import RawTensor, memory_of
 
 
@@ -53,6 +56,9 @@ class Autodiff(Backend, Generic[B]):
         self.name = inner.name
         self._owner = object()
         self._local: Home = ThreadTape(self._owner, inner, isinstance(inner, Autodiff))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.inner,)
 
     @property
     def tape(self) -> Tape:
@@ -94,6 +100,18 @@ class Autodiff(Backend, Generic[B]):
     def random_state(self) -> RandomState:
         return self.inner.random_state
 
+    @override
+    def fused(
+        self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()
+    ) -> tuple[RawTensor, ...]:
+        tape = self._local.tape
+        results = tape.inner.fused(formula, arrays, scalars)
+        if tape.depth:
+            origins = tuple(map(tape.origin_of, arrays))
+            if any(origins):
+                record_fused(tape, formula, arrays, scalars, results, origins)
+        return results
+
     def __repr__(self) -> str:
         return f"Autodiff({self.inner!r})"
 
@@ -109,7 +127,7 @@ _VIEWS: Final = frozenset(
 def recorded(name: str, derivative: Derivative) -> _Operation:
     """An operation with a derivative: computed by the inner backend, and recorded."""
     rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
-    keeps_result = derivative.keeps_result
+    keeps_result, several = derivative.keeps_result, derivative.several
     views = name in _VIEWS
     reads: dict[Required, list[int]] = {}
     composition: _Operation = getattr(Backend, name)
@@ -127,12 +145,11 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
         origins = tuple(map(tape.origin_of, operands))
         if any(origins):
             required = tuple(map(bool, origins))
-            seen = out
+            seen: Any = out
             if keeps_result:
                 # Another tensor over the same memory: a record that led to its own result would
                 # keep both alive.
-                seen = out.alias()
-                seen.node = out.node
+                seen = tuple(map(_twin, out)) if several else _twin(out)
             pullback = rule(inner, seen, required, *args, **options)
             if pullback is not None:
                 read = reads.get(required)
@@ -144,13 +161,23 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                     if isinstance(x := operands[i], RawTensor)
                 ]
                 if keeps_result:
-                    versions.append((seen, 0))
-                tape.record(out[0] if residuals else out, origins, pullback, versions)
+                    versions += [(y, 0) for y in (seen if several else [seen])]
+                if several:
+                    tape.record_several(out, origins, pullback, versions, inner)
+                else:
+                    tape.record(out[0] if residuals else out, origins, pullback, versions)
                 if views and memory_of(out.array) is memory_of(operands[0].array):
                     out.share_changes(operands[0])
         return out
 
     return operation
+
+
+def _twin(x: RawTensor) -> RawTensor:
+    """Another tensor over the same array, with the same marks of the tapes."""
+    twin = x.alias()
+    twin.node = x.node
+    return twin
 
 
 def _composed(name: str) -> _Operation:
@@ -188,6 +215,7 @@ def _method(name: str) -> _Operation:
 
 _PASSED_ON: Final = """
 synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_random_state seed
+seeded
 """
 """Methods that are not operations on tensors: the inner backend's."""
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush, heapreplace
+from itertools import accumulate, pairwise
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
@@ -25,6 +26,9 @@ from born.raw import RawTensor, memory_of
 Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | None]"]
 """From the gradient of a result to those of its tensor arguments: one gradient for an
 operation of one tensor; for others a sequence, with None for arguments that need none."""
+
+JointPullback: TypeAlias = Callable[..., "RawTensor | Sequence[RawTensor | None]"]
+"""The same from the gradients of several results, each an argument."""
 
 End: TypeAlias = Literal["walked", "cleared"]
 
@@ -338,6 +342,36 @@ class Tape:
         if len(nodes) > self._limit:
             self._forget_gone()
             self._limit = max(_FEWEST, 2 * len(self._nodes))
+
+    def record_several(
+        self,
+        outs: Sequence[RawTensor],
+        parents: tuple[Origin | None, ...],
+        pullback: JointPullback,
+        versions: Sequence[tuple[RawTensor, int]],
+        backend: Backend,
+    ) -> None:
+        """Remember that several results, all of one dtype, came from `parents`.
+
+        They lead to one record, whose gradient is those of all results end to end in a vector.
+        """
+        shapes, sizes = [out.shape for out in outs], [out.size for out in outs]
+        bounds = [0, *accumulate(sizes)]
+
+        def joint(g: RawTensor) -> RawTensor | Sequence[RawTensor | None]:
+            parts = (backend.getitem(g, slice(*ends)) for ends in pairwise(bounds))
+            return pullback(*map(backend.reshape, parts, shapes))
+
+        carrier = outs[0].alias()
+        self.record(carrier, parents, joint, versions)
+        for out, (start, stop) in zip(outs, pairwise(bounds), strict=True):
+
+            def spread(
+                g: RawTensor, before: int = start, after: int = bounds[-1] - stop
+            ) -> RawTensor:
+                return backend.pad(backend.reshape(g, (g.size,)), ((before, after),))
+
+            self.record(out, (carrier.node,), spread)
 
     # -- walking --
 

@@ -9,5 +9,9 @@
 {}
 """
 
-from born.checkpoint.run import load as load
-from born.checkpoint.run import save as save
+from born.checkpoint.loading import PartialLoad as PartialLoad
+from born.checkpoint.loading import load as load
+from born.checkpoint.loading import verify as verify
+from born.checkpoint.saving import save as save
+from born.checkpoint.store import CheckpointWarning as CheckpointWarning
+from born.checkpoint.store import Store as Store

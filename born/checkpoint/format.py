@@ -1,247 +1,242 @@
 """The checkpoint file: safetensors, sealed so that a change of any byte is noticed.
 
-Its header's map of strings has one entry of born's, `born`, itself JSON:
+A safetensors file is the length of its header, the header (JSON: the dtype, shape and place of each
+tensor, and a map of strings), and the elements. Of the strings one is born's, `born`, itself JSON:
 
 - `version`: of this format. A reader refuses a newer one.
 - `digest`: SHA-256 of the header and its length, with zeros in place of the digest.
-- `tensors`: the shape, dtype and SHA-256 of each tensor.
+- `checksums`: of each tensor, the SHA-256 of the SHA-256s of its pieces of a mebibyte, so that
+  several threads can check one tensor.
 - what the caller saves beside the tensors.
 
-Later versions keep the first two, so that a newer file is not taken for a damaged one.
+Later versions keep the first two, in this order, so that a newer file is not taken for a damaged
+one, and a header is checked before it is parsed. Version 1 had, in place of `checksums`, `tensors`:
+each one's shape, dtype and SHA-256.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import math
 import os
-import secrets
-import stat
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import (
-    save_file,  # pyright: ignore[reportUnknownVariableType]  # its os.PathLike has no parameter
-)
+from safetensors import SafetensorError, safe_open
 
-from born.dtypes import as_dtype
-from born.errors import (
-    CheckpointCorruptError,
-    CheckpointError,
-    CheckpointNotFoundError,
-    CheckpointVersionError,
-    CheckpointWriteError,
-)
-from born.raw import HostArray
+from born.checkpoint.pieces import read_at
+from born.errors import CheckpointCorruptError, CheckpointVersionError
+from born.raw import Shape
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _KEY: Final = "born"  # the name of born's string among the metadata that safetensors allows
+_METADATA: Final = "__metadata__"
 _LENGTH_BYTES: Final = 8  # of the header's length, little-endian, as safetensors defines it
-_ZEROS: Final = b"0" * 64  # as many as a SHA-256 has hexadecimal digits
+_ALIGNMENT: Final = 8  # of the elements, as the safetensors library pads its headers
+_DIGEST: Final = re.compile(rb'\\"digest\\": \\"([0-9a-f]{64})\\"')  # within JSON within JSON
+
+ZEROS: Final = "0" * 64
+"""What stands for a digest that is not known yet."""
+
+DTYPES: Final = {
+    "F64": ("float64", 8),
+    "F32": ("float32", 4),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "I64": ("int64", 8),
+    "I32": ("int32", 4),
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+}
+"""What safetensors calls the dtypes that born knows, and how many bytes an element has."""
+
+_CODES: Final = {name: code for code, (name, _) in DTYPES.items()}
+
+
+# -- writing -------------------------------------------------------------------------------
+
+
+def field(shape: Shape, dtype: np.dtype[Any], begin: int, end: int) -> dict[str, Any]:
+    """What the header says of a tensor, whose place counts from the first element."""
+    return {"dtype": _CODES[dtype.name], "shape": list(shape), "data_offsets": [begin, end]}
+
+
+def header(
+    fields: Mapping[str, Any], document: Mapping[str, Any], checksums: Mapping[str, str]
+) -> bytes:
+    """The length and the header, whose length does not depend on digest and checksums."""
+    ours = {"version": VERSION, "digest": ZEROS, "checksums": checksums, **document}
+    text = json.dumps(ours, allow_nan=False)
+    encoded = json.dumps({_METADATA: {_KEY: text}, **fields}).encode()
+    encoded += b" " * (-len(encoded) % _ALIGNMENT)
+    return len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded
+
+
+def sealed(unsealed: bytes) -> bytes:
+    """A header with its digest in place of the first zeros."""
+    digest = hashlib.sha256(unsealed).hexdigest()
+    return unsealed.replace(ZEROS.encode(), digest.encode(), 1)
+
+
+# -- reading -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """What a checkpoint file holds: JSON types, and the tensors asked for, read-only."""
+class Entry:
+    """What the header says of a tensor: its dtype in safetensors' words, and an empty checksum
+    in a file that born did not write.
+    """
 
-    document: Mapping[str, Any]
-    arrays: Mapping[str, HostArray]
+    shape: Shape
+    code: str
+    begin: int
+    size: int
+    checksum: str
 
 
-def write(path: Path, arrays: Mapping[str, HostArray], document: Mapping[str, Any]) -> None:
-    """Write a checkpoint file, or leave what is there as it is."""
-    target, mode = _target(path)
-    # safetensors writes memory as it lies, whatever the strides, but not in another byte order.
-    ordered = {
-        name: np.asarray(array, as_dtype(array.dtype), order="C") for name, array in arrays.items()
-    }
-    token = secrets.token_hex(len(_ZEROS) // 2)  # stands where the digest will be
-    text = json.dumps(
-        {
-            "version": VERSION,
-            "digest": token,
-            "tensors": {name: _entry(array) for name, array in ordered.items()},
-            **document,
-        },
-        allow_nan=False,
-    )
-    temporary = target.with_name(f".born-{secrets.token_hex(8)}.tmp")
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says, checked.
+
+    Attributes:
+        version: of the format; 0 for a file of another library.
+        document: what was saved beside the tensors.
+        entries: what is known of each tensor.
+    """
+
+    version: int
+    document: dict[str, Any]
+    entries: dict[str, Entry]
+
+
+def read_header(path: Path, file: BinaryIO, foreign: bool) -> Header:
+    """Read and check the header of a checkpoint; with `foreign`, of any safetensors file."""
     try:
-        _write_sealed(temporary, ordered, text, token, mode)
-        os.replace(temporary, target)
-    except (OSError, SafetensorError) as error:
-        size = sum(array.nbytes for array in ordered.values())
-        raise CheckpointWriteError(
-            f"{path}: expected to write a checkpoint of {size} bytes, got "
-            f"{error}; free space or choose another path, any previous file is untouched"
-        ) from error
-    finally:
-        # An error in the clean-up must not hide the one before it.
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+        return _checked(path, file, foreign)
+    except _FORGED as error:
+        raise damage(path, "a header with entries of another kind") from error
 
 
-def _target(path: Path) -> tuple[Path, int | None]:
-    """The file to replace, and its mode if it is there; a link to a checkpoint stays a link."""
-    target = path
-    try:
-        target = Path(os.path.realpath(path))
-        found = os.stat(target)
-    except FileNotFoundError:
-        return target, None
-    except (OSError, ValueError) as error:  # a loop of links, or a NUL in the name
-        raise CheckpointWriteError(
-            f"{path}: expected to write a checkpoint, got {error}; check it or choose another path"
-        ) from error
-    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-        raise CheckpointWriteError(
-            f"{path}: expected a regular file to replace, got a pipe, device or socket; "
-            "choose another path"
-        )
-    return target, stat.S_IMODE(found.st_mode)
+_FORGED: Final = (
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    UnicodeError,
+)
+"""What comes of JSON that is not what born writes."""
 
 
-def _write_sealed(
-    path: Path, arrays: Mapping[str, HostArray], text: str, token: str, mode: int | None
-) -> None:
-    with open(path, "xb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode) if mode is None else mode
-    save_file(dict(arrays), path, {_KEY: text})
-    # safetensors makes a file that only its owner can read; the user's umask decides that here.
-    os.chmod(path, mode)
-    with open(path, "r+b") as file:
-        prefix, header = _read_header(file)
-        digest = _digest(prefix, header, token)
-        file.seek(_LENGTH_BYTES)
-        file.write(header.replace(token.encode(), digest.encode()))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _entry(array: HostArray) -> dict[str, Any]:
-    return {
-        "shape": list(array.shape),
-        "dtype": array.dtype.name,
-        "sha256": hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest(),
-    }
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming survive a power failure, where folders can be flushed."""
-    # Elsewhere (Windows, some network drives) the old file may come back, but whole.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def read(path: Path, wanted: Callable[[str], bool]) -> Contents:
-    """Read a checkpoint file, check every byte of it, and keep the tensors `wanted` by name."""
-    try:
-        with open(path, "rb") as file:
-            return _read_sealed(file, wanted)
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
-        raise CheckpointCorruptError(
-            f"{path}: expected a checkpoint as it was written, got a header with entries of "
-            "another kind; use another copy or an earlier checkpoint"
-        ) from error
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise CheckpointNotFoundError(
-            f"{path}: expected a checkpoint file, got {error.strerror}; check the path"
-        ) from error
-    except (OSError, ValueError) as error:  # no permission, or not the name of a file
-        raise CheckpointError(
-            f"{path}: expected a checkpoint file that can be read, got {error}; check the path"
-        ) from error
-
-
-def _damage(file: BinaryIO, content: str) -> CheckpointCorruptError:
-    return CheckpointCorruptError(
-        f"{file.name}: expected a checkpoint as it was written, got {content}; "
-        "use another copy or an earlier checkpoint"
-    )
-
-
-def _read_sealed(file: BinaryIO, wanted: Callable[[str], bool]) -> Contents:
-    prefix, header = _read_header(file)
-    places, document = _parsed(file, header)
-    digest = document.get("digest")
-    if not isinstance(digest, str) or len(digest) != len(_ZEROS):
-        raise _damage(file, "a header without its digest")
-    if _digest(prefix, header, digest) != digest:
-        raise _damage(file, "a header that does not match its digest")
+def _checked(path: Path, file: BinaryIO, foreign: bool) -> Header:
+    prefix, header = _bytes(path, file)
+    size = os.fstat(file.fileno()).st_size - len(prefix) - len(header)
+    match = _DIGEST.search(header)
+    if match is None:
+        if any(word in header for word in _OURS) or not _is_foreign(path):
+            raise damage(path, "a header without its digest")
+        if not foreign:
+            raise CheckpointCorruptError(
+                f"{path}: expected a checkpoint as it was written, got a file without the entry "
+                f"{_KEY!r} in its metadata, as other libraries write safetensors; use another "
+                "copy if it is a checkpoint, or read its weights with checkpoint.load_weights"
+            )
+        document: dict[str, Any] = {"version": 0}
+    else:
+        masked = header.replace(match[1], ZEROS.encode())
+        if hashlib.sha256(prefix + masked).hexdigest().encode() != match[1]:
+            raise damage(path, "a header that does not match its digest")
+        document = _json(path, _json(path, header)[_METADATA][_KEY])
     version = document.pop("version")
+    if type(version) is not int or version < (match is not None):
+        raise damage(path, f"a format version {version!r}")
     if version > VERSION:
         raise CheckpointVersionError(
-            f"{file.name}: expected format version {VERSION} or older, got {version}; update born"
+            f"{path}: expected format version {VERSION} or older, got {version}; update born"
         )
+    fields = _json(path, header)
+    fields.pop(_METADATA, None)
     start = len(prefix) + len(header)
-    size = os.fstat(file.fileno()).st_size - start
-    expected = max((end for _, end in places.values()), default=0)
+    if version == 1:
+        checksums = {name: entry["sha256"] for name, entry in document.pop("tensors").items()}
+    else:
+        checksums = document.pop("checksums", {})
+    document.pop("digest", None)
+    entries = {
+        name: _entry(path, name, field, start, checksums.get(name, ""))
+        for name, field in fields.items()
+    }
+    if version and set(checksums) != set(entries):
+        raise damage(path, "checksums of other tensors than it holds")
+    expected = sum(entry.size for entry in entries.values())
     if size != expected:
-        raise _damage(file, f"{size} bytes of elements in place of {expected}")
-    arrays: dict[str, HostArray] = {}
-    for name, entry in document.pop("tensors").items():
-        begin, end = places[name]
-        file.seek(start + begin)
-        elements = file.read(end - begin)
-        if hashlib.sha256(elements).hexdigest() != entry["sha256"]:
-            raise _damage(file, f"a tensor {name!r} that does not match its checksum")
-        if wanted(name):
-            dtype = as_dtype(entry["dtype"])
-            arrays[name] = np.ndarray(tuple(entry["shape"]), dtype, elements)
-    return Contents(document, arrays)
+        raise damage(path, f"{size} bytes of elements in place of {expected}")
+    if any(entry.begin + entry.size > start + size for entry in entries.values()):
+        raise damage(path, "tensors beyond its end")
+    return Header(version, document, entries)
 
 
-def _read_header(file: BinaryIO) -> tuple[bytes, bytes]:
+def _bytes(path: Path, file: BinaryIO) -> tuple[bytes, bytes]:
     """The bytes of the header's length, and the header."""
     size = os.fstat(file.fileno()).st_size
     prefix = file.read(_LENGTH_BYTES)
     length = int.from_bytes(prefix, "little")
     if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
-        raise _damage(file, f"a file of {size} bytes that ends within its header")
-    return prefix, file.read(length)
+        raise damage(path, f"a file of {size} bytes that ends within its header")
+    header = bytearray(length)
+    if not read_at(file.fileno(), memoryview(header), _LENGTH_BYTES):
+        raise damage(path, "one that was cut while it was read")
+    return prefix, bytes(header)
 
 
-def _parsed(file: BinaryIO, header: bytes) -> tuple[dict[str, tuple[int, int]], dict[str, Any]]:
-    """The place of each tensor, and born's document."""
+def _json(path: Path, text: bytes | str) -> dict[str, Any]:
     try:
-        fields: dict[str, Any] = json.loads(header)
-        document: dict[str, Any] = dict(json.loads(fields.pop("__metadata__")[_KEY]).items())
-        places = {name: tuple(field["data_offsets"]) for name, field in fields.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if _is_foreign(header):
-            raise CheckpointCorruptError(
-                f"{file.name}: expected a checkpoint as it was written, "
-                f"got a file without the entry {_KEY!r} in its metadata, as other libraries write "
-                "safetensors; use another copy if it is a checkpoint, or read its arrays with "
-                "safetensors.numpy.load_file for model.load_state_dict"
-            ) from error
-        raise _damage(file, "a header that is not a checkpoint's") from error
-    return places, document
+        value: object = json.loads(text)
+    except ValueError as error:
+        raise damage(path, "a header that is not JSON") from error
+    if not isinstance(value, dict):
+        raise TypeError
+    return cast("dict[str, Any]", value)
 
 
-def _is_foreign(header: bytes) -> bool:
-    """Whether a header is that of a sound safetensors file that born did not write."""
+def _entry(path: Path, name: str, field: dict[str, Any], start: int, checksum: object) -> Entry:
+    offsets, shape = field["data_offsets"], tuple(field["shape"])
+    if len(offsets) != 2:
+        raise TypeError
+    begin, end = offsets
+    whole = all(type(number) is int and number >= 0 for number in (begin, end, *shape))
+    code = field["dtype"]
+    if not whole or end < begin or not isinstance(checksum, str) or not isinstance(code, str):
+        raise TypeError
+    if code in DTYPES and end - begin != math.prod(shape) * DTYPES[code][1]:
+        raise damage(path, f"a tensor {name!r} of {end - begin} bytes and shape {shape}")
+    return Entry(shape, code, start + begin, end - begin, checksum)
+
+
+_OURS: Final = (rb"\"digest\"", rb"\"version\"", rb"\"checksums\"", rb"\"sha256\"")
+"""What a damaged header of born's still has some of, whatever single region was changed."""
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether safetensors finds a file sound, and born did not write it."""
     try:
-        fields: dict[str, Any] = json.loads(header)
-        return bool(fields) and _KEY not in fields.get("__metadata__", {})
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        opened: Any = safe_open(path, framework="np")  # it has no type information
+        with opened as file:
+            return bool(file.keys()) and _KEY not in (file.metadata() or {})
+    except (SafetensorError, OSError):
         return False
 
 
-def _digest(prefix: bytes, header: bytes, digits: str) -> str:
-    """The digest of a header in which `digits` stand in the digest's place."""
-    masked = header.replace(digits.encode(errors="replace"), _ZEROS)
-    return hashlib.sha256(prefix + masked).hexdigest()
+def damage(path: Path, content: str) -> CheckpointCorruptError:
+    """The error that says what was found in place of what was written."""
+    return CheckpointCorruptError(
+        f"{path}: expected a checkpoint as it was written, got {content}; "
+        "use another copy or an earlier checkpoint"
+    )

@@ -11,7 +11,7 @@ from typing import Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 from born.backend import B
 from born.errors import ParameterError, StateDictError
 from born.nn.parameter import Parameter
-from born.nn.state import StateValue, copy_to, mismatches
+from born.nn.state import StateValue, mismatches, prepared, write
 from born.nn.traversal import Layer, common_backend, is_part, walk
 from born.operands import check_backend
 from born.raw import RawTensor
@@ -146,6 +146,15 @@ class Module(Layer, Generic[B]):
         # The computing backend copies: a copy on a tape would keep the tape alive.
         return {path: p.backend.innermost.copy(p.raw) for path, p in self.named_parameters()}
 
+    def live_state(self) -> dict[str, RawTensor]:
+        """The state itself, named as in `state_dict`: what is written to it changes the model.
+
+        >>> layer = nn.Linear(2, 3, backend)
+        >>> layer.live_state()["weight"] is layer.weight.raw
+        True
+        """
+        return {path: p.raw for path, p in self.named_parameters()}
+
     def check_state_dict(self, state: Mapping[str, StateValue]) -> list[str]:
         """Every reason why `state` cannot be loaded, in words; changes nothing.
 
@@ -181,9 +190,9 @@ class Module(Layer, Generic[B]):
             remedy = "load one of the same model, nothing was changed"
             raise StateDictError(mismatch_text(expected, lines, remedy))
         # Copied before the first write: an arriving tensor may be another parameter's storage.
-        values = [copy_to(p.backend.innermost, state[path]) for path, p in named]
+        values = [prepared(p.backend.innermost, p.raw, state[path]) for path, p in named]
         for (_, parameter), value in zip(named, values, strict=True):
-            parameter.backend.innermost.assign(parameter.raw, value)
+            write(parameter.backend.innermost, parameter.raw, value)
 
     @overload
     def to(self, backend: B) -> Self: ...

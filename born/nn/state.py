@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 
 from born.backend import Backend
-from born.raw import HostArray, RawTensor
+from born.raw import HostArray, RawTensor, Shape
 from born.tensor import Tensor
 
-StateValue: TypeAlias = RawTensor | Tensor[Any] | HostArray
+
+class StoredTensor(ABC):
+    """A tensor that is elsewhere, such as in a file, and is read when it is loaded.
+
+    Attributes:
+        shape: of the tensor.
+        dtype: what it is read as.
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def read_into(self, target: HostArray) -> None:
+        """Write the elements into an array in C order, of this shape and dtype."""
+
+
+StateValue: TypeAlias = RawTensor | Tensor[Any] | HostArray | StoredTensor
 """What a state dict to be loaded may hold; a tensor of any backend will do."""
 
 
@@ -30,12 +48,13 @@ def mismatches(
     lines += [f"{path!r}: unexpected" for path in state if path not in expected]
     for path, parameter in named:
         if path in state:
-            lines += [f"{path!r}: {line}" for line in _value_mismatches(parameter, state[path])]
+            lines += [f"{path!r}: {line}" for line in value_mismatches(parameter, state[path])]
     return lines
 
 
-def _value_mismatches(parameter: Tensor[Any], value: StateValue) -> list[str]:
-    if not isinstance(cast("object", value), (RawTensor, Tensor, np.ndarray)):
+def value_mismatches(parameter: Tensor[Any], value: StateValue) -> list[str]:
+    """Every reason why `value` cannot be loaded into one parameter."""
+    if not isinstance(cast("object", value), (RawTensor, Tensor, np.ndarray, StoredTensor)):
         return [f"expected a RawTensor, Tensor or NumPy array, got {type(value).__name__}"]
     live = parameter.raw.array
     lines: list[str] = []
@@ -53,8 +72,33 @@ def _value_mismatches(parameter: Tensor[Any], value: StateValue) -> list[str]:
     return lines
 
 
+def prepared(backend: Backend, target: RawTensor, value: StateValue) -> RawTensor | StoredTensor:
+    """What `write` takes: a value that no write into the live state changes any more."""
+    if value is target:
+        return target
+    return value if isinstance(value, StoredTensor) else copy_to(backend, value)
+
+
+def write(backend: Backend, target: RawTensor, value: RawTensor | StoredTensor) -> None:
+    """Write a value without mismatches into the memory of `target`."""
+    if value is target:
+        return
+    if isinstance(value, StoredTensor):
+        array: object = target.array
+        if isinstance(array, np.ndarray) and array.flags.c_contiguous:
+            value.read_into(cast("HostArray", array))  # with no second copy in memory
+            target.touch()
+            return
+        value = copy_to(backend, value)
+    backend.assign(target, value)
+
+
 def copy_to(backend: Backend, value: StateValue) -> RawTensor:
     """`value` in new memory of the backend."""
+    if isinstance(value, StoredTensor):
+        array = np.empty(value.shape, value.dtype)
+        value.read_into(array)
+        return backend.from_numpy(array)
     if isinstance(value, Tensor):
         home: Backend = value.backend.innermost
         return backend.copy(value.raw) if home is backend else backend.from_numpy(value.numpy())

@@ -6,8 +6,10 @@ Python numbers take the dtype of the tensor beside them. Shapes that do not fit 
 is a `NumpyBackend` and `ops` is this package.
 """
 
+from born.ops import linalg as linalg
 from born.ops.creation import astype as astype
 from born.ops.creation import copy as copy
+from born.ops.einsum import einsum as einsum
 from born.ops.elementwise import abs as abs
 from born.ops.elementwise import add as add
 from born.ops.elementwise import clamp as clamp
@@ -55,9 +57,18 @@ from born.ops.indexing import getitem as getitem
 from born.ops.indexing import index_add as index_add
 from born.ops.indexing import scatter_add as scatter_add
 from born.ops.indexing import take as take
+from born.ops.linalg import diagonal as diagonal
+from born.ops.linalg import trace as trace
+from born.ops.linear import dot as dot
+from born.ops.linear import inner as inner
+from born.ops.linear import kron as kron
 from born.ops.linear import linear as linear
 from born.ops.linear import linear_relu as linear_relu
 from born.ops.linear import matmul as matmul
+from born.ops.linear import outer as outer
+from born.ops.linear import tensordot as tensordot
+from born.ops.linear import vdot as vdot
+from born.ops.linear import vecdot as vecdot
 from born.ops.network import cross_entropy as cross_entropy
 from born.ops.network import dropout as dropout
 from born.ops.network import layer_norm as layer_norm

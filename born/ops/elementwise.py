@@ -24,7 +24,7 @@ def _apply(name: str, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]
 def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """The sum, x + y; the tensors broadcast, and a number takes the tensor's dtype.
 
-    >>> ops.add(born.tensor([1, 2], backend), 10)
+    >>> ops.add(born.tensor([1.0, 2.0], backend), 10)
     Tensor([11., 12.], dtype=float32)
     """
     return _apply("add", x, y)
@@ -33,7 +33,7 @@ def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def sub(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """The difference, x - y.
 
-    >>> ops.sub(born.tensor([1, 2], backend), 1)
+    >>> ops.sub(born.tensor([1.0, 2.0], backend), 1)
     Tensor([0., 1.], dtype=float32)
     """
     return _apply("sub", x, y)
@@ -42,7 +42,7 @@ def sub(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def mul(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """The product of each two elements, x y.
 
-    >>> ops.mul(born.tensor([1, 2], backend), 3)
+    >>> ops.mul(born.tensor([1.0, 2.0], backend), 3)
     Tensor([3., 6.], dtype=float32)
     """
     return _apply("mul", x, y)
@@ -51,7 +51,7 @@ def mul(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """The quotient of floating tensors, x / y.
 
-    >>> ops.div(born.tensor([1, 2], backend), 2)
+    >>> ops.div(born.tensor([1.0, 2.0], backend), 2)
     Tensor([0.5, 1. ], dtype=float32)
     """
     return _apply("div", x, y)
@@ -60,7 +60,7 @@ def div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """The power, x^y.
 
-    >>> ops.pow(born.tensor([1, 3], backend), 2)
+    >>> ops.pow(born.tensor([1.0, 3.0], backend), 2)
     Tensor([1., 9.], dtype=float32)
     """
     return _apply("pow", x, y)
@@ -69,7 +69,7 @@ def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """max(x, y) of each two elements; NaN where either is, half of the gradient for each of a tie.
 
-    >>> ops.maximum(born.tensor([-1, 2], backend), 0)
+    >>> ops.maximum(born.tensor([-1.0, 2.0], backend), 0)
     Tensor([0., 2.], dtype=float32)
     """
     return _apply("maximum", x, y)
@@ -78,7 +78,7 @@ def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def minimum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """min(x, y) of each two elements; NaN where either is, half of the gradient for each of a tie.
 
-    >>> ops.minimum(born.tensor([-1, 2], backend), 0)
+    >>> ops.minimum(born.tensor([-1.0, 2.0], backend), 0)
     Tensor([-1.,  0.], dtype=float32)
     """
     return _apply("minimum", x, y)
@@ -87,7 +87,7 @@ def minimum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def where(condition: Tensor[B], x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """x where a bool tensor holds, y elsewhere; the three broadcast.
 
-    >>> x = born.tensor([-1, 2], backend)
+    >>> x = born.tensor([-1.0, 2.0], backend)
     >>> ops.where(x > 0, x, 0)
     Tensor([0., 2.], dtype=float32)
     """
@@ -112,7 +112,7 @@ def clamp(x: Tensor[B], low: Scalar | None = None, high: Scalar | None = None) -
 def neg(x: Tensor[B]) -> Tensor[B]:
     """The negative, -x.
 
-    >>> ops.neg(born.tensor([1, -2], backend))
+    >>> ops.neg(born.tensor([1.0, -2.0], backend))
     Tensor([-1.,  2.], dtype=float32)
     """
     return Tensor(backend_of("neg", x).neg(x.raw), x.backend)
@@ -121,7 +121,7 @@ def neg(x: Tensor[B]) -> Tensor[B]:
 def abs(x: Tensor[B]) -> Tensor[B]:
     """The absolute value, |x|.
 
-    >>> ops.abs(born.tensor([1, -2], backend))
+    >>> ops.abs(born.tensor([1.0, -2.0], backend))
     Tensor([1., 2.], dtype=float32)
     """
     return Tensor(backend_of("abs", x).abs(x.raw), x.backend)
@@ -130,7 +130,7 @@ def abs(x: Tensor[B]) -> Tensor[B]:
 def sign(x: Tensor[B]) -> Tensor[B]:
     """The sign, -1, 0 or 1; its gradient is zero.
 
-    >>> ops.sign(born.tensor([3, 0, -2], backend))
+    >>> ops.sign(born.tensor([3.0, 0.0, -2.0], backend))
     Tensor([ 1.,  0., -1.], dtype=float32)
     """
     return Tensor(backend_of("sign", x).sign(x.raw), x.backend)
@@ -139,7 +139,7 @@ def sign(x: Tensor[B]) -> Tensor[B]:
 def exp(x: Tensor[B]) -> Tensor[B]:
     """The exponential, e^x.
 
-    >>> ops.exp(born.tensor([0], backend))
+    >>> ops.exp(born.tensor([0.0], backend))
     Tensor([1.], dtype=float32)
     """
     return Tensor(backend_of("exp", x).exp(x.raw), x.backend)
@@ -238,7 +238,7 @@ def sigmoid(x: Tensor[B]) -> Tensor[B]:
 def relu(x: Tensor[B]) -> Tensor[B]:
     """The rectifier, max(x, 0); its gradient at zero is zero.
 
-    >>> ops.relu(born.tensor([-1, 2], backend))
+    >>> ops.relu(born.tensor([-1.0, 2.0], backend))
     Tensor([0., 2.], dtype=float32)
     """
     return Tensor(backend_of("relu", x).relu(x.raw), x.backend)
@@ -256,7 +256,7 @@ def silu(x: Tensor[B]) -> Tensor[B]:
 def softplus(x: Tensor[B]) -> Tensor[B]:
     """A smooth rectifier, log(1 + e^x), without overflow.
 
-    >>> ops.softplus(born.tensor([-1000, 1000], backend))
+    >>> ops.softplus(born.tensor([-1000.0, 1000.0], backend))
     Tensor([   0., 1000.], dtype=float32)
     """
     return Tensor(backend_of("softplus", x).softplus(x.raw), x.backend)
@@ -281,7 +281,7 @@ def gelu(x: Tensor[B], approximate: Approximation = "none") -> Tensor[B]:
 def equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether x == y, element by element.
 
-    >>> ops.equal(born.tensor([1, 2], backend), 2)
+    >>> ops.equal(born.tensor([1.0, 2.0], backend), 2)
     Tensor([False,  True], dtype=bool)
     """
     return _apply("equal", x, y)
@@ -290,7 +290,7 @@ def equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def not_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether x != y, element by element.
 
-    >>> ops.not_equal(born.tensor([1, 2], backend), 2)
+    >>> ops.not_equal(born.tensor([1.0, 2.0], backend), 2)
     Tensor([ True, False], dtype=bool)
     """
     return _apply("not_equal", x, y)
@@ -299,7 +299,7 @@ def not_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def less(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether x < y, element by element.
 
-    >>> ops.less(born.tensor([1, 2], backend), 2)
+    >>> ops.less(born.tensor([1.0, 2.0], backend), 2)
     Tensor([ True, False], dtype=bool)
     """
     return _apply("less", x, y)
@@ -308,7 +308,7 @@ def less(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def less_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether x <= y, element by element.
 
-    >>> ops.less_equal(born.tensor([1, 2], backend), 2)
+    >>> ops.less_equal(born.tensor([1.0, 2.0], backend), 2)
     Tensor([ True,  True], dtype=bool)
     """
     return _apply("less_equal", x, y)
@@ -317,7 +317,7 @@ def less_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def greater(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether x > y, element by element.
 
-    >>> ops.greater(born.tensor([1, 2], backend), 2)
+    >>> ops.greater(born.tensor([1.0, 2.0], backend), 2)
     Tensor([False, False], dtype=bool)
     """
     return _apply("greater", x, y)
@@ -326,7 +326,7 @@ def greater(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def greater_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether x >= y, element by element.
 
-    >>> ops.greater_equal(born.tensor([1, 2], backend), 2)
+    >>> ops.greater_equal(born.tensor([1.0, 2.0], backend), 2)
     Tensor([False,  True], dtype=bool)
     """
     return _apply("greater_equal", x, y)
@@ -335,7 +335,7 @@ def greater_equal(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def logical_and(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether both elements are non-zero.
 
-    >>> ops.logical_and(born.tensor([0, 2], backend), 1)
+    >>> ops.logical_and(born.tensor([0.0, 2.0], backend), 1)
     Tensor([False,  True], dtype=bool)
     """
     return _apply("logical_and", x, y)
@@ -344,7 +344,7 @@ def logical_and(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def logical_or(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """Whether either element is non-zero.
 
-    >>> ops.logical_or(born.tensor([0, 2], backend), 0)
+    >>> ops.logical_or(born.tensor([0.0, 2.0], backend), 0)
     Tensor([False,  True], dtype=bool)
     """
     return _apply("logical_or", x, y)
@@ -353,7 +353,7 @@ def logical_or(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def logical_not(x: Tensor[B]) -> Tensor[B]:
     """Whether each element is zero.
 
-    >>> ops.logical_not(born.tensor([0, 2], backend))
+    >>> ops.logical_not(born.tensor([0.0, 2.0], backend))
     Tensor([ True, False], dtype=bool)
     """
     return Tensor(backend_of("logical_not", x).logical_not(x.raw), x.backend)

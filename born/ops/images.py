@@ -89,7 +89,7 @@ def max_pool2d(
         padding: at most half the kernel; 0 by default.
         dilation: the distance between elements of a window; 1 by default.
 
-    >>> ops.max_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
+    >>> ops.max_pool2d(born.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], backend), 2)
     Tensor([[[[4.]]]], dtype=float32)
     """
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
@@ -101,7 +101,7 @@ def avg_pool2d(
 ) -> Tensor[B]:
     """The mean of each window of images, zeros of the padding counted; arguments as `max_pool2d`.
 
-    >>> ops.avg_pool2d(born.tensor([[[[1, 2], [3, 4]]]], backend), 2)
+    >>> ops.avg_pool2d(born.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], backend), 2)
     Tensor([[[[2.5]]]], dtype=float32)
     """
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding)

@@ -10,7 +10,7 @@ from born.tensor import Tensor
 def getitem(x: Tensor[B], index: Index) -> Tensor[B]:
     """`x[index]`: integers, slices, None, Ellipsis, and tensors of integers or bools.
 
-    >>> ops.getitem(born.tensor([1, 2, 3], backend), slice(0, 2))
+    >>> ops.getitem(born.tensor([1.0, 2.0, 3.0], backend), slice(0, 2))
     Tensor([1., 2.], dtype=float32)
     """
     return x[index]
@@ -30,7 +30,7 @@ def index_add(x: Tensor[B], index: Index, y: Tensor[B]) -> Tensor[B]:
 def take(x: Tensor[B], index: Tensor[B], axis: int = 0) -> Tensor[B]:
     """The slices of x along an axis that an integer tensor names; a look-up of embeddings.
 
-    >>> table = born.tensor([[1, 2], [3, 4]], backend)
+    >>> table = born.tensor([[1.0, 2.0], [3.0, 4.0]], backend)
     >>> ops.take(table, born.tensor([1], backend, dtype="int64"))
     Tensor([[3., 4.]], dtype=float32)
     """
@@ -44,7 +44,7 @@ def gather(x: Tensor[B], index: Tensor[B], axis: int) -> Tensor[B]:
 
         y[i, j] = x[i, index[i, j]]                                        for axis=1
 
-    >>> x = born.tensor([[1, 2], [3, 4]], backend)
+    >>> x = born.tensor([[1.0, 2.0], [3.0, 4.0]], backend)
     >>> ops.gather(x, born.tensor([[1], [0]], backend, dtype="int64"), axis=1)
     Tensor([[2.],
             [3.]], dtype=float32)

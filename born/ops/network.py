@@ -13,7 +13,7 @@ def softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
 
         y_i = e^(x_i) / sum_j e^(x_j)
 
-    >>> ops.softmax(born.tensor([1000, 1000], backend))
+    >>> ops.softmax(born.tensor([1000.0, 1000.0], backend))
     Tensor([0.5, 0.5], dtype=float32)
     """
     return Tensor(backend_of("softmax", x).softmax(x.raw, axis), x.backend)
@@ -24,7 +24,7 @@ def log_softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
 
         y_i = x_i - log(sum_j e^(x_j))
 
-    >>> ops.log_softmax(born.tensor([0, 1000], backend))
+    >>> ops.log_softmax(born.tensor([0.0, 1000.0], backend))
     Tensor([-1000.,     0.], dtype=float32)
     """
     return Tensor(backend_of("log_softmax", x).log_softmax(x.raw, axis), x.backend)

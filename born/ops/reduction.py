@@ -10,7 +10,7 @@ from born.tensor import Tensor
 def sum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The sum, sum_i x_i; of integers and bools, int64. Halves add up in float32.
 
-    >>> ops.sum(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    >>> ops.sum(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([4., 6.], dtype=float32)
     """
     return Tensor(backend_of("sum", x).sum(x.raw, axis, keepdims), x.backend)
@@ -19,7 +19,7 @@ def sum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 def mean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The arithmetic mean of floating numbers, sum_i x_i / n; NaN of none.
 
-    >>> ops.mean(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    >>> ops.mean(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([2., 3.], dtype=float32)
     """
     return Tensor(backend_of("mean", x).mean(x.raw, axis, keepdims), x.backend)
@@ -28,7 +28,7 @@ def mean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
     """The variance, sum_i (x_i - mean(x))^2 / (n - ddof); NaN where n - ddof is not positive.
 
-    >>> ops.var(born.tensor([1, 3], backend))
+    >>> ops.var(born.tensor([1.0, 3.0], backend))
     Tensor(1., dtype=float32)
     """
     return Tensor(backend_of("var", x).var(x.raw, axis, ddof, keepdims), x.backend)
@@ -37,7 +37,7 @@ def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
 def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The product, x_1 ... x_n; of integers and bools, int64. Its gradient is exact at zeros too.
 
-    >>> ops.prod(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    >>> ops.prod(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([3., 8.], dtype=float32)
     """
     return Tensor(backend_of("prod", x).prod(x.raw, axis, keepdims), x.backend)
@@ -46,7 +46,7 @@ def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The largest element; NaN where there is one. Those that tie share the gradient equally.
 
-    >>> ops.max(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    >>> ops.max(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([3., 4.], dtype=float32)
     """
     return Tensor(backend_of("max", x).max(x.raw, axis, keepdims), x.backend)
@@ -55,7 +55,7 @@ def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The smallest element; NaN where there is one. Those that tie share the gradient equally.
 
-    >>> ops.min(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    >>> ops.min(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([1., 2.], dtype=float32)
     """
     return Tensor(backend_of("min", x).min(x.raw, axis, keepdims), x.backend)
@@ -64,7 +64,7 @@ def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 def logsumexp(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """log(sum_i e^(x_i)), shifted so that it cannot overflow.
 
-    >>> ops.logsumexp(born.tensor([-1000, 1000], backend))
+    >>> ops.logsumexp(born.tensor([-1000.0, 1000.0], backend))
     Tensor(1000., dtype=float32)
     """
     return Tensor(backend_of("logsumexp", x).logsumexp(x.raw, axis, keepdims), x.backend)
@@ -81,7 +81,7 @@ def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float =
         keepdims: whether to keep them with length one.
         order: 2 by default, 1, or `math.inf` for the largest magnitude.
 
-    >>> ops.norm(born.tensor([3, 4], backend))
+    >>> ops.norm(born.tensor([3.0, 4.0], backend))
     Tensor(5., dtype=float32)
     """
     return Tensor(backend_of("norm", x).norm(x.raw, axis, keepdims, order), x.backend)
@@ -90,7 +90,7 @@ def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float =
 def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
     """The running sum along an axis, y_k = x_1 + ... + x_k; of integers and bools, int64.
 
-    >>> ops.cumsum(born.tensor([1, 2, 3], backend), axis=0)
+    >>> ops.cumsum(born.tensor([1.0, 2.0, 3.0], backend), axis=0)
     Tensor([1., 3., 6.], dtype=float32)
     """
     return Tensor(backend_of("cumsum", x).cumsum(x.raw, axis), x.backend)
@@ -99,7 +99,7 @@ def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
 def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
     """The running product along an axis, y_k = x_1 x_2 ... x_k; of integers and bools, int64.
 
-    >>> ops.cumprod(born.tensor([1, 2, 3], backend), axis=0)
+    >>> ops.cumprod(born.tensor([1.0, 2.0, 3.0], backend), axis=0)
     Tensor([1., 2., 6.], dtype=float32)
     """
     return Tensor(backend_of("cumprod", x).cumprod(x.raw, axis), x.backend)
@@ -108,7 +108,7 @@ def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
 def argmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
     """The index of the first largest element, int64.
 
-    >>> ops.argmax(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    >>> ops.argmax(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([1, 1], dtype=int64)
     """
     return Tensor(backend_of("argmax", x).argmax(x.raw, axis, keepdims), x.backend)
@@ -117,7 +117,7 @@ def argmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Ten
 def argmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
     """The index of the first smallest element, int64.
 
-    >>> ops.argmin(born.tensor([[1, 2], [3, 4]], backend), axis=0)
+    >>> ops.argmin(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([0, 0], dtype=int64)
     """
     return Tensor(backend_of("argmin", x).argmin(x.raw, axis, keepdims), x.backend)
@@ -126,7 +126,7 @@ def argmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Ten
 def any(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """Whether any element is non-zero.
 
-    >>> ops.any(born.tensor([[0, 1], [0, 0]], backend), axis=0)
+    >>> ops.any(born.tensor([[0.0, 1.0], [0.0, 0.0]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
     """
     return Tensor(backend_of("any", x).any(x.raw, axis, keepdims), x.backend)
@@ -135,7 +135,7 @@ def any(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
 def all(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """Whether every element is non-zero.
 
-    >>> ops.all(born.tensor([[0, 1], [0, 1]], backend), axis=0)
+    >>> ops.all(born.tensor([[0.0, 1.0], [0.0, 1.0]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
     """
     return Tensor(backend_of("all", x).all(x.raw, axis, keepdims), x.backend)

@@ -15,7 +15,7 @@ from born.tensor import Tensor, is_tensor
 def reshape(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
     """The same elements in another shape; one length may be -1.
 
-    >>> ops.reshape(born.tensor([1, 2, 3, 4], backend), (2, -1)).shape
+    >>> ops.reshape(born.tensor([1.0, 2.0, 3.0, 4.0], backend), (2, -1)).shape
     (2, 2)
     """
     return Tensor(backend_of("reshape", x).reshape(x.raw, as_shape(shape)), x.backend)
@@ -51,7 +51,7 @@ def expand_dims(x: Tensor[B], axis: int | tuple[int, ...]) -> Tensor[B]:
 def broadcast_to(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
     """x repeated to a shape it broadcasts to, without a copy.
 
-    >>> ops.broadcast_to(born.tensor([1, 2], backend), (2, 2))
+    >>> ops.broadcast_to(born.tensor([1.0, 2.0], backend), (2, 2))
     Tensor([[1., 2.],
             [1., 2.]], dtype=float32)
     """
@@ -118,7 +118,7 @@ def split(x: Tensor[B], sections: int | Sequence[int], axis: int = 0) -> list[Te
 def flip(x: Tensor[B], axis: Axis = None) -> Tensor[B]:
     """The elements in reverse order along the axes; along all by default.
 
-    >>> ops.flip(born.tensor([1, 2, 3], backend))
+    >>> ops.flip(born.tensor([1.0, 2.0, 3.0], backend))
     Tensor([3., 2., 1.], dtype=float32)
     """
     return Tensor(backend_of("flip", x).flip(x.raw, axis), x.backend)

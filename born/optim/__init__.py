@@ -19,4 +19,14 @@ from born.optim.scalars import Scalar as Scalar
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
 from born.optim.slot import Slot as Slot
+from born.optim.solvers import BFGS as BFGS
+from born.optim.solvers import LBFGS as LBFGS
+from born.optim.solvers import Dogleg as Dogleg
+from born.optim.solvers import GaussNewton as GaussNewton
+from born.optim.solvers import LevenbergMarquardt as LevenbergMarquardt
+from born.optim.solvers import NewtonCG as NewtonCG
+from born.optim.solvers import NonlinearCG as NonlinearCG
+from born.optim.solvers import OptimizeResult as OptimizeResult
+from born.optim.solvers import least_squares as least_squares
+from born.optim.solvers import minimize as minimize
 from born.optim.transforms import l2 as l2

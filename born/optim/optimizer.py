@@ -485,6 +485,22 @@ class Optimizer(Generic[B, C_co]):
         state = {name: self._inner.copy(buffer) for name, buffer in self._live.items()}
         return state | states.counts_as_tensors(self._inner, self._counts)
 
+    def live_state(self) -> dict[str, RawTensor | int]:
+        """The state itself, named as in `state_dict`: its buffers, and the counts as integers.
+
+        What is written to a buffer changes the optimizer.
+
+        >>> optimizer = optim.Adam([nn.Parameter(born.zeros(3, backend))], optim.AdamConfig())
+        >>> list(optimizer.live_state())
+        ['m.0', 'v.0', 't.0']
+        """
+        counts = {f"t.{index}": count for index, count in enumerate(self._counts)}
+        return {**self._live, **counts}
+
+    def state_owners(self) -> dict[str, int | None]:
+        """Whose each entry of `state_dict` is: the index of a parameter, or None for all."""
+        return {key: int(key.rpartition(".")[2]) for key in self.live_state()}
+
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
         return states.mismatches(self._inner, self._live, self._counts, state)
@@ -551,6 +567,10 @@ class Optimizer(Generic[B, C_co]):
         """For copies of the parameters, or those that the same copy has made of a model's."""
         return self.to(copy.deepcopy(self._parameters, memo))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, best together with the model: `pickle.dumps((model, optimizer))`."""
+        return _resumed, (type(self), self._parameters, self._config, self.state_dict())
+
     @property
     def _live(self) -> dict[str, RawTensor]:
         """The buffers by name: the first slot of every parameter, then the second, ..."""
@@ -588,6 +608,17 @@ class Optimizer(Generic[B, C_co]):
                 f"write {type(self).__name__}(parameters, {self.config_type.__name__}(lr=...))"
             )
         return config
+
+
+def _resumed(
+    kind: type[Optimizer[Any, Any]],
+    parameters: tuple[Parameter[Any], ...],
+    config: Config,
+    state: dict[str, RawTensor],
+) -> Optimizer[Any, Any]:
+    optimizer = kind(parameters, config)
+    optimizer.load_state_dict(state)
+    return optimizer
 
 
 def _scaled_rules(rules: Sequence[Rule], scale: str | None, clips: bool) -> list[Rule]:

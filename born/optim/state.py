@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
 from born.backend import Backend
 from born.dtypes import int64
 from born.nn import state as parameters
-from born.nn.state import StateValue
-from born.raw import RawTensor
+from born.nn.state import StateValue, StoredTensor
+from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
 
 Buffers: TypeAlias = Mapping[str, RawTensor]
@@ -45,9 +45,11 @@ def write(
 ) -> list[int]:
     """Write a state without `mismatches` into the buffers; returns the counts."""
     # Read before anything is written: what can still fail, fails here.
-    arrived = [int(_as_array(state[f"t.{index}"]).item()) for index in range(len(counts))]
+    values = [_as_array(state[f"t.{index}"]) for index in range(len(counts))]
+    arrived = [int(value.item()) for value in values if _is_count(value)]
     for name, buffer in buffers.items():
-        backend.assign(buffer, parameters.copy_to(backend, _as_array(state[name])))
+        value = parameters.prepared(backend, buffer, _as_array(state[name]))
+        parameters.write(backend, buffer, value)
     return arrived
 
 
@@ -57,7 +59,11 @@ def counts_as_tensors(backend: Backend, counts: Sequence[int]) -> dict[str, RawT
 
 
 def _as_array(value: StateValue | int) -> StateValue:
-    """An integer as the array that stands for it; anything else as it is."""
+    """An integer, or one that is stored, as the array that stands for it; else what it is."""
+    if isinstance(value, StoredTensor) and value.shape == () and value.dtype == int64:
+        count = np.zeros((), int64)
+        value.read_into(count)
+        return count
     number: object = value  # it may be a bool or a NumPy scalar all the same
     if isinstance(number, bool) or not isinstance(number, int | np.integer):
         return cast("StateValue", value)
@@ -66,7 +72,7 @@ def _as_array(value: StateValue | int) -> StateValue:
     return np.array(int(number), int64)
 
 
-def _is_count(value: StateValue | None) -> TypeGuard[StateValue]:
+def _is_count(value: StateValue | None) -> TypeGuard[RawTensor | Tensor[Any] | HostArray]:
     return isinstance(value, RawTensor | Tensor | np.ndarray) and (
         value.shape == () and value.dtype == int64
     )

@@ -11,6 +11,7 @@ import pytest
 
 import born
 from born import ops
+from born.autodiff import Autodiff
 from born.backend import Backend
 from born.errors import DomainError
 from born.raw import HostArray
@@ -149,4 +150,63 @@ def test_seed_that_is_no_natural_number(seed: Any, backend_name: str) -> None:
         backend.seed(seed)
     with pytest.raises(DomainError, match=message):
         born.get_backend(backend_name, seed=seed)
+    assert backend.random_state == before
+
+
+# -- several generators --
+
+
+def test_a_seeded_context_leaves_the_backend_where_it_was(backend: Backend) -> None:
+    for kind in (backend, Autodiff(backend)):
+        kind.seed(1)
+        expected = born.randn(4, kind).tolist()
+        kind.seed(1)
+        first = born.randn(2, kind).tolist()
+        with kind.seeded(5), pytest.raises(DomainError):
+            born.arange(0, 3, 0, backend=born.randn(3, kind).backend)
+        assert first + born.randn(2, kind).tolist() == expected
+
+
+def test_seeded_contexts_are_generators_that_go_on(backend: Backend) -> None:
+    def draw() -> list[float]:
+        return [float(born.rand((), backend))]
+
+    noise, shuffle = backend.seeded(5), backend.seeded(6)
+    found: dict[str, list[float]] = {"noise": [], "shuffle": [], "own": []}
+    for _ in range(4):
+        with noise:
+            found["noise"] += draw()
+            with shuffle:
+                found["shuffle"] += draw()
+                with noise:  # goes on in the middle
+                    found["noise"] += draw()
+                found["shuffle"] += draw()
+            found["noise"] += draw()
+        found["own"] += draw()
+    for name, seed in (("noise", 5), ("shuffle", 6), ("own", 0)):
+        alone = born.rand(len(found[name]), born.get_backend(backend.name, seed=seed))
+        assert found[name] == alone.tolist(), name
+
+
+def test_a_seeded_generator_is_saved_and_restored(backend: Backend) -> None:
+    noise = backend.seeded(5)
+    with noise:
+        born.rand(3, backend)
+        assert noise.random_state == backend.random_state
+    state = noise.random_state
+    with noise:
+        expected = born.rand(2, backend).tolist()
+    other = backend.seeded(0)
+    other.set_random_state(state)
+    with other:
+        assert born.rand(2, backend).tolist() == expected
+    with pytest.raises(DomainError, match="expected the random state"):
+        other.set_random_state({"state": 1})
+
+
+def test_a_wrong_seed_is_refused_before_anything_changes(backend: Backend) -> None:
+    before = backend.random_state
+    for wrong in (-1, 0.5, "x", None):
+        with pytest.raises(DomainError, match="expected a non-negative integer seed"):
+            backend.seeded(wrong)  # type: ignore[arg-type]  # wrong on purpose
     assert backend.random_state == before

@@ -44,8 +44,8 @@ OTHERS: list[tuple[optim.Config, Callable[[Run], None], list[str]]] = [
         [
             "model: '0.weight': expected shape (6, 3), got (5, 3)",
             "model: '3.weight': expected shape (4, 6), got (4, 5)",
-            "optimizer: 'm.0': expected shape (6, 3), got (5, 3)",
-            "optimizer: 'v.1': expected shape (6,), got (5,)",
+            "optimizer: '0.weight': expected shape (6, 3), got (5, 3)",
+            "optimizer: '0.bias': expected shape (6,), got (5,)",
         ],
     ),
     (
@@ -53,13 +53,11 @@ OTHERS: list[tuple[optim.Config, Callable[[Run], None], list[str]]] = [
         _with_model(bias=False),
         [
             "model: '0.bias': unexpected",
-            "optimizer: 'm.3': unexpected",
-            "optimizer: 't.3': unexpected",
-            "optimizer: parameter 1: expected '3.weight', got the state of '0.bias'",
+            "optimizer: '0.bias': unexpected",
         ],
     ),
     (ADAM, _with_optimizer(MOMENTUM), ["optimizer: expected SGD, got the state of Adam"]),
-    (MOMENTUM, _with_optimizer(optim.SGDConfig()), ["optimizer: 'velocity.0': unexpected"]),
+    (MOMENTUM, _with_optimizer(optim.SGDConfig()), ["optimizer: '3.bias': velocity: unexpected"]),
 ]
 
 
@@ -75,7 +73,7 @@ def test_other_model_or_optimizer_is_refused_whole(
         other.load(tmp_path / "run")
     message = str(caught.value)
     assert "expected a checkpoint of this model and this optimizer, got" in message
-    assert "make both as they were made when it was saved, nothing was changed" in message
+    assert "make both as they were made when it was saved, or say what may differ" in message
     for reason in reasons:
         assert reason in message
     assert other.everything() == before

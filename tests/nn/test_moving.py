@@ -96,7 +96,7 @@ class Everything(nn.Module[B]):
         self.again = {"linear": self.linear}
         self.tied = [(self.linear.weight, nn.Dropout(0.5))]
         self.same_storage = nn.Parameter(self.linear.weight.tensor)
-        self.scales = [born.full((2,), 2.0, backend, "float64"), born.arange(3, backend=backend)]
+        self.scales = [born.full((2,), 2.0, backend, "float64"), born.arange(3.0, backend=backend)]
         self.frozen = nn.Parameter(born.ones((1,), backend), "a name")
         self.frozen.requires_grad = False
         self.nothing = None

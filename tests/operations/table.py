@@ -18,6 +18,7 @@ from tests.operations import (
     rows_elementwise,
     rows_images,
     rows_indexing,
+    rows_linalg,
     rows_linear,
     rows_network,
     rows_reduction,
@@ -41,6 +42,7 @@ ROWS: Final[dict[str, Row]] = {
     **rows_shape.ROWS,
     **rows_indexing.ROWS,
     **rows_linear.ROWS,
+    **rows_linalg.ROWS,
     **rows_network.ROWS,
     **rows_images.ROWS,
 }

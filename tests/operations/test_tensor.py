@@ -25,7 +25,7 @@ def test_every_operation_is_a_function_of_tensors(name: str) -> None:
     if name in ELSEWHERE.split() or name.endswith("_backward"):
         assert not hasattr(ops, name)
     else:
-        assert callable(getattr(ops, name))
+        assert callable(getattr(ops, name, None) or getattr(ops.linalg, name))
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,52 @@ def test_tensor_keeps_the_dtype_of_an_array_and_copies_it(backend: Backend) -> N
 
 @pytest.mark.parametrize(
     ("data", "dtype"),
-    [(1, "float32"), (1.5, "float32"), ([1, 2], "float32"), ([], "float32"), (True, "bool")],
+    [
+        (1, "int64"),
+        (1.5, "float32"),
+        ([1, 2], "int64"),
+        ([[1, 2.5]], "float32"),
+        ([True, 2], "int64"),
+        ([], "float32"),
+        (True, "bool"),
+        ([True], "bool"),
+        (2**62 + 1, "int64"),
+    ],
 )
-def test_python_numbers_become_float32(data: Any, dtype: str, backend: Backend) -> None:
-    assert born.tensor(data, backend).dtype == dtype
+def test_python_numbers_get_the_dtype_of_their_kind(
+    data: Any, dtype: str, backend: Backend
+) -> None:
+    made = born.tensor(data, backend)
+    assert made.dtype == dtype
+    assert made.numpy().tolist() == data
+
+
+def test_an_integer_that_int64_does_not_hold_is_refused(backend: Backend) -> None:
+    for data in (2**63, [0, -(2**63) - 1], [2**70, 1]):
+        with pytest.raises(DTypeError, match="expected numbers that int64 holds"):
+            born.tensor(data, backend)
+    assert born.tensor(float(2**63), backend).item() == 2.0**63
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (7, "int64"),
+        (7.0, "float32"),
+        (True, "bool"),
+        (np.int8(7), "int64"),
+        (np.float64(7), "float32"),
+    ],
+)
+def test_full_and_arange_take_the_dtype_of_the_numbers(
+    value: Any, dtype: str, backend: Backend
+) -> None:
+    made = born.full(2, value, backend)
+    assert made.dtype == dtype
+    assert made.numpy().tolist() == [value, value]
+    if dtype != "bool":
+        assert born.arange(value, backend=backend).dtype == dtype
+        assert born.arange(0, 9, value, backend=backend).dtype == dtype
 
 
 def test_python_numbers_are_weak(backend: Backend) -> None:
@@ -164,8 +206,8 @@ def test_python_numbers_are_weak(backend: Backend) -> None:
 def test_creation(backend: Backend) -> None:
     assert born.zeros((2, 3), backend).shape == (2, 3)
     assert born.ones(2, backend, "int64").numpy().tolist() == [1, 1]
-    assert born.full((), 7, backend).item() == 7.0
-    assert born.arange(3, backend=backend).numpy().tolist() == [0.0, 1.0, 2.0]
+    assert born.full((), 7, backend).item() == 7
+    assert born.arange(3, backend=backend).numpy().tolist() == [0, 1, 2]
     assert born.arange(5, 1, -2, backend=backend, dtype="int64").numpy().tolist() == [5, 3]
     assert born.eye(2, backend, 3).numpy().tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     assert born.randn((3, 2), backend, "float64").shape == (3, 2)

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from born.backend.disk import DIRECTORY_VARIABLE
-from tests.simulator import arrays, compiler, functions, host, machine
+from tests.simulator import arrays, compiler, functions, host, linalg, machine
 from tests.simulator.catalogue import every_source
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def modules() -> dict[str, ModuleType]:
         ndarray=arrays.ndarray,
         ufunc=arrays.ufunc,
         float32=np.float32,
+        linalg=_module("cupy.linalg", **linalg.namespace()),
         get_default_memory_pool=lambda: machine.pool,
         **functions.namespace(),
     )

@@ -303,6 +303,9 @@ class ndarray:  # noqa: N801  # CuPy's name
     def transpose(self, *axes: Any) -> ndarray:
         return on_device(self.host.transpose(*axes))
 
+    def swapaxes(self, axis1: int, axis2: int) -> ndarray:
+        return on_device(self.host.swapaxes(axis1, axis2))
+
     # -- reductions --
 
     sum, prod, mean = map(_sum_like, ("sum", "prod", "mean"))
@@ -385,6 +388,7 @@ _BINARY: Final = {
     "mul": np.multiply,
     "truediv": np.true_divide,
     "pow": np.power,
+    "matmul": np.matmul,
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "xor": np.bitwise_xor,

@@ -37,6 +37,8 @@ UFUNCS: Final = (
     "log",
     "log1p",
     "sqrt",
+    "log2",
+    "ceil",
     "sin",
     "cos",
     "tanh",
@@ -168,6 +170,14 @@ def concatenate(tup: Sequence[Any], axis: int | None = 0) -> ndarray:
 
 def broadcast_to(array: ndarray, shape: Any) -> ndarray:
     return on_device(np.broadcast_to(array.reached(), shape))
+
+
+def tril(m: ndarray, k: int = 0) -> ndarray:
+    return computed(np.tril, m, k)
+
+
+def triu(m: ndarray, k: int = 0) -> ndarray:
+    return computed(np.triu, m, k)
 
 
 def flip(a: ndarray, axis: Axis = None) -> ndarray:

@@ -31,6 +31,7 @@ from born.autodiff.derivatives import creation as creation
 from born.autodiff.derivatives import elementwise as elementwise
 from born.autodiff.derivatives import images as images
 from born.autodiff.derivatives import indexing as indexing
+from born.autodiff.derivatives import linalg as linalg
 from born.autodiff.derivatives import linear as linear
 from born.autodiff.derivatives import network as network
 from born.autodiff.derivatives import reduction as reduction

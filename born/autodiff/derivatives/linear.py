@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from born.autodiff.derivatives.registrars import Required, pullback_of, sum_to_shape
 from born.autodiff.tape import Pullback
 from born.backend import Backend
+from born.backend.contract.linalg import transposed
 from born.raw import RawTensor, Shape
 
 
@@ -28,20 +29,14 @@ def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: Raw
         g = b.reshape(g, out_shape) if g.shape != out_shape else g
         x_gradient = y_gradient = None
         if for_x is not None:
-            x_gradient = b.matmul(g, _swap_axes(b, b.reshape(for_x, y_matrix)))
+            x_gradient = b.matmul(g, transposed(b, b.reshape(for_x, y_matrix)))
             x_gradient = b.reshape(sum_to_shape(b, x_gradient, x_matrix), x_shape)
         if for_y is not None:
-            y_gradient = b.matmul(_swap_axes(b, b.reshape(for_y, x_matrix)), g)
+            y_gradient = b.matmul(transposed(b, b.reshape(for_y, x_matrix)), g)
             y_gradient = b.reshape(sum_to_shape(b, y_gradient, y_matrix), y_shape)
         return x_gradient, y_gradient
 
     return pullback
-
-
-def _swap_axes(b: Backend, x: RawTensor) -> RawTensor:
-    if x.ndim == 2:
-        return b.transpose(x)
-    return b.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
 @pullback_of("linear", 3, reads=[[1], [0], []])

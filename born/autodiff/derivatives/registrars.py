@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
-from born.autodiff.tape import Pullback
+from born.autodiff.tape import JointPullback, Pullback
 from born.backend import Backend, Operand
 from born.raw import RawTensor, Shape
 
@@ -25,7 +25,7 @@ _Formula: TypeAlias = Callable[..., RawTensor]
 Required: TypeAlias = tuple[bool, ...]
 """For each tensor argument, whether its gradient is required."""
 
-Rule: TypeAlias = Callable[..., Pullback | None]
+Rule: TypeAlias = Callable[..., Pullback | JointPullback | None]
 """Called after the operation, as `rule(b, out, required, *arguments)`: makes its pullback,
 or None where the operation is constant."""
 
@@ -43,6 +43,7 @@ class Derivative:
         residuals: whether the operation returns residuals beside its result.
         keeps_result: whether the pullback reads the result itself.
         reads: for each tensor argument, which of them its gradient reads the values of.
+        several: whether it returns several results, in a tuple, each with a gradient.
     """
 
     rule: Rule
@@ -50,6 +51,7 @@ class Derivative:
     residuals: bool
     keeps_result: bool
     reads: Sequence[Collection[int]] = ()
+    several: bool = False
 
     def read(self, required: Required) -> list[int]:
         """Which of the tensor arguments are read for the gradients that are required."""
@@ -115,6 +117,7 @@ def pullback_of(
     residuals: bool = False,
     keeps_result: bool = False,
     reads: Sequence[Collection[int]] = (),
+    several: bool = False,
 ) -> Callable[[_Rule], _Rule]:
     """Enter the decorated function, which makes the pullback of an operation.
 
@@ -122,12 +125,13 @@ def pullback_of(
     returned and `required` says which gradients are. The pullback maps the gradient of the
     result to those of the tensors: one gradient if there is one tensor, else a sequence,
     with None for those that are not required. What the pullback names stays in memory, so
-    the rule hands it only what it will read. The keywords are the fields of `Derivative`.
+    the rule hands it only what it will read. The keywords are the fields of `Derivative`. Of an
+    operation with `several` results it maps their gradients, in order, some of them zeros.
     """
 
     def enter(rule: _Rule) -> _Rule:
         leading = None if tensors is None else slice(0, tensors)
-        DERIVATIVES[name] = Derivative(rule, leading, residuals, keeps_result, reads)
+        DERIVATIVES[name] = Derivative(rule, leading, residuals, keeps_result, reads, several)
         return rule
 
     return enter

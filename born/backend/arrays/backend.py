@@ -8,6 +8,7 @@ from born.backend.arrays.creation import ArrayCreation
 from born.backend.arrays.elementwise import ArrayElementwise
 from born.backend.arrays.images import ArrayImages
 from born.backend.arrays.indexing import ArrayIndexing
+from born.backend.arrays.linalg import ArrayLinalg
 from born.backend.arrays.linear import ArrayLinear
 from born.backend.arrays.network import ArrayNetwork
 from born.backend.arrays.random import ArrayRandom
@@ -26,6 +27,7 @@ class ArrayBackend(
     ArrayShapes,
     ArrayIndexing,
     ArrayLinear,
+    ArrayLinalg,
     ArrayNetwork,
     ArrayImages,
     Backend,

@@ -19,11 +19,27 @@ class Base(Primitives):
     """A backend without its operations; `name` is what `born.get_backend` calls it."""
 
     name: str
+    drawing: Seeded | None = None  # which generator is in the place of its own
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
         """Why this backend cannot be used here and what to do about it, or None if it can."""
         return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: a new backend of the same class and options, at the same random numbers.
+
+        What is pickled together keeps one backend; what is pickled apart comes back on several,
+        between which `x.to(backend)` moves.
+        """
+        return _remade, (type(self), self._options(), self.random_state)
+
+    def _options(self) -> dict[str, Any]:
+        """What its class takes to make another one, apart from the seed."""
+        return {}
+
+    def __copy__(self) -> Self:
+        return self
 
     def __deepcopy__(self, memo: object) -> Self:
         """Itself: a copied model computes on the backend of the original."""
@@ -47,8 +63,35 @@ class Base(Primitives):
         absent()
 
     def seed(self, seed: int) -> None:
-        """Restart the random generator; a seed gives the same numbers on every backend."""
+        """Restart the random generator; a seed gives the same numbers on every backend.
+
+        A forked child, and a backend that was pickled, go on from where the generator was, and so
+        draw the same numbers as the original: seed each worker differently.
+        """
         absent()
+
+    def seeded(self, seed: int) -> Seeded:
+        """A context in which random numbers come from a generator of their own.
+
+        Afterwards the backend's generator goes on where it was. Entered again, the context
+        goes on where it was, too: several of them are several independent generators. The
+        generator belongs to the backend, not to the thread that enters.
+
+        Args:
+            seed: where it starts, a non-negative integer; `DomainError` for anything else.
+
+        >>> backend = born.get_backend("numpy")
+        >>> noise = backend.seeded(7)
+        >>> with noise:
+        ...     first = born.rand(2, backend)
+        >>> with noise:
+        ...     second = born.rand(2, backend)
+        >>> with backend.seeded(7):
+        ...     both = born.rand(4, backend)
+        >>> both.tolist() == first.tolist() + second.tolist()
+        True
+        """
+        return Seeded(self, seed)
 
     def accumulate(self, loss: RawTensor, *, keep_tape: bool = False) -> None:
         """Add the gradient of `loss` into every leaf it depends on; `Autodiff` knows how."""
@@ -76,3 +119,56 @@ class Base(Primitives):
             wide = self.astype(x, "float64")
             total = self.add(total, self.sum(self.mul(wide, wide)))
         return self.sqrt(total)
+
+
+def _remade(kind: type[Base], options: dict[str, Any], state: RandomState) -> Base:
+    backend = kind(**options)
+    backend.set_random_state(state)
+    return backend
+
+
+class Seeded:
+    """What `Backend.seeded` returns: a generator that stands in for a backend's while entered.
+
+    Args:
+        backend: whose.
+        seed: where it starts.
+    """
+
+    def __init__(self, backend: Base, seed: int) -> None:
+        self._backend = backend
+        before = backend.random_state
+        backend.seed(seed)
+        self._state = backend.random_state
+        backend.set_random_state(before)
+        # For each time that it was entered: whose place it took, and where that was.
+        self._before: list[tuple[Seeded | None, RandomState]] = []
+
+    @property
+    def random_state(self) -> RandomState:
+        """Where the generator is, as JSON types, for a checkpoint's metadata."""
+        return self._backend.random_state if self._backend.drawing is self else self._state
+
+    def set_random_state(self, state: RandomState) -> None:
+        """Continue from a snapshot, of this or another generator."""
+        self._backend.check_random_state(state)
+        self._state = state
+        if self._backend.drawing is self:
+            self._backend.set_random_state(state)
+
+    def __enter__(self) -> Self:
+        backend = self._backend
+        other, state = backend.drawing, backend.random_state
+        if other is not None:
+            other._state = state
+        self._before.append((other, state))
+        backend.set_random_state(self._state)
+        backend.drawing = self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        backend = self._backend
+        self._state = backend.random_state
+        other, state = self._before.pop()
+        backend.set_random_state(state if other is None else other._state)
+        backend.drawing = other
