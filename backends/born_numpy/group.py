@@ -11,8 +11,7 @@ from typing_extensions import override
 
 from born.backend.update import GroupUpdate, Scalars
 from born.dtypes import as_dtype
-from born.fusion import ARRAY, RESULT, SCALAR, GroupProgram, Ref
-from born.fusion.program import TOTAL
+from born.fusion import ARRAY, SCALAR, GroupProgram, Ref
 from born.raw import RawTensor
 from born_numpy.update import ufunc_name
 
@@ -33,18 +32,16 @@ class HostGroup(GroupUpdate):
     @override
     def values(self, totals: Sequence[RawTensor]) -> RawTensor:
         known, program = self._known, self.program
-        added = [i for i, number in enumerate(program.total_rounds) if number == self._round]
         self._round += 1
+        added, instructions = program.schedule[self._round]
         with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair, not news
-            for place, i in enumerate(added):
+            for place, ref in enumerate(added):
                 total = totals[0].array[place]
                 for other in totals[1:]:
                     total = total + other.array[place]
-                known[Ref(TOTAL, i)] = total
-            for number, (op, args) in enumerate(program.instructions):
-                ref = Ref(RESULT, number)
-                if ref not in known and known.keys() >= {*args}:
-                    known[ref] = operation(op)(*[known[arg] for arg in args])
+                known[ref] = total
+            for ref, op, args in instructions:
+                known[ref] = operation(op)(*[known[arg] for arg in args])
         return RawTensor(np.array([known.get(ref, 0.0) for ref in program.values], np.float64))
 
     @override

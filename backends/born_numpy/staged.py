@@ -6,6 +6,7 @@ those of NumPy or of compiled loops.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from typing_extensions import override
 
 from born.backend import Backend
-from born.backend.lanes import STRETCH, goes_by_rows, layout
+from born.backend.lanes import STRETCH, Layout, goes_by_rows, layout
 from born.backend.plain_update import apply_matrix_function
 from born.backend.threads import POOL, taken
 from born.backend.update import (
@@ -65,6 +66,9 @@ class StagedUpdate(UpdateKernel):
             None if stage.work is None else self.compile_pass(stage.work)
             for stage in self.stages.stages
         ]
+        self.scalar_refs = [Ref(SCALAR, i) for i in range(program.scalars)]
+        known = [Ref(VALUE, i) for i in range(len(program.group.values) if program.group else 0)]
+        self.value_refs = [(ref, program.is_boolean(ref)) for ref in known]
         self.has_matrices = any(stage.matrices for stage in self.stages.stages)
         text = "".join(
             f"# stage {number}\n{work.source}\n"
@@ -383,25 +387,29 @@ class Wave:
         self._bound = bound
         self._numbers = tuple(numbers)
         self._places = places
-        self._targets = [bound.targets[number] for number in numbers]
+        self._targets = targets = [bound.targets[number] for number in numbers]
         elements = [i - 1 for i in kernel.own[2:]]
         self.raws = [
-            [target[0], gradient, *(target[i] for i in elements)]
-            for target, gradient in zip(self._targets, gradients, strict=True)
+            [target[0], gradient, *[target[i] for i in elements]]
+            for target, gradient in zip(targets, gradients, strict=True)
         ]
-        self.sizes = [target[0].size for target in self._targets]
+        self.sizes, self.layouts, self.row_counts, self.first_rows = self.kept(Wave, Wave._measured)
         self.size = sum(self.sizes)
-        self.layouts = [layout(target[0].shape, kernel.by_rows) for target in self._targets]
-        counts = [each.matrices * each.rows for each in self.layouts]
-        self.row_counts = counts
-        self.first_rows = [0, *np.cumsum(counts).tolist()][:-1]
-        self.total_rows = sum(counts)
+        self.total_rows = sum(self.row_counts)
         self.rows: dict[int, HostArray] = {}
         self.blocks: dict[int, HostArray] = {}
         self._known: dict[Ref, Value] = {}
         self._scratch: dict[Ref, list[RawTensor]] = {}
         self._sets: list[int] | None = None
         self._copied: dict[int, tuple[HostArray, HostArray]] = {}
+
+    def _measured(self) -> tuple[list[int], list[Layout], list[int], list[int]]:
+        """Sizes, layouts, numbers of rows and of first rows."""
+        shapes = [target[0].shape for target in self._targets]
+        layouts = [layout(shape, self.kernel.by_rows) for shape in shapes]
+        counts = [each.matrices * each.rows for each in layouts]
+        first = [0, *np.cumsum(counts).tolist()][:-1]
+        return [math.prod(shape) for shape in shapes], layouts, counts, first
 
     def kept(self, owner: object, make: Callable[[Wave], T]) -> T:
         """What is made once for these tensors, and kept from step to step."""
@@ -425,15 +433,13 @@ class Wave:
             scalars, own = [scalars[own[0]]], None
         self._scalars = scalars
         self._sets = own
-        for i in range(self.kernel.program.scalars):
-            ref = Ref(SCALAR, i)
-            if own is None:
-                self._known[ref] = scalars[0][i]
-            else:
+        if own is None:
+            self._known.update(zip(self.kernel.scalar_refs, scalars[0], strict=True))
+        else:
+            for i, ref in enumerate(self.kernel.scalar_refs):
                 self._known[ref] = np.array([scalars[number][i] for number in own])
-        for i, value in enumerate(values or ()):
-            ref = Ref(VALUE, i)
-            self._known[ref] = bool(value) if self.kernel.program.is_boolean(ref) else value
+        for (ref, is_boolean), value in zip(self.kernel.value_refs, values or (), strict=False):
+            self._known[ref] = bool(value) if is_boolean else value
 
     def op(self, number: int) -> str:
         """The operation of an instruction."""
@@ -527,6 +533,8 @@ class Wave:
     def _scalars_of(self, work: Pass) -> tuple[list[Scalars], list[int] | None]:
         """The scalars of a pass, and which of them each tensor takes."""
         columns = [self.value(ref) for ref in work.scalars]
+        if self._sets is None and not work.by_tensor:
+            return [tuple(columns)], None
         count = len(self._targets)
         if not any(isinstance(column, np.ndarray) and column.ndim for column in columns):
             return [tuple(map(float, columns))], None

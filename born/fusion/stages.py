@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class Pass:
     scratch: tuple[Ref, ...]
     reductions: tuple[tuple[int, tuple[Ref, ...]], ...]
 
-    @property
+    @cached_property
     def by_tensor(self) -> bool:
         """Whether some of its scalars differ from tensor to tensor."""
         return any(ref.kind not in (SCALAR, VALUE) for ref in self.scalars)
