@@ -218,7 +218,7 @@ class Tiles(PassKernel):
         arrays = wave.arrays(0, work)
         small = where.blocks == 1 and height * columns <= kernel.tile_size
         most = max(kernel.tile_size // (height * columns), 1) if small else 1
-        tall = max(kernel.tile_size // columns, 1)
+        tall = max(kernel.tile_size // 4 // columns, 1)  # what is added up is copied, in double
         pieces: list[Callable[[Scalars], None]] = []
 
         def piece(values: Scalars, first: int, last: int, block: int) -> None:
@@ -604,7 +604,9 @@ class Wave:
             array[...] = copy.reshape(array.shape)
         program = self.kernel.program
         pairs = zip(program.targets, program.outputs, strict=True)
-        lower = [(i, ref) for i, ref in pairs if program.rank(i) != ELEMENT]
+        lower = [
+            (i, ref) for i, ref in pairs if program.rank(i) != ELEMENT and ref != Ref(ARRAY, i)
+        ]
         found = [(i, self.value(ref)) for i, ref in lower]
         for i, value in found:
             rank = program.rank(i)

@@ -251,7 +251,11 @@ class _Tensor:
         kernel, backend = self.kernel, self.kernel.backend
         program = kernel.program
         outputs: list[RawTensor] = []
+        targets = list[RawTensor]()
         for index, raw, ref in zip(program.targets, self.target, program.outputs, strict=True):
+            if ref == Ref(ARRAY, index):
+                continue
+            targets.append(raw)
             rank = program.rank(index)
             dtype = kernel.compute if rank == ELEMENT else _DOUBLE
             output = self._value(ref, scalars, values, dtype)
@@ -266,7 +270,7 @@ class _Tensor:
             if output.shape != raw.shape:
                 output = backend.reshape(output, raw.shape)
             outputs.append(output)
-        for raw, output in zip(self.target, outputs, strict=True):
+        for raw, output in zip(targets, outputs, strict=True):
             same = output.dtype == raw.dtype
             backend.assign(raw, output if same else backend.astype(output, raw.dtype))
 
