@@ -38,6 +38,7 @@ SLOW = (
     "tests/cupy",
     "tests/fusion/test_random_formulas.py",
     "tests/fusion/test_random_programs.py",
+    "tests/fusion/test_stages.py",
     "tests/fusion/test_update.py",
     "tests/numba",
     "tests/operations/test_accuracy.py",

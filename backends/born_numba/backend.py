@@ -12,7 +12,7 @@ from typing_extensions import override
 from born.backend import Axis, Index, Reduction, Window
 from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
-from born.backend.update import UpdateKernel, compute_dtype
+from born.backend.update import UpdateKernel
 from born.backend.window import Size, image_shape
 from born.dtypes import int64, is_floating
 from born.errors import BackendUnavailableError
@@ -22,6 +22,7 @@ from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, kernels, update
 from born_numba.compiler import configuration
 from born_numba.fused import NumbaFormula
+from born_numba.staged import StagedLoops
 from born_numpy import NumpyBackend
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.global_norm import add_squares, global_norm
@@ -54,19 +55,9 @@ class NumbaBackend(NumpyBackend):
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
-        # Powers, exponentials and logarithms are NumPy's: compiled ones are slower and differ in
-        # the last bit. A compiled loop would round doubles to float16 by way of float32. And it
-        # knows one layout of NumPy's array objects.
-        halves_of_doubles = compute_dtype(dtypes) == np.float64 and (
-            any(dtype.itemsize == 2 for dtype in dtypes)
-            or any(op == "cast_float16" for op, _ in program.instructions)
-        )
-        if (
-            program.staged
-            or not program.exact
-            or halves_of_doubles
-            or not intrinsics.layout_holds()
-        ):
+        if program.staged:
+            return StagedLoops(self, program, dtypes)
+        if not update.is_compilable(program, dtypes):
             return super().compile_update(program, dtypes)
         return update.NumbaUpdate(program, dtypes)
 

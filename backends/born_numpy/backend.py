@@ -13,14 +13,16 @@ from born.backend import ArrayBackend, Axis, Index
 from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
 from born.backend.contract.network import label_range_error
-from born.backend.update import UpdateKernel
+from born.backend.update import GroupUpdate, Scalars, UpdateKernel
 from born.dtypes import DTypeLike, as_dtype, float32, is_floating
-from born.fusion import Formula, Program
+from born.fusion import Formula, GroupProgram, Program
 from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor
 from born_numpy import alignment, attention
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
+from born_numpy.group import HostGroup
+from born_numpy.staged import StagedUpdate
 from born_numpy.update import NumpyUpdate
 
 # When a product x W^T of float32 is computed as (W x^T)^T; measured: docs/notes/performance.md.
@@ -74,7 +76,7 @@ class NumpyBackend(ArrayBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
-            return super().compile_update(program, dtypes)
+            return StagedUpdate(self, program, dtypes)
         return NumpyUpdate(program, dtypes)
 
     @override
@@ -88,6 +90,12 @@ class NumpyBackend(ArrayBackend):
                 return super().fused(formula, arrays, scalars)
             made = formula.compiled[NumpyFormula, leading] = NumpyFormula(formula, leading)
         return made.run(arrays, scalars)
+
+    @override
+    def begin_group(
+        self, program: GroupProgram, slots: Sequence[RawTensor], scalars: Scalars
+    ) -> GroupUpdate:
+        return HostGroup(program, slots, scalars)
 
     @override
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
