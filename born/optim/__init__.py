@@ -45,6 +45,9 @@ from born.optim.muon import Muon as Muon
 from born.optim.muon import MuonConfig as MuonConfig
 from born.optim.nadam import NAdam as NAdam
 from born.optim.nadam import NAdamConfig as NAdamConfig
+from born.optim.naming import create as create
+from born.optim.naming import from_config as from_config
+from born.optim.naming import names as names
 from born.optim.optimizer import Optimizer as Optimizer
 from born.optim.prodigy import Prodigy as Prodigy
 from born.optim.prodigy import ProdigyConfig as ProdigyConfig
@@ -68,7 +71,11 @@ from born.optim.sign import RpropConfig as RpropConfig
 from born.optim.sign import Signum as Signum
 from born.optim.sign import SignumConfig as SignumConfig
 from born.optim.slot import Slot as Slot
+from born.optim.transforms import averaged as averaged
+from born.optim.transforms import cautious as cautious
+from born.optim.transforms import clipped as clipped
 from born.optim.transforms import decoupled as decoupled
+from born.optim.transforms import finite_only as finite_only
 from born.optim.transforms import independent as independent
 from born.optim.transforms import l2 as l2
 from born.optim.transforms import maximized as maximized
