@@ -59,7 +59,7 @@ def _resolve(dtype: DTypeLike | None) -> np.dtype[Any]:
         _import_bfloat16()
     try:
         resolved = np.dtype(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:  # "1f,", ",": NumPy parses lists
         raise _unknown(dtype) from error
     if resolved.name not in DTYPE_NAMES:
         raise _unknown(dtype)

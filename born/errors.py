@@ -29,6 +29,7 @@ expected, what arrived, and what to do.
         CheckpointMismatchError
       CheckpointWriteError           OSError
       RuleError                      ValueError
+      FormulaError                   ValueError
 """
 
 from __future__ import annotations
@@ -143,3 +144,7 @@ class CheckpointWriteError(BornError, OSError):
 
 class RuleError(BornError, ValueError):
     """An update rule that cannot be traced, or does not return what it should."""
+
+
+class FormulaError(BornError, ValueError):
+    """A function that cannot be fused: it is not a formula of each element."""

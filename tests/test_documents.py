@@ -14,7 +14,12 @@ from tests.tools import ROOT, output_of
 
 README: Final = ROOT / "README.md"
 HOWTO: Final = sorted((ROOT / "docs" / "howto").glob("*.md"))
-PROGRAMS: Final = [README, *HOWTO, ROOT / "docs" / "schedules.md"]
+PROGRAMS: Final = [
+    README,
+    *HOWTO,
+    ROOT / "docs" / "schedules.md",
+    ROOT / "docs" / "solvers.md",
+]
 """What holds programs that run."""
 DOCUMENTS: Final = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 """What speaks of the tree as it is; the changelog speaks of what it was."""

@@ -35,12 +35,13 @@ SURFACE = {
     " tensor from_dlpack zeros",
     "born.autodiff": "Autodiff Gradients Tape backward grad hvp value_and_grad",
     "born.backend": "ArrayBackend Backend available_backends get_backend",
-    "born.checkpoint": "PartialLoad load save verify",
+    "born.checkpoint": "CheckpointWarning PartialLoad Store load save verify",
     "born.data": "DataLoader prefetch",
     "born.nn": "AvgPool2d Conv2d Dropout Embedding Flatten LayerNorm Linear MaxPool2d Module"
     " Parameter RMSNorm ReLU Sequential accuracy binary_cross_entropy_with_logits cross_entropy"
     " huber_loss l1_loss mse_loss",
-    "born.optim": "Adam AdamConfig Config Optimizer SGD SGDConfig schedules",
+    "born.optim": "Adam AdamConfig BFGS Config Dogleg GaussNewton LBFGS LevenbergMarquardt NewtonCG"
+    " NonlinearCG OptimizeResult Optimizer SGD SGDConfig least_squares minimize schedules",
     "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
     " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",
     "born_numpy": "NumpyBackend",
@@ -51,6 +52,8 @@ MEMBERS = {
     "born.RawTensor": "array device dtype nbytes shape",
     "born.Tensor": "__dlpack__ backend backward device dtype item numpy raw requires_grad shape to",
     "born.autodiff.Autodiff": "tape",
+    "born.checkpoint.Store": "best close latest restore save wait",
+    "born.data.DataLoader": "__iter__ __len__ batch epoch load_state_dict state_dict",
     "born.autodiff.Gradients": "__add__ __getitem__ __iter__ __len__ __mul__ __rmul__ get",
     "born.autodiff.Tape": "__enter__ __exit__ __len__ clear is_recording start_recording"
     " stop_recording",

@@ -14,12 +14,14 @@ from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
 from born.backend.update import UpdateKernel, compute_dtype
 from born.backend.window import Size, image_shape
-from born.dtypes import int64
+from born.dtypes import int64, is_floating
 from born.errors import BackendUnavailableError
-from born.fusion import Program
+from born.fusion import Formula, Program
+from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, kernels, update
 from born_numba.compiler import configuration
+from born_numba.fused import NumbaFormula
 from born_numpy import NumpyBackend
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.global_norm import add_squares, global_norm
@@ -72,25 +74,23 @@ class NumbaBackend(NumpyBackend):
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         return global_norm(xs, update.add_squares if intrinsics.layout_holds() else add_squares)
 
+    @override
+    def fused(
+        self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()
+    ) -> tuple[RawTensor, ...]:
+        leading = arrays[formula.leading].array.dtype
+        made: NumbaFormula | None = formula.compiled.get((NumbaFormula, leading))
+        if made is None:
+            if not is_floating(leading) or not intrinsics.layout_holds():
+                return super().fused(formula, arrays, scalars)
+            made = formula.compiled[NumbaFormula, leading] = NumbaFormula(formula, leading)
+        return made.run(arrays, scalars)
+
     # -- elementwise --
 
     @override
-    def relu(self, x: RawTensor, /) -> RawTensor:
-        a = x.array
-        if not _is_loopable(a):
-            return super().relu(x)
-        out = np.empty_like(a)
-        kernels.relu[a.dtype](a.reshape(-1), out.reshape(-1))
-        return RawTensor(out)
-
-    @override
-    def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
-        a, b = g.array, y.array
-        if not _are_loopable(a, b):
-            return super().relu_backward(g, y)
-        out = np.empty_like(a)
-        kernels.relu_backward[a.dtype](a.reshape(-1), b.reshape(-1), out.reshape(-1))
-        return RawTensor(out)
+    def erf(self, x: RawTensor, /) -> RawTensor:
+        return self.fused(ERF, (x,))[0]
 
     # -- reduction --
 

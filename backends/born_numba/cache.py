@@ -21,14 +21,19 @@ from born_numba.compiler import compiled, numba
 _NOTICE_AFTER: Final = 1.0  # seconds of compiling that a user will have noticed
 
 
-def compile_loop(source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
-    """The function `name` of `source`, compiled for one signature, from disk if it is there."""
+def compile_loop(
+    source: str, name: str, signature: Any, names: Mapping[str, Any], contract: bool = False
+) -> Any:
+    """The function `name` of `source`, compiled for one signature, from disk if it is there.
+
+    If it may `contract`, as its source should say, products and sums may be rounded together.
+    """
 
     def compile_as(file: str, *, cache: bool) -> Any:
         # Numba looks a cached function's module up by name; the loop needs nothing from it.
         namespace: dict[str, Any] = {**names, "__name__": __name__}
         exec(compile(source, file, "exec"), namespace)
-        return compiled(namespace[name], signature, cache)
+        return compiled(namespace[name], signature, cache, contract)
 
     def compile_in(folder: Path) -> Any:
         return compile_as(str(_written(folder, source)), cache=True)

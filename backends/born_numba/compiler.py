@@ -19,6 +19,9 @@ ir: Final[Any] = importlib.import_module("llvmlite.ir")
 _OPTIONS: Final[dict[str, Any]] = {"error_model": "numpy", "boundscheck": False}
 
 
+_CONTRACT: Final = {"contract"}
+
+
 def intrinsic(function: Callable[..., Any]) -> Any:
     """`numba.extending.intrinsic`: a function that writes machine code where it is called."""
     return importlib.import_module("numba.extending").intrinsic(function)
@@ -29,6 +32,17 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(**_OPTIONS)(function)
 
 
-def compiled(function: Callable[..., Any], signature: Any, cache: bool) -> Any:
-    """A function compiled for one signature, which runs without the interpreter's lock."""
-    return numba.njit([signature], nogil=True, cache=cache, **_OPTIONS)(function)
+def contracted(function: Callable[..., Any]) -> Any:
+    """As `inlined`, where LLVM may contract a product and a sum into one rounding."""
+    return numba.njit(fastmath=_CONTRACT, forceinline=True, **_OPTIONS)(function)
+
+
+def compiled(
+    function: Callable[..., Any], signature: Any, cache: bool, contract: bool = False
+) -> Any:
+    """A function compiled for one signature, which runs without the interpreter's lock.
+
+    If it may `contract`, a product and a sum may be rounded once.
+    """
+    fast = _CONTRACT if contract else False
+    return numba.njit([signature], nogil=True, cache=cache, fastmath=fast, **_OPTIONS)(function)

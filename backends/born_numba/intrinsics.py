@@ -113,6 +113,11 @@ float32_of_bits: Final = _conversion(
 )
 """32 bits as the float32 that they are."""
 
+float64_of_bits: Final = _conversion(
+    types.uint64, types.float64, lambda builder, bits: builder.bitcast(bits, ir.DoubleType())
+)
+"""64 bits as the float64 that they are."""
+
 bits_of_float32: Final = _conversion(
     types.float32, types.uint32, lambda builder, x: builder.bitcast(x, ir.IntType(32))
 )

@@ -91,23 +91,6 @@ _PAIR: Final = types.UniTuple(types.int64, 2)
 _WINDOW: Final = (_PAIR, _PAIR, _PAIR, _PAIR)
 
 
-# -- elementwise --
-
-
-@kernel(lambda t: types.void(t[::1], t[::1]))
-def relu(x: Any, out: Any) -> None:
-    """max(x, 0), NaN kept."""
-    for i in range(len(x)):
-        out[i] = zero if x[i] <= 0 else x[i]
-
-
-@kernel(lambda t: types.void(t[::1], t[::1], t[::1]))
-def relu_backward(g: Any, y: Any, out: Any) -> None:
-    """g where y is positive."""
-    for i in range(len(g)):
-        out[i] = g[i] if y[i] > 0 else zero
-
-
 # -- reduction --
 
 

@@ -11,10 +11,12 @@ from typing_extensions import override
 from born.backend import ArrayBackend
 from born.backend.contract.network import label_range_error
 from born.backend.update import UpdateKernel
-from born.dtypes import DTypeLike, as_dtype, float32
-from born.fusion import Program
+from born.dtypes import DTypeLike, as_dtype, float32, is_floating
+from born.fusion import Formula, Program
+from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor
 from born_numpy import alignment
+from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.update import NumpyUpdate
 
@@ -64,6 +66,18 @@ class NumpyBackend(ArrayBackend):
         return NumpyUpdate(program, dtypes)
 
     @override
+    def fused(
+        self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()
+    ) -> tuple[RawTensor, ...]:
+        leading = arrays[formula.leading].array.dtype
+        made: NumpyFormula | None = formula.compiled.get((NumpyFormula, leading))
+        if made is None:
+            if not is_floating(leading):
+                return super().fused(formula, arrays, scalars)
+            made = formula.compiled[NumpyFormula, leading] = NumpyFormula(formula, leading)
+        return made.run(arrays, scalars)
+
+    @override
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         return global_norm(xs, add_squares)
 
@@ -97,7 +111,7 @@ class NumpyBackend(ArrayBackend):
         bias: bool,
         y: RawTensor | None = None,
     ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
-        g = g if y is None else self.relu_backward(g, y)
+        g = g if y is None else self.fused(RELU_GRADIENT, (g, y))[0]
         if not are_plain_products(g, x, weight):
             return super().linear_gradients(g, x, weight, bias)
         return (*linear_products(g.array, x, weight), self.sum(g, 0) if bias else None)

@@ -1,22 +1,25 @@
 """`Autodiff[B]`: a backend that wraps a backend and records what it computes.
 
 Its operations are made from two tables: the contract's list of operations and the
-derivatives of `born.autodiff.derivatives`. None is written here by name.
+derivatives of `born.autodiff.derivatives`. None is written here by name, but for formulas, whose
+derivatives are worked out.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, cast
 
 from typing_extensions import TypeIs, override
 
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
+from born.autodiff.fused import record_fused
 from born.autodiff.tape import Home, Node, OneTape, Tape, ThreadTape
 from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
+from born.fusion import Formula
 from born.raw import RawTensor, memory_of
 
 
@@ -96,6 +99,18 @@ class Autodiff(Backend, Generic[B]):
     @override
     def random_state(self) -> RandomState:
         return self.inner.random_state
+
+    @override
+    def fused(
+        self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()
+    ) -> tuple[RawTensor, ...]:
+        tape = self._local.tape
+        results = tape.inner.fused(formula, arrays, scalars)
+        if tape.depth:
+            origins = tuple(map(tape.origin_of, arrays))
+            if any(origins):
+                record_fused(tape, formula, arrays, scalars, results, origins)
+        return results
 
     def __repr__(self) -> str:
         return f"Autodiff({self.inner!r})"

@@ -18,9 +18,10 @@ from born.backend.contract.network import Network
 from born.backend.contract.reduction import Reductions
 from born.backend.contract.shape import Shapes
 from born.backend.contract.transfer import Transfer
+from born.backend.plain_fused import run_plain
 from born.backend.plain_update import PlainGroup, PlainUpdate
 from born.backend.update import GroupUpdate, Scalars, UpdateKernel
-from born.fusion import GroupProgram, Program
+from born.fusion import Formula, GroupProgram, Program
 from born.raw import RawTensor
 
 
@@ -64,6 +65,26 @@ class Backend(
             default one that runs instruction by instruction.
         """
         return PlainUpdate(self, program, dtypes)
+
+    def fused(
+        self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()
+    ) -> tuple[RawTensor, ...]:
+        """Compute a traced formula, by default instruction by instruction.
+
+        Args:
+            formula: from `born.fusion.trace_formula`, or its derivative.
+            arrays: its inputs, which broadcast: all of one floating dtype, but for truth values.
+            scalars: what `formula.host` gave.
+
+        Returns:
+            its results, each new and in the shape that the inputs broadcast to. Halves are
+            computed in float32 and rounded once.
+
+        Raises:
+            DTypeError: inputs of other dtypes.
+            ShapeError: shapes that do not broadcast.
+        """
+        return run_plain(self, formula, arrays, scalars)
 
     def begin_group(
         self, program: GroupProgram, slots: Sequence[RawTensor], scalars: Scalars

@@ -122,7 +122,7 @@ class Document:
             optimizers_1 = _optimizers_1(data["optimizer"], tensors)
             return cls(_models_1(data["model"]), optimizers_1, state, metadata)
         models = _typed(data["models"], dict[str, Any])
-        position = data["data"]
+        position = data.get("data")
         optimizers = _typed(data["optimizers"], dict[str, Any])
         return cls(
             {name: _typed(kind, str) for name, kind in models.items()},
@@ -130,7 +130,7 @@ class Document:
             state,
             metadata,
             None if position is None else _typed(position, dict[str, Any]),
-            _typed(data["number"], int),
+            _typed(data.get("number", 0), int),
         )
 
 

@@ -207,8 +207,10 @@ def _json(path: Path, text: bytes | str) -> dict[str, Any]:
 
 
 def _entry(path: Path, name: str, field: dict[str, Any], start: int, checksum: object) -> Entry:
-    begin, end = field["data_offsets"]
-    shape = tuple(field["shape"])
+    offsets, shape = field["data_offsets"], tuple(field["shape"])
+    if len(offsets) != 2:
+        raise TypeError
+    begin, end = offsets
     whole = all(type(number) is int and number >= 0 for number in (begin, end, *shape))
     code = field["dtype"]
     if not whole or end < begin or not isinstance(checksum, str) or not isinstance(code, str):

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeGuard, cast
 
 from born.backend import B
-from born.checkpoint.loading import load, opened, verify
+from born.checkpoint.loading import Hyperparameters, Rename, load, opened, verify
 from born.checkpoint.parts import Models, Optimizers, Stateful, as_path
 from born.checkpoint.saving import Snapshot
 from born.errors import (
@@ -272,6 +272,9 @@ class Store:
         model: Models[B] | None = None,
         optimizer: Optimizers[B] | None = None,
         data: Stateful | None = None,
+        rename: Rename | None = None,
+        hyperparameters: Hyperparameters = "saved",
+        convert_dtypes: bool = False,
     ) -> dict[str, Any]:
         """Resume from the newest checkpoint that verifies.
 
@@ -283,6 +286,9 @@ class Store:
             model: as in `checkpoint.load`.
             optimizer: as in `checkpoint.load`.
             data: as in `checkpoint.load`.
+            rename: as in `checkpoint.load`.
+            hyperparameters: as in `checkpoint.load`.
+            convert_dtypes: as in `checkpoint.load`.
 
         Returns:
             The metadata of the checkpoint, with its `step`.
@@ -303,7 +309,15 @@ class Store:
             while path := self._next(passed):
                 try:
                     verify(path)  # all of it: `load` checks what it is asked for
-                    metadata = load(path, model=model, optimizer=optimizer, data=data)
+                    metadata = load(
+                        path,
+                        model=model,
+                        optimizer=optimizer,
+                        data=data,
+                        rename=rename,
+                        hyperparameters=hyperparameters,
+                        convert_dtypes=convert_dtypes,
+                    )
                 except (CheckpointMismatchError, CheckpointVersionError):
                     raise
                 except CheckpointError as error:

@@ -8,6 +8,8 @@
 (0.5, 4.0)
 """
 
+from born.fusion.derivative import Derivative as Derivative
+from born.fusion.derivative import derivative as derivative
 from born.fusion.expression import V as V
 from born.fusion.expression import Value as Value
 from born.fusion.expression import abs as abs
@@ -20,6 +22,22 @@ from born.fusion.expression import minimum as minimum
 from born.fusion.expression import sign as sign
 from born.fusion.expression import sqrt as sqrt
 from born.fusion.expression import where as where
+from born.fusion.formula import CONSTANT as CONSTANT
+from born.fusion.formula import Formula as Formula
+from born.fusion.formula import trace_formula as trace_formula
+from born.fusion.functions import clip as clip
+from born.fusion.functions import cos as cos
+from born.fusion.functions import erf as erf
+from born.fusion.functions import expm1 as expm1
+from born.fusion.functions import gelu as gelu
+from born.fusion.functions import gelu_tanh as gelu_tanh
+from born.fusion.functions import log1p as log1p
+from born.fusion.functions import relu as relu
+from born.fusion.functions import sigmoid as sigmoid
+from born.fusion.functions import silu as silu
+from born.fusion.functions import sin as sin
+from born.fusion.functions import softplus as softplus
+from born.fusion.functions import tanh as tanh
 from born.fusion.program import ARRAY as ARRAY
 from born.fusion.program import BOOLEAN as BOOLEAN
 from born.fusion.program import RESULT as RESULT

@@ -51,6 +51,42 @@ class Value(Protocol):
         """The natural logarithm."""
         ...
 
+    def expm1(self) -> Self:
+        """exp(x) - 1, exact near zero."""
+        ...
+
+    def log1p(self) -> Self:
+        """log(1 + x), exact near zero."""
+        ...
+
+    def sin(self) -> Self:
+        """The sine."""
+        ...
+
+    def cos(self) -> Self:
+        """The cosine."""
+        ...
+
+    def tanh(self) -> Self:
+        """The hyperbolic tangent."""
+        ...
+
+    def erf(self) -> Self:
+        """The error function."""
+        ...
+
+    def sigmoid(self) -> Self:
+        """1 / (1 + exp(-x))."""
+        ...
+
+    def softplus(self) -> Self:
+        """log(1 + exp(x))."""
+        ...
+
+    def relu(self) -> Self:
+        """max(x, 0)."""
+        ...
+
     def abs(self) -> Self:
         """The absolute value."""
         ...

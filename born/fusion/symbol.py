@@ -295,6 +295,9 @@ class Symbol:
     sqrt, exp, log = _operation("sqrt"), _operation("exp"), _operation("log")
     abs, sign, isfinite = _operation("abs"), _operation("sign"), _operation("isfinite")
     where = _operation("where")
+    expm1, log1p, softplus = _operation("expm1"), _operation("log1p"), _operation("softplus")
+    sin, cos, tanh = _operation("sin"), _operation("cos"), _operation("tanh")
+    erf, sigmoid, relu = _operation("erf"), _operation("sigmoid"), _operation("relu")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Symbol:
         """Operators beside NumPy's numbers; NumPy's other functions are refused by name."""

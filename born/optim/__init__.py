@@ -71,6 +71,16 @@ from born.optim.sign import RpropConfig as RpropConfig
 from born.optim.sign import Signum as Signum
 from born.optim.sign import SignumConfig as SignumConfig
 from born.optim.slot import Slot as Slot
+from born.optim.solvers import BFGS as BFGS
+from born.optim.solvers import LBFGS as LBFGS
+from born.optim.solvers import Dogleg as Dogleg
+from born.optim.solvers import GaussNewton as GaussNewton
+from born.optim.solvers import LevenbergMarquardt as LevenbergMarquardt
+from born.optim.solvers import NewtonCG as NewtonCG
+from born.optim.solvers import NonlinearCG as NonlinearCG
+from born.optim.solvers import OptimizeResult as OptimizeResult
+from born.optim.solvers import least_squares as least_squares
+from born.optim.solvers import minimize as minimize
 from born.optim.transforms import averaged as averaged
 from born.optim.transforms import cautious as cautious
 from born.optim.transforms import clipped as clipped

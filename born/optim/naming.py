@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from born.backend import B
 from born.errors import ConfigError
@@ -105,12 +105,13 @@ def from_config(data: Mapping[str, Any]) -> Config:
     >>> optim.from_config({"type": "LionConfig", "lr": 0.01})
     LionConfig(lr=0.01)
     """
-    if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
+    named: object = data.get("type") if isinstance(cast("object", data), Mapping) else None
+    if not isinstance(named, str):
         raise ConfigError(
             f"expected a mapping with the name of a config under 'type', got {data!r}; pass what "
             "config.to_json() gave"
         )
-    return _of_config(data["type"]).config_type.from_json(data)
+    return _of_config(named).config_type.from_json(data)
 
 
 def _of_config(name: str) -> type[Optimizer[Any, Any]]:

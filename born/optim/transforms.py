@@ -250,7 +250,9 @@ def _with_clipping(function: RuleFunction, name: str, by: str) -> RuleFunction:
         if by == "value":
             g = maximum(minimum(g, limit), -limit)
         else:
-            size: V = sqrt(total(g * g)) if by == "max_norm" else norm(g)
+            square: V = total(g * g)
+            alone: V = norm(g)
+            size = sqrt(square) if by == "max_norm" else alone
             g = g * (limit / maximum(size, limit))
         outputs: tuple[V, ...] = function(p, g, *slots, **scalars)
         return outputs

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from born import checkpoint, nn, optim
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.data import DataLoader, prefetch
+from born.optim import schedules
 from tests.optim.making import ADAM, CONFIGS, make
 
 Recording = Autodiff[Backend]
@@ -134,32 +136,64 @@ def forgotten(run: Run, loss: born.Tensor[Recording], number: int) -> None:
     run.optimizer.step()
 
 
-TRAININGS: Final = {each.__name__: each for each in (plain, scaled, accumulated, forgotten)}
+def observed(run: Run, loss: born.Tensor[Recording], number: int) -> None:
+    """A step with the learning rate of a schedule, which may look at the loss."""
+    run.optimizer.step(backward(loss))
+    if "Plateau" in repr(run.optimizer.config):
+        run.optimizer.observe(loss.item())
+
+
+TRAININGS: Final = {
+    each.__name__: each for each in (plain, scaled, accumulated, forgotten, observed)
+}
+
+SCHEDULES: Final = (
+    schedules.Constant(0.3),
+    schedules.Cosine(0.8, steps=6, warmup=2),
+    schedules.Exponential(0.8, 0.9),
+    schedules.InverseSqrt(0.8, warmup=4),
+    schedules.Linear(0.2, 0.8, steps=5),
+    schedules.MultiStep(0.8, after=(1, 3), factor=0.3),
+    schedules.OneCycle(0.8, steps=6, rise=0.33),
+    schedules.Piecewise(((1, 0.8), (4, 0.4))),
+    schedules.Plateau(0.8, factor=0.5, patience=0, cooldown=1),
+    schedules.Polynomial(0.8, 0.0, steps=5, power=2.5),
+    schedules.Product((schedules.Cosine(1.0, steps=5), schedules.Plateau(0.5, patience=0))),
+    schedules.Sequence((schedules.Linear(0.0, 0.8, steps=3), schedules.Constant(0.8)), after=(3,)),
+    schedules.Step(0.8, every=2, factor=0.3),
+    schedules.WarmupStableDecay(0.8, steps=6, warmup=2, decay=2),
+)
+"""One of every kind."""
+
+
+@cache
+def _kind(backend_name: str) -> Callable[..., Backend]:
+    """The class of a backend; to find it takes longer than a run."""
+    return type(born.get_backend(backend_name))
 
 
 @dataclass(frozen=True)
 class Case:
-    """An optimizer, by its place in the table, and how it is used."""
+    """A config, and how its optimizer is used."""
 
-    config: int
+    config: optim.Config
     training: str = "plain"
     dtype: str = "float32"
 
     def make(self, backend_name: str, seed: int) -> Run:
         """A run that has not begun; another seed has other weights and random numbers."""
-        backend = Autodiff(born.get_backend(backend_name, seed=seed))
+        backend = Autodiff(_kind(backend_name)(seed=seed))
         model = Net(backend, self.dtype)
         loader = DataLoader(_DATA, 4, shuffle=True, seed=7)
-        optimizer = make(CONFIGS[self.config], model.parameters())
+        optimizer = make(self.config, model.parameters())
         return Run(backend, model, optimizer, loader, TRAININGS[self.training], self.dtype)
 
 
-_ADAM: Final = CONFIGS.index(ADAM)
-
 CASES: Final = (
-    *(Case(index) for index in range(len(CONFIGS))),
-    *(Case(_ADAM, training) for training in TRAININGS if training != "plain"),
-    *(Case(_ADAM, "accumulated", dtype) for dtype in ("float16", "float64")),
+    *(Case(config) for config in CONFIGS),
+    *(Case(ADAM, training) for training in TRAININGS if training not in ("plain", "observed")),
+    *(Case(ADAM, "accumulated", dtype) for dtype in ("float16", "float64")),
+    *(Case(ADAM.replace(lr=schedule), "observed") for schedule in SCHEDULES),
 )
 
 
@@ -187,7 +221,7 @@ def differences(folder: Path, backend_name: str) -> list[str]:
             run.go(BATCHES - stop)
             found = run.digests()
             lines += [
-                f"{case} of {CONFIGS[case.config]}, after {stop} batches: {key}"
+                f"{case}, after {stop} batches: {key}"
                 for key in sorted({*found, *expected[place]})
                 if found.get(key) != expected[place].get(key)
             ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from born import checkpoint
 from born.checkpoint import Store
 from born.errors import CheckpointWriteError
 from tests.checkpoint.crashes import (
@@ -23,6 +26,7 @@ from tests.checkpoint.crashes import (
     kill_at_random,
     leftovers,
     process,
+    run,
 )
 from tests.tools import python
 
@@ -110,6 +114,20 @@ def test_error_at_each_call_that_changes_the_disk(code: int, folder: Path) -> No
         assert leftovers(folder) == [] or failed[-1] == "unlink"
     assert {"open", "pwrite", "fsync", "replace", "unlink"} <= set(failed), failed
     assert check(folder, SAVED + 1) == SAVED + 1
+
+
+def test_processes_share_a_directory(folder: Path) -> None:
+    """Every file is whole, and of one of them; then both are killed."""
+    one, other = (partial(run, folder, background) for background in (False, True))
+    restored = Training()
+    with process(one) as first, process(other) as second:
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            assert restored.restored(Store(folder)) >= SAVED
+    assert min(len(first), len(second)) > 0
+    save(folder, 1 + max(*first, *second))
+    assert leftovers(folder) == []
+    checkpoint.verify(folder / f"step-{1 + max(*first, *second):08d}.safetensors")
 
 
 # -- a program that ends while it writes in the background -----------------------------------

@@ -226,7 +226,7 @@ def test_unknown_dtypes(dtype: str, backend: Backend) -> None:
 
 
 def test_no_dtype_and_nonsense_are_no_dtypes(backend: Backend) -> None:
-    for nonsense in (None, "float33", object()):
+    for nonsense in (None, "float33", ",", "13u<", "\ud800", object()):
         with pytest.raises(DTypeError, match=r"expected one of the dtypes .*got"):
             backend.zeros((2,), nonsense)  # type: ignore[arg-type]  # wrong on purpose
 

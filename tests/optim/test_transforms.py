@@ -12,7 +12,7 @@ import pytest
 import born
 from born import nn, optim
 from born.backend import Backend
-from born.errors import ConfigError
+from born.errors import ConfigError, ParameterError, StateDictError
 from born.optim.naming import OPTIMIZERS
 
 STEPS = 6
@@ -66,7 +66,7 @@ def by_norm(g: Any, size: Any) -> Any:
     return g * min(1.0, 1.0 / size)
 
 
-CLIPPED: list[tuple[Any, Callable[[list[Any]], list[Any]]]] = [
+CLIPPED: list[tuple[Callable[[optim.Rule], optim.Rule], Callable[[list[Any]], list[Any]]]] = [
     (
         lambda rule: optim.clipped(rule, max_norm=1.0),
         lambda gs: [by_norm(g, np.sqrt(sum((x * x).sum() for x in gs))) for g in gs],
@@ -155,7 +155,7 @@ def test_clipping_takes_one_limit(options: Any) -> None:
 
 def test_weights_that_are_not_there_are_refused(backend: Backend) -> None:
     optimizer, _ = run(wrapped(lambda rule: rule), backend)
-    with pytest.raises(born.errors.StateDictError, match=r"one of m, v, got 'average'; correct"):
+    with pytest.raises(StateDictError, match=r"one of m, v, got 'average'; correct"):
         optimizer.weights("average")
 
 
@@ -165,9 +165,9 @@ def test_no_step_and_no_second_entry_while_weights_are_shown(backend: Backend) -
 
     def interrupted() -> None:
         with shown:
-            with pytest.raises(born.errors.ParameterError, match="got a step inside of Weights"):
+            with pytest.raises(ParameterError, match="got a step inside of Weights"):
                 optimizer.step({})
-            with pytest.raises(born.errors.ParameterError, match="got it entered already"), shown:
+            with pytest.raises(ParameterError, match="got it entered already"), shown:
                 pass
             raise ZeroDivisionError
 

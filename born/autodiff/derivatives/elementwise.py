@@ -119,20 +119,11 @@ of_result("rsqrt", lambda b, g, y: b.mul(b.mul(g, -0.5), b.mul(y, b.mul(y, y))))
 of_input("sin", lambda b, g, x: b.mul(g, b.cos(x)))
 of_input("cos", lambda b, g, x: b.neg(b.mul(g, b.sin(x))))
 of_result("tanh", lambda b, g, y: b.mul(g, b.sub(1, b.mul(y, y))))
-of_result("sigmoid", lambda b, g, y: b.mul(g, b.mul(y, b.sub(1, y))))
-of_result("relu", lambda b, g, y: b.relu_backward(g, y))
-of_input("gelu", lambda b, g, x, approximate="none": b.gelu_backward(g, x, approximate))
-of_input("softplus", lambda b, g, x: b.mul(g, b.sigmoid(x)))
 
 
 def _erf(b: Backend, g: RawTensor, x: RawTensor) -> RawTensor:
     near = b.clamp(x, -_ERF_FLAT, _ERF_FLAT)  # or the square overflows in float16
     return b.mul(b.mul(g, _ERF_SLOPE), b.exp(b.neg(b.mul(near, near))))
-
-
-def _silu(b: Backend, g: RawTensor, x: RawTensor) -> RawTensor:
-    s = b.sigmoid(x)
-    return b.mul(g, b.mul(s, b.add(b.mul(x, b.sub(1, s)), 1)))
 
 
 def _clamp(
@@ -146,5 +137,4 @@ def _clamp(
 
 
 of_input("erf", _erf)
-of_input("silu", _silu)
 of_input("clamp", _clamp)

@@ -17,6 +17,8 @@ from born.raw import RawTensor, Shape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from born.fusion import Formula
+
     class Primitives(ABC):
         """The operations that defaults are composed from."""
 
@@ -34,14 +36,13 @@ if TYPE_CHECKING:
 
         def add(self, x: Operand, y: Operand, /) -> RawTensor: ...
 
-        sub = mul = div = maximum = greater_equal = add
+        sub = mul = div = maximum = minimum = greater_equal = add
 
         def neg(self, x: RawTensor, /) -> RawTensor: ...
 
-        abs = exp = log = sqrt = rsqrt = isfinite = relu = neg
+        abs = exp = log = log1p = sqrt = rsqrt = isfinite = relu = neg
 
         def where(self, condition: RawTensor, x: Operand, y: Operand, /) -> RawTensor: ...
-        def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor: ...
 
         def sum(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor: ...
 
@@ -70,6 +71,9 @@ if TYPE_CHECKING:
             self, x: RawTensor, index: RawTensor, y: RawTensor, /, axis: int
         ) -> RawTensor: ...
         def matmul(self, x: RawTensor, y: RawTensor, /) -> RawTensor: ...
+        def fused(
+            self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()
+        ) -> tuple[RawTensor, ...]: ...
 
 else:
     Primitives = ABC

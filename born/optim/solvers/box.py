@@ -1,0 +1,91 @@
+"""Bounds of the variables: which of them are free to move, and how far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from born.creation import tensor
+from born.errors import ConfigError, ShapeError
+from born.optim.solvers.objective import Vector, dot, largest
+
+
+class Box:
+    """low ≤ x ≤ high for each variable; infinite where there is no bound."""
+
+    def __init__(self, low: Vector, high: Vector) -> None:
+        self._low, self._high = low, high
+
+    def clip(self, x: Vector) -> Vector:
+        """The nearest point inside."""
+        return x.maximum(self._low).minimum(self._high)
+
+    def projected(self, x: Vector, g: Vector) -> Vector:
+        """The gradient, as far as the point could follow it: 0 at bounds that it pushes against."""
+        return x - self.clip(x - g)
+
+    def free(self, x: Vector, g: Vector, scale: float) -> Vector:
+        """0 for each variable that a step of -scale · g takes to a bound, 1 for the others."""
+        there = x - g * scale
+        to_low, to_high = (there <= self._low) & (g > 0.0), (there >= self._high) & (g < 0.0)
+        return (~(to_low | to_high)).astype(x.dtype)
+
+    def longest(self, x: Vector, d: Vector) -> float:
+        """How many times d the point can go before it leaves the box."""
+        falling, rising = d < 0.0, d > 0.0
+        far = x * 0.0 + 1e20
+        safe = falling.where(d, rising.where(d, 1.0))
+        room = falling.where((self._low - x) / safe, rising.where((self._high - x) / safe, far))
+        return float(room.min().item())
+
+    def inward(self, x: Vector, g: Vector, d: Vector) -> tuple[Vector, float]:
+        """A direction of descent near d that stays inside for a step of 1, and its longest step."""
+        bent = self.clip(x + d) - x
+        if not dot(bent, g) < 0.0:
+            bent = self.clip(x - g * (1.0 / max(1.0, largest(g)))) - x
+        return bent, max(1.0, self.longest(x, bent))
+
+
+def box_of(bounds: Any, shape: tuple[int, ...], like: Vector) -> Box | None:
+    """The box of SciPy's bounds: a pair for each variable, or an object with `lb` and `ub`."""
+    if bounds is None:
+        return None
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        low, high = bounds.lb, bounds.ub
+    else:
+        try:
+            pairs = [tuple(pair) for pair in bounds]
+            low = [-np.inf if pair[0] is None else pair[0] for pair in pairs]
+            high = [np.inf if pair[1] is None else pair[1] for pair in pairs]
+            if any(len(pair) != 2 for pair in pairs):
+                raise IndexError
+        except (TypeError, IndexError) as error:
+            raise ConfigError(
+                f"expected bounds as pairs (low, high), one for each of x, or as scipy.optimize."
+                f"Bounds, got {bounds!r}; None stands for no bound"
+            ) from error
+        if len(pairs) != like.size:
+            raise ShapeError(
+                f"expected a pair of bounds for each of the {like.size} variables, got "
+                f"{len(pairs)}; write (None, None) for one without"
+            )
+        shape = (like.size,)
+    ends = [_end(each, shape) for each in (low, high)]
+    if not (ends[0] <= ends[1]).all():
+        wrong = np.flatnonzero(~(ends[0] <= ends[1]))
+        raise ConfigError(
+            f"expected lower bounds that are at most the upper ones, got others for the variables "
+            f"{wrong[:5].tolist()}; swap them"
+        )
+    low_end, high_end = (tensor(end, like.backend) for end in ends)
+    return Box(low_end, high_end)
+
+
+def _end(values: Any, shape: tuple[int, ...]) -> Any:
+    try:
+        return np.broadcast_to(np.asarray(values, np.float64), shape).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(
+            f"expected bounds that broadcast to the shape {shape} of x0, got {values!r}: {error}"
+        ) from error

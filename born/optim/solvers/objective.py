@@ -1,0 +1,494 @@
+"""What a solver minimizes: a function of arrays, of tensors, or of a model's parameters.
+
+Inside, a point is one vector in double on the device of x0, whatever x0 is made of.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
+
+import numpy as np
+from typing_extensions import override
+
+import born.ops as ops
+from born.autodiff import Autodiff, backward, hvp
+from born.autodiff.transforms import value_and_grad
+from born.backend import Backend, get_backend
+from born.creation import tensor
+from born.dtypes import is_floating
+from born.errors import DTypeError, GradientError, OperandError, ShapeError
+from born.nn import Module, Parameter
+from born.raw import HostArray, RawTensor
+from born.tensor import Tensor, is_tensor
+
+Vector: TypeAlias = Tensor[Any]
+"""A point, a gradient or a direction: one axis, float64, where nothing records."""
+
+_EPS: Final = {8: 2.0**-52, 4: 2.0**-23, 2: 2.0**-8}
+"""The rounding of a floating dtype by its bytes."""
+
+DIFFERENCE: Final = _EPS[8] ** 0.5
+"""The step of a difference in place of a derivative, relative to the size of what changes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """A point x, the function f there, and its gradient g."""
+
+    x: Vector
+    f: float
+    g: Vector
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the function and its gradient are finite there."""
+        return math.isfinite(self.f) and math.isfinite(largest(self.g))
+
+
+def dot(x: Vector, y: Vector) -> float:
+    """The inner product."""
+    return float((x * y).sum().item())
+
+
+def largest(x: Vector) -> float:
+    """The largest absolute value."""
+    return float(x.abs().max().item())
+
+
+def length(x: Vector) -> float:
+    """The Euclidean norm; one that overflows is infinite."""
+    scale = largest(x)
+    return scale * math.sqrt(dot(x / scale, x / scale)) if 0 < scale < math.inf else scale
+
+
+class Objective(ABC):
+    """A function with its gradient, and how often they were computed."""
+
+    jac: Any
+
+    def __init__(self, args: object) -> None:
+        self.args: tuple[Any, ...] = args if isinstance(args, tuple) else (args,)
+        self.nfev = self.njev = self.nhev = 0
+        self._errors = np.geterr()
+        self.difference = DIFFERENCE
+        self.best: Point | None = None
+
+    def as_called(self) -> np.errstate:
+        """The user's own choice of NumPy's warnings; a solver has none of its own to show."""
+        return np.errstate(**self._errors)
+
+    @abstractmethod
+    def start(self) -> Vector:
+        """x0."""
+
+    @abstractmethod
+    def value_and_gradient(self, x: Vector) -> tuple[float, Vector]:
+        """The function, and its gradient unless the function is not finite."""
+
+    @abstractmethod
+    def to_user(self, x: Vector) -> Any:
+        """A point in the form that x0 had."""
+
+    def gradient_to_user(self, g: Vector) -> Any:
+        """A gradient in the form that x0 had."""
+        return self.to_user(g)
+
+    def restore(self, x: Vector) -> None:  # noqa: B027  # only models have anything to restore
+        """Leave a model at this point."""
+
+    def at(self, x: Vector) -> Point:
+        """The function and its gradient at a point; the best one is kept."""
+        point = Point(x, *self.value_and_gradient(x))
+        if (self.best is None or point.f < self.best.f) and point.is_finite:
+            self.best = point
+        return point
+
+    @abstractmethod
+    def call(self, x: Vector) -> Any:
+        """What the user's function returns at a point."""
+
+    @abstractmethod
+    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+        """What it returns as a tensor on a tape, and the leaves that it was computed from."""
+
+    def user_jac(self, x: Vector) -> Any:
+        """What the user's function of derivatives returns at a point."""
+        with self.as_called():
+            return self.jac(self.to_user(x), *self.args)
+
+    def vector(self, x: HostArray) -> Vector:
+        """An array of all variables as a point."""
+        point: Vector = tensor(x, self.start().backend)
+        return point
+
+    def curvature(self, point: Point, direction: Vector) -> Vector:
+        """The product of the Hessian with a direction: here, by a difference of gradients."""
+        size = length(direction)
+        step = self.difference * max(1.0, length(point.x)) / size
+        there = self.at(point.x + direction * step).g
+        product: Vector = (there - point.g) / step
+        return product
+
+
+class OfArrays(Objective):
+    """A function of NumPy arrays, as SciPy has them."""
+
+    def __init__(
+        self, fun: Callable[..., Any], x0: Any, args: object, jac: Any, hessp: Any
+    ) -> None:
+        super().__init__(args)
+        try:
+            self._x0 = np.array(x0, np.float64)
+        except (TypeError, ValueError) as error:
+            raise OperandError(
+                f"expected x0 as an array of real numbers, a tensor, a model or parameters, got "
+                f"{type(x0).__name__}: {error}"
+            ) from error
+        self._fun, self.jac, self._hessp = fun, jac, hessp
+        self._backend = get_backend("numpy")
+
+    @override
+    def start(self) -> Vector:
+        return self._vector(self._x0)
+
+    @override
+    def to_user(self, x: Vector) -> Any:
+        return x.numpy().reshape(self._x0.shape).copy()
+
+    @override
+    def value_and_gradient(self, x: Vector) -> tuple[float, Vector]:
+        result = self.call(x)
+        if self.jac is True:
+            value, gradient = pair(result)
+            self.njev += 1
+            return as_number(value), self._checked(gradient)
+        value = as_number(result)
+        if not math.isfinite(value):
+            return value, x * math.nan
+        if callable(self.jac):
+            self.njev += 1
+            return value, self._checked(self.user_jac(x))
+        return value, self._differences(x, value)
+
+    @override
+    def call(self, x: Vector) -> Any:
+        self.nfev += 1
+        with self.as_called():
+            return self._fun(self.to_user(x), *self.args)
+
+    @override
+    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+        raise NotImplementedError  # arrays are differentiated by differences
+
+    def _differences(self, x: Vector, value: float) -> Vector:
+        point, gradient = x.numpy().copy(), np.empty(x.size)
+        for i, at in enumerate(point.tolist()):
+            there = at + math.copysign(DIFFERENCE, at) * max(1.0, abs(at))
+            point[i] = there
+            gradient[i] = (as_number(self.call(self.vector(point))) - value) / (there - at)
+            point[i] = at
+        return self._vector(gradient)
+
+    @override
+    def curvature(self, point: Point, direction: Vector) -> Vector:
+        self.nhev += 1
+        if self._hessp is None:
+            return super().curvature(point, direction)
+        x, v = self.to_user(point.x), self.to_user(direction)
+        with self.as_called():
+            product = self._hessp(x, v, *self.args)
+        return self._checked(product)
+
+    def _vector(self, array: Any) -> Vector:
+        return tensor(np.asarray(array, np.float64).reshape(-1), self._backend)
+
+    def _checked(self, gradient: Any) -> Vector:
+        array = np.asarray(gradient, np.float64)
+        if array.shape != self._x0.shape and array.size != self._x0.size:
+            raise GradientError(
+                f"expected a gradient of shape {self._x0.shape}, that of x0, got {array.shape}; "
+                "return one number for each of x"
+            )
+        return self._vector(array)
+
+
+class OfTensors(Objective):
+    """A function of one tensor; a tape gives the gradient, unless the function does."""
+
+    def __init__(
+        self, fun: Callable[..., Any], x0: Tensor[Any], args: object, jac: Any, hessp: Any
+    ) -> None:
+        super().__init__(args)
+        _check_floating(x0)
+        self._x0, self._fun, self.jac, self._hessp = x0, fun, jac, hessp
+        self.difference = _EPS[x0.dtype.itemsize] ** 0.5
+        self._home: Any = x0.backend
+        self._inner: Any = self._home.innermost
+        records = isinstance(x0.backend, Autodiff)
+        self._recording: Autodiff[Any] = self._home if records else Autodiff(self._home)
+        self._twice = isinstance(self._recording.inner, Autodiff)
+
+    @override
+    def start(self) -> Vector:
+        x0 = Tensor(self._inner.copy(self._x0.raw), self._inner)
+        return x0.reshape(-1).astype("float64")
+
+    @override
+    def to_user(self, x: Vector) -> Any:
+        return self._tensor(x, self._home)
+
+    @override
+    def value_and_gradient(self, x: Vector) -> tuple[float, Vector]:
+        if self.jac is True:
+            self.njev += 1
+            value, gradient = pair(self.call(x))
+            return as_number(value), self._checked(gradient)
+        if callable(self.jac):
+            value = as_number(self.call(x))
+            if not math.isfinite(value):
+                return value, x * math.nan
+            self.njev += 1
+            return value, self._checked(self.user_jac(x))
+        self.nfev += 1
+        self.njev += 1
+        point = self._tensor(x, self._recording)
+        with self.as_called():
+            value, gradient = value_and_grad(self._fun)(point, *self.args)
+        return as_number(value), self._checked(gradient)
+
+    @override
+    def curvature(self, point: Point, direction: Vector) -> Vector:
+        self.nhev += 1
+        x, v = (self._tensor(each, self._recording) for each in (point.x, direction))
+        if self._hessp is not None:
+            with self.as_called():
+                product = self._hessp(x, v, *self.args)
+            return self._checked(product)
+        if self.jac is None and self._twice:
+            with self.as_called():
+                product = hvp(lambda y: self._fun(y, *self.args))(x, v)
+            return self._checked(product)
+        return super().curvature(point, direction)
+
+    @override
+    def call(self, x: Vector) -> Any:
+        self.nfev += 1
+        with self.as_called():
+            return self._fun(self.to_user(x), *self.args)
+
+    @override
+    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+        self.nfev += 1
+        point = self._tensor(x, self._recording)
+        point.requires_grad = True
+        with self._recording.tape, self.as_called():
+            result = self._fun(point, *self.args)
+        check_result(result)
+        return result, [point.raw]
+
+    def _tensor(self, x: Vector, backend: Any) -> Tensor[Any]:
+        """A vector as a tensor like x0, in memory of its own."""
+        raw = self._inner.copy(x.reshape(self._x0.shape).astype(self._x0.dtype).raw)
+        return Tensor(raw, backend)
+
+    def _checked(self, gradient: Any) -> Vector:
+        raw: object = gradient.raw if isinstance(gradient, Tensor) else gradient
+        if not isinstance(raw, RawTensor):
+            raise GradientError(
+                f"expected a gradient as a tensor, since x0 is one, got {type(raw).__name__}; make "
+                "it with born.tensor"
+            )
+        if raw.shape != self._x0.shape:
+            raise GradientError(
+                f"expected a gradient of shape {self._x0.shape}, that of x0, got {raw.shape}; "
+                "return one number for each of x"
+            )
+        return Tensor(raw, self._inner).reshape(-1).astype("float64")
+
+
+class OfParameters(Objective):
+    """A function without arguments, that computes a loss from parameters which are set for it."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        x0: Module[Any] | Sequence[Parameter[Any]],
+        args: object,
+        jac: Any,
+    ) -> None:
+        super().__init__(() if args == () else args)
+        self._x0, self._fun, self.jac = x0, fun, jac
+        every = x0.parameters() if isinstance(x0, Module) else x0
+        self.parameters = [p for p in every if p.requires_grad]
+        if not self.parameters:
+            raise OperandError(
+                "expected a model with parameters to fit, got none that requires a gradient; "
+                "set requires_grad"
+            )
+        self.difference = max(_EPS[p.dtype.itemsize] for p in self.parameters) ** 0.5
+        self.backend = cast("Backend", self.parameters[0].backend)
+        self._inner = self.backend.innermost
+        if jac is None and not isinstance(self.backend, Autodiff):
+            raise OperandError(
+                f"expected a model on Autodiff, which records what is computed, got one on "
+                f"{self.backend!r}; make it there, or return (loss, gradients) with jac=True"
+            )
+        if jac not in (None, False, True):
+            raise OperandError(
+                f"expected jac=True or None for a model, got {jac!r}; a function that returns "
+                "(loss, gradients), as backward gives them, goes with jac=True"
+            )
+
+    @override
+    def start(self) -> Vector:
+        return self.flat([p.raw for p in self.parameters])
+
+    @override
+    def to_user(self, x: Vector) -> Any:
+        self.restore(x)
+        return self._x0
+
+    @override
+    def gradient_to_user(self, g: Vector) -> Any:
+        return [Tensor(each.raw, self.backend) for each in self._pieces(g)]
+
+    @override
+    def restore(self, x: Vector) -> None:
+        for p, piece in zip(self.parameters, self._pieces(x), strict=True):
+            p.assign(Tensor(piece.raw, self.backend))
+
+    @override
+    def value_and_gradient(self, x: Vector) -> tuple[float, Vector]:
+        self.njev += 1
+        grads: Mapping[RawTensor, RawTensor]
+        if self.jac is True:
+            value, grads = pair(self.call(x))
+        else:
+            value, _ = self.recorded(x)
+            with self.as_called():
+                grads = backward(value)
+        zeros = [grads.get(p.raw) for p in self.parameters]
+        return as_number(value), self.flat(
+            [
+                self._inner.zeros(p.shape, p.dtype) if raw is None else raw
+                for p, raw in zip(self.parameters, zeros, strict=True)
+            ]
+        )
+
+    @override
+    def call(self, x: Vector) -> Any:
+        self.restore(x)
+        self.nfev += 1
+        with self.as_called():
+            return self._fun(*self.args)
+
+    @override
+    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+        with cast("Autodiff[Any]", self.backend).tape:
+            result = self.call(x)
+        check_result(result)
+        return result, [p.raw for p in self.parameters]
+
+    def flat(self, raws: Sequence[RawTensor]) -> Vector:
+        """The tensors of all parameters as one vector, in new memory."""
+        pieces = [Tensor(raw, self._inner).reshape(-1).astype("float64") for raw in raws]
+        return ops.concatenate(pieces)
+
+    def _pieces(self, x: Vector) -> list[Tensor[Any]]:
+        pieces: list[Tensor[Any]] = []
+        start = 0
+        for p in self.parameters:
+            piece = x[start : start + p.size]
+            pieces.append(piece.reshape(p.shape).astype(p.dtype))
+            start += p.size
+        return pieces
+
+
+def objective_of(
+    fun: Callable[..., Any], x0: Any, args: object = (), jac: Any = None, hessp: Any = None
+) -> Objective:
+    """The objective for whatever x0 is."""
+    if not callable(cast("object", fun)):
+        raise OperandError(
+            f"expected a function to minimize, got {fun!r}; pass the function itself, which is "
+            "called with points"
+        )
+    if jac not in (None, False, True) and not callable(jac):
+        raise OperandError(
+            f"expected jac as None, True or a function, got {jac!r}; True says that fun returns "
+            "(value, gradient)"
+        )
+    jac = None if jac is False else jac
+    objective: Objective
+    parameters = as_parameters(x0)
+    if parameters is not None:
+        objective = OfParameters(fun, parameters, args, jac)
+    elif is_tensor(x0):
+        objective = OfTensors(fun, x0, args, jac, hessp)
+    else:
+        objective = OfArrays(fun, x0, args, jac, hessp)
+    if objective.start().size == 0:
+        raise ShapeError("expected x0 with at least one element, got none; there is nothing to fit")
+    return objective
+
+
+def as_parameters(x0: object) -> Any:
+    """A model, or parameters as a list; None for anything else."""
+    if isinstance(x0, Module):
+        return cast("object", x0)
+    if isinstance(x0, Parameter):
+        return [x0]
+    if isinstance(x0, list | tuple):
+        items = cast("Sequence[object]", x0)
+        if items and all(isinstance(item, Parameter) for item in items):
+            return list(items)
+    return None
+
+
+def check_result(value: object) -> None:
+    """Refuse a result that a backward pass cannot start from."""
+    if not isinstance(value, Tensor):
+        raise OperandError(
+            f"expected a function that returns a tensor, got {type(value).__name__}; compute it "
+            "from x, or from the model's parameters, with born's operations"
+        )
+
+
+def as_number(value: Any) -> float:
+    """The value of a function: a number, or a tensor or array of one element."""
+    size = getattr(value, "size", 1)
+    if size != 1:
+        raise ShapeError(
+            f"expected a function that returns one number, got shape {value.shape}; sum or "
+            "average it"
+        )
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError) as error:
+        raise OperandError(
+            f"expected a function that returns a number, got {type(value).__name__}; return the "
+            "value, or (value, gradient) with jac=True"
+        ) from error
+
+
+def pair(result: object) -> tuple[Any, Any]:
+    """The value and the gradient that a function returns together."""
+    kind = type(result).__name__
+    values = cast("tuple[object, ...]", result) if isinstance(result, tuple) else ()
+    if len(values) != 2:
+        raise OperandError(
+            f"expected (value, gradient) from the function, since jac is True, got a "
+            f"{kind}; return both, or leave jac out"
+        )
+    return values
+
+
+def _check_floating(x0: Tensor[Any]) -> None:
+    if not is_floating(x0.dtype):
+        raise DTypeError(
+            f'expected x0 of a floating dtype, got {x0.dtype}; convert it with .astype("float64")'
+        )
