@@ -46,6 +46,7 @@ SLOW = (
     "tests/operations/test_extremes.py",
     "tests/operations/test_table.py",
     "tests/test_command.py",
+    "tests/optim/test_problems.py",
     "tests/test_examples.py",
     "tests/test_typing.py",
     "tests/test_wheel.py",

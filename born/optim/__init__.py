@@ -46,6 +46,9 @@ from born.optim.muon import Muon as Muon
 from born.optim.muon import MuonConfig as MuonConfig
 from born.optim.nadam import NAdam as NAdam
 from born.optim.nadam import NAdamConfig as NAdamConfig
+from born.optim.naming import create as create
+from born.optim.naming import from_config as from_config
+from born.optim.naming import names as names
 from born.optim.optimizer import Optimizer as Optimizer
 from born.optim.prodigy import Prodigy as Prodigy
 from born.optim.prodigy import ProdigyConfig as ProdigyConfig
@@ -86,7 +89,11 @@ from born.optim.solvers import NonlinearCG as NonlinearCG
 from born.optim.solvers import OptimizeResult as OptimizeResult
 from born.optim.solvers import least_squares as least_squares
 from born.optim.solvers import minimize as minimize
+from born.optim.transforms import averaged as averaged
+from born.optim.transforms import cautious as cautious
+from born.optim.transforms import clipped as clipped
 from born.optim.transforms import decoupled as decoupled
+from born.optim.transforms import finite_only as finite_only
 from born.optim.transforms import independent as independent
 from born.optim.transforms import l2 as l2
 from born.optim.transforms import maximized as maximized
