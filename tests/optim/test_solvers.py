@@ -308,6 +308,8 @@ def test_least_squares_of_each_kind(method: SquaresMethod, backend: Backend) -> 
     np.testing.assert_allclose(found.x.numpy(), expected, atol=1e-6)
     np.testing.assert_allclose(found.jac, jac(found.x.numpy()), atol=1e-12)
     a, b = (nn.Parameter(born.tensor(1.0, home, dtype="float64")) for _ in range(2))
+    same = optim.least_squares(lambda x: x, born.ones((2, 2), backend), method=method)
+    np.testing.assert_allclose(same.x.numpy(), np.zeros((2, 2)), atol=1e-6)
     model = optim.least_squares(lambda: (-times * b).exp() * a - values, [a, b], method=method)
     np.testing.assert_allclose([a.item(), b.item()], expected, atol=1e-6)
     assert model.x == [a, b]
