@@ -22,6 +22,7 @@ from born_cupy.compiler import Compiler
 from born_cupy.device import DeviceContext, cupy
 from born_cupy.device_errors import DeviceErrors
 from born_cupy.elementwise import CupyElementwise
+from born_cupy.fused import CupyFused
 from born_cupy.global_norm import global_norm
 from born_cupy.images import CupyImages
 from born_cupy.indexing import CupyIndexing
@@ -38,6 +39,7 @@ _Method = Callable[..., Any]
 _ALSO_ON_DEVICE: Final = (
     "synchronize",
     "extent",
+    "fused",
     "check_labels",
     "check_rows",
     "global_norm",
@@ -80,6 +82,7 @@ def _operation_on_device(name: str, method: _Method) -> _Method:
 @_on_device
 class CupyBackend(
     CupyElementwise,
+    CupyFused,
     CupyReductions,
     CupyIndexing,
     CupyLinear,

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from typing_extensions import override
 
-from born.backend import Approximation, Operand
-from born.backend.arguments import check_approximation
+from born.backend import Operand
 from born.backend.arrays.dispatch import declared_as, weak_scalar
 from born.backend.arrays.elementwise import ArrayElementwise
 from born.dtypes import INTEGRAL, is_floating
@@ -31,7 +30,7 @@ def _kernel(declared: _Method) -> _Method:
 
 
 class CupyElementwise(ArrayElementwise, Launching):
-    """Activations by one kernel each; halves are computed in float32 and rounded once."""
+    """Functions by one kernel each; halves are computed in float32 and rounded once."""
 
     def _elementwise(self, name: str, *operands: RawTensor) -> RawTensor:
         """A function of `kernels.elementwise`, of tensors of one shape and floating dtype."""
@@ -83,33 +82,9 @@ class CupyElementwise(ArrayElementwise, Launching):
 
     # -- functions --
 
+    sign = _kernel(ArrayElementwise.sign)
     rsqrt = _kernel(ArrayElementwise.rsqrt)
     erf = _kernel(ArrayElementwise.erf)
-    sigmoid = _kernel(ArrayElementwise.sigmoid)
-    silu = _kernel(ArrayElementwise.silu)
-    softplus = _kernel(ArrayElementwise.softplus)
-
-    @override
-    def relu(self, x: RawTensor, /) -> RawTensor:
-        return self._elementwise("relu", x) if is_floating(x.dtype) else super().relu(x)
-
-    @override
-    def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
-        if not is_floating(g.dtype):
-            return super().relu_backward(g, y)
-        return self._elementwise("relu_backward", g, y)
-
-    @override
-    def gelu(self, x: RawTensor, /, approximate: Approximation = "none") -> RawTensor:
-        check_approximation(approximate)
-        return self._elementwise("gelu_tanh" if approximate == "tanh" else "gelu", x)
-
-    @override
-    def gelu_backward(
-        self, g: RawTensor, x: RawTensor, /, approximate: Approximation = "none"
-    ) -> RawTensor:
-        name = "gelu_tanh_backward" if approximate == "tanh" else "gelu_backward"
-        return self._elementwise(name, g, x)
 
 
 def _bits(part: Any) -> Operand:

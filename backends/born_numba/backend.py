@@ -17,6 +17,7 @@ from born.backend.window import Size, image_shape
 from born.dtypes import int64, is_floating
 from born.errors import BackendUnavailableError
 from born.fusion import Formula, Program
+from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, kernels, update
 from born_numba.compiler import configuration
@@ -88,22 +89,8 @@ class NumbaBackend(NumpyBackend):
     # -- elementwise --
 
     @override
-    def relu(self, x: RawTensor, /) -> RawTensor:
-        a = x.array
-        if not _is_loopable(a):
-            return super().relu(x)
-        out = np.empty_like(a)
-        kernels.relu[a.dtype](a.reshape(-1), out.reshape(-1))
-        return RawTensor(out)
-
-    @override
-    def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
-        a, b = g.array, y.array
-        if not _are_loopable(a, b):
-            return super().relu_backward(g, y)
-        out = np.empty_like(a)
-        kernels.relu_backward[a.dtype](a.reshape(-1), b.reshape(-1), out.reshape(-1))
-        return RawTensor(out)
+    def erf(self, x: RawTensor, /) -> RawTensor:
+        return self.fused(ERF, (x,))[0]
 
     # -- reduction --
 
@@ -122,7 +109,7 @@ class NumbaBackend(NumpyBackend):
     # -- indexing --
 
     @override
-    def _add_at(self, target: HostArray, index: Index, values: HostArray) -> None:
+    def _add_each(self, target: HostArray, index: Index, values: HostArray) -> None:
         rows: Any = index[0] if is_tuple(index) and len(index) == 1 else index
         whole = (
             rows.__class__ is np.ndarray
@@ -134,7 +121,7 @@ class NumbaBackend(NumpyBackend):
             and rows.flags.carray
         )
         if not whole:
-            super()._add_at(target, index, values)
+            super()._add_each(target, index, values)
             return
         width = math.prod(target.shape[1:])
         wrong = kernels.add_rows[target.dtype](
@@ -244,9 +231,9 @@ class NumbaBackend(NumpyBackend):
         y, normal = np.empty_like(a), np.empty_like(a)
         scale = np.empty((*a.shape[:-1], 1), a.dtype)
         rows = (-1, a.shape[-1])
-        kernels.layer_norm[a.dtype](
-            a.reshape(rows), w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
-        )
+        arrays = w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
+        if not kernels.layer_norm[a.dtype](a.reshape(rows), *arrays):
+            return super().layer_norm(x, weight, bias, axes, eps)
         return RawTensor(y), RawTensor(normal), RawTensor(scale)
 
     @override

@@ -8,6 +8,7 @@ contiguous or one element.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from born.backend.broadcast import walk
 from born.backend.plain_fused import check_operands
 from born.backend.threads import POOL, taken
 from born.backend.update import compute_dtype
@@ -320,42 +322,23 @@ def _is_half(dtype: np.dtype[Any]) -> bool:
 @lru_cache(maxsize=1024)
 def _layout(shape: Shape, shapes: tuple[Shape, ...]) -> _Layout:
     """How arrays of these shapes are walked, with axes joined where all of them allow it."""
-    every = [(1,) * (len(shape) - len(each)) + each for each in shapes]
-    axes: list[int] = []
-    strides: list[list[int]] = [[] for _ in every]
-    ends = [1] * len(every)  # the stride of the next axis to the left
-    for axis in range(len(shape) - 1, -1, -1):
-        length = shape[axis]
-        if length == 1:
-            continue
-        steps = [end if each[axis] != 1 else 0 for each, end in zip(every, ends, strict=True)]
-        ends = [end * each[axis] for each, end in zip(every, ends, strict=True)]
-        joins = axes and all(
-            step == inner[0] * axes[0] for step, inner in zip(steps, strides, strict=True)
-        )
-        if joins:
-            axes[0] *= length
-        else:
-            axes.insert(0, length)
-            for step, inner in zip(steps, strides, strict=True):
-                inner.insert(0, step)
-    *outer, length = axes or [1]
-    rows = int(np.prod(outer, dtype=np.int64)) if 0 not in shape else 0
-    full: list[int] = []
-    end = 1
-    for each in reversed(axes):
-        full.insert(0, end)
-        end *= each
+    joined = walk(shape, shapes)
+    *outer, length = joined.lengths or (1,)
+    rows = 0 if 0 in shape else math.prod(outer)
     kinds = [
-        _ALIKE
-        if steps == full and steps
-        else _ONE
+        _ONE
         if not any(steps)
+        else _ALIKE
+        if steps == joined.full
         else _UNIT
         if steps[-1] == 1
         else _ROW
-        for steps in strides
+        for steps in joined.strides
     ]
-    placed = [s[:-1] for s, kind in zip(strides, kinds, strict=True) if kind in (_UNIT, _ROW)]
+    placed = [
+        steps[:-1]
+        for steps, kind in zip(joined.strides, kinds, strict=True)
+        if kind in (_UNIT, _ROW)
+    ]
     plan = np.array([outer, *placed], np.int64).reshape(1 + len(placed), len(outer))
     return _Layout(tuple(kinds), rows, length, plan)

@@ -189,7 +189,7 @@ def gelu_tanh(x: Any, /) -> Any:
 
 SQRT_HALF: Final = math.sqrt(0.5)
 SQRT_TWO_OVER_PI: Final = math.sqrt(2.0 / math.pi)
-GELU_CUBIC: Final = 0.044715
+GELU_CUBIC: Final = 0.044715  # Hendrycks and Gimpel (2016), section 2
 
 
 def _sigmoid(x: float) -> float:

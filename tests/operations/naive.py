@@ -35,19 +35,6 @@ def _gelu_inner(x: HostArray) -> Any:
     return GELU_SCALE * (x + GELU_CUBIC * x**3)
 
 
-def gelu_backward(g: HostArray, x: HostArray, approximate: str) -> HostArray:
-    """The gradient of `gelu`: Phi(x) + x phi(x), or the slope of its approximation."""
-    if approximate == "none":
-        density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-        slope = 0.5 * (1 + erf(x / math.sqrt(2))) + x * density
-    else:
-        t = np.tanh(_gelu_inner(x))
-        inner_slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * x * x)
-        slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner_slope
-    gradient: HostArray = g * slope
-    return gradient
-
-
 # -- softmax and normalisation -------------------------------------------------------------
 
 

@@ -102,12 +102,13 @@ def _unary(
     function: Callable[[HostArray], Any],
     low: float = -2.0,
     high: float = 2.0,
+    derivative: Derivative = Derivative.ROW,
     *,
     integers: bool = False,
 ) -> None:
     """A smooth function between two bounds."""
 
-    @ROWS.row(name, integers=integers)
+    @ROWS.row(name, derivative=derivative, integers=integers)
     def _(d: Draw) -> Case:
         return d.call(function, d.uniform(d.shape(), low, high))
 
@@ -138,38 +139,20 @@ _unary("sin", np.sin)
 _unary("cos", np.cos)
 _unary("tanh", np.tanh)
 _unary("erf", naive.erf)
-_unary("sigmoid", lambda x: 1 / (1 + np.exp(-x)))
-_unary("silu", lambda x: x / (1 + np.exp(-x)))
-_unary("softplus", lambda x: np.log(1 + np.exp(x)))
+_unary("sigmoid", lambda x: 1 / (1 + np.exp(-x)), derivative=Derivative.COMPOSED)
+_unary("silu", lambda x: x / (1 + np.exp(-x)), derivative=Derivative.COMPOSED)
+_unary("softplus", lambda x: np.log(1 + np.exp(x)), derivative=Derivative.COMPOSED)
 
 _kinked("abs", np.abs, integers=True)
-_kinked("relu", lambda x: np.maximum(x, 0), integers=True)
+_kinked("relu", lambda x: np.maximum(x, 0), Derivative.COMPOSED, integers=True)
 _kinked("sign", np.sign, Derivative.CONSTANT)
 _kinked("logical_not", np.logical_not, Derivative.CONSTANT, integers=True, result="bool")
 _kinked("isfinite", np.isfinite, Derivative.CONSTANT, integers=True, result="bool")
 
 
-@ROWS.row("gelu")
+@ROWS.row("gelu", derivative=Derivative.COMPOSED)
 def _gelu(d: Draw) -> Case:
     return d.call(naive.gelu, d.uniform(d.shape()), *d.choice(((), ("tanh",))))
-
-
-@ROWS.row("gelu_backward", derivative=Derivative.COMPOSED)
-def _gelu_backward(d: Draw) -> Case:
-    shape = d.shape()
-    operands = d.uniform(shape), d.uniform(shape), d.choice(("none", "tanh"))
-    return d.call(naive.gelu_backward, *operands)
-
-
-@ROWS.row("relu_backward", derivative=Derivative.COMPOSED)
-def _relu_backward(d: Draw) -> Case:
-    shape = d.shape()
-    x = d.distinct(shape)
-    return Case(
-        (d.uniform(shape),),
-        lambda b, g: b.relu_backward(g, b.relu(b.astype(b.from_numpy(x), g.dtype))),
-        lambda g: np.where(x > 0, g, 0),
-    )
 
 
 @ROWS.row("clamp", integers=True)

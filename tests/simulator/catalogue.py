@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
+from born import fusion as maths
 from born.dtypes import DTYPE_NAMES, FLOATING_NAMES, as_dtype
+from born.fusion import activations, derivative, trace_formula
 from born_cupy.kernels import (
     device_errors,
     elementwise,
+    fused,
     global_norm,
     images,
     indexing,
@@ -20,6 +24,26 @@ from born_cupy.kernels import (
 from born_cupy.kernels.source import Source, real
 
 _EITHER: Final = (False, True)
+
+
+def _everything(x: Any, y: Any, keep: Any, s: Any) -> Any:
+    """Every operation that a formula may have, but for those of activations."""
+    a = maths.exp(x) - maths.expm1(y) * maths.log(x) / maths.log1p(y) + maths.sqrt(x) ** s
+    b = maths.sin(x) * maths.cos(y) - maths.erf(abs(x)) + maths.sign(y) * maths.softplus(x)
+    c = maths.maximum(a, b) - maths.minimum(a, math.inf) + maths.cast(x, "bfloat16")
+    d = maths.cast(y, "float16") * maths.cast(x, "float32") + maths.clip(c, s, y)
+    held = (x < y) & (x <= 1.0) | ~(x > s) & (x >= y) & (x == 0.0) & maths.isfinite(y)
+    return maths.where(held, -d, maths.where(keep, d, maths.where(x != y, 1.0, y)))
+
+
+_FORMULAS: Final = (
+    activations.RELU_GRADIENT,
+    activations.SIGMOID,
+    activations.GELU,
+    derivative(activations.GELU_TANH, [True], [1.0]).formula,
+    trace_formula(_everything, {"x": False, "y": False, "keep": True}, ["s"]),
+)
+"""Formulas, among them every operation that one may have."""
 
 
 def every_source() -> Iterator[Source]:
@@ -44,6 +68,10 @@ def _floating(name: str) -> Iterator[Source]:
     dtype = as_dtype(name)
     for function in elementwise.FUNCTIONS:
         yield elementwise.elementwise(function, dtype)
+    for formula in _FORMULAS:
+        whole, strided = ((each,) * len(formula.arrays) for each in _EITHER)
+        yield fused.fused(formula, dtype, whole, 0)
+        yield fused.fused(formula, dtype, strided, 2)
     yield linear.bias_relu(dtype)
     wide = real(dtype)
     for into in dict.fromkeys((dtype, wide)):

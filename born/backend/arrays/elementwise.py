@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from born.backend.arguments import Operand
-from born.backend.arrays.dispatch import Dispatch, declared_as, halves_in_float32, shape_mismatch
+from born.backend.arrays.dispatch import Dispatch, declared_as, shape_mismatch
 from born.backend.arrays.erf import erf
 from born.backend.contract.elementwise import Elementwise
 from born.dtypes import INTEGRAL, bool_
@@ -166,25 +166,6 @@ class ArrayElementwise(Elementwise, Dispatch):
                 "expected a condition and two operands that broadcast in where, got "
                 f"{shapes[0]}, {shapes[1]} and {shapes[2]}; reshape or index one of them"
             ) from error
-
-    # -- activations --
-
-    @override
-    def sigmoid(self, x: RawTensor, /) -> RawTensor:
-        a = x.array
-        self._require_floating("sigmoid", a)
-        xp = self.xp
-        decay = xp.exp(-xp.abs(a))
-        numerator = xp.where(a >= 0, a.dtype.type(1), decay)
-        return self._wrap(numerator / (decay + a.dtype.type(1)))
-
-    @override
-    def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
-        # Not a product with the mask: an infinite gradient times zero is NaN.
-        return self._wrap(self.xp.where(y.array > 0, g.array, g.dtype.type(0)))
-
-    gelu = halves_in_float32(Elementwise.gelu)
-    gelu_backward = halves_in_float32(Elementwise.gelu_backward)
 
     # -- comparison and logic --
 

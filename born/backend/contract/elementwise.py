@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from born.backend.arguments import Operand, Scalar, check_approximation
 from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
+from born.dtypes import INTEGRAL
+from born.fusion import activations
 from born.raw import RawTensor
 
 Approximation: TypeAlias = Literal["none", "tanh"]
-
-SQRT_HALF: Final = math.sqrt(0.5)
-SQRT_TWO_OVER_PI: Final = math.sqrt(2.0 / math.pi)
-GELU_CUBIC: Final = 0.044715  # Hendrycks and Gimpel (2016), arXiv:1606.08415, section 2
 
 
 class Elementwise(Primitives):
@@ -73,62 +70,31 @@ class Elementwise(Primitives):
     @optional
     def sigmoid(self, x: RawTensor, /) -> RawTensor:
         """1 / (1 + exp(-x)), without overflow on either side."""
-        decay = self.exp(self.neg(self.abs(x)))
-        numerator = self.where(self.greater_equal(x, 0.0), 1.0, decay)
-        return self.div(numerator, self.add(decay, 1.0))
+        return self.fused(activations.SIGMOID, (x,))[0]
 
     @optional
     def relu(self, x: RawTensor, /) -> RawTensor:
         """max(x, 0)."""
-        return self.maximum(x, 0)
-
-    @optional
-    def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor:
-        """The gradient of `relu` where its result is `y`, times `g`."""
-        return self.where(self.greater(y, 0), g, 0)
+        if x.dtype.kind in INTEGRAL:
+            return self.maximum(x, 0)
+        return self.fused(activations.RELU, (x,))[0]
 
     @optional
     def silu(self, x: RawTensor, /) -> RawTensor:
         """x sigmoid(x)."""
-        return self.mul(x, self.sigmoid(x))
+        return self.fused(activations.SILU, (x,))[0]
 
     @optional
     def gelu(self, x: RawTensor, /, approximate: Approximation = "none") -> RawTensor:
         """x Phi(x), Phi the normal distribution function, exact or by its tanh approximation."""
         check_approximation(approximate)
-        if approximate == "none":
-            twice_phi = self.add(self.erf(self.mul(x, SQRT_HALF)), 1.0)
-        else:
-            cubed = self.mul(self.mul(x, x), x)
-            inner = self.mul(self.add(x, self.mul(cubed, GELU_CUBIC)), SQRT_TWO_OVER_PI)
-            twice_phi = self.add(self.tanh(inner), 1.0)
-        return self.mul(self.mul(x, 0.5), twice_phi)
-
-    @optional
-    def gelu_backward(
-        self, g: RawTensor, x: RawTensor, /, approximate: Approximation = "none"
-    ) -> RawTensor:
-        """The gradient of `gelu` at `x`, times `g`."""
-        squared = self.mul(x, x)
-        if approximate == "none":
-            phi = self.mul(self.add(self.erf(self.mul(x, SQRT_HALF)), 1.0), 0.5)
-            density = self.mul(self.exp(self.mul(squared, -0.5)), 1.0 / math.sqrt(2.0 * math.pi))
-            return self.mul(g, self.add(phi, self.mul(x, density)))
-        inner = self.mul(
-            self.mul(x, self.add(self.mul(squared, GELU_CUBIC), 1.0)), SQRT_TWO_OVER_PI
-        )
-        t = self.tanh(inner)
-        phi = self.mul(self.add(t, 1.0), 0.5)
-        inner_slope = self.mul(
-            self.add(self.mul(squared, 3.0 * GELU_CUBIC), 1.0), 0.5 * SQRT_TWO_OVER_PI
-        )
-        slope = self.mul(self.sub(1.0, self.mul(t, t)), inner_slope)
-        return self.mul(g, self.add(phi, self.mul(x, slope)))
+        formula = activations.GELU if approximate == "none" else activations.GELU_TANH
+        return self.fused(formula, (x,))[0]
 
     @optional
     def softplus(self, x: RawTensor, /) -> RawTensor:
         """log(1 + exp(x)), without overflow."""
-        return self.add(self.maximum(x, 0.0), self.log1p(self.exp(self.neg(self.abs(x)))))
+        return self.fused(activations.SOFTPLUS, (x,))[0]
 
     equal = like(add, "equal", "x == y.")
     not_equal = like(add, "not_equal", "x != y.")

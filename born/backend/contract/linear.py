@@ -6,6 +6,7 @@ import math
 
 from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
+from born.fusion.activations import RELU_GRADIENT
 from born.raw import RawTensor
 
 
@@ -47,7 +48,7 @@ class Linear(Primitives):
         with g zero where y, the result of `linear_relu`, is not positive. `x` is None if the
         weight's gradient is not wanted, `weight` if the input's is not.
         """
-        g = g if y is None else self.relu_backward(g, y)
+        g = g if y is None else self.fused(RELU_GRADIENT, (g, y))[0]
         # As rows of a matrix: a product of more axes would be many small ones.
         rows = g if g.ndim == 2 else self.reshape(g, (math.prod(g.shape[:-1]), g.shape[-1]))
         x_grad = weight_grad = None

@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
         def add(self, x: Operand, y: Operand, /) -> RawTensor: ...
 
-        sub = mul = div = maximum = minimum = greater_equal = add
+        sub = mul = div = maximum = minimum = add
+        greater = greater_equal = equal = logical_and = add
 
         def neg(self, x: RawTensor, /) -> RawTensor: ...
 
         abs = exp = log = log1p = sqrt = rsqrt = isfinite = relu = neg
 
         def where(self, condition: RawTensor, x: Operand, y: Operand, /) -> RawTensor: ...
-        def relu_backward(self, g: RawTensor, y: RawTensor, /) -> RawTensor: ...
 
         def sum(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor: ...
 
