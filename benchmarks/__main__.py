@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from benchmarks import (
+    checkpoint,
     digits,
     figure,
     footprint,
@@ -32,6 +33,7 @@ Benchmarks: TypeAlias = dict[str, Callable[[Place], list[Work]]]
 
 _STEP: Final = "optimizer-step"
 _SCALING: Final = "scaling"
+_CHECKPOINT: Final = "checkpoint"
 
 CPU_BENCHMARKS: Final[Benchmarks] = {
     "training-step": training_step.works,
@@ -69,6 +71,7 @@ examples:
   python -m benchmarks                  everything, about a quarter of an hour
   python -m benchmarks --quick          a first look, a few minutes
   python -m benchmarks {_SCALING}          cost against size and number of tensors, in more rounds
+  python -m benchmarks {_CHECKPOINT}       saving and loading 1 GB, and the memory it takes
   python -m benchmarks --backend cupy   a GPU, beside PyTorch on the same device
   python -m benchmarks training-step --json benchmarks/results/laptop.json
 """
@@ -84,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BackendUnavailableError as error:
         print(error, file=sys.stderr)
         return UNAVAILABLE
+    if options.names == [_CHECKPOINT]:
+        checkpoint.run(options.quick, rounds=options.rounds)
+        return 0
     benchmarks = CPU_BENCHMARKS if here.cupy is None else GPU_BENCHMARKS
     named: list[str] = list(dict.fromkeys(options.names))
     for name in named:
