@@ -84,7 +84,7 @@ def test_every_benchmark_has_work(benchmarks: command.Benchmarks) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sorting"], "expected one of training-step, optimizer-step, digits, scaling, got"),
+        (["sorting"], "expected one of training-step, optimizer-step, digits, functions, scaling"),
         (["host-time"], "got 'host-time'"),
         (["--rounds", "0"], "expected at least 1, got 0"),
     ],
