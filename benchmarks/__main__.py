@@ -18,6 +18,7 @@ from benchmarks import (
     libraries,
     machine,
     optimizer_step,
+    optimizers,
     report,
     scaling,
     training_step,
@@ -31,12 +32,14 @@ Benchmarks: TypeAlias = dict[str, Callable[[Place], list[Work]]]
 
 _STEP: Final = "optimizer-step"
 _SCALING: Final = "scaling"
+_OPTIMIZERS: Final = "optimizers"
 
 CPU_BENCHMARKS: Final[Benchmarks] = {
     "training-step": training_step.works,
     _STEP: optimizer_step.works,
     "digits": digits.works,
     _SCALING: scaling.works,
+    _OPTIMIZERS: optimizers.works,
 }
 GPU_BENCHMARKS: Final[Benchmarks] = {
     "training-step": training_step.works,
@@ -67,6 +70,7 @@ examples:
   python -m benchmarks                  everything, about a quarter of an hour
   python -m benchmarks --quick          a first look, a few minutes
   python -m benchmarks {_SCALING}          cost against size and number of tensors, in more rounds
+  python -m benchmarks {_OPTIMIZERS}       every optimizer, beside PyTorch's and the limit
   python -m benchmarks --backend cupy   a GPU, beside PyTorch on the same device
   python -m benchmarks training-step --json benchmarks/results/laptop.json
 """
@@ -102,7 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         parser.error(f"expected a place to write figures to, got {path}: {error.strerror}")
     chosen = dict.fromkeys(named, settings) or {
-        name: settings.shared_by(SHORTENED.get(name, 1)) for name in benchmarks
+        name: settings.shared_by(SHORTENED.get(name, 1))
+        for name in benchmarks
+        if name != _OPTIMIZERS  # long, and asked for by name
     }
     _run(here, chosen, settings, path)
     return 0
