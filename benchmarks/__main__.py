@@ -20,6 +20,7 @@ from benchmarks import (
     libraries,
     machine,
     optimizer_step,
+    optimizers,
     report,
     scaling,
     training_step,
@@ -34,6 +35,7 @@ Benchmarks: TypeAlias = dict[str, Callable[[Place], list[Work]]]
 _STEP: Final = "optimizer-step"
 _SCALING: Final = "scaling"
 _CHECKPOINT: Final = "checkpoint"
+_OPTIMIZERS: Final = "optimizers"
 
 CPU_BENCHMARKS: Final[Benchmarks] = {
     "training-step": training_step.works,
@@ -41,6 +43,7 @@ CPU_BENCHMARKS: Final[Benchmarks] = {
     "digits": digits.works,
     "functions": functions.works,
     _SCALING: scaling.works,
+    _OPTIMIZERS: optimizers.works,
 }
 GPU_BENCHMARKS: Final[Benchmarks] = {
     "training-step": training_step.works,
@@ -72,6 +75,7 @@ examples:
   python -m benchmarks --quick          a first look, a few minutes
   python -m benchmarks {_SCALING}          cost against size and number of tensors, in more rounds
   python -m benchmarks {_CHECKPOINT}       saving and loading 1 GB, and the memory it takes
+  python -m benchmarks {_OPTIMIZERS}       every optimizer, beside PyTorch's and the limit
   python -m benchmarks --backend cupy   a GPU, beside PyTorch on the same device
   python -m benchmarks training-step --json benchmarks/results/laptop.json
 """
@@ -110,7 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         parser.error(f"expected a place to write figures to, got {path}: {error.strerror}")
     chosen = dict.fromkeys(named, settings) or {
-        name: settings.shared_by(SHORTENED.get(name, 1)) for name in benchmarks
+        name: settings.shared_by(SHORTENED.get(name, 1))
+        for name in benchmarks
+        if name != _OPTIMIZERS  # long, and asked for by name
     }
     _run(here, chosen, settings, path)
     return 0

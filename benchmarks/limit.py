@@ -118,5 +118,33 @@ def _two_slots(p: Any, g: Any, m: Any, v: Any) -> None:
         v[i] = -v[i]
 
 
-_LOOPS: Final[dict[int, Callable[..., None]]] = {1: _one_slot, 2: _two_slots}
+def _no_slot(p: Any, g: Any) -> None:
+    for i in range(len(p)):
+        p[i] += g[i]
+
+
+def _three_slots(p: Any, g: Any, m: Any, v: Any, n: Any) -> None:
+    for i in range(len(p)):
+        p[i] += g[i]
+        m[i] = -m[i]
+        v[i] = -v[i]
+        n[i] = -n[i]
+
+
+def _four_slots(p: Any, g: Any, m: Any, v: Any, n: Any, s: Any) -> None:
+    for i in range(len(p)):
+        p[i] += g[i]
+        m[i] = -m[i]
+        v[i] = -v[i]
+        n[i] = -n[i]
+        s[i] = -s[i]
+
+
+_LOOPS: Final[dict[int, Callable[..., None]]] = {
+    0: _no_slot,
+    1: _one_slot,
+    2: _two_slots,
+    3: _three_slots,
+    4: _four_slots,
+}
 """Number of slots -> the loop. Additions and changes of sign take next to no time."""

@@ -153,10 +153,7 @@ def make_optimizer(
     """born's optimizer of a job over copies of arrays, and their gradients."""
     held = [nn.Parameter(born.tensor(array, backend)) for array in parameters]
     grads = {p.raw: backend.from_numpy(g) for p, g in zip(held, gradients, strict=True)}
-    if isinstance(job.config, optim.AdamConfig):
-        return optim.Adam(held, job.config), grads
-    assert isinstance(job.config, optim.SGDConfig)
-    return optim.SGD(held, job.config), grads
+    return optim.create(job.config, held), grads
 
 
 def born_step(job: Job, parameters: Arrays, gradients: Arrays, backend: Backend) -> Step:

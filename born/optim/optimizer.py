@@ -243,7 +243,7 @@ class Optimizer(Generic[B, C_co]):
         else:
             self._plan.take_scalars(rules, checked)
             for (scale, clips), plan in self._variants.items():
-                plan.take_scalars(_scaled_rules(rules, scale, clips), checked)
+                plan.take_scalars(self._scaled(rules, scale, clips), checked)
         self._config, self._rules = checked, rules
 
     def check_config(self, config: Config) -> list[str]:
@@ -389,9 +389,15 @@ class Optimizer(Generic[B, C_co]):
         """The rules with their gradients scaled first."""
         plan = self._variants.get((scale, clips))
         if plan is None:
-            rules = _scaled_rules(self._rules, scale, clips)
+            rules = self._scaled(self._rules, scale, clips)
             plan = self._variants[scale, clips] = self._planned(rules, self._programs(rules))
         return plan
+
+    def _scaled(self, rules: Sequence[Rule], scale: str | None, clips: bool) -> list[Rule]:
+        """Rules with their gradients scaled first; equal ones are one object."""
+        wide = any(raw.dtype.itemsize > 4 for raw in self._raws)
+        made = {id(rule): scaled(rule, scale, clips, wide) for rule in rules}
+        return [made[id(rule)] for rule in rules]
 
     def _run(
         self,
@@ -694,12 +700,6 @@ def _resumed(
     optimizer = kind(parameters, config, **options)
     optimizer.load_state_dict(state)
     return optimizer
-
-
-def _scaled_rules(rules: Sequence[Rule], scale: str | None, clips: bool) -> list[Rule]:
-    """Rules with their gradients scaled first; equal ones are one object."""
-    made = {id(rule): scaled(rule, scale, clips) for rule in rules}
-    return [made[id(rule)] for rule in rules]
 
 
 def _start(rule: Rule, slot: str) -> float:

@@ -680,12 +680,18 @@ _MATRICES: Final = (
     "is of whole matrices; singular ones and equal eigenvalues have tests of their own"
 )
 
+_ROUNDS: Final = (
+    "is NumPy's own loop everywhere, and neither PyTorch's nor JAX's: they round otherwise"
+)
+
 WITHOUT: Final[dict[str, str]] = {
     **dict.fromkeys(MOVING.split(), _MOVES),
     **dict.fromkeys(MAKING.split(), _MAKES),
     **dict.fromkeys(MATRICES.split(), _MATRICES),
     **{name: _PIECE for name in OPERATIONS if name.endswith("_backward")},
     "fold": "adds up what it moves: the gradient of avg_pool2d and conv2d runs through it",
+    "attention": "is made of products and a softmax; hidden rows and large scores have tests",
+    **dict.fromkeys(("floor_divide", "remainder"), _ROUNDS),
     "dropout": "draws a mask; with it, it is a product",
 }
 """Operations without calls of their own, and why."""

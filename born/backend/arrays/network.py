@@ -39,6 +39,7 @@ class ArrayNetwork(Network, Dispatch):
 
     @override
     def log_softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
+        self._require_floating("log_softmax", x.array)
         shifted, _, total = self._exponentials(x, axis)
         shifted -= self.xp.log(self.xp.where(total > 0, total, 1))
         return RawTensor(shifted.astype(x.dtype, copy=False))

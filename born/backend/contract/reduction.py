@@ -58,6 +58,7 @@ class Reductions(Primitives):
         self, x: RawTensor, /, axis: Axis = None, ddof: int = 0, keepdims: bool = False
     ) -> RawTensor:
         """The standard deviation, the square root of `var`."""
+        check_floating("std", x)
         freedom = count(x.shape, normal_axes(axis, x.ndim)) - ddof
         # Of the distances, not of their squares, which may be out of range.
         length = self.norm(self.sub(x, self.mean(x, axis, keepdims=True)), axis, keepdims)
