@@ -15,6 +15,7 @@ from benchmarks import (
     digits,
     figure,
     footprint,
+    functions,
     libraries,
     machine,
     optimizer_step,
@@ -36,6 +37,7 @@ CPU_BENCHMARKS: Final[Benchmarks] = {
     "training-step": training_step.works,
     _STEP: optimizer_step.works,
     "digits": digits.works,
+    "functions": functions.works,
     _SCALING: scaling.works,
 }
 GPU_BENCHMARKS: Final[Benchmarks] = {

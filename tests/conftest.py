@@ -36,6 +36,7 @@ SLOW = (
     "tests/checkpoint/test_crashes.py",
     "tests/checkpoint/test_resuming.py",
     "tests/cupy",
+    "tests/fusion/test_random_formulas.py",
     "tests/fusion/test_random_programs.py",
     "tests/fusion/test_update.py",
     "tests/numba",

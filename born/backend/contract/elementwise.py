@@ -75,7 +75,7 @@ class Elementwise(Primitives):
     @optional
     def relu(self, x: RawTensor, /) -> RawTensor:
         """max(x, 0)."""
-        if x.dtype.kind in INTEGRAL:
+        if x.array.dtype.kind in INTEGRAL:
             return self.maximum(x, 0)
         return self.fused(activations.RELU, (x,))[0]
 
