@@ -18,7 +18,7 @@ from tests.operations import naive
 
 Function: TypeAlias = Callable[[Any], Any]
 
-_EVERY: Final = 20_011  # one float32 of so many, a prime; every one of them has been tried once
+_EVERY: Final = 20_011  # one float32 of so many, a prime
 
 
 def _sigmoid(x: HostArray) -> HostArray:
