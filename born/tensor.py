@@ -162,6 +162,7 @@ class Tensor(TensorBase[B]):
         here: Backend = self.backend
         if here is check_backend(backend):
             return cast("Tensor[B2]", self)
+        check_stays(self.raw, ".to(backend)")
         home, there = here.innermost, backend.innermost
         if home is there:
             return Tensor(self.raw.alias(), backend)
@@ -222,6 +223,7 @@ class Tensor(TensorBase[B]):
 
     def __dlpack__(self, **options: Any) -> Any:
         """The memory as a DLPack capsule, without a copy: `torch.from_dlpack(tensor)`."""
+        check_stays(self.raw, "memory for another library")
         return self.backend.to_dlpack(self.raw, **options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -379,6 +381,10 @@ class Tensor(TensorBase[B]):
         """The variance along the axes, over n - ddof."""
         return self._of(self.backend.var(self.raw, axis, ddof, keepdims))
 
+    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+        """The standard deviation along the axes, over n - ddof."""
+        return self._of(self.backend.std(self.raw, axis, ddof, keepdims))
+
     def cumsum(self, axis: int) -> Tensor[B]:
         """The running sum along an axis."""
         return self._of(self.backend.cumsum(self.raw, axis))
@@ -430,6 +436,7 @@ def is_tensor(value: object) -> TypeIs[Tensor[Any]]:
 
 def _copied(raw: RawTensor, home: Backend, target: Backend) -> RawTensor:
     """A copy on another innermost backend, or the same, with its gradient, off every tape."""
+    check_stays(raw, "a deep copy")
     made = home.copy(raw) if home is target else target.from_numpy(home.to_numpy(raw))
     made.requires_grad = raw.requires_grad
     made.name = raw.name

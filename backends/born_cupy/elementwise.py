@@ -82,6 +82,7 @@ class CupyElementwise(ArrayElementwise, Launching):
 
     # -- functions --
 
+    sign = _kernel(ArrayElementwise.sign)
     rsqrt = _kernel(ArrayElementwise.rsqrt)
     erf = _kernel(ArrayElementwise.erf)
 

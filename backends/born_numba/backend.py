@@ -109,7 +109,7 @@ class NumbaBackend(NumpyBackend):
     # -- indexing --
 
     @override
-    def _add_at(self, target: HostArray, index: Index, values: HostArray) -> None:
+    def _add_each(self, target: HostArray, index: Index, values: HostArray) -> None:
         rows: Any = index[0] if is_tuple(index) and len(index) == 1 else index
         whole = (
             rows.__class__ is np.ndarray
@@ -121,7 +121,7 @@ class NumbaBackend(NumpyBackend):
             and rows.flags.carray
         )
         if not whole:
-            super()._add_at(target, index, values)
+            super()._add_each(target, index, values)
             return
         width = math.prod(target.shape[1:])
         wrong = kernels.add_rows[target.dtype](
@@ -231,9 +231,9 @@ class NumbaBackend(NumpyBackend):
         y, normal = np.empty_like(a), np.empty_like(a)
         scale = np.empty((*a.shape[:-1], 1), a.dtype)
         rows = (-1, a.shape[-1])
-        kernels.layer_norm[a.dtype](
-            a.reshape(rows), w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
-        )
+        arrays = w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
+        if not kernels.layer_norm[a.dtype](a.reshape(rows), *arrays):
+            return super().layer_norm(x, weight, bias, axes, eps)
         return RawTensor(y), RawTensor(normal), RawTensor(scale)
 
     @override

@@ -87,6 +87,7 @@ from born.ops.reduction import mean as mean
 from born.ops.reduction import min as min
 from born.ops.reduction import norm as norm
 from born.ops.reduction import prod as prod
+from born.ops.reduction import std as std
 from born.ops.reduction import sum as sum
 from born.ops.reduction import var as var
 from born.ops.shape import broadcast_to as broadcast_to

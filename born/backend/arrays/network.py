@@ -38,6 +38,12 @@ class ArrayNetwork(Network, Dispatch):
         return RawTensor(e.astype(x.dtype, copy=False))
 
     @override
+    def log_softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
+        shifted, _, total = self._exponentials(x, axis)
+        shifted -= self.xp.log(self.xp.where(total > 0, total, 1))
+        return RawTensor(shifted.astype(x.dtype, copy=False))
+
+    @override
     def softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
         weighted = g.array * y.array
         weighted -= y.array * self._sum_along(weighted, axis)

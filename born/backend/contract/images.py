@@ -72,8 +72,14 @@ class Images(Primitives):
         padded = self.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), -math.inf)
         taps = self.unfold(padded, window._replace(padding=(0, 0)))
         winner = self.argmax(taps, axis=2, keepdims=True)
+        best = self.gather(taps, winner, axis=2)
+        if ph or pw:
+            # Of -infinity the first element wins that lies inside, and not the padding.
+            inside = self.unfold(self.full((1, 1, h, w), 1, x.dtype), window)
+            first = self.argmax(inside, axis=2, keepdims=True)
+            winner = self.where(self.equal(best, -math.inf), first, winner)
         return (
-            self.reshape(self.gather(taps, winner, axis=2), (n, c, *size)),
+            self.reshape(best, (n, c, *size)),
             self.reshape(winner, (n, c, *size)),
         )
 

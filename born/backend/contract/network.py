@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.contract.operation import optional
 from born.backend.contract.primitives import Primitives
+from born.dtypes import is_half
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from born.raw import RawTensor
 
@@ -36,8 +37,13 @@ class Network(Primitives):
 
     @optional
     def log_softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
-        """log(softmax(x)), by the shifted log-sum-exp."""
-        return self.sub(x, self.logsumexp(x, axis, keepdims=True))
+        """log(softmax(x)), shifted by the largest element."""
+        if x.shape[normal_axis(axis, x.ndim)] == 0:
+            return self.copy(x)
+        shifted = self.sub(x, self.max(x, axis, keepdims=True))
+        total = self.sum(self.exp(shifted), axis, keepdims=True)
+        # An infinite number leaves nothing to the others, and NaN to itself.
+        return self.sub(shifted, self.log(self.where(self.isfinite(total), total, 1)))
 
     @optional
     def log_softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
@@ -77,6 +83,15 @@ class Network(Primitives):
         reduction: Reduction = "mean",
     ) -> RawTensor:
         """The gradient of `cross_entropy` with respect to its logits, times `g`."""
+        if is_half(g.dtype):  # in which a count may be infinite
+            wide = self.cross_entropy_backward(
+                self.astype(g, "float32"),
+                self.astype(probabilities, "float32"),
+                labels,
+                label_smoothing,
+                reduction,
+            )
+            return self.astype(wide, g.dtype)
         rows = self.expand_dims(labels, -1)
         hit = self.full(rows.shape, label_smoothing - 1.0, probabilities.dtype)
         delta = self.scatter_add(probabilities, rows, hit, axis=-1)
@@ -130,14 +145,20 @@ class Network(Primitives):
 
         The residuals are the normalised `x` and one over its standard deviation.
         """
-        trailing = trailing_axes(x, axes)
-        centred = self.sub(x, self.mean(x, trailing, keepdims=True))
-        variance = self.mean(self.mul(centred, centred), trailing, keepdims=True)
-        scale = self.rsqrt(self.add(variance, eps))
-        normal = self.mul(centred, scale)
+        normal, scale = self._normalized(x, trailing_axes(x, axes), eps, True)
         y = normal if weight is None else self.mul(normal, weight)
         y = y if bias is None else self.add(y, bias)
         return (self.reshape(y, y.shape) if y is normal else y), normal, scale
+
+    def _normalized(
+        self, x: RawTensor, axes: tuple[int, ...], eps: float, centred: bool
+    ) -> tuple[RawTensor, RawTensor]:
+        """x, or its distance from its mean, over its root mean square; and one over that."""
+        if centred:
+            x = self.sub(x, self.mean(x, axes, keepdims=True))
+        squares = self.mean(self.mul(x, x), axes, keepdims=True)
+        scale = self.rsqrt(self.add(squares, eps))
+        return self.mul(x, scale), scale
 
     @optional
     def layer_norm_backward(
@@ -157,9 +178,7 @@ class Network(Primitives):
 
         The residuals are as in `layer_norm`.
         """
-        square = self.mean(self.mul(x, x), trailing_axes(x, axes), keepdims=True)
-        scale = self.rsqrt(self.add(square, eps))
-        normal = self.mul(x, scale)
+        normal, scale = self._normalized(x, trailing_axes(x, axes), eps, False)
         y = self.reshape(normal, x.shape) if weight is None else self.mul(normal, weight)
         return y, normal, scale
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
         def add(self, x: Operand, y: Operand, /) -> RawTensor: ...
 
-        sub = mul = div = maximum = minimum = greater_equal = add
+        sub = mul = div = maximum = minimum = add
+        greater = greater_equal = equal = logical_and = add
 
         def neg(self, x: RawTensor, /) -> RawTensor: ...
 
