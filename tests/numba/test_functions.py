@@ -13,8 +13,11 @@ from born.fusion import functions as maths
 from born.fusion import trace_formula
 from born.fusion.expression import exp, log
 from born.raw import HostArray, RawTensor
-from born_numba.functions import ULPS
 from tests.operations import naive
+
+ULPS: Final[dict[str, float]] = pytest.importorskip(
+    "born_numba.functions", reason="Numba is not installed"
+).ULPS
 
 Function: TypeAlias = Callable[[Any], Any]
 
