@@ -44,6 +44,8 @@ SLOW = (
     "tests/operations/test_extremes.py",
     "tests/operations/test_table.py",
     "tests/test_command.py",
+    "tests/optim/test_authors.py",
+    "tests/optim/test_bits.py",
     "tests/optim/test_problems.py",
     "tests/test_examples.py",
     "tests/test_typing.py",
