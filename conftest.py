@@ -37,5 +37,5 @@ if importlib.util.find_spec("cupy") is None:
 def names_in_examples(doctest_namespace: dict[str, Any]) -> None:
     """`born`, its parts, `np` and a `backend`."""
     parts = {"checkpoint": checkpoint, "nn": nn, "ops": ops, "optim": optim}
-    parts["schedules"] = optim.schedules
+    parts |= {"projections": optim.projections, "schedules": optim.schedules}
     doctest_namespace.update(parts, born=born, np=np, backend=NumpyBackend())

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from benchmarks import (
+    checkpoint,
     digits,
     figure,
     footprint,
+    functions,
     libraries,
     machine,
     optimizer_step,
@@ -32,12 +34,14 @@ Benchmarks: TypeAlias = dict[str, Callable[[Place], list[Work]]]
 
 _STEP: Final = "optimizer-step"
 _SCALING: Final = "scaling"
+_CHECKPOINT: Final = "checkpoint"
 _OPTIMIZERS: Final = "optimizers"
 
 CPU_BENCHMARKS: Final[Benchmarks] = {
     "training-step": training_step.works,
     _STEP: optimizer_step.works,
     "digits": digits.works,
+    "functions": functions.works,
     _SCALING: scaling.works,
     _OPTIMIZERS: optimizers.works,
 }
@@ -70,6 +74,7 @@ examples:
   python -m benchmarks                  everything, about a quarter of an hour
   python -m benchmarks --quick          a first look, a few minutes
   python -m benchmarks {_SCALING}          cost against size and number of tensors, in more rounds
+  python -m benchmarks {_CHECKPOINT}       saving and loading 1 GB, and the memory it takes
   python -m benchmarks {_OPTIMIZERS}       every optimizer, beside PyTorch's and the limit
   python -m benchmarks --backend cupy   a GPU, beside PyTorch on the same device
   python -m benchmarks training-step --json benchmarks/results/laptop.json
@@ -86,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BackendUnavailableError as error:
         print(error, file=sys.stderr)
         return UNAVAILABLE
+    if options.names == [_CHECKPOINT]:
+        checkpoint.run(options.quick, rounds=options.rounds)
+        return 0
     benchmarks = CPU_BENCHMARKS if here.cupy is None else GPU_BENCHMARKS
     named: list[str] = list(dict.fromkeys(options.names))
     for name in named:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from born.errors import ShapeError
 from born.operands import ShapeLike, as_shape, check_backend, check_unrecorded
 from born.raw import HostArray, RawTensor, Shape
 from born.tensor import Tensor
+
+MOST_ELEMENTS: Final = 2**60 - 1
+"""Of which 8 bytes each are still counted in 64 bits."""
 
 
 def tensor(data: Any, backend: B, dtype: DTypeLike | None = None) -> Tensor[B]:
@@ -68,7 +71,6 @@ def from_dlpack(data: Any, backend: B) -> Tensor[B]:
 def _copied(data: Any, backend: Backend, dtype: DTypeLike | None) -> RawTensor:
     wanted = None if dtype is None else as_dtype(dtype)
     if not hasattr(data, "__array__"):
-        check_unrecorded(data)
         return backend.from_numpy(_numbers(data, wanted))
     try:
         # NumPy's arrays and scalars, tensors, and the host arrays of other libraries.
@@ -88,6 +90,7 @@ def _copied(data: Any, backend: Backend, dtype: DTypeLike | None) -> RawTensor:
 def _numbers(data: Any, wanted: np.dtype[Any] | None) -> HostArray:
     """Python numbers, or nested sequences of them, in the dtype that is wanted, or as they are."""
     try:
+        check_unrecorded(data)
         numbers: HostArray = np.asarray(data)
         if numbers.dtype.kind == "f" and wanted is not None and wanted.kind in "iu":
             # Large integers beside floats, or beyond 64 bits, would be rounded to double.
@@ -100,6 +103,11 @@ def _numbers(data: Any, wanted: np.dtype[Any] | None) -> HostArray:
             for number in numbers.flat:
                 check_fits(number, wanted)
             numbers = numbers.astype(np.float64)
+    except RecursionError as error:
+        raise ShapeError(
+            "expected nested sequences of numbers, got one that contains itself or is nested too "
+            "deep; pass an array"
+        ) from error
     except ValueError as error:
         raise ShapeError(
             f"expected nested sequences of equal lengths, got {data!r}; pad or split the rows"
@@ -187,6 +195,12 @@ def arange(
     if dtype is None:
         dtypes = [_dtype_of(number) for number in (first, last, step)]
         dtype = float32 if float32 in dtypes else int64
+    if step and (last - first) / step > MOST_ELEMENTS:
+        raise ShapeError(
+            f"expected at most {MOST_ELEMENTS} steps from start to stop, got start {first}, stop "
+            f"{last} and step {step}; no memory holds more"
+        )
+    check_fits(first, as_dtype(dtype))
     return Tensor(check_backend(backend).arange(first, last, step, dtype), backend)
 
 
@@ -199,9 +213,8 @@ def eye(
     Tensor([[1., 0.],
             [0., 1.]], dtype=float32)
     """
-    return Tensor(
-        check_backend(backend).eye(rows, rows if columns is None else columns, dtype), backend
-    )
+    rows, columns = _lengths((rows, rows if columns is None else columns))
+    return Tensor(check_backend(backend).eye(rows, columns, dtype), backend)
 
 
 def _dtype_of(value: object) -> np.dtype[Any]:
@@ -217,5 +230,10 @@ def _lengths(shape: ShapeLike) -> Shape:
         raise ShapeError(
             f"expected a shape of non-negative lengths, got {lengths}; "
             "a length that is to be worked out is for reshape"
+        )
+    if math.prod(lengths) > MOST_ELEMENTS:
+        raise ShapeError(
+            f"expected a shape of at most {MOST_ELEMENTS} elements, got {lengths}; "
+            "no memory holds more"
         )
     return lengths

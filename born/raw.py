@@ -133,7 +133,7 @@ class RawTensor:
     @property
     def device(self) -> str:
         """Where the array lives: `"cpu"`, or the device as its library names it."""
-        return str(self.array.device)
+        return str(getattr(self.array, "device", "cpu"))  # NumPy 2.0's scalars do not say
 
     @property
     def nbytes(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import numpy as np
 from typing_extensions import TypeIs
@@ -20,6 +20,7 @@ from born.operands import (
     as_shape,
     check_backend,
     check_stays,
+    check_unrecorded,
     operand,
     raw_index,
 )
@@ -74,6 +75,13 @@ def _like(reduction: _Method, name: str, doc: str) -> _Method:
     return _documented(cast("_Method", method), name, doc)
 
 
+NUMPY_UFUNCS: Final[dict[str, Callable[..., Any]]] = {}
+"""Name of a ufunc -> born's function. `born.ops.interop` fills both."""
+
+NUMPY_FUNCTIONS: Final[dict[str, tuple[Callable[..., Any], int]]] = {}
+"""Name of another function -> born's, and the number of arguments by position alike in both."""
+
+
 class Tensor(TensorBase[B]):
     """An array on a backend, with NumPy's operators and methods.
 
@@ -93,8 +101,6 @@ class Tensor(TensorBase[B]):
     """
 
     __slots__ = ()
-
-    __array_ufunc__ = None  # NumPy's operators leave the work to these
 
     # -- what it is --
 
@@ -162,6 +168,7 @@ class Tensor(TensorBase[B]):
         here: Backend = self.backend
         if here is check_backend(backend):
             return cast("Tensor[B2]", self)
+        check_stays(self.raw, ".to(backend)")
         home, there = here.innermost, backend.innermost
         if home is there:
             return Tensor(self.raw.alias(), backend)
@@ -220,8 +227,53 @@ class Tensor(TensorBase[B]):
         check_stays(self.raw, "an array of NumPy's")
         return self.raw.__array__(dtype, copy=copy)
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """NumPy's functions of each element, `np.exp(x)`, and its operators with an array left."""
+        function = NUMPY_UFUNCS.get(ufunc.__name__)
+        if function is None or method != "__call__" or options:
+            called = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+            given = "".join(f", {name}=..." for name in options)
+            raise OperandError(
+                f"expected a function of NumPy's that born has, got np.{called}(...{given}) of a "
+                "tensor; use born.ops, whose functions are recorded, or pass x.detach().numpy()"
+            )
+        return function(*(self._beside(value) for value in inputs))
+
+    def __array_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """NumPy's other functions: `np.sum(x, axis=0)`."""
+        name = function.__name__
+        own, positional = NUMPY_FUNCTIONS.get(name, (None, 0))
+        if own is not None and function.__module__ == "numpy" and len(args) <= positional:
+            first, *others = args
+            if isinstance(first, list | tuple):
+                first = [self._beside(value) for value in cast("Sequence[object]", first)]
+            try:
+                return own(first, *(self._beside(value) for value in others), **options)
+            except OperandError:
+                raise
+            except TypeError as error:
+                if isinstance(error, DTypeError):
+                    raise
+                raise OperandError(
+                    f"expected the arguments of born.ops.{own.__name__} in np.{name} of a tensor, "
+                    f"got others: {error}; use born.ops.{own.__name__}"
+                ) from error
+        if name in ("shape", "ndim", "size"):
+            return getattr(args[0], name)
+        check_unrecorded([*args, *options.values()])
+        return function(*map(_as_arrays, args), **{k: _as_arrays(v) for k, v in options.items()})
+
+    def _beside(self, value: object) -> Any:
+        """What NumPy was given beside this tensor: arrays as tensors of its backend."""
+        if isinstance(value, np.ndarray):
+            return Tensor(self.backend.from_numpy(cast("HostArray", value)), self.backend)
+        return value
+
     def __dlpack__(self, **options: Any) -> Any:
         """The memory as a DLPack capsule, without a copy: `torch.from_dlpack(tensor)`."""
+        check_stays(self.raw, "memory for another library")
         return self.backend.to_dlpack(self.raw, **options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -267,10 +319,14 @@ class Tensor(TensorBase[B]):
     __sub__ = _operator(__add__, "sub")
     __mul__ = _operator(__add__, "mul")
     __truediv__ = _operator(__add__, "div")
+    __floordiv__ = _operator(__add__, "floor_divide")
+    __mod__ = _operator(__add__, "remainder")
     __pow__ = _operator(__add__, "pow")
     __rsub__ = _reflected(__radd__, "sub")
     __rmul__ = _reflected(__radd__, "mul")
     __rtruediv__ = _reflected(__radd__, "div")
+    __rfloordiv__ = _reflected(__radd__, "floor_divide")
+    __rmod__ = _reflected(__radd__, "remainder")
     __rpow__ = _reflected(__radd__, "pow")
     __neg__ = _function("neg")
     __abs__ = _function("abs")
@@ -379,6 +435,10 @@ class Tensor(TensorBase[B]):
         """The variance along the axes, over n - ddof."""
         return self._of(self.backend.var(self.raw, axis, ddof, keepdims))
 
+    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+        """The standard deviation along the axes, over n - ddof."""
+        return self._of(self.backend.std(self.raw, axis, ddof, keepdims))
+
     def cumsum(self, axis: int) -> Tensor[B]:
         """The running sum along an axis."""
         return self._of(self.backend.cumsum(self.raw, axis))
@@ -428,8 +488,17 @@ def is_tensor(value: object) -> TypeIs[Tensor[Any]]:
     return isinstance(value, Tensor)
 
 
+def _as_arrays(value: object) -> Any:
+    """Arrays for tensors, in lists too."""
+    if isinstance(value, list | tuple):
+        sequence = cast("list[object] | tuple[object, ...]", value)
+        return type(sequence)([_as_arrays(each) for each in sequence])
+    return np.asarray(value) if is_tensor(value) else value
+
+
 def _copied(raw: RawTensor, home: Backend, target: Backend) -> RawTensor:
     """A copy on another innermost backend, or the same, with its gradient, off every tape."""
+    check_stays(raw, "a deep copy")
     made = home.copy(raw) if home is target else target.from_numpy(home.to_numpy(raw))
     made.requires_grad = raw.requires_grad
     made.name = raw.name

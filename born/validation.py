@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Collection, Sequence
 from numbers import Real
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from typing_extensions import TypeIs
 
@@ -21,6 +21,9 @@ _Choice = TypeVar("_Choice")
 
 Pair: TypeAlias = int | tuple[int, int]
 """A size for height and width: one integer for both, or two."""
+
+LARGEST: Final = 2**63 - 1
+"""The largest size that arrays count with."""
 
 
 def integer(
@@ -41,6 +44,8 @@ def integer(
             f"expected {name} of at least {least}, got {value}; "
             f"pass for example {name}={max(least, 1)}"
         )
+    if least and value > LARGEST:  # a size; seeds count from 0, and are larger
+        raise error(f"expected {name} of at most {LARGEST}, got {value}; pass a smaller one")
     return value
 
 

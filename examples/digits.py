@@ -19,15 +19,21 @@ Labels = npt.NDArray[np.int64]
 SIDE: Final = 8  # pixels along each side of an image
 BRIGHTEST: Final = 16  # the largest pixel in scikit-learn's digits
 TEST_SHARE: Final = 0.2
+VALIDATION_SHARE: Final = 0.1  # of the others
 SPLIT_SEED: Final = 0  # not --seed, so that all runs share their test digits
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Handwritten digits in two parts: images (n, 64) from 0 to 1, labels (n,)."""
+    """Handwritten digits in three parts: images (n, 64) from 0 to 1, labels (n,).
+
+    Settings are chosen by the validation digits; the test digits are read once, at the end.
+    """
 
     train_images: Images
     train_labels: Labels
+    validation_images: Images
+    validation_labels: Labels
     test_images: Images
     test_labels: Labels
 
@@ -35,18 +41,23 @@ class Digits:
 def load() -> Digits:
     """The 1,797 handwritten digits that come with scikit-learn, a fifth of them for testing.
 
+    A tenth of the others are for validation.
+
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI
     Machine Learning Repository (1998).
     """
     images, labels = datasets.load_digits(return_X_y=True)
-    train_images, test_images, train_labels, test_labels = model_selection.train_test_split(
-        (images / BRIGHTEST).astype(np.float32),
-        labels.astype(np.int64),
-        test_size=TEST_SHARE,
-        random_state=SPLIT_SEED,
-        stratify=labels,
+    images, labels = (images / BRIGHTEST).astype(np.float32), labels.astype(np.int64)
+    rest, test_images, rest_labels, test_labels = _split(images, labels, TEST_SHARE)
+    train, validation, train_labels, validation_labels = _split(rest, rest_labels, VALIDATION_SHARE)
+    return Digits(train, train_labels, validation, validation_labels, test_images, test_labels)
+
+
+def _split(images: Images, labels: Labels, share: float) -> tuple[Images, Images, Labels, Labels]:
+    first, second, first_labels, second_labels = model_selection.train_test_split(
+        images, labels, test_size=share, random_state=SPLIT_SEED, stratify=labels
     )
-    return Digits(train_images, train_labels, test_images, test_labels)
+    return first, second, first_labels, second_labels
 
 
 GRID_ROWS: Final = 5
@@ -78,8 +89,8 @@ def draw(path: Path, history: list[Metrics], data: Digits, predicted: Labels) ->
 def _draw_losses(axes: Any, history: list[Metrics]) -> None:
     epochs = range(1, len(history) + 1)
     marker = "o" if len(history) == 1 else "none"  # one point makes no line
-    for name, colour in (("loss", BLUE), ("test_loss", ORANGE)):
-        label = "training" if name == "loss" else "test"
+    for name, colour in (("loss", BLUE), ("validation_loss", ORANGE)):
+        label = "training" if name == "loss" else "validation"
         axes.plot(epochs, [row[name] for row in history], color=colour, marker=marker, label=label)
     axes.set_yscale("log")
     clean(axes, "loss (training: with dropout)", "epoch", "cross-entropy in nats per digit")

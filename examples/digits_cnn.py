@@ -61,8 +61,8 @@ def main() -> None:
     data = load()
     samples = (as_channels(data.train_images), data.train_labels)
     loader = DataLoader(samples, BATCH, shuffle=True, seed=options.seed)
-    test_images = born.tensor(as_channels(data.test_images), backend)
-    test_labels = born.tensor(data.test_labels, backend)
+    validation_images = born.tensor(as_channels(data.validation_images), backend)
+    validation_labels = born.tensor(data.validation_labels, backend)
     model = make_model(backend)
     optimizer = optim.Adam(model.parameters(), optim.AdamConfig(lr=LEARNING_RATE))
 
@@ -81,16 +81,18 @@ def main() -> None:
             optimizer.step()
             optimizer.zero_grad()
             total += loss.item() * len(labels)
-        logits = model.eval()(test_images)
+        logits = model.eval()(validation_images)
         return {
             "loss": total / loader.size,
-            "test_loss": nn.cross_entropy(logits, test_labels).item(),
+            "validation_loss": nn.cross_entropy(logits, validation_labels).item(),
         }
 
     history = Training(options, model, optimizer, loader).run(epoch)
-    logits = model.eval()(test_images)
+    # The test digits are read here, and nowhere before.
+    logits = model.eval()(born.tensor(as_channels(data.test_images), backend))
     draw(options.output, history, data, logits.numpy().argmax(axis=-1))
-    print(f"test accuracy: {nn.accuracy(logits, test_labels):.2%}")
+    accuracy = nn.accuracy(logits, born.tensor(data.test_labels, backend))
+    print(f"test accuracy: {accuracy:.2%}")
 
 
 if __name__ == "__main__":

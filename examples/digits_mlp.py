@@ -44,8 +44,8 @@ def main() -> None:
     loader = DataLoader(samples, BATCH, shuffle=True, seed=options.seed)
     model = make_model(backend)
     optimizer = optim.Adam(model.parameters(), optim.AdamConfig(lr=LEARNING_RATE))
-    test_images = born.tensor(data.test_images, backend)
-    test_labels = born.tensor(data.test_labels, backend)
+    validation_images = born.tensor(data.validation_images, backend)
+    validation_labels = born.tensor(data.validation_labels, backend)
 
     def epoch(number: int) -> Metrics:
         model.train()
@@ -56,16 +56,18 @@ def main() -> None:
                 loss = nn.cross_entropy(model(images), labels)
             optimizer.step(backward(loss))
             total += loss.item() * len(labels)
-        logits = model.eval()(test_images)
+        logits = model.eval()(validation_images)
         return {
             "loss": total / len(data.train_images),
-            "test_loss": nn.cross_entropy(logits, test_labels).item(),
+            "validation_loss": nn.cross_entropy(logits, validation_labels).item(),
         }
 
     history = Training(options, model, optimizer, loader).run(epoch)
-    logits = model.eval()(test_images)
+    # The test digits are read here, and nowhere before.
+    logits = model.eval()(born.tensor(data.test_images, backend))
     draw(options.output, history, data, logits.numpy().argmax(axis=-1))
-    print(f"test accuracy: {nn.accuracy(logits, test_labels):.2%}")
+    accuracy = nn.accuracy(logits, born.tensor(data.test_labels, backend))
+    print(f"test accuracy: {accuracy:.2%}")
 
 
 if __name__ == "__main__":

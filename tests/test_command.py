@@ -71,7 +71,8 @@ def test_checkpoint_is_shown(path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert list(lines) == ["file", "model", "optimizer", "step", "metadata", "data", "random"]
     assert lines["file"].startswith(f"{path}, ")
     assert lines["model"] == "Linear"
-    assert lines["optimizer"].startswith("Adam(lr=0.5, betas=[0.9, 0.999], eps=1e-08, ")
+    assert lines["optimizer"].startswith("Adam(lr=0.5, ")
+    assert "betas=[0.9, 0.999], eps=1e-08, " in lines["optimizer"]
     assert lines["step"] == "7"
     assert lines["metadata"].startswith(r'{"step": 7, "note": "é\u001b[31m", "losses": [0, 1, 2')
     assert lines["metadata"].endswith("... (--json shows all)")

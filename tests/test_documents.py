@@ -17,7 +17,9 @@ HOWTO: Final = sorted((ROOT / "docs" / "howto").glob("*.md"))
 PROGRAMS: Final = [
     README,
     *HOWTO,
+    ROOT / "docs" / "checkpoints.md",
     ROOT / "docs" / "schedules.md",
+    ROOT / "docs" / "projections.md",
     ROOT / "docs" / "solvers.md",
 ]
 """What holds programs that run."""

@@ -255,7 +255,8 @@ def test_progress_is_a_bar_on_a_terminal(
 def test_digits_are_the_real_ones(load: Callable[[str], Any]) -> None:
     digits = load("digits")
     data = digits.load()
-    assert len(data.train_images) + len(data.test_images) == 1797
+    parts = (data.train_images, data.validation_images, data.test_images)
+    assert [len(part) for part in parts] == [1293, 144, 360]
     assert data.train_images.shape[1:] == (64,)
     assert data.train_images.dtype == np.float32
     assert data.test_labels.dtype == np.int64

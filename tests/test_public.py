@@ -35,13 +35,16 @@ SURFACE = {
     " tensor from_dlpack zeros",
     "born.autodiff": "Autodiff Gradients Tape backward grad hvp value_and_grad",
     "born.backend": "ArrayBackend Backend available_backends get_backend",
-    "born.checkpoint": "CheckpointWarning PartialLoad Store load save verify",
+    "born.checkpoint": "CheckpointWarning PartialLoad Store from_torch load load_weights save"
+    " to_torch verify",
     "born.data": "DataLoader prefetch",
     "born.nn": "AvgPool2d Conv2d Dropout Embedding Flatten LayerNorm Linear MaxPool2d Module"
     " Parameter RMSNorm ReLU Sequential accuracy binary_cross_entropy_with_logits cross_entropy"
     " huber_loss l1_loss mse_loss",
-    "born.optim": "Adam AdamConfig BFGS Config Dogleg GaussNewton LBFGS LevenbergMarquardt NewtonCG"
-    " NonlinearCG OptimizeResult Optimizer SGD SGDConfig least_squares minimize schedules",
+    "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
+    " NewtonCG"
+    " Monotonic NonNegative NonlinearCG OptimizeResult Optimizer SGD SGDConfig Simplex UnitNorm"
+    " least_squares minimize projections schedules sharpness_aware",
     "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
     " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",
     "born_numpy": "NumpyBackend",

@@ -77,11 +77,34 @@ class CupyElementwise(ArrayElementwise, Launching):
         return RawTensor(chosen.array.view(dtype))
 
     @override
+    def floor_divide(self, x: Operand, y: Operand, /) -> RawTensor:
+        return self._in_float32("floor_divide", super().floor_divide, x, y)
+
+    @override
+    def remainder(self, x: Operand, y: Operand, /) -> RawTensor:
+        return self._in_float32("remainder", super().remainder, x, y)
+
+    def _in_float32(
+        self, name: str, function: Callable[..., RawTensor], x: Operand, y: Operand
+    ) -> RawTensor:
+        """A function of two operands, of bfloat16 by way of float32."""
+        a, b = self._operand_arrays(name, x, y)
+        dtype = a.dtype if isinstance(x, RawTensor) else b.dtype
+        if dtype.kind != "V":
+            return function(x, y)
+        wide = (
+            RawTensor(part.astype(np.float32)) if isinstance(given, RawTensor) else given
+            for given, part in ((x, a), (y, b))
+        )
+        return RawTensor(function(*wide).array.astype(dtype))
+
+    @override
     def logical_not(self, x: RawTensor, /) -> RawTensor:
         return self.equal(x, 0) if x.dtype.kind == "V" else super().logical_not(x)
 
     # -- functions --
 
+    sign = _kernel(ArrayElementwise.sign)
     rsqrt = _kernel(ArrayElementwise.rsqrt)
     erf = _kernel(ArrayElementwise.erf)
 

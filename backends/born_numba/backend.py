@@ -12,7 +12,7 @@ from typing_extensions import override
 from born.backend import Axis, Index, Reduction, Window
 from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
-from born.backend.update import UpdateKernel, compute_dtype
+from born.backend.update import UpdateKernel
 from born.backend.window import Size, image_shape
 from born.dtypes import int64, is_floating
 from born.errors import BackendUnavailableError
@@ -22,6 +22,7 @@ from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, kernels, update
 from born_numba.compiler import configuration
 from born_numba.fused import NumbaFormula
+from born_numba.staged import StagedLoops
 from born_numpy import NumpyBackend
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.global_norm import add_squares, global_norm
@@ -54,19 +55,9 @@ class NumbaBackend(NumpyBackend):
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
-        # Powers, exponentials and logarithms are NumPy's: compiled ones are slower and differ in
-        # the last bit. A compiled loop would round doubles to float16 by way of float32. And it
-        # knows one layout of NumPy's array objects.
-        halves_of_doubles = compute_dtype(dtypes) == np.float64 and (
-            any(dtype.itemsize == 2 for dtype in dtypes)
-            or any(op == "cast_float16" for op, _ in program.instructions)
-        )
-        if (
-            program.staged
-            or not program.exact
-            or halves_of_doubles
-            or not intrinsics.layout_holds()
-        ):
+        if program.staged:
+            return StagedLoops(self, program, dtypes)
+        if not update.is_compilable(program, dtypes):
             return super().compile_update(program, dtypes)
         return update.NumbaUpdate(program, dtypes)
 
@@ -109,7 +100,7 @@ class NumbaBackend(NumpyBackend):
     # -- indexing --
 
     @override
-    def _add_at(self, target: HostArray, index: Index, values: HostArray) -> None:
+    def _add_each(self, target: HostArray, index: Index, values: HostArray) -> None:
         rows: Any = index[0] if is_tuple(index) and len(index) == 1 else index
         whole = (
             rows.__class__ is np.ndarray
@@ -121,7 +112,7 @@ class NumbaBackend(NumpyBackend):
             and rows.flags.carray
         )
         if not whole:
-            super()._add_at(target, index, values)
+            super()._add_each(target, index, values)
             return
         width = math.prod(target.shape[1:])
         wrong = kernels.add_rows[target.dtype](
@@ -231,9 +222,9 @@ class NumbaBackend(NumpyBackend):
         y, normal = np.empty_like(a), np.empty_like(a)
         scale = np.empty((*a.shape[:-1], 1), a.dtype)
         rows = (-1, a.shape[-1])
-        kernels.layer_norm[a.dtype](
-            a.reshape(rows), w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
-        )
+        arrays = w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
+        if not kernels.layer_norm[a.dtype](a.reshape(rows), *arrays):
+            return super().layer_norm(x, weight, bias, axes, eps)
         return RawTensor(y), RawTensor(normal), RawTensor(scale)
 
     @override

@@ -4,9 +4,8 @@ Numba's own `exp`, `tanh` and `erf` are a call for each element. In float32 thes
 lines without a branch or a table, but for the reduction of angles. In double, where they would
 gain less, they are the C library's.
 
-The bounds, in units in the last place of the exact result, are those found over every float32
-(`python -m tests.numba.ulps`), with or without contraction of products and sums; for `pow` over
-samples.
+The bounds, in units in the last place of the exact result, were found over one float32 in seven,
+with contraction of products and sums; that of `pow` over samples.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from born_numba import intrinsics
 from born_numba.compiler import contracted, inlined
 
 ULPS: Final = {
-    "exp": 1.0,
+    "exp": 1.1,
     "expm1": 1.5,
     "log": 1.0,
     "log1p": 1.5,
-    "tanh": 2.0,
-    "sigmoid": 2.0,
+    "tanh": 3.0,
+    "sigmoid": 2.5,
     "softplus": 2.0,
     "erf": 1.5,
     "sin": 0.6,

@@ -118,6 +118,7 @@ class NumbaFormula:
         self.source = ""
         self._truths = [i for i, truth in enumerate(formula.truths) if truth]
         self._results = len(formula.outputs)
+        self._simple = not self._truths and self._results == 1
         self._alike: Any = None
         self._loops: dict[tuple[str, ...], Any] = {}
 
@@ -125,13 +126,21 @@ class NumbaFormula:
         """The results, by the loop for arrays of one shape if they are that."""
         first = arrays[self._leading].array
         size = first.size
+        loop = self._alike or self._compiled_alike()
+        if self._simple and size < _PARALLEL:  # as most calls are: little is done for them
+            result = np.empty(first.shape, self.dtype)
+            if len(arrays) == 1:
+                differs = loop(id(result), id(first), 0, size, *scalars)
+            else:
+                given = [id(raw.array) for raw in arrays]
+                differs = loop(id(result), *given, 0, size, *scalars)
+            return self._broadcast(arrays, scalars) if differs else (RawTensor(result),)
         if self._truths and any(arrays[i].array.dtype != bool_ for i in self._truths):
             return self._broadcast(arrays, scalars)
         results = [RawTensor(np.empty(first.shape, self.dtype)) for _ in self.formula.outputs]
         addresses = [id(raw.array) for raw in results]
         for raw in arrays:
             addresses.append(id(raw.array))
-        loop = self._alike or self._compiled_alike()
         # A large one is first only looked at.
         if loop(*addresses, 0, size if size < _PARALLEL else 0, *scalars):
             return self._broadcast(arrays, scalars)

@@ -137,13 +137,13 @@ def bias_relu(x: Any, bias: Any) -> None:
 
 @kernel(lambda t: types.void(t[:, ::1], t[:, ::1], t[:, ::1], t[::1]))
 def bias_relu_backward(g: Any, y: Any, out: Any, total: Any) -> None:
-    """g where y is positive, and the sum of that over the first axis."""
+    """g where y is positive, else y, zero or NaN; and the sum of that over the first axis."""
     rows, columns = g.shape
     for j in range(columns):
         total[j] = zero
     for i in range(rows):
         for j in range(columns):
-            value = g[i, j] if y[i, j] > 0 else zero
+            value = g[i, j] if y[i, j] > 0 else y[i, j]
             out[i, j] = value
             total[j] += value
 
@@ -190,10 +190,13 @@ def cross_entropy_backward(p: Any, labels: Any, g: Any, out: Any) -> Any:
 
 
 @kernel(
-    lambda t: types.void(t[:, ::1], t[::1], t[::1], types.float64, t[:, ::1], t[:, ::1], t[::1])
+    lambda t: types.boolean(t[:, ::1], t[::1], t[::1], types.float64, t[:, ::1], t[:, ::1], t[::1])
 )
-def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any, normal: Any, scale: Any) -> None:
-    """Normalise each row of x, scale and shift it; keep what the gradient reads."""
+def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any, normal: Any, scale: Any) -> Any:
+    """Normalise each row of x, scale and shift it; keep what the gradient reads.
+
+    Whether that is the result: squares may be infinite in double, too.
+    """
     rows, columns = x.shape
     for i in range(rows):
         total = 0.0
@@ -203,11 +206,14 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any, normal: Any, sc
         squares = 0.0
         for j in range(columns):
             squares += (x[i, j] - mean) ** 2
+        if not squares < inf:
+            return False
         factor = 1.0 / sqrt(squares / columns + eps)
         scale[i] = factor
         for j in range(columns):
             normal[i, j] = (x[i, j] - mean) * factor
             y[i, j] = normal[i, j] * weight[j] + bias[j]
+    return True
 
 
 @kernel(lambda t: types.void(t[:, ::1], t[:, ::1], t[::1], t[:, ::1]))

@@ -23,7 +23,7 @@ from born.backend.update import (
     Scalars,
     UpdateKernel,
     accept,
-    compute_dtype,
+    element_dtype,
 )
 from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
 from born.raw import HostArray, RawTensor
@@ -64,11 +64,11 @@ _TEXTS: Final = {
 }
 """The operations that a loop does not call by name."""
 
-_LOADS: Final = {
+LOADS: Final = {
     "float16": "float32_of_half({}[j])",
     "bfloat16": "float32_of_bits(np.uint32({}[j]) << np.uint32(16))",
 }
-_STORES: Final = {"float16": "half_of_float32({})", "bfloat16": "bfloat16_of_float32({})"}
+STORES: Final = {"float16": "half_of_float32({})", "bfloat16": "bfloat16_of_float32({})"}
 
 
 carray: Final[Any] = numba.carray  # for the texts
@@ -104,6 +104,20 @@ def data(table: Any, number: Any) -> Any:
     return intrinsics.pointer(intrinsics.read64(word(table, number) + intrinsics.DATA))
 
 
+def is_compilable(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> bool:
+    """Whether a compiled loop gives NumPy's bits.
+
+    Powers, exponentials and logarithms are NumPy's: compiled ones are slower and differ in the
+    last bit. A compiled loop would round doubles to float16 by way of float32. And it knows one
+    layout of NumPy's array objects.
+    """
+    halves_of_doubles = element_dtype(program, dtypes) == np.float64 and (
+        any(dtype.itemsize == 2 for dtype in dtypes)
+        or any(op == "cast_float16" for op, _ in program.instructions)
+    )
+    return program.exact and not halves_of_doubles and intrinsics.layout_holds()
+
+
 class NumbaUpdate(UpdateKernel):
     """A program as one compiled loop, with the bits of NumPy's: nothing fused or reordered."""
 
@@ -120,18 +134,19 @@ class NumbaUpdate(UpdateKernel):
 _Loop: TypeAlias = Callable[[int], int]
 """A compiled loop: it takes the address of an array object, the table of a call."""
 
-_SIGNATURE: Final = types.int64(types.uint64)
+SIGNATURE: Final = types.int64(types.uint64)
 
 
-def _compile(source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
+def compile_text(source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
+    """A compiled function of a text, which finds this module's names beside those given."""
     return compile_loop(source, name, signature, {**vars(intrinsics), **globals(), **names})
 
 
 @cache
 def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, _Loop]:
     source = _source(program, dtypes)
-    names = {"real": compute_dtype(dtypes).type}
-    return source, _compile(source, "update", _SIGNATURE, names)
+    names = {"real": element_dtype(program, dtypes).type}
+    return source, compile_text(source, "update", SIGNATURE, names)
 
 
 def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
@@ -142,7 +157,7 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         if ref != Ref(ARRAY, index)
     }
     lines = [
-        f"# computes in {compute_dtype(dtypes).name}",
+        f"# computes in {element_dtype(program, dtypes).name}",
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
         f"    objects = carray(data(table, _OBJECTS), (1, {len(dtypes)}), np.uint64)",
@@ -172,21 +187,22 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
         address = f"read64({object_} + DATA) + start * np.uint64({dtype.itemsize})"
         lines.append(f"        {arrays[index]} = carray(pointer({address}), (n,), np.{element})")
-        load = _LOADS.get(dtype.name, "{}[j]").format(arrays[index])
+        load = LOADS.get(dtype.name, "{}[j]").format(arrays[index])
         if Ref(ARRAY, index) in used:
             loads.append(f"            a{index} = real({load})")
     lines += ["        for j in range(n):", *loads]
     for number, (op, args) in enumerate(program.instructions):
-        lines.append(f"            r{number} = {_text(op, args)}")
+        lines.append(f"            r{number} = {instruction_text(op, args)}")
     for index, ref in stored.items():
-        value = _STORES.get(dtypes[index].name, "{}").format(ref)
+        value = STORES.get(dtypes[index].name, "{}").format(ref)
         lines.append(f"            {arrays[index]}[j] = {value}")
     if not stored:
         lines.append("            pass")
     return "\n".join(lines) + "\n"
 
 
-def _text(op: str, args: tuple[Ref, ...]) -> str:
+def instruction_text(op: str, args: tuple[Ref, ...]) -> str:
+    """The text of an instruction."""
     values = [str(arg) for arg in args]
     if op == "where" and args[0].kind == SCALAR:
         values[0] = f"{values[0]} != 0"
@@ -237,7 +253,7 @@ def first_mismatch(arguments):
 
 @cache
 def _mismatch_loop() -> _Loop:
-    loop: _Loop = _compile(_MISMATCH, "first_mismatch", _SIGNATURE, {})
+    loop: _Loop = compile_text(_MISMATCH, "first_mismatch", SIGNATURE, {})
     return loop
 
 
@@ -261,13 +277,13 @@ def squares(objects, sizes, lanes):
 
 @cache
 def _squares_loop(dtype: np.dtype[Any]) -> Callable[..., None]:
-    load = _LOADS.get(dtype.name, "{}[j]").format("x").replace("[j]", "[start + lane]")
+    load = LOADS.get(dtype.name, "{}[j]").format("x").replace("[j]", "[start + lane]")
     element = np.uint16 if dtype.itemsize == 2 else dtype.type
     signature = types.void(types.uint64[::1], types.int64[::1], types.float64[::1])
     names = {"LANES": global_norm.LANES, "element": element}
     # The key of the cache is the text, which must differ where the names do.
     text = f"# {dtype.name}, {global_norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
-    loop: Callable[..., None] = _compile(text, "squares", signature, names)
+    loop: Callable[..., None] = compile_text(text, "squares", signature, names)
     return loop
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from typing_extensions import override
 
-from born.backend import ArrayBackend
+from born.backend import ArrayBackend, Axis, Index
+from born.backend.arguments import is_tuple
+from born.backend.arrays.sums import SHORT
 from born.backend.contract.network import label_range_error
-from born.backend.update import UpdateKernel
+from born.backend.update import GroupUpdate, Scalars, UpdateKernel
 from born.dtypes import DTypeLike, as_dtype, float32, is_floating
-from born.fusion import Formula, Program
+from born.fusion import Formula, GroupProgram, Program
 from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor
-from born_numpy import alignment
+from born_numpy import alignment, attention
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
+from born_numpy.group import HostGroup
+from born_numpy.staged import StagedUpdate
 from born_numpy.update import NumpyUpdate
 
 # When a product x W^T of float32 is computed as (W x^T)^T; measured: docs/notes/performance.md.
@@ -25,6 +30,15 @@ _MOST_ROWS: Final = 64  # of x
 _OUTPUTS_PER_ROW: Final = 8  # how many rows W has, at least, for each row of x
 _LEAST_INPUTS: Final = 64  # with fewer, to transpose the result would be most of the work
 _LEAST_PRODUCTS: Final = 131_072  # what has fewer runs in kernels for small matrices
+
+_SHRINKING: Final = {"f": (2.0**-70, 1e-30), "d": (2.0**-540, 1e-300)}
+"""What numbers whose squares overflow are multiplied by, and what is nothing beside their squares
+then: 2^64 or 2^512 at least, they become 2^-6 or 2^-28."""
+
+_BLOCK: Final = 32  # values that are added to one place one after the other, where there are many
+
+_SQUARES: Final = {"f": (1e-30, 1e38), "d": (1e-290, 1e308)}
+"""Between which two numbers a sum of squares has lost none to the limits of its dtype."""
 
 
 class NumpyBackend(ArrayBackend):
@@ -62,7 +76,7 @@ class NumpyBackend(ArrayBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
-            return super().compile_update(program, dtypes)
+            return StagedUpdate(self, program, dtypes)
         return NumpyUpdate(program, dtypes)
 
     @override
@@ -76,6 +90,12 @@ class NumpyBackend(ArrayBackend):
                 return super().fused(formula, arrays, scalars)
             made = formula.compiled[NumpyFormula, leading] = NumpyFormula(formula, leading)
         return made.run(arrays, scalars)
+
+    @override
+    def begin_group(
+        self, program: GroupProgram, slots: Sequence[RawTensor], scalars: Scalars
+    ) -> GroupUpdate:
+        return HostGroup(program, slots, scalars)
 
     @override
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
@@ -116,29 +136,94 @@ class NumpyBackend(ArrayBackend):
             return super().linear_gradients(g, x, weight, bias)
         return (*linear_products(g.array, x, weight), self.sum(g, 0) if bias else None)
 
+    # -- reduction --
+
+    @override
+    def _euclidean_norm(self, x: RawTensor, axis: Axis, keepdims: bool) -> RawTensor:
+        if x.dtype.char not in _SQUARES:
+            return super()._euclidean_norm(x, axis, keepdims)
+        with np.errstate(over="ignore"):
+            squares = self.sum(self.mul(x, x), axis, keepdims)
+        least, most = _SQUARES[x.dtype.char]
+        if ((squares.array > least) & (squares.array < most)).all():
+            return self.sqrt(squares)
+        return super()._euclidean_norm(x, axis, keepdims)
+
+    # -- indexing --
+
+    @override
+    def _add_at(self, target: HostArray, index: Index, values: HostArray) -> None:
+        if target.dtype.kind == "f":
+            crowded = _crowded(target, index, values)
+            if crowded is not None:
+                table, rows, values = crowded
+                blocks, owners = _blocks(rows)
+                sums = np.zeros((owners.size, *table.shape[1:]), table.dtype)
+                self._add_at(sums, blocks, values)
+                self._add_at(table, owners, sums)
+                return
+        self._add_each(target, index, values)
+
+    def _add_each(self, target: HostArray, index: Index, values: HostArray) -> None:
+        """`_add_at` of few values at each place, one after the other."""
+        super()._add_at(target, index, values)
+
     # -- network --
 
     @override
-    def layer_norm(
-        self,
-        x: RawTensor,
-        weight: RawTensor | None,
-        bias: RawTensor | None,
-        /,
-        axes: int = 1,
-        eps: float = 1e-5,
-    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+    def _normalized(
+        self, x: RawTensor, axes: tuple[int, ...], eps: float, centred: bool
+    ) -> tuple[RawTensor, RawTensor]:
         with np.errstate(over="ignore", invalid="ignore"):
-            out = super().layer_norm(x, weight, bias, axes, eps)
-        if x.dtype != float32 or (out[2].array > 0).all():
-            return out
-        # A sum or a square was infinite, and is not in double.
-        gain, shift = (
-            None if part is None else self.astype(part, "float64") for part in (weight, bias)
+            normal, scale = super()._normalized(x, axes, eps, centred)
+            right = scale.array > 0
+            if right.all() or x.dtype.char not in _SHRINKING:
+                return normal, scale
+            # A sum or a square was infinite, and is not of smaller numbers.
+            factor, least = _SHRINKING[x.dtype.char]
+            small, inverse = super()._normalized(self.mul(x, factor), axes, least, centred)
+        # Where all elements are equal, only eps is left.
+        equal = inverse.array > 0.5 / math.sqrt(least)
+        largest = 1 / math.sqrt(eps) if eps > 0 else math.inf
+        there: HostArray = np.where(equal, np.array(largest, x.dtype), inverse.array * factor)
+        return (
+            RawTensor(np.where(right, normal.array, small.array)),
+            RawTensor(np.where(right, scale.array, there)),
         )
-        wide = super().layer_norm(self.astype(x, "float64"), gain, shift, axes, eps)
-        y, normal, scale = (self.astype(part, float32) for part in wide)
-        return y, normal, scale
+
+    @override
+    def attention(
+        self,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None = None,
+        /,
+        causal: bool = False,
+        scale: float = 1.0,
+    ) -> tuple[RawTensor, RawTensor]:
+        if not attention.is_tiled(q, k, v, mask):
+            return super().attention(q, k, v, mask, causal, scale)
+        return attention.attention(attention.Heads.of(q, k, v, mask, causal, scale))
+
+    @override
+    def attention_gradients(
+        self,
+        g: RawTensor,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None,
+        y: RawTensor,
+        total: RawTensor,
+        causal: bool,
+        scale: float,
+        for_mask: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
+        if not attention.is_tiled(q, k, v, mask):
+            return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
+        heads = attention.Heads.of(q, k, v, mask, causal, scale)
+        return attention.gradients(heads, g.array, y.array, total.array, for_mask)
 
     @override
     def check_label_range(self, labels: RawTensor, classes: int) -> None:
@@ -150,6 +235,38 @@ class NumpyBackend(ArrayBackend):
             array = array.view(np.dtype(f"u{array.itemsize}"))
         if array.max() >= classes:
             raise label_range_error(classes, labels.array.min(), labels.array.max())
+
+
+def _crowded(
+    target: HostArray, index: Index, values: HostArray
+) -> tuple[HostArray, HostArray, HostArray] | None:
+    """A table, and rows and values to add to it, if many go to one of them; else None."""
+    parts: tuple[Any, ...] = index if is_tuple(index) else (index,)
+    arrays: list[HostArray] = [part for part in parts if part.__class__ is np.ndarray]
+    if not target.flags.c_contiguous or any(part.dtype == np.bool_ for part in arrays):
+        return None  # a mask names each place once
+    if len(parts) == len(arrays) == 1:
+        if arrays[0].size <= SHORT:
+            return None
+        table, places = target, np.arange(len(target))[arrays[0]]
+    else:
+        table, places = target.reshape(-1), np.arange(target.size).reshape(target.shape)[index]
+    if places.size <= SHORT or np.bincount(places.reshape(-1)).max() <= SHORT:
+        return None
+    whole = np.broadcast_to(values, (*places.shape, *table.shape[1:]))
+    return table, places.reshape(-1), whole.reshape(places.size, *table.shape[1:])
+
+
+def _blocks(rows: HostArray) -> tuple[HostArray, HostArray]:
+    """For each of some rows its block, of at most `_BLOCK` equal ones; and each block's row."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    counts = np.bincount(rows)
+    rank = np.arange(rows.size) - (np.cumsum(counts) - counts)[ordered]
+    opens = rank % _BLOCK == 0
+    blocks = np.empty_like(rows)
+    blocks[order] = np.cumsum(opens) - 1
+    return blocks, ordered[opens]
 
 
 def are_plain_products(g: RawTensor, x: RawTensor | None, weight: RawTensor | None) -> bool:

@@ -83,6 +83,8 @@ class NumpyFormula:
                 results = self.whole(*given, *scalars)
         else:
             results = self.whole(*given, *scalars)
+        if len(results) == 1 and results[0].__class__ is np.ndarray and results[0].shape == shape:
+            return (RawTensor(results[0]),)
         return tuple(
             [
                 RawTensor(each)

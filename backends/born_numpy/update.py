@@ -25,7 +25,7 @@ from born.backend.update import (
     Scalars,
     UpdateKernel,
     accept,
-    compute_dtype,
+    element_dtype,
 )
 from born.dtypes import as_dtype, bool_
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
@@ -50,25 +50,43 @@ _UFUNCS: Final = {
 """The ufuncs whose name is not that of the operation."""
 
 
+def ufunc_name(op: str) -> str:
+    """What NumPy calls an operation of programs."""
+    return _UFUNCS.get(op, op)
+
+
 class NumpyUpdate(UpdateKernel):
     """A program as a Python function that updates one tile with ufuncs."""
 
-    def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
-        source, self.buffers, self.tile = _tile(program, dtypes)
+    def __init__(
+        self,
+        program: Program,
+        dtypes: tuple[np.dtype[Any], ...],
+        reductions: Reductions = (),
+    ) -> None:
+        source, self.buffers, self.tile = _tile(program, dtypes, reductions)
         self.tile_size = _tile_size(self.buffers)
         super().__init__(program, dtypes, source)
+
+    def buffers_of(self, length: int) -> list[Array]:
+        """The thread's buffers of a tile."""
+        return _scratch.buffers(self.buffers, length)
 
     @override
     def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
         return _Bound(self, targets, check)
 
 
+Reductions: TypeAlias = tuple[tuple[int, tuple[Ref, ...]], ...]
+"""What is reduced of a tile: a number, and the values that go into it."""
+
+
 @cache
 def _tile(
-    program: Program, dtypes: tuple[np.dtype[Any], ...]
+    program: Program, dtypes: tuple[np.dtype[Any], ...], reductions: Reductions
 ) -> tuple[str, list[np.dtype[Any]], Callable[..., None]]:
     """The text of a tile function, the buffers it takes, and the function: once a process."""
-    writer = _TileWriter(program, dtypes)
+    writer = _TileWriter(program, dtypes, reductions)
     source = writer.source()
     namespace: dict[str, Any] = {"np": np}
     exec(compile(source, f"<update of {program.name}>", "exec"), namespace)
@@ -85,11 +103,20 @@ def _tile_size(buffers: Sequence[np.dtype[Any]]) -> int:
 class _TileWriter:
     """Writes the text of a tile function, with as few buffers as can be."""
 
-    def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
+    def __init__(
+        self, program: Program, dtypes: tuple[np.dtype[Any], ...], reductions: Reductions
+    ) -> None:
         self.program = program
         self.dtypes = dtypes
-        self.compute = compute_dtype(dtypes)
-        self.last = program.last_use()
+        self.compute = element_dtype(program, dtypes)
+        self.last: dict[Ref, float] = dict(program.last_use())
+        self.reductions: dict[int, list[tuple[str, tuple[Ref, ...]]]] = {}
+        for number, (_, refs) in enumerate(reductions):
+            # Behind the instruction that gives the last of its values.
+            after = max(ref.index if ref.kind == RESULT else -1 for ref in refs)
+            self.reductions.setdefault(after, []).append((f"k{number}", refs))
+            for ref in refs:
+                self.last[ref] = max(self.last.get(ref, -1), after + 0.5)
         self.buffer_dtypes: list[np.dtype[Any]] = []
         self.free: list[int] = []
         self.places: dict[Ref, str] = {}
@@ -100,14 +127,22 @@ class _TileWriter:
         for index, dtype in enumerate(self.dtypes):
             if dtype == self.compute:
                 self.places[Ref(ARRAY, index)] = f"a{index}"
+        self._reduce(-1)
         for number, (op, args) in enumerate(self.program.instructions):
             self._instruction(number, op, args)
+            self._reduce(number)
         self._store()
         arguments = [f"a{i}" for i in range(len(self.dtypes))]
         arguments += [f"s{i}" for i in range(self.program.scalars)]
         arguments += [f"b{i}" for i in range(len(self.buffer_dtypes))]
+        arguments += [f"k{i}" for i in range(sum(map(len, self.reductions.values())))]
         body = "".join(f"    {line}\n" for line in self.lines or ["pass"])
         return f"def tile({', '.join(arguments)}):\n{body}"
+
+    def _reduce(self, number: int) -> None:
+        """What is reduced of values that are there behind an instruction."""
+        for name, refs in self.reductions.get(number, ()):
+            self.lines.append(f"{name}({', '.join(self._place(ref) for ref in refs)})")
 
     def _place(self, ref: Ref) -> str:
         """Where a value is; an array of fewer digits is widened when it is first needed."""
@@ -258,7 +293,7 @@ class _Bound(BoundUpdate):
             ):
                 self._check(number, gradient)
             if not (g.flags.owndata and p.flags.owndata):
-                g = _apart(g, p)
+                g = apart(g, p)
             arrays, copied = [p, g, *slots], list[np.dtype[Any]]()
             for column, array in enumerate(arrays):
                 if array.flags.c_contiguous:
@@ -309,11 +344,11 @@ class _Step(PreparedStep):
                 pieces = [array[start:stop] for array in arrays]
                 kernel.tile(*pieces, *scalars[sets[place] if sets else 0], *buffers)
                 if not contiguous:
-                    _write_back(arrays, pieces, start, stop)
+                    write_back(arrays, pieces, start, stop)
                     pieces.clear()  # or copies would live while the next ones are made
 
 
-def _apart(gradient: Array, parameter: Array) -> Array:
+def apart(gradient: Array, parameter: Array) -> Array:
     """The gradient, copied if it overlaps its parameter without being the same memory."""
     if not np.may_share_memory(gradient, parameter):
         return gradient
@@ -321,7 +356,7 @@ def _apart(gradient: Array, parameter: Array) -> Array:
     return gradient if same else gradient.copy()
 
 
-def _write_back(arrays: Sequence[Array], tiles: Sequence[Array], start: int, stop: int) -> None:
+def write_back(arrays: Sequence[Array], tiles: Sequence[Array], start: int, stop: int) -> None:
     """Write tiles that were copies to the arrays, but never the gradient's."""
     for i, (array, tile) in enumerate(zip(arrays, tiles, strict=True)):
         if i != 1 and not isinstance(array, np.ndarray):

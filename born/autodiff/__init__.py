@@ -10,3 +10,6 @@ from born.autodiff.tape import Tape as Tape
 from born.autodiff.transforms import grad as grad
 from born.autodiff.transforms import hvp as hvp
 from born.autodiff.transforms import value_and_grad as value_and_grad
+
+# What `help` lists; from a package it shows none of what other modules define otherwise.
+__all__ = [name for name, value in list(globals().items()) if callable(value)]  # pyright: ignore[reportUnsupportedDunderAll]  # it stays right by itself

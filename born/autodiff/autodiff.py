@@ -185,7 +185,7 @@ def _composed(name: str) -> _Operation:
     composition: _Operation = getattr(Backend, name)
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
-        if self.tape.depth:
+        if self._local.tape.depth:  # pyright: ignore[reportPrivateUsage]  # a method of the class
             return composition(self, *args, **options)
         return getattr(self.inner, name)(*args, **options)
 

@@ -20,6 +20,9 @@ def record_fused(
     origins: tuple[Origin | None, ...],
 ) -> None:
     """Record each result of a formula, some of whose arrays have origins."""
+    if len(arrays) == len(results) == 1 and not formula.scalars:
+        _record_one(tape, formula, arrays[0], results[0], origins)
+        return
     required = tuple(map(bool, origins))
     size = results[0].array.size
     sizes = tuple(x.array.size == size for x in arrays) if len(arrays) > 1 else (True,)
@@ -46,6 +49,35 @@ def record_fused(
         tape.record(result, origins, pullback, versions)
 
 
+def _record_one(
+    tape: Tape,
+    formula: Formula,
+    x: RawTensor,
+    result: RawTensor,
+    origins: tuple[Origin | None, ...],
+) -> None:
+    """The same for one array and no scalars, as activations have it: this runs in every layer."""
+    how: Derivative | None = formula.compiled.get(_ONE)
+    if how is None:
+        how = formula.compiled[_ONE] = derivative(formula, [True], [1.0])
+    if not how.inputs:
+        return
+    inner, backward = tape.inner, how.formula
+    if how.kept_outputs and not how.kept_inputs:
+        seen = _alias(result)
+        tape.record(result, origins, lambda g: inner.fused(backward, (g, seen))[0], [(seen, 0)])
+        return
+    kept, versions = list[RawTensor](), list[tuple[RawTensor, int]]()
+    if how.kept_inputs:
+        kept.append(x)
+        versions.append((x, x.changes[0] if x.changes else 0))
+    if how.kept_outputs:
+        kept.append(_alias(result))
+        versions.append((kept[-1], 0))
+    tape.record(result, origins, lambda g: inner.fused(backward, (g, *kept))[0], versions)
+
+
+_ONE = "derivative by the only array"
 _KEY = "derivative"
 _SMALL = 1 / 64  # the share of an input that broadcasts, about
 

@@ -111,7 +111,7 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         return len(self._values)
 
     def select(self, tensors: Iterable[RawTensor | Tensor[Any]]) -> Gradients:
-        """Only the gradients of these tensors, those without one left out.
+        """Only the gradients of these tensors, those without one left out; the same gradients.
 
         For a model trained by two optimizers: `first.step(gradients.select(encoder.parameters()))`.
         """
@@ -129,7 +129,7 @@ class Gradients(Mapping[RawTensor, RawTensor]):
         return self
 
     def __add__(self, other: Gradients) -> Gradients:
-        """The sum, entry by entry, of two maps computed on one backend."""
+        """The sum, entry by entry, of two maps computed on one backend; in memory of its own."""
         if not isinstance(cast("object", other), Gradients):
             raise OperandError(
                 f"expected gradients to add, got {type(other).__name__}; "
@@ -140,9 +140,15 @@ class Gradients(Mapping[RawTensor, RawTensor]):
                 f"expected gradients of one backend, got {self._backend!r} and "
                 f"{other._backend!r}; compute both on the same backend object"
             )
-        values = dict(self._values)
-        for raw, gradient in other._values.items():
-            values[raw] = self._backend.add(values[raw], gradient) if raw in values else gradient
+        backend, ours, theirs = self._backend, self._values, other._values
+        values: dict[RawTensor, RawTensor] = {}
+        for raw in {**ours, **theirs}:
+            of_both = raw in ours and raw in theirs
+            values[raw] = (
+                backend.add(ours[raw], theirs[raw])
+                if of_both
+                else backend.copy(ours[raw] if raw in ours else theirs[raw])
+            )
         return Gradients(values, self._backend, self.leaves | other.leaves)
 
     def __mul__(self, factor: float) -> Gradients:

@@ -498,12 +498,21 @@ class Tape:
                 g = pending.pop(node)
             else:
                 node = following
-        self._forget_gone()
+        self._forget_latest()
         separate(backend, leaves, retained)
         return leaves, retained
 
+    def _forget_latest(self) -> None:
+        """Let go of the references to the latest records as far as they are gone: most often all.
+
+        Those behind one that lives may wait, or many losses would take time in its square.
+        """
+        nodes = self._nodes
+        while nodes and ((node := nodes[-1]()) is None or node.pullback is None):
+            nodes.pop()
+
     def _forget_gone(self) -> None:
-        """Let go of the references to records that are gone, most often to all of them."""
+        """Let go of the references to records that are gone."""
         self._nodes = [
             reference
             for reference in self._nodes

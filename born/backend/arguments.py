@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from typing_extensions import TypeIs
 
-from born.errors import DomainError, ShapeError
+from born.dtypes import INTEGRAL
+from born.errors import DomainError, DTypeError, ShapeError
 from born.raw import RawTensor, Shape
 from born.validation import choice, number
 
@@ -53,6 +54,14 @@ def normal_axis(axis: int, ndim: int) -> int:
             f"got {axis}; use an axis the tensor has"
         )
     return number % ndim
+
+
+def check_floating(name: str, x: RawTensor) -> None:
+    """Refuse integers and bools where real numbers are computed."""
+    if x.dtype.kind in INTEGRAL:
+        raise DTypeError(
+            f'expected a floating dtype in {name}, got {x.dtype}; convert with .astype("float32")'
+        )
 
 
 def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:

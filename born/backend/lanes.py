@@ -14,7 +14,7 @@ import math
 from typing import Final, NamedTuple
 
 from born.backend.contract.primitives import Primitives
-from born.fusion import Program
+from born.fusion import ARRAY, RESULT, Program, Ref
 from born.fusion.program import COLUMNS, MATRIX, ROWS
 from born.raw import RawTensor, Shape
 
@@ -45,9 +45,15 @@ class Layout(NamedTuple):
 
 
 def goes_by_rows(program: Program) -> bool:
-    """Whether values of a program belong to rows or columns."""
-    ranks = program.all_ranks().values()
-    return not {MATRIX, ROWS, COLUMNS}.isdisjoint(ranks)
+    """Whether values that a program computes with belong to rows or columns."""
+    ranks = program.all_ranks()
+    used = {Ref(RESULT, number) for number in range(len(program.instructions))}
+    used.update(arg for _, args in program.instructions for arg in args)
+    pairs = zip(program.targets, program.outputs, strict=True)
+    for index, ref in pairs:
+        if ref != Ref(ARRAY, index):
+            used |= {ref, Ref(ARRAY, index)}
+    return not {MATRIX, ROWS, COLUMNS}.isdisjoint(ranks[ref] for ref in used)
 
 
 def layout(shape: Shape, by_rows: bool) -> Layout:

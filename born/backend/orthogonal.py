@@ -18,10 +18,13 @@ def orthogonalize(
     turned = [*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2]
     tall = x.shape[-2] > x.shape[-1]
     x = backend.transpose(x, turned) if tall else x
-    wide = backend.astype(x, "float64")
-    squares = backend.sum(backend.mul(wide, wide), (-2, -1), keepdims=True)
-    length = backend.maximum(backend.sqrt(squares), eps)
-    x = backend.astype(backend.div(wide, length), x.dtype)
+    if len(x.shape) == 2:
+        length = backend.global_norm([x])
+    else:
+        wide = backend.astype(x, "float64")
+        squares = backend.sum(backend.mul(wide, wide), (-2, -1), keepdims=True)
+        length = backend.sqrt(squares)
+    x = backend.div(x, backend.astype(backend.maximum(length, eps), x.dtype))
     for _ in range(steps):
         square = backend.matmul(x, backend.transpose(x, turned))
         inner = backend.add(backend.mul(square, b), backend.mul(backend.matmul(square, square), c))

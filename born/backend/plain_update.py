@@ -230,7 +230,8 @@ class _Tensor:
         if axis == -2 and rank == ELEMENT:
             return lanes.sums_of_columns(backend, x, where)
         length = where.rows if axis == -2 else where.columns
-        rows = backend.reshape(x, (-1 if length else where.matrices * where.rows, length))
+        count = where.matrices * (where.rows if rank == ELEMENT else 1)
+        rows = backend.reshape(x, (count, length))
         sums = lanes.sums_of_rows(backend, rows)
         return backend.reshape(sums, self._shape(ROWS if rank == ELEMENT else MATRIX))
 
@@ -250,7 +251,11 @@ class _Tensor:
         kernel, backend = self.kernel, self.kernel.backend
         program = kernel.program
         outputs: list[RawTensor] = []
+        targets = list[RawTensor]()
         for index, raw, ref in zip(program.targets, self.target, program.outputs, strict=True):
+            if ref == Ref(ARRAY, index):
+                continue
+            targets.append(raw)
             rank = program.rank(index)
             dtype = kernel.compute if rank == ELEMENT else _DOUBLE
             output = self._value(ref, scalars, values, dtype)
@@ -265,7 +270,7 @@ class _Tensor:
             if output.shape != raw.shape:
                 output = backend.reshape(output, raw.shape)
             outputs.append(output)
-        for raw, output in zip(self.target, outputs, strict=True):
+        for raw, output in zip(targets, outputs, strict=True):
             same = output.dtype == raw.dtype
             backend.assign(raw, output if same else backend.astype(output, raw.dtype))
 

@@ -65,6 +65,14 @@ def replacement(path: Path) -> Generator[BinaryIO]:
     _flush_folder(target)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that they survive a power failure; or an `OSError`."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        _flush_folder(each)
+
+
 def remove_leftovers(folder: Path) -> list[Path]:
     """Remove the temporary files of processes that were killed; returns which.
 

@@ -30,7 +30,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from born.checkpoint.pieces import read_at
-from born.errors import CheckpointCorruptError, CheckpointVersionError
+from born.errors import CheckpointCorruptError, CheckpointError, CheckpointVersionError
 from born.raw import Shape
 
 VERSION: Final = 2
@@ -119,6 +119,8 @@ def read_header(path: Path, file: BinaryIO, foreign: bool) -> Header:
     """Read and check the header of a checkpoint; with `foreign`, of any safetensors file."""
     try:
         return _checked(path, file, foreign)
+    except CheckpointError:
+        raise
     except _FORGED as error:
         raise damage(path, "a header with entries of another kind") from error
 
@@ -130,7 +132,7 @@ _FORGED: Final = (
     IndexError,
     OverflowError,
     RecursionError,
-    UnicodeError,
+    ValueError,
 )
 """What comes of JSON that is not what born writes."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, overload
 import numpy as np
 
 from born.backend import B
-from born.checkpoint.document import Document, SavedOptimizer
+from born.checkpoint.document import ONLY, Document, SavedOptimizer
 from born.checkpoint.matching import Renaming, labels, paired
 from born.checkpoint.parts import (
     Models,
@@ -28,7 +28,7 @@ from born.checkpoint.parts import (
 )
 from born.checkpoint.reading import File, Stored, open_file
 from born.dtypes import int64
-from born.errors import BornError, CheckpointMismatchError, ConfigError, OperandError
+from born.errors import CheckpointMismatchError, OperandError
 from born.nn import Module
 from born.nn.state import StateValue, value_mismatches
 from born.optim import Config, Optimizer
@@ -190,6 +190,69 @@ def load(
     return saved.metadata
 
 
+def load_weights(
+    path: str | os.PathLike[str],
+    model: Module[Any],
+    *,
+    rename: Rename | None = None,
+    partial: bool = False,
+    convert_dtypes: bool = False,
+) -> PartialLoad:
+    """Take a model's weights from any safetensors file, whoever wrote it.
+
+    Only the tensors that the model needs are read. A file of another library has no checksums:
+    what is checked is its layout, names, shapes and dtypes, before anything is changed. Of a
+    checkpoint with one model, that model is taken, as by `load`.
+
+    Args:
+        path: the file.
+        model: takes the weights.
+        rename: name in the file -> the parameter's path in the model; or a function of the name.
+        partial: take what fits, and leave the rest as it is.
+        convert_dtypes: round values to the dtypes of the model, each number once.
+
+    Returns:
+        What was taken and what was not; without `partial`, everything was. The metadata is that
+        of a checkpoint.
+
+    Raises:
+        CheckpointNotFoundError: there is no file.
+        CheckpointCorruptError: it is not a safetensors file, or was damaged.
+        CheckpointMismatchError: names, shapes or dtypes differ; the message lists every mismatch.
+
+    >>> import tempfile
+    >>> from safetensors.numpy import save_file
+    >>> layer = nn.Linear(2, 1, backend, bias=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_file({"fc.weight": np.ones((1, 2), np.float32)}, f"{folder}/theirs.safetensors")
+    ...     report = checkpoint.load_weights(
+    ...         f"{folder}/theirs.safetensors", layer, rename={"fc.weight": "weight"})
+    >>> report.loaded, layer.weight.tolist()
+    (('model.weight',), [[1.0, 1.0]])
+    """
+    file_path, parts = as_path(path), Parts(model, None)
+    options = _Options(
+        Renaming(rename),
+        flag("partial", partial, OperandError),
+        "saved",
+        flag("convert_dtypes", convert_dtypes, OperandError),
+        verify=True,
+    )
+    with open_file(file_path, foreign=True) as file:
+        if file.version:
+            saved = _document(file)
+            plan = _planned(file, saved, parts, None, options)
+        else:
+            saved = Document({ONLY: ""}, {}, None, {})
+            plan = _Plan(file, saved, parts, None, options)
+            plan.mismatches += options.renaming.mismatches(file.entries)
+            _plan_model(plan, ONLY, model, before="")
+        plan.random_state = None
+        plan.check()
+        plan.run()
+    return PartialLoad(saved.metadata, tuple(plan.loaded), plan.kept, tuple(plan.unused))
+
+
 def verify(path: str | os.PathLike[str]) -> None:
     """Read a checkpoint from end to end, and refuse it if it is not what `save` wrote.
 
@@ -209,14 +272,19 @@ def verify(path: str | os.PathLike[str]) -> None:
 def opened(path: Path) -> Generator[tuple[File, Document]]:
     """A checkpoint, and what it says, both sound."""
     with open_file(path) as file:
-        try:
-            document = Document.from_json(file.version, file.document, file.entries)
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            raise file.damage("a header with entries of another kind") from error
-        for name, each in document.optimizers.items():
-            if set(each.owners) != _keys(file, prefix("optimizer", name)):
-                raise file.damage("tensors of another optimizer than its header describes")
-        yield file, document
+        yield file, _document(file)
+
+
+def _document(file: File) -> Document:
+    """What a checkpoint says beside its tensors, if it is what `save` writes."""
+    try:
+        document = Document.from_json(file.version, file.document, file.entries)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise file.damage("a header with entries of another kind") from error
+    for name, each in document.optimizers.items():
+        if set(each.owners) != _keys(file, prefix("optimizer", name)):
+            raise file.damage("tensors of another optimizer than its header describes")
+    return document
 
 
 def _keys(file: File, before: str) -> set[str]:
@@ -346,7 +414,7 @@ def _planned(
     plan.mismatches += options.renaming.mismatches(_names(file, saved))
     for kind, name in present:
         if kind == "model":
-            _plan_model(plan, name, parts.models[name])
+            _plan_model(plan, name, parts.models[name], prefix(kind, name))
         else:
             _plan_optimizer(plan, name, parts.optimizers[name], saved.optimizers[name])
     plan.mismatches += _data_mismatches(saved, data)
@@ -356,7 +424,7 @@ def _planned(
         plan.random_state = saved.random_state
         try:
             parts.backend.check_random_state(saved.random_state)
-        except BornError as error:
+        except Exception as error:  # a generator may refuse what was forged in any words
             plan.mismatches.append(f"random state: {error}")
     return plan
 
@@ -392,9 +460,9 @@ def _names(file: File, saved: Document) -> set[str]:
     return names | {p.name for each in saved.optimizers.values() for p in each.parameters}
 
 
-def _plan_model(plan: _Plan, name: str, model: Module[Any]) -> None:
-    """Match the parameters of a model by their paths."""
-    before, title = prefix("model", name), label("model", name)
+def _plan_model(plan: _Plan, name: str, model: Module[Any], before: str) -> None:
+    """Match the parameters of a model by their paths; names in the file begin with `before`."""
+    title, called = label("model", name), prefix("model", name)
     live = model.live_state()
     named = model.named_parameters()
     found: dict[str, str] = {}
@@ -412,13 +480,13 @@ def _plan_model(plan: _Plan, name: str, model: Module[Any]) -> None:
         else:
             stored = None
             lines = [f"missing, expected shape {parameter.shape} and dtype {parameter.dtype}"]
-        if not plan.take(before + path, lines, [] if stored is None else [stored]):
+        if not plan.take(called + path, lines, [] if stored is None else [stored]):
             state[path] = live[path]
             if not plan.options.partial:
                 plan.mismatches += [f"{title}: {path!r}: {line}" for line in lines]
     for path, key in found.items():
         if path not in live:
-            plan.unused.append(before + key)
+            plan.unused.append(called + key)
             if not plan.options.partial:
                 plan.mismatches.append(f"{title}: {path!r}: unexpected")
     plan.models[name] = state
@@ -502,10 +570,10 @@ def _config_mismatches(plan: _Plan, name: str, saved: SavedOptimizer) -> list[st
     }
     try:
         config = kind.from_json({**defaults, **saved.config}, like=optimizer.config)
-    except ConfigError as error:
-        return [str(error)]
-    plan.configs[name] = config
-    return optimizer.check_config(config)
+        plan.configs[name] = config
+        return optimizer.check_config(config)
+    except Exception as error:  # a class may refuse what was forged in any words
+        return [str(error) or type(error).__name__]
 
 
 def _parameter_mismatches(

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeGuard, cast
 
 from born.backend import B
+from born.checkpoint.durable import make_folder
 from born.checkpoint.loading import Hyperparameters, Rename, load, opened, verify
 from born.checkpoint.parts import Models, Optimizers, Stateful, as_path
 from born.checkpoint.saving import Snapshot
@@ -106,7 +107,7 @@ class Store:
         self._keep_last = None if keep_last is None else integer("keep_last", keep_last)
         self._keep_best = integer("keep_best", keep_best, 0)
         self._monitor = _name(monitor)
-        self._sign = 1.0 if choice("mode", mode, ("min", "max")) == "min" else -1.0
+        self._sign = 1 if choice("mode", mode, ("min", "max")) == "min" else -1
         self._calls = threading.RLock()  # one thread at a time saves or restores
         self._writer: threading.Thread | None = None
         self._failure: tuple[int, BaseException] | None = None
@@ -159,7 +160,11 @@ class Store:
             self._writer = threading.Thread(
                 target=self._write_on_thread, args=(number, snapshot), name=name, daemon=False
             )
-            self._writer.start()
+            try:
+                self._writer.start()
+            except RuntimeError:  # the system has no more threads, or the program is ending
+                self._writer = None
+                self._write(number, snapshot)
 
     def wait(self) -> None:
         """Wait until what was saved in the background is written.
@@ -192,9 +197,9 @@ class Store:
 
     def _finish(self) -> None:
         """Wait for the writer, and raise what it met."""
-        if self._writer is not None:
+        if self._writer is not None and self._writer.ident is not None:  # it has been started
             self._writer.join()
-            self._writer = None
+        self._writer = None
         if self._failure is not None:
             (step, error), self._failure = self._failure, None
             _unreported.discard(self)
@@ -213,7 +218,9 @@ class Store:
 
     def _write(self, step: int, snapshot: Snapshot) -> None:
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_folder(self.directory)
+        except CheckpointWriteError:
+            raise
         except OSError as error:
             raise CheckpointWriteError(
                 f"{self.directory}: expected a directory to save in, got {error}; choose another "
@@ -253,11 +260,14 @@ class Store:
     # -- finding -----------------------------------------------------------------------------------
 
     def latest(self) -> Path | None:
-        """The file that was saved last, or None. Its header was verified, its tensors were not."""
+        """The file that was saved last; None only if there is none, not even a damaged one.
+
+        Headers were verified, tensors were not: that takes reading them, and `restore` does it.
+        """
         with self._calls:
             self._finish()
-            entries = sorted(self._entries(), key=_age)
-        return entries[0].path if entries else None
+            known, unknown = self._by_age()
+        return next(iter([*known, *unknown]), None)
 
     def best(self) -> Path | None:
         """The file with the best number in its metadata, or None; the later one of equals."""
@@ -345,15 +355,18 @@ class Store:
         The directory is listed each time, for another process may have saved, and deleted what
         was there.
         """
-        known = sorted(self._entries(), key=_age)
-        paths = [entry.path for entry in known]
-        unknown = sorted(set(self._paths()).difference(paths), reverse=True)
-        return next((path for path in [*unknown, *paths] if path not in passed), None)
+        known, unknown = self._by_age()
+        return next((path for path in [*unknown, *known] if path not in passed), None)
+
+    def _by_age(self) -> tuple[list[Path], list[Path]]:
+        """The checkpoints from the newest on, and those whose headers are damaged."""
+        known = [entry.path for entry in sorted(self._entries(), key=_age)]
+        return known, sorted(set(self._paths()).difference(known), reverse=True)
 
     def _ranked(self, entries: Sequence[_Entry]) -> list[_Entry]:
         """The entries that have a metric, from the best on."""
         found = [entry for entry in entries if entry.metric is not None]
-        return sorted(found, key=lambda entry: (self._sign * (entry.metric or 0.0), _age(entry)))
+        return sorted(found, key=lambda entry: (self._sign * (entry.metric or 0), _age(entry)))
 
     def _paths(self) -> list[Path]:
         try:
@@ -379,9 +392,7 @@ class Store:
             metric = document.metadata.get(self._monitor)
             match = _NAME.fullmatch(path.name)
             step = int(match[1]) if match else 0
-            return _Entry(
-                document.number, step, path, float(metric) if _is_number(metric) else None
-            )
+            return _Entry(document.number, step, path, metric if _is_number(metric) else None)
 
 
 def _age(entry: _Entry) -> tuple[int, int]:

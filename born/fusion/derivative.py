@@ -52,11 +52,12 @@ def _log(x: float) -> float:
     return math.log(x) if x > 0 else 0.0 if x == 0 else math.nan
 
 
-def _extremum(compare: str) -> Callable[[Any, Any, Any, Any], _Parts]:
-    """All to the winner, half to each of a tie."""
+def _extremum(wins: str, loses: str) -> Callable[[Any, Any, Any, Any], _Parts]:
+    """All to the winner, half to each of a tie; NaN, as the result, where one of them is."""
 
     def line(g: Any, z: Any, x: Any, y: Any) -> Sequence[Any]:
-        to_x = where(applied("eq", x, y), 0.5 * g, where(applied(compare, x, y), g, 0.0))
+        known = where(applied(wins, x, y), g, where(applied(loses, x, y), 0.0, z))
+        to_x = where(applied("eq", x, y), 0.5 * g, known)
         return (to_x, g - to_x)
 
     return line
@@ -85,9 +86,9 @@ DERIVATIVES: Final[dict[str, _Line]] = {
     "erf": lambda g, z, x: (g * (TWO_OVER_ROOT_PI * exp(-(x * x))),),
     "sigmoid": lambda g, z, x: (g * (z * (1 - z)),),
     "softplus": lambda g, z, x: (g * sigmoid(x),),
-    "relu": lambda g, z, x: (where(z > 0, g, 0.0),),
-    "maximum": _extremum("gt"),
-    "minimum": _extremum("lt"),
+    "relu": lambda g, z, x: (where(z > 0, g, z),),  # else z is zero or NaN
+    "maximum": _extremum("gt", "lt"),
+    "minimum": _extremum("lt", "gt"),
     "where": _where,
     "sign": lambda g, z, x: (None,),
     "cast_float16": lambda g, z, x: (g,),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, NamedTuple
 
 ARRAY: Final = "a"
@@ -40,15 +41,14 @@ def join(*ranks: str) -> str:
     return max(ranks, key=_BREADTH.__getitem__, default=HOST)
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """A value: array input, host scalar, result of an instruction, or one of the group's.
 
     In a `GroupProgram` an array input is a slot of rank group, and `TOTAL` a sum over all tensors.
     """
 
     kind: str
-    index: int
+    index: int  # type: ignore[assignment]  # tuples have a method of that name, not needed here
 
     def __str__(self) -> str:
         return f"{self.kind}{self.index}"
@@ -105,7 +105,7 @@ EXACT: Final = BOOLEAN.union(
 """The operations whose results IEEE 754 fixes to the last bit: all but `pow`, `exp` and `log`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GroupProgram:
     """What is computed once for all parameters of an optimizer, in double.
 
@@ -139,6 +139,24 @@ class GroupProgram:
     def rounds(self) -> int:
         """How many rounds of sums there are before the last values are known."""
         return max(self.total_rounds, default=-1) + 1
+
+    @cached_property
+    def schedule(self) -> list[tuple[list[Ref], list[tuple[Ref, str, tuple[Ref, ...]]]]]:
+        """For each number of rounds that are over, the new totals, and what can be computed."""
+        schedule: list[tuple[list[Ref], list[tuple[Ref, str, tuple[Ref, ...]]]]] = []
+        known = {Ref(ARRAY, i) for i in range(len(self.slots))}
+        known |= {Ref(SCALAR, i) for i in range(self.scalars)}
+        for number in range(-1, self.rounds):
+            added = [Ref(TOTAL, i) for i, each in enumerate(self.total_rounds) if each == number]
+            known.update(added)
+            computed: list[tuple[Ref, str, tuple[Ref, ...]]] = []
+            for place, (op, args) in enumerate(self.instructions):
+                ref = Ref(RESULT, place)
+                if ref not in known and known.issuperset(args):
+                    known.add(ref)
+                    computed.append((ref, op, args))
+            schedule.append((added, computed))
+        return schedule
 
     def is_boolean(self, ref: Ref) -> bool:
         """Whether a value is a truth value."""

@@ -128,10 +128,16 @@ def orthogonalize(
             x = a * x + (b * x * x + c * x**4) * x
         return x
     tall = x.shape[-2] > x.shape[-1]
-    x = x.swapaxes(-1, -2) if tall else x
+    x = _turned(x) if tall else x
     length = expression.sqrt((x * x).sum(axis=(-2, -1), keepdims=True))
     x = x / expression.maximum(length, eps)
     for _ in range(steps):
-        square = x @ x.swapaxes(-1, -2)
+        square = x @ _turned(x)
         x = a * x + (b * square + c * (square @ square)) @ x
-    return x.swapaxes(-1, -2) if tall else x
+    return _turned(x) if tall else x
+
+
+def _turned(x: Any) -> Any:
+    """A tensor with its last two axes exchanged."""
+    axes = list(range(len(x.shape)))
+    return x.transpose([*axes[:-2], axes[-1], axes[-2]])

@@ -23,6 +23,11 @@ from born.nn.activation import SiLU as SiLU
 from born.nn.activation import Softmax as Softmax
 from born.nn.activation import Softplus as Softplus
 from born.nn.activation import Tanh as Tanh
+from born.nn.attention import KeyValueCache as KeyValueCache
+from born.nn.attention import MultiHeadAttention as MultiHeadAttention
+from born.nn.attention import TransformerBlock as TransformerBlock
+from born.nn.attention import rotary as rotary
+from born.nn.attention import sinusoidal as sinusoidal
 from born.nn.dropout import Dropout as Dropout
 from born.nn.embedding import Embedding as Embedding
 from born.nn.images import AvgPool2d as AvgPool2d

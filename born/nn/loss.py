@@ -12,6 +12,7 @@ from typing import get_args
 
 from born import ops
 from born.backend import B, Reduction
+from born.backend.arguments import check_floating
 from born.errors import DomainError, DTypeError, ShapeError
 from born.tensor import Tensor
 from born.validation import choice, number
@@ -25,7 +26,7 @@ def mse_loss(
     >>> mse_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     2.0
     """
-    residuals = _residuals(predictions, targets)
+    residuals = _residuals("mse_loss", predictions, targets)
     return _reduced(residuals * residuals, reduction)
 
 
@@ -35,7 +36,7 @@ def l1_loss(predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "
     >>> l1_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     1.0
     """
-    return _reduced(ops.abs(_residuals(predictions, targets)), reduction)
+    return _reduced(ops.abs(_residuals("l1_loss", predictions, targets)), reduction)
 
 
 def huber_loss(
@@ -58,7 +59,7 @@ def huber_loss(
     [0.5, 3.5]
     """
     number("delta", delta, low=math.ulp(0.0))
-    distance = ops.abs(_residuals(predictions, targets))
+    distance = ops.abs(_residuals("huber_loss", predictions, targets))
     # Both branches at once: c (|r| - c/2) with c = min(|r|, delta).
     near = ops.clamp(distance, high=delta)
     return _reduced(near * (distance - near * 0.5), reduction)
@@ -81,7 +82,7 @@ def binary_cross_entropy_with_logits(
     >>> binary_cross_entropy_with_logits(logits, targets, reduction="sum").item()
     0.693...
     """
-    _check_same_shape(logits, targets)
+    _check_alike("binary_cross_entropy_with_logits", logits, targets)
     positive = targets * ops.softplus(-logits)
     return _reduced(positive + (1.0 - targets) * ops.softplus(logits), reduction)
 
@@ -112,18 +113,20 @@ def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
     return hits.astype("int64").sum().item() / labels.size
 
 
-def _residuals(predictions: Tensor[B], targets: Tensor[B]) -> Tensor[B]:
-    _check_same_shape(predictions, targets)
+def _residuals(name: str, predictions: Tensor[B], targets: Tensor[B]) -> Tensor[B]:
+    _check_alike(name, predictions, targets)
     return predictions - targets
 
 
-def _check_same_shape(predictions: Tensor[B], targets: Tensor[B]) -> None:
+def _check_alike(name: str, predictions: Tensor[B], targets: Tensor[B]) -> None:
     # (n,) and (n, 1) would broadcast to (n, n), the classic silent mistake.
     if predictions.shape != targets.shape:
         raise ShapeError(
             f"expected targets of the shape of the predictions, {predictions.shape}, got "
             f"{targets.shape}; reshape one of them"
         )
+    for tensor in (predictions, targets):
+        check_floating(name, tensor.raw)
 
 
 def _reduced(losses: Tensor[B], reduction: Reduction) -> Tensor[B]:

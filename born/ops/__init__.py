@@ -19,6 +19,7 @@ from born.ops.elementwise import equal as equal
 from born.ops.elementwise import erf as erf
 from born.ops.elementwise import exp as exp
 from born.ops.elementwise import expm1 as expm1
+from born.ops.elementwise import floor_divide as floor_divide
 from born.ops.elementwise import gelu as gelu
 from born.ops.elementwise import greater as greater
 from born.ops.elementwise import greater_equal as greater_equal
@@ -37,6 +38,7 @@ from born.ops.elementwise import neg as neg
 from born.ops.elementwise import not_equal as not_equal
 from born.ops.elementwise import pow as pow
 from born.ops.elementwise import relu as relu
+from born.ops.elementwise import remainder as remainder
 from born.ops.elementwise import rsqrt as rsqrt
 from born.ops.elementwise import sigmoid as sigmoid
 from born.ops.elementwise import sign as sign
@@ -69,6 +71,7 @@ from born.ops.linear import outer as outer
 from born.ops.linear import tensordot as tensordot
 from born.ops.linear import vdot as vdot
 from born.ops.linear import vecdot as vecdot
+from born.ops.network import attention as attention
 from born.ops.network import cross_entropy as cross_entropy
 from born.ops.network import dropout as dropout
 from born.ops.network import layer_norm as layer_norm
@@ -87,6 +90,7 @@ from born.ops.reduction import mean as mean
 from born.ops.reduction import min as min
 from born.ops.reduction import norm as norm
 from born.ops.reduction import prod as prod
+from born.ops.reduction import std as std
 from born.ops.reduction import sum as sum
 from born.ops.reduction import var as var
 from born.ops.shape import broadcast_to as broadcast_to
@@ -103,7 +107,11 @@ from born.ops.shape import transpose as transpose
 # NumPy's names for the same functions.
 clip = clamp
 divide = div
+mod = remainder
 multiply = mul
 negative = neg
 power = pow
 subtract = sub
+
+# What `help` lists; from a package it shows none of what other modules define otherwise.
+__all__ = [name for name, value in list(globals().items()) if callable(value)]  # pyright: ignore[reportUnsupportedDunderAll]  # it stays right by itself

@@ -66,6 +66,28 @@ def pow(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     return _apply("pow", x, y)
 
 
+def floor_divide(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """floor(x / y), the quotient rounded down, as Python's `//`; its gradient is zero.
+
+    Of integers it is an integer, and 0 where y is 0, as in NumPy.
+
+    >>> ops.floor_divide(born.tensor([7, -7], backend), 2)
+    Tensor([ 3, -4], dtype=int64)
+    """
+    return _apply("floor_divide", x, y)
+
+
+def remainder(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """x - y floor(x / y), which has the sign of y, as Python's `%`.
+
+    Its gradient is 1 by x and -floor(x / y) by y, also where it jumps.
+
+    >>> ops.remainder(born.tensor([7, -7], backend), 3)
+    Tensor([1, 2], dtype=int64)
+    """
+    return _apply("remainder", x, y)
+
+
 def maximum(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """max(x, y) of each two elements; NaN where either is, half of the gradient for each of a tie.
 

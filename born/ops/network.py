@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from born.backend import B, Reduction
-from born.errors import ShapeError
+from typing import cast
+
+from born.backend import B, Backend, Reduction
+from born.backend.arguments import check_floating, check_losses
+from born.dtypes import bool_, is_floating, is_half
+from born.errors import DTypeError, ShapeError
 from born.operands import backend_of, optional_operand, raw_operand
+from born.ops import elementwise, indexing
+from born.raw import RawTensor
 from born.tensor import Tensor
 
 
@@ -30,29 +36,118 @@ def log_softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
     return Tensor(backend_of("log_softmax", x).log_softmax(x.raw, axis), x.backend)
 
 
+def attention(
+    q: Tensor[B],
+    k: Tensor[B],
+    v: Tensor[B],
+    mask: Tensor[B] | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Tensor[B]:
+    """Scaled dot-product attention (Vaswani et al., 2017, arXiv:1706.03762, equation 1).
+
+        y = softmax(scale q k^T + mask) v
+
+    It never holds the scores of all heads at once on a CPU, and keeps none for the backward pass.
+
+    Args:
+        q: queries, shape (..., heads, T, D); leading axes broadcast.
+        k: keys, shape (..., heads or a divisor of them, S, D). With fewer heads than q, each
+            serves several of q's in turn (grouped queries).
+        v: values, shape (..., as many heads as k, S, E).
+        mask: shape (..., T, S), or one that broadcasts to it: of bools, True for what takes part,
+            or of q's dtype, to be added.
+        causal: whether the last query sees all keys, the one before all but the last, and so on.
+            PyTorch aligns the first query with the first key, the same where T = S.
+        scale: 1 / sqrt(D) by default.
+
+    Returns:
+        shape (..., heads, T, E). A query that sees no key gets zeros.
+
+    >>> x = born.tensor([[[1.0, 0.0], [0.0, 2.0]]], backend)
+    >>> ops.attention(x, x, x, causal=True)[0, 0]
+    Tensor([1., 0.], dtype=float32)
+    """
+    backend = backend_of("attention", q)
+    queries, keys = q.raw, raw_operand("attention", backend, k)
+    values = raw_operand("attention", backend, v)
+    over = optional_operand("attention", backend, mask)
+    _check_attention(q, k, v, mask)
+    factor: float = q.shape[-1] ** -0.5 if scale is None else float(scale)
+    heads, groups = (x.shape[-3] if x.ndim > 2 else 1 for x in (q, k))
+    if groups in (1, heads):
+        y, _ = backend.attention(queries, keys, values, over, causal, factor)
+        return Tensor(y, backend)
+    # An axis for the queries that share a key.
+    queries = _grouped(backend, queries, groups)
+    keys, values = backend.expand_dims(keys, -3), backend.expand_dims(values, -3)
+    if over is not None:
+        shared = over.ndim < 3 or over.shape[-3] == 1
+        over = backend.expand_dims(over, -3) if shared else _grouped(backend, over, groups)
+    y, _ = backend.attention(queries, keys, values, over, causal, factor)
+    return Tensor(backend.reshape(y, (*y.shape[:-4], heads, *y.shape[-2:])), backend)
+
+
+def _grouped(backend: Backend, x: RawTensor, groups: int) -> RawTensor:
+    """(..., heads, n, m) as (..., groups, heads / groups, n, m)."""
+    heads, *matrix = x.shape[-3:]
+    return backend.reshape(x, (*x.shape[:-3], groups, heads // groups, *matrix))
+
+
+def _check_attention(q: Tensor[B], k: Tensor[B], v: Tensor[B], mask: Tensor[B] | None) -> None:
+    shapes = f"{q.shape}, {k.shape} and {v.shape}"
+    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ShapeError(
+            "expected queries (..., T, D), keys (..., S, D) and values (..., S, E) in attention, "
+            f"got {shapes}; transpose or reshape them"
+        )
+    heads, *groups = (x.shape[-3] if x.ndim > 2 else 1 for x in (q, k, v))
+    if groups[0] != groups[1] or (groups[0] and heads % groups[0] and heads != 1):
+        raise ShapeError(
+            "expected as many heads of keys as of values in attention, and a multiple of them of "
+            f"queries, got {shapes}; the heads are the third axis from the end"
+        )
+    for other in (k, v, *([] if mask is None or mask.dtype == bool_ else [mask])):
+        if other.dtype != q.dtype:
+            raise DTypeError(
+                f"expected one dtype in attention, got {q.dtype} and {other.dtype}; convert one "
+                f'with .astype("{q.dtype}")'
+            )
+
+
 def cross_entropy(
     logits: Tensor[B],
     labels: Tensor[B],
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
+    *,
+    ignore_index: int | None = None,
+    weight: Tensor[B] | None = None,
 ) -> Tensor[B]:
-    """The cross-entropy of integer class labels under softmax(logits).
+    """The cross-entropy of class labels, or of probabilities, under softmax(logits).
 
-        loss_n = -sum_c q_nc log(softmax(logits_n)_c)
+        loss_n = -sum_c w_c q_nc log(softmax(logits_n)_c)
 
     where q is 1 at the label, mixed with `label_smoothing` of the uniform distribution
-    (Szegedy et al., 2016, arXiv:1512.00567, section 7).
+    (Szegedy et al., 2016, arXiv:1512.00567, section 7). With weights the mean is over the
+    sum of the labels' weights, as in PyTorch.
 
     Args:
         logits: shape (..., classes), floating. The classes are the last axis; in
             PyTorch they are the second.
-        labels: shape (...), integers from 0 to classes - 1.
+        labels: shape (...), integers from 0 to classes - 1; or q itself, of the shape and
+            dtype of `logits`, whose sums are not checked.
         label_smoothing: from 0, the default, to 1. 0.1 keeps a classifier from becoming
             too sure.
         reduction: `"mean"` by default, `"sum"`, or `"none"` for one loss a label.
+        ignore_index: a label that stands for none, such as -100: its loss is 0, and the mean
+            does not count it. By default every label counts.
+        weight: w, of shape (classes,), for classes that are rare or matter more; 1 by default.
 
     Raises:
-        DTypeError: labels that are not integers.
+        DTypeError: labels that are neither integers nor of the dtype of the logits.
+        ShapeError: labels or weights of another shape.
         IndexOutOfRangeError: a label that names no class.
 
     >>> logits = born.tensor([[0.0, 0.0]], backend)
@@ -61,8 +156,61 @@ def cross_entropy(
     """
     backend = backend_of("cross_entropy", logits)
     classes = raw_operand("cross_entropy", backend, labels)
+    soft = is_floating(labels.dtype) and labels.ndim == logits.ndim
+    if soft or ignore_index is not None or weight is not None:
+        check_floating("cross_entropy", logits.raw)
+        check_losses(label_smoothing, reduction)
+        dtype = logits.dtype
+        if is_half(dtype):  # computed in float32, and rounded once
+            wide = [None if x is None else x.astype("float32") for x in (logits, weight)]
+            logits, weight = cast("Tensor[B]", wide[0]), wide[1]
+            labels = labels.astype("float32") if is_floating(labels.dtype) else labels
+        losses, total = _weighted(logits, labels, label_smoothing, ignore_index, weight)
+        if reduction != "none":
+            losses = losses.sum() / total if reduction == "mean" else losses.sum()
+        return losses.astype(dtype) if losses.dtype != dtype else losses
     loss, _ = backend.cross_entropy(logits.raw, classes, label_smoothing, reduction)
     return Tensor(loss, backend)
+
+
+def _weighted(
+    logits: Tensor[B],
+    labels: Tensor[B],
+    smoothing: float,
+    ignored: int | None,
+    weight: Tensor[B] | None,
+) -> tuple[Tensor[B], Tensor[B] | int]:
+    """The losses of `cross_entropy`, and what their mean divides by."""
+    count = logits.shape[-1] if logits.ndim else 0
+    if weight is not None and weight.shape != (count,):
+        raise ShapeError(
+            f"expected a weight for each of the {count} classes, got shape {weight.shape}; "
+            f"pass one of shape ({count},)"
+        )
+    soft = is_floating(labels.dtype) and labels.ndim == logits.ndim
+    if soft and (labels.shape != logits.shape or ignored is not None):
+        got = "ignore_index beside them" if labels.shape == logits.shape else f"{labels.shape}"
+        raise ShapeError(
+            f"expected probabilities of the logits' shape {logits.shape}, and no ignore_index, got "
+            f"{got}; pass integer labels for that"
+        )
+    log_p = log_softmax(logits)
+    terms = -log_p if weight is None else -(log_p * weight)
+    if soft:
+        q = labels * (1.0 - smoothing) + smoothing / count if smoothing else labels
+        losses = (q * terms).sum(axis=-1)
+        return losses, max(losses.size, 1)
+    keep = labels == labels if ignored is None else labels != ignored
+    known = elementwise.where(keep, labels, 0)
+    logits.backend.check_labels(logits.raw, known.raw)
+    rows = known.astype("int64").reshape(*known.shape, 1)
+    losses = indexing.gather(terms, rows, axis=-1).reshape(known.shape)
+    if smoothing:
+        losses = losses * (1.0 - smoothing) + terms.sum(axis=-1) * (smoothing / count)
+    weights = keep.astype(logits.dtype)
+    if weight is not None:
+        weights = elementwise.where(keep, indexing.take(weight, known), 0)
+    return elementwise.where(keep, losses, 0), weights.sum()
 
 
 def layer_norm(

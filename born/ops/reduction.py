@@ -34,6 +34,18 @@ def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
     return Tensor(backend_of("var", x).var(x.raw, axis, ddof, keepdims), x.backend)
 
 
+def std(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+    """The standard deviation, the square root of `var`.
+
+    Where all elements are equal its gradient is zero, which is a subgradient; that of
+    `sqrt(var(x))` is NaN. Of neither is there a second derivative there.
+
+    >>> ops.std(born.tensor([1.0, 3.0], backend))
+    Tensor(1., dtype=float32)
+    """
+    return Tensor(backend_of("std", x).std(x.raw, axis, ddof, keepdims), x.backend)
+
+
 def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     """The product, x_1 ... x_n; of integers and bools, int64. Its gradient is exact at zeros too.
 
@@ -75,6 +87,10 @@ def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float =
 
         (sum_i |x_i|^order)^(1 / order)
 
+    It neither overflows nor vanishes where the result is in range. At zero the gradient of the
+    2-norm is zero, a subgradient; it has no second derivative there, which comes out as NaN. For
+    the derivatives of its square write `sum(x * x)`.
+
     Args:
         x: a floating tensor.
         axis: the axes, all by default.
@@ -89,6 +105,10 @@ def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float =
 
 def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
     """The running sum along an axis, y_k = x_1 + ... + x_k; of integers and bools, int64.
+
+    Narrower numbers than float64 add up in float64, if they are many. Those of float64 are added
+    one after the other, so that sums of positive numbers never fall: the k-th is off by at most
+    k / 2 units in the last place.
 
     >>> ops.cumsum(born.tensor([1.0, 2.0, 3.0], backend), axis=0)
     Tensor([1., 3., 6.], dtype=float32)

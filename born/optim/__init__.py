@@ -7,6 +7,7 @@
 SGD(2 parameters, SGDConfig(lr=0.1))
 """
 
+from born.optim import projections as projections
 from born.optim import schedules as schedules
 from born.optim.adafactor import Adafactor as Adafactor
 from born.optim.adafactor import AdafactorConfig as AdafactorConfig
@@ -51,6 +52,12 @@ from born.optim.naming import names as names
 from born.optim.optimizer import Optimizer as Optimizer
 from born.optim.prodigy import Prodigy as Prodigy
 from born.optim.prodigy import ProdigyConfig as ProdigyConfig
+from born.optim.projections import Box as Box
+from born.optim.projections import Monotonic as Monotonic
+from born.optim.projections import NonNegative as NonNegative
+from born.optim.projections import Projection as Projection
+from born.optim.projections import Simplex as Simplex
+from born.optim.projections import UnitNorm as UnitNorm
 from born.optim.radam import RAdam as RAdam
 from born.optim.radam import RAdamConfig as RAdamConfig
 from born.optim.rmsprop import RMSprop as RMSprop
@@ -64,6 +71,7 @@ from born.optim.schedule_free import ScheduleFreeSGD as ScheduleFreeSGD
 from born.optim.schedule_free import ScheduleFreeSGDConfig as ScheduleFreeSGDConfig
 from born.optim.sgd import SGD as SGD
 from born.optim.sgd import SGDConfig as SGDConfig
+from born.optim.sharpness import sharpness_aware as sharpness_aware
 from born.optim.sign import Lion as Lion
 from born.optim.sign import LionConfig as LionConfig
 from born.optim.sign import Rprop as Rprop

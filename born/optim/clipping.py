@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from born.backend import Backend
 from born.dtypes import is_floating
 from born.errors import BackendMismatchError, DomainError, OperandError
-from born.fusion import abs, maximum, sqrt, total
+from born.fusion import abs, isfinite, maximum, sqrt, total, where
 from born.optim.config import cached
 from born.optim.rule import Rule, RuleFunction
 from born.optim.slot import Slot
@@ -30,7 +30,7 @@ Scale: TypeAlias = float | RawTensor | Tensor[Any]
 """A number, or a floating tensor of one element on the parameters' device."""
 
 
-def scaled(rule: Rule, scale: str | None, clips: bool) -> Rule:
+def scaled(rule: Rule, scale: str | None, clips: bool, wide: bool) -> Rule:
     """`rule`, its gradient first multiplied by scale · max_norm / max(max_norm, |scale · g|).
 
     Args:
@@ -38,8 +38,9 @@ def scaled(rule: Rule, scale: str | None, clips: bool) -> Rule:
         scale: `"number"` if each step gives the scalar `SCALE`; `"tensor"` if a slot of rank
             group, the last one, holds it; None if there is none.
         clips: whether each step gives the scalar `MAX_NORM`.
+        wide: whether there are gradients of float64, whose squares may be out of its range.
     """
-    function = _scaled(rule.function, scale, clips)
+    function = _scaled(rule.function, scale, clips, wide)
     scalars = dict(rule.scalars)
     if clips:
         scalars[MAX_NORM] = 1.0
@@ -61,7 +62,7 @@ MAX_NORM: Final = "step_max_norm"
 
 
 @cached  # equal rules share one function, and so one program
-def _scaled(function: RuleFunction, scale: str | None, clips: bool) -> RuleFunction:
+def _scaled(function: RuleFunction, scale: str | None, clips: bool, wide: bool) -> RuleFunction:
     @functools.wraps(function)
     def stepped(p: Any, g: Any, *slots: Any, **scalars: Any) -> Any:
         factor: Any = scalars.pop(SCALE, None)
@@ -71,7 +72,7 @@ def _scaled(function: RuleFunction, scale: str | None, clips: bool) -> RuleFunct
             *slots, factor = slots  # type: ignore[assignment]  # a list is as good
             kept = (factor,)
         if clips:
-            norm = sqrt(total(g * g))
+            norm = _norm(g, wide)
             norm = norm if factor is None else norm * abs(factor)
             allowed = maximum(max_norm, _LEAST)
             # Within bounds a number is divided by itself, which gives exactly 1.
@@ -81,6 +82,19 @@ def _scaled(function: RuleFunction, scale: str | None, clips: bool) -> RuleFunct
         return (*returned, *kept) if kept else returned
 
     return stepped
+
+
+def _norm(g: Any, wide: bool) -> Any:
+    """The norm of all gradients; the squares of other dtypes than float64 fit in a double."""
+    squares = total(g * g)
+    if not wide:
+        return sqrt(squares)
+    small = g * _SHRINK
+    return where(isfinite(squares), sqrt(squares), sqrt(total(small * small)) / _SHRINK)
+
+
+_SHRINK: Final = 2.0**-530
+"""The square of the largest double, times this twice, leaves room for 2^36 of them to add up."""
 
 
 def scale_tensor(backend: Backend, like: RawTensor, scale: RawTensor | Tensor[Any]) -> RawTensor:

@@ -36,6 +36,7 @@ from born.optim.clipping import (
 )
 from born.optim.config import Config, check_names, required_fields
 from born.optim.groups import Plan
+from born.optim.projections import Projection, selected
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
 from born.optim.slot import PARAMETER
@@ -59,6 +60,8 @@ class Optimizer(Generic[B, C_co]):
     Args:
         parameters: what to train, each once, all on one backend.
         config: the settings, of the class that the optimizer names in `config_type`.
+        projections: what parameters are held to: after each update, those that a pattern of a
+            projection matches are moved to the nearest point that it allows.
         fields: the fields of that class, in place of a config: `optim.Adam(p, lr=1e-3)`.
 
     Attributes:
@@ -93,7 +96,12 @@ class Optimizer(Generic[B, C_co]):
     formula: ClassVar[RuleFunction]
 
     def __init__(
-        self, parameters: Iterable[Parameter[B]], config: C_co | None = None, **fields: Any
+        self,
+        parameters: Iterable[Parameter[B]],
+        config: C_co | None = None,
+        *,
+        projections: Sequence[Projection] = (),
+        **fields: Any,
     ) -> None:
         self._parameters = checked_parameters(parameters)
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
@@ -116,6 +124,8 @@ class Optimizer(Generic[B, C_co]):
         self._variants: dict[tuple[str | None, bool], Plan] = {}
         self._counts = [0] * len(self._parameters)
         self._shown: Weights[B] | None = None
+        self._projections = projections
+        self._projected = selected(projections, self._parameters)
 
     @classmethod
     def rule(cls, config: Any) -> Rule:
@@ -233,7 +243,7 @@ class Optimizer(Generic[B, C_co]):
         else:
             self._plan.take_scalars(rules, checked)
             for (scale, clips), plan in self._variants.items():
-                plan.take_scalars(_scaled_rules(rules, scale, clips), checked)
+                plan.take_scalars(self._scaled(rules, scale, clips), checked)
         self._config, self._rules = checked, rules
 
     def check_config(self, config: Config) -> list[str]:
@@ -379,9 +389,15 @@ class Optimizer(Generic[B, C_co]):
         """The rules with their gradients scaled first."""
         plan = self._variants.get((scale, clips))
         if plan is None:
-            rules = _scaled_rules(self._rules, scale, clips)
+            rules = self._scaled(self._rules, scale, clips)
             plan = self._variants[scale, clips] = self._planned(rules, self._programs(rules))
         return plan
+
+    def _scaled(self, rules: Sequence[Rule], scale: str | None, clips: bool) -> list[Rule]:
+        """Rules with their gradients scaled first; equal ones are one object."""
+        wide = any(raw.dtype.itemsize > 4 for raw in self._raws)
+        made = {id(rule): scaled(rule, scale, clips, wide) for rule in rules}
+        return [made[id(rule)] for rule in rules]
 
     def _run(
         self,
@@ -393,10 +409,13 @@ class Optimizer(Generic[B, C_co]):
         plan.run(gradients, self._counts, self._count, {**self._shared, **slots}, given)
 
     def _count(self, indices: Sequence[int]) -> None:
-        """Count an update of each of some parameters."""
+        """Count an update of each of some parameters, and hold them to their projections."""
         for index in indices:
             self._counts[index] += 1
             self._raws[index].touch()
+            for projection in self._projected.get(index, ()):
+                projected = projection(Tensor(self._raws[index], self._inner))
+                self._inner.assign(self._raws[index], projected.raw)
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
@@ -465,16 +484,21 @@ class Optimizer(Generic[B, C_co]):
             )
 
     def _check_keys(self, grads: Mapping[RawTensor, RawTensor]) -> None:
-        """Refuse gradients for tensors that this optimizer does not hold."""
-        # Results retained beside the leaves are for the caller to look at.
+        """Refuse gradients for tensors that this optimizer does not hold.
+
+        Those of a loss are for all optimizers that follow it, and this one takes its own; if there
+        are none, the loss is another model's.
+        """
         keys: Iterable[object] = grads.leaves if isinstance(grads, Gradients) else grads
         unknown = [key for key in keys if key not in self._index]
+        if isinstance(grads, Gradients) and len(unknown) < len(grads.leaves):
+            return
         if unknown:
             raise GradientError(
                 f"expected gradients for the {len(self._parameters)} tensors that this "
                 f"{type(self).__name__} holds, got {len(unknown)} for others, the first for "
                 f"{unknown[0]!r}; use parameter.raw as the key, and hand over only the gradients "
-                "of this optimizer's parameters (Gradients.select picks them)"
+                "of this optimizer's parameters, or what backward returns for a loss of them"
             )
 
     # -- weights ------------------------------------------------------------------------------
@@ -551,7 +575,10 @@ class Optimizer(Generic[B, C_co]):
 
     def state_owners(self) -> dict[str, int | None]:
         """Whose each entry of `state_dict` is: the index of a parameter, or None for all."""
-        return {key: int(key.rpartition(".")[2]) for key in self.live_state()}
+        shared = {f"{slot}.0" for rule in self._rules for slot in rule.group_slots}
+        return {
+            key: None if key in shared else int(key.rpartition(".")[2]) for key in self.live_state()
+        }
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
@@ -602,7 +629,7 @@ class Optimizer(Generic[B, C_co]):
         >>> other, other.timestep
         (Adam(1 parameter, AdamConfig(lr=0.5)), 1)
         """
-        twin = type(self)(parameters, self._config)
+        twin = type(self)(parameters, self._config, projections=self._projections)
         lines = mismatches(self._parameters, twin.parameters)
         if lines:
             expected = f"the {len(self._raws)} parameters of this {type(self).__name__}, moved"
@@ -621,7 +648,8 @@ class Optimizer(Generic[B, C_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle, best together with the model: `pickle.dumps((model, optimizer))`."""
-        return _resumed, (type(self), self._parameters, self._config, self.state_dict())
+        options = {"projections": self._projections}
+        return _resumed, (type(self), self._parameters, self._config, self.state_dict(), options)
 
     @property
     def _live(self) -> dict[str, RawTensor]:
@@ -667,16 +695,11 @@ def _resumed(
     parameters: tuple[Parameter[Any], ...],
     config: Config,
     state: dict[str, RawTensor],
+    options: dict[str, Any],
 ) -> Optimizer[Any, Any]:
-    optimizer = kind(parameters, config)
+    optimizer = kind(parameters, config, **options)
     optimizer.load_state_dict(state)
     return optimizer
-
-
-def _scaled_rules(rules: Sequence[Rule], scale: str | None, clips: bool) -> list[Rule]:
-    """Rules with their gradients scaled first; equal ones are one object."""
-    made = {id(rule): scaled(rule, scale, clips) for rule in rules}
-    return [made[id(rule)] for rule in rules]
 
 
 def _start(rule: Rule, slot: str) -> float:

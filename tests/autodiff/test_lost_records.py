@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 
 import born
 from born import nn, ops, optim
-from born.autodiff import Autodiff, backward, grad, value_and_grad
+from born.autodiff import Autodiff, Tape, backward, grad, value_and_grad
 from born.backend import Backend
 from born.errors import TapeError
 from tests.autodiff.leaf import T, leaf
@@ -109,6 +110,25 @@ def test_a_detached_tensor_is_a_constant_whatever_became_of_its_record(
         backward(y.sum())
         loss = (y.detach() * x).sum()
     assert host(autodiff, backward(loss)[x]) == [9.0]
+
+
+def test_many_losses_of_one_tape_take_time_in_proportion(autodiff: Autodiff[Backend]) -> None:
+    x = leaf(autodiff, 3.0)
+    with autodiff.tape:
+        losses = [(x * float(i)).sum() for i in range(3000)]
+    looked_at = 0
+    origin = Tape._forget_gone  # pyright: ignore[reportPrivateUsage]  # what is counted
+
+    def counted(tape: Tape) -> None:
+        nonlocal looked_at
+        looked_at += len(tape._nodes)  # pyright: ignore[reportPrivateUsage]
+        origin(tape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tape, "_forget_gone", counted)
+        for i, loss in enumerate(losses):
+            assert host(autodiff, backward(loss)[x]) == [float(i)]
+    assert looked_at <= 2 * len(losses)
 
 
 def test_a_dropped_loss_is_freed_with_its_records(autodiff: Autodiff[Backend]) -> None:
@@ -291,6 +311,9 @@ LEAVING: dict[str, Callable[[T], object]] = {
     "numpy": lambda x: x.numpy(),
     "NumPy's function": lambda x: np.sum(np.asarray(x)),
     "a list": lambda x: born.tensor([x.sum(), x.sum()], x.backend),
+    "another backend": lambda x: x.to(x.backend.innermost),
+    "memory": np.from_dlpack,
+    "a deep copy": copy.deepcopy,
 }
 
 

@@ -75,3 +75,15 @@ def test_a_gradient_in_another_parameters_memory(
     optimizer.step(gradients)
     assert p.numpy().tolist() == [-1.0] * 4
     assert q.numpy().tolist() == [[-3.0] * 2] * 2
+
+
+def test_a_sum_of_gradients_owns_its_memory(autodiff: Autodiff[Backend]) -> None:
+    p, q = leaf(autodiff, 1.0, 2.0), leaf(autodiff, 3.0, 4.0)
+    with autodiff.tape:
+        first, second = (p * 3.0).sum(), (q * 5.0).sum()
+    one, other = backward(first), backward(second)
+    total = one + other
+    for parameter in (p, q):
+        autodiff.inner.assign(total[parameter], autodiff.inner.zeros((2,), "float64"))
+    assert autodiff.to_numpy(one[p]).tolist() == [3.0, 3.0]
+    assert autodiff.to_numpy(other[q]).tolist() == [5.0, 5.0]

@@ -85,7 +85,7 @@ def test_every_benchmark_has_work(benchmarks: command.Benchmarks) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sorting"], "digits, scaling, optimizers, got 'sorting'"),
+        (["sorting"], "digits, functions, scaling, optimizers"),
         (["host-time"], "got 'host-time'"),
         (["--rounds", "0"], "expected at least 1, got 0"),
     ],

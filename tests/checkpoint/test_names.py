@@ -37,9 +37,11 @@ def _by_name(optimizer: optim.Optimizer[Any]) -> dict[str, bytes]:
     to_numpy = optimizer.backend.innermost.to_numpy
     names = [p.name for p in optimizer.parameters]
     found: dict[str, bytes] = {}
+    owners = optimizer.state_owners()
     for key, value in optimizer.state_dict().items():
-        slot, _, index = key.rpartition(".")
-        found[f"{slot} of {names[int(index)]}"] = to_numpy(value).tobytes()
+        slot, owner = key.rpartition(".")[0], owners[key]
+        whose = "all" if owner is None else names[owner]
+        found[f"{slot} of {whose}"] = to_numpy(value).tobytes()
     return found
 
 

@@ -86,6 +86,23 @@ def test_newest_is_restored_to_the_bit(background: bool, run: Run, folder: Path)
     assert checkpoint.load(folder / NAMES.format(3)) == {"step": 3, "note": "é"}
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs the names of open files")
+def test_folder_is_flushed_when_it_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    for _ in range(2):
+        Store(folder).save(1)
+    folders = [path for path in flushed if path.is_dir()]
+    # Of `runs/first`, what holds each of the new folders; then what holds the file, twice.
+    assert folders == [folder.parent, folder.parent.parent, folder, folder]
+
+
 def test_position_in_the_data_is_restored(folder: Path) -> None:
     loader, other = (DataLoader(np.arange(6), 2, shuffle=True, seed=1) for _ in range(2))
     next(iter(loader))
@@ -150,7 +167,7 @@ def test_last_and_best_are_kept(options: dict[str, Any], kept: list[int], folder
 
 def test_best_is_the_later_of_equals_and_has_a_number(folder: Path) -> None:
     store = Store(folder, keep_last=None)
-    for step, loss in enumerate([None, 2.0, True, "1", 1, 1.0, 3]):
+    for step, loss in enumerate([None, 2.0, True, "1", 1, 1.0, 10**400]):
         store.save(step, metadata={"loss": loss})
     assert store.best() == folder / NAMES.format(5)
     assert Store(folder, mode="max").best() == folder / NAMES.format(6)
@@ -245,6 +262,16 @@ def test_no_checkpoint_verifies(run: Run, folder: Path) -> None:
     with pytest.raises(CheckpointCorruptError, match=r"got none of 2; .*\n.*00002.*\n.*00001"):
         store.restore(**parts(run))
     assert run.everything() == before
+
+
+def test_run_does_not_begin_anew_because_all_is_damaged(folder: Path) -> None:
+    store = Store(folder)
+    store.save(1)
+    damage(store.latest(), 30)
+    assert store.latest() == folder / NAMES.format(1)
+    assert store.best() is None
+    with pytest.raises(CheckpointCorruptError, match="got none of 1"):
+        store.restore()
 
 
 def test_checkpoints_of_others_and_of_the_future_are_errors(
@@ -374,6 +401,33 @@ def test_one_copy_is_made_for_the_background(folder: Path) -> None:
     assert size < allocated(save) < 1.2 * size
 
 
+def test_system_without_threads_writes_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    store = Store(folder)
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refuse)
+        store.save(1, background=True)
+    assert steps(folder) == [1]
+    assert store.restore() == {"step": 1}
+
+
+def test_interrupt_before_the_writer_begins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    store = Store(folder)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.save(1, background=True)
+    store.save(2, background=True)
+    assert store.restore() == {"step": 2}
+
+
 def broken(error: BaseException) -> Callable[..., None]:
     def write(*_: Any) -> None:
         raise error
@@ -441,7 +495,7 @@ def test_threads_share_a_directory(run: Run, folder: Path) -> None:
     def train(first: int) -> None:
         try:
             store = Store(folder, keep_last=2, keep_best=0)
-            for step in range(first, first + 30):
+            for step in range(first, first + 12):
                 store.save(step % 5, **parts(run), background=bool(first))
                 assert store.latest() is not None  # waits
                 assert Store(folder).restore()["step"] < 5

@@ -1,6 +1,6 @@
-"""Files that earlier versions of born wrote still load, to the bit.
+"""Files that earlier versions of born wrote still load, to the bit, and so do today's later.
 
-`version_1_*.safetensors` hold runs as `make_run` makes them with seed 7, after four steps.
+`version_*_*.safetensors` hold runs as `make_run` makes them with seed 7, after four steps.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ CONFIGS: dict[str, optim.Config] = {
 """What each run was made with; four steps have set its learning rate."""
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_file_of_version_1_loads_to_the_bit(name: str, backend_name: str) -> None:
-    path = Path(__file__).parent / f"version_1_{name}.safetensors"
+def test_file_of_each_version_loads_to_the_bit(name: str, version: int, backend_name: str) -> None:
+    path = Path(__file__).parent / f"version_{version}_{name}.safetensors"
     run = make_run(CONFIGS[name].replace(lr=1.0), backend_name)
     metadata = run.load(path)
     assert metadata == {"epoch": 4, "loss": [0.1 + 0.2]}
@@ -33,6 +34,7 @@ def test_file_of_version_1_loads_to_the_bit(name: str, backend_name: str) -> Non
     loaded = run.everything()
     assert loaded.pop("config") == CONFIGS[name]
     with open_file(path) as file:
+        assert file.version == version
         assert loaded.pop("random") == file.document["random_state"]
     assert loaded == saved
     assert run.optimizer.timestep == 4

@@ -52,6 +52,7 @@ def test_values_of_many_elements(name: str, data: st.DataObject) -> None:
 # -- what is not finite, and integers that overflow ----------------------------------------
 
 SPECIAL: Final = {
+    "sign": 1,
     "relu": 1,
     "rsqrt": 1,
     "sigmoid": 1,
@@ -77,6 +78,27 @@ def test_what_is_not_finite(
         expected = computed(theirs, name, *operands)
     found = computed(ours, name, *(each.astype(as_dtype(dtype)) for each in operands))
     np.testing.assert_allclose(found.astype(np.float64), expected, rtol=2 * EPSILON[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_normalisation_of_huge_numbers(
+    name: str, dtype: str, backends: tuple[CupyBackend, NumpyBackend]
+) -> None:
+    size = 1e300 if dtype == "float64" else 1e38
+    rows = np.array([[1, -1, 1.5], [2.5, 1.5, 1], [1, 1, 1], [1, 0, 0]]) * size
+    x = np.concatenate([rows, [[1.0, 2.0, 3.0]]])
+    given, eps = ((None, None), 1e-5) if name == "layer_norm" else ((None,), 1e-6)
+    exact = x / np.array([size] * 4 + [1.0])[:, None]
+    if name == "layer_norm":
+        exact -= exact.mean(1, keepdims=True)
+    # Beside huge numbers eps is nothing, but where they are equal it is all there is.
+    least = np.where((np.arange(5) == 4) | (exact == 0).all(1), eps, 0.0)
+    exact /= np.sqrt((exact**2).mean(1) + least)[:, None]
+    for backend in backends:
+        found = computed(backend, name, x.astype(as_dtype(dtype)), *given)
+        wide = found.astype(np.float64)
+        np.testing.assert_allclose(wide, exact, rtol=0, atol=4 * EPSILON[dtype])
 
 
 def test_pool_of_ties_and_of_what_is_not_finite(cupy: Any) -> None:

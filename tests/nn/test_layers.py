@@ -62,6 +62,25 @@ def flatten(axis: int, shape: tuple[int, ...], flat: tuple[int, ...]) -> Row:
     return activation(lambda: nn.Flatten(axis), lambda x: x.reshape(flat), shape)
 
 
+def heads(x: Any, p: Parameters, prefix: str = "") -> Any:
+    """Attention in two heads of two."""
+    y = ops.linear(x, p[f"{prefix}project.weight"], p[f"{prefix}project.bias"])
+    q, k, v = (
+        y[..., 4 * i : 4 * i + 4].reshape(2, 3, 2, 2).transpose(0, 2, 1, 3) for i in range(3)
+    )
+    joined = ops.attention(q, k, v).transpose(0, 2, 1, 3).reshape(2, 3, 4)
+    return ops.linear(joined, p[f"{prefix}out.weight"], p[f"{prefix}out.bias"])
+
+
+def block(x: Any, p: Parameters) -> Any:
+    def norm(x: Any, name: str) -> Any:
+        return ops.layer_norm(x, p[f"{name}.weight"], p[f"{name}.bias"])
+
+    x = x + heads(norm(x, "norm_1"), p, "attention.")
+    up = ops.tanh(ops.linear(norm(x, "norm_2"), p["up.weight"], p["up.bias"]))
+    return x + ops.linear(up, p["down.weight"], p["down.bias"])
+
+
 ROWS = {
     "Linear": Row(
         lambda b: nn.Linear(3, 5, b, dtype=F64), (2, 4, 3), linear, {"weight": (5, 3), "bias": (5,)}
@@ -144,6 +163,28 @@ ROWS = {
         (4, 3),
         lambda x, p: ops.relu(ops.linear(x, p["0.weight"])),
         {"0.weight": (2, 3)},
+    ),
+    "MultiHeadAttention": Row(
+        lambda b: nn.MultiHeadAttention(4, 2, b, dtype=F64),
+        (2, 3, 4),
+        lambda x, p: heads(x, p),
+        {"project.weight": (12, 4), "project.bias": (12,), "out.weight": (4, 4), "out.bias": (4,)},
+    ),
+    "TransformerBlock": Row(
+        lambda b: nn.TransformerBlock(4, 2, b, hidden=5, activation="tanh", dtype=F64),
+        (2, 3, 4),
+        lambda x, p: block(x, p),
+        {
+            **{f"norm_{i}.{name}": (4,) for i in (1, 2) for name in ("weight", "bias")},
+            "attention.project.weight": (12, 4),
+            "attention.project.bias": (12,),
+            "attention.out.weight": (4, 4),
+            "attention.out.bias": (4,),
+            "up.weight": (5, 4),
+            "up.bias": (5,),
+            "down.weight": (4, 5),
+            "down.bias": (4,),
+        },
     ),
     # Embedding takes integers and has tests of its own below.
 }

@@ -11,6 +11,7 @@ import pytest
 
 from born.backend import Backend, Window
 from born.errors import BornError, IndexOutOfRangeError
+from born.fusion.activations import RELU, RELU_GRADIENT
 from born.nn import Parameter
 from born.optim import SGD, SGDConfig
 from born.raw import HostArray, RawTensor
@@ -83,8 +84,11 @@ def test_relu(
     x = draw(shape, dtype, special=True)
     x = layout(x) if shape else x
     g = draw(shape, dtype, 1, special=True)
-    for name, args in (("relu", (x,)), ("relu_backward", (g, np.asarray(np.maximum(x, 0))))):
-        (got,), (expected,) = call(numba, name, *args), call(NUMPY, name, *args)
+    y = np.asarray(np.maximum(x, 0))
+    for formula, args in ((RELU, (x,)), (RELU_GRADIENT, (g, y))):
+        got, expected = (
+            each.fused(formula, tuple(map(RawTensor, args)))[0].array for each in (numba, NUMPY)
+        )
         # The sign of zero is nobody's concern here.
         np.testing.assert_array_equal(got, expected)
         assert got.dtype == expected.dtype

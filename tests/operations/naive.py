@@ -63,6 +63,22 @@ def log_softmax_backward(g: HostArray, y: HostArray, axis: int) -> HostArray:
     return x
 
 
+def attention(
+    q: HostArray, k: HostArray, v: HostArray, mask: HostArray | None, causal: bool, scale: float
+) -> HostArray:
+    """Values, weighted by the softmax of products of queries and keys."""
+    scores: Any = scale * (q @ k.swapaxes(-1, -2))
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    queries, keys = scores.shape[-2:]
+    if causal:
+        scores = np.where(np.tri(queries, keys, keys - queries, dtype=bool), scores, -np.inf)
+    e = np.exp(scores)
+    total = e.sum(axis=-1, keepdims=True)
+    y: HostArray = (e / np.where(total == 0, 1, total)) @ v
+    return y
+
+
 def cross_entropy(x: HostArray, labels: HostArray, smoothing: float, reduction: str) -> Any:
     """The cross-entropy of smoothed labels."""
     classes = x.shape[-1]

@@ -49,6 +49,22 @@ def _div(d: Draw) -> Case:
     return _call_with_pair(d, np.divide, x, y, number=1.5)
 
 
+def _whole(name: str, function: Callable[..., Any], derivative: Derivative) -> None:
+    @ROWS.row(name, derivative=derivative, integers=True)
+    def _(d: Draw) -> Case:
+        # Away from where the quotient is whole, and the result jumps.
+        above, below = d.broadcasting(2)
+        y = d.uniform(below, 1.0, 3.0) * (-1.0 if d.flag() else 1.0)
+        quotient = np.floor(d.uniform(above, -3.0, 3.0)) + d.uniform(above, 0.3, 0.7)
+        if d.flag() or above != below:
+            return d.call(function, quotient * 2, 2)
+        return d.call(function, quotient * y, y)
+
+
+_whole("floor_divide", np.floor_divide, Derivative.CONSTANT)
+_whole("remainder", np.remainder, Derivative.ROW)
+
+
 @ROWS.row("pow")
 def _pow(d: Draw) -> Case:
     base, exponent = d.broadcasting(2)

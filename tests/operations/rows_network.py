@@ -39,6 +39,20 @@ _softmax("softmax", naive.softmax, naive.softmax_backward)
 _softmax("log_softmax", naive.log_softmax, naive.log_softmax_backward)
 
 
+@ROWS.row("attention")
+def _attention(d: Draw) -> Case:
+    few = max(d.lengths) <= 4
+    queries, keys, width = (min(d.choice(d.lengths), 300) for _ in range(3))
+    depth = min(d.choice(d.lengths), 4)  # exp makes absolute errors of longer sums relative ones
+    left, middle, right, over = d.broadcasting(4) if few else [(2,), (1,), (), (2,)]
+    q, k = d.uniform((*left, queries, depth)), d.uniform((*middle, keys, depth))
+    v = d.uniform((*right, keys, width))
+    masks = (None, d.uniform((*over, queries, keys)), d.bools((*over, queries, keys)))
+    return d.call(
+        naive.attention, q, k, v, d.choice(masks), causal=d.flag(), scale=d.choice((1.0, 0.5))
+    )
+
+
 def _labelled(d: Draw) -> tuple[Shape, HostArray]:
     """A shape of logits, and labels for them."""
     *rows, classes = d.shape(1, most=3)

@@ -71,12 +71,21 @@ def _prod(d: Draw) -> Case:
     return d.call(np.prod, x, axis=d.axes(x.shape), keepdims=d.flag())
 
 
-@ROWS.row("var")
-def _var(d: Draw) -> Case:
-    shape = d.shape()
-    axis = d.axes(shape)
-    ddof = d.integer(0, 1) if _count(shape, axis) > 1 else 0
-    return d.call(np.var, d.uniform(shape), axis=axis, ddof=ddof, keepdims=d.flag())
+def _spread(name: str, function: Callable[..., Any], least: int = 0) -> None:
+    """Of at least so many numbers, none of them equal: a deviation of zero has a kink."""
+
+    @ROWS.row(name)
+    def _(d: Draw) -> Case:
+        shape = d.shape()
+        axis = d.axes(shape)
+        if _count(shape, axis) < least:
+            shape, axis = (*shape, 3), len(shape)
+        ddof = d.integer(0, 1) if _count(shape, axis) > 1 else 0
+        return d.call(function, d.distinct(shape), axis=axis, ddof=ddof, keepdims=d.flag())
+
+
+_spread("var", np.var)
+_spread("std", np.std, 2)
 
 
 def _count(shape: Shape, axis: Axis) -> int:

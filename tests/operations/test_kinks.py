@@ -59,7 +59,14 @@ KINKS: Final[dict[str, tuple[One, list[float], list[float]]]] = {
     "first power at zero": (lambda x: x**1, [0.0, 2.0], [1.0, 1.0]),
     "zeroth power at zero": (lambda x: x**0, [0.0, 2.0], [0.0, 0.0]),
     "cube at zero and below": (lambda x: x**3, [0.0, -2.0], [0.0, 12.0]),
-    "powers of zero": (lambda x: 0**x, [1.0, 2.0], [0.0, 0.0]),
+    "powers of zero": (lambda x: 0**x, [1.0, 2.0, 0.0], [0.0, 0.0, 0.0]),
+    "zeroth power far out": (lambda x: x**0, [math.inf, -math.inf, math.nan], [0.0, 0.0, 0.0]),
+    "zeroth power by a tensor": (
+        lambda x: ops.pow(x, x.detach() * 0),
+        [0.0, 2.0, -3.0],
+        [0.0, 0.0, 0.0],
+    ),
+    "deviation": (ops.std, [1.0, 3.0], [-0.5, 0.5]),
 }
 """A function, where to take its gradient, and what that is."""
 
@@ -68,6 +75,42 @@ KINKS: Final[dict[str, tuple[One, list[float], list[float]]]] = {
 def test_subgradient(case: str, autodiff: Autodiff[Backend]) -> None:
     function, at, expected = KINKS[case]
     assert gradients(function, autodiff, at) == [expected]
+
+
+NAN: Final = math.nan
+
+STAYS: Final[dict[str, tuple[One, list[float], list[float]]]] = {
+    "relu": (ops.relu, [NAN, 1.0, -1.0], [NAN, 1.0, 0.0]),
+    "abs": (ops.abs, [NAN, 1.0], [NAN, 1.0]),
+    "clamp": (lambda x: ops.clamp(x, 0, 1), [NAN, 0.5, 2.0], [NAN, 1.0, 0.0]),
+    "clamp from below": (lambda x: ops.clamp(x, 0), [NAN, 0.5, -2.0], [NAN, 1.0, 0.0]),
+    "maximum": (lambda x: ops.maximum(x, 0), [NAN, 1.0, -1.0], [NAN, 1.0, 0.0]),
+    "minimum": (lambda x: ops.minimum(x, 0), [NAN, 1.0, -1.0], [NAN, 0.0, 1.0]),
+    "max": (ops.max, [NAN, 1.0], [NAN, NAN]),
+    "min": (ops.min, [1.0, NAN], [NAN, NAN]),
+    "logsumexp": (ops.logsumexp, [NAN, 1.0], [NAN, NAN]),
+    "norm": (ops.norm, [NAN, 1.0], [NAN, NAN]),
+    "infinity-norm": (lambda x: ops.norm(x, order=math.inf), [NAN, 1.0], [NAN, NAN]),
+    "std": (ops.std, [NAN, 1.0], [NAN, NAN]),
+}
+"""A function, and its gradient where one of the numbers is NaN."""
+
+
+@pytest.mark.parametrize("case", STAYS)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_nan_stays_nan(case: str, autodiff: Autodiff[Backend]) -> None:
+    function, at, expected = STAYS[case]
+    np.testing.assert_array_equal(gradients(function, autodiff, at), [expected])
+
+
+@pytest.mark.parametrize("width", [3, 40])
+def test_nan_stays_nan_in_a_layer(width: int, autodiff: Autodiff[Backend]) -> None:
+    weight = born.ones((width, 2), autodiff, dtype="float64")
+    bias = born.zeros(width, autodiff, dtype="float64")
+    (found,) = gradients(
+        lambda x: ops.linear(x, weight, bias, activation="relu"), autodiff, [[NAN, 1.0], [1.0, 2.0]]
+    )
+    assert np.isnan(found).tolist() == [[True, True], [False, False]]
 
 
 def test_sign_carries_no_gradient(autodiff: Autodiff[Backend]) -> None:
@@ -108,6 +151,12 @@ def test_max_pool_padding_never_wins(autodiff: Autodiff[Backend]) -> None:
     assert np.asarray(found).ravel().tolist() == [1.0, 1.0, 1.0, 1.0]
 
 
+def test_max_pool_padding_never_wins_over_minus_infinity(autodiff: Autodiff[Backend]) -> None:
+    image = np.full((1, 1, 2, 2), -math.inf)
+    (found,) = gradients(lambda x: ops.max_pool2d(x, 2, stride=2, padding=1), autodiff, image)
+    assert np.asarray(found).ravel().tolist() == [1.0, 1.0, 1.0, 1.0]
+
+
 def test_embedding_rows_add_up(autodiff: Autodiff[Backend]) -> None:
     index = born.tensor(np.array([2, 0, 2, -1]), autodiff)
     (found,) = gradients(lambda table: ops.take(table, index), autodiff, np.zeros((3, 2)))
@@ -120,15 +169,29 @@ def test_variance_without_freedom_has_no_gradient(autodiff: Autodiff[Backend]) -
 
 
 @pytest.mark.parametrize("order", [1, 2, math.inf])
-def test_second_derivative_of_a_norm_at_zero_is_finite(backend: Backend, order: float) -> None:
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_second_derivative_of_a_norm_at_zero(backend: Backend, order: float) -> None:
     nested = Autodiff(Autodiff(backend))
     x, v = born.zeros(3, nested), born.ones(3, nested)
 
     def function(x: T) -> T:
         return ops.norm(x, order=order)
 
-    found = hvp(function)(x, v).numpy()
-    assert np.isfinite(found).all()
+    # Where there is none, as for a cone at its tip, it is NaN and not a number that is wrong.
+    assert np.isnan(hvp(function)(x, v).numpy()).tolist() == [order == 2] * 3
+
+
+@pytest.mark.parametrize("size", [0.0, 3.0])
+def test_deviation_of_equal_numbers(backend: Backend, size: float) -> None:
+    x = born.full((4,), size, Autodiff(backend), dtype="float64")
+    assert ops.std(x).item() == 0.0
+
+    def root(x: T) -> T:
+        return ops.sqrt(ops.var(x))
+
+    assert grad(ops.std)(x).numpy().tolist() == [0.0] * 4
+    with np.errstate(all="ignore"):
+        assert np.isnan(grad(root)(x).numpy()).all()
 
 
 def test_second_derivative_of_a_square_at_zero(backend: Backend) -> None:

@@ -36,7 +36,7 @@ ALLOWANCE = 4 * 2**20
 
 @pytest.mark.parametrize(
     "options",
-    [{}, pytest.param({"scale": 0.5, "max_norm": 1.0}, marks=pytest.mark.xfail)],
+    [{}, {"scale": 0.5, "max_norm": 1.0}],
     ids=repr,
 )
 @pytest.mark.parametrize("dtypes", ["float32", "bfloat16", "float32 bfloat16 float64", "strided"])

@@ -207,10 +207,34 @@ def test_gradients_of_another_model_are_refused(backend: Backend) -> None:
     with autodiff.tape:
         loss = loss_of(model, autodiff)
     grads = backward(loss)
-    with pytest.raises(GradientError, match=r"got 2 for others.*Gradients\.select"):
-        optimizer.step(grads)
-    optimizer.step(grads.select(optimizer.parameters))
-    assert optimizer.timestep == 1
+    with pytest.raises(GradientError, match=r"got 2 for others.*what backward returns"):
+        optimizer.step(grads.select(model.parameters()[2:]))
+    with pytest.raises(GradientError, match=r"got 2 for others, the first for"):
+        optimizer.step(dict(grads))
+    assert optimizer.timestep == 0
+
+
+def test_two_optimizers_follow_one_loss(backend: Backend) -> None:
+    autodiff, model = make_model(backend)
+    _, twin = make_model(backend)
+    twin = twin.to(autodiff)
+    parameters = model.parameters()
+    first, second = optim.SGD(parameters[:2], lr=0.1), optim.Adam(parameters[2:], lr=0.1)
+    alone = optim.SGD(twin.parameters()[:2], lr=0.1), optim.Adam(twin.parameters()[2:], lr=0.1)
+    for _ in range(3):
+        with autodiff.tape:
+            loss = loss_of(model, autodiff)
+        grads = backward(loss)
+        first.step(grads)
+        second.step(grads, max_norm=0.5)
+        with autodiff.tape:
+            loss = loss_of(twin, autodiff)
+        grads = backward(loss)
+        alone[0].step(grads.select(twin.parameters()[:2]))
+        alone[1].step(grads.select(twin.parameters()[2:]), max_norm=0.5)
+    for ours, theirs in zip(parameters, twin.parameters(), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert (first.timestep, second.timestep) == (3, 3)
 
 
 def test_fields_of_the_config_are_taken_in_its_place(backend: Backend) -> None:

@@ -226,6 +226,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: optim.AdamConfig(lr=lambda t: "x"), r"AdamConfig\.lr: expected a number, got 'x'"),  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType]  # refused
     (lambda: optim.AdamConfig(lr=schedules.Cosine), r"a function of t, got the class Cosine; make"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refused
     (lambda: optim.AdamConfig(m_dtype=schedules.Constant(1)), r"m_dtype: expected a str, got"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refused
+    (lambda: schedules.Plateau(1.0).observed("x"), r"expected a metric that is a number, got 'x'"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refused
     (lambda: optim.AdamConfig().observed(1.0), r"AdamConfig: expected a schedule that observes a"),
 ]
 

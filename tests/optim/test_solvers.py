@@ -308,6 +308,8 @@ def test_least_squares_of_each_kind(method: SquaresMethod, backend: Backend) -> 
     np.testing.assert_allclose(found.x.numpy(), expected, atol=1e-6)
     np.testing.assert_allclose(found.jac, jac(found.x.numpy()), atol=1e-12)
     a, b = (nn.Parameter(born.tensor(1.0, home, dtype="float64")) for _ in range(2))
+    same = optim.least_squares(lambda x: x, born.ones((2, 2), backend), method=method)
+    np.testing.assert_allclose(same.x.numpy(), np.zeros((2, 2)), atol=1e-6)
     model = optim.least_squares(lambda: (-times * b).exp() * a - values, [a, b], method=method)
     np.testing.assert_allclose([a.item(), b.item()], expected, atol=1e-6)
     assert model.x == [a, b]
@@ -371,6 +373,8 @@ def test_not_finite_under_way_is_too_far(method: Method, value: float) -> None:
 @every_squares_method
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_residuals_that_are_not_finite(method: SquaresMethod, value: float) -> None:
+    huge = optim.least_squares(lambda x: [1e200 * x[0], x[1]], [5.0, 1.0], method=method)
+    assert huge.status == -1
     at_first = optim.least_squares(lambda x: [value, x[0]], [1.0], method=method)
     assert (at_first.status, at_first.success) == (-1, False)
 
@@ -541,6 +545,22 @@ REFUSED: Final[list[tuple[type[Exception], Callable[[], object], str]]] = [
         lambda: optim.minimize(lambda: 1.0, nn.Linear(2, 2, NUMPY), jac=lambda: 1.0),
         r"expected jac=True or None for a model",
     ),
+    (OperandError, lambda: optim.minimize(rosenbrock, [1j, 2]), r"it is complex; minimize over"),
+    (
+        ConfigError,
+        lambda: optim.minimize(rosenbrock, [1, 2], method="SLSQP"),
+        r"expected a method such as LBFGS\(\), or one of L-BFGS-B, BFGS, .* got 'SLSQP'",
+    ),
+    (
+        ConfigError,
+        lambda: optim.minimize(rosenbrock, [1, 2], method=optim.BFGS),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refused
+        r"make an object of the class",
+    ),
+    (
+        ConfigError,
+        lambda: optim.least_squares(rosenbrock_residuals, [1, 2], method=optim.BFGS()),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refused
+        r"such as LevenbergMarquardt\(\), or one of lm, got BFGS",
+    ),
     (ConfigError, lambda: optim.LBFGS(history=0), r"LBFGS\.history: .* at least 1, got 0"),
     (ConfigError, lambda: optim.BFGS(gtol=-1.0), r"BFGS\.gtol: .* at least 0, got -1\.0"),
     (
@@ -607,6 +627,16 @@ def test_a_search_ends_where_the_strong_wolfe_conditions_hold(
     value, there = along(step)
     assert value <= f + 1e-4 * step * slope
     assert abs(there) <= curvature * -slope
+
+
+def test_methods_go_by_the_names_of_scipy() -> None:
+    for name, method in UNBOUNDED.items():
+        ours, named = (
+            optim.minimize(rosenbrock, [-1.2, 1.0], jac=rosenbrock_gradient, method=each)
+            for each in (method, name.lower())
+        )
+        assert (ours.nfev, ours.fun) == (named.nfev, named.fun)
+    assert optim.least_squares(rosenbrock_residuals, [-1.2, 1.0], method="lm").success
 
 
 def test_methods_are_settings() -> None:

@@ -27,6 +27,8 @@ UFUNCS: Final = (
     "multiply",
     "divide",
     "power",
+    "floor_divide",
+    "remainder",
     "maximum",
     "minimum",
     "negative",

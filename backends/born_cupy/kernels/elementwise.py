@@ -18,6 +18,7 @@ class Function(NamedTuple):
 
 
 FUNCTIONS: Final = {
+    "sign": Function(("x",), "x > (R)0 ? (R)1 : x < (R)0 ? (R)-1 : x"),  # CuPy's, of NaN, is zero
     "rsqrt": Function(("x",), "(R)1 / sqrt(x)"),
     # In double and rounded once: CUDA's erff is off by two units in the last place.
     "erf": Function(("x",), "erf((double)x)"),

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from born_cupy.kernels import random
-from born_cupy.kernels.source import Source, head, types
+from born_cupy.kernels.source import Source, head, real, types
 
 WARP: Final = 32
 
@@ -179,6 +179,10 @@ def reduce_losses(dtype: np.dtype[Any]) -> Source:
     return _source("reduce_losses", dtype, "const R *numbers, T *result, R divisor", body)
 
 
+_SHRINKING: Final = {"float32": 2.0**-70, "float64": 2.0**-540}
+"""What numbers whose squares overflow are multiplied by."""
+
+
 @cache
 def norm(dtype: np.dtype[Any], centred: bool, weight: bool, bias: bool) -> Source:
     """Layer normalisation, or that by the root mean square where it is not `centred`.
@@ -186,20 +190,33 @@ def norm(dtype: np.dtype[Any], centred: bool, weight: bool, bias: bool) -> Sourc
     (x, [weight], [bias], y, normal, scale, eps, rows, columns, inner, team)
     """
     mean = """\
-        FOR_ROW mean += as<R>(xs[AT]);
-        mean = team_sum(mean, team) / (R)columns;
+            FOR_ROW mean += as<R>(xs[AT]) * shrink;
+            mean = team_sum(mean, team) / (R)columns;
 """
     affine = (
         f"normal{' * as<R>(weights[j])' if weight else ''}{' + as<R>(biases[j])' if bias else ''}"
     )
     body = f"""\
-        R mean = 0;
+        // Where squares are infinite, those of smaller numbers are not; eps is nothing beside them.
+        R shrink = 1, mean, squares;
+        for (;;) {{
+            mean = squares = 0;
 {mean if centred else ""}\
-        R squares = 0;
-        FOR_ROW squares += (as<R>(xs[AT]) - mean) * (as<R>(xs[AT]) - mean);
-        R scale = (R)1 / sqrt(team_sum(squares, team) / (R)columns + eps);
+            FOR_ROW {{
+                R distance = as<R>(xs[AT]) * shrink - mean;
+                squares += distance * distance;
+            }}
+            squares = team_sum(squares, team) / (R)columns;
+            if (squares - squares == (R)0 || shrink < (R)1) break;
+            shrink = (R){_SHRINKING[real(dtype).name]!r};
+        }}
+        R factor = (R)1 / sqrt(squares + eps), scale = factor;
+        if (shrink < (R)1 && squares > (R)0) {{
+            factor = (R)1 / sqrt(squares);
+            scale = factor * shrink;
+        }}
         FOR_ROW {{
-            R normal = (as<R>(xs[AT]) - mean) * scale;
+            R normal = (as<R>(xs[AT]) * shrink - mean) * factor;
             put(normals[AT], normal);
             put(ys[AT], {affine});
         }}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from born.autodiff.derivatives.registrars import (
     Required,
@@ -23,7 +23,7 @@ from born.raw import RawTensor
 _ERF_FLAT: Final = 30.0  # exp(-x**2) is zero in float64, and so in every dtype, from here on
 _ERF_SLOPE: Final = 2.0 / math.sqrt(math.pi)  # at zero
 
-constant("sign", "isfinite", "equal", "not_equal", "less", "less_equal", "greater")
+constant("floor_divide", "sign", "isfinite", "equal", "not_equal", "less", "less_equal", "greater")
 constant("greater_equal", "logical_and", "logical_or", "logical_not")
 
 # -- several tensors --
@@ -36,6 +36,13 @@ of_input(
     None,
     lambda b, g, condition, x_shape, y_shape: b.where(condition, g, 0),
     lambda b, g, condition, x_shape, y_shape: b.where(condition, 0, g),
+)
+
+
+of_input(
+    "remainder",
+    lambda b, g, x_shape, y_shape: g,
+    lambda b, g, x, y: b.neg(b.mul(g, b.floor_divide(x, y))),
 )
 
 
@@ -61,38 +68,48 @@ def _pow(b: Backend, out: RawTensor, required: Required, x: Operand, y: Operand)
     power = out if required[1] else None
     x_shape, y_shape = shape_of(x), shape_of(y)
 
-    def x_gradient(g: RawTensor) -> RawTensor:
+    def x_gradient(g: RawTensor, x: RawTensor) -> RawTensor:
         if isinstance(y, RawTensor):
-            # x**0 is constant, though x**(0 - 1) is infinite at zero.
-            slope = b.mul(y, b.pow(x, b.sub(b.where(b.equal(y, 0), 1, y), 1)))
+            # x**0 is 1 for every x, though x**(0 - 1) is infinite at zero and NaN at NaN.
+            is_one = b.logical_and(b.equal(y, 0), b.logical_not(b.greater(b.abs(x), 0)))
+            slope = b.mul(y, b.pow(x, b.sub(b.where(is_one, 1, y), 1)))
+        elif y == 0:
+            return b.zeros(x_shape, g.dtype)
         else:
-            slope = b.mul(b.pow(x, y - 1), y) if y != 0 else b.mul(b.add(x, 0), 0)
+            slope = b.mul(b.pow(x, y - 1), y)
         return sum_to_shape(b, b.mul(g, slope), x_shape)
 
-    def y_gradient(g: RawTensor, power: RawTensor) -> RawTensor:
+    def y_gradient(g: RawTensor, y: RawTensor, power: RawTensor) -> RawTensor:
+        # 0**y is constant for y > 0, though log(0) is infinite.
+        flat = b.greater_equal(y, 0)
         if isinstance(x, RawTensor):
-            # 0**y is constant for y > 0, though log(0) is infinite.
-            log = b.log(b.where(b.equal(x, 0), 1, x))
+            log = b.log(b.where(b.logical_and(b.equal(x, 0), flat), 1, x))
+        elif x == 0:
+            log = b.where(flat, b.zeros((), g.dtype), -math.inf)
         else:
-            log = b.full((), math.log(x) if x > 0 else (0.0 if x == 0 else math.nan), g.dtype)
+            log = b.full((), math.log(x) if x > 0 else math.nan, g.dtype)
         return sum_to_shape(b, b.mul(b.mul(g, power), log), y_shape)
 
     return lambda g: (
-        x_gradient(g) if for_x else None,
-        None if power is None else y_gradient(g, power),
+        x_gradient(g, cast("RawTensor", x)) if for_x else None,
+        None if power is None else y_gradient(g, cast("RawTensor", y), power),
     )
 
 
-def _extremum(wins: str) -> Rule:
-    """The rule of `maximum` or `minimum`: all to the winner, half to each of a tie."""
+def _extremum(loses: str) -> Rule:
+    """The rule of `maximum` or `minimum`: all to the winner, half to each of a tie.
+
+    Where one of the two is NaN, so are both gradients: neither has won.
+    """
 
     def rule(b: Backend, out: RawTensor, required: Required, x: Operand, y: Operand) -> Pullback:
         for_x, for_y = required
         x_shape, y_shape = shape_of(x), shape_of(y)
-        x_wins, tie = getattr(b, wins)(x, y), b.equal(x, y)
+        x_loses, tie, known = getattr(b, loses)(x, y), b.equal(x, y), b.equal(out, out)
 
         def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
-            to_x = b.where(tie, b.mul(g, 0.5), b.where(x_wins, g, 0))
+            g = b.where(known, g, math.nan)
+            to_x = b.where(x_loses, 0, b.where(tie, b.mul(g, 0.5), g))
             return (
                 sum_to_shape(b, to_x, x_shape) if for_x else None,
                 sum_to_shape(b, b.sub(g, to_x), y_shape) if for_y else None,
@@ -103,8 +120,8 @@ def _extremum(wins: str) -> Rule:
     return rule
 
 
-pullback_of("maximum", 2)(_extremum("greater"))
-pullback_of("minimum", 2)(_extremum("less"))
+pullback_of("maximum", 2)(_extremum("less"))
+pullback_of("minimum", 2)(_extremum("greater"))
 
 # -- one tensor --
 
@@ -129,11 +146,12 @@ def _erf(b: Backend, g: RawTensor, x: RawTensor) -> RawTensor:
 def _clamp(
     b: Backend, g: RawTensor, x: RawTensor, low: float | None = None, high: float | None = None
 ) -> RawTensor:
+    slope = b.where(b.equal(x, x), g, math.nan)  # or a NaN, which no comparison holds for, has none
     if low is not None:
-        g = b.where(b.greater_equal(x, low), g, 0)
+        slope = b.where(b.less(x, low), 0, slope)
     if high is not None:
-        g = b.where(b.less_equal(x, high), g, 0)
-    return g
+        slope = b.where(b.greater(x, high), 0, slope)
+    return slope
 
 
 of_input("erf", _erf)

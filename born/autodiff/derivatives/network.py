@@ -54,6 +54,33 @@ def _rms_norm(
     return _scaled(b, b.rms_norm_backward, out, required, weight, axes)
 
 
+@pullback_of("attention", 4, residuals=True, keeps_result=False, reads=[[0, 1, 2, 3]] * 4)
+def _attention(
+    b: Backend,
+    out: tuple[RawTensor, RawTensor],
+    required: Required,
+    q: RawTensor,
+    k: RawTensor,
+    v: RawTensor,
+    mask: RawTensor | None = None,
+    causal: bool = False,
+    scale: float = 1.0,
+) -> Pullback:
+    # Another tensor over the same memory: a record that led to its own result would keep both.
+    y, total = out[0].alias(), out[1]
+    tensors = (q, k, v, mask)[: len(required)]
+    for_mask = len(required) > 3 and required[3]
+
+    def pullback(g: RawTensor) -> list[RawTensor | None]:
+        found = b.attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
+        return [
+            sum_to_shape(b, gradient, x.shape) if wanted and x is not None and gradient else None
+            for gradient, x, wanted in zip(found, tensors, required, strict=False)
+        ]
+
+    return pullback
+
+
 def _scaled(
     b: Backend,
     backward: Callable[[RawTensor, RawTensor, RawTensor, int], RawTensor],

@@ -60,14 +60,57 @@ def _var(
     return b.mul(_restore_axes(b, b.mul(g, slope), shape, axis, keepdims), centred)
 
 
+def _unit(
+    b: Backend, g: RawTensor, x: RawTensor, length: RawTensor, axis: Axis, keepdims: bool
+) -> RawTensor:
+    """x over its length, times g: zero where the length is, which is a subgradient.
+
+    There is no second derivative there. It is NaN, as the slope of a square root at zero makes it.
+    """
+    zero = b.equal(length, 0)
+    undefined = b.mul(g, b.sqrt(b.where(zero, length, 1)))
+    slope, divisor = (
+        _restore_axes(b, each, x.shape, axis, keepdims)
+        for each in (b.where(zero, undefined, g), b.where(zero, 1, length))
+    )
+    return b.mul(b.div(x, divisor), slope)
+
+
+def _std(
+    b: Backend,
+    g: RawTensor,
+    y: RawTensor,
+    x: RawTensor,
+    axis: Axis = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+) -> RawTensor:
+    if is_half(g.dtype):
+        g, y, wide = (b.astype(each, "float32") for each in (g, y, x))
+        return b.astype(_std(b, g, y, wide, axis, ddof, keepdims), x.dtype)
+    freedom = count(x.shape, normal_axes(axis, x.ndim)) - ddof
+    slope = b.mul(g, 1.0 / freedom if freedom > 0 else math.nan)
+    return _unit(b, slope, b.sub(x, b.mean(x, axis, keepdims=True)), y, axis, keepdims)
+
+
 def _extremum(
     b: Backend, g: RawTensor, y: RawTensor, x: RawTensor, axis: Axis = None, keepdims: bool = False
 ) -> RawTensor:
-    shape, dtype = x.shape, x.dtype
-    chosen = b.astype(b.equal(x, _restore_axes(b, y, shape, axis, keepdims)), dtype)
-    # At least one, so that a NaN, which equals nothing, gets no gradient and no warning.
-    ties = b.maximum(b.sum(chosen, axis, keepdims=True), 1)
-    return b.mul(b.div(chosen, ties), _restore_axes(b, g, shape, axis, keepdims))
+    shape = x.shape
+    chosen = b.equal(x, _restore_axes(b, y, shape, axis, keepdims))
+    wide = "float32" if is_half(g.dtype) else g.dtype  # which counts may be too large for
+    ties = b.sum(b.astype(chosen, wide), axis, keepdims=True)
+    none = b.equal(ties, 0)  # equals the result, which is NaN
+    share = _over(b, _restore_axes(b, g, shape, axis, keepdims), b.where(none, 1, ties))
+    rest = b.where(none, b.full((), math.nan, g.dtype), 0)
+    return b.where(chosen, share, rest)
+
+
+def _over(b: Backend, g: RawTensor, counts: RawTensor) -> RawTensor:
+    """g over counts, of a dtype that holds them."""
+    if is_half(g.dtype):
+        return b.astype(b.div(b.astype(g, "float32"), counts), g.dtype)
+    return b.div(g, counts)
 
 
 def _prod(
@@ -99,15 +142,18 @@ def _logsumexp(
 ) -> RawTensor:
     shape = x.shape
     total = _restore_axes(b, y, shape, axis, keepdims)
-    finite = b.isfinite(total)
-    # A row without a finite sum has no gradient: its weights are zero.
-    shifted = b.where(finite, b.sub(x, b.where(finite, total, 0)), -math.inf)
-    return b.mul(b.exp(shifted), _restore_axes(b, g, shape, axis, keepdims))
+    # A row of -infinity has no gradient: its weights are zero.
+    weights = b.exp(b.sub(x, b.where(b.equal(total, -math.inf), 0, total)))
+    # Their sum is not one where the total was rounded.
+    mass = b.sum(weights, axis, keepdims=True)
+    share = b.div(_restore_axes(b, g, shape, axis, keepdims), b.where(b.greater(mass, 0), mass, 1))
+    return b.mul(weights, share)
 
 
 of_input("sum", _sum)
 of_input("mean", _mean)
 of_input("var", _var)
+of_result("std", _std)
 of_input("prod", _prod)
 of_result("max", _extremum)
 of_result("min", _extremum)
@@ -131,8 +177,4 @@ def _norm(
     if order == math.inf:
         return lambda g: b.mul(b.sign(x), _extremum(b, g, out, b.abs(x), axis, keepdims))
 
-    def euclidean(g: RawTensor) -> RawTensor:
-        length = b.where(b.equal(out, 0), 1, out)
-        return b.mul(x, _restore_axes(b, b.div(g, length), shape, axis, keepdims))
-
-    return euclidean
+    return lambda g: _unit(b, g, x, out, axis, keepdims)

@@ -47,6 +47,22 @@ def _binary(declared: _Method, name: str) -> _Method:
     return declared_as(declared, operation)
 
 
+def _whole(declared: _Method) -> _Method:
+    """As `_binary`, of numbers: NumPy makes int8 of bools."""
+    name = declared.__name__
+    of_numbers = _binary(declared, name)
+
+    def operation(self: Any, x: Operand, y: Operand, /) -> Any:
+        tensor = x if isinstance(x, RawTensor) else y
+        if isinstance(tensor, RawTensor) and tensor.array.dtype == bool_:
+            raise DTypeError(
+                f'expected numbers in {name}, got bool; convert with .astype("int64") or "float32"'
+            )
+        return of_numbers(self, x, y)
+
+    return declared_as(declared, operation)
+
+
 def _floating(declared: _Method) -> _Method:
     """A function of floating numbers: that of the same name in the namespace."""
     name = declared.__name__
@@ -87,6 +103,8 @@ class ArrayElementwise(Elementwise, Dispatch):
     mul = _binary(Elementwise.mul, "multiply")
     maximum = _binary(Elementwise.maximum, "maximum")
     minimum = _binary(Elementwise.minimum, "minimum")
+    floor_divide = _whole(Elementwise.floor_divide)
+    remainder = _whole(Elementwise.remainder)
     _divide = _binary(Elementwise.div, "divide")
     _power = _binary(Elementwise.pow, "power")
 

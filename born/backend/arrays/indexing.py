@@ -19,7 +19,8 @@ class ArrayIndexing(Indexing, Dispatch):
     def getitem(self, x: RawTensor, /, index: Index) -> RawTensor:
         try:
             return self._wrap(x.array[_index_arrays(index)])
-        except IndexError as error:
+        except (IndexError, TypeError, ValueError, OverflowError) as error:
+            # Beside indices out of range: slices of floats or of step 0, numbers beyond 64 bits.
             raise index_error(x, error) from error
 
     @override
@@ -32,7 +33,7 @@ class ArrayIndexing(Indexing, Dispatch):
                 out[index] += y.array
             else:
                 out = self._added_at(x.array, _index_arrays(index), y.array)
-        except IndexError as error:
+        except (IndexError, TypeError, OverflowError) as error:
             raise index_error(x, error) from error
         except ValueError as error:
             raise shape_mismatch("index_add", x.array, y.array, error) from error

@@ -38,6 +38,13 @@ class ArrayNetwork(Network, Dispatch):
         return RawTensor(e.astype(x.dtype, copy=False))
 
     @override
+    def log_softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
+        self._require_floating("log_softmax", x.array)
+        shifted, _, total = self._exponentials(x, axis)
+        shifted -= self.xp.log(self.xp.where(total > 0, total, 1))
+        return RawTensor(shifted.astype(x.dtype, copy=False))
+
+    @override
     def softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
         weighted = g.array * y.array
         weighted -= y.array * self._sum_along(weighted, axis)
@@ -50,6 +57,51 @@ class ArrayNetwork(Network, Dispatch):
         if is_half(a.dtype):
             return a.sum(axis=axis, keepdims=True, dtype=float32).astype(a.dtype)
         return a.sum(axis=axis, keepdims=True)
+
+    @override
+    def attention(
+        self,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None = None,
+        /,
+        causal: bool = False,
+        scale: float = 1.0,
+    ) -> tuple[RawTensor, RawTensor]:
+        self._check_dtypes("attention", q, k, v)
+        self._require_floating("attention", q.array)
+        if not is_half(q.dtype):
+            return super().attention(q, k, v, mask, causal, scale)
+        over = None if mask is None else _widened(mask)
+        y, total = self.attention(
+            _widened(q), _widened(k), _widened(v), over, causal=causal, scale=scale
+        )
+        return RawTensor(y.array.astype(q.dtype)), total
+
+    @override
+    def attention_gradients(
+        self,
+        g: RawTensor,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None,
+        y: RawTensor,
+        total: RawTensor,
+        causal: bool,
+        scale: float,
+        for_mask: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
+        if not is_half(q.dtype):
+            return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
+        dtype, over = q.dtype, None if mask is None else _widened(mask)
+        g, q, k, v, y = (_widened(x) for x in (g, q, k, v, y))
+        dq, dk, dv, dm = self.attention_gradients(
+            g, q, k, v, over, y, total, causal, scale, for_mask
+        )
+        dq, dk, dv = (RawTensor(x.array.astype(dtype)) for x in (dq, dk, dv))
+        return dq, dk, dv, None if dm is None else RawTensor(dm.array.astype(dtype))
 
     @override
     def cross_entropy(
@@ -136,3 +188,8 @@ class ArrayNetwork(Network, Dispatch):
         mask = (self.uniform(a.shape, "float32").array >= p).astype(a.dtype)
         mask *= a.dtype.type(0.0 if p == 1 else 1.0 / (1.0 - p))
         return self._wrap(a * mask), self._wrap(mask)
+
+
+def _widened(x: RawTensor) -> RawTensor:
+    """A tensor of halves in float32; another as it is."""
+    return RawTensor(x.array.astype(float32)) if is_half(x.dtype) else x

@@ -12,7 +12,7 @@ from born.backend.arguments import Axis, normal_axes, normal_axis
 from born.backend.arrays.dispatch import Dispatch, declared_as, halves_in_float32
 from born.backend.arrays.sums import SHORT, accumulator, long_sum
 from born.backend.contract.reduction import Reductions
-from born.dtypes import INTEGRAL, is_half
+from born.dtypes import INTEGRAL, float32, is_half
 from born.errors import ShapeError
 from born.raw import Array, RawTensor
 
@@ -37,7 +37,7 @@ def _accumulation(declared: _Method) -> _Method:
                 out = self._long_sum(a, axis, keepdims)
             else:
                 out = getattr(a, name)(axis=axis, keepdims=keepdims, dtype=wide)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise axis_error(name, axis, a, error) from error
         if out.dtype != a.dtype and a.dtype.kind not in INTEGRAL:
             out = out.astype(a.dtype)
@@ -57,7 +57,7 @@ def _selection(declared: _Method) -> _Method:
             normal_axes(axis, 0)
         try:
             return self._wrap(getattr(x.array, name)(axis=axis, keepdims=keepdims))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise axis_error(name, axis, x.array, error) from error
 
     return declared_as(declared, operation)
@@ -78,7 +78,16 @@ class ArrayReductions(Reductions, Dispatch):
     all = _selection(Reductions.all)
     mean = halves_in_float32(Reductions.mean)
     var = halves_in_float32(Reductions.var)
+    std = halves_in_float32(Reductions.std)
     norm = halves_in_float32(Reductions.norm)
+
+    @override
+    def _euclidean_norm(self, x: RawTensor, axis: Axis, keepdims: bool) -> RawTensor:
+        if x.dtype != float32:
+            return super()._euclidean_norm(x, axis, keepdims)
+        wide = x.array.astype(np.float64)  # which holds the square of every float32
+        wide *= wide
+        return self.astype(self.sqrt(self.sum(RawTensor(wide), axis, keepdims)), float32)
 
     @override
     def cumsum(self, x: RawTensor, /, axis: int) -> RawTensor:

@@ -77,7 +77,13 @@ class ArrayShapes(Shapes, Dispatch):
             )
         lengths = zip(a.shape, widths, strict=True)
         shape = tuple(length + before + after for length, (before, after) in lengths)
-        out = self.xp.full(shape, weak_scalar("pad", value, a.dtype), a.dtype)
+        filler = weak_scalar("pad", value, a.dtype)
+        try:
+            out = self.xp.full(shape, filler, a.dtype)
+        except (ValueError, OverflowError) as error:
+            raise ShapeError(
+                f"expected widths that memory holds, got {list(widths)}; pad by less"
+            ) from error
         starts = zip(a.shape, widths, strict=True)
         out[tuple(slice(before, before + length) for length, (before, _) in starts)] = a
         return RawTensor(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from born.backend.arguments import Operand, Scalar, check_approximation
+from born.backend.arguments import Operand, Scalar, check_approximation, check_floating
 from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
 from born.dtypes import INTEGRAL
@@ -26,6 +26,8 @@ class Elementwise(Primitives):
     mul = like(add, "mul", "x y.")
     div = like(add, "div", "x / y, of floating dtypes.")
     pow = like(add, "pow", "x to the power of y.")
+    floor_divide = like(add, "floor_divide", "The largest integer that is not above x / y.")
+    remainder = like(add, "remainder", "x - y floor(x / y), which has the sign of y.")
     maximum = like(add, "maximum", "The larger of x and y; NaN where either is.")
     minimum = like(add, "minimum", "The smaller of x and y; NaN where either is.")
 
@@ -49,6 +51,7 @@ class Elementwise(Primitives):
     @optional
     def rsqrt(self, x: RawTensor, /) -> RawTensor:
         """1 / sqrt(x)."""
+        check_floating("rsqrt", x)
         return self.div(1.0, self.sqrt(x))
 
     @required
@@ -61,6 +64,8 @@ class Elementwise(Primitives):
         self, x: RawTensor, /, low: Scalar | None = None, high: Scalar | None = None
     ) -> RawTensor:
         """x held between two numbers; None leaves that side open."""
+        if isinstance(low, float) or isinstance(high, float):
+            check_floating("clamp", x)
         if low is not None:
             x = self.maximum(x, low)
         if high is not None:
@@ -70,23 +75,26 @@ class Elementwise(Primitives):
     @optional
     def sigmoid(self, x: RawTensor, /) -> RawTensor:
         """1 / (1 + exp(-x)), without overflow on either side."""
+        check_floating("sigmoid", x)
         return self.fused(activations.SIGMOID, (x,))[0]
 
     @optional
     def relu(self, x: RawTensor, /) -> RawTensor:
         """max(x, 0)."""
-        if x.dtype.kind in INTEGRAL:
+        if x.array.dtype.kind in INTEGRAL:
             return self.maximum(x, 0)
         return self.fused(activations.RELU, (x,))[0]
 
     @optional
     def silu(self, x: RawTensor, /) -> RawTensor:
         """x sigmoid(x)."""
+        check_floating("silu", x)
         return self.fused(activations.SILU, (x,))[0]
 
     @optional
     def gelu(self, x: RawTensor, /, approximate: Approximation = "none") -> RawTensor:
         """x Phi(x), Phi the normal distribution function, exact or by its tanh approximation."""
+        check_floating("gelu", x)
         check_approximation(approximate)
         formula = activations.GELU if approximate == "none" else activations.GELU_TANH
         return self.fused(formula, (x,))[0]
@@ -94,6 +102,7 @@ class Elementwise(Primitives):
     @optional
     def softplus(self, x: RawTensor, /) -> RawTensor:
         """log(1 + exp(x)), without overflow."""
+        check_floating("softplus", x)
         return self.fused(activations.SOFTPLUS, (x,))[0]
 
     equal = like(add, "equal", "x == y.")

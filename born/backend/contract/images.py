@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from born.backend.arguments import check_floating
 from born.backend.contract.operation import optional
 from born.backend.contract.primitives import Primitives
 from born.backend.window import Size, Window, check_convolution, image_shape
@@ -65,6 +66,7 @@ class Images(Primitives):
     @optional
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
         """The largest element of each window, and which of its elements that was."""
+        check_floating("max_pool2d", x)
         window.check_pool()
         n, c, h, w = image_shape(x)
         size = window.counts((h, w))
@@ -72,8 +74,14 @@ class Images(Primitives):
         padded = self.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), -math.inf)
         taps = self.unfold(padded, window._replace(padding=(0, 0)))
         winner = self.argmax(taps, axis=2, keepdims=True)
+        best = self.gather(taps, winner, axis=2)
+        if ph or pw:
+            # Of -infinity the first element wins that lies inside, and not the padding.
+            inside = self.unfold(self.full((1, 1, h, w), 1, x.dtype), window)
+            first = self.argmax(inside, axis=2, keepdims=True)
+            winner = self.where(self.equal(best, -math.inf), first, winner)
         return (
-            self.reshape(self.gather(taps, winner, axis=2), (n, c, *size)),
+            self.reshape(best, (n, c, *size)),
             self.reshape(winner, (n, c, *size)),
         )
 
@@ -95,6 +103,7 @@ class Images(Primitives):
     @optional
     def avg_pool2d(self, x: RawTensor, window: Window, /) -> RawTensor:
         """The mean of each window, zeros of the padding counted."""
+        check_floating("avg_pool2d", x)
         window.check_pool()
         n, c, h, w = image_shape(x)
         means = self.mean(self.unfold(x, window), 2)

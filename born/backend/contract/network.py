@@ -6,11 +6,19 @@ tuple: the result first, the residuals after it.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
-from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
+from born.backend.arguments import (
+    check_floating,
+    check_losses,
+    check_probability,
+    normal_axis,
+    trailing_axes,
+)
 from born.backend.contract.operation import optional
 from born.backend.contract.primitives import Primitives
+from born.dtypes import is_half
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from born.raw import RawTensor
 
@@ -23,6 +31,7 @@ class Network(Primitives):
     @optional
     def softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
         """exp(x) / sum(exp(x)), shifted by the largest element."""
+        check_floating("softmax", x)
         if x.shape[normal_axis(axis, x.ndim)] == 0:
             return self.copy(x)
         e = self.exp(self.sub(x, self.max(x, axis, keepdims=True)))
@@ -36,8 +45,14 @@ class Network(Primitives):
 
     @optional
     def log_softmax(self, x: RawTensor, /, axis: int = -1) -> RawTensor:
-        """log(softmax(x)), by the shifted log-sum-exp."""
-        return self.sub(x, self.logsumexp(x, axis, keepdims=True))
+        """log(softmax(x)), shifted by the largest element."""
+        check_floating("log_softmax", x)
+        if x.shape[normal_axis(axis, x.ndim)] == 0:
+            return self.copy(x)
+        shifted = self.sub(x, self.max(x, axis, keepdims=True))
+        total = self.sum(self.exp(shifted), axis, keepdims=True)
+        # An infinite number leaves nothing to the others, and NaN to itself.
+        return self.sub(shifted, self.log(self.where(self.isfinite(total), total, 1)))
 
     @optional
     def log_softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
@@ -54,6 +69,7 @@ class Network(Primitives):
         reduction: Reduction = "mean",
     ) -> tuple[RawTensor, RawTensor]:
         """The cross-entropy of integer labels under softmax(logits), and those probabilities."""
+        check_floating("cross_entropy", logits)
         check_losses(label_smoothing, reduction)
         self.check_labels(logits, labels)
         log_p = self.log_softmax(logits)
@@ -77,6 +93,15 @@ class Network(Primitives):
         reduction: Reduction = "mean",
     ) -> RawTensor:
         """The gradient of `cross_entropy` with respect to its logits, times `g`."""
+        if is_half(g.dtype):  # in which a count may be infinite
+            wide = self.cross_entropy_backward(
+                self.astype(g, "float32"),
+                self.astype(probabilities, "float32"),
+                labels,
+                label_smoothing,
+                reduction,
+            )
+            return self.astype(wide, g.dtype)
         rows = self.expand_dims(labels, -1)
         hit = self.full(rows.shape, label_smoothing - 1.0, probabilities.dtype)
         delta = self.scatter_add(probabilities, rows, hit, axis=-1)
@@ -130,14 +155,21 @@ class Network(Primitives):
 
         The residuals are the normalised `x` and one over its standard deviation.
         """
-        trailing = trailing_axes(x, axes)
-        centred = self.sub(x, self.mean(x, trailing, keepdims=True))
-        variance = self.mean(self.mul(centred, centred), trailing, keepdims=True)
-        scale = self.rsqrt(self.add(variance, eps))
-        normal = self.mul(centred, scale)
+        check_floating("layer_norm", x)
+        normal, scale = self._normalized(x, trailing_axes(x, axes), eps, True)
         y = normal if weight is None else self.mul(normal, weight)
         y = y if bias is None else self.add(y, bias)
         return (self.reshape(y, y.shape) if y is normal else y), normal, scale
+
+    def _normalized(
+        self, x: RawTensor, axes: tuple[int, ...], eps: float, centred: bool
+    ) -> tuple[RawTensor, RawTensor]:
+        """x, or its distance from its mean, over its root mean square; and one over that."""
+        if centred:
+            x = self.sub(x, self.mean(x, axes, keepdims=True))
+        squares = self.mean(self.mul(x, x), axes, keepdims=True)
+        scale = self.rsqrt(self.add(squares, eps))
+        return self.mul(x, scale), scale
 
     @optional
     def layer_norm_backward(
@@ -157,9 +189,8 @@ class Network(Primitives):
 
         The residuals are as in `layer_norm`.
         """
-        square = self.mean(self.mul(x, x), trailing_axes(x, axes), keepdims=True)
-        scale = self.rsqrt(self.add(square, eps))
-        normal = self.mul(x, scale)
+        check_floating("rms_norm", x)
+        normal, scale = self._normalized(x, trailing_axes(x, axes), eps, False)
         y = self.reshape(normal, x.shape) if weight is None else self.mul(normal, weight)
         return y, normal, scale
 
@@ -172,12 +203,87 @@ class Network(Primitives):
         return self.mul(scale, self.sub(g, self.mul(normal, along)))
 
     @optional
+    def attention(
+        self,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None = None,
+        /,
+        causal: bool = False,
+        scale: float = 1.0,
+    ) -> tuple[RawTensor, RawTensor]:
+        """softmax(scale q k^T + mask) v for q (..., T, D), k (..., S, D) and v (..., S, E).
+
+        Leading axes broadcast. A mask (..., T, S) of bools says what takes part, a floating one is
+        added. If `causal`, the last query sees all keys, the one before all but the last, and
+        so on. A row that sees nothing is 0. The residual is the logarithm of each row's sum of
+        exponentials, (..., T, 1).
+        """
+        scores = self._scores(q, k, mask, causal, scale)
+        total = self.logsumexp(scores, -1, keepdims=True)
+        return self.matmul(self._weights(scores, total), v), total
+
+    def attention_gradients(
+        self,
+        g: RawTensor,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None,
+        y: RawTensor,
+        total: RawTensor,
+        causal: bool,
+        scale: float,
+        for_mask: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
+        """The gradients of `attention` for q, k, v and, if wanted, the mask; not summed to shapes.
+
+        `y` and `total` are what it returned.
+        """
+        weights = self._weights(self._scores(q, k, mask, causal, scale), total)
+        of_weights = self.matmul(g, _turned(self, v))
+        along = self.sum(self.mul(g, y), -1, keepdims=True)
+        slopes = self.mul(weights, self.sub(of_weights, along))
+        scaled = self.mul(slopes, scale)
+        return (
+            self.matmul(scaled, k),
+            self.matmul(_turned(self, scaled), q),
+            self.matmul(_turned(self, weights), g),
+            slopes if for_mask else None,
+        )
+
+    def _scores(
+        self, q: RawTensor, k: RawTensor, mask: RawTensor | None, causal: bool, scale: float
+    ) -> RawTensor:
+        """scale q k^T + mask, with minus infinity where a query does not see a key."""
+        scores = self.mul(self.matmul(q, _turned(self, k)), scale)
+        if mask is not None:
+            is_flag = mask.dtype.kind == "b"
+            scores = self.where(mask, scores, -math.inf) if is_flag else self.add(scores, mask)
+        if causal:
+            queries, keys = scores.shape[-2:]
+            last = self.arange(keys - queries, keys, 1, "int64")
+            seen = self.greater_equal(self.expand_dims(last, 1), self.arange(0, keys, 1, "int64"))
+            scores = self.where(seen, scores, -math.inf)
+        return scores
+
+    def _weights(self, scores: RawTensor, total: RawTensor) -> RawTensor:
+        """exp(scores - total), and 0 for a row that sees nothing, whose total is not finite."""
+        nothing = self.equal(total, -math.inf)
+        return self.exp(self.sub(scores, self.where(nothing, 0.0, total)))
+
+    @optional
     def dropout(self, x: RawTensor, /, p: float) -> tuple[RawTensor, RawTensor]:
         """Each element zeroed with probability `p`, the others over 1 - p; and the mask."""
         check_probability(p)
         keep = self.greater_equal(self.uniform(x.shape, "float32"), p)
         mask = self.mul(self.astype(keep, x.dtype), 0.0 if p == 1 else 1.0 / (1.0 - p))
         return self.mul(x, mask), mask
+
+
+def _turned(b: Primitives, x: RawTensor) -> RawTensor:
+    return b.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
 def label_range_error(classes: int, least: float, most: float) -> IndexOutOfRangeError:

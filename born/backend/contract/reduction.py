@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from born.backend.arguments import Axis, count, normal_axes, normal_axis
+from born.backend.arguments import Axis, check_floating, count, normal_axes, normal_axis
 from born.backend.contract.operation import absent, like, optional, required
 from born.backend.contract.primitives import Primitives
 from born.dtypes import INTEGRAL, int64, is_half
@@ -36,6 +36,7 @@ class Reductions(Primitives):
     @optional
     def mean(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
         """The arithmetic mean; NaN of no elements."""
+        check_floating("mean", x)
         elements = count(x.shape, normal_axes(axis, x.ndim))
         total = self.sum(x, axis, keepdims)
         # Dividing by zero would warn; no elements have no mean.
@@ -46,14 +47,29 @@ class Reductions(Primitives):
         self, x: RawTensor, /, axis: Axis = None, ddof: int = 0, keepdims: bool = False
     ) -> RawTensor:
         """The mean squared distance from the mean, over `n - ddof`."""
+        check_floating("var", x)
         freedom = count(x.shape, normal_axes(axis, x.ndim)) - ddof
         centred = self.sub(x, self.mean(x, axis, keepdims=True))
         total = self.sum(self.mul(centred, centred), axis, keepdims)
         return self.div(total, freedom) if freedom > 0 else self.mul(total, math.nan)
 
     @optional
+    def std(
+        self, x: RawTensor, /, axis: Axis = None, ddof: int = 0, keepdims: bool = False
+    ) -> RawTensor:
+        """The standard deviation, the square root of `var`."""
+        check_floating("std", x)
+        freedom = count(x.shape, normal_axes(axis, x.ndim)) - ddof
+        # Of the distances, not of their squares, which may be out of range.
+        length = self.norm(self.sub(x, self.mean(x, axis, keepdims=True)), axis, keepdims)
+        if freedom <= 0:
+            return self.mul(length, math.nan)
+        return self.div(length, math.sqrt(freedom))
+
+    @optional
     def logsumexp(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
         """log(sum(exp(x))), shifted by the largest element."""
+        check_floating("logsumexp", x)
         axes = normal_axes(axis, x.ndim)
         if count(x.shape, axes) == 0:
             return self.add(self.sum(x, axis, keepdims), -math.inf)
@@ -72,12 +88,26 @@ class Reductions(Primitives):
     ) -> RawTensor:
         """The 1-, 2- or infinity-norm of the elements along the axes."""
         if order == 2:
-            return self.sqrt(self.sum(self.mul(x, x), axis, keepdims))
+            check_floating("norm", x)
+            return self._euclidean_norm(x, axis, keepdims)
         if order == 1:
             return self.sum(self.abs(x), axis, keepdims)
         if order == math.inf:
             return self.max(self.abs(x), axis, keepdims)
         raise DomainError(f"expected order 1, 2 or inf, got {order!r}; use one of these norms")
+
+    def _euclidean_norm(self, x: RawTensor, axis: Axis, keepdims: bool) -> RawTensor:
+        """The 2-norm, by numbers of at most one, whose squares are in range."""
+        axes = normal_axes(axis, x.ndim)
+        if count(x.shape, axes) == 0:
+            return self.sum(x, axis, keepdims)
+        largest = self.max(self.abs(x), axis, keepdims=True)
+        # Infinity and NaN are the result, and zero is no divisor.
+        usable = self.logical_and(self.isfinite(largest), self.greater(largest, 0))
+        scale = self.where(usable, largest, 1)
+        small = self.div(x, scale)
+        result = self.mul(self.sqrt(self.sum(self.mul(small, small), axis, keepdims=True)), scale)
+        return result if keepdims else self.squeeze(result, axes)
 
     @required
     def cumsum(self, x: RawTensor, /, axis: int) -> RawTensor:

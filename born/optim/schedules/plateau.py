@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from typing_extensions import override
 
+from born.errors import ConfigError
 from born.optim.fields import Interval
 from born.optim.schedules.decay import Count, Factor
 from born.optim.schedules.schedule import Schedule
@@ -60,7 +61,7 @@ class Plateau(Schedule):
     @override
     def observed(self, metric: float) -> Self:
         """The schedule after it has seen a metric."""
-        number = float(metric)
+        number = self._as_number(metric)
         better = self._is_better(number)
         bad = 0 if better or self.cooling else self.bad + 1
         cooling = max(0, self.cooling - 1)
@@ -70,6 +71,16 @@ class Plateau(Schedule):
             bad, cooling = 0, self.cooldown
         best = (number,) if better else self.best
         return self.replace(value=value, best=best, bad=bad, cooling=cooling)
+
+    @staticmethod
+    def _as_number(metric: Any) -> float:
+        try:
+            return float(metric)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"expected a metric that is a number, got {metric!r} of type "
+                f"{type(metric).__name__}; pass for example loss.item()"
+            ) from error
 
     def _is_better(self, metric: float) -> bool:
         if not math.isfinite(metric):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, TypeVar, cast
 
 import numpy as np
 from typing_extensions import override
@@ -31,6 +31,8 @@ from born.optim.solvers.search import search
 
 Tolerance = Annotated[float, Interval(0.0)]
 Count = Annotated[int, Interval(0)]
+
+_M = TypeVar("_M", bound=Settings)
 
 STOPPED: Final = 99
 
@@ -153,6 +155,21 @@ class Method(Settings, metaclass=ABCMeta):
         return self.replace(**options).minimize(
             fun, x0, args, jac=jac, hessp=hessp, bounds=bounds, callback=callback
         )
+
+
+def method_of(methods: Mapping[str, _M], method: _M | str | None) -> _M:
+    """A method, that of a name, or the first of several for None."""
+    first = next(iter(methods.values()))
+    if method is None:
+        return first
+    named = {name.lower(): each for name, each in methods.items()}
+    found = named.get(method.lower()) if isinstance(method, str) else method
+    if not any(isinstance(found, base) for base in type(first).__mro__[1:2]):
+        raise ConfigError(
+            f"expected a method such as {type(first).__name__}(), or one of "
+            f"{', '.join(methods)}, got {method!r}; make an object of the class"
+        )
+    return cast("_M", found)
 
 
 class _Run:

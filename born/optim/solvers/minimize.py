@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from born.optim.solvers.descent import LBFGS, Method
+from born.optim.solvers.descent import BFGS, LBFGS, Method, NewtonCG, NonlinearCG, method_of
 from born.optim.solvers.result import OptimizeResult
+
+METHODS: Final[dict[str, Method]] = {
+    "L-BFGS-B": LBFGS(),
+    "BFGS": BFGS(),
+    "CG": NonlinearCG(),
+    "Newton-CG": NewtonCG(),
+}
+"""The methods by SciPy's names; the first is the default."""
 
 
 def minimize(
     fun: Callable[..., Any],
     x0: Any,
     args: Any = (),
-    method: Method | None = None,
+    method: Method | str | None = None,
     jac: Callable[..., Any] | bool | None = None,
     hessp: Callable[..., Any] | None = None,
     bounds: Any = None,
@@ -39,7 +47,7 @@ def minimize(
             best point that was evaluated, also when the run is interrupted.
         args: further arguments.
         method: how to look: `LBFGS()`, the default, `BFGS()`, `NonlinearCG()` or `NewtonCG()`, with
-            its settings.
+            its settings; or SciPy's name of one, such as "L-BFGS-B".
         jac: a function that returns the gradient, called as `fun` is; or True, if `fun` returns
             (value, gradient). For a model the gradient is what `backward` returns.
         hessp: for `NewtonCG`: hessp(x, v, \\*args) is the product of the Hessian with v. Without
@@ -84,7 +92,7 @@ def minimize(
     >>> round(model.weight.item(), 3), round(model.bias.item(), 3)
     (2.0, 1.0)
     """
-    method = LBFGS() if method is None else method
+    method = method_of(METHODS, method)
     if tol is not None:
         method = method.replace(gtol=tol)
     return method.minimize(fun, x0, args, jac=jac, hessp=hessp, bounds=bounds, callback=callback)

@@ -142,6 +142,8 @@ class OfArrays(Objective):
     ) -> None:
         super().__init__(args)
         try:
+            if np.iscomplexobj(x0):
+                raise TypeError("it is complex; minimize over its real and imaginary parts")
             self._x0 = np.array(x0, np.float64)
         except (TypeError, ValueError) as error:
             raise OperandError(
@@ -286,7 +288,8 @@ class OfTensors(Objective):
         point = self._tensor(x, self._recording)
         point.requires_grad = True
         with self._recording.tape, self.as_called():
-            result = self._fun(point, *self.args)
+            # A result of x, so that a function that returns what it is given has a record too.
+            result = self._fun(point * 1.0, *self.args)
         check_result(result)
         return result, [point.raw]
 

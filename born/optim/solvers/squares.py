@@ -17,7 +17,7 @@ from born.creation import tensor
 from born.errors import GradientError, ShapeError
 from born.optim.config import Settings
 from born.optim.fields import Interval
-from born.optim.solvers.descent import Count, Tolerance, calling
+from born.optim.solvers.descent import Count, Tolerance, calling, method_of
 from born.optim.solvers.objective import DIFFERENCE, Objective, OfArrays, objective_of, pair
 from born.optim.solvers.result import OptimizeResult
 from born.tensor import Tensor
@@ -44,7 +44,7 @@ def least_squares(
     fun: Callable[..., Any],
     x0: Any,
     jac: Callable[..., Any] | bool | None = None,
-    method: SquaresMethod | None = None,
+    method: SquaresMethod | str | None = None,
     args: Any = (),
     callback: Callable[..., object] | None = None,
 ) -> OptimizeResult:
@@ -60,7 +60,7 @@ def least_squares(
             (residuals, Jacobian). Without it, the tape takes one backward pass for each residual;
             for a function of NumPy arrays there are n differences.
         method: `LevenbergMarquardt()`, the default, `Dogleg()` or `GaussNewton()`, with its
-            settings.
+            settings; or "lm", as in SciPy.
         args: further arguments of `fun` and `jac`.
         callback: as for `minimize`.
 
@@ -83,7 +83,7 @@ def least_squares(
     >>> result.x.numpy().round(2), result.success
     (array([2. , 0.5]), True)
     """
-    method = LevenbergMarquardt() if method is None else method
+    method = method_of(METHODS, method)
     objective = objective_of(fun, x0, args, jac)
     return _Run(method, objective, callback).run()
 
@@ -304,6 +304,10 @@ class _Whole(Steps):
         self.radius = 1.0 if ratio >= _ENOUGH else shrink * self.radius
 
 
+METHODS: Final[dict[str, SquaresMethod]] = {"lm": LevenbergMarquardt()}
+"""The methods by SciPy's names, as far as it has them; the first is the default."""
+
+
 class _Run:
     """One run of a method."""
 
@@ -336,7 +340,7 @@ class _Run:
         most = method.maxfun or 100 * (self.x.size + 1)
         self.residuals = self._residuals(self.x)
         self.jacobian = np.full((self.residuals.size, self.x.size), math.nan)
-        if not np.isfinite(self.residuals).all():
+        if not math.isfinite(float(self.residuals @ self.residuals)):
             return -1
         self.jacobian = self._jacobian(self.x)
         if not np.isfinite(self.jacobian).all():
@@ -469,10 +473,12 @@ class _Run:
 
     def result(self, status: int, message: str) -> OptimizeResult:
         objective = self.objective
-        gradient = self.jacobian.T @ self.residuals
+        with np.errstate(all="ignore"):
+            gradient = self.jacobian.T @ self.residuals
+            cost = 0.5 * float(self.residuals @ self.residuals)
         return OptimizeResult(
             x=objective.to_user(objective.vector(self.x)),
-            cost=0.5 * float(self.residuals @ self.residuals),
+            cost=cost,
             fun=self.residuals,
             jac=self.jacobian,
             grad=gradient,

@@ -1,0 +1,117 @@
+"""Sums and maxima of tiles, in the order of `born.backend.lanes`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from born.backend.lanes import LANES, STRETCH
+from born.raw import HostArray
+
+
+def halved(lanes: HostArray) -> HostArray:
+    """The sums of lanes along the last axis, a power of two, added in halves; it is overwritten."""
+    half = lanes.shape[-1] // 2
+    while half:
+        np.add(lanes[..., :half], lanes[..., half : 2 * half], out=lanes[..., :half])
+        half //= 2
+    sums: HostArray = lanes[..., 0]
+    return sums
+
+
+def sums_of_rows(x: HostArray) -> HostArray:
+    """The sum of each row of a matrix of doubles, which may be overwritten."""
+    rows, columns = x.shape
+    if columns <= LANES:
+        width = 1 << max(columns - 1, 0).bit_length()
+        lanes = np.zeros((rows, width))
+        lanes[:, :columns] += x
+        return halved(lanes)
+    turns, rest = divmod(columns, LANES)
+    lanes = np.empty((rows, LANES))
+    whole = turns * LANES
+    for row, sums in zip(x, lanes, strict=True):
+        np.add.reduce(row[:whole].reshape(turns, LANES), axis=0, initial=0.0, out=sums)
+    if rest:
+        lanes[:, :rest] += x[:, whole:]
+    return halved(lanes)
+
+
+def sum_of_all(x: HostArray) -> Any:
+    """The sum of doubles, in the order of lanes."""
+    return sums_of_rows(np.ascontiguousarray(x).reshape(1, -1))[0]
+
+
+def sums_of_stretches(x: HostArray, y: HostArray | None, out: HostArray) -> None:
+    """The sums of stretches of a flat array, or of its products with another."""
+    lanes = np.zeros((len(out), LANES))
+    wide = np.empty(STRETCH)
+    for number, sums in enumerate(lanes):
+        start = number * STRETCH
+        piece = x[start : start + STRETCH]
+        size = piece.size
+        part = wide[:size]
+        part[...] = piece
+        if y is not None:
+            np.multiply(part, part if y is x else y[start : start + STRETCH], out=part)
+        turns, rest = divmod(size, LANES)
+        if turns:
+            whole = part[: turns * LANES].reshape(turns, LANES)
+            np.add.reduce(whole, axis=0, initial=0.0, out=sums)
+        if rest:
+            sums[:rest] += part[turns * LANES :]
+    out[...] = halved(lanes)
+
+
+def doubles(x: HostArray, y: HostArray | None) -> HostArray:
+    """The elements of an array, or of its products with another, in double."""
+    wide = np.array(x, np.float64, order="C")
+    if y is not None:
+        np.multiply(wide, wide if y is x else y, out=wide)
+    return wide
+
+
+def add_columns(x: HostArray, sums: HostArray) -> None:
+    """Add rows of doubles, of shape (matrices, rows, columns), to the sums of columns in turn."""
+    if x.shape[-1] > 1:
+        for matrix, own in zip(x, sums, strict=True):
+            # The sums so far lead, so that each row is added to them in turn.
+            own[...] = np.add.reduce(np.concatenate((own[None], matrix)), axis=0)
+        return
+    for matrix, own in zip(x, sums, strict=True):
+        own[0] = np.add.accumulate(np.concatenate((own, matrix[:, 0])))[-1]
+
+
+def sums_of_tensors(rows: HostArray, counts: Sequence[int]) -> HostArray:
+    """The sums of tensors, from those of their rows, which follow each other."""
+    if len(rows) == len(counts) and all(count == 1 for count in counts):
+        return rows
+    few = [min(count, LANES) if count <= LANES else 0 for count in counts]
+    width = 1 << max(max(few, default=0) - 1, 0).bit_length()
+    lanes = np.zeros((len(counts), width))
+    sums = np.zeros(len(counts))
+    first = 0
+    long: list[tuple[int, int, int]] = []
+    for number, count in enumerate(counts):
+        if count <= LANES:
+            lanes[number, :count] += rows[first : first + count]
+        else:
+            long.append((number, first, count))
+        first += count
+    sums[...] = halved(lanes)
+    for number, start, count in long:
+        sums[number] = sum_of_all(rows[start : start + count])
+    return sums
+
+
+def largest_of_tensors(rows: HostArray, counts: Sequence[int]) -> HostArray:
+    """The largest elements of tensors, from those of their rows; -inf of none."""
+    largest = np.full(len(counts), -np.inf)
+    first = 0
+    for number, count in enumerate(counts):
+        if count:
+            largest[number] = rows[first : first + count].max()
+        first += count
+    return largest

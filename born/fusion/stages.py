@@ -1,0 +1,334 @@
+"""From a staged program to passes over its arrays, each of them a program of one stage.
+
+A value's stage is the largest of its arguments', and one more behind a reduction of elements, a
+matrix function, or a total. A pass computes elements of one stage from what lies in memory: it
+computes again what earlier ones have computed, unless they have stored it exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from born.fusion.program import (
+    ARRAY,
+    COLUMNS,
+    ELEMENT,
+    MATRIX,
+    REDUCTIONS,
+    RESULT,
+    ROWS,
+    SCALAR,
+    VALUE,
+    Instruction,
+    Program,
+    Ref,
+    matrix_function,
+)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over the elements.
+
+    Attributes:
+        program: what to compute, of one stage. Its arrays are those of rank element, then
+            `inputs`, then `scratch`, which it writes.
+        dtypes: of these arrays.
+        scalars: what its scalars are: values of the whole program, of rank tensor at most.
+        inputs: values of rows or columns, as doubles, and results of matrix functions.
+        ranks: of the inputs.
+        scratch: the operands of matrix functions, in the dtype that is computed in.
+        reductions: number of the instruction -> its operands in this pass.
+    """
+
+    program: Program
+    dtypes: tuple[np.dtype[Any], ...]
+    scalars: tuple[Ref, ...]
+    inputs: tuple[Ref, ...]
+    ranks: tuple[str, ...]
+    scratch: tuple[Ref, ...]
+    reductions: tuple[tuple[int, tuple[Ref, ...]], ...]
+
+    @cached_property
+    def by_tensor(self) -> bool:
+        """Whether some of its scalars differ from tensor to tensor."""
+        return any(ref.kind not in (SCALAR, VALUE) for ref in self.scalars)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is done for a tensor before the next stage.
+
+    Attributes:
+        small: the instructions of lower rank, in order, before the pass.
+        work: the pass, if there is anything to do.
+        matrices: the matrix functions behind it.
+    """
+
+    small: tuple[int, ...]
+    work: Pass | None
+    matrices: tuple[int, ...]
+
+
+class Stages:
+    """The stages of a program for arrays of some dtypes.
+
+    Attributes:
+        stages: in order.
+        starts: the first stage of each round, and the number of stages.
+    """
+
+    def __init__(
+        self, program: Program, dtypes: Sequence[np.dtype[Any]], compute: np.dtype[Any]
+    ) -> None:
+        self.program = program
+        self._dtypes = dtypes
+        self._compute = compute
+        self._ranks = program.all_ranks()
+        self._stage: dict[Ref, int] = {Ref(ARRAY, i): 0 for i in range(len(program.arrays))}
+        self._stage |= {Ref(SCALAR, i): 0 for i in range(program.scalars)}
+        boundaries = self._find_stages()
+        self._own = [i for i in range(len(program.arrays)) if program.rank(i) == ELEMENT]
+        pairs = zip(program.targets, program.outputs, strict=True)
+        self._outputs = {i: ref for i, ref in pairs if ref != Ref(ARRAY, i)}
+        last = max((self._stage[ref] for ref in self._outputs.values()), default=0)
+        last = max([last, *boundaries[1:]])
+        self._final = max(
+            (self._stage[ref] for i, ref in self._outputs.items() if i in self._own), default=0
+        )
+        self._early = self._find_early()
+        self.stages = [self._staged(number) for number in range(last + 1)]
+        self.starts = (*boundaries, last + 1)
+
+    def _find_stages(self) -> list[int]:
+        """The stage of each value; returns the first stage of each round."""
+        program, group = self.program, self.program.group
+        boundaries = [0]
+        for finished in range((group.rounds if group else 0) + 1):
+            if group is not None and finished:
+                boundaries.append(
+                    max(
+                        self._stage[ref]
+                        for ref, number in zip(program.totals, group.total_rounds, strict=True)
+                        if number == finished - 1
+                    )
+                )
+            if group is not None:
+                for i, number in enumerate(group.value_rounds):
+                    if number == finished:
+                        self._stage[Ref(VALUE, i)] = boundaries[-1]
+            for number, (op, args) in enumerate(program.instructions):
+                ref = Ref(RESULT, number)
+                if ref not in self._stage and all(arg in self._stage for arg in args):
+                    of_elements = any(self._ranks[arg] == ELEMENT for arg in args)
+                    ends = (op in REDUCTIONS and of_elements) or matrix_function(op) is not None
+                    self._stage[ref] = max((self._stage[arg] for arg in args), default=0) + ends
+        return boundaries
+
+    def _is_element(self, ref: Ref) -> bool:
+        return self._ranks[ref] == ELEMENT
+
+    def _is_computed(self, ref: Ref) -> bool:
+        """Whether a pass computes a value, of elements."""
+        return (
+            ref.kind == RESULT
+            and self._is_element(ref)
+            and matrix_function(self.program.instructions[ref.index].op) is None
+        )
+
+    def _wanted(self, stage: int) -> list[Ref]:
+        """The elements that a pass has to compute or to read."""
+        wanted: list[Ref] = []
+        for number, (op, args) in enumerate(self.program.instructions):
+            if self._stage[Ref(RESULT, number)] == stage + 1 and (
+                op in REDUCTIONS or matrix_function(op)
+            ):
+                wanted += [arg for arg in args if self._is_element(arg)]
+        for index in self._own:
+            if index in self._outputs and self._store_stage(index) == stage:
+                wanted.append(self._outputs[index])
+        return wanted
+
+    def _store_stage(self, index: int) -> int:
+        if index in self._early:
+            return self._stage[self._outputs[index]]
+        return self._final
+
+    def _find_early(self) -> set[int]:
+        """The slots that are stored before the last pass, so that it need not compute them again.
+
+        What is stored has to be exact, and what was there before not needed later.
+        """
+        early: set[int] = set()
+        for index in self._own[2:]:
+            ref = self._outputs.get(index)
+            is_exact = self._dtypes[index] == self._compute
+            if ref is None or not is_exact or not self._is_computed(ref):
+                continue
+            if self._stage[ref] < self._final:
+                early.add(index)
+        self._early = early
+        while True:
+            overwritten: set[int] = set()
+            for stage in range(self._final + 1):
+                stored = self._stored_before(stage)
+                gone = {i for i in early if self._store_stage(i) < stage}
+                seen = self._reached(self._wanted(stage), stored)
+                overwritten |= {ref.index for ref in seen if ref.kind == ARRAY} & gone
+            if not overwritten:
+                return early
+            early -= overwritten
+
+    def _stored_before(self, stage: int) -> dict[Ref, int]:
+        """The results that lie in arrays before a pass."""
+        return {self._outputs[i]: i for i in self._early if self._store_stage(i) < stage}
+
+    def _reached(self, wanted: Sequence[Ref], stored: dict[Ref, int]) -> set[Ref]:
+        """What elements are computed from, as far as it is not in memory."""
+        reached: set[Ref] = set()
+        waiting = list(wanted)
+        while waiting:
+            ref = waiting.pop()
+            if ref not in reached and ref not in stored:
+                reached.add(ref)
+                if self._is_computed(ref):
+                    waiting += self.program.instructions[ref.index].args
+        return reached
+
+    def _staged(self, number: int) -> Stage:
+        small: list[int] = []
+        matrices: list[int] = []
+        for place, (op, args) in enumerate(self.program.instructions):
+            ref = Ref(RESULT, place)
+            if matrix_function(op):
+                if self._stage[ref] == number + 1:
+                    matrices.append(place)
+                continue
+            of_elements = op in REDUCTIONS and any(self._is_element(arg) for arg in args)
+            if self._stage[ref] == number and not self._is_element(ref) and not of_elements:
+                small.append(place)
+        return Stage(tuple(small), self._pass(number), tuple(matrices))
+
+    def _pass(self, number: int) -> Pass | None:
+        program, instructions = self.program, self.program.instructions
+        wanted = self._wanted(number)
+        if not wanted:
+            return None
+        stored = self._stored_before(number)
+        reached = self._reached(wanted, stored)
+        scratch = list(
+            dict.fromkeys(
+                arg
+                for place, (op, args) in enumerate(instructions)
+                if matrix_function(op) and self._stage[Ref(RESULT, place)] == number + 1
+                for arg in args
+                if self._is_element(arg) and (self._is_computed(arg) or arg.kind == ARRAY)
+            )
+        )
+        moved: dict[Ref, Ref] = {Ref(ARRAY, i): Ref(ARRAY, k) for k, i in enumerate(self._own)}
+        moved |= {ref: moved[Ref(ARRAY, i)] for ref, i in stored.items()}
+        inputs = sorted(
+            (ref for ref in reached if self._is_input(ref)), key=lambda ref: (ref.kind, ref.index)
+        )
+        first = len(self._own)
+        moved |= {ref: Ref(ARRAY, first + k) for k, ref in enumerate(inputs)}
+        scalars: dict[Ref, Ref] = {}
+        written: list[Instruction] = []
+        zero: Ref | None = None
+
+        def value(ref: Ref) -> Ref:
+            if ref in moved:
+                return moved[ref]
+            return scalars.setdefault(ref, Ref(SCALAR, len(scalars)))
+
+        for place in sorted(ref.index for ref in reached if self._is_computed(ref)):
+            op, args = instructions[place]
+            given = [value(arg) for arg in args]
+            if op.startswith("logical"):
+                # Truth values of lower rank arrive as numbers.
+                for k, ref in enumerate(given):
+                    if ref.kind == SCALAR:
+                        zero = zero or scalars.setdefault(_ZERO, Ref(SCALAR, len(scalars)))
+                        given[k] = Ref(RESULT, len(written))
+                        written.append(Instruction("ne", (ref, zero)))
+            moved[Ref(RESULT, place)] = Ref(RESULT, len(written))
+            written.append(Instruction(op, tuple(given)))
+        outputs = [
+            value(self._outputs[i])
+            if i in self._outputs and self._store_stage(i) == number
+            else moved[Ref(ARRAY, i)]
+            for i in self._own
+            if i != 1
+        ]
+        outputs += [moved[ref] for ref in inputs]
+        outputs += [value(ref) for ref in scratch]
+        reductions = tuple(
+            (place, tuple(value(arg) for arg in args))
+            for place, (op, args) in enumerate(instructions)
+            if op in REDUCTIONS
+            and self._stage[Ref(RESULT, place)] == number + 1
+            and any(self._is_element(arg) for arg in args)
+        )
+        ranks = tuple(ROWS if (r := self._ranks[ref]) == MATRIX else r for ref in inputs)
+        names = [program.arrays[i] for i in self._own]
+        names += [f"{'xy'[rank == COLUMNS]}{k}" for k, rank in enumerate(ranks)]
+        names += [f"z{k}" for k in range(len(scratch))]
+        double = np.dtype(np.float64)
+        dtypes = [self._dtypes[i] for i in self._own]
+        dtypes += [self._compute if rank == ELEMENT else double for rank in ranks]
+        dtypes += [self._compute] * len(scratch)
+        return Pass(
+            Program(
+                arrays=tuple(names),
+                instructions=tuple(written),
+                outputs=tuple(outputs),
+                scalars=len(scalars),
+                host_source="",
+                host=_no_host,
+                name=f"{program.name}, stage {number + 1}",
+                ranks=(*[ELEMENT] * first, *ranks, *[ELEMENT] * len(scratch)),
+            ),
+            tuple(dtypes),
+            tuple(scalars),
+            tuple(inputs),
+            ranks,
+            tuple(scratch),
+            reductions,
+        )
+
+    def _is_input(self, ref: Ref) -> bool:
+        """Whether a pass reads a value as an array besides those of rank element."""
+        if ref.kind == ARRAY and ref.index in self._own:
+            return False
+        rank = self._ranks[ref]
+        return rank in (ROWS, COLUMNS, MATRIX) or (rank == ELEMENT and not self._is_computed(ref))
+
+    def __str__(self) -> str:
+        ranks = self._ranks
+        program = self.program
+        lines: list[str] = []
+        for number, stage in enumerate(self.stages):
+            lines.append(f"stage {number + 1}")
+            for place in (*stage.small, *stage.matrices):
+                op, args = program.instructions[place]
+                listed = ", ".join(map(str, args))
+                lines.append(f"  r{place} = {op}({listed})  ({ranks[Ref(RESULT, place)]})")
+            if stage.work is not None:
+                lines += ["  " + line for line in str(stage.work.program).splitlines()]
+                for place, refs in stage.work.reductions:
+                    op = program.instructions[place].op
+                    lines.append(f"    {op} -> r{place}: {', '.join(map(str, refs))}")
+        return "\n".join(lines)
+
+
+_ZERO = Ref(SCALAR, -1)
+"""The number 0 among the scalars of a pass."""
+
+
+def _no_host(**scalars: float) -> tuple[float, ...]:
+    raise NotImplementedError

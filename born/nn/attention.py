@@ -1,0 +1,277 @@
+"""Attention layers, and the positions that they are told."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from typing_extensions import override
+
+from born import ops
+from born.backend import B
+from born.dtypes import DTypeLike, as_dtype
+from born.errors import ConfigError, ShapeError
+from born.nn.dropout import Dropout
+from born.nn.linear import Linear
+from born.nn.module import Module
+from born.nn.normalization import LayerNorm
+from born.ops.linear import Activation
+from born.raw import HostArray
+from born.tensor import B2, Tensor
+from born.validation import flag, integer
+
+
+class KeyValueCache:
+    """The keys and values of the tokens that were seen, for generating one after another.
+
+    Hand one to each attention layer of a model; it grows by what the layer is called with.
+    Nothing in it is recorded: it is for use, not for training.
+
+    >>> layer, cache = MultiHeadAttention(4, 2, backend), KeyValueCache()
+    >>> for token in range(3):
+    ...     y = layer(born.zeros((1, 1, 4), backend), causal=True, cache=cache)
+    >>> cache.length
+    3
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[Tensor[Any], Tensor[Any]] | None = None
+
+    @property
+    def length(self) -> int:
+        """How many tokens it holds."""
+        return 0 if self._kept is None else self._kept[0].shape[-2]
+
+    def extended(self, k: Tensor[B], v: Tensor[B]) -> tuple[Tensor[B], Tensor[B]]:
+        """All keys and values, those given last."""
+        if self._kept is not None:
+            k, v = (
+                ops.concatenate([a, b], axis=-2) for a, b in zip(self._kept, (k, v), strict=True)
+            )
+        self._kept = k.detach(), v.detach()
+        return k, v
+
+
+class MultiHeadAttention(Module[B]):
+    """Attention in several heads, each over a part of the width, joined by an affine map.
+
+        y = W_o [head_1, ..., head_h] + b_o,    head_i = attention(q_i, k_i, v_i)
+
+    with q, k and v from one affine map of x each (`ops.attention` says what attention is).
+
+    Args:
+        width: length of the last axis of x and y.
+        heads: into how many heads it is cut; a divisor of `width`.
+        backend: where the parameters live; its random state is used.
+        key_value_heads: how many heads keys and values have, a divisor of `heads`, each of
+            which serves several queries (grouped queries); `heads` by default.
+        rotary: whether to turn queries and keys by their positions (`rotary`).
+        bias: whether the affine maps have one.
+        dtype: of the parameters, a floating dtype.
+
+    Attributes:
+        project: the affine maps to queries, keys and values, one after the other.
+        out: the affine map of the joined heads.
+
+    Source: Vaswani et al. (2017), "Attention Is All You Need", section 3.2.2.
+
+    >>> layer = MultiHeadAttention(8, 2, backend)
+    >>> layer(born.zeros((3, 5, 8), backend), causal=True).shape
+    (3, 5, 8)
+    """
+
+    project: Linear[B]
+    out: Linear[B]
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        backend: B,
+        key_value_heads: int | None = None,
+        rotary: bool = False,
+        bias: bool = True,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        self.heads = integer("heads", heads)
+        groups = self.heads if key_value_heads is None else key_value_heads
+        self.key_value_heads = integer("key_value_heads", groups)
+        self.width = integer("width", width)
+        self.rotary = flag("rotary", rotary)
+        if self.width % self.heads or self.heads % self.key_value_heads:
+            raise ConfigError(
+                f"expected heads that divide the width {width} and are a multiple of "
+                f"key_value_heads, got heads={heads} and key_value_heads={groups}; change one"
+            )
+        depth = self.width // self.heads
+        if self.rotary and depth % 2:
+            raise ConfigError(
+                f"expected an even width of a head for rotary positions, got {depth}; change heads"
+            )
+        both = self.width + 2 * depth * self.key_value_heads
+        self.project = Linear(self.width, both, backend, bias, dtype)
+        self.out = Linear(self.width, self.width, backend, bias, dtype)
+
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> MultiHeadAttention[B2]: ...
+
+    def forward(
+        self,
+        x: Tensor[B],
+        /,
+        mask: Tensor[B] | None = None,
+        *,
+        causal: bool = False,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor[B]:
+        """Attend from x, of shape `(batch, T, width)`, to itself and to what the cache holds.
+
+        `mask` and `causal` are those of `ops.attention`; a mask is of shape `(batch, 1, T, S)` or
+        one that broadcasts to `(batch, heads, T, S)`.
+        """
+        if x.ndim != 3 or x.shape[-1] != self.width:
+            raise ShapeError(
+                f"expected x of shape (batch, tokens, {self.width}), got {x.shape}; reshape it"
+            )
+        batch, tokens, _ = x.shape
+        depth = self.width // self.heads
+        ends = [self.width, self.width + depth * self.key_value_heads]
+        parts = ops.split(self.project(x), ends, axis=-1)
+        q, k, v = (part.reshape(batch, tokens, -1, depth).transpose(0, 2, 1, 3) for part in parts)
+        if self.rotary:
+            start = 0 if cache is None else cache.length
+            q, k = rotary(q, start), rotary(k, start)
+        if cache is not None:
+            k, v = cache.extended(k, v)
+        y = ops.attention(q, k, v, mask, causal=causal)
+        return self.out(y.transpose(0, 2, 1, 3).reshape(batch, tokens, self.width))
+
+
+class TransformerBlock(Module[B]):
+    """Attention and a network of two layers, each added to what it is given, normalised first.
+
+        x ← x + attention(norm_1(x));    x ← x + W_2 f(W_1 norm_2(x))
+
+    Args:
+        width: length of the last axis of x.
+        heads: of the attention; a divisor of `width`.
+        backend: where the parameters live; its random state is used.
+        hidden: width of the layer inside; 4 · width by default.
+        activation: f by its name in `born.ops`.
+        dropout: the probability of zero for what is added.
+        key_value_heads: as for `MultiHeadAttention`.
+        rotary: as for `MultiHeadAttention`.
+        dtype: of the parameters.
+
+    Source: Radford et al. (2019), "Language Models are Unsupervised Multitask Learners", section
+    2.3: normalisation before, not after.
+
+    >>> block = TransformerBlock(8, 2, backend)
+    >>> block(born.zeros((3, 5, 8), backend), causal=True).shape
+    (3, 5, 8)
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        backend: B,
+        hidden: int | None = None,
+        activation: Activation = "gelu",
+        dropout: float = 0.0,
+        key_value_heads: int | None = None,
+        rotary: bool = False,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        inner = 4 * width if hidden is None else hidden
+        self.norm_1 = LayerNorm(width, backend, dtype=dtype)
+        self.attention = MultiHeadAttention(
+            width, heads, backend, key_value_heads, rotary, dtype=dtype
+        )
+        self.norm_2 = LayerNorm(width, backend, dtype=dtype)
+        self.up = Linear(width, inner, backend, dtype=dtype, activation=activation)
+        self.down = Linear(inner, width, backend, dtype=dtype)
+        self.dropout = Dropout(dropout)
+
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> TransformerBlock[B2]: ...
+
+    def forward(
+        self,
+        x: Tensor[B],
+        /,
+        mask: Tensor[B] | None = None,
+        *,
+        causal: bool = False,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor[B]:
+        """Transform x, of shape `(batch, T, width)`; arguments as for `MultiHeadAttention`."""
+        heads = self.attention(self.norm_1(x), mask, causal=causal, cache=cache)
+        x = x + self.dropout(heads)
+        return x + self.dropout(self.down(self.up(self.norm_2(x))))
+
+
+def rotary(x: Tensor[B], start: int = 0, base: float = 10_000.0) -> Tensor[B]:
+    """Vectors turned by angles that grow with their positions, so that products see distances.
+
+        (x_i, x_{i + D/2}) ← rotation by position · base^(-2 i / D),    i < D/2
+
+    Args:
+        x: queries or keys, shape (..., T, D), D even.
+        start: the position of the first; the others follow.
+        base: of the frequencies.
+
+    Source: Su et al. (2021), arXiv:2104.09864, section 3.2, in the halves that GPT-NeoX and
+    Llama pair.
+
+    >>> rotary(born.ones((2, 2), backend)).numpy().round(3)
+    array([[ 1.   ,  1.   ],
+           [-0.301,  1.382]], dtype=float32)
+    """
+    if x.ndim < 2 or x.shape[-1] % 2:
+        raise ShapeError(
+            f"expected an even last axis and positions before it in rotary, got shape {x.shape}; "
+            "reshape it"
+        )
+    angles = _angles(x.shape[-2], x.shape[-1] // 2, start, base)
+    cosine, sine = (
+        Tensor(x.backend.from_numpy(part.astype(x.dtype)), x.backend)
+        for part in (np.cos(angles), np.sin(angles))
+    )
+    a, b = ops.split(x, 2, axis=-1)
+    return ops.concatenate([a * cosine - b * sine, a * sine + b * cosine], axis=-1)
+
+
+def sinusoidal(
+    length: int, width: int, backend: B, dtype: DTypeLike = "float32", base: float = 10_000.0
+) -> Tensor[B]:
+    """Fixed positions to add to a sequence: sines and cosines of falling frequencies.
+
+        y[t, 2 i] = sin(t base^(-2 i / width)),    y[t, 2 i + 1] = cos(the same)
+
+    Returns:
+        shape (length, width); width is even.
+
+    Source: Vaswani et al. (2017), section 3.5.
+
+    >>> sinusoidal(2, 2, backend).numpy().round(3)
+    array([[0.   , 1.   ],
+           [0.841, 0.54 ]], dtype=float32)
+    """
+    if integer("width", width) % 2:
+        raise ConfigError(f"expected an even width of positions, got {width}; add one")
+    angles = _angles(integer("length", length), width // 2, 0, base)
+    both = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width)
+    return Tensor(backend.from_numpy(both.astype(as_dtype(dtype))), backend)
+
+
+def _angles(length: int, half: int, start: int, base: float) -> HostArray:
+    """position · base^(-i / half), in double."""
+    frequencies = np.exp(np.arange(half) * (-math.log(base) / max(half, 1)))
+    angles: HostArray = np.arange(start, start + length)[:, None] * frequencies
+    return angles

@@ -1,0 +1,47 @@
+"""NumPy's functions, called with tensors: `np.exp(x)` and `np.sum(x)` are tensors, and recorded.
+
+Those below are born's own. Of a function that born does not have, a ufunc is an `OperandError`;
+others get the elements as arrays, as those of the libraries that know NumPy alone do, except
+where a tape has recorded them, since no gradient would pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from born.ops import creation, elementwise, reduction, shape
+from born.ops.linear import matmul
+from born.tensor import NUMPY_FUNCTIONS, NUMPY_UFUNCS
+
+_UFUNCS: Final = """
+abs add cos equal exp expm1 floor_divide greater greater_equal isfinite less less_equal log log1p
+logical_and logical_not logical_or maximum minimum not_equal remainder sign sin sqrt tanh
+"""
+_REDUCTIONS: Final = "all any argmax argmin cumprod cumsum max mean min prod sum var"
+_SHAPES: Final = "broadcast_to concatenate expand_dims flip reshape squeeze stack transpose"
+_OTHER_NAMES: Final[dict[str, Callable[..., Any]]] = {
+    "absolute": elementwise.abs,
+    "bitwise_and": elementwise.logical_and,
+    "bitwise_or": elementwise.logical_or,
+    "divide": elementwise.div,
+    "matmul": matmul,
+    "multiply": elementwise.mul,
+    "negative": elementwise.neg,
+    "power": elementwise.pow,
+    "subtract": elementwise.sub,
+}
+NUMPY_UFUNCS.update({name: getattr(elementwise, name) for name in _UFUNCS.split()} | _OTHER_NAMES)
+
+# Function -> born's, and how many arguments by position mean the same to both.
+NUMPY_FUNCTIONS.update(
+    {
+        **{name: (getattr(reduction, name), 2) for name in _REDUCTIONS.split()},
+        "amax": (reduction.max, 2),
+        "amin": (reduction.min, 2),
+        "clip": (elementwise.clamp, 3),
+        "copy": (creation.copy, 1),
+        "where": (elementwise.where, 3),
+        **{name: (getattr(shape, name), 2) for name in _SHAPES.split()},
+    }
+)

@@ -1,0 +1,143 @@
+"""Attention: masks, grouped heads, positions and caches, beside formulas in NumPy."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+import born
+from born import nn, ops
+from born.autodiff import Autodiff, backward
+from born.backend import Backend
+from born.errors import ConfigError, DTypeError, ShapeError
+from born.raw import HostArray
+from tests.operations import naive
+from tests.operations.computing import computing
+
+RNG: Final = np.random.default_rng(3)
+
+
+def drawn(*shape: int) -> HostArray:
+    return RNG.uniform(-1.0, 1.0, shape)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("flags", [None, "bool", "float"])
+@pytest.mark.parametrize(("queries", "keys"), [(5, 5), (3, 7), (7, 3), (300, 700)])
+def test_grouped_heads_repeat_keys(
+    queries: int, keys: int, flags: str | None, causal: bool, backend: Backend
+) -> None:
+    q, k, v = drawn(2, 4, queries, 6), drawn(2, 2, keys, 6), drawn(2, 2, keys, 3)
+    mask = {None: None, "bool": drawn(queries, keys) > 0, "float": drawn(2, 4, queries, keys)}[
+        flags
+    ]
+    given = None if mask is None else born.tensor(mask, backend)
+    tensors = [born.tensor(x, backend) for x in (q, k, v)]
+    found = ops.attention(tensors[0], tensors[1], tensors[2], given, causal=causal)
+    k, v = np.repeat(k, 2, axis=1), np.repeat(v, 2, axis=1)
+    expected = naive.attention(q, k, v, mask, causal, 6**-0.5)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_large_scores_do_not_overflow_and_hidden_rows_are_zero(backend: Backend) -> None:
+    x = born.tensor(np.array([[1e4, 0.0], [0.0, 1e4]], np.float32), backend)
+    mask = born.tensor(np.array([[True, True], [False, False]]), backend)
+    leaf = nn.Parameter(born.tensor(x.numpy(), Autodiff(backend)))
+    with leaf.backend.tape:
+        y = ops.attention(leaf, leaf, leaf, born.tensor(mask.numpy(), leaf.backend))
+        loss = y.sum()
+    assert y.numpy().tolist() == [[1e4, 0.0], [0.0, 0.0]]
+    assert np.isfinite(leaf.backend.to_numpy(backward(loss)[leaf])).all()
+
+
+def test_scores_are_not_kept() -> None:
+    autodiff = Autodiff(computing("numpy"))
+    x = nn.Parameter(born.tensor(drawn(512, 8).astype(np.float32), autodiff))
+    tracemalloc.start()
+    with autodiff.tape:
+        loss = ops.attention(x, x, x, causal=True).sum()
+        kept, _ = tracemalloc.get_traced_memory()
+    backward(loss)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    scores = 4 * 512 * 512
+    assert kept < scores / 10  # the result, and a number for each row
+    assert peak < 3 * scores  # a tile of them at a time, and what is computed from it
+
+
+def test_generation_with_a_cache_is_the_whole_at_once(backend: Backend) -> None:
+    block = nn.TransformerBlock(12, 3, backend, key_value_heads=1, rotary=True, dtype="float64")
+    x = born.tensor(drawn(2, 6, 12), backend)
+    whole = block(x, causal=True).numpy()
+    cache = nn.KeyValueCache()
+    parts = [
+        block(x[:, i:j], causal=True, cache=cache).numpy() for i, j in ((0, 3), (3, 4), (4, 6))
+    ]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-12, atol=1e-14)
+    assert cache.length == 6
+
+
+def test_rotary_products_see_distances_only(backend: Backend) -> None:
+    q, k = (born.tensor(np.tile(drawn(1, 8), (9, 1)), backend) for _ in range(2))
+    products = (nn.rotary(q) @ nn.rotary(k).T).numpy()
+    later = (nn.rotary(q, 5) @ nn.rotary(k, 5).T).numpy()
+    np.testing.assert_allclose(later, products, atol=1e-13)
+    for distance in range(-8, 9):
+        along = np.diagonal(products, distance)
+        np.testing.assert_allclose(along, along[0], atol=1e-13)
+    np.testing.assert_allclose(ops.norm(nn.rotary(q), -1).numpy(), ops.norm(q, -1).numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halves_keep_their_dtype(dtype: str, backend: Backend) -> None:
+    autodiff = Autodiff(backend)
+    x = nn.Parameter(born.tensor(drawn(2, 4, 4), autodiff, dtype=dtype))
+    with autodiff.tape:
+        y = ops.attention(x, x, x, causal=True)
+        loss = y.sum()
+    assert y.dtype == x.dtype == backward(loss)[x].dtype
+    wide = x.numpy().astype(np.float64)
+    expected = naive.attention(wide, wide, wide, None, True, 0.5)
+    np.testing.assert_allclose(y.numpy().astype(np.float64), expected, atol=2e-2)
+
+
+REFUSALS: Final[list[tuple[Callable[[Any], object], type[Exception], str]]] = [
+    (lambda b: nn.MultiHeadAttention(6, 4, b), ConfigError, "divide the width 6"),
+    (lambda b: nn.MultiHeadAttention(8, 4, b, key_value_heads=3), ConfigError, "a multiple of"),
+    (lambda b: nn.MultiHeadAttention(6, 2, b, rotary=True), ConfigError, "even width of a head"),
+    (lambda b: nn.MultiHeadAttention(6, 2, b)(born.zeros((3, 6), b)), ShapeError, "tokens, 6"),
+    (lambda b: nn.rotary(born.zeros((2, 3), b)), ShapeError, "an even last axis"),
+    (lambda b: nn.sinusoidal(2, 3, b), ConfigError, "an even width"),
+    (lambda b: attended(b, (2, 3), (2, 4), (2, 3)), ShapeError, "queries"),
+    (lambda b: attended(b, (3,), (2, 3), (2, 3)), ShapeError, "queries"),
+    (lambda b: attended(b, (3, 2, 4), (2, 2, 4), (2, 2, 4)), ShapeError, "as many"),
+    (
+        lambda b: attended(b, (2, 4), (2, 4), (2, 4), "float64"),
+        DTypeError,
+        "one dtype in attention",
+    ),
+]
+
+
+def attended(
+    backend: Backend,
+    q: tuple[int, ...],
+    k: tuple[int, ...],
+    v: tuple[int, ...],
+    mask: str = "float32",
+) -> born.Tensor[Backend]:
+    """Attention of zeros of these shapes, under a mask of a dtype."""
+    tensors = [born.zeros(shape, backend) for shape in (q, k, v)]
+    return ops.attention(tensors[0], tensors[1], tensors[2], born.zeros((2, 2), backend, mask))
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), REFUSALS)
+def test_refusals(
+    call: Callable[[Any], object], kind: type[Exception], text: str, backend: Backend
+) -> None:
+    with pytest.raises(kind, match=f"^expected .*{text}.*got"):
+        call(backend)
