@@ -49,6 +49,8 @@ SLOW = (
     "tests/operations/test_extremes.py",
     "tests/operations/test_table.py",
     "tests/test_command.py",
+    "tests/optim/test_authors.py",
+    "tests/optim/test_bits.py",
     "tests/optim/test_problems.py",
     "tests/optim/test_schedules.py::test_a_plot_draws",
     "tests/optim/test_solvers.py::test_gauss_newton_solves",

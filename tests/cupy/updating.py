@@ -16,7 +16,7 @@ from born_cupy.kernels.table import count_chunks
 from born_cupy.kernels.update import CHUNK, update
 from tests.fusion.kernels import Dtypes, traced
 from tests.fusion.test_update import MIXED, RULES, STORED
-from tests.optim.making import CONFIGS, class_for
+from tests.optim.making import BASIC, class_for
 from tests.simulator import host
 
 THREADS = 32  # fewer than on the device, so that small tensors take more than one turn
@@ -36,7 +36,7 @@ def dtypes_of(config: optim.Config, stored: str) -> Dtypes:
 
 def every_update() -> Iterator[Source]:
     """Every optimizer with every set of options and dtypes."""
-    for config in CONFIGS:
+    for config in BASIC:
         for stored in STORED:
             program = class_for(config).rule(config).program
             yield source_of(program, dtypes_of(config, stored))

@@ -21,6 +21,10 @@ Optimizer = optim.Optimizer[Backend]
 CONFIGS = tuple(SLOTS)
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
 
+BASIC = CONFIGS[:6]
+"""SGD and Adam, for sweeps over dtypes that compile a kernel for each: other optimizers' formulas
+bring nothing new there."""
+
 ADAM = optim.AdamConfig(lr=0.1, betas=(0.5, 0.9), eps=1e-3, weight_decay=0.01)
 """The config of tests for which one rule is enough: it has two slots and every kind of scalar."""
 
