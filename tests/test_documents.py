@@ -28,7 +28,7 @@ DOCUMENTS: Final = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rg
 
 COMMANDS: Final = [
     'pip install -e ".[examples]" && python examples/digits_mlp.py',
-    'pip install -e ".[test]" && pytest',
+    'pip install -e ".[test]" && pytest -n auto',
 ]
 FOLDERS: Final = ("born", "backends", "tests", "examples", "benchmarks", "docs")
 ELSEWHERE: Final = {"born_example/__init__.py", "born_example/entry.py"}
