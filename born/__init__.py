@@ -4,6 +4,8 @@ A typed backend contract, a gradient tape over any backend, optimizers written o
 as the paper's formula, and checkpoints that survive crashes.
 """
 
+import warnings as _warnings
+
 # NumPy before all else: CPython's memory arenas come and go while it is imported amid modules
 # of born's own, which took 60 ms of page faults.
 import numpy as _numpy  # noqa: F401  # pyright: ignore[reportUnusedImport]  # for the order
@@ -25,3 +27,7 @@ from born.raw import RawTensor as RawTensor
 from born.tensor import Tensor as Tensor
 
 __version__ = "0.1.0"
+
+# Infinities and NaN are results, and tensors hand them on: NumPy's warnings of them would name
+# lines of born, not of the caller, and a device gives none. NumPy goes on warning elsewhere.
+_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"born(_numpy|_numba)?(\.|$)")
