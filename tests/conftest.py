@@ -17,7 +17,9 @@ from born.backend import Backend
 # Written to be wrong: tests/test_typing.py has type checkers read them, nothing runs them.
 collect_ignore_glob = ["typing/*"]
 if find_spec("mpmath") is None:  # only to record references again
-    collect_ignore_glob.append("optim/golden/formulas.py")
+    collect_ignore_glob += [
+        f"optim/golden/{name}.py" for name in ("formulas", "libraries", "record")
+    ]
 
 # A deadline measures the machine, not the code. CI draws the same examples in every run, so
 # that a red run can be repeated; a developer's runs keep searching.

@@ -69,4 +69,4 @@ for _x, y in prefetch(pairs, plain):
 for mapping in prefetch(named, plain):
     reveal_type(mapping)  # reveals: dict[str, Tensor[NumpyBackend]]
 prefetch(deep, plain)
-prefetch([1], plain)  # error: list-item, reportArgumentType+reportCallIssue
+prefetch([1], plain)  # what is not an array passes through
