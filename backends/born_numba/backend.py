@@ -81,6 +81,7 @@ class NumbaBackend(NumpyBackend):
 
     @override
     def erf(self, x: RawTensor, /) -> RawTensor:
+        self._require_floating("erf", x.array)
         return self.fused(ERF, (x,))[0]
 
     # -- reduction --
