@@ -66,6 +66,8 @@ def test_what_born_does_not_have_is_refused(name: str, autodiff: Autodiff[Backen
 
 
 def test_functions_of_arrays_alone_get_arrays(autodiff: Autodiff[Backend]) -> None:
+    if autodiff.name == "cupy":
+        pytest.skip("NumPy's functions are handed no array of a device")
     x: Any = leaf(autodiff, 1.0, 2.0, 2.0)
     assert np.linalg.norm(x) == 3.0
     assert np.shape(x) == (3,)

@@ -88,6 +88,13 @@ def explains(difference: Difference, name: str, library: str, order: int, at: Ho
     )
 
 
+recent = pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.1.0",
+    reason="NumPy 2.0 does not take the square root for a power of a half",
+)
+
+
+@recent
 @pytest.mark.parametrize("library", REFERENCES)
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -101,6 +108,7 @@ def test_special_points(name: str, library: str, backend_name: str) -> None:
     assert not unexplained
 
 
+@recent
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_difference_is_there(backend_name: str) -> None:
     left: dict[tuple[int, str], Difference] = {
