@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import inspect
 import keyword
-import os
 import re
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import CodeType
 from typing import Any, Final
 
 from typing_extensions import TypeIs
 
 from born.errors import RuleError
 from born.fusion import expression
+from born.fusion.origin import definition_of, line_of, name_of
 from born.fusion.program import (
     ARRAY,
     COLUMNS,
@@ -44,7 +42,6 @@ _HOST_FUNCTIONS: Final[dict[str, Any]] = {
     f"__{name}": getattr(expression, name)
     for name in ("abs", "exp", "isfinite", "log", "maximum", "minimum", "sign", "sqrt", "where")
 } | {f"__cast_{dtype}": partial(expression.cast, dtype=dtype) for dtype in expression.CASTS}
-_HERE: Final = os.path.dirname(__file__)  # pathlib would add 4 ms to import born
 
 
 def trace(
@@ -87,7 +84,7 @@ def trace(
     record, again = (_recorded(function, arrays, kinds, names, ndim) for _ in range(2))
     if record != again:
         raise RuleError(
-            f"{_definition(function)}: expected a rule that computes the same whenever it is "
+            f"{definition_of(function)}: expected a rule that computes the same whenever it is "
             "called, got one that keeps something from call to call; give it a slot for that, "
             "or take t"
         )
@@ -102,7 +99,7 @@ def trace(
         scalars=len(record.handed),
         host_source=source,
         host=_compiled(function, source),
-        name=_name(function),
+        name=name_of(function),
         sizes=record.sizes,
         by_ndim=record.by_ndim,
         least_ndim=record.least_ndim,
@@ -133,7 +130,7 @@ class _Record:
 
 def _compiled(function: Callable[..., Any], source: str) -> Callable[..., tuple[float, ...]]:
     namespace: dict[str, Any] = {**_HOST_FUNCTIONS, "__float": float, "__bool": bool}
-    exec(compile(source, f"<host scalars of {_name(function)}>", "exec"), namespace)
+    exec(compile(source, f"<host scalars of {name_of(function)}>", "exec"), namespace)
     host: Callable[..., tuple[float, ...]] = namespace["host"]
     return host
 
@@ -160,7 +157,7 @@ def _staged(
         sizes = [name for name in record.sizes if _reaches(record, f"__{name}", handed)]
         if sizes:
             raise RuleError(
-                f"{_definition(function)}: expected slots of rank group to take values that are "
+                f"{definition_of(function)}: expected slots of rank group to take values that are "
                 f"the same for all parameters, got one that depends on p.{sizes[0]}; add it up "
                 "over all parameters with total"
             )
@@ -187,7 +184,7 @@ def _staged(
         scalars=len(handed),
         host_source=source,
         host=_compiled(function, source),
-        name=_name(function),
+        name=name_of(function),
         ranks=tuple(kind for _, kind in own),
         totals=split.totals,
         group=group,
@@ -213,18 +210,18 @@ def _check_names(
     for name in every:
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
             raise RuleError(
-                f"{_definition(function)}: expected slots and scalars with the names of Python's "
+                f"{definition_of(function)}: expected slots and scalars with the names of Python's "
                 f"variables and without leading double underscores, got {name!r}; rename it"
             )
     taken = [name for name in _positional(function)[2:] if name in arrays[2:]]
     if taken != list(arrays[2:]) and sorted(taken) == sorted(arrays[2:]):
         raise RuleError(
-            f"{_definition(function)}: expected slots in the order in which the rule takes them, "
+            f"{definition_of(function)}: expected slots in the order in which the rule takes them, "
             f"{', '.join(taken)}, got {', '.join(arrays[2:])}; name them in that order"
         )
     if len(set(every)) < len(every) or "t" in arrays:
         raise RuleError(
-            f"{_definition(function)}: expected distinct names for p, g, t, slots and scalars, "
+            f"{definition_of(function)}: expected distinct names for p, g, t, slots and scalars, "
             f"got {', '.join(every)}; rename one"
         )
 
@@ -265,7 +262,7 @@ def _recorded(
         raise
     except Exception as error:
         raise RuleError(
-            f"{_line(function, error)}: expected a rule of operators and the functions of "
+            f"{line_of(function, error)}: expected a rule of operators and the functions of "
             f"born.fusion, but {error}"
         ) from error
     instructions = tuple(writer.instructions)
@@ -301,7 +298,7 @@ def _outputs(
     if len(values) != len(targets):
         slots = len(targets) - 1
         raise RuleError(
-            f"{_definition(function)}: expected the rule to return the parameter and its {slots} "
+            f"{definition_of(function)}: expected the rule to return the parameter and its {slots} "
             f"slots, {1 + slots} values, got {len(values)}; return them as one tuple, in order"
         )
     outputs: list[Ref] = []
@@ -311,7 +308,7 @@ def _outputs(
             if value.rank not in _NARROWER[rank]:
                 remedy = "total" if rank == GROUP else "sum, mean, norm or max"
                 raise RuleError(
-                    f"{_definition(function)}: expected a value for the slot {name!r} of rank "
+                    f"{definition_of(function)}: expected a value for the slot {name!r} of rank "
                     f"{rank}, got one of rank {value.rank}; reduce it with {remedy}"
                 )
             outputs.append(value.ref or writer.hand_over(value.text))
@@ -320,7 +317,7 @@ def _outputs(
         else:
             shown = "a truth value" if isinstance(value, Symbol) else repr(value)
             raise RuleError(
-                f"{_definition(function)}: expected the rule to return arrays, got {shown}; "
+                f"{definition_of(function)}: expected the rule to return arrays, got {shown}; "
                 "return what its operators gave, a truth value through where(condition, 1.0, 0.0)"
             )
     return outputs
@@ -365,40 +362,6 @@ def _host_source(
     values = "".join(f"__float({text}), " for text in handed)
     lines.append(f"    return ({values})")
     return "\n".join(lines) + "\n"
-
-
-def _line(function: Callable[..., Any], error: Exception) -> str:
-    """Where in the rule an error arose: its own last line, or that of what it called."""
-    every = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in every if not frame.filename.startswith(_HERE)]
-    code = _code(function)
-    own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
-    if not frames:
-        return _definition(function)
-    last = (own or frames)[-1]
-    return f"{last.filename}, line {last.lineno} ({last.line})"
-
-
-def _definition(function: Callable[..., Any]) -> str:
-    code = _code(function)
-    if code is None:
-        return _name(function)
-    return f"{code.co_filename}, line {code.co_firstlineno} ({_name(function)})"
-
-
-def _code(function: Callable[..., Any]) -> CodeType | None:
-    """The code of a rule, or of what a `functools.partial` is of; an object's call has none."""
-    inner = inspect.unwrap(function)
-    while isinstance(inner, partial):
-        inner = inspect.unwrap(inner.func)
-    code: CodeType | None = getattr(inner, "__code__", None)
-    return code
-
-
-def _name(function: Callable[..., Any]) -> str:
-    """The name of a function, or of an object's class."""
-    name: str = getattr(function, "__name__", type(function).__name__)
-    return name
 
 
 def _is_tuple(value: object) -> TypeIs[tuple[Any, ...]]:

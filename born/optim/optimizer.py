@@ -153,7 +153,7 @@ class Optimizer(Generic[B, C_co]):
 
     def _rules_for(self, config: Config) -> list[Rule]:
         """The rule of each parameter."""
-        if type(self).rule_for.__func__ is Optimizer.rule_for.__func__:  # type: ignore[attr-defined]
+        if type(self).rule_for.__func__ is Optimizer.rule_for.__func__:  # type: ignore[attr-defined]  # of a class method
             return [self.rule(config)] * len(self._parameters)
         rules: list[Rule] = []
         for parameter in self._parameters:

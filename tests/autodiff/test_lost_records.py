@@ -121,7 +121,7 @@ def test_many_losses_of_one_tape_take_time_in_proportion(autodiff: Autodiff[Back
 
     def counted(tape: Tape) -> None:
         nonlocal looked_at
-        looked_at += len(tape._nodes)  # pyright: ignore[reportPrivateUsage]
+        looked_at += len(tape._nodes)  # pyright: ignore[reportPrivateUsage]  # what is counted
         origin(tape)
 
     with pytest.MonkeyPatch.context() as patch:
