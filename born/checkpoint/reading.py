@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import stat
 import sys
 import threading
 from collections.abc import Generator, Iterable
@@ -186,7 +187,8 @@ class Stored(StoredTensor):
 def open_file(path: Path, foreign: bool = False) -> Generator[File]:
     """Open a checkpoint and check its header; with `foreign`, any safetensors file."""
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        mode = path.stat().st_mode  # asked once: another process may remove the file meanwhile
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise CheckpointError(  # before opening a pipe waits for who writes to it
                 f"{path}: expected a regular file, got a pipe, device or socket; check the path"
             )
