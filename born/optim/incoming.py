@@ -56,8 +56,13 @@ class Incoming:
             ):
                 # Another parameter's memory as a gradient: its update must not come between.
                 gradients[index] = self._inner.copy(gradient)
-            if not raw.requires_grad or index in self.frozen:
+            if not raw.requires_grad:
                 self._checks.check_gradient(index, gradient)
+                gradients[index] = None
+        for index in self.frozen:
+            frozen = gradients[index]
+            if frozen is not None:
+                self._checks.check_gradient(index, frozen)
                 gradients[index] = None
         return gradients
 
