@@ -98,7 +98,9 @@ def test_a_copy_and_a_state_go_on_the_same(backend: Backend, how: str) -> None:
 
 def test_what_is_no_precision_is_refused(backend: Backend) -> None:
     p = parameter(STARTS, backend)
-    with pytest.raises(ConfigTypeError, match=r"expected an optim\.Precision, got 'master'"):
+    with pytest.raises(
+        ConfigTypeError, match=r"expected precision as an optim\.Precision, got 'master'"
+    ):
         optim.SGD([p], lr=0.1, precision="master")  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ConfigError, match='expected "nearest", "kahan" or "master", got'):
         precise("double")
