@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from born.optim.clipping import check_options
+from born.optim.precision import PLAIN, Precision, checked_precision
 from born.optim.projections import Projection
 from born.optim.rule import Rule
 from born.optim.treatment import Treatment
@@ -23,21 +26,27 @@ class Around:
     Attributes:
         projections: what parameters are held to after an update.
         max_norm: the norm that all gradients together are clipped to, unless a step says another.
+        precision: how parameters of 16 bits are updated; around all else that is around a rule.
     """
 
     projections: Sequence[Projection] = ()
     max_norm: float | None = None
+    precision: Precision = PLAIN
 
     def __post_init__(self) -> None:
         check_options(None, self.max_norm)
+        checked_precision(self.precision)
 
-    def wrapped(self, treatments: Sequence[Treatment]) -> list[Treatment]:
+    def wrapped(
+        self, treatments: Sequence[Treatment], dtypes: Sequence[np.dtype[Any]]
+    ) -> list[Treatment]:
         """Parameters' rules with what surrounds them; equal rules stay one object."""
         made: dict[int, Rule] = {}
         for each in treatments:
             if id(each.rule) not in made:
                 made[id(each.rule)] = self._wrapped(each.rule)
-        return [each._replace(rule=made[id(each.rule)]) for each in treatments]
+        rules = self.precision.applied([made[id(each.rule)] for each in treatments], dtypes)
+        return [each._replace(rule=rule) for each, rule in zip(treatments, rules, strict=True)]
 
     def _wrapped(self, rule: Rule) -> Rule:
         """A rule with what surrounds it, from the inside to the outside."""

@@ -27,6 +27,7 @@ from born.optim.groups import Group, group_numbers
 from born.optim.incoming import Incoming
 from born.optim.plan import Plan
 from born.optim.plans import Plans, programs
+from born.optim.precision import PLAIN, Precision
 from born.optim.projections import Projection, selected
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
@@ -56,6 +57,8 @@ class Optimizer(Generic[B, C_co]):
         projections: what parameters are held to: after each update, those that a pattern of a
             projection matches are moved to the nearest point that it allows.
         max_norm: clip every step by global norm, as `step` says, unless it is given another.
+        precision: how parameters of 16 bits keep what rounding would lose, and what the state is
+            kept in.
         fields: the fields of that class, in place of a config: `optim.Adam(p, lr=1e-3)`.
 
     Attributes:
@@ -105,11 +108,12 @@ class Optimizer(Generic[B, C_co]):
         groups: Sequence[Group] = (),
         projections: Sequence[Projection] = (),
         max_norm: float | None = None,
+        precision: Precision = PLAIN,
         **fields: Any,
     ) -> None:
         self._parameters = checked_parameters(parameters)
         self._config = cast("C_co", self._checked_config(config, **fields))
-        self._around = Around(projections=projections, max_norm=max_norm)
+        self._around = Around(projections=projections, max_norm=max_norm, precision=precision)
         self._groups = tuple(groups)
         self._inner = self._parameters[0].backend.innermost
         self._counts: list[int] = []
@@ -197,7 +201,7 @@ class Optimizer(Generic[B, C_co]):
         parameters: Sequence[Parameter[Any]],
     ) -> list[Treatment]:
         found = treatments(self._kind_of, config, groups, numbers, parameters)
-        return self._around.wrapped(found)
+        return self._around.wrapped(found, [p.dtype for p in parameters])
 
     def _take(self, treatments: list[Treatment]) -> None:
         self._treatments = treatments
