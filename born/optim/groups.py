@@ -104,7 +104,7 @@ class Group:
         if isinstance(self.select, str):
             return fnmatch.fnmatchcase(name, self.select)
         if isinstance(self.select, tuple):
-            return any(each.raw is parameter.raw for each in self.select)
+            return any(each.raw is parameter.raw for each in self.listed)
         return bool(cast("Callable[..., object]", self.select)(name, parameter))
 
     def applied(self, config: Config) -> Config:
@@ -127,8 +127,8 @@ class Group:
         if not isinstance(self.select, tuple):
             return self
         places = {p.raw: i for i, p in enumerate(old)}
-        found = [places[p.raw] for p in self.select]
-        return self.replace(select=[new[i] for i in found if i < len(new)] or self.select)
+        found = [places[p.raw] for p in self.listed]
+        return self.replace(select=[new[i] for i in found if i < len(new)] or self.listed)
 
     def observed(self, metric: float) -> Group:
         """The group after its schedules have seen a metric; itself if none looks at one."""
@@ -148,7 +148,9 @@ class Group:
         if not isinstance(other, Group):
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in _FIELDS[1:]) and (
-            _identity(self.select) == _identity(other.select)
+            [id(p.raw) for p in self.listed] == [id(p.raw) for p in other.listed]
+            if self.listed or other.listed
+            else self.select == other.select
         )
 
     __hash__ = None  # type: ignore[assignment]  # it holds parameters, which have none
@@ -166,6 +168,12 @@ class Group:
         return f"Group({', '.join(shown)})"
 
     @property
+    def listed(self) -> tuple[Parameter[Any], ...]:
+        """The parameters that it lists, if it selects by a list."""
+        select: object = self.select
+        return cast("tuple[Parameter[Any], ...]", select) if isinstance(select, tuple) else ()
+
+    @property
     def selection(self) -> str:
         """What it selects, in words.
 
@@ -175,7 +183,7 @@ class Group:
         if isinstance(self.select, str):
             return repr(self.select)
         if isinstance(self.select, tuple):
-            names = [each.name or "unnamed" for each in self.select]
+            names = [each.name or "unnamed" for each in self.listed]
             return f"[{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}]"
         return getattr(self.select, "__qualname__", type(self.select).__qualname__)
 
@@ -234,10 +242,8 @@ def group_numbers(
 
 def _check_held(group: Group, parameters: Sequence[Parameter[Any]]) -> None:
     """Refuse a group that lists a parameter that is not there."""
-    if not isinstance(group.select, tuple):
-        return
     raws = {p.raw for p in parameters}
-    for place, parameter in enumerate(group.select):
+    for place, parameter in enumerate(group.listed):
         if parameter.raw not in raws:
             raise ParameterError(
                 f"{group}: expected parameters of the optimizer, got {label(place, parameter)} of "
@@ -257,17 +263,11 @@ def _selection(select: object) -> Select:
     """What a group may select by; lists become tuples."""
     if isinstance(select, str):
         return select
-    if isinstance(select, Parameter):
-        return (select,)
-    if isinstance(select, list | tuple):
-        items = cast("Sequence[object]", select)
-        if items and all(isinstance(each, Parameter) for each in items):
-            return tuple(cast("Sequence[Parameter[Any]]", items))
-    elif callable(select) and not isinstance(select, type):
+    several = isinstance(select, list | tuple)
+    items = cast("Sequence[object]", select) if several else [select]
+    if items and all(isinstance(each, Parameter) for each in items):
+        return tuple(cast("Sequence[Parameter[Any]]", items))
+    if callable(select) and not isinstance(select, type):
         return cast("Select", select)
     kind = "a pattern, a function of (name, parameter), or a list of parameters"
     raise type_error("Group.select", kind, select, "'*.bias' is a pattern", ConfigError)
-
-
-def _identity(select: Select) -> object:
-    return [id(each.raw) for each in select] if isinstance(select, tuple) else select

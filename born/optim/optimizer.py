@@ -287,9 +287,8 @@ class Optimizer(Generic[B, C_co]):
         """
         given: Iterable[Parameter[B]]
         given = parameters.parameters() if isinstance(parameters, Module) else parameters
-        listed = group.select if isinstance(group.select, tuple) else ()
         held = {p.raw for p in self._parameters}
-        new = {p.raw: p for p in (*given, *listed) if p.raw not in held}
+        new = {p.raw: p for p in (*given, *group.listed) if p.raw not in held}
         joined = checked_parameters([*self._parameters, *new.values()])
         self._hold(joined, (*self._groups, group))
 
