@@ -36,6 +36,7 @@ from born.optim.clipping import (
 )
 from born.optim.config import Config, check_names, required_fields
 from born.optim.groups import Plan
+from born.optim.precision import PLAIN, Precision, checked_precision
 from born.optim.projections import Projection, selected
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
@@ -62,6 +63,8 @@ class Optimizer(Generic[B, C_co]):
         config: the settings, of the class that the optimizer names in `config_type`.
         projections: what parameters are held to: after each update, those that a pattern of a
             projection matches are moved to the nearest point that it allows.
+        precision: how parameters of 16 bits keep what rounding would lose, and what the state is
+            kept in.
         fields: the fields of that class, in place of a config: `optim.Adam(p, lr=1e-3)`.
 
     Attributes:
@@ -101,9 +104,11 @@ class Optimizer(Generic[B, C_co]):
         config: C_co | None = None,
         *,
         projections: Sequence[Projection] = (),
+        precision: Precision = PLAIN,
         **fields: Any,
     ) -> None:
         self._parameters = checked_parameters(parameters)
+        self._precision = checked_precision(precision)
         self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config, **fields))
         self._rules = self._rules_for(self._config)
@@ -153,6 +158,11 @@ class Optimizer(Generic[B, C_co]):
 
     def _rules_for(self, config: Config) -> list[Rule]:
         """The rule of each parameter."""
+        kinds = [parameter.dtype for parameter in self._parameters]
+        return self._precision.applied(self._plain_rules_for(config), kinds)
+
+    def _plain_rules_for(self, config: Config) -> list[Rule]:
+        """The same, but for the parameters' precision."""
         if type(self).rule_for.__func__ is Optimizer.rule_for.__func__:  # type: ignore[attr-defined]  # of a class method
             return [self.rule(config)] * len(self._parameters)
         rules: list[Rule] = []
@@ -637,7 +647,7 @@ class Optimizer(Generic[B, C_co]):
         >>> other, other.timestep
         (Adam(1 parameter, AdamConfig(lr=0.5)), 1)
         """
-        twin = type(self)(parameters, self._config, projections=self._projections)
+        twin = type(self)(parameters, self._config, **self._options)
         lines = mismatches(self._parameters, twin.parameters)
         if lines:
             expected = f"the {len(self._raws)} parameters of this {type(self).__name__}, moved"
@@ -656,8 +666,13 @@ class Optimizer(Generic[B, C_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle, best together with the model: `pickle.dumps((model, optimizer))`."""
-        options = {"projections": self._projections}
-        return _resumed, (type(self), self._parameters, self._config, self.state_dict(), options)
+        state = self.state_dict()
+        return _resumed, (type(self), self._parameters, self._config, state, self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """What the constructor takes besides parameters and config."""
+        return {"projections": self._projections, "precision": self._precision}
 
     @property
     def _live(self) -> dict[str, RawTensor]:
