@@ -228,7 +228,8 @@ abc.update_abstractmethods(Autodiff)
 
 def recording(backend: Autodiff[Any], result: RawTensor) -> Tape:
     """The tape that a result is on: the backend's, or else that of a level inside."""
-    tape, node = backend.tape, result.node
+    tape: Tape = backend.tape
+    node: Node | None = result.node
     if node is not None and node.tape is tape:  # as most are
         return tape
     level: Backend = backend
