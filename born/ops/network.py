@@ -158,7 +158,7 @@ def cross_entropy(
     """
     backend = backend_of("cross_entropy", logits)
     classes = raw_operand("cross_entropy", backend, labels)
-    soft = is_floating(labels.dtype) and labels.ndim == logits.ndim
+    soft = classes.array.ndim == logits.raw.array.ndim and is_floating(classes.array.dtype)
     if soft or ignore_index is not None or weight is not None:
         check_floating("cross_entropy", logits.raw)
         check_losses(label_smoothing, reduction)
