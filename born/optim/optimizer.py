@@ -486,12 +486,20 @@ class Optimizer(Generic[B, C_co]):
 
     def _count(self, indices: Sequence[int]) -> None:
         """Count an update of each of some parameters, and hold them to their projections."""
+        counts, raws = self._counts, self._raws
         for index in indices:
-            self._counts[index] += 1
-            self._raws[index].touch()
+            counts[index] += 1
+            raws[index].touch()
+        if self._projected:
+            self._project(indices)
+
+    def _project(self, indices: Sequence[int]) -> None:
+        """Hold some parameters to their projections."""
+        for index in indices:
+            raw = self._raws[index]
             for projection in self._projected.get(index, ()):
-                projected = projection(Tensor(self._raws[index], self._inner))
-                self._inner.assign(self._raws[index], projected.raw)
+                projected = projection(Tensor(raw, self._inner))
+                self._inner.assign(raw, projected.raw)
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
