@@ -150,11 +150,11 @@ class Group:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Group):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in _FIELDS[1:]) and (
-            [id(p.raw) for p in self.listed] == [id(p.raw) for p in other.listed]
-            if self.listed or other.listed
-            else self.select == other.select
-        )
+        if any(getattr(self, name) != getattr(other, name) for name in _FIELDS[1:]):
+            return False
+        if self.listed or other.listed:  # parameters compare by element
+            return [id(p.raw) for p in self.listed] == [id(p.raw) for p in other.listed]
+        return bool(self.select == other.select)
 
     __hash__ = None  # type: ignore[assignment]  # it holds parameters, which have none
 
