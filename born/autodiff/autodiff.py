@@ -158,7 +158,7 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                 versions = [
                     (x, x.changes[0] if x.changes else 0)
                     for i in read
-                    if isinstance(x := operands[i], RawTensor)
+                    if i < len(operands) and isinstance(x := operands[i], RawTensor)
                 ]
                 if keeps_result:
                     versions += [(y, 0) for y in (seen if several else [seen])]
