@@ -44,8 +44,6 @@ NUMPY_FUNCTIONS.update(
         "amax": (reduction.max, 2),
         "amin": (reduction.min, 2),
         **{name: (getattr(elementwise, name), 1) for name in ("isneginf", "isposinf", "sinc")},
-        **{name: (getattr(elementwise, name), 4) for name in ("allclose", "isclose")},
-        "array_equal": (elementwise.array_equal, 2),
         "clip": (elementwise.clamp, 3),
         "fix": (elementwise.trunc, 1),
         "nan_to_num": (elementwise.nan_to_num, 1),
