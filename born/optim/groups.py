@@ -196,14 +196,15 @@ class Plan:
         """
         steps = [step for group in self.groups if (step := group.prepare(gradients)) is not None]
         ready = [(step.prepared, *step.scalars(counts, given)) for step in steps]
-        if self.common is None:
+        common = self.common
+        if common is None:
             for step, (prepared, scalars, sets) in zip(steps, ready, strict=True):
                 prepared.run(scalars, sets)
                 updated(step.indices)
         elif ready:
             shared = self._common_scalars(max(counts) + 1, given)
-            own = [slots[name] for name in self.common.slots]
-            group = self._backend.begin_group(self.common, own, shared)
+            own = [slots[name] for name in common.slots]
+            group = self._backend.begin_group(common, own, shared)
             run_together(
                 [prepared for prepared, _, _ in ready],
                 [(scalars, sets) for _, scalars, sets in ready],
