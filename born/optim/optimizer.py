@@ -27,6 +27,7 @@ from born.optim import state as states
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
 from born.optim.clipping import (
     MAX_NORM,
+    NORM,
     SCALE,
     Scale,
     check_options,
@@ -37,6 +38,7 @@ from born.optim.clipping import (
 from born.optim.config import Config, check_names, required_fields
 from born.optim.groups import Plan
 from born.optim.projections import Projection, selected
+from born.optim.report import Fault, Reporter, StepReport
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
 from born.optim.slot import PARAMETER
@@ -62,6 +64,11 @@ class Optimizer(Generic[B, C_co]):
         config: the settings, of the class that the optimizer names in `config_type`.
         projections: what parameters are held to: after each update, those that a pattern of a
             projection matches are moved to the nearest point that it allows.
+        nonfinite: what to do about gradients with NaN or infinities. `"raise"` an error, or
+            `"skip"` the step: neither changes a byte, nor the count of updates. `"zero"` counts
+            such elements as 0; `"keep"` leaves them and their state alone. `"ignore"` by default.
+        watch: which of `"grad_norm"`, `"param_norm"`, `"update_norm"` and `"update_ratio"` the
+            `StepReport` tells of each parameter.
         fields: the fields of that class, in place of a config: `optim.Adam(p, lr=1e-3)`.
 
     Attributes:
@@ -87,7 +94,7 @@ class Optimizer(Generic[B, C_co]):
     ...     config_type = SignConfig
     ...     formula = sign_descent
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> SignDescent([p], SignConfig()).step({p.raw: born.tensor([-7.0, 3.0], p.backend).raw})
+    >>> _ = SignDescent([p], SignConfig()).step({p.raw: born.tensor([-7.0, 3.0], p.backend).raw})
     >>> p.numpy()
     array([1.1, 0.9], dtype=float32)
     """
@@ -101,6 +108,8 @@ class Optimizer(Generic[B, C_co]):
         config: C_co | None = None,
         *,
         projections: Sequence[Projection] = (),
+        nonfinite: str = "ignore",
+        watch: Sequence[str] = (),
         **fields: Any,
     ) -> None:
         self._parameters = checked_parameters(parameters)
@@ -112,19 +121,28 @@ class Optimizer(Generic[B, C_co]):
         self._raws = [p.raw for p in self._parameters]
         self._owners = {id(memory_of(raw.array)) for raw in self._raws}
         self._checks = StepChecks(self._parameters)
-        programs = self._programs(self._rules)
+        self._reporter = Reporter(inner, self._parameters, nonfinite, watch)
+        rules = self._reporter.around(self._rules)
+        programs = self._programs(rules)
         self._buffers = [
             self._slots_of(raw, rule) for raw, rule in zip(self._raws, self._rules, strict=True)
         ]
         self._shared = self._shared_slots()
         self._targets = [
-            (raw, *slots) for raw, slots in zip(self._raws, self._buffers, strict=True)
+            (raw, *slots, *seen)
+            for raw, slots, seen in zip(
+                self._raws, self._buffers, self._reporter.slots, strict=True
+            )
         ]
-        self._plan = self._planned(self._rules, programs)
+        self._plan = self._planned(rules, programs)
         self._variants: dict[tuple[str | None, bool], Plan] = {}
-        self._counts = [0] * len(self._parameters)
+        self._updates = [0] * len(self._parameters)
         self._shown: Weights[B] | None = None
-        self._projections = projections
+        self._options: dict[str, Any] = {
+            "projections": projections,
+            "nonfinite": nonfinite,
+            "watch": watch,
+        }
         self._projected = selected(projections, self._parameters)
 
     @classmethod
@@ -221,6 +239,31 @@ class Optimizer(Generic[B, C_co]):
         return max(self._counts)
 
     @property
+    def _counts(self) -> list[int]:
+        """The number of updates of each parameter, after a wait for the last step to end if that
+        may have been skipped."""
+        if self._reporter.pending is not None:
+            self._reporter.settle(self._updates)
+        return self._updates
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Which gradients were not finite, each with the first step of it, the earliest first.
+
+        With `nonfinite="ignore"` nobody looks, and there are none.
+
+        >>> p = nn.Parameter(born.zeros(2, backend), "p")
+        >>> optimizer = optim.SGD([p], lr=0.1, nonfinite="skip")
+        >>> for value in (1.0, np.inf, np.nan):
+        ...     report = optimizer.step({p.raw: born.full(2, value, p.backend).raw})
+        >>> optimizer.faults, optimizer.timestep
+        ((Fault(parameter='p', step=2, elements=2),), 1)
+        """
+        if self._reporter.pending is not None:
+            self._reporter.settle(self._updates)
+        return self._reporter.faults
+
+    @property
     def config(self) -> C_co:
         """The settings, with the current learning rate.
 
@@ -235,7 +278,8 @@ class Optimizer(Generic[B, C_co]):
         mismatch = self.check_config(checked)
         if mismatch:
             raise ConfigError(mismatch[0])
-        rules = self._rules_for(checked)
+        own = self._rules_for(checked)
+        rules = self._reporter.around(own)
         programs = self._programs(rules)
         if any(new is not old for new, old in zip(programs, self._plan.programs, strict=True)):
             self._plan = self._planned(rules, programs, checked)
@@ -243,8 +287,8 @@ class Optimizer(Generic[B, C_co]):
         else:
             self._plan.take_scalars(rules, checked)
             for (scale, clips), plan in self._variants.items():
-                plan.take_scalars(self._scaled(rules, scale, clips), checked)
-        self._config, self._rules = checked, rules
+                plan.take_scalars(self._scaled(own, scale, clips), checked)
+        self._config, self._rules = checked, own
 
     def check_config(self, config: Config) -> list[str]:
         """Every reason why `config` could not be set, in words; changes nothing."""
@@ -333,7 +377,7 @@ class Optimizer(Generic[B, C_co]):
         *,
         scale: Scale | None = None,
         max_norm: float | None = None,
-    ) -> None:
+    ) -> StepReport:
         """Update every parameter that has a gradient, in place.
 
         A parameter without one is left alone: not updated, not decayed, its count of
@@ -350,6 +394,9 @@ class Optimizer(Generic[B, C_co]):
                 squares of all gradients, scaled, is larger than this, all are
                 multiplied by max_norm over it. Neither costs a pass over the
                 parameters; the norm takes one over the gradients.
+
+        Returns:
+            what the step did; whatever a device has to be asked for is read when it is used.
 
         Raises:
             OperandError: a scale or norm of the wrong type.
@@ -370,20 +417,21 @@ class Optimizer(Generic[B, C_co]):
         gradients = self._gradients(grads)
         self._checks.check_arrays()
         if scale is None and max_norm is None:
-            self._run(self._plan, gradients, {}, {})
-            return
+            return self._run(self._plan, gradients, {}, {})
         check_options(scale, max_norm)
-        given: dict[str, float] = {} if max_norm is None else {MAX_NORM: double(max_norm)}
+        given: dict[str, float] = {}
         kind, slots = None, dict[str, RawTensor]()
         if isinstance(scale, RawTensor | Tensor):
             like = next((gradient for gradient in gradients if gradient is not None), None)
-            if like is None:
-                return
-            kind = "tensor"
-            slots[SCALE] = scale_tensor(self._inner, like, scale)
+            if like is not None:
+                kind = "tensor"
+                slots[SCALE] = scale_tensor(self._inner, like, scale)
         elif scale is not None:
             kind, given[SCALE] = "number", double(scale)
-        self._run(self._variant(kind, max_norm is not None), gradients, slots, given)
+        if max_norm is not None:
+            given[MAX_NORM] = double(max_norm)
+            slots[NORM] = self._inner.zeros((), "float64")
+        return self._run(self._variant(kind, max_norm is not None), gradients, slots, given)
 
     def _variant(self, scale: str | None, clips: bool) -> Plan:
         """The rules with their gradients scaled first."""
@@ -397,7 +445,7 @@ class Optimizer(Generic[B, C_co]):
         """Rules with their gradients scaled first; equal ones are one object."""
         wide = any(raw.dtype.itemsize > 4 for raw in self._raws)
         made = {id(rule): scaled(rule, scale, clips, wide) for rule in rules}
-        return [made[id(rule)] for rule in rules]
+        return self._reporter.around([made[id(rule)] for rule in rules])
 
     def _run(
         self,
@@ -405,17 +453,37 @@ class Optimizer(Generic[B, C_co]):
         gradients: Sequence[RawTensor | None],
         slots: Mapping[str, RawTensor],
         given: Mapping[str, float],
-    ) -> None:
-        plan.run(gradients, self._counts, self._count, {**self._shared, **slots}, given)
+    ) -> StepReport:
+        reporter, counts = self._reporter, self._counts
+        report = StepReport(reporter, self._config, max(counts) + 1)
+        if None in gradients:
+            report.with_missing([index for index, g in enumerate(gradients) if g is None])
+        if slots or given:
+            report.with_options(slots, given)
+            slots = {**self._shared, **slots}
+        if not reporter.rows:
+            plan.run(gradients, counts, self._count, slots or self._shared, given)
+            return report
+        reporter.check()
+        updated: list[int] = []
+        plan.run(gradients, counts, updated.extend, slots or self._shared, given)
+        outcome = reporter.seen(updated, report.step)
+        if not outcome.is_left_out:
+            self._count(updated)
+        reporter.check()
+        report.with_outcome(outcome)
+        return report
 
     def _count(self, indices: Sequence[int]) -> None:
         """Count an update of each of some parameters, and hold them to their projections."""
+        counts = self._updates
         for index in indices:
-            self._counts[index] += 1
+            counts[index] += 1
             self._raws[index].touch()
             for projection in self._projected.get(index, ()):
-                projected = projection(Tensor(self._raws[index], self._inner))
-                self._inner.assign(self._raws[index], projected.raw)
+                projected = projection(Tensor(self._raws[index], self._inner)).raw
+                projected = self._reporter.unless_skipped(projected, self._raws[index])
+                self._inner.assign(self._raws[index], projected)
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
@@ -519,7 +587,7 @@ class Optimizer(Generic[B, C_co]):
         >>> p = nn.Parameter(born.ones(2, backend), "p")
         >>> optimizer = optim.ASGD([p], lr=0.25, begin=0, shrink=0.0)
         >>> for _ in range(2):
-        ...     optimizer.step({p.raw: born.ones(2, p.backend).raw})
+        ...     report = optimizer.step({p.raw: born.ones(2, p.backend).raw})
         >>> with optimizer.weights("average"):
         ...     print(p.numpy().round(2))
         [0.5 0.5]
@@ -600,7 +668,7 @@ class Optimizer(Generic[B, C_co]):
             remedy = "make the optimizer with the parameters and the config that it was saved with"
             expected = f"a state dict of this {type(self).__name__}"
             raise StateDictError(mismatch_text(expected, lines, remedy))
-        self._counts = states.write(self._inner, self._live, self._counts, state)
+        self._updates = states.write(self._inner, self._live, self._counts, state)
 
     @overload
     def to(self, parameters: Iterable[Parameter[B]]) -> Self: ...
@@ -624,12 +692,12 @@ class Optimizer(Generic[B, C_co]):
 
         >>> p = nn.Parameter(born.zeros((2,), backend))
         >>> optimizer = optim.Adam([p], optim.AdamConfig(lr=0.5))
-        >>> optimizer.step({p.raw: born.ones((2,), p.backend).raw})
+        >>> _ = optimizer.step({p.raw: born.ones((2,), p.backend).raw})
         >>> other = optimizer.to([nn.Parameter(p.to(backend))])
         >>> other, other.timestep
         (Adam(1 parameter, AdamConfig(lr=0.5)), 1)
         """
-        twin = type(self)(parameters, self._config, projections=self._projections)
+        twin = type(self)(parameters, self._config, **self._options)
         lines = mismatches(self._parameters, twin.parameters)
         if lines:
             expected = f"the {len(self._raws)} parameters of this {type(self).__name__}, moved"
@@ -648,8 +716,8 @@ class Optimizer(Generic[B, C_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle, best together with the model: `pickle.dumps((model, optimizer))`."""
-        options = {"projections": self._projections}
-        return _resumed, (type(self), self._parameters, self._config, self.state_dict(), options)
+        state = self.state_dict()
+        return _resumed, (type(self), self._parameters, self._config, state, self._options)
 
     @property
     def _live(self) -> dict[str, RawTensor]:
