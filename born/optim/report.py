@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -14,7 +15,7 @@ from born.errors import GradientError
 from born.nn import Parameter
 from born.optim.clipping import MAX_NORM, NORM, SCALE
 from born.optim.config import Config
-from born.optim.nonfinite import NONFINITE, WATCHED, check_policy, check_watch, observed, reductions
+from born.optim.nonfinite import NONFINITE, WATCHED, observed, reductions
 from born.optim.rule import Rule
 from born.optim.scalars import value_at
 from born.raw import HostArray, RawTensor
@@ -261,7 +262,6 @@ class Reporter:
 
     Args:
         backend: the one that computes.
-        parameters: of the optimizer.
         policy: what is done about gradients that are not finite.
         watch: what reports tell of each parameter.
 
@@ -274,41 +274,39 @@ class Reporter:
         pending: a step of which it is not known whether it was skipped.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        parameters: Sequence[Parameter[Any]],
-        policy: str,
-        watch: Sequence[str],
-    ) -> None:
-        check_policy(policy)
-        check_watch(watch)
+    def __init__(self, backend: Backend, policy: str, watch: Sequence[str]) -> None:
         self.backend: Final = backend
         self.policy: Final = policy
         self.watch: Final = tuple(watch)
         self.skips: Final = policy in ("raise", "skip")
-        self.names: Final = [p.name or str(index) for index, p in enumerate(parameters)]
+        self.rows: Final = {name: row for row, name in enumerate(reductions(policy, watch))}
+        self.names: list[str] = []
+        self.slots: list[tuple[RawTensor, ...]] = []
         self.skipped = 0
         self.first: dict[int, Fault] = {}
-        added = reductions(policy, watch)
-        self.rows: Final = {name: row for row, name in enumerate(added)}
-        self._buffer = backend.zeros((max(len(added), 1), len(self.names)), "float64")
-        self.slots: Final = [
-            tuple(self._part(row, index) for row in range(len(added)))
-            for index in range(len(self.names))
-        ]
         self.pending: Outcome | None = None
+        self._buffer = backend.zeros((), "float64")
         self._error: GradientError | None = None
+
+    def of(self, parameters: Sequence[Parameter[Any]]) -> Reporter:
+        """What looks at these parameters, the first of which this one has looked at."""
+        new = copy.copy(self)
+        new.names = [p.name or str(index) for index, p in enumerate(parameters)]
+        new._buffer = self.backend.zeros((len(self.rows), len(parameters)), "float64")
+        new.slots = [
+            tuple(new._part(row, index) for row in range(len(self.rows)))
+            for index in range(len(parameters))
+        ]
+        return new
 
     def _part(self, row: int, index: int) -> RawTensor:
         """A view of one element, as a slice and a change of shape are on every backend."""
         place = (slice(row, row + 1), slice(index, index + 1))
         return self.backend.reshape(self.backend.getitem(self._buffer, place), ())
 
-    def around(self, rules: Sequence[Rule]) -> list[Rule]:
-        """Rules with what is looked at; equal ones are one object."""
-        made = {id(rule): observed(rule, self.policy, self.watch, (NORM,)) for rule in rules}
-        return [made[id(rule)] for rule in rules]
+    def around(self, rule: Rule) -> Rule:
+        """A rule with what is looked at."""
+        return observed(rule, self.policy, self.watch, (NORM,))
 
     def seen(self, indices: Sequence[int], step: int) -> Outcome:
         """What a step has written, which has updated some parameters unless it was skipped."""

@@ -1,0 +1,108 @@
+"""`Plans`: the plan of an optimizer's steps, and those of steps that scale their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from born.backend import Backend
+from born.errors import RuleError
+from born.fusion import Program
+from born.optim.checks import StepChecks
+from born.optim.clipping import scaled
+from born.optim.plan import Plan
+from born.optim.rule import Rule
+from born.optim.treatment import Treatment
+from born.raw import RawTensor
+
+
+class Plans:
+    """What runs the steps of some parameters, compiled as it is needed.
+
+    Args:
+        backend: what computes.
+        targets: each parameter with its slots.
+        checks: those of every step.
+        treatments: how each parameter is updated.
+        looked_at: from rules to those that also tell of a step, the last thing around them.
+
+    Attributes:
+        plain: for steps by gradients as they are.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        targets: Sequence[Sequence[RawTensor]],
+        checks: StepChecks,
+        treatments: Sequence[Treatment],
+        looked_at: Callable[[Rule], Rule],
+    ) -> None:
+        self._backend = backend
+        self._looked_at = looked_at
+        self._targets = targets
+        self._checks = checks
+        self._treatments = treatments
+        self._variants: dict[tuple[str | None, bool], Plan] = {}
+        plain = self._changed(treatments, looked_at)
+        self.plain = self._planned(plain, self._programs(plain))
+
+    def take(self, treatments: Sequence[Treatment]) -> None:
+        """Update by these from now on; they keep the same slots."""
+        plain = self._changed(treatments, self._looked_at)
+        programs = self._programs(plain)
+        if any(new is not old for new, old in zip(programs, self.plain.programs, strict=True)):
+            self.plain = self._planned(plain, programs)
+            self._variants = {}
+        else:
+            self.plain.take_scalars(plain)
+            for (scale, clips), plan in self._variants.items():
+                plan.take_scalars(self._scaled(treatments, scale, clips))
+        self._treatments = treatments
+
+    def scaled(self, scale: str | None, clips: bool) -> Plan:
+        """For steps whose gradients are scaled first, as `clipping.scaled` says."""
+        plan = self._variants.get((scale, clips))
+        if plan is None:
+            treatments = self._scaled(self._treatments, scale, clips)
+            plan = self._planned(treatments, self._programs(treatments))
+            self._variants[scale, clips] = plan
+        return plan
+
+    def _planned(self, treatments: Sequence[Treatment], programs: Sequence[Program]) -> Plan:
+        check = self._checks.check_gradient
+        return Plan(self._backend, treatments, programs, self._targets, check)
+
+    def _scaled(
+        self, treatments: Sequence[Treatment], scale: str | None, clips: bool
+    ) -> list[Treatment]:
+        """The treatments with their gradients scaled first."""
+        wide = any(target[0].dtype.itemsize > 4 for target in self._targets)
+        return self._changed(
+            treatments, lambda rule: self._looked_at(scaled(rule, scale, clips, wide))
+        )
+
+    def _changed(
+        self, treatments: Sequence[Treatment], change: Callable[[Rule], Rule]
+    ) -> list[Treatment]:
+        """The treatments with other rules; equal ones stay one object."""
+        made: dict[int, Rule] = {}
+        for each in treatments:
+            if id(each.rule) not in made:
+                made[id(each.rule)] = change(each.rule)
+        return [each._replace(rule=made[id(each.rule)]) for each in treatments]
+
+    def _programs(self, treatments: Sequence[Treatment]) -> list[Program]:
+        return programs([target[0] for target in self._targets], treatments, self._checks)
+
+
+def programs(
+    raws: Sequence[RawTensor], treatments: Sequence[Treatment], checks: StepChecks
+) -> list[Program]:
+    """The program of each parameter; equal ones are one object."""
+    found: list[Program] = []
+    for index, (raw, each) in enumerate(zip(raws, treatments, strict=True)):
+        try:
+            found.append(each.rule.program_for(len(raw.shape)))
+        except RuleError as error:
+            raise RuleError(f"{checks.label(index)}: {error}") from error
+    return found
