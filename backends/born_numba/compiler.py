@@ -19,7 +19,7 @@ ir: Final[Any] = importlib.import_module("llvmlite.ir")
 _OPTIONS: Final[dict[str, Any]] = {"error_model": "numpy", "boundscheck": False}
 
 
-_CONTRACT: Final = {"contract"}
+CONTRACT: Final = frozenset(("contract",))
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
@@ -34,15 +34,16 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 def contracted(function: Callable[..., Any]) -> Any:
     """As `inlined`, where LLVM may contract a product and a sum into one rounding."""
-    return numba.njit(fastmath=_CONTRACT, forceinline=True, **_OPTIONS)(function)
+    return numba.njit(fastmath=set(CONTRACT), forceinline=True, **_OPTIONS)(function)
 
 
 def compiled(
-    function: Callable[..., Any], signature: Any, cache: bool, contract: bool = False
+    function: Callable[..., Any], signature: Any, cache: bool, freedoms: frozenset[str]
 ) -> Any:
     """A function compiled for one signature, which runs without the interpreter's lock.
 
-    If it may `contract`, a product and a sum may be rounded once.
+    Its `freedoms` are LLVM's names of what may be otherwise than written: `contract` rounds a
+    product and a sum once, `reassoc` adds up in any order.
     """
-    fast = _CONTRACT if contract else False
+    fast = set(freedoms) or False
     return numba.njit([signature], nogil=True, cache=cache, fastmath=fast, **_OPTIONS)(function)
