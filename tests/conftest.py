@@ -33,6 +33,7 @@ settings.load_profile("born")
 
 
 SLOW = (
+    "tests/autodiff/test_batching.py",
     "tests/autodiff/test_memory.py",
     "tests/autodiff/test_programs.py",
     "tests/autodiff/test_tape.py",

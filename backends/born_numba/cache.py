@@ -26,24 +26,26 @@ def compile_loop(
     name: str,
     signature: Any,
     names: Mapping[str, Any],
-    freedoms: frozenset[str] = frozenset(),
+    contract: bool = False,
+    reassociate: bool = False,
 ) -> Any:
     """The function `name` of `source`, compiled for one signature, from disk if it is there.
 
-    The `freedoms` that LLVM has are of `compiled`.
+    If it may `contract`, as its source should say, products and sums may be rounded together; if
+    it may `reassociate`, sums may be added up in another order.
     """
 
     def compile_as(file: str, *, cache: bool) -> Any:
         # Numba looks a cached function's module up by name; the loop needs nothing from it.
         namespace: dict[str, Any] = {**names, "__name__": __name__}
         exec(compile(source, file, "exec"), namespace)
-        return compiled(namespace[name], signature, cache, freedoms)
+        return compiled(namespace[name], signature, cache, contract, reassociate)
 
     def compile_in(folder: Path) -> Any:
         return compile_as(str(_written(folder, source)), cache=True)
 
     started = time.perf_counter()
-    folder = _folder(source, signature, freedoms)
+    folder = _folder(source, signature, contract, reassociate)
     where = f"kept in {folder.parent} for the next run"
     try:
         try:
@@ -61,10 +63,8 @@ def compile_loop(
     return loop
 
 
-def _folder(source: str, signature: Any, freedoms: frozenset[str]) -> Path:
-    key = repr(
-        (source, str(signature), sorted(freedoms), numba.__version__, sys.version, _package())
-    )
+def _folder(source: str, signature: Any, *options: bool) -> Path:
+    key = repr((source, str(signature), options, numba.__version__, sys.version, _package()))
     return cache_directory() / "loops" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 

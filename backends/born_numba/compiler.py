@@ -19,7 +19,8 @@ ir: Final[Any] = importlib.import_module("llvmlite.ir")
 _OPTIONS: Final[dict[str, Any]] = {"error_model": "numpy", "boundscheck": False}
 
 
-CONTRACT: Final = frozenset(("contract",))
+_CONTRACT: Final = {"contract"}
+_REASSOCIATE: Final = {"contract", "reassoc"}
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
@@ -34,16 +35,20 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 def contracted(function: Callable[..., Any]) -> Any:
     """As `inlined`, where LLVM may contract a product and a sum into one rounding."""
-    return numba.njit(fastmath=set(CONTRACT), forceinline=True, **_OPTIONS)(function)
+    return numba.njit(fastmath=_CONTRACT, forceinline=True, **_OPTIONS)(function)
 
 
 def compiled(
-    function: Callable[..., Any], signature: Any, cache: bool, freedoms: frozenset[str]
+    function: Callable[..., Any],
+    signature: Any,
+    cache: bool,
+    contract: bool = False,
+    reassociate: bool = False,
 ) -> Any:
     """A function compiled for one signature, which runs without the interpreter's lock.
 
-    Its `freedoms` are LLVM's names of what may be otherwise than written: `contract` rounds a
-    product and a sum once, `reassoc` adds up in any order.
+    If it may `contract`, a product and a sum may be rounded once; if it may `reassociate`, sums
+    may be added up in another order besides, as vectors do. NaN and infinity keep their meaning.
     """
-    fast = set(freedoms) or False
+    fast = _REASSOCIATE if reassociate else _CONTRACT if contract else False
     return numba.njit([signature], nogil=True, cache=cache, fastmath=fast, **_OPTIONS)(function)

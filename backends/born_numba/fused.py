@@ -25,7 +25,7 @@ from born.fusion import ARRAY, CONSTANT, SCALAR, Formula, Ref
 from born.raw import HostArray, RawTensor, Shape
 from born_numba import functions, intrinsics, update
 from born_numba.cache import compile_loop
-from born_numba.compiler import CONTRACT, inlined, numba, types
+from born_numba.compiler import inlined, numba, types
 from born_numpy.arena import empty
 
 _PARALLEL: Final = 131_072  # elements from which a second thread pays; docs/notes/performance.md
@@ -320,7 +320,7 @@ class NumbaFormula:
             "real": compute.type,
         }
         signature = result(*arguments, *[types.float64] * self.formula.scalars)
-        loop = compile_loop(source, "loop", signature, names, CONTRACT)
+        loop = compile_loop(source, "loop", signature, names, contract=True)
         self.source += source
         return loop
 

@@ -13,11 +13,12 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from heapq import heappop, heappush, heapreplace
 from itertools import accumulate, pairwise
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
+
+from typing_extensions import override
 
 from born.backend import Backend, Index
 from born.errors import TapeError
@@ -127,7 +128,7 @@ class _Certain:
     def __get__(self, tape: Tape | None, owner: type[Tape]) -> Callable[..., None]:
         if tape is None:
             return self._method
-        made = partial(self._method, tape)
+        made = MethodType(self._method, tape)
         tape.opening = weakref.ref(made, tape.abandon)
         return made
 
@@ -190,6 +191,8 @@ class Tape:
         of_function: whether it has a `home`.
         inner: as given.
         nested: as given.
+        owner: as given.
+        beneath: as given.
         opening: the exit of a `with` statement that has looked it up and not entered yet.
 
     >>> from born.autodiff import Autodiff
@@ -217,10 +220,11 @@ class Tape:
         self.nested: Final = nested
         self.opening: weakref.ref[Any] | None = None
         self._entered: list[tuple[weakref.ref[Any] | None, int]] = []  # and the depth before
-        self._owner = owner
-        self._beneath = beneath
+        self.owner: Final = owner
+        self.beneath = beneath
         self._home = home
         self._before: Tape | None = None  # at home, while this one records
+        self._held: dict[RawTensor, Node] = {}
         self._count = 0
         self._nodes: list[weakref.ref[Node]] = []
         self._limit = _FEWEST
@@ -254,6 +258,7 @@ class Tape:
         for node in self._alive():
             node.free("cleared")
         self._nodes = []
+        self._held = {}
 
     def __len__(self) -> int:
         return len(self._alive())
@@ -308,6 +313,15 @@ class Tape:
         """Treat a tensor as a leaf of this tape, whatever its `requires_grad`."""
         self.record(tensor, (tensor,), lambda g: g)
 
+    def hold(self, tensor: RawTensor) -> None:
+        """The same for a tensor that keeps its identity, such as a parameter.
+
+        It carries no mark, which other threads would see.
+        """
+        if tensor not in self._held:
+            self._count = index = self._count + 1
+            self._held[tensor] = Node(self, index, (tensor,), lambda g: g, None, ())
+
     def forget(self, tensor: RawTensor) -> None:
         """Take this tape's mark off a tensor, which then is a constant to every tape alike."""
         node: Node | None = tensor.node
@@ -331,7 +345,9 @@ class Tape:
         first: Node | None = tensor.node
         if first is not None and first.tape is self:
             return first
-        # The function that `grad` differentiates has one leaf, which it is watched by.
+        # A function that `grad` differentiates has the leaves that it watches and holds.
+        if self._held and tensor in self._held:
+            return self._held[tensor]
         if tensor.requires_grad and not self.of_function:
             return tensor
         foreign, node = None, first
@@ -339,16 +355,16 @@ class Tape:
             if node.tape is self:
                 return node
             tape = node.tape
-            if tape._owner is self._owner and not self._is_above(tape) and not tape._is_above(self):
+            if tape.owner is self.owner and not self._is_above(tape) and not tape._is_above(self):
                 foreign = foreign or node
             node = node.below
         return foreign
 
     def _is_above(self, tape: Tape) -> bool:
         """Whether a tape records what a walk of this one computes."""
-        beneath = self._beneath
+        beneath = self.beneath
         while beneath is not None and beneath is not tape:
-            beneath = beneath._beneath
+            beneath = beneath.beneath
         return beneath is not None
 
     def record(
@@ -383,16 +399,22 @@ class Tape:
         versions: Sequence[tuple[RawTensor, int]],
         backend: Backend,
     ) -> None:
-        """Remember that several results, all of one dtype, came from `parents`.
+        """Remember that several results came from `parents`.
 
-        They lead to one record, whose gradient is those of all results end to end in a vector.
+        They lead to one record, whose gradient is those of all results end to end in a vector, of
+        the widest of their dtypes.
         """
         shapes, sizes = [out.shape for out in outs], [out.size for out in outs]
+        dtypes = [out.dtype for out in outs]
+        wide = max(dtypes, key=lambda dtype: dtype.itemsize)
         bounds = [0, *accumulate(sizes)]
 
         def joint(g: RawTensor) -> RawTensor | Sequence[RawTensor | Parts | None]:
             parts = (backend.getitem(g, slice(*ends)) for ends in pairwise(bounds))
-            return pullback(*map(backend.reshape, parts, shapes))
+            whole = map(backend.reshape, parts, shapes)
+            if any(dtype != wide for dtype in dtypes):
+                whole = map(backend.astype, whole, dtypes)
+            return pullback(*whole)
 
         carrier = outs[0].alias()
         self.record(carrier, parents, joint, versions)
@@ -401,11 +423,20 @@ class Tape:
             def spread(
                 g: RawTensor, before: int = start, after: int = bounds[-1] - stop
             ) -> RawTensor:
-                return backend.pad(backend.reshape(g, (g.size,)), ((before, after),))
+                flat = backend.reshape(g, (g.size,))
+                flat = flat if flat.dtype == wide else backend.astype(flat, wide)
+                return backend.pad(flat, ((before, after),))
 
             self.record(out, (carrier.node,), spread)
 
     # -- walking --
+
+    def joint_root(
+        self, origins: Sequence[Origin | None], seeds: Sequence[RawTensor | None]
+    ) -> Node:
+        """Where to start a pass from several results at once, each with its own gradient."""
+        self._count = index = self._count + 1
+        return Node(self, index, tuple(origins), lambda g: seeds, None, ())
 
     def root(self, loss: RawTensor) -> Origin:
         """Where to start a backward pass: the node of a result, or a leaf that was used.
@@ -550,6 +581,30 @@ class Tape:
             for reference in self._nodes
             if (node := reference()) is not None and node.pullback is not None
         ]
+
+
+class Collector(Tape):
+    """What stands in for a tape that is to record a function as one operation.
+
+    It records nothing, and finds what the function uses of that which the tape knows.
+
+    Args:
+        tape: the tape.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__(tape.owner, tape.inner, nested=tape.nested, beneath=tape.beneath)
+        self.depth = 1
+        self.found: dict[RawTensor, Origin] = {}
+        self._tape = tape
+
+    @override
+    def origin_of(self, tensor: object) -> Origin | None:
+        if isinstance(tensor, RawTensor) and tensor not in self.found:
+            origin = self._tape.origin_of(tensor)
+            if origin is not None:
+                self.found[tensor] = origin
+        return None
 
 
 def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:

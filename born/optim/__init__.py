@@ -36,6 +36,7 @@ from born.optim.belief import YogiConfig as YogiConfig
 from born.optim.config import Config as Config
 from born.optim.config import UpdateConfig as UpdateConfig
 from born.optim.fields import Interval as Interval
+from born.optim.groups import Group as Group
 from born.optim.layerwise import LAMB as LAMB
 from born.optim.layerwise import LARS as LARS
 from born.optim.layerwise import LAMBConfig as LAMBConfig
@@ -50,6 +51,7 @@ from born.optim.naming import create as create
 from born.optim.naming import from_config as from_config
 from born.optim.naming import names as names
 from born.optim.optimizer import Optimizer as Optimizer
+from born.optim.precision import Precision as Precision
 from born.optim.prodigy import Prodigy as Prodigy
 from born.optim.prodigy import ProdigyConfig as ProdigyConfig
 from born.optim.projections import Box as Box

@@ -81,7 +81,7 @@ class Settings:
         Floats keep all their digits: `from_json` gives back an equal object. Of a plain function
         of t only the name is written.
         """
-        values = {name: _as_json(getattr(self, name)) for name in field_types(type(self))}
+        values = {name: value_as_json(getattr(self, name)) for name in field_types(type(self))}
         return {"type": type(self).__name__, **values}
 
     @classmethod
@@ -108,7 +108,7 @@ class Settings:
         check_names(cls, values, required=required_fields(cls))
         return cls(
             **{
-                name: _from_json(f"{cls.__name__}.{name}", value, getattr(like, name, None))
+                name: value_from_json(f"{cls.__name__}.{name}", value, getattr(like, name, None))
                 for name, value in values.items()
             }
         )
@@ -197,13 +197,16 @@ class Config(Settings):
         checkers = _checkers(type(self))
         return [partial(checked_at, checkers[n], getattr(self, n)) for n in self.scheduled]
 
-    def observed(self, metric: float) -> Self:
+    def observed(self, metric: float, *, required: bool = True) -> Self:
         """The config after its schedules have seen a metric, such as a validation loss.
 
-        It is an error if none of them looks at one, as `schedules.Plateau` does.
+        It is an error if none of them looks at one, as `schedules.Plateau` does, unless it is not
+        `required`.
         """
         observed = {name: observe(getattr(self, name), metric) for name in self.scheduled}
         if all(value is getattr(self, name) for name, value in observed.items()):
+            if not required:
+                return self
             raise ConfigError(
                 f"{type(self).__name__}: expected a schedule that observes a metric, got none in "
                 f"{self}; pass for example lr=schedules.Plateau(0.1)"
@@ -287,9 +290,10 @@ def observe(value: object, metric: float) -> object:
     return value if successor is None else successor(metric)
 
 
-def _as_json(value: Any) -> object:
+def value_as_json(value: Any) -> object:
+    """The value of a field as JSON types."""
     if isinstance(value, tuple):
-        return [_as_json(item) for item in cast("tuple[object, ...]", value)]
+        return [value_as_json(item) for item in cast("tuple[object, ...]", value)]
     if isinstance(value, Settings):
         return value.to_json()
     if callable(value):
@@ -297,12 +301,13 @@ def _as_json(value: Any) -> object:
     return value
 
 
-def _from_json(where: str, value: Any, like: Any) -> Any:
+def value_from_json(where: str, value: Any, like: Any) -> Any:
+    """What `value_as_json` made JSON of; plain functions of t are taken from `like`."""
     if isinstance(value, list):
         items = cast("list[object]", value)
         likes = cast("tuple[object, ...]", like) if isinstance(like, tuple) else ()
         return tuple(
-            _from_json(f"{where}[{i}]", item, likes[i] if i < len(likes) else None)
+            value_from_json(f"{where}[{i}]", item, likes[i] if i < len(likes) else None)
             for i, item in enumerate(items)
         )
     if not isinstance(value, dict):

@@ -200,6 +200,13 @@ class Rule:
         return float32 if parameter.itemsize < float32.itemsize else parameter
 
 
+def free_name(rule: Rule, name: str) -> str:
+    """A name that neither a scalar nor a slot of a rule has: this one, or a longer one."""
+    while name in (*rule.scalars, *rule.slots):
+        name += "_"
+    return name
+
+
 _PLAIN: Final = Slot()
 _KINDS: Final = "slot_kinds"  # the attribute of a formula that holds what its decorator was given
 

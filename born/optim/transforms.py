@@ -11,7 +11,7 @@ from born.errors import ConfigError
 from born.fusion import V, all_finite, maximum, mean, minimum, norm, sqrt, total, where
 from born.fusion.program import ELEMENT
 from born.optim.config import Config, UpdateConfig, cached
-from born.optim.rule import Rule, RuleFunction
+from born.optim.rule import Rule, RuleFunction, free_name
 from born.optim.scalars import Scalar
 from born.optim.slot import PARAMETER, Slot
 
@@ -120,7 +120,7 @@ def clipped(
             "clip twice for two"
         )
     ((name, limit),) = chosen.items()
-    scalar = _free_name(rule, "limit")
+    scalar = free_name(rule, "limit")
     function = _with_clipping(rule.function, scalar, name)
     return replace(rule, function=function, scalars={**rule.scalars, scalar: limit})
 
@@ -151,7 +151,7 @@ def averaged(rule: Rule, decay: Scalar = 0.999) -> Rule:
     >>> kept.function(4.0, 1.0, 4.0, **kept.scalars, t=1)
     (3.0, 3.5)
     """
-    slot, scalar = _free_name(rule, "average"), _free_name(rule, "average_decay")
+    slot, scalar = free_name(rule, "average"), free_name(rule, "average_decay")
     return replace(
         rule,
         function=_with_average(rule.function, scalar),
@@ -180,20 +180,13 @@ _DECAYS = {"l2": l2, "decoupled": decoupled, "independent": independent}
 _LEAST_SHARE = 1e-3
 
 
-def _free_name(rule: Rule, name: str) -> str:
-    """A name that neither a scalar nor a slot has."""
-    while name in (*rule.scalars, *rule.slots):
-        name += "_"
-    return name
-
-
 def _with_scalar(
     rule: Rule, wrapped: Callable[[RuleFunction, str], RuleFunction], name: str, value: Scalar
 ) -> Rule:
     """`rule` in a wrapper that takes one more scalar, which does nothing if it is 0."""
     if value == 0.0:
         return rule
-    name = _free_name(rule, name)
+    name = free_name(rule, name)
     return replace(
         rule, function=wrapped(rule.function, name), scalars={**rule.scalars, name: value}
     )

@@ -1,0 +1,130 @@
+"""`Precision`: how parameters of 16 bits keep what rounding would lose, and what state is kept in.
+
+All of it is written around the rule, as a formula: so every optimizer has it, and its one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, cast
+
+import numpy as np
+
+from born.dtypes import is_half
+from born.errors import ConfigTypeError
+from born.fusion import cast as rounded
+from born.fusion import where
+from born.optim.config import Settings, cached
+from born.optim.rule import Rule, RuleFunction, free_name
+from born.optim.slot import PARAMETER, Slot
+from born.validation import type_error
+
+MASTER: Final = "master"
+KAHAN: Final = "kahan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision(Settings):
+    """What an optimizer does about few digits: `optim.Adam(model, precision=optim.Precision(...))`.
+
+    A parameter of bfloat16 has 8 binary digits: a step smaller than 1/512 of it rounds to
+    nothing, and training stalls. Parameters of more than 16 bits are not concerned.
+
+    >>> p = nn.Parameter(born.ones(1, backend, "bfloat16"))
+    >>> exact = optim.SGD([p], lr=1e-3, precision=optim.Precision(parameters="master"))
+    >>> for _ in range(100):
+    ...     exact.step({p.raw: born.ones(1, p.backend, "bfloat16").raw})
+    >>> p.numpy().item()
+    0.8984375
+    """
+
+    parameters: Literal["nearest", "kahan", "master"] = "nearest"
+    """How those of float16 and bfloat16 are updated: `"nearest"` rounds each new value;
+    `"master"` keeps a float32 copy of each, of which it is the rounding (4 bytes an element);
+    `"kahan"` keeps what rounding took, in bfloat16 (2 bytes)."""
+
+    def applied(self, rules: Sequence[Rule], dtypes: Sequence[np.dtype[Any]]) -> list[Rule]:
+        """The rules of parameters as they are for these dtypes; those of equal ones are one object.
+
+        >>> rule = optim.SGD.rule(optim.SGDConfig(lr=0.1))
+        >>> kinds = [np.dtype("float16"), np.dtype("float32")]
+        >>> master = optim.Precision(parameters="master")
+        >>> [each.slots for each in master.applied([rule, rule], kinds)]
+        [('master',), ()]
+        """
+        made: dict[tuple[int, np.dtype[Any]], Rule] = {}
+        for rule, dtype in zip(rules, dtypes, strict=True):
+            if (id(rule), dtype) not in made:
+                made[id(rule), dtype] = self._applied(rule, dtype)
+        return [made[id(rule), dtype] for rule, dtype in zip(rules, dtypes, strict=True)]
+
+    def _applied(self, rule: Rule, dtype: np.dtype[Any]) -> Rule:
+        if not is_half(dtype) or self.parameters == "nearest":
+            return rule
+        if self.parameters == MASTER:
+            slot = free_name(rule, "master")
+            function = _with_master(rule.function, dtype.name)
+            return _with_slot(rule, function, slot, "float32", Slot(start=PARAMETER))
+        slot = free_name(rule, "compensation")
+        function = _with_compensation(rule.function, dtype.name)
+        return _with_slot(rule, function, slot, "bfloat16", Slot())
+
+
+PLAIN: Final = Precision()
+"""What an optimizer does that is not told."""
+
+
+def checked_precision(precision: Precision) -> Precision:
+    """Refuse what is no `Precision`."""
+    if not isinstance(cast("object", precision), Precision):
+        raise type_error(
+            "precision",
+            "an optim.Precision",
+            precision,
+            'write optim.Precision(parameters="master")',
+            ConfigTypeError,
+        )
+    return precision
+
+
+def _with_slot(rule: Rule, function: RuleFunction, slot: str, dtype: str, kind: Slot) -> Rule:
+    return replace(
+        rule,
+        function=function,
+        slots=(*rule.slots, slot),
+        slot_dtypes={**rule.slot_dtypes, slot: dtype},
+        slot_kinds={**rule.slot_kinds, slot: kind},
+    )
+
+
+@cached  # equal rules share one function, and so one program
+def _with_master(function: RuleFunction, dtype: str) -> RuleFunction:
+    def mastered(p: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
+        *own, master = slots
+        # Where p was written by something else, such as a projection or loaded weights, it counts.
+        exact = where(rounded(master, dtype) == p, master, p)
+        stepped, *state = function(exact, g, *own, **scalars)
+        return stepped, *state, stepped
+
+    return _named(mastered, function)
+
+
+@cached
+def _with_compensation(function: RuleFunction, dtype: str) -> RuleFunction:
+    def compensated(p: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
+        *own, lost = slots
+        # What was lost is at most half a unit of p in the last place; half of that, rounded itself,
+        # never makes another p. If it does, p was written by something else, and counts alone.
+        exact = where(rounded(p + 0.5 * lost, dtype) == p, p + lost, p)
+        stepped, *state = function(exact, g, *own, **scalars)
+        near = rounded(stepped, dtype)
+        return near, *state, stepped - near
+
+    return _named(compensated, function)
+
+
+def _named(function: RuleFunction, inner: RuleFunction) -> RuleFunction:
+    """`function` under the name of the rule that it goes around."""
+    vars(function).update(__name__=getattr(inner, "__name__", "rule"), __wrapped__=inner)
+    return function
