@@ -8,15 +8,17 @@ derivatives are worked out.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Generic, cast
 
 from typing_extensions import TypeIs, override
 
+from born.autodiff.batching import Batching
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
 from born.autodiff.fused import record_fused
-from born.autodiff.tape import Home, Node, OneTape, Tape, ThreadTape
+from born.autodiff.tape import Collector, Home, Node, OneTape, Origin, Tape, ThreadTape
 from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
 from born.fusion import Formula
@@ -70,19 +72,46 @@ class Autodiff(Backend, Generic[B]):
     def innermost(self) -> Backend:
         return self.inner.innermost
 
-    def tape_of_function(self) -> Tape:
+    def tape_of_function(self, *, batching: bool = False) -> Tape:
         """A new tape that takes the place of this thread's, while it records.
 
         If this thread's is recording, then it records what is computed meanwhile too, and
         when the new one is walked.
+
+        Args:
+            batching: whether the new one is to compute many examples at once.
         """
-        tape = self.tape
-        if not tape.depth:
-            return Tape(self._owner, self.inner, nested=tape.nested, home=self._local)
-        # As this backend is now, while a new tape is in place of the one that it has now.
-        beneath = Autodiff(self.inner)
-        beneath._owner, beneath._local = self._owner, OneTape(tape)
-        return Tape(self._owner, beneath, nested=True, home=self._local, beneath=tape)
+        tape, home = self.tape, self._local
+        inner, nested, beneath = tape.inner, tape.nested, tape.beneath
+        if tape.depth:
+            # As this backend is now, while a new tape is in place of the one that it has now.
+            as_now = Autodiff(inner)
+            as_now._owner, as_now._local = self._owner, OneTape(tape)
+            inner, nested, beneath = as_now, True, tape
+        if batching:
+            inner, nested = Batching(inner), True
+        return Tape(self._owner, inner, nested=nested, home=home, beneath=beneath)
+
+    @contextmanager
+    def collecting(self) -> Generator[dict[RawTensor, Origin]]:
+        """As `suspended`; yields what is used that this thread's tape knows, and its origin."""
+        tape, home = self.tape, self._local
+        collector = Collector(tape)
+        try:
+            home.tape = collector
+            yield collector.found
+        finally:
+            home.tape = tape
+
+    @contextmanager
+    def suspended(self) -> Generator[None]:
+        """A context in which this thread's tape does not record, and what is beneath it does."""
+        tape, home = self.tape, self._local
+        try:
+            home.tape = Tape(self._owner, tape.inner, nested=tape.nested, beneath=tape.beneath)
+            yield
+        finally:
+            home.tape = tape
 
     @override
     def accumulate(self, loss: RawTensor, *, keep_tape: bool = False) -> None:
@@ -187,9 +216,10 @@ def _composed(name: str) -> _Operation:
     composition: _Operation = getattr(Backend, name)
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
-        if self._local.tape.depth:  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        if tape.depth:
             return composition(self, *args, **options)
-        return getattr(self.inner, name)(*args, **options)
+        return getattr(tape.inner, name)(*args, **options)
 
     return operation
 
@@ -198,7 +228,8 @@ def _passed_on(name: str) -> _Operation:
     """What the inner backend does, and nothing records."""
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
-        return getattr(self.inner, name)(*args, **options)
+        tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        return getattr(tape.inner, name)(*args, **options)
 
     return operation
 

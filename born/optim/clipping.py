@@ -117,13 +117,13 @@ def scale_tensor(backend: Backend, like: RawTensor, scale: RawTensor | Tensor[An
 
 def check_options(scale: object, max_norm: object) -> None:
     """Refuse a scale or norm of the wrong kind, whether or not there is a gradient for it."""
-    scales = (numbers.Real, RawTensor, Tensor, type(None))
-    if isinstance(scale, bool) or not isinstance(scale, scales):
+    scales = (float, RawTensor, Tensor, numbers.Real)
+    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, scales)):
         kind = "a number or a tensor of one element"
         raise type_error("scale", kind, scale, "pass a float", OperandError)
     if max_norm is None:
         return
-    if isinstance(max_norm, bool) or not isinstance(max_norm, numbers.Real):
+    if isinstance(max_norm, bool) or not isinstance(max_norm, float | numbers.Real):
         raise type_error("max_norm", "a number", max_norm, "pass a float", OperandError)
     if not 0 < double(max_norm) < math.inf:
         raise DomainError(

@@ -23,7 +23,7 @@ from born.optim.around import Around
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
 from born.optim.clipping import MAX_NORM, SCALE, Scale, check_options, double, scale_tensor
 from born.optim.config import KINDS, Config, check_names, required_fields
-from born.optim.groups import Group, group_numbers
+from born.optim.groups import Group, checked_groups, group_numbers
 from born.optim.incoming import Incoming
 from born.optim.plan import Plan
 from born.optim.plans import Plans, programs
@@ -114,13 +114,12 @@ class Optimizer(Generic[B, C_co]):
         self._parameters = checked_parameters(parameters)
         self._config = cast("C_co", self._checked_config(config, **fields))
         self._around = Around(projections=projections, max_norm=max_norm, precision=precision)
-        self._groups = tuple(groups)
         self._inner = self._parameters[0].backend.innermost
         self._counts: list[int] = []
         self._buffers: list[tuple[RawTensor, ...]] = []
         self._shared: dict[str, RawTensor] = {}
         self._shown: Weights[B] | None = None
-        self._hold(self._parameters, tuple(groups))
+        self._hold(self._parameters, checked_groups(groups))
 
     def _hold(self, parameters: tuple[Parameter[B], ...], groups: tuple[Group, ...]) -> None:
         """Take hold of parameters, those that are there already first; or of none of them."""
@@ -255,18 +254,31 @@ class Optimizer(Generic[B, C_co]):
     def groups(self, groups: Sequence[Group]) -> None:
         self.configure(groups=groups)
 
+    @property
+    def group_members(self) -> list[list[int]]:
+        """The indices of each group's parameters."""
+        count = len(self._groups)
+        return [[i for i, n in enumerate(self._numbers) if n == each] for each in range(count)]
+
     def configure(
         self, *, config: Config | None = None, groups: Sequence[Group] | None = None
     ) -> None:
         """Set the config, the groups, or both at once: as by the properties, all or nothing."""
         checked = cast("C_co", self._config if config is None else self._checked_config(config))
-        chosen = self._groups if groups is None else groups
-        numbers = self._numbers if groups is None else group_numbers(groups, self._parameters)
-        treatments = self._treated(checked, chosen, numbers, self._parameters)
-        self._check_slots([each.rule for each in treatments])
+        treatments, chosen, numbers = self._proposed(checked, groups)
         self._plans.take(treatments)
-        self._config, self._groups, self._numbers = checked, tuple(chosen), numbers
+        self._config, self._groups, self._numbers = checked, chosen, numbers
         self._take(treatments)
+
+    def _proposed(
+        self, config: Config, groups: Sequence[Group] | None
+    ) -> tuple[list[Treatment], tuple[Group, ...], list[int | None]]:
+        """The treatments by a config and groups, if they can be, with what they follow from."""
+        chosen = self._groups if groups is None else checked_groups(groups)
+        numbers = self._numbers if groups is None else group_numbers(chosen, self._parameters)
+        treatments = self._treated(config, chosen, numbers, self._parameters)
+        self._check_slots([each.rule for each in treatments])
+        return treatments, chosen, numbers
 
     def add_group(self, group: Group, parameters: Module[B] | Iterable[Parameter[B]] = ()) -> None:
         """Add a group under way, and parameters that this optimizer does not hold yet.
@@ -312,11 +324,8 @@ class Optimizer(Generic[B, C_co]):
 
     def check_config(self, config: Config, groups: Sequence[Group] | None = None) -> list[str]:
         """Every reason why a config, or groups, could not be set, in words; changes nothing."""
-        chosen = self._groups if groups is None else groups
-        numbers = self._numbers if groups is None else group_numbers(groups, self._parameters)
-        treatments = self._treated(config, chosen, numbers, self._parameters)
         try:
-            self._check_slots([each.rule for each in treatments])
+            self._proposed(config, groups)
         except ConfigError as error:
             return [str(error)]
         return []
@@ -327,15 +336,20 @@ class Optimizer(Generic[B, C_co]):
         if not known:
             return
         raws, old, new = self._raws, self._rules, rules[:known]
-        if all(
-            described([theirs], [raw]) == described([ours], [raw])
-            for theirs, ours, raw in zip(new, old, raws, strict=True)
-            if theirs is not ours
-        ):
+        different = [
+            index
+            for index, (theirs, ours, raw) in enumerate(zip(new, old, raws, strict=True))
+            if theirs is not ours and described([theirs], [raw]) != described([ours], [raw])
+        ]
+        if not different:
             return
-        theirs, ours = described(new, raws), described(old, raws)
+        theirs, ours, where = described(new, raws), described(old, raws), ""
+        if theirs == ours:  # but not of each parameter
+            first = different[0]
+            where = f"{self._checks.label(first)}: "
+            theirs, ours = (described([each[first]], [raws[first]]) for each in (new, old))
         raise ConfigError(
-            f"expected a config that keeps {ours} like the present one, got one that keeps "
+            f"{where}expected a config that keeps {ours} like the present one, got one that keeps "
             f"{theirs}; make a new {type(self).__name__} with it"
         )
 

@@ -196,15 +196,18 @@ class Plan:
             for step, (prepared, scalars, sets) in zip(steps, ready, strict=True):
                 prepared.run(scalars, sets)
                 updated(step.indices)
-        elif ready:
-            shared = self._common_scalars(max(counts) + 1, given)
-            own = [slots[name] for name in self.common.slots]
-            group = self._backend.begin_group(self.common, own, shared)
-            run_together(
-                [prepared for prepared, _, _ in ready],
-                [(scalars, sets) for _, scalars, sets in ready],
-                group,
-            )
+        else:
+            joined: list[tuple[PreparedStep, tuple[list[Scalars], list[int] | None]]] = []
+            for step, (prepared, scalars, sets) in zip(steps, ready, strict=True):
+                if step.bundle.program.group is None:
+                    prepared.run(scalars, sets)
+                else:
+                    joined.append((prepared, (scalars, sets)))
+            if joined:
+                shared = self._common_scalars(max(counts) + 1, given)
+                own = [slots[name] for name in self.common.slots]
+                group = self._backend.begin_group(self.common, own, shared)
+                run_together([each for each, _ in joined], [each for _, each in joined], group)
             for step in steps:
                 updated(step.indices)
 

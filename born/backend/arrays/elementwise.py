@@ -21,13 +21,21 @@ _ERF_TILE: Final = 16_384  # elements; a tile's dozen temporaries of float64 sta
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def _binary(declared: _Method, name: str) -> _Method:
-    """An operation of two operands: the function `name` of the namespace."""
+def _binary(declared: _Method, name: str, alike: bool = True) -> _Method:
+    """An operation of two operands: the function `name` of the namespace.
+
+    Its result is `alike` if it has the dtype of the operands.
+    """
 
     def operation(self: Any, x: Operand, y: Operand, /) -> RawTensor:
         a, b = self._operand_arrays(name, x, y)
         try:
-            out = getattr(self.xp, name)(a, b)
+            first = a if a.__class__ is self._ndarray else b
+            out = (
+                getattr(self.xp, name)(a, b)
+                if first.nbytes < self.large or not alike
+                else getattr(self.xp, name)(a, b, self._room_like(first, b))
+            )
         except ValueError as error:
             raise shape_mismatch(name, a, b, error) from error
         except TypeError as error:
@@ -70,7 +78,11 @@ def _floating(declared: _Method) -> _Method:
     def operation(self: Any, x: RawTensor, /) -> RawTensor:
         a = x.array
         self._require_floating(name, a)
-        out = getattr(self.xp, name)(a)
+        out = (
+            getattr(self.xp, name)(a)
+            if a.nbytes < self.large
+            else getattr(self.xp, name)(a, self._room_like(a))
+        )
         if out.__class__ is not self._ndarray:
             out = self.xp.asarray(out)
         return RawTensor(out)
@@ -81,7 +93,7 @@ def _floating(declared: _Method) -> _Method:
 def _comparison(declared: _Method) -> _Method:
     """As `_binary`, but a float may stand beside integers: nothing is promoted."""
     name = declared.__name__
-    of_tensors = _binary(declared, name)
+    of_tensors = _binary(declared, name, alike=False)
 
     def operation(self: Any, x: Operand, y: Operand, /) -> Any:
         if isinstance(x, RawTensor) and isinstance(y, int | float):
