@@ -247,8 +247,8 @@ def _method(name: str) -> _Operation:
 
 
 _PASSED_ON: Final = """
-synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_random_state seed
-seeded
+synchronize prefetch fetch from_dlpack to_dlpack check_labels set_random_state check_random_state
+seed seeded
 """
 """Methods that are not operations on tensors: the inner backend's."""
 
