@@ -534,10 +534,9 @@ class Tape:
             if wanted and node in wanted:
                 retained[wanted[node]] = whole
             gradients = pullback(whole)
-            if isinstance(gradients, RawTensor):
-                gradients = (gradients,)
+            parts = (gradients,) if isinstance(gradients, RawTensor) else gradients
             following: Node | None = None
-            for parent, part in zip(parents, gradients, strict=True):
+            for parent, part in zip(parents, parts, strict=True):
                 if parent is None or part is None:
                     continue
                 if parent is following:
