@@ -187,7 +187,7 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                 versions = [
                     (x, x.changes[0] if x.changes else 0)
                     for i in read
-                    if isinstance(x := operands[i], RawTensor)
+                    if i < len(operands) and isinstance(x := operands[i], RawTensor)
                 ]
                 if keeps_result and not several:
                     versions.append((seen, 0))
@@ -247,8 +247,8 @@ def _method(name: str) -> _Operation:
 
 
 _PASSED_ON: Final = """
-synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_random_state seed
-seeded
+synchronize prefetch fetch from_dlpack to_dlpack check_labels set_random_state check_random_state
+seed seeded
 """
 """Methods that are not operations on tensors: the inner backend's."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -253,7 +253,7 @@ class Stages:
                 # Truth values of lower rank arrive as numbers.
                 for k, ref in enumerate(given):
                     if ref.kind == SCALAR:
-                        zero = zero or scalars.setdefault(_ZERO, Ref(SCALAR, len(scalars)))
+                        zero = zero or scalars.setdefault(ZERO, Ref(SCALAR, len(scalars)))
                         given[k] = Ref(RESULT, len(written))
                         written.append(Instruction("ne", (ref, zero)))
             moved[Ref(RESULT, place)] = Ref(RESULT, len(written))
@@ -326,7 +326,7 @@ class Stages:
         return "\n".join(lines)
 
 
-_ZERO = Ref(SCALAR, -1)
+ZERO: Final = Ref(SCALAR, -1)
 """The number 0 among the scalars of a pass."""
 
 
