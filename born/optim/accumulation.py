@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from born.backend import Backend
 from born.errors import ConfigError
 from born.fusion import where
 from born.optim.averaging import Every
-from born.optim.checks import StepChecks
-from born.optim.config import Config, cached
-from born.optim.plan import Plan
-from born.optim.plans import Plans
+from born.optim.config import cached
 from born.optim.rule import Rule, RuleFunction, free_name, wrapping
-from born.optim.treatment import Treatment
-from born.raw import RawTensor
 from born.validation import integer
 
 
@@ -112,78 +105,3 @@ def _of_mean(function: RuleFunction, k: int) -> RuleFunction:
         return *outputs, where(total == total, 0.0, 0.0)
 
     return wrapping(of_mean, function)
-
-
-def _gather(p: Any, g: Any) -> tuple[Any]:
-    return (p + g,)
-
-
-class Accumulation:
-    """The gradients that an optimizer gathers until an update is due.
-
-    Args:
-        k: how many batches there are to an update.
-        backend: what computes.
-        sums: of each parameter, where its gradients are added up.
-        checks: those of every step.
-        config: of the optimizer.
-
-    Attributes:
-        batches: how many there were since the last update.
-        gathered: how many of them gave each parameter a gradient.
-    """
-
-    def __init__(
-        self,
-        k: int,
-        backend: Backend,
-        sums: Sequence[RawTensor],
-        checks: StepChecks,
-        config: Config,
-    ) -> None:
-        self._k = k
-        self._backend = backend
-        self._checks = checks
-        rule = Rule(_gather, slots=(), scalars={})
-        treatments = [Treatment(config, rule, None, False)] * len(sums)
-        self._plans = Plans(backend, [(raw,) for raw in sums], checks, treatments)
-        self.batches = 0
-        self.gathered = [0] * len(sums)
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the next batch is the last before an update."""
-        return self.batches == self._k - 1
-
-    def plan(self, scale: str | None) -> Plan:
-        """What adds gradients up, scaled first if they are to be."""
-        return self._plans.plain if scale is None else self._plans.scaled(scale, False)
-
-    def add(
-        self,
-        plan: Plan,
-        gradients: Sequence[RawTensor | None],
-        slots: Mapping[str, RawTensor],
-        given: Mapping[str, float],
-    ) -> None:
-        """Add up the gradients of a batch."""
-        plan.run(gradients, [0] * len(gradients), self._count, slots, given)
-        self.batches += 1
-
-    def _count(self, indices: Sequence[int]) -> None:
-        for index in indices:
-            self.gathered[index] += 1
-
-    def completed(self, gradients: Sequence[RawTensor | None]) -> list[RawTensor | None]:
-        """The gradients of the last batch, 0 where only earlier ones have given any."""
-        return [
-            self._checks.zero_gradient(self._backend, index)
-            if gradient is None and self.gathered[index]
-            else gradient
-            for index, gradient in enumerate(gradients)
-        ]
-
-    def begin(self) -> None:
-        """Begin anew, after an update."""
-        self.batches = 0
-        self.gathered = [0] * len(self.gathered)

@@ -23,7 +23,8 @@ Wrap = Callable[[optim.Rule], optim.Rule]
 
 def start(index: int) -> HostArray:
     shape = SHAPES[index]
-    return np.cos(1.0 + index + np.arange(np.prod(shape, dtype=int))).reshape(shape)
+    wave = np.cos(np.arange(np.prod(shape, dtype=int), dtype=float) + 1.0 + index)
+    return np.asarray(wave.reshape(shape))
 
 
 def slope(t: int, index: int) -> HostArray:
@@ -165,7 +166,8 @@ def test_lookahead_goes_back_every_kth_update(backend: Backend) -> None:
 
 def test_averages_begin_where_the_weights_were_at_the_first_step(backend: Backend) -> None:
     """Loaded after the optimizer was made, as checkpoints of pretrained models are."""
-    for transform in (optim.averaged, lambda rule: optim.lookahead(rule, k=1, alpha=0.5)):
+    both: list[Wrap] = [optim.averaged, lambda rule: optim.lookahead(rule, k=1, alpha=0.5)]
+    for transform in both:
 
         class Wrapped(optim.SGD[Any]):
             @classmethod
@@ -211,7 +213,7 @@ def test_schedules_of_an_accumulated_rule_count_its_updates(backend: Backend) ->
             return optim.accumulated(optim.SGD.rule(config), 2)
 
     p = nn.Parameter(born.zeros(1, backend))
-    optimizer = Wrapped([p], lr=lambda t: 10.0**-t)
+    optimizer = Wrapped([p], lr=optim.schedules.Exponential(0.1, 0.1))
     found: list[float] = []
     for _ in range(4):
         optimizer.step({p.raw: born.ones(1, backend).raw})
@@ -258,18 +260,18 @@ def test_projection_that_is_no_formula_is_refused(projection: optim.Projection) 
         optim.projected(optim.SGD.rule(optim.SGDConfig(lr=0.1)), projection)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (lambda rule: optim.clip_step(rule), r"one of max_norm, tensor_norm, value to clip by"),
-        (lambda rule: optim.averaged(rule, 1.0), r"average: expected a float .* below 1, got 1\.0"),
-        (lambda rule: AVERAGED(rule, "mean"), r'or "uniform", got \'mean\''),
-        (lambda rule: optim.lookahead(rule, k=0), r"expected k of at least 1, got 0"),
-        (lambda rule: optim.lookahead(rule, alpha=2.0), r"lookahead\.alpha: expected .* at most 1"),
-        (lambda rule: optim.warm_state(rule, -1), r"expected steps of at least 0, got -1"),
-        (lambda rule: optim.accumulated(rule, 0), r"expected k of at least 1, got 0"),
-    ],
-)
+WRONG: list[tuple[Wrap, str]] = [
+    (lambda rule: optim.clip_step(rule), r"one of max_norm, tensor_norm, value to clip by"),
+    (lambda rule: optim.averaged(rule, 1.0), r"average: expected a float .* below 1, got 1\.0"),
+    (lambda rule: AVERAGED(rule, "mean"), r'or "uniform", got \'mean\''),
+    (lambda rule: optim.lookahead(rule, k=0), r"expected k of at least 1, got 0"),
+    (lambda rule: optim.lookahead(rule, alpha=2.0), r"lookahead\.alpha: expected .* at most 1"),
+    (lambda rule: optim.warm_state(rule, -1), r"expected steps of at least 0, got -1"),
+    (lambda rule: optim.accumulated(rule, 0), r"expected k of at least 1, got 0"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG)
 def test_wrong_settings_are_refused(wrong: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         wrong(optim.SGD.rule(optim.SGDConfig(lr=0.1)))
