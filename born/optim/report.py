@@ -184,6 +184,8 @@ class StepReport:
     def __repr__(self) -> str:
         shown = self.to_dict(per_parameter=False)
         state = "applied" if shown.pop("applied") else "skipped"
+        if len(self._missing) == len(self._reporter.names):
+            state = "nothing to update"
         rest = ", ".join(f"{name}={value:.4g}" for name, value in shown.items() if name != "step")
         return f"StepReport({self.step}: {state}, {rest})"
 
