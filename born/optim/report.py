@@ -50,6 +50,9 @@ class StepReport:
     {'p': 0.01}
     """
 
+    step: int
+    """The number t of the update, from 1. A step that is skipped has it, and the next one."""
+
     # Of a step without options; set where it is otherwise, so that to make a report takes no time.
     _missing: Sequence[int] = ()
     _outcome: Outcome | None = None
@@ -61,7 +64,6 @@ class StepReport:
         self._reporter = reporter
         self._config = config
         self.step = step
-        """The number t of the update, from 1. A step that is skipped has it, and the next one."""
 
     def with_options(self, slots: Mapping[str, RawTensor], given: Mapping[str, float]) -> None:
         """Take what gradients were multiplied by."""
