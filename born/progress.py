@@ -74,8 +74,8 @@ def progress(
     >>> steps = progress(range(4), "fit", lines=2)
     >>> for step in steps:  # doctest: +ELLIPSIS
     ...     steps.show(loss=1 / (1 + step))
-    fit  2/4  loss 0.5  ... ms/step
-    fit  4/4  loss 0.25  ... ms/step
+    fit  2/4  loss 0.5  .../step
+    fit  4/4  loss 0.25  .../step
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
