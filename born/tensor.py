@@ -511,7 +511,7 @@ class Tensor(TensorBase[B]):
         return self._of(self.backend.getitem(self.raw, raw_index(index, self.backend)))
 
 
-def _function_of(name: str) -> Callable[..., Any]:
+def _function_of(name: str) -> Callable[..., Tensor[Any]]:
     """The function of this name in `born.ops`, which is a floor above and entered it."""
     return NUMPY_FUNCTIONS[name][0]
 

@@ -324,7 +324,7 @@ def same(
         def called(*xs: Any) -> Any:
             given = (list(xs),) if _listed else xs
             found: Any = call(*given, *_args, **options)
-            return join(list(map(of.ravel, found))) if isinstance(found, list | tuple) else found
+            return found if hasattr(found, "shape") else join([*map(of.ravel, found)])
 
         return called
 
