@@ -16,6 +16,9 @@ from born.creation import arange as arange
 from born.creation import eye as eye
 from born.creation import from_dlpack as from_dlpack
 from born.creation import full as full
+from born.creation import geomspace as geomspace
+from born.creation import linspace as linspace
+from born.creation import logspace as logspace
 from born.creation import ones as ones
 from born.creation import rand as rand
 from born.creation import randn as randn
