@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +24,7 @@ from born_numpy.attention import ROWS, Rows
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.group import HostGroup
+from born_numpy.special import special
 from born_numpy.staged import StagedUpdate
 from born_numpy.update import NumpyUpdate
 
@@ -102,6 +103,12 @@ class NumpyBackend(ArrayBackend):
     @override
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         return global_norm(xs, add_squares)
+
+    # -- elementwise --
+
+    @override
+    def _special(self, name: str) -> Callable[..., Any]:
+        return special(name)
 
     # -- memory --
 

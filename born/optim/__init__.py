@@ -62,6 +62,8 @@ from born.optim.projections import Simplex as Simplex
 from born.optim.projections import UnitNorm as UnitNorm
 from born.optim.radam import RAdam as RAdam
 from born.optim.radam import RAdamConfig as RAdamConfig
+from born.optim.report import Fault as Fault
+from born.optim.report import StepReport as StepReport
 from born.optim.rmsprop import RMSprop as RMSprop
 from born.optim.rmsprop import RMSpropConfig as RMSpropConfig
 from born.optim.rule import Rule as Rule
