@@ -164,11 +164,15 @@ def recurrence(
     shift: Any = 0 if bias is None else bias
     out = np.empty((len(initial), len(z), *initial.shape[1:]), z.dtype)
     state: Any = initial
+    there: Any = np.ones(z.shape[:2], bool) if mask is None else mask
     for t in range(len(z))[:: -1 if reverse else 1]:
-        after: Any = _cell(cell, z[t], state[0] @ weight.T + shift, state)
-        state = after if mask is None else np.where(mask[t][:, None], after, state)
+        state = _chosen(there[t], _cell(cell, z[t], state[0] @ weight.T + shift, state), state)
         out[:, t] = state
     return out
+
+
+def _chosen(there: Any, after: Any, before: Any) -> Any:
+    return np.where(there[:, None], after, before)
 
 
 def _cell(cell: str, z: Any, q: Any, state: Any) -> Any:
