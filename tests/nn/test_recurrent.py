@@ -75,7 +75,10 @@ def test_values_and_gradients_are_those_of_pytorch(
         y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=first)
     expected = states(kind, (y, last))
     weights = [draw.normal(size=tuple(each.shape)) for each in expected]
-    sum((e * torch.tensor(w)).sum() for e, w in zip(expected, weights, strict=True)).backward()
+    total: Any = 0.0
+    for each, weight in zip(expected, weights, strict=True):
+        total = total + (each * torch.tensor(weight)).sum()
+    total.backward()
 
     tensors = [nn.Parameter(born.tensor(each, autodiff)) for each in (data, *begin)]
     mask = born.tensor(there, autodiff) if masked else None

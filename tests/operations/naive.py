@@ -172,7 +172,7 @@ def recurrence(
 
 
 def _chosen(there: Any, after: Any, before: Any) -> Any:
-    return np.where(there[:, None], after, before)
+    return there[:, None] * after + ~there[:, None] * before
 
 
 def _cell(cell: str, z: Any, q: Any, state: Any) -> Any:
