@@ -56,6 +56,8 @@ class NumbaBackend(NumpyBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
+            if program.codecs:
+                return super().compile_update(program, dtypes)
             return StagedLoops(self, program, dtypes)
         if not update.is_compilable(program, dtypes):
             return super().compile_update(program, dtypes)

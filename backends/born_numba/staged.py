@@ -261,6 +261,7 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...], reductions: _Re
         "                start = np.uint64(base + first)",
         *(f"                {view}" for view in views),
         "                for j in range(count):",
+        *update.numbering(program, 20),
     ]
     for index in elements:
         if index in read:

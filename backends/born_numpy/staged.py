@@ -201,7 +201,8 @@ class Tiles(PassKernel):
                         _flat_reducer(REDUCTIONS[wave.op(number)][0], wave.rows[number][rows])
                         for number, _ in self._work.reductions
                     ]
-                    kernel.tile(*tiles, *values, *kernel.buffers_of(stop - start), *reducers)
+                    buffers = kernel.buffers_of(stop - start)
+                    kernel.tile(*tiles, *values, *buffers, *reducers, *kernel.numbering(start))
                     write_back(arrays, tiles, start, stop)
 
                 own.append(piece)
@@ -240,7 +241,8 @@ class Tiles(PassKernel):
                 buffers = [
                     b.reshape(shape) for b in kernel.buffers_of(shape[0] * shape[1] * columns)
                 ]
-                kernel.tile(*tiles, *values, *buffers, *reducers)
+                number = kernel.numbering((first * height + top) * columns)
+                kernel.tile(*tiles, *values, *buffers, *reducers, *number)
 
         for first in range(0, matrices, most):
             last = min(first + most, matrices)

@@ -41,7 +41,10 @@ class Group:
         self.indices = indices
         self.kernel = backend.compile_update(program, dtypes)
         self._bound = self.kernel.bind(targets, check_number)
-        self._sizes = [_sizes(program, target[0].shape) for target in targets]
+        self._sizes = [
+            _sizes(program, target[0].shape, index)
+            for index, target in zip(indices, targets, strict=True)
+        ]
         self.take_scalars(rules, config)
 
     def take_scalars(self, rules: Sequence[Rule], config: Config) -> None:
@@ -222,8 +225,9 @@ class Plan:
         return values[0]
 
 
-def _sizes(program: Program, shape: Shape) -> tuple[int, ...]:
-    """The sizes of a parameter that a program's host asks for; of an empty one, of one element."""
+def _sizes(program: Program, shape: Shape, number: int) -> tuple[int, ...]:
+    """What a program's host asks for of a parameter: sizes, those of an empty one as if it had one
+    element, and its number."""
     if not program.sizes:
         return ()
     *before, rows, columns = (1, 1, *(max(length, 1) for length in shape))
@@ -233,5 +237,6 @@ def _sizes(program: Program, shape: Shape) -> tuple[int, ...]:
         "rows": rows,
         "columns": columns,
         "matrices": matrices,
+        "number": number,
     }
     return tuple(known[name] for name in program.sizes)
