@@ -38,9 +38,9 @@ SURFACE = {
     "born.checkpoint": "CheckpointWarning PartialLoad Store from_torch load load_weights save"
     " to_torch verify",
     "born.data": "DataLoader prefetch",
-    "born.nn": "AvgPool2d Conv2d Dropout Embedding Flatten LayerNorm Linear MaxPool2d Module"
-    " Parameter RMSNorm ReLU Sequential accuracy binary_cross_entropy_with_logits cross_entropy"
-    " huber_loss l1_loss mse_loss",
+    "born.nn": "AvgPool2d BatchNorm1d BatchNorm2d Buffer Conv2d Dropout Embedding Flatten GroupNorm"
+    " InstanceNorm2d LayerNorm Linear MaxPool2d Module Parameter RMSNorm ReLU Sequential accuracy"
+    " binary_cross_entropy_with_logits cross_entropy huber_loss l1_loss mse_loss",
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
     " Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer Precision SGD SGDConfig"
     " Simplex UnitNorm"
@@ -60,7 +60,8 @@ MEMBERS = {
     "born.autodiff.Gradients": "__add__ __getitem__ __iter__ __len__ __mul__ __rmul__ get",
     "born.autodiff.Tape": "__enter__ __exit__ __len__ clear is_recording start_recording"
     " stop_recording",
-    "born.nn.Module": "eval load_state_dict named_parameters parameters state_dict to train",
+    "born.nn.Module": "eval load_state_dict named_parameters named_state parameters state_dict to"
+    " train",
     "born.nn.Parameter": "grad name raw tensor zero_grad",
     "born.optim.Optimizer": "load_state_dict lr state_dict step timestep to zero_grad",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from typing_extensions import override
 from born.backend import Axis, Index, Reduction, Window
 from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
+from born.backend.threads import POOL, taken
 from born.backend.update import UpdateKernel
 from born.backend.window import Size, image_shape
 from born.dtypes import int64, is_floating
@@ -249,6 +251,50 @@ class NumbaBackend(NumpyBackend):
         )
         return RawTensor(out)
 
+    @override
+    def batch_norm(
+        self, x: RawTensor, weight: RawTensor | None, bias: RawTensor | None, /, eps: float = 1e-5
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor, RawTensor]:
+        a = x.array
+        known = a.ndim >= 2 and a.size > 0 and _is_loopable(a)
+        w, b = (_of_channels(each, a, start) for each, start in ((weight, 1), (bias, 0)))
+        if not known or w is None or b is None:
+            return super().batch_norm(x, weight, bias, eps)
+        y, normal = np.empty_like(a), np.empty_like(a)
+        channels = a.shape[1]
+        scale = np.empty(channels, a.dtype)
+        mean, variance = np.empty(channels), np.empty(channels)
+        arrays = (w, b, eps, _planes(y), _planes(normal), scale, mean, variance)
+        if a.ndim == 2:
+            kernels.batch_norm_rows[a.dtype](a, *arrays)
+        else:
+            _each_channel(kernels.batch_norm_planes[a.dtype], channels, a.size, _planes(a), *arrays)
+        if not np.isfinite(variance).all():
+            return super().batch_norm(x, weight, bias, eps)
+        with np.errstate(over="ignore"):
+            centre, spread = mean.astype(a.dtype), variance.astype(a.dtype)
+        column = scale.reshape(-1, *(1,) * (a.ndim - 2))
+        statistics = RawTensor(centre), RawTensor(spread)
+        return RawTensor(y), RawTensor(normal), RawTensor(column), *statistics
+
+    @override
+    def batch_norm_gradients(
+        self, g: RawTensor, normal: RawTensor, scale: RawTensor, weight: RawTensor | None
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        a, z, factors = g.array, normal.array, scale.array
+        w = _of_channels(weight, a, 1)
+        if not a.size or w is None or not _are_loopable(a, z) or not _is_loopable(factors):
+            return super().batch_norm_gradients(g, normal, scale, weight)
+        out, channels = np.empty_like(a), a.shape[1]
+        along, total = np.empty(channels), np.empty(channels)
+        arrays = (factors.reshape(-1), w, _planes(out), along, total)
+        if a.ndim == 2:
+            kernels.batch_norm_rows_backward[a.dtype](a, z, *arrays)
+        else:
+            loop = kernels.batch_norm_planes_backward[a.dtype]
+            _each_channel(loop, channels, a.size, _planes(a), _planes(z), *arrays)
+        return RawTensor(out), RawTensor(along.astype(a.dtype)), RawTensor(total.astype(a.dtype))
+
     # -- images --
 
     @override
@@ -296,6 +342,7 @@ class NumbaBackend(NumpyBackend):
 
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
+_PARALLEL: Final = 131_072  # elements from which a second thread pays
 
 
 def _are_plain_losses(
@@ -312,6 +359,40 @@ def _are_plain_losses(
         and rows.flags.carray
         and _is_loopable(a)
     )
+
+
+def _of_channels(x: RawTensor | None, like: HostArray, start: float) -> HostArray | None:
+    """One number for each channel of an array, `start` by default; None where loops cannot."""
+    if like.ndim < 2:
+        return None
+    if x is None:
+        numbers = np.empty(like.shape[1:2], like.dtype)
+        numbers[:] = start
+        return numbers
+    numbers = x.array
+    fits = numbers.shape == like.shape[1:2] and numbers.dtype == like.dtype
+    return numbers if fits and _is_loopable(numbers) else None
+
+
+def _planes(a: HostArray) -> HostArray:
+    """(batch, channels, ...) as (batch, channels, places), or as it is if there is no place."""
+    planes: HostArray = a if a.ndim == 2 else a.reshape(*a.shape[:2], -1)
+    return planes
+
+
+def _each_channel(loop: Any, channels: int, size: int, *arguments: Any) -> None:
+    """Run a loop over ranges of channels, on several threads if it is enough."""
+    if size < _PARALLEL:
+        loop(*arguments, 0, channels)
+        return
+    step = max(1, channels // (4 * POOL.workers))
+    pieces = deque(range(0, channels, step))
+
+    def work() -> None:
+        for start in taken(pieces):
+            loop(*arguments, start, min(start + step, channels))
+
+    POOL.share(work)
 
 
 def _is_loopable(array: HostArray) -> bool:

@@ -22,24 +22,30 @@ _NOTICE_AFTER: Final = 1.0  # seconds of compiling that a user will have noticed
 
 
 def compile_loop(
-    source: str, name: str, signature: Any, names: Mapping[str, Any], contract: bool = False
+    source: str,
+    name: str,
+    signature: Any,
+    names: Mapping[str, Any],
+    contract: bool = False,
+    reassociate: bool = False,
 ) -> Any:
     """The function `name` of `source`, compiled for one signature, from disk if it is there.
 
-    If it may `contract`, as its source should say, products and sums may be rounded together.
+    If it may `contract`, as its source should say, products and sums may be rounded together; if
+    it may `reassociate`, sums may be added up in another order.
     """
 
     def compile_as(file: str, *, cache: bool) -> Any:
         # Numba looks a cached function's module up by name; the loop needs nothing from it.
         namespace: dict[str, Any] = {**names, "__name__": __name__}
         exec(compile(source, file, "exec"), namespace)
-        return compiled(namespace[name], signature, cache, contract)
+        return compiled(namespace[name], signature, cache, contract, reassociate)
 
     def compile_in(folder: Path) -> Any:
         return compile_as(str(_written(folder, source)), cache=True)
 
     started = time.perf_counter()
-    folder = _folder(source, signature)
+    folder = _folder(source, signature, contract, reassociate)
     where = f"kept in {folder.parent} for the next run"
     try:
         try:
@@ -57,8 +63,8 @@ def compile_loop(
     return loop
 
 
-def _folder(source: str, signature: Any) -> Path:
-    key = repr((source, str(signature), numba.__version__, sys.version, _package()))
+def _folder(source: str, signature: Any, *options: bool) -> Path:
+    key = repr((source, str(signature), options, numba.__version__, sys.version, _package()))
     return cache_directory() / "loops" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 

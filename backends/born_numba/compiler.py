@@ -20,6 +20,7 @@ _OPTIONS: Final[dict[str, Any]] = {"error_model": "numpy", "boundscheck": False}
 
 
 _CONTRACT: Final = {"contract"}
+_REASSOCIATE: Final = {"contract", "reassoc"}
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
@@ -43,11 +44,16 @@ def contracted(function: Callable[..., Any]) -> Any:
 
 
 def compiled(
-    function: Callable[..., Any], signature: Any, cache: bool, contract: bool = False
+    function: Callable[..., Any],
+    signature: Any,
+    cache: bool,
+    contract: bool = False,
+    reassociate: bool = False,
 ) -> Any:
     """A function compiled for one signature, which runs without the interpreter's lock.
 
-    If it may `contract`, a product and a sum may be rounded once.
+    If it may `contract`, a product and a sum may be rounded once; if it may `reassociate`, sums
+    may be added up in another order besides, as vectors do. NaN and infinity keep their meaning.
     """
-    fast = _CONTRACT if contract else False
+    fast = _REASSOCIATE if reassociate else _CONTRACT if contract else False
     return numba.njit([signature], nogil=True, cache=cache, fastmath=fast, **_OPTIONS)(function)

@@ -57,9 +57,12 @@ zero: Final = 0.0
 class Kernel:
     """A loop compiled when first called: one machine code for each floating dtype."""
 
-    def __init__(self, function: Callable[..., Any], signature: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], signature: Callable[[Any], Any], reassociate: bool
+    ) -> None:
         self._function = function
         self._signature = signature
+        self._reassociate = reassociate
         self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
 
     def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
@@ -76,14 +79,20 @@ class Kernel:
                     "real": dtype.type,
                     "zero": dtype.type(0),
                 },
+                reassociate=self._reassociate,
             )
             self._compiled[dtype] = compiled
         return compiled
 
 
-def kernel(signature: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Kernel]:
-    """Make a function a kernel, whose signature for a floating type is `signature(type)`."""
-    return lambda function: Kernel(function, signature)
+def kernel(
+    signature: Callable[[Any], Any], *, reassociate: bool = False
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Make a function a kernel, whose signature for a floating type is `signature(type)`.
+
+    If it may `reassociate`, its sums are added up by vectors, in another order.
+    """
+    return lambda function: Kernel(function, signature, reassociate)
 
 
 _INDEX: Final = types.int64
@@ -230,6 +239,161 @@ def layer_norm_backward(g: Any, normal: Any, scale: Any, out: Any) -> None:
         along /= columns
         for j in range(columns):
             out[i, j] = scale[i] * (g[i, j] - mean - normal[i, j] * along)
+
+
+@kernel(
+    lambda t: types.void(
+        t[:, ::1],
+        t[::1],
+        t[::1],
+        types.float64,
+        t[:, ::1],
+        t[:, ::1],
+        t[::1],
+        *[types.float64[::1]] * 2,
+    )
+)
+def batch_norm_rows(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    eps: Any,
+    y: Any,
+    normal: Any,
+    scale: Any,
+    mean: Any,
+    variance: Any,
+) -> None:
+    """Normalise each column of x, scale and shift it."""
+    rows, columns = x.shape
+    mean[:] = 0.0
+    variance[:] = 0.0
+    for i in range(rows):
+        for j in range(columns):
+            mean[j] += x[i, j]
+    for j in range(columns):
+        mean[j] /= rows
+    for i in range(rows):
+        for j in range(columns):
+            variance[j] += (x[i, j] - mean[j]) ** 2
+    for j in range(columns):
+        variance[j] /= rows
+        scale[j] = 1.0 / sqrt(variance[j] + eps)
+    for i in range(rows):
+        for j in range(columns):
+            normal[i, j] = real(x[i, j] - mean[j]) * scale[j]
+            y[i, j] = normal[i, j] * weight[j] + bias[j]
+
+
+@kernel(lambda t: types.void(*[t[:, ::1]] * 2, *[t[::1]] * 2, t[:, ::1], *[types.float64[::1]] * 2))
+def batch_norm_rows_backward(
+    g: Any, normal: Any, scale: Any, weight: Any, out: Any, along: Any, total: Any
+) -> None:
+    """The gradient of `batch_norm_rows` for x, and for weight and bias."""
+    rows, columns = g.shape
+    along[:] = 0.0
+    total[:] = 0.0
+    for i in range(rows):
+        for j in range(columns):
+            total[j] += g[i, j]
+            along[j] += g[i, j] * normal[i, j]
+    for i in range(rows):
+        for j in range(columns):
+            inner = g[i, j] - real(total[j] / rows) - normal[i, j] * real(along[j] / rows)
+            out[i, j] = scale[j] * weight[j] * inner
+
+
+@kernel(
+    lambda t: types.void(
+        t[:, :, ::1],
+        *[t[::1]] * 2,
+        types.float64,
+        *[t[:, :, ::1]] * 2,
+        t[::1],
+        *[types.float64[::1]] * 2,
+        *[_INDEX] * 2,
+    ),
+    reassociate=True,
+)
+def batch_norm_planes(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    eps: Any,
+    y: Any,
+    normal: Any,
+    scale: Any,
+    mean: Any,
+    variance: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    """Normalise channels from `first` to `last` of x, of shape (batch, channels, places)."""
+    batch, _, places = x.shape
+    for c in range(first, last):
+        total = 0.0
+        for n in range(batch):
+            plane = x[n, c]
+            for j in range(places):
+                total += plane[j]
+        centre = total / (batch * places)
+        squares = 0.0
+        for n in range(batch):
+            plane = x[n, c]
+            for j in range(places):
+                squares += (plane[j] - centre) ** 2
+        mean[c] = centre
+        variance[c] = squares / (batch * places)
+        scale[c] = 1.0 / sqrt(variance[c] + eps)
+        gain, shift = weight[c], bias[c]
+        for n in range(batch):
+            plane, z, out = x[n, c], normal[n, c], y[n, c]
+            for j in range(places):
+                value = real(plane[j] - centre) * scale[c]
+                z[j] = value
+                out[j] = value * gain + shift
+
+
+@kernel(
+    lambda t: types.void(
+        *[t[:, :, ::1]] * 2,
+        *[t[::1]] * 2,
+        t[:, :, ::1],
+        *[types.float64[::1]] * 2,
+        *[_INDEX] * 2,
+    ),
+    reassociate=True,
+)
+def batch_norm_planes_backward(
+    g: Any,
+    normal: Any,
+    scale: Any,
+    weight: Any,
+    out: Any,
+    along: Any,
+    total: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    """The gradient of `batch_norm_planes`."""
+    batch, _, places = g.shape
+    for c in range(first, last):
+        sums = 0.0
+        products = 0.0
+        for n in range(batch):
+            slope, z = g[n, c], normal[n, c]
+            for j in range(places):
+                sums += slope[j]
+                products += slope[j] * z[j]
+        total[c] = sums
+        along[c] = products
+        mean = real(sums / (batch * places))
+        share = real(products / (batch * places))
+        factor = scale[c] * weight[c]
+        for n in range(batch):
+            slope, z, result = g[n, c], normal[n, c], out[n, c]
+            for j in range(places):
+                result[j] = factor * (slope[j] - mean - z[j] * share)
 
 
 # -- images --

@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from born.backend import ArrayBackend, Axis, Index
-from born.backend.arguments import is_tuple
+from born.backend.arguments import beside_channels, is_tuple
 from born.backend.arrays.sums import SHORT
 from born.backend.coded_update import CodedUpdate
 from born.backend.contract.network import label_range_error
@@ -193,6 +193,21 @@ class NumpyBackend(ArrayBackend):
             RawTensor(np.where(right, normal.array, small.array)),
             RawTensor(np.where(right, scale.array, there)),
         )
+
+    @override
+    def batch_norm(
+        self, x: RawTensor, weight: RawTensor | None, bias: RawTensor | None, /, eps: float = 1e-5
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor, RawTensor]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = super().batch_norm(x, weight, bias, eps)
+        _, _, scale, mean, variance = found
+        if x.dtype.char not in _SHRINKING or (scale.array > 0).all():
+            return found
+        # A sum or a square was infinite; the normalised numbers are not.
+        normal, scale = self._normalized(x, beside_channels(x), eps, True)
+        y = normal if weight is None else self.mul(normal, self._of_channels(weight, x.ndim))
+        y = self.copy(y) if bias is None else self.add(y, self._of_channels(bias, x.ndim))
+        return y, normal, scale, mean, variance
 
     @override
     def attention(

@@ -160,8 +160,10 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                     for i in read
                     if isinstance(x := operands[i], RawTensor)
                 ]
-                if keeps_result:
-                    versions += [(y, 0) for y in (seen if several else [seen])]
+                if keeps_result and not several:
+                    versions.append((seen, 0))
+                elif keeps_result:
+                    versions += [(y, 0) for y in seen]
                 if several:
                     tape.record_several(out, origins, pullback, versions, inner)
                 else:
@@ -226,13 +228,17 @@ abc.update_abstractmethods(Autodiff)
 
 def recording(backend: Autodiff[Any], result: RawTensor) -> Tape:
     """The tape that a result is on: the backend's, or else that of a level inside."""
+    tape: Tape = backend.tape
+    node: Node | None = result.node
+    if node is not None and node.tape is tape:  # as most are
+        return tape
     level: Backend = backend
     while is_autodiff(level):
         origin = level.tape.origin_of(result)
         if isinstance(origin, Node) and origin.tape is level.tape:
             return level.tape
         level = level.inner
-    return backend.tape
+    return tape
 
 
 def is_autodiff(backend: Backend) -> TypeIs[Autodiff[Any]]:

@@ -13,10 +13,9 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from heapq import heappop, heappush, heapreplace
 from itertools import accumulate, pairwise
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from born.backend import Backend
@@ -95,7 +94,7 @@ class _Certain:
     def __get__(self, tape: Tape | None, owner: type[Tape]) -> Callable[..., None]:
         if tape is None:
             return self._method
-        made = partial(self._method, tape)
+        made = MethodType(self._method, tape)
         tape.opening = weakref.ref(made, tape.abandon)
         return made
 

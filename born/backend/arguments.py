@@ -86,6 +86,16 @@ def trailing_axes(x: RawTensor, axes: int) -> tuple[int, ...]:
     return tuple(range(x.ndim - axes, x.ndim))
 
 
+def beside_channels(x: RawTensor) -> tuple[int, ...]:
+    """All axes of `x` but the second, which is that of channels."""
+    if x.ndim < 2:
+        raise ShapeError(
+            f"expected a tensor of shape (batch, channels, ...), got {x.shape}; "
+            "add the missing axes with reshape or expand_dims"
+        )
+    return (0, *range(2, x.ndim))
+
+
 def check_approximation(approximate: str) -> None:
     """Refuse anything but the two forms of GELU."""
     choice("approximate", approximate, ("none", "tanh"), DomainError)

@@ -461,10 +461,10 @@ def _names(file: File, saved: Document) -> set[str]:
 
 
 def _plan_model(plan: _Plan, name: str, model: Module[Any], before: str) -> None:
-    """Match the parameters of a model by their paths; names in the file begin with `before`."""
+    """Match the state of a model by path; names in the file begin with `before`."""
     title, called = label("model", name), prefix("model", name)
     live = model.live_state()
-    named = model.named_parameters()
+    named = model.named_state()
     found: dict[str, str] = {}
     for key in sorted(_keys(plan.file, before)):
         path = plan.options.renaming(within(name) + key).removeprefix(within(name))

@@ -13,6 +13,7 @@ from born.errors import BackendMismatchError, OperandError
 from born.nn import Module
 from born.optim import Optimizer
 from born.raw import RawTensor
+from born.tensor import Tensor
 
 Models: TypeAlias = "Module[B] | Mapping[str, Module[B]]"
 """A model, or several by name."""
@@ -140,9 +141,9 @@ def _common_backend(
     models: Iterable[Module[Any]], optimizers: Iterable[Optimizer[Any]]
 ) -> Backend | None:
     """The one backend that computes for all, or None if there are no parameters."""
-    parameters = [parameter for model in models for parameter in model.parameters()]
-    parameters += [parameter for optimizer in optimizers for parameter in optimizer.parameters]
-    backends = {id(inner): inner for inner in (p.backend.innermost for p in parameters)}
+    held: list[Tensor[Any]] = [each for model in models for _, each in model.named_state()]
+    held += [parameter for optimizer in optimizers for parameter in optimizer.parameters]
+    backends = {id(inner): inner for inner in (p.backend.innermost for p in held)}
     if len(backends) > 1:
         raise BackendMismatchError(
             f"expected the model and the optimizer on one backend, whose random state belongs to "

@@ -41,8 +41,13 @@ from born.nn.loss import l1_loss as l1_loss
 from born.nn.loss import mse_loss as mse_loss
 from born.nn.module import Module as Module
 from born.nn.module import Stateless as Stateless
+from born.nn.normalization import BatchNorm1d as BatchNorm1d
+from born.nn.normalization import BatchNorm2d as BatchNorm2d
+from born.nn.normalization import GroupNorm as GroupNorm
+from born.nn.normalization import InstanceNorm2d as InstanceNorm2d
 from born.nn.normalization import LayerNorm as LayerNorm
 from born.nn.normalization import RMSNorm as RMSNorm
+from born.nn.parameter import Buffer as Buffer
 from born.nn.parameter import Parameter as Parameter
 from born.nn.sequential import Chainable as Chainable
 from born.nn.sequential import Sequential as Sequential

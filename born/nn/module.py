@@ -10,7 +10,7 @@ from typing import Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from born.backend import B
 from born.errors import ParameterError, StateDictError
-from born.nn.parameter import Parameter
+from born.nn.parameter import Held, Parameter
 from born.nn.state import StateValue, mismatches, prepared, write
 from born.nn.traversal import Layer, common_backend, is_part, walk
 from born.operands import check_backend
@@ -55,10 +55,11 @@ class Module(Layer, Generic[B]):
     """A part of a model, with the parameters in its fields; `B` is their backend.
 
     A subclass, which may be a dataclass, has fields, searched as `Layer` says, and a
-    `forward` of any signature; calling the module calls `forward`. A plain `Tensor` in a
-    field is a constant, which is neither trained nor saved; a field that holds a parameter
-    refuses one, for `module.weight *= 0.5` would drop the parameter from the model: write
-    `module.weight.assign(module.weight * 0.5)`.
+    `forward` of any signature; calling the module calls `forward`. A `Buffer` is saved and moved,
+    but not trained; a plain `Tensor` in a field is a constant, which is neither trained nor saved.
+    A field that holds a parameter or a buffer refuses a plain tensor, for `module.weight *= 0.5`
+    would drop the parameter from the model: write `module.weight.assign(module.weight * 0.5)`.
+    A list of modules is a field like any other: there is no `ModuleList`, and no need for one.
 
     >>> from born.backend import B
     >>> class Residual(nn.Module[B]):
@@ -91,14 +92,16 @@ class Module(Layer, Generic[B]):
 
     def __setattr__(self, name: str, value: object) -> None:
         if value is not None and not is_part(value):
-            held = vars(self).get(name)
+            held: object = vars(self).get(name)
             slot = getattr(type(self), name, None)
             if isinstance(slot, MemberDescriptorType) and hasattr(self, name):
                 held = getattr(self, name)
-            if isinstance(held, Parameter):
+            if isinstance(held, Held):
+                kept = cast("Held[B]", held)
                 raise ParameterError(
-                    f"expected a Parameter in the field {name!r} of {type(self).__name__}, which "
-                    f"holds one, got {type(value).__name__}, which is neither trained nor saved; "
+                    f"expected a {type(kept).__name__} in the field {name!r} of "
+                    f"{type(self).__name__}, which holds one, got {type(value).__name__}, which "
+                    f"is neither {kept.purpose} nor saved; "
                     f"write its value with module.{name}.assign(value), or set the field to None "
                     "first"
                 )
@@ -112,16 +115,27 @@ class Module(Layer, Generic[B]):
         Two with one path, or one in a container that is neither a list, a tuple nor a mapping,
         such as a set or a deque, are a `ParameterError`.
         """
-        named: dict[str, Parameter[B]] = {}
+        named = self.named_state()
+        return [(path, held) for path, held in named if isinstance(held, Parameter)]
+
+    def named_state(self) -> list[tuple[str, Held[B]]]:
+        """Every parameter and every `Buffer` with its path: what a checkpoint holds of a model.
+
+        Each is listed once, as by `named_parameters`, with the same errors.
+
+        >>> [path for path, _ in nn.BatchNorm1d(3, backend, affine=False).named_state()]
+        ['running_mean', 'running_var', 'num_batches_tracked']
+        """
+        named: dict[str, Held[B]] = {}
         for path, part in walk(self):
-            if isinstance(part, Parameter):
+            if isinstance(part, Held):
                 if path in named:
                     raise ParameterError(
                         f"expected every path to name one parameter, got two at {path!r}; "
                         "rename a field or a mapping's key"
                     )
-                named[path] = parameter = cast("Parameter[B]", part)
-                parameter.name = parameter.name or path
+                named[path] = held = cast("Held[B]", part)
+                held.name = held.name or path
         return list(named.items())
 
     def parameters(self) -> list[Parameter[B]]:
@@ -138,13 +152,13 @@ class Module(Layer, Generic[B]):
             parameter.zero_grad()
 
     def state_dict(self) -> dict[str, RawTensor]:
-        """Path -> a copy of each parameter's value; nothing aliases the live model.
+        """Path -> a copy of the value of each parameter and buffer; nothing aliases the live model.
 
         >>> nn.Linear(2, 3, backend).state_dict()["weight"].shape
         (3, 2)
         """
         # The computing backend copies: a copy on a tape would keep the tape alive.
-        return {path: p.backend.innermost.copy(p.raw) for path, p in self.named_parameters()}
+        return {path: p.backend.innermost.copy(p.raw) for path, p in self.named_state()}
 
     def live_state(self) -> dict[str, RawTensor]:
         """The state itself, named as in `state_dict`: what is written to it changes the model.
@@ -153,7 +167,7 @@ class Module(Layer, Generic[B]):
         >>> layer.live_state()["weight"] is layer.weight.raw
         True
         """
-        return {path: p.raw for path, p in self.named_parameters()}
+        return {path: p.raw for path, p in self.named_state()}
 
     def check_state_dict(self, state: Mapping[str, StateValue]) -> list[str]:
         """Every reason why `state` cannot be loaded, in words; changes nothing.
@@ -162,17 +176,16 @@ class Module(Layer, Generic[B]):
         >>> layer.check_state_dict({"weight": np.zeros((3, 1), np.float32)})
         ["'weight': expected shape (3, 2), got (3, 1)"]
         """
-        return mismatches(self.named_parameters(), state)
+        return mismatches(self.named_state(), state)
 
     def load_state_dict(self, state: Mapping[str, StateValue]) -> None:
-        """Write the values of `state` into the parameters, all of them or none.
+        """Write the values of `state` into parameters and buffers, all of them or none.
 
-        The parameters keep their storage, so references to them stay valid, and nothing
-        in `state` is kept.
+        They keep their storage, so references to them stay valid, and nothing in `state` is kept.
 
         Args:
             state: path -> `RawTensor`, `Tensor` or NumPy array, for exactly the paths
-                of `named_parameters`, of the parameters' shapes and dtypes.
+                of `named_state`, of the same shapes and dtypes.
 
         Raises:
             StateDictError: entries are missing, unexpected, or of another shape or dtype;
@@ -183,7 +196,7 @@ class Module(Layer, Generic[B]):
         >>> layer.weight.item()
         7.0
         """
-        named = self.named_parameters()
+        named = self.named_state()
         lines = mismatches(named, state)
         if lines:
             expected = f"a state dict that fits {type(self).__name__}"
@@ -191,8 +204,8 @@ class Module(Layer, Generic[B]):
             raise StateDictError(mismatch_text(expected, lines, remedy))
         # Copied before the first write: an arriving tensor may be another parameter's storage.
         values = [prepared(p.backend.innermost, p.raw, state[path]) for path, p in named]
-        for (_, parameter), value in zip(named, values, strict=True):
-            write(parameter.backend.innermost, parameter.raw, value)
+        for (_, held), value in zip(named, values, strict=True):
+            write(held.backend.innermost, held.raw, value)
 
     @overload
     def to(self, backend: B) -> Self: ...
@@ -204,7 +217,7 @@ class Module(Layer, Generic[B]):
         """A copy of the module on another backend.
 
         It is a deep copy in which every tensor and every `backend` is replaced:
-        parameters, constants, and the gradients that `backward` has accumulated. What is
+        parameters, buffers, constants, and the gradients that `backward` has accumulated. What is
         shared here is shared there; names, modes and `requires_grad` are kept. Results
         that a tape has recorded become constants.
 

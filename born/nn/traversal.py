@@ -13,7 +13,7 @@ from typing_extensions import TypeIs
 
 from born.backend import Backend
 from born.errors import BackendMismatchError, ParameterError
-from born.nn.parameter import Parameter
+from born.nn.parameter import Buffer, Held
 from born.raw import HostArray
 from born.tensor import Tensor
 
@@ -87,20 +87,20 @@ class Layer:
         return f"{name}(\n{_INDENT}{body}\n)"
 
 
-Part: TypeAlias = Layer | Parameter[Any]
+Part: TypeAlias = Layer | Held[Any]
 
 
 def is_part(value: object) -> TypeIs[Part]:
-    """Whether a value is a layer or a parameter."""
-    return isinstance(value, (Layer, Parameter))
+    """Whether a value is a layer, a parameter or a buffer."""
+    return isinstance(value, (Layer, Held))
 
 
 def walk(layer: Layer) -> Iterator[tuple[str, Part]]:
-    """The layer and all layers and parameters in it with their paths, each once, depth first."""
+    """The layer and all layers, parameters and buffers in it by path, each once, depth first."""
     seen: set[int] = set()
 
     def visit(path: str, part: Part) -> Iterator[tuple[str, Part]]:
-        identity = id(part.raw if isinstance(part, Parameter) else part)
+        identity = id(part.raw if isinstance(part, Held) else part)
         if identity not in seen:
             seen.add(identity)
             yield path, part
@@ -204,9 +204,11 @@ def _is_placed(value: object) -> TypeIs[Tensor[Any] | Backend]:
 
 
 def _shown(part: Part) -> str:
-    if not isinstance(part, Parameter):
+    if not isinstance(part, Held):
         return repr(part)
     dtype = "" if part.dtype.name == "float32" else f" {part.dtype}"
+    if isinstance(part, Buffer):
+        return f"{part.shape}{dtype} buffer"
     return f"{part.shape}{dtype}{'' if part.requires_grad else ' frozen'}"
 
 

@@ -72,8 +72,10 @@ from born.ops.linear import tensordot as tensordot
 from born.ops.linear import vdot as vdot
 from born.ops.linear import vecdot as vecdot
 from born.ops.network import attention as attention
+from born.ops.network import batch_norm as batch_norm
 from born.ops.network import cross_entropy as cross_entropy
 from born.ops.network import dropout as dropout
+from born.ops.network import group_norm as group_norm
 from born.ops.network import layer_norm as layer_norm
 from born.ops.network import log_softmax as log_softmax
 from born.ops.network import rms_norm as rms_norm

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from born.backend import B, Backend, Reduction
 from born.backend.arguments import check_floating, check_losses
 from born.dtypes import bool_, is_floating, is_half
-from born.errors import DTypeError, ShapeError
+from born.errors import DTypeError, OperandError, ShapeError
+from born.fusion import sqrt
 from born.operands import backend_of, optional_operand, raw_operand
 from born.ops import elementwise, indexing
+from born.ops.fused import fused
 from born.raw import RawTensor
 from born.tensor import Tensor
 
@@ -156,7 +158,7 @@ def cross_entropy(
     """
     backend = backend_of("cross_entropy", logits)
     classes = raw_operand("cross_entropy", backend, labels)
-    soft = is_floating(labels.dtype) and labels.ndim == logits.ndim
+    soft = classes.array.ndim == logits.raw.array.ndim and is_floating(classes.array.dtype)
     if soft or ignore_index is not None or weight is not None:
         check_floating("cross_entropy", logits.raw)
         check_losses(label_smoothing, reduction)
@@ -259,6 +261,121 @@ def rms_norm(
     w = optional_operand("rms_norm", backend, weight)
     _check_trailing(x, weight, axes)
     return Tensor(backend.rms_norm(x.raw, w, axes, eps)[0], backend)
+
+
+def batch_norm(
+    x: Tensor[B],
+    weight: Tensor[B] | None = None,
+    bias: Tensor[B] | None = None,
+    *,
+    mean: Tensor[B] | None = None,
+    variance: Tensor[B] | None = None,
+    eps: float = 1e-5,
+) -> Tensor[B]:
+    """Batch normalisation (Ioffe and Szegedy, 2015, arXiv:1502.03167, algorithms 1 and 2).
+
+        y = (x - mean) / sqrt(variance + eps) * weight + bias
+
+    Args:
+        x: shape (batch, channels, ...), floating.
+        weight: shape (channels,); 1 by default.
+        bias: shape (channels,); 0 by default.
+        mean: shape (channels,), such as a running mean; by default that of `x` over all axes but
+            the second.
+        variance: the same, given together with `mean`; by default that of `x`, which divides by
+            the number of elements.
+        eps: keeps the root away from zero; 1e-5 by default.
+
+    >>> ops.batch_norm(born.tensor([[1.0, 5.0], [3.0, 5.0]], backend)).numpy().round(3)
+    array([[-1.,  0.],
+           [ 1.,  0.]], dtype=float32)
+    """
+    backend = backend_of("batch_norm", x)
+    for each in (weight, bias, mean, variance):
+        _check_channels("batch_norm", x, each)
+    if (mean is None) != (variance is None):
+        raise OperandError(
+            "expected a mean and a variance in batch_norm, or neither, got one of them; pass both, "
+            "or none for those of x"
+        )
+    if mean is not None and variance is not None:
+        ndim, one = x.ndim, 1.0 if weight is None else weight
+        scale = _of_channels(_gain(one, variance, eps=eps), ndim)
+        shift = 0.0 if bias is None else _of_channels(bias, ndim)
+        return _shifted(x, _of_channels(mean, ndim), scale, shift)
+    w = optional_operand("batch_norm", backend, weight)
+    b = optional_operand("batch_norm", backend, bias)
+    return Tensor(backend.batch_norm(x.raw, w, b, eps)[0], backend)
+
+
+def group_norm(
+    x: Tensor[B],
+    groups: int,
+    weight: Tensor[B] | None = None,
+    bias: Tensor[B] | None = None,
+    *,
+    eps: float = 1e-5,
+) -> Tensor[B]:
+    """Group normalisation (Wu and He, 2018, arXiv:1803.08494): layer normalisation in groups.
+
+        y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias
+
+    with mean and variance over each group of channels of each element of the batch.
+
+    Args:
+        x: shape (batch, channels, ...), floating.
+        groups: a divisor of the number of channels. As many groups as channels is instance
+            normalisation; one group normalises over all channels.
+        weight: shape (channels,); 1 by default.
+        bias: shape (channels,); 0 by default.
+        eps: keeps the root away from zero; 1e-5 by default.
+
+    >>> ops.group_norm(born.tensor([[1.0, 3.0, 5.0, 9.0]], backend), 2).numpy().round(3)
+    array([[-1.,  1., -1.,  1.]], dtype=float32)
+    """
+    for each in (weight, bias):
+        _check_channels("group_norm", x, each)
+    channels = x.shape[1] if x.ndim > 1 else 0
+    if x.ndim < 2 or groups < 1 or channels % groups:
+        raise ShapeError(
+            f"expected a tensor of shape (batch, channels, ...) in group_norm, whose channels "
+            f"{groups} divides, got {x.shape}; change the groups or the shape"
+        )
+    width = x.size // max(x.shape[0] * groups, 1) if x.size else 0
+    normal = layer_norm(x.reshape(x.shape[0], groups, width), eps=eps) if x.size else x
+    y = normal.reshape(*x.shape)
+    if weight is None and bias is None:
+        return y
+    gain = 1.0 if weight is None else _of_channels(weight, x.ndim)
+    return _affine(y, gain, 0.0 if bias is None else _of_channels(bias, x.ndim))
+
+
+@fused
+def _gain(weight: Any, variance: Any, *, eps: float) -> Any:
+    return weight / sqrt(variance + eps)
+
+
+@fused
+def _shifted(x: Any, mean: Any, scale: Any, shift: Any) -> Any:
+    return (x - mean) * scale + shift
+
+
+@fused
+def _affine(x: Any, scale: Any, shift: Any) -> Any:
+    return x * scale + shift
+
+
+def _of_channels(x: Tensor[B], ndim: int) -> Tensor[B]:
+    """One element for each channel, to broadcast with a tensor of `ndim` axes."""
+    return x.reshape(x.size, *(1,) * (ndim - 2))
+
+
+def _check_channels(name: str, x: Tensor[B], each: Tensor[B] | None) -> None:
+    if x.ndim < 2 or (each is not None and each.shape != x.shape[1:2]):
+        raise ShapeError(
+            f"expected a tensor of shape (batch, channels, ...) in {name}, and one number for each "
+            f"channel, got {x.shape}{'' if each is None else f' and {each.shape}'}; reshape them"
+        )
 
 
 def _check_trailing(x: Tensor[B], weight: Tensor[B] | None, axes: int) -> None:

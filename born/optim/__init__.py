@@ -36,6 +36,7 @@ from born.optim.belief import YogiConfig as YogiConfig
 from born.optim.config import Config as Config
 from born.optim.config import UpdateConfig as UpdateConfig
 from born.optim.fields import Interval as Interval
+from born.optim.groups import Group as Group
 from born.optim.layerwise import LAMB as LAMB
 from born.optim.layerwise import LARS as LARS
 from born.optim.layerwise import LAMBConfig as LAMBConfig

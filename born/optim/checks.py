@@ -9,19 +9,23 @@ from weakref import WeakSet
 from born.backend import B, Backend
 from born.dtypes import is_floating
 from born.errors import BackendMismatchError, DTypeError, GradientError, ParameterError
-from born.nn import Parameter
+from born.nn import Module, Parameter
 from born.raw import Array, RawTensor
 from born.tensor import Tensor
 
 
-def checked_parameters(parameters: Iterable[Parameter[B]]) -> tuple[Parameter[B], ...]:
+def checked_parameters(
+    parameters: Module[B] | Iterable[Parameter[B]],
+) -> tuple[Parameter[B], ...]:
     """The parameters as a tuple: each once, of a floating dtype, all on one backend."""
+    if isinstance(parameters, Module):
+        parameters = parameters.parameters()
     if isinstance(cast("object", parameters), Tensor) or not isinstance(
         cast("object", parameters), Iterable
     ):
         raise ParameterError(
             f"expected several parameters, got one {type(parameters).__name__}; "
-            "pass model.parameters(), or a list"
+            "pass a model, or a list of parameters"
         )
     if isinstance(parameters, set | frozenset | WeakSet):
         raise ParameterError(
@@ -31,8 +35,7 @@ def checked_parameters(parameters: Iterable[Parameter[B]]) -> tuple[Parameter[B]
     several = tuple(parameters)
     if not several:
         raise ParameterError(
-            "expected at least one parameter, got none; pass model.parameters(), "
-            "of a model that has some"
+            "expected at least one parameter, got none; pass a model that has some"
         )
     indices: dict[RawTensor, int] = {}
     for index, parameter in enumerate(several):

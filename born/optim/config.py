@@ -197,13 +197,16 @@ class Config(Settings):
         checkers = _checkers(type(self))
         return [partial(checked_at, checkers[n], getattr(self, n)) for n in self.scheduled]
 
-    def observed(self, metric: float) -> Self:
+    def observed(self, metric: float, *, required: bool = True) -> Self:
         """The config after its schedules have seen a metric, such as a validation loss.
 
-        It is an error if none of them looks at one, as `schedules.Plateau` does.
+        It is an error if none of them looks at one, as `schedules.Plateau` does, unless it is not
+        `required`.
         """
         observed = {name: observe(getattr(self, name), metric) for name in self.scheduled}
         if all(value is getattr(self, name) for name, value in observed.items()):
+            if not required:
+                return self
             raise ConfigError(
                 f"{type(self).__name__}: expected a schedule that observes a metric, got none in "
                 f"{self}; pass for example lr=schedules.Plateau(0.1)"

@@ -1,242 +1,273 @@
-"""How an optimizer runs its rules: parameters in groups, each with a kernel.
-
-What all groups have in common, such as a norm over all gradients, they wait for together.
-"""
+"""`Group`: settings of their own for some of an optimizer's parameters."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
 
-from born.backend import Backend
-from born.backend.update import Check, PreparedStep, Scalars, run_together
-from born.errors import RuleError
-from born.fusion import GroupProgram, Program
-from born.optim.config import Config
-from born.optim.rule import Rule
-from born.raw import RawTensor, Shape
+from typing_extensions import override
+
+from born.errors import ConfigError, ConfigTypeError, ParameterError
+from born.nn import Parameter
+from born.optim.checks import label
+from born.optim.config import Config, observe
+from born.optim.fields import NonNegative, checker
+from born.optim.scalars import Scalar
+from born.optim.schedules import Product
+from born.validation import flag, type_error
+
+Select: TypeAlias = str | Callable[[str, Parameter[Any]], bool] | Sequence[Parameter[Any]]
+"""A pattern for names, a function of name and parameter, or the parameters themselves."""
 
 
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class Group:
-    """Parameters, by their `indices` in the optimizer, that one kernel updates."""
+    """Parameters of an optimizer with settings of their own: `groups=[...]` in its constructor.
+
+    A parameter belongs to one group at most; those in none follow the optimizer's config. State
+    belongs to the parameter: it stays when the groups change. Groups whose settings are other
+    numbers, or schedules, are updated by one kernel in one launch; others, such as SGD with
+    momentum beside SGD without, have one each.
+
+    Args:
+        select: which parameters: a pattern for their names as of `fnmatch`, such as `"*.bias"`; a
+            function of a name and a parameter; or a list of parameters.
+        lr_scale: what their learning rate is multiplied by, a number or a schedule; it goes along
+            when the optimizer's learning rate is set or scheduled.
+        freeze: leave them as they are. Their gradients are checked, their state and their count of
+            updates stay; `parameter.requires_grad = False` spares the gradients as well.
+        config: the config of another optimizer, whose rule they follow: one optimizer, with one
+            state.
+        fields: of the optimizer's config, other values: `weight_decay=0.0`. Where an optimizer has
+            a second config for some parameters, as `Muon` has, these are fields of it.
+
+    Raises:
+        ConfigTypeError: both a config and fields, or something that selects nothing.
+        ConfigError: a scale below 0.
+
+    An optimizer refuses a group that matches none of its parameters (`ParameterError`), two that
+    match the same one, and fields that its config does not have or accept (`ConfigError`).
+
+    >>> model = nn.Sequential(nn.Linear(3, 4, backend), nn.Linear(4, 2, backend))
+    >>> slow, bare = optim.Group("0.weight", lr_scale=0.1), optim.Group("*.bias", weight_decay=0.0)
+    >>> optimizer = optim.AdamW(model, lr=1e-3, groups=[slow, bare])
+    >>> [optimizer.config_of(p).lr for p in model.parameters()]
+    [0.0001, 0.001, 0.001, 0.001]
+    """
+
+    select: Select
+    lr_scale: Scalar
+    freeze: bool
+    config: Config | None
+    fields: Mapping[str, Any]
 
     def __init__(
         self,
-        backend: Backend,
-        program: Program,
-        rules: Sequence[Rule],
-        indices: tuple[int, ...],
-        targets: Sequence[Sequence[RawTensor]],
-        check: Check,
-        config: Config,
+        select: Select,
+        *,
+        lr_scale: Scalar = 1.0,
+        freeze: bool = False,
+        config: Config | None = None,
+        **fields: Any,
     ) -> None:
-        def check_number(number: int, gradient: RawTensor) -> None:
-            check(indices[number], gradient)
-
-        p, *slots = targets[0]
-        # A gradient has the dtype of its parameter.
-        dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
-        self.program = program
-        self.indices = indices
-        self.kernel = backend.compile_update(program, dtypes)
-        self._bound = self.kernel.bind(targets, check_number)
-        self._sizes = [
-            _sizes(program, target[0].shape, index)
-            for index, target in zip(indices, targets, strict=True)
-        ]
-        self.take_scalars(rules, config)
-
-    def take_scalars(self, rules: Sequence[Rule], config: Config) -> None:
-        """Take the scalars of rules, one for each parameter of the optimizer."""
-        own = [rules[index] for index in self.indices]
-        distinct = list({id(rule): rule for rule in own}.values())
-        places = {id(rule): place for place, rule in enumerate(distinct)}
-        self.hosts = [rule.host(self.program.host, config) for rule in distinct]
-        self._host_of = [places[id(rule)] for rule in own]
-        self.is_uniform = len(distinct) == 1 and not self.program.sizes
-
-    def prepare(self, gradients: Sequence[RawTensor | None]) -> GroupStep | None:
-        """The step of those with a gradient among the optimizer's; None if there are none."""
-        own = [gradients[index] for index in self.indices]
-        present = [gradient for gradient in own if gradient is not None]
-        if not present:
-            return None
-        numbers: Sequence[int] = range(len(own))
-        indices: Sequence[int] = self.indices
-        if len(present) < len(own):
-            numbers = [number for number, gradient in enumerate(own) if gradient is not None]
-            indices = [indices[number] for number in numbers]
-        return GroupStep(self, numbers, indices, self._bound.prepare(numbers, present))
-
-    def computed(self, host: Callable[..., Scalars], t: int, given: Mapping[str, Any]) -> Scalars:
-        """The scalars of an update."""
-        try:
-            return host(t=t, **given)
-        except Exception as error:
-            error.add_note(
-                f"while computing the scalars of the rule {self.program.name} for update t = {t}"
+        if config is not None and not isinstance(cast("object", config), Config):
+            raise type_error(
+                "Group.config", "a config", config, "write optim.AdamConfig(...)", ConfigError
             )
+        if config is not None and fields:
+            raise ConfigTypeError(
+                f"expected a config or fields for a group, got both {config} and "
+                f"{', '.join(fields)}; write config.replace({next(iter(fields))}=...)"
+            )
+        scale = _check_scale(lr_scale)
+        values = (_selection(select), scale, flag("Group.freeze", freeze), config, dict(fields))
+        for name, value in zip(_FIELDS, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    def replace(self, **changes: Any) -> Group:
+        """A copy with some of its settings changed.
+
+        >>> optim.Group("head.*", freeze=True).replace(freeze=False, lr=0.1)
+        Group('head.*', lr=0.1)
+        """
+        own = {name: getattr(self, name) for name in _FIELDS[:-1]}
+        return Group(**{**own, **self.fields, **changes})
+
+    def holds(self, name: str, parameter: Parameter[Any]) -> bool:
+        """Whether a parameter is selected.
+
+        >>> optim.Group("*.bias").holds("0.bias", nn.Parameter(born.zeros(3, backend)))
+        True
+        """
+        if isinstance(self.select, str):
+            return fnmatch.fnmatchcase(name, self.select)
+        if isinstance(self.select, tuple):
+            return any(each.raw is parameter.raw for each in self.listed)
+        return bool(cast("Callable[..., object]", self.select)(name, parameter))
+
+    def applied(self, config: Config) -> Config:
+        """A config with the fields of the group.
+
+        >>> optim.Group("*", lr_scale=0.5, momentum=0.9).applied(optim.SGDConfig(lr=0.1))
+        SGDConfig(lr=0.05, momentum=0.9)
+        """
+        changes = dict(self.fields)
+        try:
+            if self.lr_scale != 1.0:
+                changes["lr"] = scaled(changes.get("lr", config.lr), self.lr_scale)
+            return config.replace(**changes) if changes else config
+        except ConfigError as error:
+            error.add_note(f"from {self}")
             raise
 
-    def set_of(self, number: int, count: int) -> tuple[int, int, tuple[int, ...]]:
-        """What the scalars of a parameter depend on."""
-        return self._host_of[number], count, self._sizes[number]
+    def moved(self, old: Sequence[Parameter[Any]], new: Sequence[Parameter[Any]]) -> Group:
+        """The group for parameters that others, in the same order, have become."""
+        if not isinstance(self.select, tuple):
+            return self
+        places = {p.raw: i for i, p in enumerate(old)}
+        found = [places[p.raw] for p in self.listed]
+        return self.replace(select=[new[i] for i in found if i < len(new)] or self.listed)
 
-
-class GroupStep(NamedTuple):
-    """What one step does to a group."""
-
-    group: Group
-    numbers: Sequence[int]  # of the group's parameters that have a gradient
-    indices: Sequence[int]  # the same in the optimizer
-    prepared: PreparedStep
-
-    def scalars(
-        self, counts: Sequence[int], given: Mapping[str, Any]
-    ) -> tuple[list[Scalars], list[int] | None]:
-        """The sets of scalars for these counts of updates, and which of them each parameter takes.
-
-        If all take the same, there is one set, and None in place of a choice.
-        """
-        group = self.group
-        own = [counts[index] for index in self.indices]
-        if group.is_uniform and own.count(own[0]) == len(own):
-            return [group.computed(group.hosts[0], own[0] + 1, given)], None
-        # Parameters that joined late are at another count, and so at other scalars.
-        wanted = [
-            group.set_of(number, count) for number, count in zip(self.numbers, own, strict=True)
-        ]
-        distinct = {each: place for place, each in enumerate(dict.fromkeys(wanted))}
-        sets: list[Scalars] = []
-        for host, count, sizes in distinct:
-            named = {
-                f"__{name}": size for name, size in zip(group.program.sizes, sizes, strict=True)
-            }
-            sets.append(group.computed(group.hosts[host], count + 1, {**given, **named}))
-        return sets, [distinct[each] for each in wanted]
-
-
-class Plan:
-    """The groups of an optimizer, and the program that they have in common."""
-
-    def __init__(
-        self,
-        backend: Backend,
-        rules: Sequence[Rule],
-        programs: Sequence[Program],
-        targets: Sequence[Sequence[RawTensor]],
-        check: Check,
-        config: Config,
-    ) -> None:
-        self.programs = programs
-        self._backend = backend
-        members: dict[tuple[object, ...], list[int]] = {}
-        for index, (program, target) in enumerate(zip(programs, targets, strict=True)):
-            key = (id(program), *(raw.dtype for raw in target))
-            members.setdefault(key, []).append(index)
-        self.groups = [
-            Group(
-                backend,
-                programs[indices[0]],
-                rules,
-                tuple(indices),
-                [targets[i] for i in indices],
-                check,
-                config,
-            )
-            for indices in members.values()
-        ]
-        shared = {
-            id(group.program.group): group.program.group
-            for group in self.groups
-            if group.program.group is not None
+    def observed(self, metric: float) -> Group:
+        """The group after its schedules have seen a metric; itself if none looks at one."""
+        own: dict[str, Any] = {"lr_scale": self.lr_scale, **self.fields}
+        if self.config is not None:
+            own["config"] = self.config
+        seen = {
+            name: value.observed(metric, required=False)
+            if isinstance(value, Config)
+            else observe(value, metric)
+            for name, value in own.items()
         }
-        self._commons = list(shared.values())
-        if any(other != self._commons[0] for other in self._commons[1:]):
-            names = ", ".join(
-                dict.fromkeys(g.program.name for g in self.groups if g.program.group is not None)
-            )
-            raise RuleError(
-                f"{names}: expected rules that compute the same values of rank group for all "
-                "parameters, got different ones; take totals and slots of rank group in the same "
-                "way whatever the parameter, before any branch on p.ndim"
-            )
-        self.take_scalars(rules, config)
+        return self if all(seen[name] is own[name] for name in own) else self.replace(**seen)
 
-    def take_scalars(self, rules: Sequence[Rule], config: Config) -> None:
-        """Take the scalars of rules, one for each parameter."""
-        for group in self.groups:
-            group.take_scalars(rules, config)
-        hosts = {
-            (id(common), id(rule)): rule.host(common.host, config)
-            for rule, program in zip(rules, self.programs, strict=True)
-            if (common := program.group) is not None
-        }
-        self._common_hosts = list(hosts.values())
+    @override
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Group):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _FIELDS[1:]) and (
+            [id(p.raw) for p in self.listed] == [id(p.raw) for p in other.listed]
+            if self.listed or other.listed
+            else self.select == other.select
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it holds parameters, which have none
+
+    @override
+    def __repr__(self) -> str:
+        shown = [self.selection]
+        if self.lr_scale != 1.0:
+            shown.append(f"lr_scale={self.lr_scale!r}")
+        if self.freeze:
+            shown.append("freeze=True")
+        if self.config is not None:
+            shown.append(f"config={self.config!r}")
+        shown += [f"{name}={value!r}" for name, value in self.fields.items()]
+        return f"Group({', '.join(shown)})"
 
     @property
-    def common(self) -> GroupProgram | None:
-        """What is computed once for all groups."""
-        return self._commons[0] if self._commons else None
+    def listed(self) -> tuple[Parameter[Any], ...]:
+        """The parameters that it lists, if it selects by a list."""
+        select: object = self.select
+        return cast("tuple[Parameter[Any], ...]", select) if isinstance(select, tuple) else ()
 
-    def run(
-        self,
-        gradients: Sequence[RawTensor | None],
-        counts: list[int],
-        updated: Callable[[Sequence[int]], None],
-        slots: Mapping[str, RawTensor],
-        given: Mapping[str, Any],
-    ) -> None:
-        """Update every parameter that has a gradient.
+    @property
+    def selection(self) -> str:
+        """What it selects, in words.
 
-        Args:
-            gradients: of each parameter, or None.
-            counts: the number of updates of each parameter so far.
-            updated: called with the indices of those that were updated.
-            slots: those of rank group, by name.
-            given: scalars of this step alone.
+        >>> optim.Group("*.bias").selection
+        "'*.bias'"
         """
-        steps = [step for group in self.groups if (step := group.prepare(gradients)) is not None]
-        ready = [(step.prepared, *step.scalars(counts, given)) for step in steps]
-        if self.common is None:
-            for step, (prepared, scalars, sets) in zip(steps, ready, strict=True):
-                prepared.run(scalars, sets)
-                updated(step.indices)
-        elif ready:
-            shared = self._common_scalars(max(counts) + 1, given)
-            own = [slots[name] for name in self.common.slots]
-            group = self._backend.begin_group(self.common, own, shared)
-            run_together(
-                [prepared for prepared, _, _ in ready],
-                [(scalars, sets) for _, scalars, sets in ready],
-                group,
+        if isinstance(self.select, str):
+            return repr(self.select)
+        if isinstance(self.select, tuple):
+            names = [each.name or "unnamed" for each in self.listed]
+            return f"[{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}]"
+        return getattr(self.select, "__qualname__", type(self.select).__qualname__)
+
+
+_FIELDS: Final = ("select", "lr_scale", "freeze", "config", "fields")
+_check_scale: Final = checker("Group.lr_scale", NonNegative)
+
+
+def scaled(lr: Scalar, scale: Scalar) -> Scalar:
+    """The product of two numbers or schedules."""
+    if callable(lr) or callable(scale):
+        return Product((lr, scale))
+    return lr * scale
+
+
+def group_numbers(
+    groups: Sequence[Group], parameters: Sequence[Parameter[Any]]
+) -> list[int | None]:
+    """The number of each parameter's group, or None.
+
+    Raises:
+        ConfigTypeError: not a sequence of groups.
+        ParameterError: a group without parameters, or two with the same one.
+    """
+    if isinstance(cast("object", groups), Group | str) or not isinstance(
+        cast("object", groups), Iterable
+    ):
+        raise ConfigTypeError(f"expected a list of groups, got {groups!r}; write groups=[...]")
+    numbers: list[int | None] = [None] * len(parameters)
+    for number, group in enumerate(groups):
+        if not isinstance(cast("object", group), Group):
+            raise ConfigTypeError(
+                f"expected groups such as optim.Group('*.bias', weight_decay=0.0), got {group!r}; "
+                "pass a list of them"
             )
-            for step in steps:
-                updated(step.indices)
-
-    def _common_scalars(self, t: int, given: Mapping[str, Any]) -> Scalars:
-        values = [self.groups[0].computed(host, t, given) for host in self._common_hosts]
-        if any(each != values[0] for each in values[1:]):
-            raise RuleError(
-                "expected rules whose values of rank group depend on the same numbers, got "
-                f"{', '.join(map(str, values))}; give the parameters one config"
+        _check_held(group, parameters)
+        held = [i for i, p in enumerate(parameters) if group.holds(p.name, p)]
+        if not held:
+            raise ParameterError(
+                f"expected {group} to match a parameter, got none among "
+                f"{_listed(range(len(parameters)), parameters)}; correct what it selects"
             )
-        return values[0]
+        twice = [i for i in held if numbers[i] is not None]
+        if twice:
+            other = groups[cast("int", numbers[twice[0]])]
+            both = [i for i in twice if groups[cast("int", numbers[i])] is other]
+            raise ParameterError(
+                f"expected every parameter in one group at most, got {other} and {group}, which "
+                f"both match {_listed(both, parameters)}; narrow one of them, or make one group "
+                "of what they have in common"
+            )
+        for i in held:
+            numbers[i] = number
+    return numbers
 
 
-def _sizes(program: Program, shape: Shape, number: int) -> tuple[int, ...]:
-    """What a program's host asks for of a parameter: sizes, those of an empty one as if it had one
-    element, and its number."""
-    if not program.sizes:
-        return ()
-    *before, rows, columns = (1, 1, *(max(length, 1) for length in shape))
-    matrices = math.prod(before)
-    known = {
-        "size": matrices * rows * columns,
-        "rows": rows,
-        "columns": columns,
-        "matrices": matrices,
-        "number": number,
-    }
-    return tuple(known[name] for name in program.sizes)
+def _check_held(group: Group, parameters: Sequence[Parameter[Any]]) -> None:
+    """Refuse a group that lists a parameter that is not there."""
+    raws = {p.raw for p in parameters}
+    for place, parameter in enumerate(group.listed):
+        if parameter.raw not in raws:
+            raise ParameterError(
+                f"{group}: expected parameters of the optimizer, got {label(place, parameter)} of "
+                "the list, which it does not hold; leave it out, or add it with add_group"
+            )
+
+
+def _listed(indices: Sequence[int], parameters: Sequence[Parameter[Any]]) -> str:
+    named = ", ".join(
+        repr(parameters[i].name) if parameters[i].name else label(i, parameters[i])
+        for i in indices[:10]
+    )
+    return f"{named}, ..." if len(indices) > 10 else named
+
+
+def _selection(select: object) -> Select:
+    """What a group may select by; lists become tuples."""
+    if isinstance(select, str):
+        return select
+    several = isinstance(select, list | tuple)
+    items = cast("Sequence[object]", select) if several else [select]
+    if items and all(isinstance(each, Parameter) for each in items):
+        return tuple(cast("Sequence[Parameter[Any]]", items))
+    if callable(select) and not isinstance(select, type):
+        return cast("Select", select)
+    kind = "a pattern, a function of (name, parameter), or a list of parameters"
+    raise type_error("Group.select", kind, select, "'*.bias' is a pattern", ConfigError)

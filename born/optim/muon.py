@@ -11,14 +11,13 @@ from typing_extensions import override
 from born.backend import B
 from born.fusion import V, maximum, norm, orthogonalize, sqrt
 from born.nn import Parameter
-from born.optim.adam import AdamW, AdamWConfig
-from born.optim.config import KINDS, Presets, UpdateConfig
+from born.optim.adam import AdamWConfig
+from born.optim.config import Config, Presets, UpdateConfig
 from born.optim.fields import AUTO, Decay, DecayRate, Interval, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
 from born.optim.transforms import decayed
 
-KINDS["AdamWConfig"] = AdamWConfig  # `others` is read from JSON by its name
 _ADAMW = AdamWConfig()
 _KERAS_ADAM = AdamWConfig.like("keras")
 _OPTAX_ADAM = AdamWConfig.like("optax", weight_decay=0.0, nesterov=True)
@@ -45,14 +44,14 @@ class MuonConfig(UpdateConfig):
         "keras": {
             "lr": 1e-3,
             "weight_decay": 0.004,
-            "average": False,
+            "dampening": False,
             "eps_added": True,
             "scale": "match_rms_adamw",
             "others": _KERAS_ADAM,
             "one_lr": True,
         },
         "mlx": {"weight_decay": 0.01, "decay": "l2", "eps_added": True},
-        "burn": {"average": False},
+        "burn": {"dampening": False},
     }
 
     lr: NonNegative = 0.02
@@ -66,7 +65,7 @@ class MuonConfig(UpdateConfig):
     """How much of the average of g is kept."""
     nesterov: bool = True
     """Average g into the step once more."""
-    average: bool = True
+    dampening: bool = True
     """Whether the momentum is an average or a sum: they have one direction, and differ by eps."""
     bias_correction: bool = False
     """Divide averages by what they can have gathered by now, as NAdam does."""
@@ -107,7 +106,7 @@ def muon(
     eps: float,
     t: int,
     nesterov: bool = True,
-    average: bool = True,
+    dampening: bool = True,
     bias_correction: bool = False,
     iterations: str = "5",
     eps_added: bool = False,
@@ -121,7 +120,7 @@ def muon(
     >>> muon(1.0, 2.0, 0.0, lr=0.5, momentum=0.5, **scalars, scale="none")
     (0.5, 1.0)
     """
-    new = 1 - momentum if average else 1.0
+    new = 1 - momentum if dampening else 1.0
     m = momentum * m + new * g
     step = m
     if nesterov and bias_correction:
@@ -170,7 +169,7 @@ class Muon(Optimizer[B, MuonConfig]):
 
     Where other libraries differ: PyTorch computes the same, with products in bfloat16, and refuses
     what is not a matrix. Optax corrects m as NAdam does (`bias_correction`) and counts outputs in
-    columns. Keras and Burn sum instead of averaging (`average=False`); Keras scales steps to the
+    columns. Keras and Burn sum instead of averaging (`dampening=False`); Keras scales steps to the
     size of AdamW's. MLX decays by the gradient (`decay="l2"`). All but PyTorch and Burn add eps to
     the norm.
 
@@ -187,9 +186,8 @@ class Muon(Optimizer[B, MuonConfig]):
 
     @classmethod
     @override
-    def rule_for(cls, config: MuonConfig, parameter: Parameter[Any]) -> Rule:
+    def config_for(cls, config: MuonConfig, parameter: Parameter[Any]) -> Config:
         excluded = any(fnmatch(parameter.name, pattern) for pattern in config.exclude)
         if len(parameter.shape) == 2 and not excluded:
-            return cls.rule(config)
-        others = config.others.replace(lr=config.lr) if config.one_lr else config.others
-        return AdamW.rule(others)
+            return config
+        return config.others.replace(lr=config.lr) if config.one_lr else config.others

@@ -4,46 +4,38 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Self, cast, overload
+from typing import Any, ClassVar, Final, Generic, Self, cast, overload
 
 from typing_extensions import TypeVar
 
-from born.autodiff import Gradients
 from born.backend import B
 from born.backend.update import UpdateKernel
 from born.errors import (
-    BackendMismatchError,
     ConfigError,
     ConfigTypeError,
-    GradientError,
     ParameterError,
     RuleError,
     StateDictError,
 )
-from born.fusion import Program
-from born.fusion.program import ELEMENT
-from born.nn import Parameter
+from born.nn import Module, Parameter
 from born.optim import state as states
+from born.optim.around import Around
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
-from born.optim.clipping import (
-    MAX_NORM,
-    SCALE,
-    Scale,
-    check_options,
-    double,
-    scale_tensor,
-    scaled,
-)
-from born.optim.config import Config, check_names, required_fields
-from born.optim.groups import Plan
-from born.optim.precision import PLAIN, Precision, checked_precision
+from born.optim.clipping import MAX_NORM, SCALE, Scale, check_options, double, scale_tensor
+from born.optim.config import KINDS, Config, check_names, required_fields
+from born.optim.groups import Group, group_numbers
+from born.optim.incoming import Incoming
+from born.optim.plan import Plan
+from born.optim.plans import Plans, programs
+from born.optim.precision import PLAIN, Precision
 from born.optim.projections import Projection, selected
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
-from born.optim.slot import PARAMETER
+from born.optim.slots import by_name, described, own_slots, shared_slots
 from born.optim.transforms import decayed
+from born.optim.treatment import Treatment, treatments
 from born.optim.weights import Weights
-from born.raw import RawTensor, memory_of
+from born.raw import RawTensor
 from born.tensor import B2, Tensor
 from born.validation import mismatch_text
 
@@ -59,10 +51,12 @@ class Optimizer(Generic[B, C_co]):
     records it.
 
     Args:
-        parameters: what to train, each once, all on one backend.
+        parameters: what to train: a model, or parameters, each once, all on one backend.
         config: the settings, of the class that the optimizer names in `config_type`.
+        groups: settings of their own for some of the parameters.
         projections: what parameters are held to: after each update, those that a pattern of a
             projection matches are moved to the nearest point that it allows.
+        max_norm: clip every step by global norm, as `step` says, unless it is given another.
         precision: how parameters of 16 bits keep what rounding would lose, and what the state is
             kept in.
         fields: the fields of that class, in place of a config: `optim.Adam(p, lr=1e-3)`.
@@ -73,7 +67,8 @@ class Optimizer(Generic[B, C_co]):
 
     Raises:
         ParameterError: no parameters, something that is not a parameter, one twice, or
-            parameters of two backends.
+            parameters of two backends; a group or projection that matches none, or two groups
+            that match the same one.
         ConfigTypeError: a config of another class, or both a config and fields.
         ConfigError: a field that is unknown, or a value that the config refuses.
 
@@ -98,39 +93,56 @@ class Optimizer(Generic[B, C_co]):
     config_type: ClassVar[type[Config]]
     formula: ClassVar[RuleFunction]
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        kind: type[Config] | None = vars(cls).get("config_type")
+        if kind is not None:
+            _TAKING.setdefault(kind, cls)
+            KINDS.setdefault(kind.__name__, kind)
+
     def __init__(
         self,
-        parameters: Iterable[Parameter[B]],
+        parameters: Module[B] | Iterable[Parameter[B]],
         config: C_co | None = None,
         *,
+        groups: Sequence[Group] = (),
         projections: Sequence[Projection] = (),
+        max_norm: float | None = None,
         precision: Precision = PLAIN,
         **fields: Any,
     ) -> None:
         self._parameters = checked_parameters(parameters)
-        self._precision = checked_precision(precision)
-        self._index = {p.raw: i for i, p in enumerate(self._parameters)}
         self._config = cast("C_co", self._checked_config(config, **fields))
-        self._rules = self._rules_for(self._config)
-        self._inner = inner = self._parameters[0].backend.innermost
-        check_memory(inner, self._parameters)
-        self._raws = [p.raw for p in self._parameters]
-        self._owners = {id(memory_of(raw.array)) for raw in self._raws}
-        self._checks = StepChecks(self._parameters)
-        programs = self._programs(self._rules)
-        self._buffers = [
-            self._slots_of(raw, rule) for raw, rule in zip(self._raws, self._rules, strict=True)
-        ]
-        self._shared = self._shared_slots()
-        self._targets = [
-            (raw, *slots) for raw, slots in zip(self._raws, self._buffers, strict=True)
-        ]
-        self._plan = self._planned(self._rules, programs)
-        self._variants: dict[tuple[str | None, bool], Plan] = {}
-        self._counts = [0] * len(self._parameters)
+        self._around = Around(projections=projections, max_norm=max_norm, precision=precision)
+        self._groups = tuple(groups)
+        self._inner = self._parameters[0].backend.innermost
+        self._counts: list[int] = []
+        self._buffers: list[tuple[RawTensor, ...]] = []
+        self._shared: dict[str, RawTensor] = {}
         self._shown: Weights[B] | None = None
-        self._projections = projections
-        self._projected = selected(projections, self._parameters)
+        self._hold(self._parameters, tuple(groups))
+
+    def _hold(self, parameters: tuple[Parameter[B], ...], groups: tuple[Group, ...]) -> None:
+        """Take hold of parameters, those that are there already first; or of none of them."""
+        inner, checks = self._inner, StepChecks(parameters)
+        numbers = group_numbers(groups, parameters)
+        treatments = self._treated(self._config, groups, numbers, parameters)
+        check_memory(inner, parameters)
+        projected = selected(self._around.projections, parameters)
+        raws, rules = [p.raw for p in parameters], [each.rule for each in treatments]
+        programs(raws, treatments, checks)
+        self._check_slots(rules)
+        new = range(len(self._buffers), len(raws))
+        buffers = [*self._buffers, *(own_slots(inner, raws[i], rules[i]) for i in new)]
+        shared = {**shared_slots(inner, rules), **self._shared}
+        targets = [(raw, *slots) for raw, slots in zip(raws, buffers, strict=True)]
+        plans = Plans(inner, targets, checks, treatments)
+        self._parameters, self._groups, self._numbers = parameters, groups, numbers
+        self._raws, self._checks, self._projected = raws, checks, projected
+        self._buffers, self._shared, self._plans = buffers, shared, plans
+        self._incoming = Incoming(type(self).__name__, parameters, checks)
+        self._counts += [0] * len(new)
+        self._take(treatments)
 
     @classmethod
     def rule(cls, config: Any) -> Rule:
@@ -151,67 +163,50 @@ class Optimizer(Generic[B, C_co]):
     def rule_for(cls, config: Any, parameter: Parameter[Any]) -> Rule:
         """The rule of one parameter, by default that of all of them.
 
-        Override it where parameters take different formulas, or keep different slots, such as
-        matrices and vectors. Return the same object for all parameters that share a rule.
+        Override it where parameters take different formulas of the same config, or keep different
+        slots, such as matrices and vectors.
         """
         return cls.rule(config)
 
-    def _rules_for(self, config: Config) -> list[Rule]:
-        """The rule of each parameter."""
-        kinds = [parameter.dtype for parameter in self._parameters]
-        return self._precision.applied(self._plain_rules_for(config), kinds)
+    @classmethod
+    def config_for(cls, config: Any, parameter: Parameter[Any]) -> Config:
+        """The config that a parameter follows, by default that of all of them.
 
-    def _plain_rules_for(self, config: Config) -> list[Rule]:
-        """The same, but for the parameters' precision."""
-        if type(self).rule_for.__func__ is Optimizer.rule_for.__func__:  # type: ignore[attr-defined]  # of a class method
-            return [self.rule(config)] * len(self._parameters)
-        rules: list[Rule] = []
-        for parameter in self._parameters:
-            rule = self.rule_for(config, parameter)
-            # Rules that are alike share their scalars, and so one row of the kernel's table.
-            rules.append(next((other for other in rules if other == rule), rule))
-        return rules
+        Override it where some parameters take the rule of another optimizer: return its config,
+        which the config has as a field, the same object for all of them.
+        """
+        return cast("Config", config)
 
-    def _programs(self, rules: Sequence[Rule]) -> list[Program]:
-        """The program of each parameter; equal ones are one object."""
-        programs: list[Program] = []
-        for index, (raw, rule) in enumerate(zip(self._raws, rules, strict=True)):
-            try:
-                programs.append(rule.program_for(len(raw.shape)))
-            except RuleError as error:
-                raise RuleError(f"{self._checks.label(index)}: {error}") from error
-        return programs
+    @classmethod
+    def has_one_rule(cls) -> bool:
+        """Whether a config gives all parameters the same rule."""
+        ours = cast("Any", cls.rule_for).__func__
+        return ours is cast("Any", Optimizer.rule_for).__func__
 
-    def _planned(
-        self, rules: Sequence[Rule], programs: Sequence[Program], config: Config | None = None
-    ) -> Plan:
-        check = self._checks.check_gradient
-        return Plan(self._inner, rules, programs, self._targets, check, config or self._config)
+    def _kind_of(self, config: Config) -> type[Optimizer[Any, Any]]:
+        """The optimizer that takes a config."""
+        kind = type(self) if isinstance(config, self.config_type) else _TAKING.get(type(config))
+        if kind is None:
+            raise ConfigTypeError(
+                f"expected the config of an optimizer, got {config!r}; name its class as the "
+                "config_type of one"
+            )
+        return kind
 
-    def _slots_of(self, raw: RawTensor, rule: Rule) -> tuple[RawTensor, ...]:
-        """The slots that a parameter has for itself."""
-        inner, slots = self._inner, list[RawTensor]()
-        for number, name in enumerate(rule.own_slots, 1):
-            kind, dtype = rule.kind(name), rule.slot_dtype(name, raw.dtype)
-            if kind.start == PARAMETER:
-                slot = inner.slot(raw, dtype, number)
-                inner.assign(slot, raw if raw.dtype == dtype else inner.astype(raw, dtype))
-            elif kind.rank == ELEMENT:
-                slot = inner.slot(raw, dtype, number)
-                if kind.start != 0.0:
-                    inner.assign(slot, inner.full(raw.shape, _start(rule, name), dtype))
-            else:
-                slot = inner.full(kind.shape(raw.shape), _start(rule, name), dtype)
-            slots.append(slot)
-        return tuple(slots)
+    def _treated(
+        self,
+        config: Config,
+        groups: Sequence[Group],
+        numbers: Sequence[int | None],
+        parameters: Sequence[Parameter[Any]],
+    ) -> list[Treatment]:
+        found = treatments(self._kind_of, config, groups, numbers, parameters)
+        return self._around.wrapped(found, [p.dtype for p in parameters])
 
-    def _shared_slots(self) -> dict[str, RawTensor]:
-        """The slots of rank group, by name."""
-        return {
-            name: self._inner.full((), _start(rule, name), "float64")
-            for rule in {id(rule): rule for rule in self._rules}.values()
-            for name in rule.group_slots
-        }
+    def _take(self, treatments: list[Treatment]) -> None:
+        self._treatments = treatments
+        self._rules = [each.rule for each in treatments]
+        self._incoming.frozen = frozenset(i for i, each in enumerate(treatments) if each.frozen)
 
     # -- what it holds ---------------------------------------------------------------------
 
@@ -241,41 +236,107 @@ class Optimizer(Generic[B, C_co]):
 
     @config.setter
     def config(self, config: Config) -> None:
-        checked = cast("C_co", self._checked_config(config))
-        mismatch = self.check_config(checked)
-        if mismatch:
-            raise ConfigError(mismatch[0])
-        rules = self._rules_for(checked)
-        programs = self._programs(rules)
-        if any(new is not old for new, old in zip(programs, self._plan.programs, strict=True)):
-            self._plan = self._planned(rules, programs, checked)
-            self._variants = {}
-        else:
-            self._plan.take_scalars(rules, checked)
-            for (scale, clips), plan in self._variants.items():
-                plan.take_scalars(self._scaled(rules, scale, clips), checked)
-        self._config, self._rules = checked, rules
+        self.configure(config=config)
 
-    def check_config(self, config: Config) -> list[str]:
-        """Every reason why `config` could not be set, in words; changes nothing."""
-        theirs, ours = (self._described_slots(r) for r in (self._rules_for(config), self._rules))
-        if theirs == ours:
-            return []
-        return [
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of parameters with settings of their own.
+
+        Set it to change them between steps: state and counts stay with the parameters, so a group
+        whose rule keeps other state than its parameters have is a `ConfigError`.
+
+        >>> model = nn.Sequential(nn.Linear(3, 4, backend), nn.Linear(4, 2, backend))
+        >>> optimizer = optim.Adam(model, lr=0.1, groups=[optim.Group("0.*", freeze=True)])
+        >>> optimizer.groups = [optim.Group("0.*", lr_scale=0.1)]  # thawed, to move slowly
+        """
+        return self._groups
+
+    @groups.setter
+    def groups(self, groups: Sequence[Group]) -> None:
+        self.configure(groups=groups)
+
+    def configure(
+        self, *, config: Config | None = None, groups: Sequence[Group] | None = None
+    ) -> None:
+        """Set the config, the groups, or both at once: as by the properties, all or nothing."""
+        checked = cast("C_co", self._config if config is None else self._checked_config(config))
+        chosen = self._groups if groups is None else groups
+        numbers = self._numbers if groups is None else group_numbers(groups, self._parameters)
+        treatments = self._treated(checked, chosen, numbers, self._parameters)
+        self._check_slots([each.rule for each in treatments])
+        self._plans.take(treatments)
+        self._config, self._groups, self._numbers = checked, tuple(chosen), numbers
+        self._take(treatments)
+
+    def add_group(self, group: Group, parameters: Module[B] | Iterable[Parameter[B]] = ()) -> None:
+        """Add a group under way, and parameters that this optimizer does not hold yet.
+
+        The state and the counts of all others stay. New parameters come last, with no update so far
+        of their own. Those that `group` lists are added by themselves.
+
+        Args:
+            group: the settings; of parameters that are there already, or of new ones.
+            parameters: to be added: a model or parameters; those that are there already are
+                passed over.
+
+        >>> encoder, head = nn.Linear(3, 4, backend), nn.Linear(4, 2, backend)
+        >>> optimizer = optim.Adam(head, lr=0.1)
+        >>> optimizer.add_group(optim.Group(encoder.parameters(), lr=0.01))
+        >>> optimizer
+        Adam(4 parameters, AdamConfig(lr=0.1))
+        """
+        given: Iterable[Parameter[B]]
+        given = parameters.parameters() if isinstance(parameters, Module) else parameters
+        held = {p.raw for p in self._parameters}
+        new = {p.raw: p for p in (*given, *group.listed) if p.raw not in held}
+        joined = checked_parameters([*self._parameters, *new.values()])
+        self._hold(joined, (*self._groups, group))
+
+    def config_of(self, parameter: Parameter[Any]) -> Config:
+        """The settings that a parameter follows, with those of its group.
+
+        Raises:
+            ParameterError: a parameter that this optimizer does not hold.
+
+        >>> p = nn.Parameter(born.zeros(3, backend), "p")
+        >>> optim.SGD([p], lr=0.1, groups=[optim.Group("p", momentum=0.9)]).config_of(p)
+        SGDConfig(lr=0.1, momentum=0.9)
+        """
+        for raw, each in zip(self._raws, self._treatments, strict=True):
+            if raw is parameter.raw:
+                return each.config
+        raise ParameterError(
+            f"expected a parameter of this {type(self).__name__}, got {parameter!r}, which it does "
+            "not hold; pass one of optimizer.parameters"
+        )
+
+    def check_config(self, config: Config, groups: Sequence[Group] | None = None) -> list[str]:
+        """Every reason why a config, or groups, could not be set, in words; changes nothing."""
+        chosen = self._groups if groups is None else groups
+        numbers = self._numbers if groups is None else group_numbers(groups, self._parameters)
+        treatments = self._treated(config, chosen, numbers, self._parameters)
+        try:
+            self._check_slots([each.rule for each in treatments])
+        except ConfigError as error:
+            return [str(error)]
+        return []
+
+    def _check_slots(self, rules: Sequence[Rule]) -> None:
+        """Refuse rules that keep other state than the parameters have already."""
+        known = len(self._buffers)
+        if not known:
+            return
+        raws, old, new = self._raws, self._rules, rules[:known]
+        if all(
+            described([theirs], [raw]) == described([ours], [raw])
+            for theirs, ours, raw in zip(new, old, raws, strict=True)
+            if theirs is not ours
+        ):
+            return
+        theirs, ours = described(new, raws), described(old, raws)
+        raise ConfigError(
             f"expected a config that keeps {ours} like the present one, got one that keeps "
-            f"{theirs}: {config}; make a new {type(self).__name__} with it"
-        ]
-
-    def _described_slots(self, rules: Sequence[Rule]) -> str:
-        """The slots of the parameters' rules, each with its dtypes."""
-        dtypes: dict[str, dict[str, None]] = {}
-        for raw, rule in zip(self._raws, rules, strict=True):
-            for slot in rule.slots:
-                kind = rule.kind(slot)
-                name = slot if kind.rank == ELEMENT else f"{slot} of rank {kind.rank}"
-                dtypes.setdefault(name, {})[str(rule.slot_dtype(slot, raw.dtype))] = None
-        return ", ".join(f"{name} ({', '.join(kinds)})" for name, kinds in dtypes.items()) or (
-            "no state"
+            f"{theirs}; make a new {type(self).__name__} with it"
         )
 
     @property
@@ -294,8 +355,8 @@ class Optimizer(Generic[B, C_co]):
     def observe(self, metric: float) -> None:
         """Show a metric to the schedules that look at one, such as `schedules.Plateau`.
 
-        What they have seen is kept in the config, and so in checkpoints. If none of them looks at
-        a metric, that is a `ConfigError`.
+        What they have seen is kept in the config or the group, and so in checkpoints. If none of
+        them looks at a metric, that is a `ConfigError`.
 
         >>> p = nn.Parameter(born.zeros(3, backend))
         >>> optimizer = optim.SGD([p], lr=optim.schedules.Plateau(0.1, factor=0.5, patience=0))
@@ -304,7 +365,10 @@ class Optimizer(Generic[B, C_co]):
         >>> optimizer.lr
         0.05
         """
-        self.config = self._config.observed(metric)
+        groups = tuple(group.observed(metric) for group in self._groups)
+        same = all(new is old for new, old in zip(groups, self._groups, strict=True))
+        config = self._config.observed(metric, required=same)
+        self.configure(config=config, groups=groups)
 
     @property
     def kernels(self) -> tuple[UpdateKernel, ...]:
@@ -327,7 +391,7 @@ class Optimizer(Generic[B, C_co]):
             np.multiply(s0, a1, out=b0)
             np.subtract(a0, b0, out=a0)
         """
-        return tuple(group.kernel for group in self._plan.groups)
+        return tuple(bundle.kernel for bundle in self._plans.plain.bundles)
 
     def __repr__(self) -> str:
         count = len(self._parameters)
@@ -377,10 +441,12 @@ class Optimizer(Generic[B, C_co]):
                 f"expected to step with the parameters' own values, got a step inside of "
                 f"{self._shown}; leave the with statement first, or the step would be lost"
             )
-        gradients = self._gradients(grads)
+        gradients = self._incoming.gradients(grads)
         self._checks.check_arrays()
+        if max_norm is None:
+            max_norm = self._around.max_norm
         if scale is None and max_norm is None:
-            self._run(self._plan, gradients, {}, {})
+            self._run(self._plans.plain, gradients, {}, {})
             return
         check_options(scale, max_norm)
         given: dict[str, float] = {} if max_norm is None else {MAX_NORM: double(max_norm)}
@@ -393,21 +459,7 @@ class Optimizer(Generic[B, C_co]):
             slots[SCALE] = scale_tensor(self._inner, like, scale)
         elif scale is not None:
             kind, given[SCALE] = "number", double(scale)
-        self._run(self._variant(kind, max_norm is not None), gradients, slots, given)
-
-    def _variant(self, scale: str | None, clips: bool) -> Plan:
-        """The rules with their gradients scaled first."""
-        plan = self._variants.get((scale, clips))
-        if plan is None:
-            rules = self._scaled(self._rules, scale, clips)
-            plan = self._variants[scale, clips] = self._planned(rules, self._programs(rules))
-        return plan
-
-    def _scaled(self, rules: Sequence[Rule], scale: str | None, clips: bool) -> list[Rule]:
-        """Rules with their gradients scaled first; equal ones are one object."""
-        wide = any(raw.dtype.itemsize > 4 for raw in self._raws)
-        made = {id(rule): scaled(rule, scale, clips, wide) for rule in rules}
-        return [made[id(rule)] for rule in rules]
+        self._run(self._plans.scaled(kind, max_norm is not None), gradients, slots, given)
 
     def _run(
         self,
@@ -420,96 +472,25 @@ class Optimizer(Generic[B, C_co]):
 
     def _count(self, indices: Sequence[int]) -> None:
         """Count an update of each of some parameters, and hold them to their projections."""
+        counts, raws = self._counts, self._raws
         for index in indices:
-            self._counts[index] += 1
-            self._raws[index].touch()
+            counts[index] += 1
+            raws[index].touch()
+        if self._projected:
+            self._project(indices)
+
+    def _project(self, indices: Sequence[int]) -> None:
+        """Hold some parameters to their projections."""
+        for index in indices:
+            raw = self._raws[index]
             for projection in self._projected.get(index, ()):
-                projected = projection(Tensor(self._raws[index], self._inner))
-                self._inner.assign(self._raws[index], projected.raw)
+                projected = projection(Tensor(raw, self._inner))
+                self._inner.assign(raw, projected.raw)
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
         for parameter in self._parameters:
             parameter.zero_grad()
-
-    def _gradients(self, grads: Mapping[RawTensor, RawTensor] | None) -> list[RawTensor | None]:
-        """For each parameter the gradient to follow, or None."""
-        if grads is None:
-            gradients = [raw.grad for raw in self._raws]
-        else:
-            self._check_mapping(grads)
-            get = grads.by_raw.get if isinstance(grads, Gradients) else grads.get
-            gradients = [get(raw) for raw in self._raws]
-            if len(grads) != sum([gradient is not None for gradient in gradients]):
-                self._check_keys(grads)
-        for index, (raw, gradient) in enumerate(zip(self._raws, gradients, strict=True)):
-            if gradient is None:
-                continue
-            if gradient.__class__ is not RawTensor and not isinstance(
-                cast("object", gradient), RawTensor
-            ):
-                raise GradientError(
-                    f"{self._checks.label(index)}: expected a gradient as a RawTensor, "
-                    f"got {type(gradient).__name__}; pass tensor.raw, or RawTensor(array)"
-                )
-            array = gradient.array
-            owner = getattr(array, "base", None)
-            owner = array if owner is None else owner
-            if gradient in self._index or (
-                (id(owner) in self._owners or owner.__class__ is not raw.array.__class__)
-                and self._overlaps_another(index, gradient)
-            ):
-                # Another parameter's memory as a gradient: its update must not come between.
-                gradients[index] = self._inner.copy(gradient)
-            if not raw.requires_grad:
-                self._checks.check_gradient(index, gradient)
-                gradients[index] = None
-        return gradients
-
-    def _overlaps_another(self, index: int, gradient: RawTensor) -> bool:
-        """Whether a gradient lies in the memory of another parameter than its own."""
-        own_array, array = self._raws[index].array, gradient.array
-        if array.__class__ is not own_array.__class__ or array.device != own_array.device:
-            return False  # refused later, by name
-        own = self._inner.extent(gradient)
-        if own is None:
-            return False
-        others = [self._inner.extent(raw) for i, raw in enumerate(self._raws) if i != index]
-        return any(
-            other is not None and own[0] < other[1] and other[0] < own[1] for other in others
-        )
-
-    def _check_mapping(self, grads: Mapping[RawTensor, RawTensor]) -> None:
-        if isinstance(grads, Gradients):
-            if grads.backend.innermost is not self._inner:
-                raise BackendMismatchError(
-                    f"expected gradients on the parameters' backend {self.backend!r}, got "
-                    f"gradients on {grads.backend!r}; compute the loss with the parameters' own "
-                    "backend"
-                )
-        elif not isinstance(cast("object", grads), Mapping):
-            raise GradientError(
-                "expected a mapping from a parameter's raw tensor to its gradient, got "
-                f"{type(grads).__name__}; write {{parameter.raw: gradient}}"
-            )
-
-    def _check_keys(self, grads: Mapping[RawTensor, RawTensor]) -> None:
-        """Refuse gradients for tensors that this optimizer does not hold.
-
-        Those of a loss are for all optimizers that follow it, and this one takes its own; if there
-        are none, the loss is another model's.
-        """
-        keys: Iterable[object] = grads.leaves if isinstance(grads, Gradients) else grads
-        unknown = [key for key in keys if key not in self._index]
-        if isinstance(grads, Gradients) and len(unknown) < len(grads.leaves):
-            return
-        if unknown:
-            raise GradientError(
-                f"expected gradients for the {len(self._parameters)} tensors that this "
-                f"{type(self).__name__} holds, got {len(unknown)} for others, the first for "
-                f"{unknown[0]!r}; use parameter.raw as the key, and hand over only the gradients "
-                "of this optimizer's parameters, or what backward returns for a loss of them"
-            )
 
     # -- weights ------------------------------------------------------------------------------
 
@@ -613,12 +594,12 @@ class Optimizer(Generic[B, C_co]):
         self._counts = states.write(self._inner, self._live, self._counts, state)
 
     @overload
-    def to(self, parameters: Iterable[Parameter[B]]) -> Self: ...
+    def to(self, parameters: Module[B] | Iterable[Parameter[B]]) -> Self: ...
 
     @overload
-    def to(self, parameters: Iterable[Parameter[B2]]) -> Optimizer[B2, C_co]: ...
+    def to(self, parameters: Module[B2] | Iterable[Parameter[B2]]) -> Optimizer[B2, C_co]: ...
 
-    def to(self, parameters: Iterable[Parameter[Any]]) -> Optimizer[Any, C_co]:
+    def to(self, parameters: Module[Any] | Iterable[Parameter[Any]]) -> Optimizer[Any, C_co]:
         """A new optimizer that goes on where this one is, with its parameters moved elsewhere.
 
         It has this one's config, with the current learning rate, and copies of its state.
@@ -626,7 +607,7 @@ class Optimizer(Generic[B, C_co]):
 
         Args:
             parameters: what this optimizer's own have become, in the same order, as in
-                `optimizer.to(model.to(backend).parameters())`.
+                `optimizer.to(model.to(backend))`.
 
         Raises:
             ParameterError: more or fewer of them, or one of another shape, dtype or name;
@@ -639,7 +620,10 @@ class Optimizer(Generic[B, C_co]):
         >>> other, other.timestep
         (Adam(1 parameter, AdamConfig(lr=0.5)), 1)
         """
-        twin = type(self)(parameters, self._config, **self._options)
+        moved = parameters.parameters() if isinstance(parameters, Module) else list(parameters)
+        groups = [group.moved(self._parameters, moved) for group in self._groups]
+        options = self._around.keywords()
+        twin = type(self)(moved, self._config, groups=groups, **options)
         lines = mismatches(self._parameters, twin.parameters)
         if lines:
             expected = f"the {len(self._raws)} parameters of this {type(self).__name__}, moved"
@@ -658,28 +642,13 @@ class Optimizer(Generic[B, C_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle, best together with the model: `pickle.dumps((model, optimizer))`."""
-        state = self.state_dict()
-        return _resumed, (type(self), self._parameters, self._config, state, self._options)
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        """What the constructor takes besides parameters and config."""
-        return {"projections": self._projections, "precision": self._precision}
+        options = {"groups": self._groups, **self._around.keywords()}
+        return _resumed, (type(self), self._parameters, self._config, self.state_dict(), options)
 
     @property
     def _live(self) -> dict[str, RawTensor]:
-        """The buffers by name: the first slot of every parameter, then the second, ..."""
-        names = dict.fromkeys(slot for rule in self._rules for slot in rule.own_slots)
-        owned = [
-            dict(zip(rule.own_slots, buffers, strict=True))
-            for rule, buffers in zip(self._rules, self._buffers, strict=True)
-        ]
-        live = {
-            f"{name}.{i}": slots[name]
-            for name in names
-            for i, slots in enumerate(owned)
-            if name in slots
-        }
+        """The buffers by name."""
+        live = by_name(self._rules, self._buffers)
         return live | {f"{name}.0": slot for name, slot in self._shared.items()}
 
     def _checked_config(self, config: Config | None, **fields: Any) -> Config:
@@ -705,6 +674,10 @@ class Optimizer(Generic[B, C_co]):
         return config
 
 
+_TAKING: Final[dict[type[Config], type[Optimizer[Any, Any]]]] = {}
+"""A class of configs -> the optimizer that takes them, the first that was defined."""
+
+
 def _resumed(
     kind: type[Optimizer[Any, Any]],
     parameters: tuple[Parameter[Any], ...],
@@ -715,16 +688,3 @@ def _resumed(
     optimizer = kind(parameters, config, **options)
     optimizer.load_state_dict(state)
     return optimizer
-
-
-def _start(rule: Rule, slot: str) -> float:
-    """The number that a slot starts with."""
-    start = rule.kind(slot).start
-    if not isinstance(start, str):
-        return start
-    if start not in rule.scalars:
-        raise RuleError(
-            f"the slot {slot!r}: expected its start to be a number, 'p' or a scalar of the rule, "
-            f"got {start!r} beside the scalars {', '.join(rule.scalars)}; correct the name"
-        )
-    return value_at(rule.scalars[start], 1)

@@ -147,6 +147,45 @@ ROWS = {
         lambda x, p: ops.rms_norm(x, p["weight"], axes=2, eps=0.1),
         {"weight": (3, 5)},
     ),
+    "BatchNorm1d": Row(
+        lambda b: nn.BatchNorm1d(4, b, track_running_stats=False, dtype=F64),
+        (3, 4),
+        lambda x, p: ops.batch_norm(x, p["weight"], p["bias"], eps=1e-5),
+        {"weight": (4,), "bias": (4,)},
+    ),
+    "BatchNorm2d": Row(
+        lambda b: nn.BatchNorm2d(4, b, eps=0.1, affine=False, track_running_stats=False, dtype=F64),
+        IMAGE,
+        lambda x, p: ops.batch_norm(x, eps=0.1),
+    ),
+    "BatchNorm2d in use": Row(
+        lambda b: nn.BatchNorm2d(4, b, dtype=F64).eval(),
+        IMAGE,
+        lambda x, p: ops.batch_norm(
+            x, p["weight"], p["bias"], mean=p["running_mean"], variance=p["running_var"]
+        ),
+        {"weight": (4,), "bias": (4,), "running_mean": (4,), "running_var": (4,)},
+    ),
+    "GroupNorm": Row(
+        lambda b: nn.GroupNorm(2, 4, b, eps=0.1, dtype=F64),
+        IMAGE,
+        lambda x, p: ops.group_norm(x, 2, p["weight"], p["bias"], eps=0.1),
+        {"weight": (4,), "bias": (4,)},
+    ),
+    "GroupNorm without weight": Row(
+        lambda b: nn.GroupNorm(2, 4, b, affine=False, dtype=F64),
+        (3, 4, 5),
+        lambda x, p: ops.group_norm(x, 2),
+    ),
+    "InstanceNorm2d": Row(
+        lambda b: nn.InstanceNorm2d(4, b, dtype=F64), IMAGE, lambda x, p: ops.group_norm(x, 4)
+    ),
+    "InstanceNorm2d with weight": Row(
+        lambda b: nn.InstanceNorm2d(4, b, affine=True, dtype=F64),
+        IMAGE,
+        lambda x, p: ops.group_norm(x, 4, p["weight"], p["bias"]),
+        {"weight": (4,), "bias": (4,)},
+    ),
     "ReLU": activation(nn.ReLU, lambda x: x.relu()),
     "LeakyReLU": activation(lambda: nn.LeakyReLU(0.2), lambda x: ops.maximum(x, x * 0.2)),
     "GELU": activation(nn.GELU, lambda x: ops.gelu(x, "none")),
@@ -213,16 +252,21 @@ def test_layer_is_its_operation_with_its_parameters(autodiff: Autodiff[Backend],
     row = ROWS[name]
     layer = row.make(autodiff)
     state: Parameters = layer.state_dict() if row.parameters else {}
+    count = state.pop("num_batches_tracked", None)
     assert {path: raw.shape for path, raw in state.items()} == row.parameters
     if state:
-        layer.load_state_dict({path: values(raw.shape, 1) for path, raw in state.items()})
+        drawn: Parameters = {path: values(raw.shape, 1) for path, raw in state.items()}
+        drawn |= {path: abs(x) for path, x in drawn.items() if "running" in path}
+        drawn |= {} if count is None else {"num_batches_tracked": count}
+        layer.load_state_dict(drawn)
+    held = dict(layer.named_state()) if state else {}
     parameters = dict(layer.named_parameters()) if state else {}
     assert all(parameter.requires_grad for parameter in parameters.values())
     x = nn.Parameter(born.tensor(values(row.shape), autodiff))
     found: list[list[Any]] = []
 
     def operation(x: Any) -> Any:
-        return row.formula(x, parameters)
+        return row.formula(x, held)
 
     for compute in (layer, operation):
         with autodiff.tape:
@@ -240,7 +284,15 @@ def test_layer_is_its_operation_with_its_parameters(autodiff: Autodiff[Backend],
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize(
     ("kind", "sizes"),
-    [("Linear", 2), ("Conv2d", 3), ("LayerNorm", 1), ("RMSNorm", 1), ("Embedding", 2)],
+    [
+        ("Linear", 2),
+        ("Conv2d", 3),
+        ("LayerNorm", 1),
+        ("RMSNorm", 1),
+        ("Embedding", 2),
+        ("BatchNorm2d", 1),
+        ("GroupNorm", 2),
+    ],
 )
 def test_parameters_have_their_dtype(backend: Backend, kind: str, sizes: int, dtype: str) -> None:
     layer = getattr(nn, kind)(*[2] * sizes, backend, dtype=dtype)
@@ -323,6 +375,8 @@ BAD_SETTINGS: list[tuple[Callable[[Any], object], type[Exception], str]] = [
     (lambda b: loose.Dropout("0.5"), ConfigTypeError, r"convert it with float\(\)"),
     (lambda b: nn.LayerNorm(3, b, eps=-1.0), ConfigError, "eps as a finite"),
     (lambda b: nn.LayerNorm((), b), ConfigError, "with at least one axis"),
+    (lambda b: nn.BatchNorm1d(3, b, momentum=2.0), ConfigError, "momentum as a finite number from"),
+    (lambda b: nn.GroupNorm(2, 3, b), ConfigError, "num_groups=2, got 3; change"),
     (lambda b: nn.RMSNorm((3, 0), b), ConfigError, "normalized_shape of at least"),
     (lambda b: nn.Embedding(0, 3, b), ConfigError, "num_embeddings of at least"),
     (lambda b: nn.LeakyReLU(math.inf), ConfigError, "slope as a finite number"),
@@ -349,6 +403,12 @@ BAD_INPUT: dict[str, tuple[Callable[[Any], AnyLayer], tuple[int, ...], str]] = {
     "LayerNorm": (lambda b: nn.LayerNorm(3, b), (2, 1), r"last axes have shape \(3,\), got .*2, 1"),
     "LayerNorm: axes": (lambda b: nn.LayerNorm((2, 3), b), (3,), r"last axes have shape \(2, 3\)"),
     "RMSNorm": (lambda b: nn.RMSNorm(1, b), (2, 3), r"last axes have shape \(1,\)"),
+    "BatchNorm1d": (lambda b: nn.BatchNorm1d(3, b), (2, 4), r"\(batch, channels\) or .* with 3"),
+    "BatchNorm1d: axes": (lambda b: nn.BatchNorm1d(3, b), (2, 3, 4, 5), "with 3 channels"),
+    "BatchNorm1d: one value": (lambda b: nn.BatchNorm1d(3, b), (1, 3), "more than one value"),
+    "BatchNorm2d": (lambda b: nn.BatchNorm2d(3, b), (2, 3), "height, width.* with 3 channels"),
+    "GroupNorm": (lambda b: nn.GroupNorm(2, 4, b), (2, 3), r"\(batch, 4, ...\), got \(2, 3\)"),
+    "InstanceNorm2d": (lambda b: nn.InstanceNorm2d(4, b), (2, 4), "images of shape"),
     "Softmax": (lambda b: nn.Softmax(2), (2, 2), "axis"),
 }
 

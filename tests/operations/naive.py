@@ -137,6 +137,20 @@ def rms_norm_backward(g: HostArray, normal: HostArray, scale: HostArray, axes: i
     return x
 
 
+def batch_norm(
+    x: HostArray, weight: HostArray | None, bias: HostArray | None, eps: float
+) -> HostArray:
+    """Zero mean and unit variance of each channel, scaled and shifted."""
+    over = (0, *range(2, x.ndim))
+    centred = x - x.mean(axis=over, keepdims=True)
+    y: HostArray = centred / np.sqrt(x.var(axis=over, keepdims=True) + eps)
+    gain, shift = (
+        start if each is None else each.reshape(-1, *(1,) * (x.ndim - 2))
+        for each, start in ((weight, 1), (bias, 0))
+    )
+    return y * gain + shift
+
+
 # -- images --------------------------------------------------------------------------------
 
 

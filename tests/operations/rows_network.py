@@ -113,6 +113,14 @@ _norm_backward("layer_norm_backward", naive.layer_norm_backward)
 _norm_backward("rms_norm_backward", naive.rms_norm_backward)
 
 
+@ROWS.row("batch_norm")
+def _batch_norm(d: Draw) -> Case:
+    x = d.uniform(d.shape(2))
+    weight = d.uniform(x.shape[1:2], 0.5, 2.0) if d.flag() else None
+    bias = d.uniform(x.shape[1:2]) if d.flag() else None
+    return d.call(naive.batch_norm, x, weight, bias, EPS)
+
+
 @ROWS.row("dropout")
 def _dropout(d: Draw) -> Case:
     shape, p = d.shape(), d.choice((0, 0.3, 0.5, 1))

@@ -150,6 +150,39 @@ def test_normalisation(autodiff: Autodiff[Backend]) -> None:
     )
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (3, 4, 5), (2, 4, 3, 5)])
+def test_norms_of_channels(shape: tuple[int, ...], autodiff: Autodiff[Backend]) -> None:
+    arrays = normal(*shape), normal(4), normal(4)[::-1].copy()
+    check(
+        lambda x, w, b: ops.batch_norm(x, w, b, eps=0.1),
+        lambda x, w, b: functional.batch_norm(x, None, None, w, b, training=True, eps=0.1),
+        autodiff,
+        *arrays,
+    )
+    mean, variance = normal(4), normal(4) ** 2
+    check(
+        lambda x, w, b: ops.batch_norm(
+            x,
+            w,
+            b,
+            mean=born.tensor(mean, autodiff),
+            variance=born.tensor(variance, autodiff),
+            eps=0.1,
+        ),
+        lambda x, w, b: functional.batch_norm(
+            x, torch.tensor(mean), torch.tensor(variance), w, b, eps=0.1
+        ),
+        autodiff,
+        *arrays,
+    )
+    check(
+        lambda x, w, b: ops.group_norm(x, 2, w, b, eps=0.1),
+        lambda x, w, b: functional.group_norm(x, 2, w, b, 0.1),
+        autodiff,
+        *arrays,
+    )
+
+
 def test_unfold_and_fold(autodiff: Autodiff[Backend]) -> None:
     options = {"padding": 1, "stride": 2, "dilation": 1}
     check(

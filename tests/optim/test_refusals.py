@@ -87,9 +87,9 @@ REFUSED_PARAMETERS: list[tuple[Callable[[Backend], Any], type[BornError], str]] 
         "expected several parameters, got one Parameter; pass",
     ),
     (
-        lambda b: nn.Linear(1, 1, b),
+        lambda b: born.ones((1,), b),
         ParameterError,
-        r"expected several parameters, got one Linear; pass model\.parameters\(\)",
+        r"expected several parameters, got one Tensor; pass a model, or a list of parameters",
     ),
     *(
         (

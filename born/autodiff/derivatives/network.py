@@ -54,6 +54,25 @@ def _rms_norm(
     return _scaled(b, b.rms_norm_backward, out, required, weight, axes)
 
 
+@pullback_of("batch_norm", 3, residuals=True, reads=[[1], [], []])
+def _batch_norm(
+    b: Backend,
+    out: tuple[RawTensor, RawTensor, RawTensor, RawTensor, RawTensor],
+    required: Required,
+    x: RawTensor,
+    weight: RawTensor | None,
+    bias: RawTensor | None,
+    eps: float = 1e-5,
+) -> Pullback:
+    _, normal, scale, _, _ = out
+
+    def pullback(g: RawTensor) -> list[RawTensor | None]:
+        found = b.batch_norm_gradients(g, normal, scale, weight)
+        return [each if wanted else None for each, wanted in zip(found, required, strict=True)]
+
+    return pullback
+
+
 @pullback_of("attention", 4, residuals=True, keeps_result=False, reads=[[0, 1, 2, 3]] * 4)
 def _attention(
     b: Backend,

@@ -162,6 +162,8 @@ class ArrayNetwork(Network, Dispatch):
 
     layer_norm = halves_in_float32(Network.layer_norm)
     rms_norm = halves_in_float32(Network.rms_norm)
+    batch_norm = halves_in_float32(Network.batch_norm)
+    batch_norm_gradients = halves_in_float32(Network.batch_norm_gradients)
 
     @override
     def layer_norm_backward(

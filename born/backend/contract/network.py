@@ -10,6 +10,7 @@ import math
 from typing import Literal, TypeAlias
 
 from born.backend.arguments import (
+    beside_channels,
     check_floating,
     check_losses,
     check_probability,
@@ -201,6 +202,42 @@ class Network(Primitives):
         """The gradient of the normalisation inside `rms_norm`, times `g`."""
         along = self.mean(self.mul(g, normal), trailing_axes(normal, axes), keepdims=True)
         return self.mul(scale, self.sub(g, self.mul(normal, along)))
+
+    @optional
+    def batch_norm(
+        self, x: RawTensor, weight: RawTensor | None, bias: RawTensor | None, /, eps: float = 1e-5
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor, RawTensor]:
+        """Zero mean and unit variance of each channel, the second axis, then scaled and shifted.
+
+        The residuals are the normalised `x`; one over its standard deviation, of one element for
+        each channel and as many axes as `x`; its mean and its variance, of shape (channels,).
+        """
+        check_floating("batch_norm", x)
+        axes, channels = beside_channels(x), x.shape[1]
+        mean = self.mean(x, axes, keepdims=True)
+        centred = self.sub(x, mean)
+        variance = self.mean(self.mul(centred, centred), axes)
+        normal, scale = self._normalized(centred, axes, eps, False)
+        y = normal if weight is None else self.mul(normal, self._of_channels(weight, x.ndim))
+        y = y if bias is None else self.add(y, self._of_channels(bias, x.ndim))
+        y = self.reshape(y, y.shape) if y is normal else y
+        return y, normal, scale, self.reshape(mean, (channels,)), variance
+
+    def _of_channels(self, x: RawTensor, ndim: int) -> RawTensor:
+        """One element for each channel, to broadcast with a tensor of `ndim` axes."""
+        return self.reshape(x, (x.size, *(1,) * (ndim - 2)))
+
+    def batch_norm_gradients(
+        self, g: RawTensor, normal: RawTensor, scale: RawTensor, weight: RawTensor | None
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        """The gradients of `batch_norm` for x, weight and bias; residuals as it leaves them."""
+        axes, count = beside_channels(g), max(g.size // max(g.shape[1], 1), 1)
+        total, along = self.sum(g, axes), self.sum(self.mul(g, normal), axes)
+        mean = self._of_channels(self.div(total, count), g.ndim)
+        slope = self._of_channels(self.div(along, count), g.ndim)
+        gain = scale if weight is None else self.mul(scale, self._of_channels(weight, g.ndim))
+        inner = self.sub(self.sub(g, mean), self.mul(normal, slope))
+        return self.mul(gain, inner), along, total
 
     @optional
     def attention(

@@ -1,0 +1,57 @@
+"""`Around`: what surrounds an optimizer's update, all of it in one place.
+
+What is around the rule of each parameter, as slots, scalars and stages that are fused with it, is
+listed in `wrapped`; what is around the whole of a step, in `Optimizer.step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from born.optim.clipping import check_options
+from born.optim.precision import PLAIN, Precision, checked_precision
+from born.optim.projections import Projection
+from born.optim.rule import Rule
+from born.optim.treatment import Treatment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """The keywords of an optimizer's constructor that are not its config's.
+
+    Attributes:
+        projections: what parameters are held to after an update.
+        max_norm: the norm that all gradients together are clipped to, unless a step says another.
+        precision: how parameters of 16 bits are updated; around all else that is around a rule.
+    """
+
+    projections: Sequence[Projection] = ()
+    max_norm: float | None = None
+    precision: Precision = PLAIN
+
+    def __post_init__(self) -> None:
+        check_options(None, self.max_norm)
+        checked_precision(self.precision)
+
+    def wrapped(
+        self, treatments: Sequence[Treatment], dtypes: Sequence[np.dtype[Any]]
+    ) -> list[Treatment]:
+        """Parameters' rules with what surrounds them; equal rules stay one object."""
+        made: dict[int, Rule] = {}
+        for each in treatments:
+            if id(each.rule) not in made:
+                made[id(each.rule)] = self._wrapped(each.rule)
+        rules = self.precision.applied([made[id(each.rule)] for each in treatments], dtypes)
+        return [each._replace(rule=rule) for each, rule in zip(treatments, rules, strict=True)]
+
+    def _wrapped(self, rule: Rule) -> Rule:
+        """A rule with what surrounds it, from the inside to the outside."""
+        return rule
+
+    def keywords(self) -> Mapping[str, Any]:
+        """As the constructor takes them."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}

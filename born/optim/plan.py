@@ -1,0 +1,238 @@
+"""`Plan`: how an optimizer runs its rules, by a kernel for all parameters that are updated alike.
+
+What all kernels have in common, such as a norm over all gradients, they wait for together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from born.backend import Backend
+from born.backend.update import Check, PreparedStep, Scalars, run_together
+from born.errors import RuleError
+from born.fusion import GroupProgram, Program
+from born.optim.treatment import Treatment
+from born.raw import RawTensor, Shape
+
+
+class Bundle:
+    """Parameters, by their `indices` in the optimizer, that one kernel updates."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        program: Program,
+        treatments: Sequence[Treatment],
+        indices: tuple[int, ...],
+        targets: Sequence[Sequence[RawTensor]],
+        check: Check,
+    ) -> None:
+        def check_number(number: int, gradient: RawTensor) -> None:
+            check(indices[number], gradient)
+
+        p, *slots = targets[0]
+        # A gradient has the dtype of its parameter.
+        dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
+        self.program = program
+        self.indices = indices
+        self.kernel = backend.compile_update(program, dtypes)
+        self._bound = self.kernel.bind(targets, check_number)
+        self._sizes = [
+            _sizes(program, target[0].shape, index)
+            for index, target in zip(indices, targets, strict=True)
+        ]
+        self.take_scalars(treatments)
+
+    def take_scalars(self, treatments: Sequence[Treatment]) -> None:
+        """Take the scalars of rules, one for each parameter of the optimizer."""
+        own = [treatments[index] for index in self.indices]
+        distinct = {id(each.rule): each for each in own}
+        places = {rule: place for place, rule in enumerate(distinct)}
+        self.hosts = [each.rule.host(self.program.host, each.config) for each in distinct.values()]
+        self._host_of = [places[id(each.rule)] for each in own]
+        self.is_uniform = len(distinct) == 1 and not self.program.sizes
+
+    def prepare(self, gradients: Sequence[RawTensor | None]) -> BundleStep | None:
+        """The step of those with a gradient among the optimizer's; None if there are none."""
+        own = [gradients[index] for index in self.indices]
+        present = [gradient for gradient in own if gradient is not None]
+        if not present:
+            return None
+        numbers: Sequence[int] = range(len(own))
+        indices: Sequence[int] = self.indices
+        if len(present) < len(own):
+            numbers = [number for number, gradient in enumerate(own) if gradient is not None]
+            indices = [indices[number] for number in numbers]
+        return BundleStep(self, numbers, indices, self._bound.prepare(numbers, present))
+
+    def computed(self, host: Callable[..., Scalars], t: int, given: Mapping[str, Any]) -> Scalars:
+        """The scalars of an update."""
+        try:
+            return host(t=t, **given)
+        except Exception as error:
+            error.add_note(
+                f"while computing the scalars of the rule {self.program.name} for update t = {t}"
+            )
+            raise
+
+    def set_of(self, number: int, count: int) -> tuple[int, int, tuple[int, ...]]:
+        """What the scalars of a parameter depend on."""
+        return self._host_of[number], count, self._sizes[number]
+
+
+class BundleStep(NamedTuple):
+    """What one step does to a bundle."""
+
+    bundle: Bundle
+    numbers: Sequence[int]  # of the bundle's parameters that have a gradient
+    indices: Sequence[int]  # the same in the optimizer
+    prepared: PreparedStep
+
+    def scalars(
+        self, counts: Sequence[int], given: Mapping[str, Any]
+    ) -> tuple[list[Scalars], list[int] | None]:
+        """The sets of scalars for these counts of updates, and which of them each parameter takes.
+
+        If all take the same, there is one set, and None in place of a choice.
+        """
+        bundle = self.bundle
+        own = [counts[index] for index in self.indices]
+        if bundle.is_uniform and own.count(own[0]) == len(own):
+            return [bundle.computed(bundle.hosts[0], own[0] + 1, given)], None
+        # Parameters that joined late are at another count, and so at other scalars.
+        wanted = [
+            bundle.set_of(number, count) for number, count in zip(self.numbers, own, strict=True)
+        ]
+        distinct = {each: place for place, each in enumerate(dict.fromkeys(wanted))}
+        sets: list[Scalars] = []
+        for host, count, sizes in distinct:
+            named = {
+                f"__{name}": size for name, size in zip(bundle.program.sizes, sizes, strict=True)
+            }
+            sets.append(bundle.computed(bundle.hosts[host], count + 1, {**given, **named}))
+        return sets, [distinct[each] for each in wanted]
+
+
+class Plan:
+    """The bundles of an optimizer, and the program that they have in common."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        treatments: Sequence[Treatment],
+        programs: Sequence[Program],
+        targets: Sequence[Sequence[RawTensor]],
+        check: Check,
+    ) -> None:
+        self.programs = programs
+        self._backend = backend
+        members: dict[tuple[object, ...], list[int]] = {}
+        for index, (program, target) in enumerate(zip(programs, targets, strict=True)):
+            key = (id(program), *(raw.dtype for raw in target))
+            members.setdefault(key, []).append(index)
+        self.bundles = [
+            Bundle(
+                backend,
+                programs[indices[0]],
+                treatments,
+                tuple(indices),
+                [targets[i] for i in indices],
+                check,
+            )
+            for indices in members.values()
+        ]
+        shared = {
+            id(bundle.program.group): bundle.program.group
+            for bundle in self.bundles
+            if bundle.program.group is not None
+        }
+        self._commons = list(shared.values())
+        if any(other != self._commons[0] for other in self._commons[1:]):
+            names = ", ".join(
+                dict.fromkeys(b.program.name for b in self.bundles if b.program.group is not None)
+            )
+            raise RuleError(
+                f"{names}: expected rules that compute the same values of rank group for all "
+                "parameters, got different ones; take totals and slots of rank group in the same "
+                "way whatever the parameter, before any branch on p.ndim"
+            )
+        self.take_scalars(treatments)
+
+    def take_scalars(self, treatments: Sequence[Treatment]) -> None:
+        """Take the scalars of rules, one for each parameter."""
+        for bundle in self.bundles:
+            bundle.take_scalars(treatments)
+        hosts = {
+            (id(common), id(each.rule)): each.rule.host(common.host, each.config)
+            for each, program in zip(treatments, self.programs, strict=True)
+            if (common := program.group) is not None
+        }
+        self._common_hosts = list(hosts.values())
+
+    @property
+    def common(self) -> GroupProgram | None:
+        """What is computed once for all bundles."""
+        return self._commons[0] if self._commons else None
+
+    def run(
+        self,
+        gradients: Sequence[RawTensor | None],
+        counts: list[int],
+        updated: Callable[[Sequence[int]], None],
+        slots: Mapping[str, RawTensor],
+        given: Mapping[str, Any],
+    ) -> None:
+        """Update every parameter that has a gradient.
+
+        Args:
+            gradients: of each parameter, or None.
+            counts: the number of updates of each parameter so far.
+            updated: called with the indices of those that were updated.
+            slots: those of rank group, by name.
+            given: scalars of this step alone.
+        """
+        steps = [step for each in self.bundles if (step := each.prepare(gradients)) is not None]
+        ready = [(step.prepared, *step.scalars(counts, given)) for step in steps]
+        if self.common is None:
+            for step, (prepared, scalars, sets) in zip(steps, ready, strict=True):
+                prepared.run(scalars, sets)
+                updated(step.indices)
+        elif ready:
+            shared = self._common_scalars(max(counts) + 1, given)
+            own = [slots[name] for name in self.common.slots]
+            group = self._backend.begin_group(self.common, own, shared)
+            run_together(
+                [prepared for prepared, _, _ in ready],
+                [(scalars, sets) for _, scalars, sets in ready],
+                group,
+            )
+            for step in steps:
+                updated(step.indices)
+
+    def _common_scalars(self, t: int, given: Mapping[str, Any]) -> Scalars:
+        values = [self.bundles[0].computed(host, t, given) for host in self._common_hosts]
+        if any(each != values[0] for each in values[1:]):
+            raise RuleError(
+                "expected rules whose values of rank group depend on the same numbers, got "
+                f"{', '.join(map(str, values))}; give the parameters one config"
+            )
+        return values[0]
+
+
+def _sizes(program: Program, shape: Shape, number: int) -> tuple[int, ...]:
+    """What a program's host asks for of a parameter: sizes, those of an empty one as if it had one
+    element, and its number."""
+    if not program.sizes:
+        return ()
+    *before, rows, columns = (1, 1, *(max(length, 1) for length in shape))
+    matrices = math.prod(before)
+    known = {
+        "size": matrices * rows * columns,
+        "rows": rows,
+        "columns": columns,
+        "matrices": matrices,
+        "number": number,
+    }
+    return tuple(known[name] for name in program.sizes)
