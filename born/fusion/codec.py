@@ -18,6 +18,16 @@ CODECS: Final = ("int8", "float8_e4m3fn", "float8_e5m2")
 """What a slot may be kept as."""
 
 
+def kept_as(name: str) -> str | None:
+    """The codec in the name of an entry of state, such as `m.int8.0`, if there is one.
+
+    >>> kept_as("m.int8.0"), kept_as("m.0")
+    ('int8', None)
+    """
+    *_, codec, _ = ("", *name.split("."))
+    return codec if codec in CODECS else None
+
+
 def coded_size(count: int) -> int:
     """The bytes of so many elements, from a boundary of blocks on.
 

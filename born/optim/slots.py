@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from born.backend import Backend
 from born.dtypes import float32
@@ -12,7 +13,7 @@ from born.fusion.program import ELEMENT
 from born.optim.rule import Rule
 from born.optim.scalars import value_at
 from born.optim.slot import PARAMETER
-from born.raw import RawTensor
+from born.raw import RawTensor, Shape
 
 
 def own_slots(backend: Backend, raw: RawTensor, rule: Rule) -> tuple[RawTensor, ...]:
@@ -50,10 +51,13 @@ def shared_slots(backend: Backend, rules: Iterable[Rule]) -> dict[str, RawTensor
 
 
 def by_name(rules: Sequence[Rule], buffers: Sequence[Sequence[RawTensor]]) -> dict[str, RawTensor]:
-    """`{slot}.{index}` -> its buffer: the first slot of every parameter, then the second, ..."""
-    names = dict.fromkeys(slot for rule in rules for slot in rule.own_slots)
+    """`{slot}.{index}` -> its buffer: the first slot of every parameter, then the second, ...
+
+    What is coded has its codec in its name, as in `m.int8.0`: other codes are not taken for it.
+    """
+    names = dict.fromkeys(_stored_name(rule, slot) for rule in rules for slot in rule.own_slots)
     owned = [
-        dict(zip(rule.own_slots, own, strict=True))
+        {_stored_name(rule, slot): buffer for slot, buffer in zip(rule.own_slots, own, strict=True)}
         for rule, own in zip(rules, buffers, strict=True)
     ]
     return {
@@ -61,6 +65,34 @@ def by_name(rules: Sequence[Rule], buffers: Sequence[Sequence[RawTensor]]) -> di
         for name in names
         for i, slots in enumerate(owned)
         if name in slots
+    }
+
+
+def _stored_name(rule: Rule, slot: str) -> str:
+    codec = rule.slot_codecs.get(slot)
+    return slot if codec is None else f"{slot}.{codec}"
+
+
+class Coded(NamedTuple):
+    """A coded slot of a parameter.
+
+    Attributes:
+        name: in a state whose slots are numbers, such as `m.0`.
+        codec: what it is kept as.
+        shape: of its parameter.
+    """
+
+    name: str
+    codec: str
+    shape: Shape
+
+
+def coded_slots(rules: Sequence[Rule], raws: Sequence[RawTensor]) -> dict[str, Coded]:
+    """The slots that are coded, by their names in the state."""
+    return {
+        f"{_stored_name(rule, slot)}.{i}": Coded(f"{slot}.{i}", codec, raw.shape)
+        for i, (rule, raw) in enumerate(zip(rules, raws, strict=True))
+        for slot, codec in rule.slot_codecs.items()
     }
 
 
