@@ -13,6 +13,7 @@ from typing_extensions import override
 from born.backend import Axis, Index, Reduction, Window
 from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
+from born.backend.coded_update import is_coded
 from born.backend.threads import POOL, taken
 from born.backend.update import UpdateKernel
 from born.backend.window import Size, image_shape
@@ -58,7 +59,7 @@ class NumbaBackend(NumpyBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
-            if program.codecs:
+            if is_coded(program, dtypes):
                 return super().compile_update(program, dtypes)
             return StagedLoops(self, program, dtypes)
         if not update.is_compilable(program, dtypes):

@@ -12,7 +12,7 @@ from typing_extensions import override
 from born.backend import ArrayBackend, Axis, Index
 from born.backend.arguments import beside_channels, is_tuple
 from born.backend.arrays.sums import SHORT
-from born.backend.coded_update import CodedUpdate
+from born.backend.coded_update import CodedUpdate, is_coded
 from born.backend.contract.network import label_range_error
 from born.backend.update import GroupUpdate, Scalars, UpdateKernel
 from born.dtypes import DTypeLike, as_dtype, float32, is_floating
@@ -77,7 +77,7 @@ class NumpyBackend(ArrayBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
-            if program.codecs:
+            if is_coded(program, dtypes):
                 return CodedUpdate(self, program, dtypes, self.compile_update)
             return StagedUpdate(self, program, dtypes)
         return NumpyUpdate(program, dtypes)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from born.backend import codecs
-from born.backend.coded_update import CodedUpdate
+from born.backend.coded_update import CodedUpdate, is_coded
 from born.backend.contract.base import Base
 from born.backend.contract.creation import Creation
 from born.backend.contract.elementwise import Elementwise
@@ -66,7 +66,7 @@ class Backend(
             a kernel that updates all parameters of an optimizer in one call; by
             default one that runs instruction by instruction.
         """
-        if program.codecs:
+        if is_coded(program, dtypes):
             return CodedUpdate(self, program, dtypes, self.compile_update, is_shared=False)
         return PlainUpdate(self, program, dtypes)
 

@@ -90,20 +90,20 @@ def _blocks(codes: Any, values: Any, xp: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _decoded(rows: Any, codec: str, xp: Any) -> Any:
-    scale = xp.ascontiguousarray(rows[:, :SCALE]).view(xp.float32)
+    scale = xp.ascontiguousarray(rows[:, :SCALE]).view(np.float32)
     codes = rows[:, SCALE:]
     if codec == INT8:
-        unsigned = xp.signbit(scale)
-        mask = xp.where(unsigned, 255, 127).astype(xp.uint8)
-        inverse = xp.where(unsigned, _SINGLE(1 / 255), _SINGLE(1 / 127)).astype(xp.float32)
-        fraction = (codes & mask).astype(xp.float32) * inverse
+        unsigned = scale < 0
+        mask = xp.where(unsigned, 255, 127).astype(np.uint8)
+        inverse = xp.where(unsigned, _SINGLE(1 / 255), _SINGLE(1 / 127)).astype(np.float32)
+        fraction = (codes & mask).astype(np.float32) * inverse
         fraction *= fraction
         fraction *= fraction
         negative = codes > mask
     else:
         shift, up, largest = FLOAT8[codec]
-        bits = (codes & xp.uint8(127)).astype(xp.uint32) << xp.uint32(shift)
-        fraction = bits.view(xp.float32) * _SINGLE(up) * _SINGLE(1 / _SINGLE(largest))
+        bits = (codes & np.uint8(127)).astype(np.uint32) << np.uint32(shift)
+        fraction = bits.view(np.float32) * _SINGLE(up) * _SINGLE(1 / _SINGLE(largest))
         negative = codes > 127
     values = fraction * xp.abs(scale)
     return xp.where(negative, -values, values)
@@ -121,21 +121,21 @@ def _encode(x: Any, codec: str, xp: Any, rows: Any) -> None:
         unsigned = ~negative.any(axis=1, keepdims=True)
         levels = xp.where(unsigned, _SINGLE(255), _SINGLE(127))
         fraction = size * up * inverse
-        magnitude = (xp.sqrt(xp.sqrt(fraction)) * levels + _SINGLE(0.5)).astype(xp.uint8)
+        magnitude = (xp.sqrt(xp.sqrt(fraction)) * levels + _SINGLE(0.5)).astype(np.uint8)
         stored = xp.where(unsigned & usable, -scale, scale)
     else:
         shift, wide, largest = FLOAT8[codec]
         fraction = size * up * (inverse * _SINGLE(largest))
-        bits = (fraction * _SINGLE(1 / wide)).view(xp.uint32)
-        even = (bits >> xp.uint32(shift)) & xp.uint32(1)
-        half = xp.uint32((1 << (shift - 1)) - 1)
-        magnitude = ((bits + half + even) >> xp.uint32(shift)).astype(xp.uint8)
+        bits = (fraction * _SINGLE(1 / wide)).view(np.uint32)
+        even = (bits >> np.uint32(shift)) & np.uint32(1)
+        half = np.uint32((1 << (shift - 1)) - 1)
+        magnitude = ((bits + half + even) >> np.uint32(shift)).astype(np.uint8)
         stored = scale
-    magnitude = xp.maximum(magnitude, (size > 0).astype(xp.uint8))
-    stored = xp.where(scale < np.inf, stored, _SINGLE(np.nan)).astype(xp.float32)
-    rows[:, :SCALE] = stored.view(xp.uint8)
-    codes = magnitude | (negative.astype(xp.uint8) << xp.uint8(7))
-    rows[:, SCALE:] = xp.where(usable, codes, xp.uint8(0))
+    magnitude = xp.maximum(magnitude, (size > 0).astype(np.uint8))
+    stored = xp.where(scale < np.inf, stored, _SINGLE(np.nan)).astype(np.float32)
+    rows[:, :SCALE] = stored.view(np.uint8)
+    codes = magnitude | (negative.astype(np.uint8) << np.uint8(7))
+    rows[:, SCALE:] = xp.where(usable, codes, np.uint8(0))
 
 
 # -- stochastic rounding --
@@ -167,11 +167,11 @@ def key_of(t: float, number: float, seed: float) -> int:
 def random_words(start: int, count: int, key: int, xp: Any) -> Any:
     """The random words of elements from `start` on: functions of their numbers and the key."""
     first = (start * STRIDE) & _WORD
-    words = xp.arange(count, dtype=xp.uint32) * xp.uint32(STRIDE) + xp.uint32(first)
-    words ^= xp.uint32(key)
+    words = xp.arange(count, dtype=np.uint32) * np.uint32(STRIDE) + np.uint32(first)
+    words ^= np.uint32(key)
     for shift, factor in _MIX:
-        words ^= words >> xp.uint32(shift)
-        words *= xp.uint32(factor)
+        words ^= words >> np.uint32(shift)
+        words *= np.uint32(factor)
     return words
 
 
@@ -183,8 +183,8 @@ def round_stochastically(x: Any, dtype: str, start: int, key: int, xp: Any) -> A
     """
     dropped, down = DROPPED[dtype]
     with np.errstate(all="ignore"):
-        bits = (x * _SINGLE(down)).view(xp.uint32)
-        words = random_words(start, x.size, key, xp) >> xp.uint32(32 - dropped)
-        moved = (bits + words) & xp.uint32(_WORD ^ ((1 << dropped) - 1))
-        rounded = moved.view(xp.float32) * _SINGLE(1 / down)
+        bits = (x * _SINGLE(down)).view(np.uint32)
+        words = random_words(start, x.size, key, xp) >> np.uint32(32 - dropped)
+        moved = (bits + words) & np.uint32(_WORD ^ ((1 << dropped) - 1))
+        rounded = moved.view(np.float32) * _SINGLE(1 / down)
     return xp.where(xp.isfinite(x), rounded, x)

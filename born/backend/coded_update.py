@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,6 +28,12 @@ from born.raw import RawTensor
 
 _BATCH: Final = 1_048_576
 """Elements that are decoded at a time, unless one tensor has more."""
+
+
+def is_coded(program: Program, dtypes: Sequence[np.dtype[Any]]) -> bool:
+    """Whether a kernel for these dtypes gets coded slots as bytes, and not decoded."""
+    return any(program.codec(i) and x.itemsize == 1 for i, x in enumerate(dtypes))
+
 
 Compile: TypeAlias = Callable[[Program, tuple[np.dtype[Any], ...]], UpdateKernel]
 
@@ -53,7 +58,8 @@ class CodedUpdate(UpdateKernel):
         is_shared: bool = True,
     ) -> None:
         decoded = tuple(float32 if program.codec(i) else x for i, x in enumerate(dtypes))
-        self.inner = compile(replace(program, codecs=()), decoded)
+        # It still knows what is coded, as that is no place for values between two rounds.
+        self.inner = compile(program, decoded)
         super().__init__(program, dtypes, self.inner.source)
         self.backend = backend
         self.is_shared = is_shared

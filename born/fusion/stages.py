@@ -167,7 +167,7 @@ class Stages:
         early: set[int] = set()
         for index in self._own[2:]:
             ref = self._outputs.get(index)
-            is_exact = self._dtypes[index] == self._compute
+            is_exact = self._dtypes[index] == self._compute and not self.program.codec(index)
             if ref is None or not is_exact or not self._is_computed(ref):
                 continue
             if self._stage[ref] < self._final:

@@ -49,7 +49,7 @@ class Precision(Settings):
     slots: Literal["int8", "float8_e4m3fn", "float8_e5m2"] | None = None
     """What slots are kept as: one byte an element, and a scale for each block of 256. That is for
     arrays of the parameters' shape that hold averages, momentum and the like: copies of parameters,
-    and slots that the config gives a dtype, stay as they are."""
+    what a rule asks to be `exact`, and slots that the config gives a dtype, stay as they are."""
     seed: Annotated[int, Interval(0, 2**24 - 1)] = 0
     """Of the chance in `"stochastic"`: the same one, the same parameters, on every backend."""
 
@@ -79,6 +79,7 @@ class Precision(Settings):
             for slot in rule.slots
             if rule.kind(slot).rank == ELEMENT
             and rule.kind(slot).start != PARAMETER
+            and not rule.kind(slot).exact
             and rule.slot_dtypes.get(slot, AUTO) == AUTO
         ]
         return replace(rule, slot_codecs=dict.fromkeys(coded, self.slots)) if coded else rule

@@ -131,7 +131,7 @@ class Rule:
                 for slot, dtype in dtypes.items()
             },
             slot_kinds={
-                slot: Slot(kind.rank, _start(slot, kind, values, config))
+                slot: Slot(kind.rank, _start(slot, kind, values, config), kind.exact)
                 for slot, kind in kinds.items()
                 if slot in slots
             },

@@ -11,7 +11,7 @@ import pytest
 
 from born.backend import Backend, codecs
 from born.dtypes import as_dtype
-from born.fusion import norm, sqrt, trace
+from born.fusion import norm, sqrt, total, trace
 from born.fusion.codec import BLOCK, CODECS, coded_size
 from born.raw import HostArray
 from born_numpy import NumpyBackend
@@ -130,6 +130,13 @@ def layerwise(p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any) -> Any:
     return p - lr * norm(p) / (norm(u) + 1e-8) * u, m, v
 
 
+def clipped(p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any) -> Any:
+    """With a total of what is kept coded: the slots are needed before it, and after."""
+    m = 0.9 * m + 0.1 * g
+    v = 0.99 * v + 0.01 * g * g
+    return p - lr * m / (sqrt(v) + sqrt(total(m * m))), m, v
+
+
 SHAPES: Final = ((3,), (256,), (300, 7), (20_000,), ())
 
 
@@ -165,7 +172,10 @@ def updated(backend: Backend, program: Any, dtypes: tuple[Any, ...], steps: int 
             {f"__{name}": {**sizes, "number": i}[name] for name in program.sizes}
             for i in range(len(SHAPES))
         ]
-        kernel(targets, gradients, [program.host(lr=1e-3, t=t, **each) for each in given])
+        common = program.group
+        group = common and backend.begin_group(common, [], common.host(lr=1e-3, t=t))
+        scalars = [program.host(lr=1e-3, t=t, **each) for each in given]
+        kernel(targets, gradients, scalars, group)
     return [backend.to_numpy(raw).tobytes() for target in targets for raw in target]
 
 
@@ -187,9 +197,10 @@ def test_one_slot_may_be_coded_beside_another() -> None:
     assert_alike(program, ("float16", "float16", "bfloat16", "uint8"))
 
 
-def test_rules_of_several_stages_agree_to_the_bit() -> None:
+@pytest.mark.parametrize("rule", [layerwise, clipped])
+def test_rules_of_several_stages_agree_to_the_bit(rule: Any) -> None:
     codec = "int8"
-    program = replace(trace(layerwise, ["m", "v"], ["lr", "t"]), codecs=("", "", codec, codec))
+    program = replace(trace(rule, ["m", "v"], ["lr", "t"]), codecs=("", "", codec, codec))
     assert_alike(program, ("float32", "float32", "uint8", "uint8"))
 
 
