@@ -8,8 +8,9 @@ may be a number; at run time it may be anything at all.
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Sequence
-from typing import Any, Generic, SupportsIndex, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, SupportsIndex, TypeAlias, TypeVar, cast
 
 import numpy as np
 from typing_extensions import TypeIs
@@ -35,17 +36,34 @@ class TensorBase(Generic[B]):
         self.backend = backend
 
 
+class _Held(threading.local):
+    """Parameters that functions of this thread are being differentiated by: how many."""
+
+    def __init__(self) -> None:
+        self.counts: dict[RawTensor, int] = {}
+
+
+HELD: Final = _Held()
+"""What `check_stays` refuses besides what a tape has marked."""
+
+
 def check_stays(raw: RawTensor, use: str) -> None:
     """Refuse to hand out values inside a function that `grad` differentiates."""
     node = raw.node
+    if raw.requires_grad and HELD.counts.get(raw):
+        raise _leaving(use)
     while node is not None:
         if node.tape.of_function and node.tape.depth:
-            raise TapeError(
-                f"expected tensors to stay tensors in a function that grad differentiates, got "
-                f"{use}, through which no gradient passes; use born.ops (ops.stack makes one "
-                "tensor of several), or .detach() first if a constant is meant"
-            )
+            raise _leaving(use)
         node = node.below
+
+
+def _leaving(use: str) -> TapeError:
+    return TapeError(
+        f"expected tensors to stay tensors in a function that grad differentiates, got "
+        f"{use}, through which no gradient passes; use born.ops (ops.stack makes one "
+        "tensor of several), or .detach() first if a constant is meant"
+    )
 
 
 def check_unrecorded(value: object) -> None:

@@ -33,9 +33,11 @@ settings.load_profile("born")
 
 
 SLOW = (
+    "tests/autodiff/test_batching.py",
     "tests/autodiff/test_memory.py",
     "tests/autodiff/test_programs.py",
     "tests/autodiff/test_tape.py",
+    "tests/backend/test_arena.py",
     "tests/backend/test_threads.py",
     "tests/benchmarks",
     "tests/checkpoint/test_crashes.py",

@@ -33,7 +33,9 @@ def leaf(b: AD, *values: float, dtype: str = "float64") -> Any:
 
 
 def differentiated(function: Callable[[Any], Any], argnum: Any = 0) -> Callable[[Any], Any]:
-    return grad(function, argnum)
+    of_any: Any = grad
+    found: Callable[[Any], Any] = of_any(function, argnum)
+    return found
 
 
 def gan(b: AD) -> Any:
@@ -167,8 +169,8 @@ ERRORS: Final[dict[str, tuple[Callable[[AD], Any], type[BornError], str]]] = {
     "I: eye(-1)": (lambda b: born.eye(-1, b), ShapeError, "non-negative lengths"),
     "I: zeros(2**63)": (lambda b: born.zeros(2**63, b), ShapeError, "at most"),
     "I: a ragged index": (lambda b: t(b, [1.0])[[[0], [0, 1]]], ShapeError, "ragged"),
-    "I: argnum of two": (
-        lambda b: differentiated(ops.sin, (0, 1))(t(b, 1.0)),
+    "I: argnum of a name": (
+        lambda b: differentiated(ops.sin, (0, "x"))(t(b, 1.0)),
         OperandError,
         "one integer",
     ),

@@ -24,6 +24,7 @@ FACES = (
     "born.errors",
     "born.nn",
     "born.ops",
+    "born.ops.special",
     "born.optim",
     "born.optim.schedules",
     "born_numpy",

@@ -27,8 +27,11 @@ from born_numba.compiler import configuration
 from born_numba.fused import NumbaFormula
 from born_numba.staged import StagedLoops
 from born_numpy import NumpyBackend
+from born_numpy.arena import empty, empty_like
+from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.global_norm import add_squares, global_norm
+from born_numpy.staged import takes_codes
 
 
 class NumbaBackend(NumpyBackend):
@@ -59,7 +62,7 @@ class NumbaBackend(NumpyBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
-            if is_coded(program, dtypes):
+            if is_coded(program, dtypes) and not takes_codes(program, dtypes):
                 return super().compile_update(program, dtypes)
             return StagedLoops(self, program, dtypes)
         if not update.is_compilable(program, dtypes):
@@ -99,7 +102,7 @@ class NumbaBackend(NumpyBackend):
         )
         if not batch or not a.size or not _is_loopable(a):
             return super().sum(x, axis, keepdims)
-        out = np.empty(a.shape[1], a.dtype)
+        out = empty((a.shape[1],), a.dtype)
         kernels.sum_rows[a.dtype](a, out)
         return RawTensor(out)
 
@@ -164,7 +167,7 @@ class NumbaBackend(NumpyBackend):
             or not _are_loopable(a, y.array)
         ):
             return super().linear_gradients(g, x, weight, bias, y)
-        passed, total = np.empty_like(a), np.empty(a.shape[1], a.dtype)
+        passed, total = empty_like(a), empty((a.shape[1],), a.dtype)
         kernels.bias_relu_backward[a.dtype](a, y.array, passed, total)
         return (*linear_products(passed, x, weight), RawTensor(total))
 
@@ -181,7 +184,7 @@ class NumbaBackend(NumpyBackend):
     ) -> tuple[RawTensor, RawTensor]:
         a, rows = logits.array, labels.array
         if _are_plain_losses(a, rows, label_smoothing, reduction) and a.shape[1] <= _NARROW:
-            p = np.empty_like(a)
+            p = empty_like(a)
             loss = kernels.cross_entropy[a.dtype](a, rows, p)
             if loss != _OUT_OF_RANGE:
                 return RawTensor(np.array(loss, a.dtype)), RawTensor(p)
@@ -202,7 +205,7 @@ class NumbaBackend(NumpyBackend):
             return super().cross_entropy_backward(
                 g, probabilities, labels, label_smoothing, reduction
             )
-        out = np.empty_like(p)
+        out = empty_like(p)
         if not kernels.cross_entropy_backward[p.dtype](p, rows, g.array.item(), out):
             self.check_labels(probabilities, labels)
         return RawTensor(out)
@@ -225,8 +228,8 @@ class NumbaBackend(NumpyBackend):
         matching = w.shape == a.shape[-1:] and w.dtype == a.dtype
         if not (matching and _are_loopable(w, b)):
             return super().layer_norm(x, weight, bias, axes, eps)
-        y, normal = np.empty_like(a), np.empty_like(a)
-        scale = np.empty((*a.shape[:-1], 1), a.dtype)
+        y, normal = empty_like(a), empty_like(a)
+        scale = empty((*a.shape[:-1], 1), a.dtype)
         rows = (-1, a.shape[-1])
         arrays = w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
         if not kernels.layer_norm[a.dtype](a.reshape(rows), *arrays):
@@ -245,12 +248,16 @@ class NumbaBackend(NumpyBackend):
             or a.shape != z.shape
         ):
             return super().layer_norm_backward(g, normal, scale, axes)
-        out = np.empty_like(a)
+        out = empty_like(a)
         rows = (-1, a.shape[-1])
         kernels.layer_norm_backward[a.dtype](
             a.reshape(rows), z.reshape(rows), factors.reshape(-1), out.reshape(rows)
         )
         return RawTensor(out)
+
+    @override
+    def _attention_rows(self, dtype: np.dtype[Any]) -> Rows:
+        return Rows(kernels.attention_weights[dtype], kernels.attention_slopes[dtype])
 
     @override
     def batch_norm(
@@ -261,7 +268,7 @@ class NumbaBackend(NumpyBackend):
         w, b = (_of_channels(each, a, start) for each, start in ((weight, 1), (bias, 0)))
         if not known or w is None or b is None:
             return super().batch_norm(x, weight, bias, eps)
-        y, normal = np.empty_like(a), np.empty_like(a)
+        y, normal = empty_like(a), empty_like(a)
         channels = a.shape[1]
         scale = np.empty(channels, a.dtype)
         mean, variance = np.empty(channels), np.empty(channels)
@@ -286,7 +293,7 @@ class NumbaBackend(NumpyBackend):
         w = _of_channels(weight, a, 1)
         if not a.size or w is None or not _are_loopable(a, z) or not _is_loopable(factors):
             return super().batch_norm_gradients(g, normal, scale, weight)
-        out, channels = np.empty_like(a), a.shape[1]
+        out, channels = empty_like(a), a.shape[1]
         along, total = np.empty(channels), np.empty(channels)
         arrays = (factors.reshape(-1), w, _planes(out), along, total)
         if a.ndim == 2:
@@ -304,7 +311,7 @@ class NumbaBackend(NumpyBackend):
             return super().unfold(x, window)
         n, c, h, w = image_shape(x)
         counts, taps = window.counts((h, w)), math.prod(window.kernel)
-        out = np.empty((n, c, taps, *counts), x.dtype)
+        out = empty((n, c, taps, *counts), x.dtype)
         kernels.unfold[x.dtype](x.array, out, *window)
         return RawTensor(out.reshape(n, c, taps, math.prod(counts)))
 
@@ -324,8 +331,8 @@ class NumbaBackend(NumpyBackend):
             return super().max_pool2d(x, window)
         window.check_pool()
         n, c, h, w = image_shape(x)
-        y = np.empty((n, c, *window.counts((h, w))), x.dtype)
-        winner = np.empty(y.shape, int64)
+        y = empty((n, c, *window.counts((h, w))), x.dtype)
+        winner = empty(y.shape, int64)
         kernels.max_pool[x.dtype](x.array, y, winner, *window)
         return RawTensor(y), RawTensor(winner)
 

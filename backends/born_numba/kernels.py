@@ -52,6 +52,44 @@ log: Final[Any] = np.log
 real: Final[Any] = np.float64
 sqrt: Final[Any] = np.sqrt
 zero: Final = 0.0
+least: Final = np.int64(-(2**63))
+whole: Final[Any] = np.int64
+
+
+@inlined
+def ordered32(bits: Any) -> Any:
+    """The bits of a float32 as an integer of the same order, and the other way round.
+
+    LLVM vectorises the search for the largest of those. NaN is larger than all, or less.
+    """
+    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@inlined
+def ordered(bits: Any) -> Any:
+    """The same for float64."""
+    return np.int64(bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF)))
+
+
+@inlined
+def float32_of(bits: Any) -> Any:
+    """The float32 of signed bits."""
+    return intrinsics.float32_of_bits(np.uint32(bits))
+
+
+@inlined
+def float_of(bits: Any) -> Any:
+    """The float64 of signed bits."""
+    return intrinsics.float64_of_bits(np.uint64(bits))
+
+
+_IN_FLOAT32: Final = {
+    "exp": exp_of_nonpositive,
+    "float_of": float32_of,
+    "least": np.int32(-(2**31)),
+    "ordered": ordered32,
+    "whole": np.int32,
+}
 
 
 class Kernel:
@@ -75,9 +113,9 @@ class Kernel:
                 self._signature(numba.from_dtype(dtype)),
                 {
                     **globals(),
-                    "exp": exp_of_nonpositive if dtype == np.float32 else np.exp,
                     "real": dtype.type,
                     "zero": dtype.type(0),
+                    **(_IN_FLOAT32 if dtype == np.float32 else {}),
                 },
                 reassociate=self._reassociate,
             )
@@ -239,6 +277,61 @@ def layer_norm_backward(g: Any, normal: Any, scale: Any, out: Any) -> None:
         along /= columns
         for j in range(columns):
             out[i, j] = scale[i] * (g[i, j] - mean - normal[i, j] * along)
+
+
+@kernel(lambda t: types.void(t[:, ::1], types.float64, _INDEX, t[::1]), reassociate=True)
+def attention_weights(s: Any, scale: Any, first: Any, total: Any) -> None:
+    """Rows s become softmax(scale s) of the keys that each sees, one more than the one before."""
+    rows, keys = s.shape
+    bits = s.view(whole)
+    factor = real(scale)
+    for i in range(rows):
+        seen = min(max(first + i, 0), keys)
+        for j in range(seen):
+            s[i, j] *= factor
+        # The largest by the order of the bits, which LLVM vectorises, and where NaN is.
+        top = least
+        for j in range(seen):
+            top = max(top, ordered(bits[i, j]))
+        shift = float_of(ordered(top))
+        if not shift > -inf and shift == shift:
+            shift = zero
+        mass = zero
+        for j in range(seen):
+            e = exp(s[i, j] - shift)
+            s[i, j] = e
+            mass += e
+        for j in range(seen, keys):
+            s[i, j] = zero
+        share = zero if mass == 0 else 1 / mass
+        for j in range(seen):
+            s[i, j] *= share
+        total[i] = -inf if mass == 0 else shift + log(mass)
+
+
+@kernel(
+    lambda t: types.void(
+        t[:, ::1], t[:, ::1], types.float64, types.float64, _INDEX, t[::1], t[::1]
+    ),
+    reassociate=True,
+)
+def attention_slopes(
+    s: Any, of_weights: Any, scale: Any, factor: Any, first: Any, total: Any, along: Any
+) -> None:
+    """Rows s become their weights again; of_weights the gradient of scores, times factor."""
+    rows, keys = s.shape
+    by, times = real(scale), real(factor)
+    for i in range(rows):
+        seen = min(max(first + i, 0), keys)
+        shift = zero if total[i] == -inf else total[i]
+        less = along[i]
+        for j in range(seen):
+            p = exp(s[i, j] * by - shift)
+            s[i, j] = p
+            of_weights[i, j] = p * (of_weights[i, j] - less) * times
+        for j in range(seen, keys):
+            s[i, j] = zero
+            of_weights[i, j] = zero
 
 
 @kernel(

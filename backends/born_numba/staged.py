@@ -15,24 +15,35 @@ from typing_extensions import override
 
 from born.backend import lanes
 from born.backend.threads import POOL
-from born.backend.update import Scalars, UpdateKernel, element_dtype
+from born.backend.update import BoundUpdate, Check, Scalars, accept, element_dtype
 from born.fusion import ARRAY, Program, Ref
-from born.fusion.program import COLUMNS, REDUCTIONS, ROWS
+from born.fusion.program import COLUMNS, ELEMENT, REDUCTIONS, ROWS
 from born.fusion.stages import Pass
-from born.raw import HostArray
+from born.raw import HostArray, RawTensor
 from born_numba import update
-from born_numba.update import LOADS, SIGNATURE, STORES, NumbaUpdate, compile_text, instruction_text
-from born_numpy.staged import PassKernel, StagedUpdate, Tiles, Wave
-from born_numpy.update import apart
+from born_numba.update import (
+    LOADS,
+    SIGNATURE,
+    STORES,
+    Addresses,
+    NumbaUpdate,
+    compile_text,
+    instruction_text,
+)
+from born_numpy.passes import Elementwise, PassKernel, Tiles
+from born_numpy.staged import BoundStages, StagedUpdate
+from born_numpy.waves import Plan, Wave
 
 LANES: Final = lanes.LANES
-_PART: Final = 512  # elements of a row at a time: what is kept of them stays in the first cache
+_TURNS: Final = 4  # through the lanes at once, so that each lane is read and written once for all
+_PART: Final = _TURNS * LANES  # elements of a row at a time: those kept stay in the first cache
 _CHUNK: Final = 32_768  # elements that a thread takes at a time, at least
 _PARALLEL: Final = 524_288  # elements from which a second thread pays; as for other updates
 
 # What the table of a call holds: the addresses of array objects, then numbers.
-_OBJECTS, _CHUNKS, _SCALARS, _SETS, _SIZES, _FIRST, _ROWS, _INPUTS, _CELLS = range(9)
-_TOTAL, _HEIGHT, _COLUMNS, _BLOCK, _BLOCKS, _PIECES, _NEXT = range(9, 16)
+# Behind the last come the addresses of what is reduced, then of the inputs below rank element.
+_OBJECTS, _GRADIENTS, _EXTRA, _CHUNKS, _SCALARS, _SETS, _SIZES, _FIRST = range(8)
+_HEIGHT, _COLUMNS, _BLOCK, _BLOCKS, _PIECES, _NEXT, _OTHERS = range(8, 15)
 
 
 class StagedLoops(StagedUpdate):
@@ -40,118 +51,149 @@ class StagedLoops(StagedUpdate):
 
     @override
     def compile_pass(self, work: Pass) -> PassKernel:
-        if self.is_elementwise(work) or not update.is_compilable(work.program, work.dtypes):
+        if not update.is_compilable(work.program, work.dtypes):
             return super().compile_pass(work)
+        if self.is_elementwise(work):
+            return Simple(work, NumbaUpdate(work.program, work.dtypes))
         return Loops(self, work)
 
     @override
-    def compile_elementwise(self, work: Pass) -> UpdateKernel:
-        if update.is_compilable(work.program, work.dtypes):
-            return NumbaUpdate(work.program, work.dtypes)
-        return super().compile_elementwise(work)
+    def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
+        return _Bound(self, targets, check)
+
+
+class _Bound(BoundStages):
+    """A staged kernel with its tensors, whose gradients are checked by a compiled loop."""
+
+    def __init__(
+        self, kernel: StagedUpdate, targets: Sequence[Sequence[RawTensor]], check: Check
+    ) -> None:
+        super().__init__(kernel, targets, check)
+        own = kernel.staged.own
+        slots = [i - 1 for i in own[2:]]
+        elements = [[target[0], *[target[i] for i in slots]] for target in targets]
+        self.addresses = Addresses(elements, [kernel.dtypes[i] for i in own])
+
+    @override
+    def gathered(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> Any:
+        found = self.addresses.gathered(self.addresses.plan_for(numbers), gradients)
+        if found is None:
+            return super().gathered(numbers, gradients)
+        return self.addresses, found
+
+
+class Simple(Elementwise):
+    """A pass that is an update of one stage, as a compiled loop."""
+
+    def __init__(self, work: Pass, kernel: NumbaUpdate) -> None:
+        super().__init__(work, kernel)
+        self._loop = kernel.loop
+
+    @override
+    def run(self, wave: Wave, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
+        if wave.gathered is None or self.extra:
+            super().run(wave, scalars, sets)
+            return
+        addresses, gathered = wave.gathered
+        plan = wave.plan.made(self, lambda plan: addresses.planned(plan.numbers))
+        own = gathered.addresses[wave.plan.places]
+        update.run_loop(self._loop, plan, update.table_for(plan, own), scalars, sets)
 
 
 class Loops(PassKernel):
     """A pass as one compiled loop over the rows of all tensors of a wave."""
 
     def __init__(self, kernel: StagedUpdate, work: Pass) -> None:
-        self._staged = kernel
+        self._by_rows = kernel.staged.by_rows
         self._work = work
         ops = tuple(
             (*REDUCTIONS[kernel.program.instructions[number].op], refs)
             for number, refs in work.reductions
         )
-        self._ops = ops
-        self.source, self._loop = _loop(work.program, work.dtypes, ops)
+        self.source, self._loop = _loop(work.program, work.dtypes, len(kernel.staged.own), ops)
+        pairs = list(zip(work.inputs, work.ranks, strict=True))
+        self._inputs = [(ref, rank) for ref, rank in pairs if rank != ELEMENT]
+        self._extra = [*(ref for ref, rank in pairs if rank == ELEMENT), *work.scratch]
         self._tiles: Tiles | None = None
 
     @override
     def run(self, wave: Wave, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
-        arrays = self._arrays(wave)
-        if arrays is None:
+        if wave.gathered is None:
             if self._tiles is None:
-                self._tiles = Tiles(self._staged, self._work)
+                self._tiles = Tiles(self._work)
             self._tiles.run(wave, scalars, sets)
             return
-        if not wave.size:
+        wave.make_room(self._work)
+        plan = wave.plan
+        if not plan.size:
             return
-        work = self._work
-        chunks, sizes, first = wave.kept(self, self._planned)
-        flat = [array for own in arrays for array in own]
-        objects = np.fromiter(map(id, flat), np.uint64, len(flat))
+        addresses, gathered = wave.gathered
+        own, *_ = plan.made(self, self._planned)
+        table = own.copy()
+        # The names keep alive what the table knows by its address only.
+        gradients = gathered.addresses[plan.places]
         values = np.array(scalars, np.float64, ndmin=2)
-        chosen = np.array(sets if sets is not None else [0] * len(sizes), np.int64)
-        numbers = [number for number, _ in work.reductions]
-        rows = [wave.rows[number] for number in numbers if number in wave.rows]
-        cells = [wave.blocks[number] for number in numbers if number in wave.blocks]
-        inputs = [wave.input(ref, rank) for ref, rank in zip(work.inputs, work.ranks, strict=True)]
-        lists = [np.fromiter(map(id, each), np.uint64, len(each)) for each in (rows, inputs, cells)]
-        table = np.zeros(_NEXT + 1, np.uint64)
-        table[: _CELLS + 1] = [
-            id(array) for array in (objects, chunks, values, chosen, sizes, first, *lists)
+        table[_OBJECTS], table[_GRADIENTS] = id(addresses.objects), id(gradients)
+        table[_SCALARS] = id(values)
+        if sets is not None:
+            chosen = np.array(sets, np.int64)
+            table[_SETS] = id(chosen)
+        inputs = [wave.input(ref, rank) for ref, rank in self._inputs]
+        extra = [
+            wave.scratch(ref, place).array
+            for place in range(len(plan.sizes) if self._extra else 0)
+            for ref in self._extra
         ]
-        where = wave.layouts[0]
-        table[_TOTAL:_NEXT] = (
-            wave.total_rows,
-            where.rows if self._staged.by_rows else wave.total_rows + 1,
+        if extra:
+            objects = np.fromiter(map(id, extra), np.uint64, len(extra))
+            table[_EXTRA] = id(objects)
+        others = [*wave.rows.values(), *wave.blocks.values(), *inputs]
+        table[_OTHERS:] = [id(array) for array in others]
+        if plan.size < _PARALLEL:
+            self._loop(id(table))
+        else:
+            POOL.share(partial(self._loop, id(table)))
+
+    def _planned(self, plan: Plan) -> tuple[HostArray, ...]:
+        """The table as far as it stays the same, and the arrays that it knows."""
+        chunks: list[tuple[int, int, int, int]] = []
+        for place, where in enumerate(plan.layouts):
+            number, total = plan.numbers[place], where.matrices * where.rows
+            if not plan.sizes[place]:
+                continue
+            if not self._by_rows or where.blocks == 1:
+                most = max(_CHUNK // (where.columns * where.block), 1) * where.block
+                if not self._by_rows:
+                    most = max(_CHUNK // where.columns, 1)
+                chunks += [
+                    (number, row, min(most, total - row), place) for row in range(0, total, most)
+                ]
+            else:
+                chunks += [
+                    (number, matrix * where.rows + row, min(where.block, where.rows - row), place)
+                    for matrix in range(where.matrices)
+                    for row in range(0, where.rows, where.block)
+                ]
+        where = plan.layouts[0]
+        arrays = {
+            _CHUNKS: np.array(chunks, np.int64).reshape(-1, 4),
+            _SIZES: np.array(plan.sizes, np.int64),
+            _FIRST: np.array(plan.first_rows, np.int64),
+            _SETS: np.zeros(len(plan.sizes), np.int64),
+        }
+        others = len(self._work.reductions) + len(self._inputs)
+        table = np.zeros(_OTHERS + others, np.uint64)
+        for place, array in arrays.items():
+            table[place] = id(array)
+        table[_EXTRA] = id(arrays[_SETS])  # of which nothing is read
+        table[_HEIGHT:_NEXT] = (
+            where.rows if self._by_rows else plan.total_rows + 1,
             where.columns,
             where.block,
             where.blocks,
             len(chunks),
         )
-        if wave.size < _PARALLEL:
-            self._loop(id(table))
-        else:
-            POOL.share(partial(self._loop, id(table)))
-
-    def _arrays(self, wave: Wave) -> list[list[HostArray]] | None:
-        """The arrays of each tensor, if the loop can go through them."""
-        usable = wave.kept(
-            partial,
-            lambda wave: all(
-                _is_usable(raw.array) for raws in wave.raws for raw in (raws[0], *raws[2:])
-            ),
-        )
-        if not usable:
-            return None
-        arrays: list[list[HostArray]] = []
-        for place, (p, g, *slots) in enumerate(wave.raws):
-            ours, theirs = p.array, g.array
-            if not _is_usable(theirs):
-                return None
-            if not (ours.flags.owndata and theirs.flags.owndata):
-                theirs = apart(theirs, ours)
-            own = [ours, theirs, *(slot.array for slot in slots)]
-            arrays.append(own + [wave.scratch(ref, place).array for ref in self._work.scratch])
-        return arrays
-
-    def _planned(self, wave: Wave) -> tuple[HostArray, HostArray, HostArray]:
-        """The chunks of the wave's tensors; their sizes, and the numbers of their first rows."""
-        chunks: list[tuple[int, int, int]] = []
-        for place, where in enumerate(wave.layouts):
-            total = where.matrices * where.rows
-            if not wave.sizes[place]:
-                continue
-            if not self._staged.by_rows or where.blocks == 1:
-                most = max(_CHUNK // (where.columns * where.block), 1) * where.block
-                if not self._staged.by_rows:
-                    most = max(_CHUNK // where.columns, 1)
-                chunks += [(place, row, min(most, total - row)) for row in range(0, total, most)]
-            else:
-                chunks += [
-                    (place, matrix * where.rows + row, min(where.block, where.rows - row))
-                    for matrix in range(where.matrices)
-                    for row in range(0, where.rows, where.block)
-                ]
-        return (
-            np.array(chunks, np.int64).reshape(-1, 3),
-            np.array(wave.sizes, np.int64),
-            np.array(wave.first_rows, np.int64),
-        )
-
-
-def _is_usable(array: HostArray) -> bool:
-    return array.__class__ is np.ndarray and array.flags.c_contiguous and array.flags.aligned
+        return table, *arrays.values()
 
 
 _Reduced = tuple[tuple[str, int | None, tuple[Ref, ...]], ...]
@@ -159,14 +201,17 @@ _Reduced = tuple[tuple[str, int | None, tuple[Ref, ...]], ...]
 
 @cache
 def _loop(
-    program: Program, dtypes: tuple[np.dtype[Any], ...], reductions: _Reduced
+    program: Program, dtypes: tuple[np.dtype[Any], ...], own: int, reductions: _Reduced
 ) -> tuple[str, Callable[[int], int]]:
-    source = _source(program, dtypes, reductions)
+    source = _source(program, dtypes, own, reductions)
     names = {**globals(), "real": element_dtype(program, dtypes).type}
     return source, compile_text(source, "update", SIGNATURE, names)
 
 
-def _source(program: Program, dtypes: tuple[np.dtype[Any], ...], reductions: _Reduced) -> str:
+def _source(
+    program: Program, dtypes: tuple[np.dtype[Any], ...], own: int, reductions: _Reduced
+) -> str:
+    """The text of a pass whose first `own` arrays are the tensor's, its gradient the second."""
     used = program.last_use()
     operands = list(dict.fromkeys(ref for _, _, refs in reductions for ref in refs))
     read = {ref.index for ref in (*used, *operands) if ref.kind == ARRAY}
@@ -184,30 +229,32 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...], reductions: _Re
         f"# {program.name}, computes in {element_dtype(program, dtypes).name}",
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
-        f"    objects = carray(data(table, _OBJECTS), (1, {len(elements)}), np.uint64)",
-        "    chunks = carray(data(table, _CHUNKS), (1, 3), np.int64)",
+        f"    objects = carray(data(table, _OBJECTS), (1, {own}), np.uint64)",
+        "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
+        f"    extra = carray(data(table, _EXTRA), (1, {len(elements) - own}), np.uint64)",
+        "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
         f"    scalars = carray(data(table, _SCALARS), (1, {program.scalars}), np.float64)",
         "    sets = carray(data(table, _SETS), (1,), np.int64)",
         "    sizes = carray(data(table, _SIZES), (1,), np.int64)",
         "    firsts = carray(data(table, _FIRST), (1,), np.int64)",
-        "    results = carray(data(table, _ROWS), (1,), np.uint64)",
-        "    inputs = carray(data(table, _INPUTS), (1,), np.uint64)",
-        "    sums = carray(data(table, _CELLS), (1,), np.uint64)",
         "    height = np.int64(word(table, _HEIGHT))",
         "    columns = np.int64(word(table, _COLUMNS))",
         "    block = np.int64(word(table, _BLOCK))",
         "    blocks = np.int64(word(table, _BLOCKS))",
     ]
     lines += [
-        f"    result{k} = carray(pointer(read64(results[{n}] + DATA)), (1,), np.float64)"
+        f"    result{k} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
         for n, k in enumerate(rows)
     ]
-    lines += [f"    at_sum{k} = read64(sums[{n}] + DATA)" for n, k in enumerate(cells)]
     lines += [
-        f"    {arrays[i]} = carray(pointer(read64(inputs[{n}] + DATA)), (1,), np.float64)"
+        f"    at_sum{k} = read64(word(table, _OTHERS + {n}) + DATA)"
+        for n, k in enumerate(cells, len(rows))
+    ]
+    lines += [
+        f"    {arrays[i]} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
         if program.rank(i) == ROWS
-        else f"    at{i} = read64(inputs[{n}] + DATA)"
-        for n, i in enumerate(lower)
+        else f"    at{i} = read64(word(table, _OTHERS + {n}) + DATA)"
+        for n, i in enumerate(lower, len(reductions))
     ]
     lines += [f"    kept{n} = np.empty(_PART, real)" for n in range(len(operands))]
     lines += [f"    lanes{k} = np.empty(LANES, np.float64)" for k in rows]
@@ -217,8 +264,9 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...], reductions: _Re
         "        if c >= np.int64(word(table, _PIECES)):",
         "            return 0",
         "        i = chunks[c, 0]",
-        "        size = sizes[i]",
-        "        k = sets[i]",
+        "        place = chunks[c, 3]",
+        "        size = sizes[place]",
+        "        k = sets[place]",
     ]
     lines += [
         f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
@@ -231,7 +279,10 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...], reductions: _Re
             continue
         dtype = dtypes[index]
         element = "uint16" if dtype.itemsize == 2 else dtype.name
-        lines.append(f"        at{index} = read64(objects[i, {place}] + DATA)")
+        object_ = f"objects[i, {place}]" if place < own else f"extra[place, {place - own}]"
+        if place == 1:
+            object_ = "gradients[place]"
+        lines.append(f"        at{index} = read64({object_} + DATA)")
         address = f"at{index} + start * np.uint64({dtype.itemsize})"
         views.append(f"{arrays[index]} = carray(pointer({address}), (count,), np.{element})")
     for index in lower:
@@ -288,17 +339,30 @@ def _reducing(reductions: _Reduced, operands: Sequence[Ref]) -> list[str]:
     cells = [k for k, (_, axis, _) in enumerate(reductions) if axis == -2]
     lines: list[str] = []
     for k in rows:
+        refs = list(dict.fromkeys(reductions[k][2]))
+        kept = [operands.index(ref) for ref in refs]
+        lines += ["                if count == _PART:"]
+        lines += [
+            f"                    part{n}_{turn} = kept{n}[{turn} * LANES : {turn + 1} * LANES]"
+            for n in kept
+            for turn in range(_TURNS)
+        ]
+        lines += [
+            "                    for lane in range(LANES):",
+            f"                        x = lanes{k}[lane]",
+        ]
+        for turn in range(_TURNS):
+            added = _added(reductions[k], operands, "x", "part", "lane", f"_{turn}")
+            lines.append(f"                        {added}")
         added = _added(reductions[k], operands, f"lanes{k}[lane]", "part", "lane")
         lines += [
-            "                for turn in range(0, count, LANES):",
-            "                    width = min(LANES, count - turn)",
-            *(
-                f"                    part{operands.index(ref)} = "
-                f"kept{operands.index(ref)}[turn : turn + width]"
-                for ref in dict.fromkeys(reductions[k][2])
-            ),
-            "                    for lane in range(width):",
-            f"                        {added}",
+            f"                        lanes{k}[lane] = x",
+            "                else:",
+            "                    for turn in range(0, count, LANES):",
+            "                        width = min(LANES, count - turn)",
+            *(f"                        part{n} = kept{n}[turn : turn + width]" for n in kept),
+            "                        for lane in range(width):",
+            f"                            {added}",
         ]
     for k in cells:
         added = _added(reductions[k], operands, f"sum{k}[j]", "kept", "j")
@@ -315,7 +379,7 @@ def _reducing(reductions: _Reduced, operands: Sequence[Ref]) -> list[str]:
             "                for lane in range(half):",
             f"                    {a} = {joined}",
             "                half //= 2",
-            f"            result{k}[firsts[i] + row] = lanes{k}[0]",
+            f"            result{k}[firsts[place] + row] = lanes{k}[0]",
         ]
     return lines
 
@@ -326,10 +390,11 @@ def _added(
     target: str,
     array: str,
     place: str,
+    which: str = "",
 ) -> str:
     """The text that adds an element to a sum, or takes the larger."""
     name, _, refs = reduction
-    factors = [f"np.float64({array}{operands.index(ref)}[{place}])" for ref in refs]
+    factors = [f"np.float64({array}{operands.index(ref)}{which}[{place}])" for ref in refs]
     if name == "sum":
         return f"{target} += {' * '.join(factors)}"
     (x,) = factors

@@ -126,7 +126,6 @@ class NumbaUpdate(UpdateKernel):
     def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
         source, self.loop = _loop(program, dtypes)
         super().__init__(program, dtypes, source)
-        self.first_mismatch = _mismatch_loop()
 
     @override
     def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
@@ -375,7 +374,7 @@ _PLAIN: Final[set[type]] = {np.ndarray}
 """The types of arrays whose fields a compiled loop may read."""
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """How to update some of the bound tensors; it keeps alive the arrays in its table.
 
     Attributes:
@@ -393,6 +392,87 @@ class _Plan(NamedTuple):
     size: int
 
 
+class Addresses:
+    """Where the arrays of some tensors are, for loops over any of them.
+
+    Args:
+        targets: of each tensor the parameter and its slots.
+        dtypes: of the parameter, its gradient and the slots.
+    """
+
+    def __init__(
+        self, targets: Sequence[Sequence[RawTensor]], dtypes: Sequence[np.dtype[Any]]
+    ) -> None:
+        self._dtypes = dtypes
+        self._aligned = all(dtype.itemsize > 1 for dtype in dtypes)
+        self._arrays: list[list[HostArray]] = [[raw.array for raw in target] for target in targets]
+        self._sizes = np.array([arrays[0].size for arrays in self._arrays], np.int64)
+        self.objects = np.zeros((len(targets), len(dtypes)), np.uint64)
+        for row, arrays in zip(self.objects, self._arrays, strict=True):
+            row[0] = id(arrays[0])
+            row[2:] = [id(array) for array in arrays[1:]]
+        self._first_mismatch = _mismatch_loop()
+        self._latest: tuple[Sequence[int], Plan] = (), self.planned(())
+        self._usable = all(is_usable(array) for arrays in self._arrays for array in arrays)
+
+    def planned(self, numbers: Sequence[int]) -> Plan:
+        """How to update some of the tensors."""
+        rows = [
+            (number, start, stop - start, place)
+            for place, number in enumerate(numbers)
+            for start, stop in pairwise(_boundaries(self._arrays[number][0], self._aligned))
+        ]
+        chunks = np.array(rows, np.int64).reshape(-1, 4)
+        sets = np.zeros(len(self._arrays), np.int64)
+        places, dtype = np.array(numbers, np.int64), self._dtypes[1]
+        table = np.zeros(_NEXT + 1, np.uint64)
+        for place, array in {
+            _OBJECTS: self.objects,
+            _NUMBERS: places,
+            _SIZES: self._sizes,
+            _CHUNKS: chunks,
+            _SETS: sets,
+        }.items():
+            table[place] = id(array)
+        # NumPy's built-in dtypes are single objects, so that their address is their identity.
+        table[_ARRAYS : _PIECES + 1] = (
+            len(self._dtypes),
+            id(dtype),
+            dtype.itemsize,
+            len(places),
+            len(chunks),
+        )
+        return Plan(places, chunks, sets, table, int(chunks[:, 2].sum()))
+
+    def plan_for(self, numbers: Sequence[int]) -> Plan:
+        """How to update some of the tensors, of the latest step most often."""
+        latest, plan = self._latest
+        if numbers != latest:
+            plan = self.planned(numbers)
+            self._latest = numbers, plan
+        return plan
+
+    def gathered(self, plan: Plan, gradients: Sequence[RawTensor]) -> Gathered | None:
+        """The addresses of gradients, if loops can go through all of the arrays."""
+        arrays = [gradient.array for gradient in gradients]
+        if not self._usable or set(map(type, arrays)) != _PLAIN:
+            return None
+        addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
+        table = plan.table.copy()
+        table[_GRADIENTS] = id(addresses)
+        if self._first_mismatch(id(table)) >= 0:
+            return None
+        return Gathered(arrays, addresses, table)
+
+
+class Gathered(NamedTuple):
+    """Gradients that loops can read, the addresses of their objects, and what a loop is given."""
+
+    arrays: Sequence[HostArray]
+    addresses: HostArray
+    table: HostArray
+
+
 class _Bound(BoundUpdate):
     """The addresses of the bound tensors, and the chunks they fall into."""
 
@@ -402,66 +482,15 @@ class _Bound(BoundUpdate):
         self._kernel = kernel
         self._targets = targets
         self._check = check
-        self._aligned = not kernel.program.codecs
-        self._arrays: list[list[HostArray]] = [[raw.array for raw in target] for target in targets]
-        self._sizes = np.array([arrays[0].size for arrays in self._arrays], np.int64)
-        self._objects = np.zeros((len(targets), len(kernel.dtypes)), np.uint64)
-        for row, arrays in zip(self._objects, self._arrays, strict=True):
-            row[0] = id(arrays[0])
-            row[2:] = [id(array) for array in arrays[1:]]
-        self._plan = self._planned(range(len(targets)))
-        self._partial: tuple[tuple[int, ...], _Plan] = (), self._plan
+        self._addresses = Addresses(targets, kernel.dtypes)
         self._fallback: BoundUpdate | None = None
-        self._usable = all(_is_usable(array) for arrays in self._arrays for array in arrays)
-
-    def _planned(self, numbers: Sequence[int]) -> _Plan:
-        rows = [
-            (number, start, stop - start, place)
-            for place, number in enumerate(numbers)
-            for start, stop in pairwise(_boundaries(self._arrays[number][0], self._aligned))
-        ]
-        chunks = np.array(rows, np.int64).reshape(-1, 4)
-        sets = np.zeros(len(self._targets), np.int64)
-        places, dtype = np.array(numbers, np.int64), self._kernel.dtypes[1]
-        table = np.zeros(_NEXT + 1, np.uint64)
-        for place, array in {
-            _OBJECTS: self._objects,
-            _NUMBERS: places,
-            _SIZES: self._sizes,
-            _CHUNKS: chunks,
-            _SETS: sets,
-        }.items():
-            table[place] = id(array)
-        # NumPy's built-in dtypes are single objects, so that their address is their identity.
-        table[_ARRAYS : _PIECES + 1] = (
-            len(self._kernel.dtypes),
-            id(dtype),
-            dtype.itemsize,
-            len(places),
-            len(chunks),
-        )
-        return _Plan(places, chunks, sets, table, int(chunks[:, 2].sum()))
-
-    def _plan_for(self, numbers: Sequence[int]) -> _Plan:
-        if len(numbers) == len(self._targets):
-            return self._plan
-        key = tuple(numbers)
-        latest, plan = self._partial
-        if key != latest:
-            plan = self._planned(key)
-            self._partial = key, plan  # the latest only: it most often stays
-        return plan
 
     @override
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
-        arrays = [gradient.array for gradient in gradients]
-        if self._usable and set(map(type, arrays)) == _PLAIN:
-            plan = self._plan_for(numbers)
-            addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
-            table = plan.table.copy()
-            table[_GRADIENTS] = id(addresses)
-            if self._kernel.first_mismatch(id(table)) < 0:
-                return _Step(self, self._kernel.loop, plan, arrays, addresses, table)
+        plan = self._addresses.plan_for(numbers)
+        gathered = self._addresses.gathered(plan, gradients)
+        if gathered is not None:
+            return _Step(self, self._kernel.loop, plan, gathered)
         for number, gradient in zip(numbers, gradients, strict=True):
             self._check(number, gradient)
         if self._fallback is None:  # to update what is not contiguous
@@ -476,10 +505,8 @@ class _Step(PreparedStep):
 
     bound: _Bound
     loop: _Loop
-    plan: _Plan
-    gradients: Sequence[HostArray]
-    addresses: HostArray
-    table: HostArray
+    plan: Plan
+    gathered: Gathered
 
     @override
     def run(
@@ -489,17 +516,34 @@ class _Step(PreparedStep):
         values: RawTensor | None = None,
         finished: int = 0,
     ) -> None:
-        plan, table = self.plan, self.table
-        numbers = np.array(scalars, np.float64, ndmin=2)
-        table[_SCALARS] = id(numbers)
-        if sets is not None:
-            chosen = np.zeros(len(plan.sets), np.int64)
-            chosen[plan.numbers] = sets
-            table[_SETS] = id(chosen)
-        if plan.size < _PARALLEL:
-            self.loop(id(table))
-        else:
-            POOL.share(partial(self.loop, id(table)))
+        run_loop(self.loop, self.plan, self.gathered.table, scalars, sets)
+
+
+def run_loop(
+    loop: _Loop,
+    plan: Plan,
+    table: HostArray,
+    scalars: Sequence[Scalars],
+    sets: Sequence[int] | None,
+) -> None:
+    """Update the tensors of a plan, by a table of its own that knows the gradients."""
+    numbers = np.array(scalars, np.float64, ndmin=2)
+    table[_SCALARS] = id(numbers)
+    if sets is not None:
+        chosen = np.zeros(len(plan.sets), np.int64)
+        chosen[plan.numbers] = sets
+        table[_SETS] = id(chosen)
+    if plan.size < _PARALLEL:
+        loop(id(table))
+    else:
+        POOL.share(partial(loop, id(table)))
+
+
+def table_for(plan: Plan, addresses: HostArray) -> HostArray:
+    """The table of a plan with the addresses of its gradients."""
+    table = plan.table.copy()
+    table[_GRADIENTS] = id(addresses)
+    return table
 
 
 def _boundaries(parameter: HostArray, aligned: bool) -> list[int]:
@@ -513,5 +557,6 @@ def _boundaries(parameter: HostArray, aligned: bool) -> list[int]:
     return [*([0] if first else []), *inner, size] if size else []
 
 
-def _is_usable(array: HostArray) -> bool:
+def is_usable(array: HostArray) -> bool:
+    """Whether loops may go through an array, and write to it."""
     return array.flags.c_contiguous and array.flags.aligned and array.flags.writeable

@@ -1,19 +1,25 @@
-"""The values of rank group on the host, as NumPy's doubles."""
+"""The values of rank group on the host, as doubles."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, cast
+from functools import cache, partial
+from math import sqrt
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 from typing_extensions import override
 
 from born.backend.update import GroupUpdate, Scalars
 from born.dtypes import as_dtype
-from born.fusion import ARRAY, SCALAR, GroupProgram, Ref
+from born.fusion import ARRAY, RESULT, SCALAR, GroupProgram, Ref
+from born.fusion.program import TOTAL
 from born.raw import RawTensor
 from born_numpy.update import ufunc_name
+
+Line: TypeAlias = tuple[int, Callable[..., Any], tuple[int, ...]]
+"""An instruction: where its result goes, what computes it, and where its arguments are."""
 
 
 class HostGroup(GroupUpdate):
@@ -21,33 +27,105 @@ class HostGroup(GroupUpdate):
 
     def __init__(self, program: GroupProgram, slots: Sequence[RawTensor], scalars: Scalars) -> None:
         super().__init__(program)
+        self._schedule = _scheduled(program)
         self._slots = slots
         self._round = -1
-        self._known: dict[Ref, Any] = {
-            Ref(ARRAY, i): np.float64(slot.array[()]) for i, slot in enumerate(slots)
-        }
-        for i, scalar in enumerate(scalars):
-            self._known[Ref(SCALAR, i)] = np.float64(scalar)
+        known: list[Any] = [float(slot.array) for slot in slots]
+        known += scalars
+        known += [0.0] * (program.totals + len(program.instructions))
+        self._known = known
 
     @override
     def values(self, totals: Sequence[RawTensor]) -> RawTensor:
-        known, program = self._known, self.program
+        known = self._known
         self._round += 1
-        added, instructions = program.schedule[self._round]
-        with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair, not news
-            for place, ref in enumerate(added):
-                total = totals[0].array[place]
-                for other in totals[1:]:
-                    total = total + other.array[place]
-                known[ref] = total
-            for ref, op, args in instructions:
-                known[ref] = operation(op)(*[known[arg] for arg in args])
-        return RawTensor(np.array([known.get(ref, 0.0) for ref in program.values], np.float64))
+        rounds, values, _ = self._schedule
+        added, lines = rounds[self._round]
+        for number, place in enumerate(added):
+            known[place] = float(totals[0].array[number])
+            for other in totals[1:]:
+                known[place] += float(other.array[number])
+        for target, compute, args in lines:
+            known[target] = compute(*[known[arg] for arg in args])
+        return RawTensor(np.array([known[place] for place in values], np.float64))
 
     @override
     def finish(self) -> None:
-        for slot, ref in zip(self._slots, self.program.outputs, strict=True):
-            slot.array[...] = self._known[ref]
+        _, _, outputs = self._schedule
+        for slot, place in zip(self._slots, outputs, strict=True):
+            slot.array[...] = self._known[place]
+
+
+_Schedule: TypeAlias = tuple[list[tuple[list[int], list[Line]]], list[int], list[int]]
+"""For each round, where new totals go and what is computed; the places of values and outputs."""
+
+
+def _scheduled(program: GroupProgram) -> _Schedule:
+    found: _Schedule | None = program.compiled.get(HostGroup)
+    if found is None:
+        refs = [
+            *(Ref(ARRAY, i) for i in range(len(program.slots))),
+            *(Ref(SCALAR, i) for i in range(program.scalars)),
+            *(Ref(TOTAL, i) for i in range(program.totals)),
+            *(Ref(RESULT, i) for i in range(len(program.instructions))),
+        ]
+        places = {ref: place for place, ref in enumerate(refs)}
+        rounds = [
+            (
+                [places[ref] for ref in added],
+                [
+                    (places[ref], _of_numbers(op), tuple([places[arg] for arg in args]))
+                    for ref, op, args in computed
+                ],
+            )
+            for added, computed in program.schedule
+        ]
+        values, outputs = ([places[ref] for ref in x] for x in (program.values, program.outputs))
+        found = program.compiled[HostGroup] = rounds, values, outputs
+    return found
+
+
+def _quotient(x: float, y: float) -> float:
+    return x / y if y else _of_ufunc("div", x, y)
+
+
+def _root(x: float) -> float:
+    return sqrt(x) if x >= 0 else _of_ufunc("sqrt", x)
+
+
+def _larger(x: float, y: float) -> float:
+    return x if x > y or x != x else y
+
+
+def _smaller(x: float, y: float) -> float:
+    return x if x < y or x != x else y
+
+
+def _chosen(condition: bool, x: float, y: float) -> float:
+    return x if condition else y
+
+
+_NUMBERS: Final[dict[str, Callable[..., Any]]] = {
+    **{op: getattr(operator, op) for op in ("add", "sub", "mul", "neg", "abs")},
+    **{op: getattr(operator, op) for op in ("lt", "le", "gt", "ge", "eq", "ne")},
+    "div": _quotient,
+    "sqrt": _root,
+    "maximum": _larger,
+    "minimum": _smaller,
+    "where": _chosen,
+}
+"""The operations whose bits Python's numbers have, in a tenth of the time of NumPy's."""
+
+
+@cache
+def _of_numbers(op: str) -> Callable[..., Any]:
+    """An elementwise operation of programs on Python's numbers."""
+    return _NUMBERS.get(op) or partial(_of_ufunc, op)
+
+
+def _of_ufunc(op: str, *args: Any) -> float:
+    with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair, not news
+        return float(operation(op)(*args))
 
 
 @cache

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from born.backend.lanes import LANES, STRETCH
 from born.raw import HostArray
 
+_FEW: Final = 32
+"""Rows of lanes below which calls cost more than copies."""
+
 
 def halved(lanes: HostArray) -> HostArray:
-    """The sums of lanes along the last axis, a power of two, added in halves; it is overwritten."""
-    half = lanes.shape[-1] // 2
+    """The sums of rows of lanes, a power of two, added in halves; it is overwritten."""
+    columns = lanes.T.copy() if len(lanes) <= _FEW else lanes.T
+    half = len(columns) // 2
     while half:
-        np.add(lanes[..., :half], lanes[..., half : 2 * half], out=lanes[..., :half])
+        lower = columns[:half]
+        np.add(lower, columns[half : 2 * half], lower)
         half //= 2
-    sums: HostArray = lanes[..., 0]
+    sums: HostArray = columns[0]
     return sums
+
+
+def sums_of_padded(padded: HostArray) -> HostArray:
+    """The sums of rows of doubles with zeros behind them, whole turns of lanes."""
+    rows, columns = padded.shape
+    turns = padded.reshape(rows, columns // LANES, LANES)
+    return halved(np.add.reduce(turns, axis=1, initial=0.0))
 
 
 def sums_of_rows(x: HostArray) -> HostArray:
@@ -44,10 +56,24 @@ def sum_of_all(x: HostArray) -> Any:
     return sums_of_rows(np.ascontiguousarray(x).reshape(1, -1))[0]
 
 
+def sum_of_list(numbers: Sequence[float]) -> float:
+    """The sum of doubles, in the order of lanes: quickly, where there are few."""
+    if len(numbers) > LANES:
+        with np.errstate(all="ignore"):
+            return float(sum_of_all(np.array(numbers)))
+    added = [0.0 + x for x in numbers]
+    half = 1 << max(len(added) - 1, 0).bit_length()
+    added += [0.0] * (half - len(added))
+    while half > 1:
+        half //= 2
+        added = [x + y for x, y in zip(added[:half], added[half:], strict=True)]
+    return added[0]
+
+
 def sums_of_stretches(x: HostArray, y: HostArray | None, out: HostArray) -> None:
     """The sums of stretches of a flat array, or of its products with another."""
     lanes = np.zeros((len(out), LANES))
-    wide = np.empty(STRETCH)
+    wide = np.empty(min(x.size, STRETCH))
     for number, sums in enumerate(lanes):
         start = number * STRETCH
         piece = x[start : start + STRETCH]

@@ -410,5 +410,5 @@ def apart(gradient: Array, parameter: Array) -> Array:
 def write_back(arrays: Sequence[Array], tiles: Sequence[Array], start: int, stop: int) -> None:
     """Write tiles that were copies to the arrays, but never the gradient's."""
     for i, (array, tile) in enumerate(zip(arrays, tiles, strict=True)):
-        if i != 1 and not isinstance(array, np.ndarray):
+        if i != 1 and tile is not None and not isinstance(array, np.ndarray):
             array[start:stop] = tile

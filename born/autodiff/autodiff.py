@@ -8,15 +8,17 @@ derivatives are worked out.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Generic, cast
 
 from typing_extensions import TypeIs, override
 
+from born.autodiff.batching import Batching
 from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
 from born.autodiff.fused import record_fused
-from born.autodiff.tape import Home, Node, OneTape, Tape, ThreadTape
+from born.autodiff.tape import Collector, Home, Node, OneTape, Origin, Tape, ThreadTape
 from born.backend import OPERATIONS, B, Backend, RandomState
 from born.errors import OperandError, ShapeError
 from born.fusion import Formula
@@ -54,8 +56,8 @@ class Autodiff(Backend, Generic[B]):
             )
         self.inner = inner
         self.name = inner.name
-        self._owner = object()
-        self._local: Home = ThreadTape(self._owner, inner, isinstance(inner, Autodiff))
+        self.owner: object = object()
+        self._local: Home = ThreadTape(self.owner, inner, isinstance(inner, Autodiff))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.inner,)
@@ -70,19 +72,51 @@ class Autodiff(Backend, Generic[B]):
     def innermost(self) -> Backend:
         return self.inner.innermost
 
-    def tape_of_function(self) -> Tape:
+    def tape_of_function(self, *, batching: bool = False) -> Tape:
         """A new tape that takes the place of this thread's, while it records.
 
         If this thread's is recording, then it records what is computed meanwhile too, and
         when the new one is walked.
+
+        Args:
+            batching: whether the new one is to compute many examples at once.
         """
-        tape = self.tape
-        if not tape.depth:
-            return Tape(self._owner, self.inner, nested=tape.nested, home=self._local)
-        # As this backend is now, while a new tape is in place of the one that it has now.
-        beneath = Autodiff(self.inner)
-        beneath._owner, beneath._local = self._owner, OneTape(tape)
-        return Tape(self._owner, beneath, nested=True, home=self._local, beneath=tape)
+        tape, home = self.tape, self._local
+        inner, nested, beneath = tape.inner, tape.nested, tape.beneath
+        if tape.depth:
+            # As this backend is now, while a new tape is in place of the one that it has now.
+            as_now = Autodiff(inner)
+            as_now.owner, as_now._local = self.owner, OneTape(tape)
+            inner, nested, beneath = as_now, True, tape
+        if batching:
+            inner, nested = Batching(inner), True
+        return Tape(self.owner, inner, nested=nested, home=home, beneath=beneath)
+
+    @contextmanager
+    def beneath(self, tape: Tape) -> Generator[None]:
+        """A context in which this thread computes as a tape of its does: what is beneath records.
+
+        Args:
+            tape: of this backend; a pullback that it recorded is to be called.
+        """
+        home = self._local
+        before = home.tape
+        try:
+            home.tape = Tape(self.owner, tape.inner, nested=tape.nested, beneath=tape.beneath)
+            yield
+        finally:
+            home.tape = before
+
+    @contextmanager
+    def collecting(self) -> Generator[dict[RawTensor, Origin]]:
+        """The same for this thread's tape; yields what is used that it knows, and its origin."""
+        tape, home = self.tape, self._local
+        collector = Collector(tape)
+        try:
+            home.tape = collector
+            yield collector.found
+        finally:
+            home.tape = tape
 
     @override
     def accumulate(self, loss: RawTensor, *, keep_tape: bool = False) -> None:
@@ -158,7 +192,7 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                 versions = [
                     (x, x.changes[0] if x.changes else 0)
                     for i in read
-                    if isinstance(x := operands[i], RawTensor)
+                    if i < len(operands) and isinstance(x := operands[i], RawTensor)
                 ]
                 if keeps_result and not several:
                     versions.append((seen, 0))
@@ -187,9 +221,10 @@ def _composed(name: str) -> _Operation:
     composition: _Operation = getattr(Backend, name)
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
-        if self._local.tape.depth:  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        if tape.depth:
             return composition(self, *args, **options)
-        return getattr(self.inner, name)(*args, **options)
+        return getattr(tape.inner, name)(*args, **options)
 
     return operation
 
@@ -198,7 +233,8 @@ def _passed_on(name: str) -> _Operation:
     """What the inner backend does, and nothing records."""
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
-        return getattr(self.inner, name)(*args, **options)
+        tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        return getattr(tape.inner, name)(*args, **options)
 
     return operation
 
@@ -216,8 +252,8 @@ def _method(name: str) -> _Operation:
 
 
 _PASSED_ON: Final = """
-synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_random_state seed
-seeded
+synchronize prefetch fetch from_dlpack to_dlpack check_labels set_random_state check_random_state
+seed seeded
 """
 """Methods that are not operations on tensors: the inner backend's."""
 
@@ -239,6 +275,28 @@ def recording(backend: Autodiff[Any], result: RawTensor) -> Tape:
             return level.tape
         level = level.inner
     return tape
+
+
+def recording_level(backend: Backend) -> Autodiff[Any] | None:
+    """The level that records what this thread computes on a backend; the highest of several.
+
+    Below a level that computes many examples at once there is none: what it gets differs.
+    """
+    level = backend
+    while is_autodiff(level):
+        tape = level.tape
+        if tape.depth and not isinstance(tape, Collector):
+            return level
+        level = tape.inner
+    return None
+
+
+def level_of(backend: Backend, tape: Tape) -> Autodiff[Any]:
+    """The level of a backend that a tape belongs to."""
+    level = backend
+    while is_autodiff(level) and level.owner is not tape.owner:
+        level = level.inner
+    return cast("Autodiff[Any]", level)
 
 
 def is_autodiff(backend: Backend) -> TypeIs[Autodiff[Any]]:

@@ -24,8 +24,8 @@ def record_fused(
         _record_one(tape, formula, arrays[0], results[0], origins)
         return
     required = tuple(map(bool, origins))
-    size = results[0].array.size
-    sizes = tuple(x.array.size == size for x in arrays) if len(arrays) > 1 else (True,)
+    size = results[0].size
+    sizes = tuple(x.size == size for x in arrays) if len(arrays) > 1 else (True,)
     # Another tensor over the same memory: a record that led to its own result would keep both
     # alive.
     seen: list[RawTensor] = []
@@ -44,7 +44,7 @@ def record_fused(
         for other in how.kept_outputs:
             kept.append(seen[other])
             versions.append((seen[other], 0))
-        shapes = [arrays[i].array.shape for i in how.inputs]
+        shapes = [arrays[i].shape for i in how.inputs]
         pullback = _pullback(tape.inner, how, len(arrays), kept, shapes, scalars)
         tape.record(result, origins, pullback, versions)
 

@@ -18,15 +18,17 @@ from itertools import accumulate, pairwise
 from types import MethodType, TracebackType
 from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
-from born.backend import Backend
-from born.errors import TapeError
-from born.raw import RawTensor, memory_of
+from typing_extensions import override
 
-Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | None]"]
+from born.backend import Backend, Index
+from born.errors import TapeError
+from born.raw import RawTensor, Shape, memory_of
+
+Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | Parts | None]"]
 """From the gradient of a result to those of its tensor arguments: one gradient for an
 operation of one tensor; for others a sequence, with None for arguments that need none."""
 
-JointPullback: TypeAlias = Callable[..., "RawTensor | Sequence[RawTensor | None]"]
+JointPullback: TypeAlias = Callable[..., "RawTensor | Sequence[RawTensor | Parts | None]"]
 """The same from the gradients of several results, each an argument."""
 
 End: TypeAlias = Literal["walked", "cleared"]
@@ -39,6 +41,38 @@ _ENDS: Final[dict[End, tuple[str, str]]] = {
 
 _FEWEST: Final = 1024
 """Nodes that a tape knows before it looks for those that are gone."""
+
+
+class Parts:
+    """A gradient of which some parts are known, all else being zero.
+
+    Those of all the slices of a tensor are put together once, when the last has come.
+
+    Args:
+        shape: of the gradient.
+        parts: each an index, and what is added there.
+    """
+
+    __slots__ = ("parts", "shape")
+
+    def __init__(self, shape: Shape, parts: list[tuple[Index, RawTensor]]) -> None:
+        self.shape = shape
+        self.parts = parts
+
+    def whole(self, backend: Backend) -> RawTensor:
+        """The gradient as one tensor."""
+        return backend.assembled(self.shape, self.parts[0][1].dtype, self.parts)
+
+
+def _whole(backend: Backend, g: RawTensor | Parts) -> RawTensor:
+    return g.whole(backend) if isinstance(g, Parts) else g
+
+
+def _sum(backend: Backend, a: RawTensor | Parts, b: RawTensor | Parts) -> RawTensor | Parts:
+    """Two gradients of one tensor, added up."""
+    if isinstance(a, Parts) and isinstance(b, Parts):
+        return Parts(a.shape, [*a.parts, *b.parts])
+    return backend.add(_whole(backend, a), _whole(backend, b))
 
 
 class Node:
@@ -157,6 +191,8 @@ class Tape:
         of_function: whether it has a `home`.
         inner: as given.
         nested: as given.
+        owner: as given.
+        beneath: as given.
         opening: the exit of a `with` statement that has looked it up and not entered yet.
 
     >>> from born.autodiff import Autodiff
@@ -184,10 +220,11 @@ class Tape:
         self.nested: Final = nested
         self.opening: weakref.ref[Any] | None = None
         self._entered: list[tuple[weakref.ref[Any] | None, int]] = []  # and the depth before
-        self._owner = owner
-        self._beneath = beneath
+        self.owner: Final = owner
+        self.beneath = beneath
         self._home = home
         self._before: Tape | None = None  # at home, while this one records
+        self._held: dict[RawTensor, Node] = {}
         self._count = 0
         self._nodes: list[weakref.ref[Node]] = []
         self._limit = _FEWEST
@@ -221,6 +258,7 @@ class Tape:
         for node in self._alive():
             node.free("cleared")
         self._nodes = []
+        self._held = {}
 
     def __len__(self) -> int:
         return len(self._alive())
@@ -275,6 +313,15 @@ class Tape:
         """Treat a tensor as a leaf of this tape, whatever its `requires_grad`."""
         self.record(tensor, (tensor,), lambda g: g)
 
+    def hold(self, tensor: RawTensor) -> None:
+        """The same for a tensor that keeps its identity, such as a parameter.
+
+        It carries no mark, which other threads would see.
+        """
+        if tensor not in self._held:
+            self._count = index = self._count + 1
+            self._held[tensor] = Node(self, index, (tensor,), lambda g: g, None, ())
+
     def forget(self, tensor: RawTensor) -> None:
         """Take this tape's mark off a tensor, which then is a constant to every tape alike."""
         node: Node | None = tensor.node
@@ -298,7 +345,9 @@ class Tape:
         first: Node | None = tensor.node
         if first is not None and first.tape is self:
             return first
-        # The function that `grad` differentiates has one leaf, which it is watched by.
+        # A function that `grad` differentiates has the leaves that it watches and holds.
+        if self._held and tensor in self._held:
+            return self._held[tensor]
         if tensor.requires_grad and not self.of_function:
             return tensor
         foreign, node = None, first
@@ -306,16 +355,16 @@ class Tape:
             if node.tape is self:
                 return node
             tape = node.tape
-            if tape._owner is self._owner and not self._is_above(tape) and not tape._is_above(self):
+            if tape.owner is self.owner and not self._is_above(tape) and not tape._is_above(self):
                 foreign = foreign or node
             node = node.below
         return foreign
 
     def _is_above(self, tape: Tape) -> bool:
         """Whether a tape records what a walk of this one computes."""
-        beneath = self._beneath
+        beneath = self.beneath
         while beneath is not None and beneath is not tape:
-            beneath = beneath._beneath
+            beneath = beneath.beneath
         return beneath is not None
 
     def record(
@@ -350,16 +399,22 @@ class Tape:
         versions: Sequence[tuple[RawTensor, int]],
         backend: Backend,
     ) -> None:
-        """Remember that several results, all of one dtype, came from `parents`.
+        """Remember that several results came from `parents`.
 
-        They lead to one record, whose gradient is those of all results end to end in a vector.
+        They lead to one record, whose gradient is those of all results end to end in a vector, of
+        the widest of their dtypes.
         """
         shapes, sizes = [out.shape for out in outs], [out.size for out in outs]
+        dtypes = [out.dtype for out in outs]
+        wide = max(dtypes, key=lambda dtype: dtype.itemsize)
         bounds = [0, *accumulate(sizes)]
 
-        def joint(g: RawTensor) -> RawTensor | Sequence[RawTensor | None]:
+        def joint(g: RawTensor) -> RawTensor | Sequence[RawTensor | Parts | None]:
             parts = (backend.getitem(g, slice(*ends)) for ends in pairwise(bounds))
-            return pullback(*map(backend.reshape, parts, shapes))
+            whole = map(backend.reshape, parts, shapes)
+            if any(dtype != wide for dtype in dtypes):
+                whole = map(backend.astype, whole, dtypes)
+            return pullback(*whole)
 
         carrier = outs[0].alias()
         self.record(carrier, parents, joint, versions)
@@ -368,11 +423,20 @@ class Tape:
             def spread(
                 g: RawTensor, before: int = start, after: int = bounds[-1] - stop
             ) -> RawTensor:
-                return backend.pad(backend.reshape(g, (g.size,)), ((before, after),))
+                flat = backend.reshape(g, (g.size,))
+                flat = flat if flat.dtype == wide else backend.astype(flat, wide)
+                return backend.pad(flat, ((before, after),))
 
             self.record(out, (carrier.node,), spread)
 
     # -- walking --
+
+    def joint_root(
+        self, origins: Sequence[Origin | None], seeds: Sequence[RawTensor | None]
+    ) -> Node:
+        """Where to start a pass from several results at once, each with its own gradient."""
+        self._count = index = self._count + 1
+        return Node(self, index, tuple(origins), lambda g: seeds, None, ())
 
     def root(self, loss: RawTensor) -> Origin:
         """Where to start a backward pass: the node of a result, or a leaf that was used.
@@ -445,30 +509,29 @@ class Tape:
             TapeError: a record that is needed is gone or of another tape, or a tensor
                 that a pullback reads has changed since it was recorded.
         """
-        leaves: dict[RawTensor, RawTensor] = {}
+        found: dict[RawTensor, RawTensor | Parts] = {}
         retained: dict[RawTensor, RawTensor] = {}
         if not isinstance(root, Node):
             return {root: seed}, retained
-        add = backend.add
         # A leaf has its gradient returned anyway.
         wanted = {origin: tensor for tensor, origin in retain if isinstance(origin, Node)}
-        node, g = root, seed
+        node = root
+        g: RawTensor | Parts = seed
         # The latest record first: what comes later cannot add to its gradient any more. Most
         # often that is the one just reached, and the others need not be sorted.
         later: list[tuple[int, Node]] = []
-        pending: dict[Node, RawTensor] = {}
+        pending: dict[Node, RawTensor | Parts] = {}
         while True:
             pullback, parents = node.pullback, node.parents
             if pullback is None or node.tape is not self:
                 raise self._lost(node)
-            for tensor, changed in node.versions:
-                if (tensor.changes[0] if tensor.changes else 0) != changed:
-                    raise _changed(tensor)
+            _check_unchanged(node.versions)
             if not keep:
                 node.pullback, node.parents, node.versions, node.end = None, (), (), "walked"
+            whole = g.whole(backend) if isinstance(g, Parts) else g
             if wanted and node in wanted:
-                retained[wanted[node]] = g
-            gradients = pullback(g)
+                retained[wanted[node]] = whole
+            gradients = pullback(whole)
             if isinstance(gradients, RawTensor):
                 gradients = (gradients,)
             following: Node | None = None
@@ -476,11 +539,11 @@ class Tape:
                 if parent is None or part is None:
                     continue
                 if parent is following:
-                    g = add(g, part)
+                    g = _sum(backend, g, part)
                 elif isinstance(parent, RawTensor):
-                    leaves[parent] = add(leaves[parent], part) if parent in leaves else part
+                    found[parent] = _sum(backend, found[parent], part) if parent in found else part
                 elif parent in pending:
-                    pending[parent] = add(pending[parent], part)
+                    pending[parent] = _sum(backend, pending[parent], part)
                 elif following is None:
                     following, g = parent, part
                 else:
@@ -498,6 +561,7 @@ class Tape:
             else:
                 node = following
         self._forget_latest()
+        leaves = {leaf: _whole(backend, gradient) for leaf, gradient in found.items()}
         separate(backend, leaves, retained)
         return leaves, retained
 
@@ -519,6 +583,30 @@ class Tape:
         ]
 
 
+class Collector(Tape):
+    """What stands in for a tape that is to record a function as one operation.
+
+    It records nothing, and finds what the function uses of that which the tape knows.
+
+    Args:
+        tape: the tape.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__(tape.owner, tape.inner, nested=tape.nested, beneath=tape.beneath)
+        self.depth = 1
+        self.found: dict[RawTensor, Origin] = {}
+        self._tape = tape
+
+    @override
+    def origin_of(self, tensor: object) -> Origin | None:
+        if isinstance(tensor, RawTensor) and tensor not in self.found:
+            origin = self._tape.origin_of(tensor)
+            if origin is not None:
+                self.found[tensor] = origin
+        return None
+
+
 def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:
     """Give each gradient memory that no other has, by copies of those that share it."""
     # Most often none do, which one look tells.
@@ -533,6 +621,13 @@ def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:
                 gradients[tensor] = backend.copy(gradient)
             else:
                 owners.add(owner)
+
+
+def _check_unchanged(versions: Sequence[tuple[RawTensor, int]]) -> None:
+    """Refuse tensors that were changed since."""
+    for tensor, changed in versions:
+        if (tensor.changes[0] if tensor.changes else 0) != changed:
+            raise _changed(tensor)
 
 
 def _changed(tensor: RawTensor) -> TapeError:

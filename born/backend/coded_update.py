@@ -23,7 +23,7 @@ from born.backend.update import (
     accept,
 )
 from born.dtypes import float32
-from born.fusion import ARRAY, RESULT, Program, Ref
+from born.fusion import Program
 from born.raw import RawTensor
 
 _BATCH: Final = 1_048_576
@@ -65,24 +65,11 @@ class CodedUpdate(UpdateKernel):
         self.is_shared = is_shared
         # Among the targets, which lack the gradient.
         self.coded = [(i - 1, codec) for i, codec in enumerate(program.codecs) if codec]
-        self.reads_early = _reads_early(program)
         self.rounds = program.group.rounds if program.group else 0
 
     @override
     def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
         return _Bound(self, targets, check)
-
-
-def _reads_early(program: Program) -> bool:
-    """Whether what totals are taken of depends on a coded slot."""
-    waiting, seen = list(program.totals), set[Ref]()
-    while waiting:
-        ref = waiting.pop()
-        if ref not in seen:
-            seen.add(ref)
-            if ref.kind == RESULT:
-                waiting += program.instructions[ref.index].args
-    return any(ref.kind == ARRAY and program.codec(ref.index) for ref in seen)
 
 
 class _Batch(NamedTuple):
@@ -182,9 +169,8 @@ class _Step(PreparedStep):
         is_last = finished == kernel.rounds
         totals: RawTensor | None = None
         for batch, places, step in self._steps:
-            if is_last or kernel.reads_early:
-                for codes, codec, room in batch.pairs:
-                    backend.decode_slot(codes, codec, room)
+            for codes, codec, room in batch.pairs:  # in each round: others were there in between
+                backend.decode_slot(codes, codec, room)
             chosen = None if sets is None else [sets[place] for place in places]
             own = step.run(scalars, chosen, values, finished)
             if own is not None:

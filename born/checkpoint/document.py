@@ -26,6 +26,24 @@ class SavedParameter:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedGroup:
+    """A group of an optimizer: its settings as `Group.to_json` gave them, and the indices of its
+    parameters."""
+
+    settings: dict[str, Any]
+    members: Sequence[int]
+
+    @classmethod
+    def from_json(cls, data: object, count: int) -> SavedGroup:
+        """What the file says of a group, of an optimizer with so many parameters."""
+        settings = _typed(data, dict[str, Any])
+        members = [_typed(each, int) for each in _typed(settings.pop("members"), list[Any])]
+        if not all(0 <= each < count for each in members):
+            raise TypeError
+        return cls(settings, members)
+
+
+@dataclass(frozen=True, slots=True)
 class SavedOptimizer:
     """An optimizer.
 
@@ -35,12 +53,14 @@ class SavedOptimizer:
         parameters: in its order.
         owners: key of its state dict -> the index of the parameter it belongs to; None for what
             belongs to all.
+        groups: in its order; None in files from before there were any.
     """
 
     kind: str
     config: dict[str, Any]
     parameters: Sequence[SavedParameter]
     owners: Mapping[str, int | None]
+    groups: Sequence[SavedGroup] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the file."""
@@ -52,6 +72,9 @@ class SavedOptimizer:
                 for p in self.parameters
             ],
             "owners": dict(self.owners),
+            "groups": [
+                {**group.settings, "members": list(group.members)} for group in self.groups or ()
+            ],
         }
 
     @classmethod
@@ -71,7 +94,11 @@ class SavedOptimizer:
             if owner is not None and not 0 <= _typed(owner, int) < len(parameters):
                 raise TypeError
         config = _typed(entries["config"], dict[str, Any])
-        return cls(_typed(entries["type"], str), config, parameters, owners)
+        kind, groups = _typed(entries["type"], str), entries.get("groups")
+        if groups is not None:
+            count = len(parameters)
+            groups = [SavedGroup.from_json(each, count) for each in _typed(groups, list[Any])]
+        return cls(kind, config, parameters, owners, groups)
 
 
 @dataclass(frozen=True, slots=True)

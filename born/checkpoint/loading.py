@@ -14,6 +14,7 @@ import numpy as np
 
 from born.backend import B
 from born.checkpoint.document import ONLY, Document, SavedOptimizer
+from born.checkpoint.grouping import restored_groups
 from born.checkpoint.matching import Renaming, labels, paired
 from born.checkpoint.parts import (
     Models,
@@ -31,7 +32,7 @@ from born.dtypes import int64
 from born.errors import CheckpointMismatchError, OperandError
 from born.nn import Module
 from born.nn.state import StateValue, value_mismatches
-from born.optim import Config, Optimizer
+from born.optim import Config, Group, Optimizer
 from born.raw import RawTensor
 from born.tensor import Tensor
 from born.validation import choice, flag, mismatch_text
@@ -148,7 +149,7 @@ def load(
             a function of the name.
         partial: take what fits, leave the rest as it is, and say which in a `PartialLoad`. The
             random state is not restored.
-        hyperparameters: `"saved"`, or `"current"` to keep the optimizer's own config.
+        hyperparameters: `"saved"`, or `"current"` to keep the optimizer's own config and groups.
         convert_dtypes: round values to the dtypes that are here, each number once.
         verify: check the tensors' checksums; the header's is checked in any case.
 
@@ -325,6 +326,7 @@ class _Plan:
         default_factory=dict[str, dict[str, StateValue | int]]
     )
     configs: dict[str, Config] = field(default_factory=dict[str, Config])
+    groups: dict[str, list[Group] | None] = field(default_factory=dict[str, "list[Group] | None"])
     gradients: list[tuple[Tensor[Any], Stored | None]] = field(
         default_factory=list[tuple[Tensor[Any], "Stored | None"]]
     )
@@ -385,7 +387,7 @@ class _Plan:
         for name, values in self.optimizers.items():
             optimizer = self.parts.optimizers[name]
             if name in self.configs:
-                optimizer.config = self.configs[name]
+                optimizer.configure(config=self.configs[name], groups=self.groups[name])
             optimizer.load_state_dict(values)
         for parameter, array in read:
             inner = parameter.backend.innermost
@@ -500,12 +502,13 @@ def _plan_optimizer(
     if saved.kind != kind:
         plan.mismatches.append(f"{title}: expected {kind}, got the state of {saved.kind}")
         return
-    plan.mismatches += [f"{title}: {line}" for line in _config_mismatches(plan, name, saved)]
     values = optimizer.live_state()
     state: dict[str, StateValue | int] = dict(values)
     here = plan.parts.parameter_names(optimizer)
     there = [plan.options.renaming(p.name) if p.name else "" for p in saved.parameters]
     pairs = paired(here, there)
+    lines = _config_mismatches(plan, name, saved, pairs)
+    plan.mismatches += [f"{title}: {line}" for line in lines]
     ours, theirs = optimizer.state_owners(), saved.owners
     before = prefix("optimizer", name)
     owners: list[tuple[str, int | None, int | None]] = [
@@ -556,8 +559,10 @@ def _slots(owners: Mapping[str, int | None], owner: int | None) -> dict[str, str
     return {key.rpartition(".")[0]: key for key, each in owners.items() if each == owner}
 
 
-def _config_mismatches(plan: _Plan, name: str, saved: SavedOptimizer) -> list[str]:
-    """Set the config to load, and say why it cannot be."""
+def _config_mismatches(
+    plan: _Plan, name: str, saved: SavedOptimizer, pairs: Mapping[int, int]
+) -> list[str]:
+    """Set the config and the groups to load, and say why they cannot be."""
     if plan.options.hyperparameters == "current":
         return []
     optimizer = plan.parts.optimizers[name]
@@ -570,8 +575,9 @@ def _config_mismatches(plan: _Plan, name: str, saved: SavedOptimizer) -> list[st
     }
     try:
         config = kind.from_json({**defaults, **saved.config}, like=optimizer.config)
-        plan.configs[name] = config
-        return optimizer.check_config(config)
+        groups = restored_groups(optimizer, saved, pairs)
+        plan.configs[name], plan.groups[name] = config, groups
+        return optimizer.check_config(config, groups)
     except Exception as error:  # a class may refuse what was forged in any words
         return [str(error) or type(error).__name__]
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from born.backend import B, Backend
-from born.checkpoint.document import Document, SavedOptimizer, SavedParameter
+from born.checkpoint.document import Document, SavedGroup, SavedOptimizer, SavedParameter
 from born.checkpoint.metadata import as_json
 from born.checkpoint.parts import Models, Optimizers, Parts, Stateful, as_path, check_data, prefix
 from born.checkpoint.writing import Source, write
@@ -32,8 +32,8 @@ def save(
     """Write all that is needed to resume training, to the bit, into one file.
 
     That is the model's parameters; the optimizer's state, config (with the current learning
-    rate) and the gradients that `Tensor.backward` has accumulated so far; and the random state
-    of their backend. The file is a safetensors file with a checksum for each tensor and one
+    rate), groups and the gradients that `Tensor.backward` has accumulated so far; and the random
+    state of their backend. The file is a safetensors file with a checksum for each tensor and one
     for everything else. It is written beside `path`, flushed to the disk and then renamed: a
     crash, or a full disk, leaves the previous file as it was. No second copy of the state is
     made in memory.
@@ -137,6 +137,10 @@ def _saved(parts: Parts, optimizer: Optimizer[Any]) -> SavedOptimizer:
             for name, p in zip(names, optimizer.parameters, strict=True)
         ],
         optimizer.state_owners(),
+        [
+            SavedGroup(group.to_json(), members)
+            for group, members in zip(optimizer.groups, optimizer.group_members, strict=True)
+        ],
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 ARRAY: Final = "a"
 SCALAR: Final = "s"
@@ -138,6 +138,7 @@ class GroupProgram:
         scalars: how many host scalars there are.
         host_source: the Python text of `host`.
         host: from the rule's own scalars (and `t`) to the host scalars, in double.
+        compiled: what backends make of it, under keys of their own.
     """
 
     slots: tuple[str, ...]
@@ -150,8 +151,11 @@ class GroupProgram:
     scalars: int
     host_source: str = field(compare=False)
     host: Callable[..., tuple[float, ...]] = field(compare=False, repr=False)
+    compiled: dict[object, Any] = field(
+        default_factory=dict[object, Any], compare=False, repr=False
+    )
 
-    @property
+    @cached_property
     def rounds(self) -> int:
         """How many rounds of sums there are before the last values are known."""
         return max(self.total_rounds, default=-1) + 1

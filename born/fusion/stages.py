@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -53,6 +53,16 @@ class Pass:
     ranks: tuple[str, ...]
     scratch: tuple[Ref, ...]
     reductions: tuple[tuple[int, tuple[Ref, ...]], ...]
+
+    @property
+    def used(self) -> set[int]:
+        """The arrays that it reads or writes."""
+        program = self.program
+        pairs = zip(program.targets, program.outputs, strict=True)
+        stored = [(index, ref) for index, ref in pairs if ref != Ref(ARRAY, index)]
+        read = [ref for _, ref in stored]
+        read += [ref for _, refs in (*program.instructions, *self.reductions) for ref in refs]
+        return {index for index, _ in stored} | {ref.index for ref in read if ref.kind == ARRAY}
 
     @cached_property
     def by_tensor(self) -> bool:
@@ -253,7 +263,7 @@ class Stages:
                 # Truth values of lower rank arrive as numbers.
                 for k, ref in enumerate(given):
                     if ref.kind == SCALAR:
-                        zero = zero or scalars.setdefault(_ZERO, Ref(SCALAR, len(scalars)))
+                        zero = zero or scalars.setdefault(ZERO, Ref(SCALAR, len(scalars)))
                         given[k] = Ref(RESULT, len(written))
                         written.append(Instruction("ne", (ref, zero)))
             moved[Ref(RESULT, place)] = Ref(RESULT, len(written))
@@ -292,6 +302,7 @@ class Stages:
                 host=_no_host,
                 name=f"{program.name}, stage {number + 1}",
                 ranks=(*[ELEMENT] * first, *ranks, *[ELEMENT] * len(scratch)),
+                codecs=self._codecs(len(ranks) + len(scratch)),
             ),
             tuple(dtypes),
             tuple(scalars),
@@ -300,6 +311,13 @@ class Stages:
             tuple(scratch),
             reductions,
         )
+
+    def _codecs(self, others: int) -> tuple[str, ...]:
+        """What the arrays of a pass are kept as, if some are given as bytes."""
+        program = self.program
+        if not any(program.codec(i) and self._dtypes[i].itemsize == 1 for i in self._own):
+            return ()
+        return (*(program.codec(i) for i in self._own), *[""] * others)
 
     def _is_input(self, ref: Ref) -> bool:
         """Whether a pass reads a value as an array besides those of rank element."""
@@ -326,7 +344,7 @@ class Stages:
         return "\n".join(lines)
 
 
-_ZERO = Ref(SCALAR, -1)
+ZERO: Final = Ref(SCALAR, -1)
 """The number 0 among the scalars of a pass."""
 
 

@@ -81,7 +81,7 @@ class Settings:
         Floats keep all their digits: `from_json` gives back an equal object. Of a plain function
         of t only the name is written.
         """
-        values = {name: _as_json(getattr(self, name)) for name in field_types(type(self))}
+        values = {name: value_as_json(getattr(self, name)) for name in field_types(type(self))}
         return {"type": type(self).__name__, **values}
 
     @classmethod
@@ -108,7 +108,7 @@ class Settings:
         check_names(cls, values, required=required_fields(cls))
         return cls(
             **{
-                name: _from_json(f"{cls.__name__}.{name}", value, getattr(like, name, None))
+                name: value_from_json(f"{cls.__name__}.{name}", value, getattr(like, name, None))
                 for name, value in values.items()
             }
         )
@@ -290,9 +290,10 @@ def observe(value: object, metric: float) -> object:
     return value if successor is None else successor(metric)
 
 
-def _as_json(value: Any) -> object:
+def value_as_json(value: Any) -> object:
+    """The value of a field as JSON types."""
     if isinstance(value, tuple):
-        return [_as_json(item) for item in cast("tuple[object, ...]", value)]
+        return [value_as_json(item) for item in cast("tuple[object, ...]", value)]
     if isinstance(value, Settings):
         return value.to_json()
     if callable(value):
@@ -300,12 +301,13 @@ def _as_json(value: Any) -> object:
     return value
 
 
-def _from_json(where: str, value: Any, like: Any) -> Any:
+def value_from_json(where: str, value: Any, like: Any) -> Any:
+    """What `value_as_json` made JSON of; plain functions of t are taken from `like`."""
     if isinstance(value, list):
         items = cast("list[object]", value)
         likes = cast("tuple[object, ...]", like) if isinstance(like, tuple) else ()
         return tuple(
-            _from_json(f"{where}[{i}]", item, likes[i] if i < len(likes) else None)
+            value_from_json(f"{where}[{i}]", item, likes[i] if i < len(likes) else None)
             for i, item in enumerate(items)
         )
     if not isinstance(value, dict):

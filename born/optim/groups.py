@@ -12,13 +12,15 @@ from typing_extensions import override
 from born.errors import ConfigError, ConfigTypeError, ParameterError
 from born.nn import Parameter
 from born.optim.checks import label
-from born.optim.config import Config, observe
+from born.optim.config import Config, observe, value_as_json, value_from_json
 from born.optim.fields import NonNegative, checker
 from born.optim.scalars import Scalar
 from born.optim.schedules import Product
 from born.validation import flag, type_error
 
-Select: TypeAlias = str | Callable[[str, Parameter[Any]], bool] | Sequence[Parameter[Any]]
+Select: TypeAlias = (
+    str | Callable[[str, Parameter[Any]], bool] | Parameter[Any] | Sequence[Parameter[Any]]
+)
 """A pattern for names, a function of name and parameter, or the parameters themselves."""
 
 
@@ -33,7 +35,7 @@ class Group:
 
     Args:
         select: which parameters: a pattern for their names as of `fnmatch`, such as `"*.bias"`; a
-            function of a name and a parameter; or a list of parameters.
+            function of a name and a parameter; or a parameter, or a list of them.
         lr_scale: what their learning rate is multiplied by, a number or a schedule; it goes along
             when the optimizer's learning rate is set or scheduled.
         freeze: leave them as they are. Their gradients are checked, their state and their count of
@@ -103,9 +105,10 @@ class Group:
         """
         if isinstance(self.select, str):
             return fnmatch.fnmatchcase(name, self.select)
-        if isinstance(self.select, tuple):
+        if self.listed:
             return any(each.raw is parameter.raw for each in self.listed)
-        return bool(cast("Callable[..., object]", self.select)(name, parameter))
+        chosen: Any = self.select
+        return bool(chosen(name, parameter))
 
     def applied(self, config: Config) -> Config:
         """A config with the fields of the group.
@@ -147,11 +150,11 @@ class Group:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Group):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in _FIELDS[1:]) and (
-            [id(p.raw) for p in self.listed] == [id(p.raw) for p in other.listed]
-            if self.listed or other.listed
-            else self.select == other.select
-        )
+        if any(getattr(self, name) != getattr(other, name) for name in _FIELDS[1:]):
+            return False
+        if self.listed or other.listed:  # parameters compare by element
+            return [id(p.raw) for p in self.listed] == [id(p.raw) for p in other.listed]
+        return bool(self.select == other.select)
 
     __hash__ = None  # type: ignore[assignment]  # it holds parameters, which have none
 
@@ -166,6 +169,36 @@ class Group:
             shown.append(f"config={self.config!r}")
         shown += [f"{name}={value!r}" for name, value in self.fields.items()]
         return f"Group({', '.join(shown)})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON types; of `select` only a pattern.
+
+        >>> optim.Group("*.bias", weight_decay=0.0).to_json()["fields"]
+        {'weight_decay': 0.0}
+        """
+        own = {
+            name: value_as_json(getattr(self, name)) for name in ("lr_scale", "freeze", "config")
+        }
+        own["select"] = self.select if isinstance(self.select, str) else None
+        return {**own, "fields": {n: value_as_json(value) for n, value in self.fields.items()}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], select: Select, like: Group | None = None) -> Group:
+        """The group of what `to_json` gave, and what it selects.
+
+        Args:
+            data: what json.loads returns.
+            select: the parameters.
+            like: where plain functions of t, of which JSON holds the names, are taken from.
+        """
+        near: dict[str, Any] = {}
+        if like is not None:
+            near = {"lr_scale": like.lr_scale, "config": like.config, **like.fields}
+        fields: dict[str, Any] = {**data["fields"], "lr_scale": data["lr_scale"]}
+        values = {n: value_from_json(f"Group.{n}", x, near.get(n)) for n, x in fields.items()}
+        if data["config"] is not None:
+            values["config"] = value_from_json("Group.config", data["config"], near.get("config"))
+        return cls(select, freeze=data["freeze"], **values)
 
     @property
     def listed(self) -> tuple[Parameter[Any], ...]:
@@ -199,26 +232,32 @@ def scaled(lr: Scalar, scale: Scalar) -> Scalar:
     return lr * scale
 
 
+def checked_groups(groups: Iterable[Group]) -> tuple[Group, ...]:
+    """The groups as a tuple; anything else is a `ConfigTypeError`."""
+    if isinstance(cast("object", groups), Group | str) or not isinstance(
+        cast("object", groups), Iterable
+    ):
+        raise ConfigTypeError(f"expected a list of groups, got {groups!r}; write groups=[...]")
+    several = tuple(groups)
+    for group in several:
+        if not isinstance(cast("object", group), Group):
+            raise ConfigTypeError(
+                f"expected groups such as optim.Group('*.bias', weight_decay=0.0), got {group!r}; "
+                "pass a list of them"
+            )
+    return several
+
+
 def group_numbers(
     groups: Sequence[Group], parameters: Sequence[Parameter[Any]]
 ) -> list[int | None]:
     """The number of each parameter's group, or None.
 
     Raises:
-        ConfigTypeError: not a sequence of groups.
         ParameterError: a group without parameters, or two with the same one.
     """
-    if isinstance(cast("object", groups), Group | str) or not isinstance(
-        cast("object", groups), Iterable
-    ):
-        raise ConfigTypeError(f"expected a list of groups, got {groups!r}; write groups=[...]")
     numbers: list[int | None] = [None] * len(parameters)
     for number, group in enumerate(groups):
-        if not isinstance(cast("object", group), Group):
-            raise ConfigTypeError(
-                f"expected groups such as optim.Group('*.bias', weight_decay=0.0), got {group!r}; "
-                "pass a list of them"
-            )
         _check_held(group, parameters)
         held = [i for i, p in enumerate(parameters) if group.holds(p.name, p)]
         if not held:
@@ -259,7 +298,7 @@ def _listed(indices: Sequence[int], parameters: Sequence[Parameter[Any]]) -> str
     return f"{named}, ..." if len(indices) > 10 else named
 
 
-def _selection(select: object) -> Select:
+def _selection(select: object) -> Any:
     """What a group may select by; lists become tuples."""
     if isinstance(select, str):
         return select
@@ -268,6 +307,6 @@ def _selection(select: object) -> Select:
     if items and all(isinstance(each, Parameter) for each in items):
         return tuple(cast("Sequence[Parameter[Any]]", items))
     if callable(select) and not isinstance(select, type):
-        return cast("Select", select)
+        return select
     kind = "a pattern, a function of (name, parameter), or a list of parameters"
     raise type_error("Group.select", kind, select, "'*.bias' is a pattern", ConfigError)

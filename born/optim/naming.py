@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from born.backend import B
 from born.errors import ConfigError
-from born.nn import Parameter
+from born.nn import Module, Parameter
 from born.optim import (
     adafactor,
     adagrad,
@@ -29,7 +30,7 @@ from born.optim import (
     sgd,
     sign,
 )
-from born.optim.config import Config
+from born.optim.config import Config, field_types
 from born.optim.optimizer import Optimizer
 
 _FAMILIES = (
@@ -66,14 +67,15 @@ def names() -> list[str]:
 
 
 def create(
-    optimizer: str | Config, parameters: Iterable[Parameter[B]], **fields: Any
+    optimizer: str | Config, parameters: Module[B] | Iterable[Parameter[B]], **fields: Any
 ) -> Optimizer[B, Any]:
     """An optimizer by its name, or by its config.
 
     Args:
         optimizer: a name; upper case, hyphens and underscores do not matter; or a config.
-        parameters: what to train.
-        fields: of the config, its defaults where they are not given; or changes to the one given.
+        parameters: what to train: a model, or parameters.
+        fields: of the config, its defaults where they are not given, or changes to the one given;
+            and keywords of the optimizer, such as `groups`.
 
     Raises:
         ConfigError: no optimizer of that name, or a field that it does not have.
@@ -87,13 +89,31 @@ def create(
     born.errors.ConfigError: expected the name of an optimizer, got 'adamv'; did you mean adam...
     """
     if isinstance(optimizer, Config):
-        return _of_config(type(optimizer).__name__)(parameters, optimizer.replace(**fields))
-    made = OPTIMIZERS.get(_plain(optimizer))
-    if made is None:
+        own, others = _parted(type(optimizer), fields)
+        made = _of_config(type(optimizer).__name__)
+        return made(parameters, optimizer.replace(**own), **others)
+    named = OPTIMIZERS.get(_plain(optimizer))
+    if named is None:
         close = difflib.get_close_matches(_plain(optimizer), OPTIMIZERS)
         remedy = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(names())}"
         raise ConfigError(f"expected the name of an optimizer, got {optimizer!r}; {remedy}")
-    return made(parameters, made.config_type(**fields))
+    own, others = _parted(named.config_type, fields)
+    return named(parameters, named.config_type(**own), **others)
+
+
+def _parted(config: type[Config], given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords of an optimizer: the fields of its config, and the others."""
+    fields = field_types(config)
+    keywords = {name for name in given if name not in fields and name in _KEYWORDS}
+    own = {name: value for name, value in given.items() if name not in keywords}
+    return own, {name: given[name] for name in keywords}
+
+
+_KEYWORDS = {
+    name
+    for name, each in inspect.signature(cast("Any", Optimizer).__init__).parameters.items()
+    if each.kind is each.KEYWORD_ONLY
+}
 
 
 def from_config(data: Mapping[str, Any]) -> Config:

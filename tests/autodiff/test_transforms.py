@@ -299,7 +299,7 @@ REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = 
     "a vector of another shape": (
         lambda x: hvp(sum_of_squares)(x, x[:1]),
         ShapeError,
-        r"expected a vector .* \(2,\), got \(1,\); reshape",
+        r"expected a vector .* \(2,\) .*, got \(1,\); reshape",
     ),
 }
 
@@ -327,12 +327,12 @@ def test_error_inside_the_function_leaves_the_tape_as_it_was(autodiff: AD) -> No
     assert len(before) == 0
 
 
-@pytest.mark.parametrize("argnum", [(0, 1), "x", 0.0, None])
+@pytest.mark.parametrize("argnum", [(0, 0), (), (0, "x"), "x", 0.0, True])
 def test_argnum_is_one_integer(argnum: Any, autodiff: Autodiff[Backend]) -> None:
     x = born.ones((), autodiff)
 
     def square(y: born.Tensor[Autodiff[Backend]]) -> born.Tensor[Autodiff[Backend]]:
         return y * y
 
-    with pytest.raises(OperandError, match="expected argnum as one integer, got"):
+    with pytest.raises(OperandError, match="expected argnums as one integer or a tuple"):
         grad(square, argnum)(x)

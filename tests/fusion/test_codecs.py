@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from born.backend import Backend, codecs
+from born.backend.coded_update import CodedUpdate
 from born.dtypes import as_dtype
 from born.fusion import norm, sqrt, total, trace
 from born.fusion.codec import BLOCK, CODECS, coded_size
@@ -53,7 +54,8 @@ def scales(x: HostArray) -> HostArray:
     """The largest magnitude of each element's block."""
     padded = np.zeros(-(-x.size // BLOCK) * BLOCK, np.float32)
     padded[: x.size] = np.abs(x)
-    return padded.reshape(-1, BLOCK).max(axis=1).repeat(BLOCK)[: x.size]
+    most: HostArray = padded.reshape(-1, BLOCK).max(axis=1).repeat(BLOCK)
+    return most[: x.size]
 
 
 @every_codec
@@ -99,9 +101,11 @@ def test_float8_has_the_bytes_of_ml_dtypes(codec: str) -> None:
     x = numbers("normal", 10 * BLOCK)
     rows = encoded(x, codec).reshape(-1, BLOCK + 4)
     scale = rows[:, :4].copy().view(np.float32)
-    top = np.float32(ml_dtypes.finfo(codec).max)
+    top = np.float32(codecs.FLOAT8[codec].largest)
+    kind = np.dtype(getattr(ml_dtypes, codec))
+    assert float(np.array(top).astype(kind)) == top
     fractions = x.reshape(-1, BLOCK) * (np.float32(1) / scale * top)
-    expected = fractions.astype(np.dtype(codec)).view(np.uint8)
+    expected = fractions.astype(kind).view(np.uint8)
     assert np.array_equal(rows[:, 4:], expected)
 
 
@@ -115,6 +119,11 @@ def test_nan_and_infinity_are_not_lost(codec: str) -> None:
 
 
 # -- around rules --
+
+
+def by_norm(p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any) -> Any:
+    """With a total of gradients alone, as clipping has it."""
+    return adam(p, g / sqrt(total(g * g)), m, v, lr=lr, t=t)
 
 
 def adam(p: Any, g: Any, m: Any, v: Any, *, lr: Any, t: Any) -> Any:
@@ -197,11 +206,19 @@ def test_one_slot_may_be_coded_beside_another() -> None:
     assert_alike(program, ("float16", "float16", "bfloat16", "uint8"))
 
 
-@pytest.mark.parametrize("rule", [layerwise, clipped])
+@pytest.mark.parametrize("rule", [layerwise, clipped, by_norm])
 def test_rules_of_several_stages_agree_to_the_bit(rule: Any) -> None:
     codec = "int8"
     program = replace(trace(rule, ["m", "v"], ["lr", "t"]), codecs=("", "", codec, codec))
     assert_alike(program, ("float32", "float32", "uint8", "uint8"))
+
+
+def test_a_clipped_update_decodes_in_its_one_pass() -> None:
+    program = replace(trace(by_norm, ["m", "v"], ["lr", "t"]), codecs=("", "", "int8", "int8"))
+    dtypes = tuple(map(as_dtype, ("float32", "float32", "uint8", "uint8")))
+    assert not isinstance(backend_of("numpy").compile_update(program, dtypes), CodedUpdate)
+    source = backend_of("numba").compile_update(program, dtypes).source
+    assert "encode_int8" in source
 
 
 def test_a_program_without_codecs_has_the_kernel_that_it_had() -> None:

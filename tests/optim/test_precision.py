@@ -276,7 +276,7 @@ def test_digits_are_read_as_well() -> None:
     expected = np.mean([accuracy(optim.Precision(), seed) for seed in seeds])
     assert expected > 96
     for slots in ("int8", "float8_e4m3fn"):
-        precision = optim.Precision(slots=slots)  # type: ignore[arg-type]  # one of its literals
+        precision = optim.Precision(slots=slots)
         assert np.mean([accuracy(precision, seed) for seed in seeds]) > expected - 0.5
     narrow = precise("master", slots="int8")
     assert np.mean([accuracy(narrow, seed, "bfloat16") for seed in seeds]) > expected - 0.5

@@ -4,7 +4,8 @@ from typing import reveal_type
 
 import born
 from born import nn, ops, optim
-from born.autodiff import Autodiff, backward
+from born.autodiff import Autodiff, backward, grad, hessian, hvp, jacobian
+from born.backend import B
 from born_numpy import NumpyBackend
 
 backend = Autodiff(NumpyBackend())
@@ -43,3 +44,20 @@ reveal_type(x.to(NumpyBackend()))  # reveals: Tensor[NumpyBackend]
 reveal_type(plain)  # reveals: Linear[NumpyBackend]
 reveal_type(plain.to(backend))  # reveals: Linear[Autodiff[NumpyBackend]]
 reveal_type(model.to(NumpyBackend()))  # reveals: Sequential[NumpyBackend]
+
+
+def training_loss(model: nn.Linear[B], x: born.Tensor[B]) -> born.Tensor[B]:
+    return model(x).sum()
+
+
+def with_aux(x: born.Tensor[B]) -> tuple[born.Tensor[B], int]:
+    return x.sum(), 1
+
+
+reveal_type(grad(ops.sum)(x))  # reveals: Tensor[Autodiff[NumpyBackend]]
+reveal_type(grad(grad(ops.sum))(x))  # reveals: Tensor[Autodiff[NumpyBackend]]
+reveal_type(grad(training_loss)(layer, x))  # reveals: Gradients
+reveal_type(grad(with_aux, has_aux=True)(x))  # reveals: tuple[Tensor[Autodiff[NumpyBackend]], int]
+reveal_type(jacobian(ops.tanh)(x))  # reveals: Tensor[Autodiff[NumpyBackend]]
+reveal_type(hessian(ops.sum)(x))  # reveals: Tensor[Autodiff[NumpyBackend]]
+reveal_type(hvp(ops.sum)(x, x))  # reveals: Tensor[Autodiff[NumpyBackend]]

@@ -46,7 +46,7 @@ class ArrayNetwork(Network, Dispatch):
 
     @override
     def softmax_backward(self, g: RawTensor, y: RawTensor, /, axis: int = -1) -> RawTensor:
-        weighted = g.array * y.array
+        weighted = self.mul(g, y).array
         weighted -= y.array * self._sum_along(weighted, axis)
         return RawTensor(weighted)
 
@@ -174,7 +174,7 @@ class ArrayNetwork(Network, Dispatch):
         trailing = trailing_axes(normal, axes)
         if not g.size:
             return self.copy(g)
-        out = g.array * normal.array
+        out = self.mul(g, normal).array
         along = out.mean(axis=trailing, keepdims=True)
         self.xp.multiply(normal.array, along, out=out)
         self.xp.subtract(g.array, out, out=out)

@@ -254,8 +254,8 @@ class Network(Primitives):
 
         Leading axes broadcast. A mask (..., T, S) of bools says what takes part, a floating one is
         added. If `causal`, the last query sees all keys, the one before all but the last, and
-        so on. A row that sees nothing is 0. The residual is the logarithm of each row's sum of
-        exponentials, (..., T, 1).
+        so on. A row that sees nothing is 0. The residual is what `attention_gradients` reads, here
+        the logarithm of each row's sum of exponentials, (..., T, 1).
         """
         scores = self._scores(q, k, mask, causal, scale)
         total = self.logsumexp(scores, -1, keepdims=True)
@@ -279,14 +279,14 @@ class Network(Primitives):
         `y` and `total` are what it returned.
         """
         weights = self._weights(self._scores(q, k, mask, causal, scale), total)
-        of_weights = self.matmul(g, _turned(self, v))
+        of_weights = self.matmul(g, turned(self, v))
         along = self.sum(self.mul(g, y), -1, keepdims=True)
         slopes = self.mul(weights, self.sub(of_weights, along))
         scaled = self.mul(slopes, scale)
         return (
             self.matmul(scaled, k),
-            self.matmul(_turned(self, scaled), q),
-            self.matmul(_turned(self, weights), g),
+            self.matmul(turned(self, scaled), q),
+            self.matmul(turned(self, weights), g),
             slopes if for_mask else None,
         )
 
@@ -294,7 +294,7 @@ class Network(Primitives):
         self, q: RawTensor, k: RawTensor, mask: RawTensor | None, causal: bool, scale: float
     ) -> RawTensor:
         """scale q k^T + mask, with minus infinity where a query does not see a key."""
-        scores = self.mul(self.matmul(q, _turned(self, k)), scale)
+        scores = self.mul(self.matmul(q, turned(self, k)), scale)
         if mask is not None:
             is_flag = mask.dtype.kind == "b"
             scores = self.where(mask, scores, -math.inf) if is_flag else self.add(scores, mask)
@@ -319,7 +319,8 @@ class Network(Primitives):
         return self.mul(x, mask), mask
 
 
-def _turned(b: Primitives, x: RawTensor) -> RawTensor:
+def turned(b: Primitives, x: RawTensor) -> RawTensor:
+    """The last two axes exchanged."""
     return b.transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
