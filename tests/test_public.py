@@ -26,6 +26,7 @@ FACES = (
     "born.ops",
     "born.ops.special",
     "born.optim",
+    "born.plot",
     "born.optim.schedules",
     "born_numpy",
 )
@@ -33,7 +34,7 @@ FACES = (
 
 SURFACE = {
     "born": "RawTensor Tensor arange available_backends eye full get_backend ones rand randn"
-    " tensor from_dlpack zeros",
+    " progress tensor from_dlpack zeros",
     "born.autodiff": "Autodiff Gradients Tape backward grad hvp value_and_grad",
     "born.backend": "ArrayBackend Backend available_backends get_backend",
     "born.checkpoint": "CheckpointWarning PartialLoad Store from_torch load load_weights save"
@@ -64,7 +65,9 @@ MEMBERS = {
     "born.nn.Module": "eval load_state_dict named_parameters named_state parameters state_dict to"
     " train",
     "born.nn.Parameter": "grad name raw tensor zero_grad",
-    "born.optim.Optimizer": "load_state_dict lr state_dict step timestep to zero_grad",
+    "born.optim.Optimizer": "faults load_state_dict lr state_dict step timestep to zero_grad",
+    "born.optim.StepReport": "applied clip_factor grad_norm lr missing nonfinite param_norm step"
+    " to_dict update_norm update_ratio watched",
 }
 """Members of classes that programs may rely on."""
 
