@@ -14,7 +14,7 @@ from born.backend.coded_update import CodedUpdate
 from born.dtypes import as_dtype
 from born.fusion import norm, sqrt, total, trace
 from born.fusion.codec import BLOCK, CODECS, coded_size
-from born.raw import HostArray
+from born.raw import HostArray, RawTensor
 from born_numpy import NumpyBackend
 from tests.fusion.kernels import assert_same_bits, backend_of
 
@@ -163,7 +163,8 @@ def updated(backend: Backend, program: Any, dtypes: tuple[Any, ...], steps: int 
     rng = np.random.default_rng(3)
     p, _, *slots = (as_dtype(dtype) for dtype in dtypes)
     kernel = backend.compile_update(program, tuple(map(as_dtype, dtypes)))
-    targets, gradients = [], []
+    targets: list[list[RawTensor]] = []
+    gradients: list[RawTensor] = []
     for shape in SHAPES:
         size = int(np.prod(shape))
         kept = [
@@ -259,7 +260,7 @@ def test_the_mean_of_many_roundings_is_the_number(dtype: str, size: float) -> No
         above = np.float32(np.nextafter(base.astype(kind), np.array(np.inf).astype(kind)))
         x = np.full(count, base + share * (above - base), np.float32)
         y = codecs.round_stochastically(x, dtype, 0, 5, np)
-        assert set(np.unique(y)) == {base, above}
+        assert set(np.unique(y).tolist()) == {base.item(), above.item()}
         mean = ((y.astype(np.float64) - x) / (above - base)).mean()
         assert abs(mean) < 5 * np.sqrt(share * (1 - share) / count) + 2.0**-13
 

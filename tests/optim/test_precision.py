@@ -16,6 +16,7 @@ from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.errors import CheckpointMismatchError, ConfigError, ConfigTypeError, StateDictError
 from born.optim.naming import OPTIMIZERS
+from born.raw import HostArray
 from tests.optim.making import assert_same, contents, parameter, raw, step
 
 KEPT = ("kahan", "master")
@@ -69,7 +70,7 @@ def test_small_steps_add_up_in_the_mean(backend: Backend, dtype: str) -> None:
 
 @halves
 def test_seeds_draw_otherwise(backend: Backend, dtype: str) -> None:
-    found = []
+    found: list[HostArray] = []
     for seed in (0, 0, 1):
         p = parameter(np.ones(500), backend, dtype=dtype)
         optimizer = optim.SGD([p], lr=2e-4, precision=precise("stochastic", seed=seed))
@@ -236,7 +237,7 @@ def test_clipping_goes_with_it(backend: Backend) -> None:
         optim.Adam(ps, lr=0.01, max_norm=1.0, precision=optim.Precision(slots=slots))
         for slots in ("int8", None)
     )
-    moved = []
+    moved: list[list[HostArray]] = []
     for optimizer in (narrow, wide):
         for p in ps:
             backend.assign(p.raw, raw(np.ones(p.shape), backend))
