@@ -123,7 +123,8 @@ class Tiles(PassKernel):
                 for (op, row), keep in zip(reduced, kept, strict=True)
             ]
             buffers = kernel.buffers_of(stop - start) if kernel.buffers else ()
-            kernel.tile(*tiles, *values, *buffers, *reducers, *kernel.numbering(start))
+            number = (start,) if kernel.indexed else ()
+            kernel.tile(*tiles, *values, *buffers, *reducers, *number)
             if self._stores:
                 write_back(arrays, tiles, start, stop)
 
@@ -177,7 +178,7 @@ class Tiles(PassKernel):
                 buffers = [
                     b.reshape(shape) for b in kernel.buffers_of(shape[0] * shape[1] * columns)
                 ]
-                number = kernel.numbering((first * height + top) * columns)
+                number = ((first * height + top) * columns,) if kernel.indexed else ()
                 kernel.tile(*tiles, *values, *buffers, *reducers, *number)
 
         self._share(

@@ -70,7 +70,7 @@ class NumpyUpdate(UpdateKernel):
         decoded = tuple(float32 if program.codec(i) else x for i, x in enumerate(dtypes))
         source, self.buffers, self.tile = _tile(program, decoded, reductions)
         self.coded = [(i, codec) for i, codec in enumerate(program.codecs) if codec]
-        self.indexed = program.indexed
+        self.indexed = program.indexed  # its tiles take the number of their first element, last
         self.is_plain = not self.coded and not self.indexed
         self.tile_size = _tile_size(self.buffers)
         super().__init__(program, dtypes, source)
@@ -88,13 +88,10 @@ class NumpyUpdate(UpdateKernel):
         for i, codec in self.coded:
             pieces[i] = np.empty(length, np.float32)
             codecs.decode(arrays[i][_coded(start, start + length)], codec, pieces[i], np)
-        self.tile(*pieces, *scalars, *buffers, *self.numbering(start))
+        number = (start,) if self.indexed else ()
+        self.tile(*pieces, *scalars, *buffers, *number)
         for i, codec in self.coded:
             codecs.encode(pieces[i], codec, arrays[i][_coded(start, start + length)], np)
-
-    def numbering(self, start: int) -> tuple[int, ...]:
-        """What a tile whose first element has this number takes besides, if it asks for it."""
-        return (start,) if self.indexed else ()
 
     def buffers_of(self, length: int) -> list[Array]:
         """The thread's buffers of a tile."""
