@@ -28,6 +28,8 @@ FACES = (
     "born.optim",
     "born.plot",
     "born.optim.schedules",
+    "born.random",
+    "born.stats",
     "born_numpy",
 )
 """The modules that a user imports from."""
@@ -35,7 +37,9 @@ FACES = (
 SURFACE = {
     "born": "RawTensor Tensor arange available_backends eye full get_backend ones rand randn"
     " progress tensor from_dlpack zeros",
-    "born.autodiff": "Autodiff Gradients Tape backward grad hvp value_and_grad",
+    "born.autodiff": "Autodiff Gradients Tape backward check_gradients checkpointed custom_vjp grad"
+    " hessian hessian_diagonal hvp implicit jacobian jvp per_example_gradients scan stop_gradient"
+    " value_and_grad vjp",
     "born.backend": "ArrayBackend Backend available_backends get_backend",
     "born.checkpoint": "CheckpointWarning PartialLoad Store from_torch load load_weights save"
     " to_torch verify",
@@ -50,6 +54,10 @@ SURFACE = {
     " least_squares minimize projections schedules sharpness_aware",
     "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
     " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",
+    "born.random": "bernoulli beta categorical choice dirichlet exponential gamma laplace"
+    " multinomial normal permutation poisson truncated_normal uniform",
+    "born.stats": "bernoulli beta binom categorical cauchy chi2 dirichlet expon gamma laplace"
+    " multinomial multivariate_normal nbinom norm poisson t uniform",
     "born_numpy": "NumpyBackend",
 }
 """Names that programs may rely on."""
