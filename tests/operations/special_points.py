@@ -746,6 +746,7 @@ WITHOUT: Final[dict[str, str]] = {
     "batch_norm": "is layer_norm over other axes; large numbers have tests",
     **dict.fromkeys(("floor_divide", "remainder"), _ROUNDS),
     "dropout": "draws a mask; with it, it is a product",
+    **dict.fromkeys(("argsort", "searchsorted"), "gives places; those of NaN have tests"),
 }
 """Operations without calls of their own, and why."""
 
