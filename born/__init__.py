@@ -26,6 +26,7 @@ from born.creation import tensor as tensor
 from born.creation import zeros as zeros
 from born.ops import interop as _interop  # noqa: F401  # pyright: ignore[reportUnusedImport]  # tells tensors of NumPy's functions
 from born.ops.fused import fused as fused
+from born.progress import progress as progress
 from born.raw import RawTensor as RawTensor
 from born.tensor import Tensor as Tensor
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_numba import intrinsics
+from born_numba import functions, intrinsics
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
 
@@ -45,10 +45,13 @@ def exp_of_nonpositive(x: Any) -> Any:
     return y if x >= np.float32(_LEAST) else (x if x != x else np.float32(0.0))
 
 
-# What kernels call by name. `Kernel` puts in what suits the dtype for `exp`, `real` and `zero`.
+# What kernels call by name. `Kernel` puts in what suits the dtype for `exp`, `sigmoid`, `tanh`,
+# `real` and `zero`.
 exp: Final[Any] = np.exp
 inf: Final = np.inf
 log: Final[Any] = np.log
+sigmoid: Final[Any] = functions.sigmoid_float64
+tanh: Final[Any] = np.tanh
 real: Final[Any] = np.float64
 sqrt: Final[Any] = np.sqrt
 zero: Final = 0.0
@@ -114,6 +117,7 @@ class Kernel:
                 {
                     **globals(),
                     "real": dtype.type,
+                    **{name: _functions(dtype)[name] for name in ("sigmoid", "tanh")},
                     "zero": dtype.type(0),
                     **(_IN_FLOAT32 if dtype == np.float32 else {}),
                 },
@@ -121,6 +125,10 @@ class Kernel:
             )
             self._compiled[dtype] = compiled
         return compiled
+
+
+def _functions(dtype: np.dtype[Any]) -> dict[str, Any]:
+    return functions.FLOAT32 if dtype == np.float32 else functions.FLOAT64
 
 
 def kernel(
@@ -489,7 +497,219 @@ def batch_norm_planes_backward(
                 result[j] = factor * (slope[j] - mean - z[j] * share)
 
 
+# -- recurrent cells: a step, as `born_numpy.recurrence.Step` says; t: which rows there are --
+
+# Each loop writes one array and reads few: LLVM vectorises a loop if it needs few checks for
+# overlap.
+
+
+def _forward(t: Any) -> Any:
+    return types.void(*[t[:, ::1]] * 2, t[::1], *[t[:, ::1]] * 5, types.boolean[::1])
+
+
+def _backward(t: Any) -> Any:
+    return types.void(*[t[:, ::1]] * 12, types.boolean[::1])
+
+
+@kernel(_forward)
+def tanh_cell(
+    z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
+) -> None:
+    """h of a plain cell that bends by tanh."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(width):
+            h[n, j] = tanh(z[n, j] + q[n, j] + bias[j])
+        if len(t) > 0 and not t[n]:
+            h[n] = h0[n]
+
+
+@kernel(_forward)
+def relu_cell(
+    z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
+) -> None:
+    """h of a plain cell that rectifies."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(width):
+            value = z[n, j] + q[n, j] + bias[j]
+            h[n, j] = zero if value <= 0 else value
+        if len(t) > 0 and not t[n]:
+            h[n] = h0[n]
+
+
+@kernel(_backward)
+def tanh_cell_backward(
+    gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
+    dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
+) -> None:  # fmt: skip
+    """The gradient of `tanh_cell`."""
+    rows, width = h.shape
+    for n in range(rows):
+        if len(t) > 0 and not t[n]:
+            for j in range(width):
+                rest[n, j] += gh[n, j] + dh[n, j]
+                dz[n, j] = zero
+            continue
+        for j in range(width):
+            dz[n, j] = (gh[n, j] + dh[n, j] + rest[n, j]) * (1 - h[n, j] * h[n, j])
+        for j in range(width):
+            rest[n, j] = zero
+
+
+@kernel(_backward)
+def relu_cell_backward(
+    gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
+    dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
+) -> None:  # fmt: skip
+    """The gradient of `relu_cell`."""
+    rows, width = h.shape
+    for n in range(rows):
+        if len(t) > 0 and not t[n]:
+            for j in range(width):
+                rest[n, j] += gh[n, j] + dh[n, j]
+                dz[n, j] = zero
+            continue
+        for j in range(width):
+            slope = gh[n, j] + dh[n, j] + rest[n, j]
+            dz[n, j] = slope if h[n, j] > 0 else zero
+        for j in range(width):
+            rest[n, j] = zero
+
+
+@kernel(_forward)
+def lstm_cell(
+    z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
+) -> None:
+    """The gates i, f, g and o, c and h of a long short-term memory."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(2 * width):
+            kept[n, j] = sigmoid(z[n, j] + q[n, j] + bias[j])
+        i, f = kept[n, :width], kept[n, width : 2 * width]
+        g, o = kept[n, 2 * width : 3 * width], kept[n, 3 * width :]
+        given, product, shift = z[n, 2 * width :], q[n, 2 * width :], bias[2 * width :]
+        for j in range(width):
+            g[j] = tanh(given[j] + product[j] + shift[j])
+        given, product, shift = z[n, 3 * width :], q[n, 3 * width :], bias[3 * width :]
+        for j in range(width):
+            o[j] = sigmoid(given[j] + product[j] + shift[j])
+        for j in range(width):
+            c[n, j] = f[j] * c0[n, j] + i[j] * g[j]
+        for j in range(width):
+            h[n, j] = o[j] * tanh(c[n, j])
+        if len(t) > 0 and not t[n]:
+            h[n], c[n] = h0[n], c0[n]
+
+
+@kernel(_backward)
+def lstm_cell_backward(
+    gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
+    dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
+) -> None:  # fmt: skip
+    """The gradient of `lstm_cell`."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(width):
+            dc[n, j] += gc[n, j]
+        if len(t) > 0 and not t[n]:
+            for j in range(width):
+                rest[n, j] += gh[n, j] + dh[n, j]
+            for j in range(4 * width):
+                dz[n, j] = zero
+            continue
+        i, f = kept[n, :width], kept[n, width : 2 * width]
+        g, o = kept[n, 2 * width : 3 * width], kept[n, 3 * width :]
+        di, df = dz[n, :width], dz[n, width : 2 * width]
+        dg, do = dz[n, 2 * width : 3 * width], dz[n, 3 * width :]
+        for j in range(width):
+            dh[n, j] += gh[n, j] + rest[n, j]
+        for j in range(width):
+            rest[n, j] = tanh(c[n, j])
+        for j in range(width):
+            do[j] = dh[n, j] * rest[n, j] * o[j] * (1 - o[j])
+        for j in range(width):
+            dc[n, j] += dh[n, j] * o[j] * (1 - rest[n, j] * rest[n, j])
+        for j in range(width):
+            di[j] = dc[n, j] * g[j] * i[j] * (1 - i[j])
+        for j in range(width):
+            df[j] = dc[n, j] * c0[n, j] * f[j] * (1 - f[j])
+        for j in range(width):
+            dg[j] = dc[n, j] * i[j] * (1 - g[j] * g[j])
+        for j in range(width):
+            dc[n, j] *= f[j]
+        for j in range(width):
+            rest[n, j] = zero
+
+
+@kernel(_forward)
+def gru_cell(
+    z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
+) -> None:
+    """The gates r, u and n, what r multiplies, and h of a gated recurrent unit."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(2 * width):
+            kept[n, j] = sigmoid(z[n, j] + q[n, j] + bias[j])
+        r, u = kept[n, :width], kept[n, width : 2 * width]
+        new, reset = kept[n, 2 * width : 3 * width], kept[n, 3 * width :]
+        given, product = z[n, 2 * width :], q[n, 2 * width :]
+        shift = bias[2 * width :]
+        for j in range(width):
+            reset[j] = product[j] + shift[j]
+        for j in range(width):
+            new[j] = tanh(given[j] + r[j] * reset[j])
+        for j in range(width):
+            h[n, j] = new[j] + u[j] * (h0[n, j] - new[j])
+        if len(t) > 0 and not t[n]:
+            h[n] = h0[n]
+
+
+@kernel(_backward)
+def gru_cell_backward(
+    gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
+    dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
+) -> None:  # fmt: skip
+    """The gradient of `gru_cell`."""
+    rows, width = h.shape
+    for n in range(rows):
+        if len(t) > 0 and not t[n]:
+            for j in range(width):
+                rest[n, j] += gh[n, j] + dh[n, j]
+            for j in range(3 * width):
+                dz[n, j] = zero
+            for j in range(3 * width):
+                dq[n, j] = zero
+            continue
+        r, u = kept[n, :width], kept[n, width : 2 * width]
+        new, reset = kept[n, 2 * width : 3 * width], kept[n, 3 * width :]
+        dr, du, dn = dz[n, :width], dz[n, width : 2 * width], dz[n, 2 * width :]
+        product = dq[n, 2 * width :]
+        for j in range(width):
+            rest[n, j] += gh[n, j] + dh[n, j]
+        for j in range(width):
+            dn[j] = rest[n, j] * (1 - u[j]) * (1 - new[j] * new[j])
+        for j in range(width):
+            du[j] = rest[n, j] * (h0[n, j] - new[j]) * u[j] * (1 - u[j])
+        for j in range(width):
+            dr[j] = dn[j] * reset[j] * r[j] * (1 - r[j])
+        for j in range(width):
+            rest[n, j] *= u[j]
+        for j in range(2 * width):
+            dq[n, j] = dz[n, j]
+        for j in range(width):
+            product[j] = dn[j] * r[j]
+
+
 # -- images --
+
+
+@inlined
+def inside(start: Any, stride: Any, length: Any, count: Any) -> Any:
+    """The range of those q below count for which 0 <= q stride + start < length."""
+    first = 0 if start >= 0 else (-start + stride - 1) // stride
+    last = 0 if start >= length else (length - 1 - start) // stride + 1
+    return min(first, count), max(min(last, count), min(first, count))
 
 
 @kernel(lambda t: types.void(t[:, :, :, ::1], t[:, :, :, :, ::1], *_WINDOW))
@@ -497,17 +717,51 @@ def unfold(x: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: A
     """The windows of images (N, C, H, W) as (N, C, kh kw, rows, columns), without padding first."""
     height, width = x.shape[2], x.shape[3]
     rows, columns = out.shape[3], out.shape[4]
+    shifted = stride[0] == 1 and stride[1] == 1 and columns == width
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             for i in range(kernel[0]):
                 for j in range(kernel[1]):
-                    tap = i * kernel[1] + j
+                    begin = j * dilation[1] - padding[1]
+                    first, last = inside(begin, stride[1], width, columns)
+                    if shifted and last > first:
+                        # The whole plane is moved, and what came from other rows blanked.
+                        down = i * dilation[0] - padding[0]
+                        top, bottom = inside(down, 1, height, rows)
+                        plane = out[n, c, i * kernel[1] + j].reshape(rows * columns)
+                        whole = x[n, c].reshape(height * width)
+                        move = down * width + begin
+                        least = max(top * columns, -move)
+                        most = min(bottom * columns, height * width - move)
+                        plane[:least] = 0
+                        plane[max(most, least) :] = 0
+                        to, source = plane[least:most], whole[least + move :]
+                        for q in range(len(to)):
+                            to[q] = source[q]
+                        for r in range(rows):
+                            for q in range(first):
+                                plane[r * columns + q] = 0
+                            for q in range(last, columns):
+                                plane[r * columns + q] = 0
+                        continue
                     for r in range(rows):
                         h = r * stride[0] + i * dilation[0] - padding[0]
-                        for q in range(columns):
-                            w = q * stride[1] + j * dilation[1] - padding[1]
-                            inside = 0 <= h < height and 0 <= w < width
-                            out[n, c, tap, r, q] = x[n, c, h, w] if inside else 0
+                        line = out[n, c, i * kernel[1] + j, r]
+                        if h < 0 or h >= height or last <= first:
+                            line[:] = 0
+                            continue
+                        for q in range(first):
+                            line[q] = 0
+                        for q in range(last, columns):
+                            line[q] = 0
+                        to = line[first:last]
+                        source = x[n, c, h, begin + first * stride[1] :]
+                        if stride[1] == 1:
+                            for q in range(len(to)):
+                                to[q] = source[q]
+                        else:
+                            for q in range(len(to)):
+                                to[q] = source[q * stride[1]]
 
 
 @kernel(lambda t: types.void(t[:, :, :, :, ::1], t[:, :, :, ::1], *_WINDOW))
@@ -519,44 +773,99 @@ def fold(taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: 
         for c in range(out.shape[1]):
             for i in range(kernel[0]):
                 for j in range(kernel[1]):
-                    tap = i * kernel[1] + j
+                    begin = j * dilation[1] - padding[1]
+                    first, last = inside(begin, stride[1], width, columns)
                     for r in range(rows):
                         h = r * stride[0] + i * dilation[0] - padding[0]
-                        if 0 <= h < height:
-                            for q in range(columns):
-                                w = q * stride[1] + j * dilation[1] - padding[1]
-                                if 0 <= w < width:
-                                    out[n, c, h, w] += taps[n, c, tap, r, q]
-
-
-@kernel(lambda t: types.void(t[:, :, :, ::1], t[:, :, :, ::1], _INDEX[:, :, :, ::1], *_WINDOW))
-def max_pool(
-    x: Any, y: Any, winner: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
-) -> None:
-    """The largest element of each window and which it was; the first of those that tie."""
-    height, width = x.shape[2], x.shape[3]
-    for n in range(y.shape[0]):
-        for c in range(y.shape[1]):
-            for r in range(y.shape[2]):
-                for q in range(y.shape[3]):
-                    best = -inf
-                    inside = False
-                    place = 0
-                    for i in range(kernel[0]):
-                        h = r * stride[0] + i * dilation[0] - padding[0]
-                        if h < 0 or h >= height:
+                        if h < 0 or h >= height or last <= first:
                             continue
-                        for j in range(kernel[1]):
-                            w = q * stride[1] + j * dilation[1] - padding[1]
-                            if w < 0 or w >= width:
-                                continue
-                            value = x[n, c, h, w]
-                            if not inside or value > best or (value != value and best == best):
-                                inside = True
-                                best = value
-                                place = i * kernel[1] + j
-                    y[n, c, r, q] = best
-                    winner[n, c, r, q] = place
+                        given = taps[n, c, i * kernel[1] + j, r, first:last]
+                        to = out[n, c, h, begin + first * stride[1] :]
+                        if stride[1] == 1:
+                            for q in range(len(given)):
+                                to[q] += given[q]
+                        else:
+                            for q in range(len(given)):
+                                to[q * stride[1]] += given[q]
+
+
+@kernel(
+    lambda t: types.void(
+        t[:, :, ::1], t[:, :, ::1], _INDEX[:, :, ::1], *_WINDOW, types.int32[::1], *[_INDEX] * 2
+    )
+)
+def max_pool(
+    x: Any,
+    y: Any,
+    winner: Any,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    room: Any,
+    start: Any,
+    stop: Any,
+) -> None:
+    """The largest element of each window and which it was; the first of those that tie.
+
+    Of planes from `start` to `stop`; room is as long as a row of y.
+    """
+    height, width = x.shape[1], x.shape[2]
+    rows, columns = y.shape[1], y.shape[2]
+    halved = kernel == (2, 2) and stride == (2, 2) and padding == (0, 0) and dilation == (1, 1)
+    for plane in range(start, stop):
+        for r in range(rows):
+            best = y[plane, r]
+            if halved:  # the most frequent, in one loop
+                above, below, which = x[plane, 2 * r], x[plane, 2 * r + 1], winner[plane, r]
+                for q in range(columns):
+                    top, place = above[2 * q], np.int32(0)
+                    value = above[2 * q + 1]
+                    won = (value > top) | ((value != value) & (top == top))
+                    top, place = value if won else top, np.int32(1) if won else place
+                    value = below[2 * q]
+                    won = (value > top) | ((value != value) & (top == top))
+                    top, place = value if won else top, np.int32(2) if won else place
+                    value = below[2 * q + 1]
+                    won = (value > top) | ((value != value) & (top == top))
+                    best[q] = value if won else top
+                    which[q] = np.int32(3) if won else place
+                continue
+            best[:] = -inf
+            room[:] = -1
+            for i in range(kernel[0]):
+                h = r * stride[0] + i * dilation[0] - padding[0]
+                if h < 0 or h >= height:
+                    continue
+                for j in range(kernel[1]):
+                    begin = j * dilation[1] - padding[1]
+                    first, last = inside(begin, stride[1], width, columns)
+                    if last <= first:
+                        continue
+                    place = np.int32(i * kernel[1] + j)
+                    source = x[plane, h, begin + first * stride[1] :]
+                    to, which = best[first:last], room[first:last]
+                    if stride[1] == 1:
+                        for q in range(len(to)):
+                            value, top = source[q], to[q]
+                            # The first that lies inside, a larger one, or NaN.
+                            won = (value > top) | (which[q] < 0) | ((value != value) & (top == top))
+                            to[q] = value if won else top
+                            which[q] = place if won else which[q]
+                    elif stride[1] == 2:
+                        for q in range(len(to)):
+                            value, top = source[2 * q], to[q]
+                            won = (value > top) | (which[q] < 0) | ((value != value) & (top == top))
+                            to[q] = value if won else top
+                            which[q] = place if won else which[q]
+                    else:
+                        for q in range(len(to)):
+                            value, top = source[q * stride[1]], to[q]
+                            won = (value > top) | (which[q] < 0) | ((value != value) & (top == top))
+                            to[q] = value if won else top
+                            which[q] = place if won else which[q]
+            for q in range(columns):
+                winner[plane, r, q] = max(room[q], 0)
 
 
 @kernel(lambda t: types.boolean(t[:, :, :, ::1], _INDEX[:, :, :, ::1], t[:, :, :, ::1], *_WINDOW))

@@ -127,6 +127,7 @@ from born.ops.network import dropout as dropout
 from born.ops.network import group_norm as group_norm
 from born.ops.network import layer_norm as layer_norm
 from born.ops.network import log_softmax as log_softmax
+from born.ops.network import recurrence as recurrence
 from born.ops.network import rms_norm as rms_norm
 from born.ops.network import softmax as softmax
 from born.ops.reduction import all as all
