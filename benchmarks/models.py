@@ -255,18 +255,18 @@ class _BornBlock(nn.Module[On]):
         self.up = nn.Linear(width, 4 * width, backend)
         self.down = nn.Linear(4 * width, width, backend)
 
-    def forward(self, x: Tensor[On], hidden: Tensor[On]) -> Tensor[On]:
-        x = x + self._attention(self.norm1(x), hidden)
+    def forward(self, x: Tensor[On]) -> Tensor[On]:
+        x = x + self._attention(self.norm1(x))
         return x + self.down(ops.gelu(self.up(self.norm2(x))))
 
-    def _attention(self, x: Tensor[On], hidden: Tensor[On]) -> Tensor[On]:
+    def _attention(self, x: Tensor[On]) -> Tensor[On]:
         batch, context, width = x.shape
-        size = width // self.heads
-        qkv = ops.reshape(self.qkv(x), (batch, context, 3, self.heads, size))
-        q, k, v = (ops.transpose(qkv, (2, 0, 3, 1, 4))[i] for i in range(3))
-        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * (1.0 / math.sqrt(size))
-        weights = ops.softmax(ops.where(hidden, -math.inf, scores))
-        mixed = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
+        shape = (batch, context, self.heads, width // self.heads)
+        q, k, v = (
+            ops.transpose(ops.reshape(part, shape), (0, 2, 1, 3))
+            for part in ops.split(self.qkv(x), 3, axis=-1)
+        )
+        mixed = ops.transpose(ops.attention(q, k, v, causal=True), (0, 2, 1, 3))
         return self.projection(ops.reshape(mixed, (batch, context, width)))
 
 
@@ -277,14 +277,12 @@ class _BornGpt(nn.Module[On]):
         self.blocks = [_BornBlock(sizes, backend) for _ in range(sizes.layers)]
         self.norm = nn.LayerNorm(sizes.width, backend)
         self.head = nn.Linear(sizes.width, sizes.vocabulary, backend)
-        later = np.triu(np.ones((sizes.context, sizes.context), bool), 1)
-        self._hidden = born.tensor(later, backend)
         self._places = born.tensor(np.arange(sizes.context), backend)
 
     def forward(self, tokens: Tensor[On]) -> Tensor[On]:
         x = self.tokens(tokens) + self.positions(self._places)
         for block in self.blocks:
-            x = block(x, self._hidden)
+            x = block(x)
         return self.head(self.norm(x))
 
 

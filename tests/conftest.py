@@ -37,6 +37,7 @@ SLOW = (
     "tests/autodiff/test_memory.py",
     "tests/autodiff/test_programs.py",
     "tests/autodiff/test_tape.py",
+    "tests/backend/test_arena.py",
     "tests/backend/test_threads.py",
     "tests/benchmarks",
     "tests/checkpoint/test_crashes.py",

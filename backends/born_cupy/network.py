@@ -13,6 +13,8 @@ from born.backend import Reduction
 from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.arrays.dispatch import declared_as
 from born.backend.arrays.network import ArrayNetwork
+from born.backend.contract.network import turned
+from born.dtypes import is_half
 from born.raw import RawTensor
 from born_cupy.kernels import network
 from born_cupy.kernels.source import real
@@ -117,6 +119,56 @@ class CupyNetwork(ArrayNetwork, Launching):
             compute.type(labels.size if reduction == "mean" else 1),
         )
         return RawTensor(result)
+
+    # -- attention --
+
+    @override
+    def attention(
+        self,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None = None,
+        /,
+        causal: bool = False,
+        scale: float = 1.0,
+    ) -> tuple[RawTensor, RawTensor]:
+        """The residual is the weights: a device has the memory, and is spared the work."""
+        self._check_dtypes("attention", q, k, v)
+        self._require_floating("attention", q.array)
+        if is_half(q.dtype):
+            return super().attention(q, k, v, mask, causal, scale)
+        scores = self._scores(q, k, mask, causal, scale)
+        weights = self.softmax(scores)
+        if mask is not None or (causal and q.shape[-2] > k.shape[-2]):
+            nothing = self.equal(self.max(scores, -1, keepdims=True), -math.inf)
+            weights = self.where(nothing, 0.0, weights)
+        return self.matmul(weights, v), weights
+
+    @override
+    def attention_gradients(
+        self,
+        g: RawTensor,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None,
+        y: RawTensor,
+        total: RawTensor,
+        causal: bool,
+        scale: float,
+        for_mask: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
+        if is_half(q.dtype):
+            return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
+        slopes = self.softmax_backward(self.matmul(g, turned(self, v)), total)
+        scaled = self.mul(slopes, scale)
+        return (
+            self.matmul(scaled, k),
+            self.matmul(turned(self, scaled), q),
+            self.matmul(turned(self, total), g),
+            slopes if for_mask else None,
+        )
 
     # -- normalisation --
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from typing_extensions import override
 
-from born.backend import Axis, Index, Reduction, Window
+from born.backend import Axis, CellName, Index, Reduction, Window
 from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
 from born.backend.threads import POOL, taken
@@ -26,8 +26,11 @@ from born_numba.compiler import configuration
 from born_numba.fused import NumbaFormula
 from born_numba.staged import StagedLoops
 from born_numpy import NumpyBackend
+from born_numpy.arena import empty, empty_like
+from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.global_norm import add_squares, global_norm
+from born_numpy.recurrence import Step
 
 
 class NumbaBackend(NumpyBackend):
@@ -96,7 +99,7 @@ class NumbaBackend(NumpyBackend):
         )
         if not batch or not a.size or not _is_loopable(a):
             return super().sum(x, axis, keepdims)
-        out = np.empty(a.shape[1], a.dtype)
+        out = empty((a.shape[1],), a.dtype)
         kernels.sum_rows[a.dtype](a, out)
         return RawTensor(out)
 
@@ -161,7 +164,7 @@ class NumbaBackend(NumpyBackend):
             or not _are_loopable(a, y.array)
         ):
             return super().linear_gradients(g, x, weight, bias, y)
-        passed, total = np.empty_like(a), np.empty(a.shape[1], a.dtype)
+        passed, total = empty_like(a), empty((a.shape[1],), a.dtype)
         kernels.bias_relu_backward[a.dtype](a, y.array, passed, total)
         return (*linear_products(passed, x, weight), RawTensor(total))
 
@@ -178,7 +181,7 @@ class NumbaBackend(NumpyBackend):
     ) -> tuple[RawTensor, RawTensor]:
         a, rows = logits.array, labels.array
         if _are_plain_losses(a, rows, label_smoothing, reduction) and a.shape[1] <= _NARROW:
-            p = np.empty_like(a)
+            p = empty_like(a)
             loss = kernels.cross_entropy[a.dtype](a, rows, p)
             if loss != _OUT_OF_RANGE:
                 return RawTensor(np.array(loss, a.dtype)), RawTensor(p)
@@ -199,7 +202,7 @@ class NumbaBackend(NumpyBackend):
             return super().cross_entropy_backward(
                 g, probabilities, labels, label_smoothing, reduction
             )
-        out = np.empty_like(p)
+        out = empty_like(p)
         if not kernels.cross_entropy_backward[p.dtype](p, rows, g.array.item(), out):
             self.check_labels(probabilities, labels)
         return RawTensor(out)
@@ -222,8 +225,8 @@ class NumbaBackend(NumpyBackend):
         matching = w.shape == a.shape[-1:] and w.dtype == a.dtype
         if not (matching and _are_loopable(w, b)):
             return super().layer_norm(x, weight, bias, axes, eps)
-        y, normal = np.empty_like(a), np.empty_like(a)
-        scale = np.empty((*a.shape[:-1], 1), a.dtype)
+        y, normal = empty_like(a), empty_like(a)
+        scale = empty((*a.shape[:-1], 1), a.dtype)
         rows = (-1, a.shape[-1])
         arrays = w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
         if not kernels.layer_norm[a.dtype](a.reshape(rows), *arrays):
@@ -242,12 +245,16 @@ class NumbaBackend(NumpyBackend):
             or a.shape != z.shape
         ):
             return super().layer_norm_backward(g, normal, scale, axes)
-        out = np.empty_like(a)
+        out = empty_like(a)
         rows = (-1, a.shape[-1])
         kernels.layer_norm_backward[a.dtype](
             a.reshape(rows), z.reshape(rows), factors.reshape(-1), out.reshape(rows)
         )
         return RawTensor(out)
+
+    @override
+    def _attention_rows(self, dtype: np.dtype[Any]) -> Rows:
+        return Rows(kernels.attention_weights[dtype], kernels.attention_slopes[dtype])
 
     @override
     def batch_norm(
@@ -258,7 +265,7 @@ class NumbaBackend(NumpyBackend):
         w, b = (_of_channels(each, a, start) for each, start in ((weight, 1), (bias, 0)))
         if not known or w is None or b is None:
             return super().batch_norm(x, weight, bias, eps)
-        y, normal = np.empty_like(a), np.empty_like(a)
+        y, normal = empty_like(a), empty_like(a)
         channels = a.shape[1]
         scale = np.empty(channels, a.dtype)
         mean, variance = np.empty(channels), np.empty(channels)
@@ -283,7 +290,7 @@ class NumbaBackend(NumpyBackend):
         w = _of_channels(weight, a, 1)
         if not a.size or w is None or not _are_loopable(a, z) or not _is_loopable(factors):
             return super().batch_norm_gradients(g, normal, scale, weight)
-        out, channels = np.empty_like(a), a.shape[1]
+        out, channels = empty_like(a), a.shape[1]
         along, total = np.empty(channels), np.empty(channels)
         arrays = (factors.reshape(-1), w, _planes(out), along, total)
         if a.ndim == 2:
@@ -293,6 +300,11 @@ class NumbaBackend(NumpyBackend):
             _each_channel(loop, channels, a.size, _planes(a), _planes(z), *arrays)
         return RawTensor(out), RawTensor(along.astype(a.dtype)), RawTensor(total.astype(a.dtype))
 
+    @override
+    def _recurrent_step(self, cell: CellName, dtype: np.dtype[Any]) -> Step:
+        forward, backward = _CELLS[cell]
+        return Step(forward[dtype], backward[dtype])
+
     # -- images --
 
     @override
@@ -301,7 +313,7 @@ class NumbaBackend(NumpyBackend):
             return super().unfold(x, window)
         n, c, h, w = image_shape(x)
         counts, taps = window.counts((h, w)), math.prod(window.kernel)
-        out = np.empty((n, c, taps, *counts), x.dtype)
+        out = empty((n, c, taps, *counts), x.dtype)
         kernels.unfold[x.dtype](x.array, out, *window)
         return RawTensor(out.reshape(n, c, taps, math.prod(counts)))
 
@@ -321,8 +333,8 @@ class NumbaBackend(NumpyBackend):
             return super().max_pool2d(x, window)
         window.check_pool()
         n, c, h, w = image_shape(x)
-        y = np.empty((n, c, *window.counts((h, w))), x.dtype)
-        winner = np.empty(y.shape, int64)
+        y = empty((n, c, *window.counts((h, w))), x.dtype)
+        winner = empty(y.shape, int64)
         kernels.max_pool[x.dtype](x.array, y, winner, *window)
         return RawTensor(y), RawTensor(winner)
 
@@ -340,6 +352,12 @@ class NumbaBackend(NumpyBackend):
 
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
+_CELLS: Final[dict[CellName, tuple[kernels.Kernel, kernels.Kernel]]] = {
+    "tanh": (kernels.tanh_cell, kernels.tanh_cell_backward),
+    "relu": (kernels.relu_cell, kernels.relu_cell_backward),
+    "lstm": (kernels.lstm_cell, kernels.lstm_cell_backward),
+    "gru": (kernels.gru_cell, kernels.gru_cell_backward),
+}
 _PARALLEL: Final = 131_072  # elements from which a second thread pays
 
 

@@ -26,6 +26,7 @@ from born.raw import HostArray, RawTensor, Shape
 from born_numba import functions, intrinsics, update
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
+from born_numpy.arena import empty
 
 _PARALLEL: Final = 131_072  # elements from which a second thread pays; docs/notes/performance.md
 _PIECE: Final = 32_768  # elements that a thread computes before it takes the next ones
@@ -108,6 +109,9 @@ class _Layout(NamedTuple):
     plan: HostArray
 
 
+_NAMED: Final = {"inf": "np.inf", "-inf": "-np.inf", "nan": "np.nan"}
+
+
 class NumbaFormula:
     """What is compiled of a formula for one dtype: a loop for each way that inputs broadcast."""
 
@@ -128,7 +132,7 @@ class NumbaFormula:
         size = first.size
         loop = self._alike or self._compiled_alike()
         if self._simple and size < _PARALLEL:  # as most calls are: little is done for them
-            result = np.empty(first.shape, self.dtype)
+            result = empty(first.shape, self.dtype)
             if len(arrays) == 1:
                 differs = loop(id(result), id(first), 0, size, *scalars)
             else:
@@ -137,7 +141,7 @@ class NumbaFormula:
             return self._broadcast(arrays, scalars) if differs else (RawTensor(result),)
         if self._truths and any(arrays[i].array.dtype != bool_ for i in self._truths):
             return self._broadcast(arrays, scalars)
-        results = [RawTensor(np.empty(first.shape, self.dtype)) for _ in self.formula.outputs]
+        results = [RawTensor(empty(first.shape, self.dtype)) for _ in self.formula.outputs]
         addresses = [id(raw.array) for raw in results]
         for raw in arrays:
             addresses.append(id(raw.array))
@@ -161,7 +165,7 @@ class NumbaFormula:
         shape, dtype = check_operands(self.formula, arrays)
         given = [np.require(raw.array, None, ["C", "A"]) for raw in arrays]
         layout = _layout(shape, tuple(raw.shape for raw in arrays))
-        results = [np.empty(shape, dtype) for _ in range(self._results)]
+        results = [empty(shape, dtype) for _ in range(self._results)]
         loop = self._loops.get(layout.kinds)
         if loop is None:
             loop = self._loops[layout.kinds] = self._compiled(layout.kinds)
@@ -298,7 +302,7 @@ class NumbaFormula:
         if ref.kind != CONSTANT:
             return str(ref)
         number = float(self.formula.constants[ref.index])
-        return f"real({number!r})" if np.isfinite(number) else f"real(np.float64('{number}'))"
+        return f"real({number!r})" if np.isfinite(number) else f"real({_NAMED[str(number)]})"
 
     def _text(self, op: str, args: tuple[Ref, ...]) -> str:
         values = [self._value(arg) for arg in args]

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
 from born.backend.threads import POOL, taken
 from born.raw import HostArray, RawTensor, Shape
+from born_numpy.arena import empty
 from born_numpy.blas import one_thread
 
 _SCORES: Final = 65_536
 """Elements of a tile of scores: 256 KiB in float32, which a core's own cache holds."""
 _LEAST_ROWS: Final = 16
+_CAUSAL_ROWS: Final = 64
+"""Of a causal tile at most, so that little is computed that nobody sees."""
 _SERIAL: Final = 32_768
 """Scores below which a second thread costs more than it does."""
 
@@ -39,27 +43,92 @@ class Tile(NamedTuple):
     Attributes:
         rows: which queries.
         keys: how many keys, from the first, any of them sees.
-        hidden: what is added to the scores of a causal tile; None where all keys are seen.
+        first: how many of them the first query sees; each that follows sees one more.
     """
 
     rows: slice
     keys: int
-    hidden: HostArray | None
+    first: int
 
 
-def _tiles(queries: int, keys: int, causal: bool, dtype: np.dtype[Any]) -> list[Tile]:
+def _tiles(queries: int, keys: int, causal: bool) -> list[Tile]:
     step = max(_LEAST_ROWS, _SCORES // max(keys, 1))
+    if causal:
+        step = min(step, _CAUSAL_ROWS)
     tiles: list[Tile] = []
     for start in range(0, queries, step):
         stop = min(start + step, queries)
-        if not causal:
-            tiles.append(Tile(slice(start, stop), keys, None))
-            continue
-        seen = min(max(stop + keys - queries, 0), keys)
-        last = np.arange(start, stop)[:, None] + (keys - queries)
-        hidden = np.where(np.arange(seen) > last, -np.inf, 0.0).astype(dtype)
-        tiles.append(Tile(slice(start, stop), seen, hidden))
+        if causal:
+            ahead = keys - queries
+            tiles.append(
+                Tile(slice(start, stop), min(max(stop + ahead, 0), keys), start + 1 + ahead)
+            )
+        else:
+            tiles.append(Tile(slice(start, stop), keys, keys))
     return tiles
+
+
+class Rows(NamedTuple):
+    """What is done with some rows of scores, in place.
+
+    Attributes:
+        weights: `(s, scale, first, total)`: rows s of q k^T become softmax(scale s), where row i
+            sees the first `first + i` keys. Writes the logarithm of each row's sum of
+            exponentials to `total`.
+        slopes: `(s, of_weights, scale, factor, first, total, along)`: the rows become their weights
+            again, and of_weights times them, less `along`, the scores' gradient times `factor`.
+    """
+
+    weights: Callable[..., object]
+    slopes: Callable[..., object]
+
+
+@lru_cache(maxsize=16)
+def _hidden(rows: int, keys: int, first: int, dtype: np.dtype[Any]) -> HostArray:
+    """What is added to the scores of rows of which each sees one key more."""
+    seen = np.arange(keys) < first + np.arange(rows)[:, None]
+    hidden: HostArray = np.where(seen, 0.0, -np.inf).astype(dtype)
+    return hidden
+
+
+def _scale(s: HostArray, scale: float, first: int) -> None:
+    if scale != 1:
+        s *= s.dtype.type(scale)
+    rows, keys = s.shape
+    if first < keys:
+        seen = max(first, 0)  # by all
+        s[:, seen:] += _hidden(rows, keys - seen, first - seen, s.dtype)
+
+
+def _weights(s: HostArray, scale: float, first: int, total: HostArray) -> None:
+    _scale(s, scale, first)
+    largest = s.max(axis=1, keepdims=True, initial=-np.inf)
+    s -= np.where(largest == -np.inf, 0, largest)
+    np.exp(s, out=s)
+    sums = s.sum(axis=1, keepdims=True)
+    s /= np.where(sums == 0, 1, sums)
+    total[...] = np.where(sums == 0, -np.inf, largest + np.log(sums))[:, 0]
+
+
+def _slopes(
+    s: HostArray,
+    of_weights: HostArray,
+    scale: float,
+    factor: float,
+    first: int,
+    total: HostArray,
+    along: HostArray,
+) -> None:
+    _scale(s, scale, first)
+    s -= np.where(total == -np.inf, 0, total)[:, None]
+    np.exp(s, out=s)
+    of_weights -= along[:, None]
+    of_weights *= s
+    if factor != 1:
+        of_weights *= s.dtype.type(factor)
+
+
+ROWS: Final = Rows(_weights, _slopes)
 
 
 class Heads:
@@ -81,8 +150,9 @@ class Heads:
         self.mask = None
         if mask is not None:
             self.mask = np.broadcast_to(mask, (*self.batch, self.queries, self.keys))
-        self.scale = q.dtype.type(scale)
-        self.tiles = _tiles(self.queries, self.keys, causal, q.dtype)
+        self.scale = scale
+        self.left = scale if mask is None else 1.0  # of the scale, where scores are computed
+        self.tiles = _tiles(self.queries, self.keys, causal)
 
     @classmethod
     def of(
@@ -104,21 +174,22 @@ class Heads:
 
     def like(self, x: HostArray) -> HostArray:
         """New memory for a result of the shape of x, in its order of axes."""
-        made: HostArray = np.empty_like(x, order="C" if 0 in x.strides else "K")
-        return made
+        if 0 in x.strides:
+            return empty(x.shape, x.dtype)
+        order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+        made = empty(tuple(x.shape[axis] for axis in order), x.dtype)
+        return made.transpose([order.index(axis) for axis in range(x.ndim)])
 
     def scores(self, head: Any, tile: Tile) -> HostArray:
-        """Rows of scale q k^T + mask of one head, in new memory."""
+        """Rows of q k^T of one head, in new memory; of scale q k^T + mask if there is a mask."""
         scores: HostArray = np.matmul(self.q[head][tile.rows], self.k[head][: tile.keys].T)
-        scores *= self.scale
         if self.mask is not None:
+            scores *= scores.dtype.type(self.scale)
             mask = self.mask[head][tile.rows, : tile.keys]
             if mask.dtype == np.bool_:
                 np.copyto(scores, -np.inf, where=~mask)
             else:
                 scores += mask
-        if tile.hidden is not None:
-            scores += tile.hidden
         return scores
 
     def each(self, work: Callable[[Any], None]) -> None:
@@ -138,66 +209,67 @@ class Heads:
             POOL.share(some, None if limited else 1)
 
 
-def attention(heads: Heads) -> tuple[RawTensor, RawTensor]:
+def attention(heads: Heads, do: Rows = ROWS) -> tuple[RawTensor, RawTensor]:
     """The result, and the logarithm of the sum of each row's exponentials."""
     same = heads.q.shape[-1] == heads.v.shape[-1]
     y = (
         heads.like(heads.q)
         if same
-        else np.empty((*heads.q.shape[:-1], heads.v.shape[-1]), heads.q.dtype)
+        else empty((*heads.q.shape[:-1], heads.v.shape[-1]), heads.q.dtype)
     )
-    total = np.empty((*heads.batch, heads.queries, 1), y.dtype)
+    total = empty((*heads.batch, heads.queries, 1), y.dtype)
+    left = heads.left
 
     def of_head(head: Any) -> None:
+        v, rows_of_y, totals = heads.v[head], y[head], total[head][:, 0]
         for tile in heads.tiles:
-            e = heads.scores(head, tile)
-            largest = e.max(axis=1, keepdims=True, initial=-np.inf)
-            e -= np.where(largest == -np.inf, 0, largest)
-            np.exp(e, out=e)
-            sums = e.sum(axis=1, keepdims=True)
-            product = np.matmul(e, heads.v[head][: tile.keys])
-            product /= np.where(sums == 0, 1, sums)
-            y[head][tile.rows] = product
-            total[head][tile.rows] = np.where(sums == 0, -np.inf, largest + np.log(sums))
+            s = heads.scores(head, tile)
+            do.weights(s, left, tile.first, totals[tile.rows])
+            np.matmul(s, v[: tile.keys], out=rows_of_y[tile.rows])
 
     heads.each(of_head)
     return RawTensor(y), RawTensor(total)
 
 
 def gradients(
-    heads: Heads, g: HostArray, y: HostArray, total: HostArray, for_mask: bool
+    heads: Heads,
+    g: HostArray,
+    y: HostArray,
+    total: HostArray,
+    for_mask: bool,
+    do: Rows = ROWS,
 ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
     """The gradients of q, k, v and, if wanted, the mask, over all heads."""
     dq, dk, dv = map(heads.like, (heads.q, heads.k, heads.v))
     shape = (*heads.batch, heads.queries, heads.keys)
     slopes = np.zeros(shape, g.dtype) if for_mask else None
     g = heads.spread(g)
+    along = np.einsum("...d,...d->...", g, y, out=np.empty(g.shape[:-1], g.dtype))
+    left, factor = heads.left, 1.0 if for_mask else heads.scale
+    if not heads.tiles:
+        dk.fill(0)
+        dv.fill(0)
 
     def of_head(head: Any) -> None:
-        k, v = heads.k[head], heads.v[head]
-        whole = len(heads.tiles) == 1 and heads.tiles[0].keys == heads.keys
-        if not whole:
-            dk[head], dv[head] = 0, 0
-        for tile in heads.tiles:
+        q, k, v, rows_of_g = heads.q[head], heads.k[head], heads.v[head], g[head]
+        rows_of_dq, rows_of_dk, rows_of_dv = dq[head], dk[head], dv[head]
+        totals, alongs = total[head][:, 0], along[head]
+        for tile in reversed(heads.tiles):
             rows, keys = tile.rows, slice(0, tile.keys)
             p = heads.scores(head, tile)
-            shift = total[head][rows]
-            p -= np.where(shift == -np.inf, 0, shift)
-            np.exp(p, out=p)
-            g_rows = np.ascontiguousarray(g[head][rows])
+            g_rows = rows_of_g[rows]
             of_p = np.matmul(g_rows, v[keys].T)
-            of_p -= np.einsum("ij,ij->i", g_rows, y[head][rows])[:, None]
-            of_p *= p
+            do.slopes(p, of_p, left, factor, tile.first, totals[rows], alongs[rows])
             if slopes is not None:
                 slopes[head][rows, keys] = of_p
-            of_p *= heads.scale
-            dq[head][rows] = np.matmul(of_p, k[keys])
-            if whole:
-                dv[head] = np.matmul(p.T, g_rows)
-                dk[head] = np.matmul(of_p.T, heads.q[head][rows])
+                of_p *= of_p.dtype.type(heads.scale)
+            np.matmul(of_p, k[keys], out=rows_of_dq[rows])
+            if rows.stop == heads.queries:  # the first of them, which sees all keys
+                np.matmul(p.T, g_rows, out=rows_of_dv)
+                np.matmul(of_p.T, q[rows], out=rows_of_dk)
             else:
-                dv[head][keys] += np.matmul(p.T, g_rows)
-                dk[head][keys] += np.matmul(of_p.T, heads.q[head][rows])
+                rows_of_dv[keys] += np.matmul(p.T, g_rows)
+                rows_of_dk[keys] += np.matmul(of_p.T, q[rows])
 
     heads.each(of_head)
     of_mask = None if slopes is None else RawTensor(slopes)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from typing_extensions import override
 
-from born.backend import ArrayBackend, Axis, Index
-from born.backend.arguments import beside_channels, is_tuple
+from born.backend import ArrayBackend, Axis, CellName, Index
+from born.backend.arguments import beside_channels, is_tuple, normal_axis
 from born.backend.arrays.sums import SHORT
+from born.backend.cells import check_recurrence
 from born.backend.contract.network import label_range_error
 from born.backend.update import GroupUpdate, Scalars, UpdateKernel
-from born.dtypes import DTypeLike, as_dtype, float32, is_floating
+from born.dtypes import DTypeLike, as_dtype, float32, int64, is_floating
 from born.fusion import Formula, GroupProgram, Program
 from born.fusion.activations import RELU_GRADIENT
-from born.raw import HostArray, RawTensor
-from born_numpy import alignment, attention
+from born.raw import HostArray, RawTensor, Shape
+from born_numpy import alignment, arena, attention, recurrence
+from born_numpy.attention import ROWS, Rows
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.group import HostGroup
+from born_numpy.special import special
 from born_numpy.staged import StagedUpdate
 from born_numpy.update import NumpyUpdate
 
@@ -101,7 +104,25 @@ class NumpyBackend(ArrayBackend):
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         return global_norm(xs, add_squares)
 
+    # -- elementwise --
+
+    @override
+    def _special(self, name: str) -> Callable[..., Any]:
+        return special(name)
+
+    # -- memory --
+
+    large = arena.LARGE
+
+    @override
+    def _room(self, shape: Shape, dtype: np.dtype[Any]) -> HostArray:
+        return arena.empty(shape, dtype)
+
     # -- linear --
+
+    @override
+    def _dot(self, a: HostArray, b: HostArray) -> HostArray:
+        return dot(a, b)
 
     @override
     def _matmul_transposed(self, a: HostArray, b: HostArray) -> HostArray:
@@ -119,8 +140,7 @@ class NumpyBackend(ArrayBackend):
             and a.dtype == float32
         ):
             return np.ascontiguousarray(b.dot(a.T).T)
-        product: HostArray = a.dot(b.T)
-        return product
+        return dot(a, b.T)
 
     @override
     def linear_gradients(
@@ -150,6 +170,19 @@ class NumpyBackend(ArrayBackend):
         return super()._euclidean_norm(x, axis, keepdims)
 
     # -- indexing --
+
+    @override
+    def take(self, x: RawTensor, index: RawTensor, /, axis: int = 0) -> RawTensor:
+        a, rows = x.array, index.array
+        if rows.dtype != int64 or not a.ndim or not a.size or not rows.size:
+            return super().take(x, index, axis)
+        axis = normal_axis(axis, a.ndim)
+        length = a.shape[axis]
+        few = a.nbytes // length * rows.size < arena.LARGE
+        if few or rows.min() < -length or rows.max() >= length:
+            return super().take(x, index, axis)
+        out = arena.empty((*a.shape[:axis], *rows.shape, *a.shape[axis + 1 :]), a.dtype)
+        return RawTensor(a.take(rows, axis, out, "wrap"))  # which NumPy does not buffer
 
     @override
     def _add_at(self, target: HostArray, index: Index, values: HostArray) -> None:
@@ -219,7 +252,8 @@ class NumpyBackend(ArrayBackend):
     ) -> tuple[RawTensor, RawTensor]:
         if not attention.is_tiled(q, k, v, mask):
             return super().attention(q, k, v, mask, causal, scale)
-        return attention.attention(attention.Heads.of(q, k, v, mask, causal, scale))
+        heads = attention.Heads.of(q, k, v, mask, causal, scale)
+        return attention.attention(heads, self._attention_rows(q.dtype))
 
     @override
     def attention_gradients(
@@ -238,7 +272,68 @@ class NumpyBackend(ArrayBackend):
         if not attention.is_tiled(q, k, v, mask):
             return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
         heads = attention.Heads.of(q, k, v, mask, causal, scale)
-        return attention.gradients(heads, g.array, y.array, total.array, for_mask)
+        do = self._attention_rows(q.dtype)
+        return attention.gradients(heads, g.array, y.array, total.array, for_mask, do)
+
+    def _attention_rows(self, dtype: np.dtype[Any]) -> Rows:
+        """What is done with rows of scores of a dtype."""
+        return ROWS
+
+    def _recurrent_step(self, cell: CellName, dtype: np.dtype[Any]) -> recurrence.Step:
+        """One step of a cell, over rows of arrays of this dtype."""
+        return recurrence.STEPS[cell]
+
+    @override
+    def recurrence(
+        self,
+        z: RawTensor,
+        initial: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None = None,
+        mask: RawTensor | None = None,
+        /,
+        cell: CellName = "tanh",
+        reverse: bool = False,
+    ) -> tuple[RawTensor, RawTensor]:
+        if not recurrence.is_known(z, initial, weight, bias):
+            return super().recurrence(z, initial, weight, bias, mask, cell, reverse)
+        check_recurrence(z, initial, weight, bias, mask, cell)
+        over, there = (None if x is None else x.array for x in (bias, mask))
+        arrays = z.array, initial.array, weight.array
+        step = self._recurrent_step(cell, z.dtype)
+        return recurrence.recurrence(step, *arrays, over, there, cell, reverse)
+
+    @override
+    def recurrence_gradients(
+        self,
+        g: RawTensor,
+        z: RawTensor,
+        initial: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None,
+        mask: RawTensor | None,
+        states: RawTensor,
+        kept: RawTensor,
+        cell: CellName,
+        reverse: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor]:
+        if not z.size or not recurrence.is_known(z, initial, weight, bias):
+            return super().recurrence_gradients(
+                g, z, initial, weight, bias, mask, states, kept, cell, reverse
+            )
+        dz, dh, dw, products = recurrence.gradients(
+            self._recurrent_step(cell, z.dtype),
+            g.array,
+            z.array,
+            initial.array,
+            weight.array,
+            None if mask is None else mask.array,
+            states.array,
+            kept.array,
+            cell,
+            reverse,
+        )
+        return RawTensor(dz), RawTensor(dh), RawTensor(dw), self.sum(RawTensor(products), 0)
 
     @override
     def check_label_range(self, labels: RawTensor, classes: int) -> None:
@@ -284,6 +379,15 @@ def _blocks(rows: HostArray) -> tuple[HostArray, HostArray]:
     return blocks, ordered[opens]
 
 
+def dot(a: HostArray, b: HostArray) -> HostArray:
+    """The product of two matrices of one dtype, in memory of the arena if it is large."""
+    if len(a) * b.shape[1] < arena.LARGE // 8 or a.dtype.char not in "fd":
+        small: HostArray = a.dot(b)
+        return small
+    product: HostArray = a.dot(b, arena.empty((len(a), b.shape[1]), a.dtype))
+    return product
+
+
 def are_plain_products(g: RawTensor, x: RawTensor | None, weight: RawTensor | None) -> bool:
     """Whether all are float32, or all float64, matrices whose gradients are two plain products."""
     a = g.array
@@ -304,6 +408,6 @@ def linear_products(
 ) -> tuple[RawTensor | None, RawTensor | None]:
     """a W and a^T x, each if there is one."""
     return (
-        None if weight is None else RawTensor(a.dot(weight.array)),
-        None if x is None else RawTensor(a.T.dot(x.array)),
+        None if weight is None else RawTensor(dot(a, weight.array)),
+        None if x is None else RawTensor(dot(a.T, x.array)),
     )

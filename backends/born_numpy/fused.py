@@ -21,6 +21,7 @@ from born.backend.update import compute_dtype
 from born.dtypes import as_dtype, bool_
 from born.fusion import ARRAY, BOOLEAN, CONSTANT, RESULT, SCALAR, Formula, Ref
 from born.raw import Array, RawTensor
+from born_numpy.arena import empty
 
 _WHOLE: Final = (
     4_096  # elements up to which arrays go whole: buffers would cost more than they save
@@ -97,7 +98,7 @@ class NumpyFormula:
     def _in_tiles(
         self, given: list[Array], scalars: Sequence[float], shape: tuple[int, ...], size: int
     ) -> tuple[RawTensor, ...]:
-        results = [np.empty(shape, self.dtype) for _ in self.formula.outputs]
+        results = [empty(shape, self.dtype) for _ in self.formula.outputs]
         if all(array.shape == shape and array.flags.c_contiguous for array in given):
             every = [array.reshape(-1) for array in (*results, *given)]
         else:

@@ -20,15 +20,15 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 
 from typing_extensions import override
 
-from born.backend import Backend
+from born.backend import Backend, Index
 from born.errors import TapeError
-from born.raw import RawTensor, memory_of
+from born.raw import RawTensor, Shape, memory_of
 
-Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | None]"]
+Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | Parts | None]"]
 """From the gradient of a result to those of its tensor arguments: one gradient for an
 operation of one tensor; for others a sequence, with None for arguments that need none."""
 
-JointPullback: TypeAlias = Callable[..., "RawTensor | Sequence[RawTensor | None]"]
+JointPullback: TypeAlias = Callable[..., "RawTensor | Sequence[RawTensor | Parts | None]"]
 """The same from the gradients of several results, each an argument."""
 
 End: TypeAlias = Literal["walked", "cleared"]
@@ -41,6 +41,38 @@ _ENDS: Final[dict[End, tuple[str, str]]] = {
 
 _FEWEST: Final = 1024
 """Nodes that a tape knows before it looks for those that are gone."""
+
+
+class Parts:
+    """A gradient of which some parts are known, all else being zero.
+
+    Those of all the slices of a tensor are put together once, when the last has come.
+
+    Args:
+        shape: of the gradient.
+        parts: each an index, and what is added there.
+    """
+
+    __slots__ = ("parts", "shape")
+
+    def __init__(self, shape: Shape, parts: list[tuple[Index, RawTensor]]) -> None:
+        self.shape = shape
+        self.parts = parts
+
+    def whole(self, backend: Backend) -> RawTensor:
+        """The gradient as one tensor."""
+        return backend.assembled(self.shape, self.parts[0][1].dtype, self.parts)
+
+
+def _whole(backend: Backend, g: RawTensor | Parts) -> RawTensor:
+    return g.whole(backend) if isinstance(g, Parts) else g
+
+
+def _sum(backend: Backend, a: RawTensor | Parts, b: RawTensor | Parts) -> RawTensor | Parts:
+    """Two gradients of one tensor, added up."""
+    if isinstance(a, Parts) and isinstance(b, Parts):
+        return Parts(a.shape, [*a.parts, *b.parts])
+    return backend.add(_whole(backend, a), _whole(backend, b))
 
 
 class Node:
@@ -377,7 +409,7 @@ class Tape:
         wide = max(dtypes, key=lambda dtype: dtype.itemsize)
         bounds = [0, *accumulate(sizes)]
 
-        def joint(g: RawTensor) -> RawTensor | Sequence[RawTensor | None]:
+        def joint(g: RawTensor) -> RawTensor | Sequence[RawTensor | Parts | None]:
             parts = (backend.getitem(g, slice(*ends)) for ends in pairwise(bounds))
             whole = map(backend.reshape, parts, shapes)
             if any(dtype != wide for dtype in dtypes):
@@ -477,18 +509,18 @@ class Tape:
             TapeError: a record that is needed is gone or of another tape, or a tensor
                 that a pullback reads has changed since it was recorded.
         """
-        leaves: dict[RawTensor, RawTensor] = {}
+        found: dict[RawTensor, RawTensor | Parts] = {}
         retained: dict[RawTensor, RawTensor] = {}
         if not isinstance(root, Node):
             return {root: seed}, retained
-        add = backend.add
         # A leaf has its gradient returned anyway.
         wanted = {origin: tensor for tensor, origin in retain if isinstance(origin, Node)}
-        node, g = root, seed
+        node = root
+        g: RawTensor | Parts = seed
         # The latest record first: what comes later cannot add to its gradient any more. Most
         # often that is the one just reached, and the others need not be sorted.
         later: list[tuple[int, Node]] = []
-        pending: dict[Node, RawTensor] = {}
+        pending: dict[Node, RawTensor | Parts] = {}
         while True:
             pullback, parents = node.pullback, node.parents
             if pullback is None or node.tape is not self:
@@ -498,21 +530,21 @@ class Tape:
                     raise _changed(tensor)
             if not keep:
                 node.pullback, node.parents, node.versions, node.end = None, (), (), "walked"
+            whole = g.whole(backend) if isinstance(g, Parts) else g
             if wanted and node in wanted:
-                retained[wanted[node]] = g
-            gradients = pullback(g)
-            if isinstance(gradients, RawTensor):
-                gradients = (gradients,)
+                retained[wanted[node]] = whole
+            gradients = pullback(whole)
+            parts = (gradients,) if isinstance(gradients, RawTensor) else gradients
             following: Node | None = None
-            for parent, part in zip(parents, gradients, strict=True):
+            for parent, part in zip(parents, parts, strict=True):
                 if parent is None or part is None:
                     continue
                 if parent is following:
-                    g = add(g, part)
+                    g = _sum(backend, g, part)
                 elif isinstance(parent, RawTensor):
-                    leaves[parent] = add(leaves[parent], part) if parent in leaves else part
+                    found[parent] = _sum(backend, found[parent], part) if parent in found else part
                 elif parent in pending:
-                    pending[parent] = add(pending[parent], part)
+                    pending[parent] = _sum(backend, pending[parent], part)
                 elif following is None:
                     following, g = parent, part
                 else:
@@ -530,6 +562,10 @@ class Tape:
             else:
                 node = following
         self._forget_latest()
+        leaves = {
+            leaf: gradient.whole(backend) if isinstance(gradient, Parts) else gradient
+            for leaf, gradient in found.items()
+        }
         separate(backend, leaves, retained)
         return leaves, retained
 

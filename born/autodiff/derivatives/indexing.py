@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from born.autodiff.derivatives.registrars import of_input
-from born.backend import Backend
+from born.autodiff.derivatives.registrars import Required, of_input, pullback_of
+from born.autodiff.tape import Parts, Pullback
+from born.backend import Backend, Index
 from born.backend.arguments import normal_axis
 from born.raw import RawTensor, Shape
 
-of_input("getitem", lambda b, g, x_shape, index: b.index_add(b.zeros(x_shape, g.dtype), index, g))
+
+@pullback_of("getitem")
+def _getitem(
+    b: Backend, out: RawTensor, required: Required, x: RawTensor, index: Index
+) -> Pullback:
+    shape = x.shape
+    return lambda g: (Parts(shape, [(index, g)]),)
+
+
 of_input(
     "index_add",
     lambda b, g, x_shape, index, y_shape: g,

@@ -33,7 +33,7 @@ class ArrayCreation(Creation, Dispatch):
 
     @override
     def ones(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
-        array = self.xp.empty(shape, as_dtype(dtype))
+        array = self._room(shape, as_dtype(dtype))
         array.fill(1)  # half a microsecond sooner than the namespace's `ones`
         return RawTensor(array)
 
@@ -58,7 +58,12 @@ class ArrayCreation(Creation, Dispatch):
 
     @override
     def copy(self, x: RawTensor, /) -> RawTensor:
-        return RawTensor(x.array.copy(order="C"))
+        a = x.array
+        if a.nbytes < self.large:
+            return RawTensor(a.copy(order="C"))
+        copy = self._room(a.shape, a.dtype)
+        copy[...] = a
+        return RawTensor(copy)
 
     @override
     def assign(self, target: RawTensor, value: RawTensor, /) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
@@ -11,7 +12,7 @@ import numpy as np
 from born.backend.arguments import Operand, is_tuple
 from born.dtypes import INTEGRAL, bool_, float32, is_half, is_numpy_scalar
 from born.errors import DTypeError, OperandError, ShapeError
-from born.raw import Array, RawTensor
+from born.raw import Array, RawTensor, Shape
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -22,6 +23,26 @@ class Dispatch:
     def __init__(self, xp: Any) -> None:
         self.xp: Final = xp
         self._ndarray: Final = xp.ndarray
+
+    large: int = sys.maxsize
+    """Bytes of a result from which `_room` is asked where to write it."""
+
+    def _room(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
+        """An array of any content, for a result."""
+        return self.xp.empty(shape, dtype)
+
+    def _room_like(self, a: Any, b: Any = None) -> Array | None:
+        """Where to write a result of the shape of a, computed with a number or array b, if it has
+        that shape and can be told; else None, for anywhere."""
+        if a.dtype.char not in "fd" or not a.flags.c_contiguous:
+            return None
+        if b.__class__ is self._ndarray and b.shape != a.shape:
+            fits = b.ndim <= a.ndim and all(
+                n in (1, m) for n, m in zip(b.shape[::-1], a.shape[::-1], strict=False)
+            )
+            if not fits:
+                return None
+        return self._room(a.shape, a.dtype)
 
     def _wrap(self, array: Array) -> RawTensor:
         """Hold a result; NumPy returns scalars where it should return arrays of no axes."""

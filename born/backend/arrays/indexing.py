@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
 from typing_extensions import override
 
 from born.backend.arguments import Index, is_tuple, normal_axis
 from born.backend.arrays.dispatch import Dispatch, dtype_mismatch, shape_mismatch
 from born.backend.contract.indexing import Indexing
-from born.dtypes import float32, is_half
+from born.dtypes import DTypeLike, as_dtype, float32, is_half
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
-from born.raw import Array, RawTensor
+from born.raw import Array, RawTensor, Shape
 
 
 class ArrayIndexing(Indexing, Dispatch):
@@ -37,6 +41,22 @@ class ArrayIndexing(Indexing, Dispatch):
             raise index_error(x, error) from error
         except ValueError as error:
             raise shape_mismatch("index_add", x.array, y.array, error) from error
+        return RawTensor(out)
+
+    @override
+    def assembled(
+        self, shape: Shape, dtype: DTypeLike, parts: Sequence[tuple[Index, RawTensor]]
+    ) -> RawTensor:
+        if not all(_is_basic(index) for index, _ in parts):
+            return super().assembled(shape, dtype, parts)
+        out = self._room(shape, as_dtype(dtype))
+        if _is_partition(shape, parts):
+            for index, y in parts:
+                out[index] = y.array
+            return RawTensor(out)
+        out.fill(0)
+        for index, y in parts:
+            out[index] += y.array
         return RawTensor(out)
 
     def _added_at(self, x: Array, index: Index, values: Array) -> Array:
@@ -109,6 +129,37 @@ def _is_basic(index: Index) -> bool:
     """Whether an index selects each element once, as a view."""
     parts = index if is_tuple(index) else (index,)
     return not any(isinstance(part, RawTensor) for part in parts)
+
+
+def _is_partition(shape: Shape, parts: Sequence[tuple[Index, RawTensor]]) -> bool:
+    """Whether basic indices, of these parts, surely name each element of a shape once."""
+    if sum(y.size for _, y in parts) != math.prod(shape):
+        return False
+    tuples = [index if is_tuple(index) else (index,) for index, _ in parts]
+    if any(part is None or part is ... for parts in tuples for part in parts):
+        return False
+    first, *others = tuples
+    if any(len(other) != len(first) for other in others):
+        return False
+    # Along one axis they differ, and must not overlap; those that agree in all do.
+    axes = [axis for axis, part in enumerate(first) if any(o[axis] != part for o in others)]
+    if len(axes) != 1:
+        return not others
+    (axis,) = axes
+    length = shape[axis]
+    ends: list[tuple[int, int]] = []
+    for each in tuples:
+        part = each[axis]
+        start, stop, step = (
+            part.indices(length)
+            if isinstance(part, slice)
+            else (part % length, part % length + 1, 1)
+        )
+        if step != 1:
+            return False
+        ends.append((start, stop))
+    ends.sort()
+    return all(before[1] <= after[0] for before, after in pairwise(ends))
 
 
 def index_error(x: RawTensor, error: Exception) -> IndexOutOfRangeError:

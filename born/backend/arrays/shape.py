@@ -53,8 +53,14 @@ class ArrayShapes(Shapes, Dispatch):
             if x.dtype != xs[0].dtype:
                 raise dtype_mismatch("concatenate", xs[0], x)
         try:
-            return RawTensor(self.xp.concatenate([x.array for x in xs], axis=axis))
-        except (ValueError, TypeError) as error:
+            arrays = [x.array for x in xs]
+            if sum(a.nbytes for a in arrays) < self.large:
+                return RawTensor(self.xp.concatenate(arrays, axis=axis))
+            shape = list(arrays[0].shape)
+            shape[axis] = sum(a.shape[axis] for a in arrays)
+            room = self._room(tuple(shape), arrays[0].dtype)
+            return RawTensor(self.xp.concatenate(arrays, axis, room))
+        except (ValueError, TypeError, IndexError) as error:
             raise ShapeError(
                 f"expected one or more tensors that agree on every axis but axis {axis}, "
                 f"got shapes {[x.shape for x in xs]}; reshape or pad them first"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from born.backend.arguments import Index, normal_axis
 from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
+from born.dtypes import DTypeLike
 from born.errors import DTypeError, IndexOutOfRangeError
-from born.raw import RawTensor
+from born.raw import RawTensor, Shape
 
 
 class Indexing(Primitives):
@@ -21,6 +24,15 @@ class Indexing(Primitives):
     def index_add(self, x: RawTensor, index: Index, y: RawTensor, /) -> RawTensor:
         """A copy of `x` with `y` added at `index`; repeated indices add up."""
         absent()
+
+    def assembled(
+        self, shape: Shape, dtype: DTypeLike, parts: Sequence[tuple[Index, RawTensor]]
+    ) -> RawTensor:
+        """Zeros of a shape, to which each y of some parts is added at its index."""
+        out = self.zeros(shape, dtype)
+        for index, y in parts:
+            out = self.index_add(out, index, y)
+        return out
 
     @optional
     def take(self, x: RawTensor, index: RawTensor, /, axis: int = 0) -> RawTensor:
