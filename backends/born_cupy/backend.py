@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from born.backend import OPERATIONS, ArrayBackend
 from born.backend.arrays.random import below_one
+from born.backend.coded_update import CodedUpdate, is_coded
 from born.backend.update import GroupUpdate, Scalars, UpdateKernel
 from born.dtypes import INTEGRAL, DTypeLike, as_dtype
 from born.errors import BackendUnavailableError, DomainError
@@ -201,6 +202,10 @@ class CupyBackend(
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
+        if is_coded(program, dtypes):
+            return CodedUpdate(self, program, dtypes, self.compile_update)
+        if program.indexed:
+            return super().compile_update(program, dtypes)
         with self.context:
             if program.staged:
                 return CupyStages(self, program, dtypes, self.context, self.compile)

@@ -13,6 +13,7 @@ from typing_extensions import override
 from born.backend import Axis, CellName, Index, Reduction, Window
 from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
+from born.backend.coded_update import is_coded
 from born.backend.threads import POOL, taken
 from born.backend.update import UpdateKernel
 from born.backend.window import Size, image_shape
@@ -31,6 +32,7 @@ from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.recurrence import Step
+from born_numpy.staged import takes_codes
 
 
 class NumbaBackend(NumpyBackend):
@@ -61,6 +63,8 @@ class NumbaBackend(NumpyBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
+            if is_coded(program, dtypes) and not takes_codes(program, dtypes):
+                return super().compile_update(program, dtypes)
             return StagedLoops(self, program, dtypes)
         if not update.is_compilable(program, dtypes):
             return super().compile_update(program, dtypes)

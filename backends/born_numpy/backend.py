@@ -13,6 +13,7 @@ from born.backend import ArrayBackend, Axis, CellName, Index
 from born.backend.arguments import beside_channels, is_tuple, normal_axis
 from born.backend.arrays.sums import SHORT
 from born.backend.cells import check_recurrence
+from born.backend.coded_update import CodedUpdate, is_coded
 from born.backend.contract.network import label_range_error
 from born.backend.update import GroupUpdate, Scalars, UpdateKernel
 from born.dtypes import DTypeLike, as_dtype, float32, int64, is_floating
@@ -25,7 +26,7 @@ from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.group import HostGroup
 from born_numpy.special import special
-from born_numpy.staged import StagedUpdate
+from born_numpy.staged import StagedUpdate, takes_codes
 from born_numpy.update import NumpyUpdate
 
 # When a product x W^T of float32 is computed as (W x^T)^T; measured: docs/notes/performance.md.
@@ -79,6 +80,8 @@ class NumpyBackend(ArrayBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
+            if is_coded(program, dtypes) and not takes_codes(program, dtypes):
+                return CodedUpdate(self, program, dtypes, self.compile_update)
             return StagedUpdate(self, program, dtypes)
         return NumpyUpdate(program, dtypes)
 
