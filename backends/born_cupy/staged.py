@@ -232,7 +232,7 @@ class _Step(PreparedStep):
         with kernel.context:
             for wave in self._waves:
                 if not finished:
-                    wave.take(scalars, sets)
+                    wave.begin(scalars, sets)
                 for number in range(starts[finished], starts[finished + 1]):
                     wave.go_through(number, values)
                 if is_last:
@@ -278,7 +278,7 @@ class _Wave:
         self._words[1] = [array.data.ptr for array in gradients]
         self._table: list[Array] | None = None
 
-    def take(self, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
+    def begin(self, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
         """Take what the host gives."""
         table, plan = self._kernel.stages.places, self._plan
         if sets is not None:
