@@ -71,9 +71,8 @@ if __name__ == "__main__":
     backend = Autodiff(born.get_backend(options.backend))
     x, y = (born.tensor(each, backend) for each in samples(options.points))
     result = fit(x, y)
-    c, length, n = np.exp(result.x.numpy())
-    print(f"evidence {-result.fun:.3f}  amplitude {c**0.5:.3f}  length {length:.3f}")
-    print(f"noise {n**0.5:.3f} (true: 0.2)")
+    _, length, n = np.exp(result.x.numpy())
+    print(f"evidence {-result.fun:.3f}  length {length:.3f}  noise {n**0.5:.3f} (true: 0.2)")
     points = np.linspace(0.5, 5.5, 6)
     mean, deviation = predict(result.x, x, y, born.tensor(points, backend))
     for at, m, s in zip(points, mean.tolist(), deviation.tolist(), strict=True):
