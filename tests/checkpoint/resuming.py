@@ -197,6 +197,19 @@ class Case:
         return Run(backend, model, optimizer, loader, TRAININGS[self.training], self.dtype)
 
 
+PRECISE: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
+    ("plain", "bfloat16", {"parameters": "stochastic"}),
+    ("plain", "bfloat16", {"parameters": "kahan", "slots": "float8_e5m2"}),
+    ("plain", "float16", {"parameters": "master"}),
+    ("scaled", "float32", {"slots": "int8"}),
+)
+"""How to train, the dtype, and what is done about few digits."""
+
+SCALED: Final = (
+    ("loss_scale", optim.LossScale(interval=2)),
+    ("precision", optim.Precision(parameters="master", slots="int8")),
+)
+
 CASES: Final = (
     *(Case(config) for config in CONFIGS),
     *(
@@ -207,6 +220,11 @@ CASES: Final = (
     *(Case(ADAM, "accumulated", dtype) for dtype in ("float16", "float64")),
     *(Case(ADAM.replace(lr=schedule), "observed") for schedule in SCHEDULES),
     *(Case(ADAM, "broken", around=(("nonfinite", each),)) for each in ("skip", "zero", "keep")),
+    *(
+        Case(ADAM, training, dtype, (("precision", optim.Precision(**fields)),))
+        for training, dtype, fields in PRECISE
+    ),
+    Case(ADAM, "broken", "float16", SCALED),
 )
 
 
