@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from born.backend import Backend
 from born.backend.update import Check, PreparedStep, Scalars, run_together
 from born.errors import RuleError
@@ -27,6 +29,7 @@ class Bundle:
         treatments: Sequence[Treatment],
         indices: tuple[int, ...],
         targets: Sequence[Sequence[RawTensor]],
+        gradient: np.dtype[Any],
         check: Check,
     ) -> None:
         def check_number(number: int, gradient: RawTensor) -> None:
@@ -49,8 +52,7 @@ class Bundle:
             ]
         self._backend, self._check = backend, check
         p, *slots = targets[0]
-        # A gradient has the dtype of its parameter.
-        dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
+        dtypes = (p.dtype, gradient, *(slot.dtype for slot in slots))
         self.program = program
         self.indices = indices
         self.kernel = backend.compile_update(program, dtypes)
@@ -142,13 +144,14 @@ class Plan:
         treatments: Sequence[Treatment],
         programs: Sequence[Program],
         targets: Sequence[Sequence[RawTensor]],
+        dtypes: Sequence[np.dtype[Any]],
         check: Check,
     ) -> None:
         self.programs = programs
         self._backend = backend
         members: dict[tuple[object, ...], list[int]] = {}
         for index, (program, target) in enumerate(zip(programs, targets, strict=True)):
-            key = (id(program), *(raw.dtype for raw in target))
+            key = (id(program), dtypes[index], *(raw.dtype for raw in target))
             members.setdefault(key, []).append(index)
         self.bundles = [
             Bundle(
@@ -157,6 +160,7 @@ class Plan:
                 treatments,
                 tuple(indices),
                 [targets[i] for i in indices],
+                dtypes[indices[0]],
                 check,
             )
             for indices in members.values()
