@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from born.backend import OPERATIONS, ArrayBackend
 from born.backend.arrays.random import below_one
+from born.backend.coded_update import CodedUpdate, is_coded
 from born.backend.update import UpdateKernel
 from born.dtypes import INTEGRAL, DTypeLike, as_dtype
 from born.errors import BackendUnavailableError, DomainError
@@ -201,7 +202,9 @@ class CupyBackend(
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
-        if program.staged:
+        if is_coded(program, dtypes):
+            return CodedUpdate(self, program, dtypes, self.compile_update)
+        if program.staged or program.indexed:
             return super().compile_update(program, dtypes)
         with self.context:
             return CupyUpdate(program, dtypes, self.context, self.compile)

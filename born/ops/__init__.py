@@ -10,6 +10,9 @@ from born.ops import linalg as linalg
 from born.ops import special as special
 from born.ops.creation import astype as astype
 from born.ops.creation import copy as copy
+from born.ops.creation import full_like as full_like
+from born.ops.creation import ones_like as ones_like
+from born.ops.creation import zeros_like as zeros_like
 from born.ops.einsum import einsum as einsum
 from born.ops.elementwise import abs as abs
 from born.ops.elementwise import add as add
@@ -105,8 +108,6 @@ from born.ops.indexing import getitem as getitem
 from born.ops.indexing import index_add as index_add
 from born.ops.indexing import scatter_add as scatter_add
 from born.ops.indexing import take as take
-from born.ops.linalg import diagonal as diagonal
-from born.ops.linalg import trace as trace
 from born.ops.linear import dot as dot
 from born.ops.linear import inner as inner
 from born.ops.linear import kron as kron
@@ -124,6 +125,7 @@ from born.ops.network import dropout as dropout
 from born.ops.network import group_norm as group_norm
 from born.ops.network import layer_norm as layer_norm
 from born.ops.network import log_softmax as log_softmax
+from born.ops.network import recurrence as recurrence
 from born.ops.network import rms_norm as rms_norm
 from born.ops.network import softmax as softmax
 from born.ops.reduction import all as all
@@ -141,16 +143,50 @@ from born.ops.reduction import prod as prod
 from born.ops.reduction import std as std
 from born.ops.reduction import sum as sum
 from born.ops.reduction import var as var
+from born.ops.shape import append as append
+from born.ops.shape import array_split as array_split
+from born.ops.shape import atleast_1d as atleast_1d
+from born.ops.shape import atleast_2d as atleast_2d
+from born.ops.shape import atleast_3d as atleast_3d
+from born.ops.shape import block as block
+from born.ops.shape import broadcast_arrays as broadcast_arrays
 from born.ops.shape import broadcast_to as broadcast_to
+from born.ops.shape import column_stack as column_stack
 from born.ops.shape import concatenate as concatenate
+from born.ops.shape import diag as diag
+from born.ops.shape import diagflat as diagflat
+from born.ops.shape import diagonal as diagonal
+from born.ops.shape import dsplit as dsplit
+from born.ops.shape import dstack as dstack
 from born.ops.shape import expand_dims as expand_dims
 from born.ops.shape import flip as flip
+from born.ops.shape import fliplr as fliplr
+from born.ops.shape import flipud as flipud
+from born.ops.shape import hsplit as hsplit
+from born.ops.shape import hstack as hstack
+from born.ops.shape import ix_ as ix_
+from born.ops.shape import meshgrid as meshgrid
+from born.ops.shape import moveaxis as moveaxis
 from born.ops.shape import pad as pad
+from born.ops.shape import ravel as ravel
+from born.ops.shape import repeat as repeat
 from born.ops.shape import reshape as reshape
+from born.ops.shape import roll as roll
+from born.ops.shape import rollaxis as rollaxis
+from born.ops.shape import rot90 as rot90
+from born.ops.shape import sliding_window as sliding_window
 from born.ops.shape import split as split
 from born.ops.shape import squeeze as squeeze
 from born.ops.shape import stack as stack
+from born.ops.shape import swapaxes as swapaxes
+from born.ops.shape import tile as tile
+from born.ops.shape import trace as trace
 from born.ops.shape import transpose as transpose
+from born.ops.shape import tril as tril
+from born.ops.shape import triu as triu
+from born.ops.shape import unstack as unstack
+from born.ops.shape import vsplit as vsplit
+from born.ops.shape import vstack as vstack
 
 # NumPy's names for the same functions.
 absolute = fabs = abs
@@ -158,12 +194,15 @@ acos, acosh, asin, asinh = arccos, arccosh, arcsin, arcsinh
 around = round
 atan, atan2, atanh = arctan, arctan2, arctanh
 clip = clamp
+concat = concatenate
 degrees, radians = rad2deg, deg2rad
 fix = trunc
 divide = div
 mod = remainder
 multiply = mul
 negative = neg
+permute_dims = transpose
+sliding_window_view = sliding_window
 power = pow
 subtract = sub
 true_divide = div

@@ -17,7 +17,13 @@ from born.ops.linear import matmul
 from born.tensor import NUMPY_FUNCTIONS, NUMPY_UFUNCS
 
 _REDUCTIONS: Final = "all any argmax argmin cumprod cumsum max mean min prod sum var"
-_SHAPES: Final = "broadcast_to concatenate expand_dims flip reshape squeeze stack transpose"
+_SHAPES: Final = """
+append array_split atleast_1d atleast_2d atleast_3d block broadcast_to column_stack concatenate
+diag diagflat diagonal dsplit dstack expand_dims flip fliplr flipud hsplit hstack moveaxis ravel
+repeat reshape roll rollaxis rot90 split squeeze stack swapaxes tile trace transpose tril triu
+unstack vsplit vstack
+"""
+_ANY: Final = 99  # arguments, each of them a tensor
 _OTHER_NAMES: Final[dict[str, Callable[..., Any]]] = {
     "absolute": elementwise.abs,
     "bitwise_and": elementwise.logical_and,
@@ -50,6 +56,10 @@ NUMPY_FUNCTIONS.update(
         "round": (elementwise.round, 2),
         "copy": (creation.copy, 1),
         "where": (elementwise.where, 3),
-        **{name: (getattr(shape, name), 2) for name in _SHAPES.split()},
+        **{name: (getattr(shape, name), 4) for name in _SHAPES.split()},
+        **{name: (getattr(shape, name), _ANY) for name in ("broadcast_arrays", "ix_", "meshgrid")},
+        "full_like": (creation.full_like, 3),
+        "ones_like": (creation.ones_like, 2),
+        "zeros_like": (creation.zeros_like, 2),
     }
 )

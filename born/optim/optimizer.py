@@ -42,7 +42,7 @@ from born.optim.projections import Projection, selected
 from born.optim.report import Fault, Reporter, StepReport
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
-from born.optim.slots import by_name, described, own_slots, shared_slots
+from born.optim.slots import Coded, by_name, coded_slots, described, own_slots, shared_slots
 from born.optim.transforms import decayed
 from born.optim.treatment import Treatment, treatments
 from born.optim.weights import Weights
@@ -684,20 +684,25 @@ class Optimizer(Generic[B, C_co]):
 
     # -- state ---------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, RawTensor]:
+    def state_dict(self, *, decoded: bool = False) -> dict[str, RawTensor]:
         """A snapshot of the state; nothing in it aliases what the optimizer goes on to use.
+
+        Args:
+            decoded: give slots that are kept in one byte an element as float32, under the names
+                that they have where they are.
 
         Returns:
             `{slot}.{index}` -> what the rule carries for that parameter, of its shape
             and dtype, such as `velocity.0`; and `t.{index}` -> the number of updates
             it has had, int64 of shape (). With `accumulate` there are `gradient_sum.{index}` and
-            `gathered.{index}`, the gradients of the batches so far, and `batches.0`, too.
+            `gathered.{index}`, the gradients of the batches so far, and `batches.0`, too. What is
+            kept in one byte an element has its codec in its name, as `m.int8.0`.
 
         >>> p = nn.Parameter(born.zeros((2, 3), backend))
         >>> {key: x.shape for key, x in optim.Adam([p], optim.AdamConfig()).state_dict().items()}
         {'m.0': (2, 3), 'v.0': (2, 3), 't.0': ()}
         """
-        state = {name: self._inner.copy(buffer) for name, buffer in self._live.items()}
+        state = states.copied(self._inner, self._live, self._coded if decoded else {})
         return state | states.counts_as_tensors(self._inner, self._numbered)
 
     def live_state(self) -> dict[str, RawTensor | int]:
@@ -728,20 +733,23 @@ class Optimizer(Generic[B, C_co]):
         """Every reason why `state` could not be loaded, in words; changes nothing."""
         return states.mismatches(self._inner, self._live, self._numbered, state)
 
-    def load_state_dict(self, state: states.OptimizerState) -> None:
+    def load_state_dict(self, state: states.OptimizerState, *, encode: bool = False) -> None:
         """Write a state into the optimizer's buffers, all of it or nothing.
 
         Args:
             state: what `state_dict` gives. Tensors and NumPy arrays will do as well,
                 and Python integers for `t.{index}`.
+            encode: take numbers for slots that are kept in one byte an element, and round them.
 
         Raises:
             StateDictError: entries are missing, unexpected, misshapen or mistyped, or a
                 count is negative; the message lists every one, and nothing was changed.
         """
+        if encode:
+            state = states.encoded(self._inner, self._coded, state)
         lines = self.check_state_dict(state)
         if lines:
-            remedy = "make the optimizer with the parameters and the config that it was saved with"
+            remedy = states.remedy(self._coded, state)
             expected = f"a state dict of this {type(self).__name__}"
             raise StateDictError(mismatch_text(expected, lines, remedy))
         counts = states.write(self._inner, self._live, self._numbered, state)
@@ -813,6 +821,10 @@ class Optimizer(Generic[B, C_co]):
         """The counts by name."""
         counts = {f"t.{index}": count for index, count in enumerate(self._counts)}
         return counts if self._accumulation is None else counts | self._accumulation.counts()
+
+    @property
+    def _coded(self) -> dict[str, Coded]:
+        return coded_slots(self._rules, self._raws)
 
     def _checked_config(self, config: Config | None, **fields: Any) -> Config:
         if not hasattr(self, "config_type"):

@@ -50,6 +50,9 @@ class StepReport:
     {'p': 0.01}
     """
 
+    step: int
+    """The number t of the update, from 1. A step that is skipped has it, and the next one."""
+
     # Of a step without options; set where it is otherwise, so that to make a report takes no time.
     _missing: Sequence[int] = ()
     _outcome: Outcome | None = None
@@ -61,7 +64,6 @@ class StepReport:
         self._reporter = reporter
         self._config = config
         self.step = step
-        """The number t of the update, from 1. A step that is skipped has it, and the next one."""
 
     def with_options(self, slots: Mapping[str, RawTensor], given: Mapping[str, float]) -> None:
         """Take what gradients were multiplied by."""
@@ -184,6 +186,8 @@ class StepReport:
     def __repr__(self) -> str:
         shown = self.to_dict(per_parameter=False)
         state = "applied" if shown.pop("applied") else "skipped"
+        if len(self._missing) == len(self._reporter.names):
+            state = "nothing to update"
         rest = ", ".join(f"{name}={value:.4g}" for name, value in shown.items() if name != "step")
         return f"StepReport({self.step}: {state}, {rest})"
 

@@ -25,7 +25,7 @@ from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.data import DataLoader, prefetch
 from born.optim import schedules
-from tests.optim.making import ADAM, CONFIGS, make
+from tests.optim.making import ADAM, CONFIGS
 
 Recording = Autodiff[Backend]
 
@@ -144,8 +144,14 @@ def observed(run: Run, loss: born.Tensor[Recording], number: int) -> None:
         run.optimizer.observe(loss.item())
 
 
+def broken(run: Run, loss: born.Tensor[Recording], number: int) -> None:
+    """A step by gradients that are not finite in every third batch."""
+    factor = float("nan") if number % 3 == 1 else 1.0
+    run.optimizer.step(backward(loss) * factor, max_norm=0.5)
+
+
 TRAININGS: Final = {
-    each.__name__: each for each in (plain, scaled, accumulated, forgotten, observed)
+    each.__name__: each for each in (plain, scaled, accumulated, forgotten, observed, broken)
 }
 
 SCHEDULES: Final = (
@@ -220,13 +226,18 @@ OPTIONS: Final[tuple[Mapping[str, Any], ...]] = (
 
 CASES: Final = (
     *(Case(config) for config in CONFIGS),
-    *(Case(ADAM, training) for training in TRAININGS if training not in ("plain", "observed")),
+    *(
+        Case(ADAM, training)
+        for training in TRAININGS
+        if training not in ("plain", "observed", "broken")
+    ),
     *(Case(ADAM, "accumulated", dtype) for dtype in ("float16", "float64")),
     *(Case(ADAM.replace(lr=schedule), "observed") for schedule in SCHEDULES),
     Case(ADAM.replace(lr=SCHEDULES[1]), "observed", options=OPTIONS[0]),
     *(Case(ADAM, options=options) for options in OPTIONS),
     *(Case(optim.LAMBConfig(), "scaled", options=options) for options in OPTIONS[2:4]),
     Case(ADAM, dtype="bfloat16", options=OPTIONS[2]),
+    *(Case(ADAM, "broken", options={"nonfinite": each}) for each in ("skip", "zero", "keep")),
 )
 
 

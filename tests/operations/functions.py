@@ -45,6 +45,7 @@ class Function:
             constant.
         torch: the same with PyTorch's module and tensors, None where it has no such function.
         rounding: how many roundings in the last place the values may be off.
+        integers: whether it takes integers, and then gives what NumPy gives.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Function:
     orders: int = 2
     torch: Callable[..., Any] | None = None
     rounding: float = 8.0
+    integers: bool = False
 
 
 FUNCTIONS: Final[dict[str, Function]] = {}
@@ -67,11 +69,12 @@ def enter(
     orders: int = 2,
     torch: Theirs | str | None = None,
     rounding: float = 8.0,
+    integers: bool = False,
 ) -> None:
     """Enter a call; functions that are not given are those of its name."""
     function = name.partition(":")[0]
-    home = ops if hasattr(ops, function) else ops.special
-    theirs = np if hasattr(np, function) and home is ops else scipy_special
+    home = ops if hasattr(ops, function) or ours else ops.special
+    theirs = np if home is ops else scipy_special
     assert name not in FUNCTIONS
     FUNCTIONS[name] = Function(
         name,
@@ -81,6 +84,7 @@ def enter(
         orders,
         _by_name(torch) if isinstance(torch, str) else torch,
         rounding,
+        integers,
     )
 
 
@@ -295,4 +299,142 @@ enter(
     ours=lambda x: ops.special.betainc(1.5, 2.5, x),
     reference=lambda x: scipy_special.betainc(1.5, 2.5, x),
     rounding=32.0,
+)
+
+# -- shape ---------------------------------------------------------------------------------
+
+
+def same(
+    name: str,
+    *inputs: HostArray,
+    _args: tuple[Any, ...] = (),
+    _listed: bool = False,
+    _orders: int = 2,
+    _torch: Theirs | str | None = None,
+    _integers: bool = True,
+    **options: Any,
+) -> None:
+    """Enter a call that NumPy takes as it is, of the tensors or of a list of them."""
+    function = name.partition(":")[0]
+
+    def calling(of: Any) -> Callable[..., Any]:
+        call: Callable[..., Any] = getattr(of, function)
+        join: Callable[..., Any] = of.concatenate
+
+        def called(*xs: Any) -> Any:
+            given = (list(xs),) if _listed else xs
+            found: Any = call(*given, *_args, **options)
+            return found if hasattr(found, "shape") else join([*map(of.ravel, found)])
+
+        return called
+
+    enter(
+        name,
+        *inputs,
+        ours=calling(ops),
+        reference=calling(np),
+        orders=_orders,
+        torch=_torch,
+        integers=_integers,
+    )
+
+
+_VECTOR, _MATRIX, _CUBE = between(-9, 9, 4), between(-9, 9, 3, 4), between(-9, 9, 2, 3, 4)
+
+for _name in ("ravel", "fliplr", "flipud", "tril", "triu", "rot90", "diagflat"):
+    same(_name, _MATRIX)
+    same(f"{_name}: more axes", _CUBE)
+for _k in (-5, -1, 1, 6):
+    same(f"tril: {_k}", _MATRIX, k=_k)
+    same(f"triu: {_k}", _MATRIX, k=_k)
+same("diagonal", _CUBE)
+same("diagonal: of other axes", _CUBE, offset=1, axis1=2, axis2=0)
+same("diagonal: outside", _CUBE, offset=7)
+same("trace", _CUBE)
+same("trace: below", _CUBE, offset=-1)
+same("diag", _MATRIX)
+same("diag: of a vector", _VECTOR, k=-2)
+same("diag: above", _VECTOR, k=2)
+for _k in (0, 2, 3, -1):
+    same(f"rot90: {_k}", _CUBE, k=_k, axes=(2, 0))
+same("moveaxis", _CUBE, source=0, destination=-1)
+same("moveaxis: several", _CUBE, source=(0, 2), destination=(1, 0))
+same("rollaxis", _CUBE, axis=2)
+same("rollaxis: to the end", _CUBE, axis=0, start=3)
+same("swapaxes", _CUBE, axis1=0, axis2=-1)
+same("roll", _CUBE, shift=5)
+same("roll: axis", _CUBE, shift=-1, axis=1)
+same("roll: axes", _CUBE, shift=(1, 2), axis=(0, 2))
+same("roll: one shift", _CUBE, shift=1, axis=(0, 2))
+for _n in (1, 2, 3):
+    for _shape in ((), (3,), (2, 3), (2, 3, 2)):
+        same(f"atleast_{_n}d: {len(_shape)}", between(-9, 9, *_shape) if _shape else np.array(3.0))
+same("tile", _MATRIX, reps=2)
+same("tile: more", _VECTOR, reps=(2, 1, 3))
+same("tile: fewer", _CUBE, reps=(2, 2))
+same("repeat", _MATRIX, repeats=2)
+same("repeat: axis", _CUBE, repeats=3, axis=1)
+same("repeat: counts", _MATRIX, repeats=(2, 0, 1), axis=0)
+same("vstack", _VECTOR, _MATRIX, _listed=True)
+same("hstack", _VECTOR, between(-9, 9, 2), _listed=True)
+same("hstack: of matrices", _MATRIX, between(-9, 9, 3, 1), _listed=True)
+same("dstack", _MATRIX, _MATRIX + 1.0, _listed=True)
+same("column_stack", between(-9, 9, 3), _MATRIX, _listed=True)
+same("append", _VECTOR, _MATRIX)
+same("append: axis", _MATRIX, _MATRIX + 1.0, axis=0)
+same("array_split", _VECTOR, _args=(3,))
+same("array_split: cuts", _MATRIX, _args=([1, 3], 1))
+same("hsplit", _MATRIX, _args=(2,))
+same("hsplit: of a vector", _VECTOR, _args=(2,))
+same("vsplit", _MATRIX, _args=(3,))
+same("dsplit", _CUBE, _args=(2,))
+same("unstack", _CUBE, axis=1)
+same("broadcast_arrays", _VECTOR, between(-9, 9, 3, 1))
+same("meshgrid", _VECTOR, between(-9, 9, 3))
+same("meshgrid: ij", _VECTOR, between(-9, 9, 3), indexing="ij")
+same("meshgrid: sparse", _VECTOR, between(-9, 9, 3), between(-9, 9, 2), sparse=True)
+enter(
+    "block",
+    between(-9, 9, 2, 3),
+    between(-9, 9, 2),
+    between(-9, 9, 5),
+    ours=lambda x, y, z: ops.block([[x, ops.column_stack([y, y])], [z]]),
+    reference=lambda x, y, z: np.block([[x, np.column_stack([y, y])], [z]]),
+    integers=True,
+)
+enter(
+    "sliding_window",
+    _VECTOR,
+    ours=lambda x: ops.sliding_window(x, 3),
+    reference=lambda x: np.lib.stride_tricks.sliding_window_view(x, 3),
+    integers=True,
+)
+enter(
+    "sliding_window: of two axes",
+    _CUBE,
+    ours=lambda x: ops.sliding_window(x, (2, 1), (2, 0)),
+    reference=lambda x: np.lib.stride_tricks.sliding_window_view(x, (2, 1), (2, 0)),
+    integers=True,
+)
+same("zeros_like", _MATRIX, _orders=0)
+same("ones_like", _MATRIX, _orders=0)
+same("full_like", _MATRIX, _args=(3,), _orders=0)
+enter(
+    "linspace",
+    between(-1.0, 1.0, 3),
+    between(-1.0, 1.0, 2, 1),
+    ours=lambda x, y: born.linspace(x, y, 5),
+    reference=lambda x, y: np.linspace(x, y, 5),
+)
+enter(
+    "linspace: open",
+    np.array(2.0),
+    ours=lambda x: born.linspace(x, 3.0, 4, endpoint=False),
+    reference=lambda x: np.linspace(x, 3.0, 4, endpoint=False),
+)
+enter(
+    "logspace",
+    np.array(0.4),
+    ours=lambda x: born.logspace(x, 1.5, 4, base=2.0),
+    reference=lambda x: np.logspace(x, 1.5, 4, base=2.0),
 )

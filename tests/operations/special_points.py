@@ -744,6 +744,7 @@ WITHOUT: Final[dict[str, str]] = {
     "fold": "adds up what it moves: the gradient of avg_pool2d and conv2d runs through it",
     "attention": "is made of products and a softmax; hidden rows and large scores have tests",
     "batch_norm": "is layer_norm over other axes; large numbers have tests",
+    "recurrence": "is made of products and gates, which are formulas of functions with rows",
     **dict.fromkeys(("floor_divide", "remainder"), _ROUNDS),
     "dropout": "draws a mask; with it, it is a product",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import pytest
 import born
 from born import ops
 from born.autodiff import Autodiff, grad
-from born.backend import ArrayBackend, Backend
+from born.backend import OPERATIONS, ArrayBackend, Backend
 from born.errors import (
     DomainError,
     DTypeError,
@@ -85,6 +86,19 @@ def test_values(name: str, backend_name: str) -> None:
             rtol=function.rounding * epsilon,
             atol=function.rounding * epsilon * float(np.nanmax(np.abs(expected), initial=0.0)),
         )
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if FUNCTIONS[name].integers])
+def test_integers_and_bools_are_those_of_numpy(name: str, backend_name: str) -> None:
+    function, backend = FUNCTIONS[name], computing(backend_name)
+    for dtype in ("int64", "int32", "uint8", "bool"):
+        arrays = [rounded(x, dtype) for x in function.inputs]
+        found = function.ours(*(born.tensor(x, backend) for x in arrays))
+        expected = np.asarray(function.reference(*arrays))
+        assert found.dtype == (np.int64 if expected.dtype.kind == "u" else expected.dtype) or (
+            found.dtype == expected.dtype
+        )
+        np.testing.assert_array_equal(found.numpy(), expected)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
@@ -247,3 +261,108 @@ def test_shapes_are_kept(shape: tuple[int, ...], backend: Backend) -> None:
         assert function(x).shape == shape
     for pair in (ops.hypot, ops.logaddexp, ops.fmax):
         assert pair(x, 1.0).shape == pair(1.0, x).shape == shape
+
+
+_WRONG: Any = "yx"
+
+
+def _without_backend() -> born.Tensor[Any]:
+    return born.linspace(0, 1)
+
+
+REFUSED: Final[dict[str, tuple[Callable[[Any], object], type[Exception], str]]] = {
+    "moveaxis": (lambda x: ops.moveaxis(x, (0, 1), 0), ShapeError, r"as many destinations as axes"),
+    "moveaxis twice": (lambda x: ops.moveaxis(x, (0, 0), (0, 1)), ShapeError, r"each axis once"),
+    "swapaxes": (lambda x: ops.swapaxes(x, 0, 5), ShapeError, r"an axis from -2 to 1"),
+    "roll": (lambda x: ops.roll(x, (1, 2, 3), (0, 1)), ShapeError, r"as many shifts as axes"),
+    "repeat": (lambda x: ops.repeat(x, (1, 2, 3, 4), 0), ShapeError, r"one count, or 2, .* got 4"),
+    "block": (lambda x: ops.block([[x], x]), ShapeError, r"lists of one depth"),
+    "block, empty": (lambda x: ops.block([]), ShapeError, r"lists of one depth"),
+    "broadcast_arrays": (
+        lambda x: ops.broadcast_arrays(x, x.T),
+        ShapeError,
+        r"that broadcast, got \[\(2, 3\), \(3, 2\)\]",
+    ),
+    "meshgrid": (lambda x: ops.meshgrid(x, indexing=_WRONG), DomainError, r'"xy" or "ij" .*yx'),
+    "ix_": (lambda x: ops.ix_(x), ShapeError, r"vectors of integers in ix_, got shape \(2, 3\)"),
+    "window": (lambda x: ops.sliding_window(x, 4, 1), ShapeError, r"at most 3 along axis 1, got 4"),
+    "windows": (lambda x: ops.sliding_window(x, 4), ShapeError, r"as many lengths as axes"),
+    "tril": (lambda x: ops.tril(x[0]), ShapeError, r"in tril, got shape \(3,\)"),
+    "diagonal": (lambda x: ops.diagonal(x[0]), ShapeError, r"two axes in diagonal, got shape"),
+    "diag": (lambda x: ops.diag(x[None]), ShapeError, r"one or two axes in diag"),
+    "full_like": (lambda x: ops.full_like(x, 0.5, "int64"), DTypeError, r"int64 holds, got 0.5"),
+    "linspace": (lambda x: born.linspace(x, 1.0, -1), ShapeError, r"points from 0 on, got -1"),
+    "linspace of numbers": (lambda x: _without_backend(), OperandError, r"pass backend="),
+    "geomspace": (
+        lambda x: born.geomspace(-1, 1, backend=x.backend),
+        DomainError,
+        r"of one sign, and not zero, got -1 and 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_arguments_are_refused(name: str, backend: Backend) -> None:
+    call, error, message = REFUSED[name]
+    with pytest.raises(error, match=rf"^expected .*{message}.*; |^expected .*; {message}"):
+        call(born.ones((2, 3), backend))
+
+
+def test_numbers_between_two_are_those_of_numpy(backend: Backend) -> None:
+    made = born.linspace(0, 1, 7, backend=backend, dtype="float64").numpy()
+    np.testing.assert_array_equal(made, np.linspace(0, 1, 7))
+    made = born.linspace(3, 0, 4, endpoint=False, backend=backend).numpy()
+    np.testing.assert_array_equal(made, np.linspace(3, 0, 4, False, dtype=np.float32))
+    made = born.logspace(0, 3, 4, backend=backend, dtype="float64").numpy()
+    np.testing.assert_allclose(made, np.logspace(0, 3, 4), rtol=1e-15)
+    made = born.geomspace(-1, -8, 4, backend=backend).numpy()
+    np.testing.assert_allclose(made, np.geomspace(-1, -8, 4), rtol=1e-6)
+    assert born.linspace(0, 1, 0, backend=backend).shape == (0,)
+
+
+def test_grids_index_as_in_numpy(backend: Backend) -> None:
+    x = np.arange(12.0).reshape(3, 4)
+    rows, columns = np.array([2, 0]), np.array([1, 1, 3])
+    index = ops.ix_(born.tensor(rows, backend), born.tensor(columns, backend))
+    found = born.tensor(x, backend)[index]
+    np.testing.assert_array_equal(found.numpy(), x[np.ix_(rows, columns)])
+
+
+ROWS_OF: Final = {*OPERATIONS, "astype", "copy"}
+OTHER_TESTS: Final = "linear linalg fused interop einsum network images indexing"
+"""The files of born.ops whose functions have tests of their own."""
+
+
+def test_every_function_has_a_call() -> None:
+    called_here = {name.partition(":")[0] for name in FUNCTIONS} | ROWS_OF
+    elsewhere = {f"born.ops.{each}" for each in OTHER_TESTS.split()}
+    missing = {
+        function.__name__
+        for home in (ops, ops.special)
+        for function in vars(home).values()
+        if inspect.isfunction(function)
+        and function.__module__ not in elsewhere
+        and not function.__name__.startswith("_")
+        and function.__name__ not in called_here
+    }
+    assert missing - {"call_ufunc", "array_equal", "ix_"} == set()
+
+
+METHODS: Final[dict[str, tuple[Any, ...]]] = {
+    "clip": (-0.5, 0.5),
+    "cumprod": (1,),
+    "diagonal": (1,),
+    "flatten": (),
+    "ravel": (),
+    "repeat": (2, 0),
+    "round": (1,),
+    "swapaxes": (0, 1),
+    "trace": (-1,),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_those_of_arrays(name: str, backend: Backend) -> None:
+    x = np.linspace(-1.0, 1.3, 12).reshape(3, 4)
+    found = getattr(born.tensor(x, backend), name)(*METHODS[name])
+    np.testing.assert_allclose(found.numpy(), getattr(x, name)(*METHODS[name]), rtol=1e-14)
