@@ -25,7 +25,7 @@ from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.data import DataLoader, prefetch
 from born.optim import schedules
-from tests.optim.making import ADAM, CONFIGS
+from tests.optim.making import ADAM, CONFIGS, make
 
 Recording = Autodiff[Backend]
 
