@@ -196,8 +196,18 @@ class _NoConfig(Config):
 
 
 _NONE: Final = _NoConfig()
-_FIRST: Final = Rule(lambda p, g: (g,), slots=(), scalars={})
-_MORE: Final = Rule(lambda p, g: (p + g,), slots=(), scalars={})
+
+
+def _taken(p: Any, g: Any) -> tuple[Any, ...]:
+    return (g,)
+
+
+def _added(p: Any, g: Any) -> tuple[Any, ...]:
+    return (p + g,)
+
+
+_FIRST: Final = Rule(_taken, slots=(), scalars={})
+_MORE: Final = Rule(_added, slots=(), scalars={})
 
 
 def _nothing(indices: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from born.optim.projections import Projection
 from born.optim.rule import Rule
 from born.optim.treatment import Treatment
 from born.validation import integer
+
+Wrapper: TypeAlias = Callable[[Rule], Rule]
+"""From rule to rule, as `optim.centralized` and its kin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class Around:
 
     projections: Sequence[Projection] = ()
     max_norm: float | None = None
-    wrappers: Sequence[Callable[[Rule], Rule]] = ()
+    wrappers: Sequence[Wrapper] = ()
     average: Average | None = None
     accumulate: int = 1
     precision: Precision = PLAIN
@@ -76,13 +79,12 @@ class Around:
     def _wrapped(self, rule: Rule) -> Rule:
         """A rule with what surrounds it, from the inside to the outside."""
         for wrapper in self.wrappers:
-            wrapped: object = wrapper(rule)
-            if not isinstance(wrapped, Rule):
+            rule = wrapper(rule)
+            if not isinstance(cast("object", rule), Rule):
                 raise ConfigError(
-                    f"expected wrappers that return a rule, got {wrapped!r} from {wrapper!r}; "
+                    f"expected wrappers that return a rule, got {rule!r} from {wrapper!r}; "
                     "write lambda rule: optim.lookahead(rule, k=5)"
                 )
-            rule = wrapped
         return rule if self.average is None else averaged(rule, self.average)
 
     def keywords(self) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Generic, Self, cast, overload
 
 from typing_extensions import TypeVar
@@ -20,7 +20,7 @@ from born.errors import (
 from born.nn import Module, Parameter
 from born.optim import state as states
 from born.optim.accumulation import BATCHES, Accumulation
-from born.optim.around import Around
+from born.optim.around import Around, Wrapper
 from born.optim.averaging import Average
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
 from born.optim.clipping import (
@@ -133,7 +133,7 @@ class Optimizer(Generic[B, C_co]):
         max_norm: float | None = None,
         accumulate: int = 1,
         average: Average | None = None,
-        wrappers: Sequence[Callable[[Rule], Rule]] = (),
+        wrappers: Sequence[Wrapper] = (),
         precision: Precision = PLAIN,
         nonfinite: str = "ignore",
         watch: Sequence[str] = (),

@@ -14,7 +14,7 @@ import born
 from born import checkpoint, nn, optim
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
-from born.errors import ConfigError, ConfigTypeError, ParameterError, StateDictError
+from born.errors import ConfigError, ConfigTypeError, DomainError, ParameterError, StateDictError
 from born.optim import schedules
 from tests.optim.making import assert_same, contents, parameter, raw
 
@@ -174,12 +174,20 @@ def test_average_of_every_optimizer_is_shown_and_taken_away(backend: Backend) ->
 
 def test_wrappers_go_around_in_order(backend: Backend) -> None:
     p, q = parameter([[1.0, 2.0]], backend), parameter([[1.0, 2.0]], backend)
-    around = [optim.centralized, lambda rule: optim.clip_step(rule, value=0.25)]
+
+    def short(rule: optim.Rule) -> optim.Rule:
+        return optim.clip_step(rule, value=0.25)
+
+    around = [optim.centralized, short]
     optimizer = optim.SGD([p], lr=1.0, wrappers=around)
     other = optim.SGD([q], lr=1.0)
     optimizer.step({p.raw: raw([[1.0, 2.0]], backend)})
     other.step({q.raw: raw([[-0.25, 0.25]], backend)})
     assert p.numpy().tolist() == q.numpy().tolist()
+
+
+def no_wrapper(rule: optim.Rule) -> None:
+    """Returns nothing."""
 
 
 @pytest.mark.parametrize(
@@ -190,9 +198,9 @@ def test_wrappers_go_around_in_order(backend: Backend) -> None:
         ({"average": 1.0}, ConfigError, r"average: expected .* below 1, got 1\.0"),
         ({"average": "ema"}, ConfigError, r"or \"uniform\", got 'ema'"),
         ({"wrappers": optim.centralized}, ConfigError, r"write wrappers=\[optim\.centralized\]"),
-        ({"wrappers": [lambda rule: None]}, ConfigError, r"that return a rule, got None from"),
+        ({"wrappers": [no_wrapper]}, ConfigError, r"that return a rule, got None from"),
         ({"groups": "*.bias"}, ConfigTypeError, r"expected a list of groups, got '\*\.bias'"),
-        ({"max_norm": 0.0}, born.errors.DomainError, r"a finite max_norm above 0, got 0\.0"),
+        ({"max_norm": 0.0}, DomainError, r"a finite max_norm above 0, got 0\.0"),
     ],
 )
 def test_wrong_keywords_are_refused(
