@@ -49,8 +49,8 @@ SURFACE = {
     " Sequential accuracy binary_cross_entropy_with_logits cross_entropy huber_loss l1_loss"
     " mse_loss",
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
-    " Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer Precision SGD SGDConfig"
-    " Simplex UnitNorm"
+    " LossScale Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer Precision SGD"
+    " SGDConfig Simplex UnitNorm"
     " least_squares minimize projections schedules sharpness_aware",
     "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
     " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",

@@ -146,7 +146,10 @@ class Accumulation:
         slots: Mapping[str, RawTensor],
         given: Mapping[str, float],
     ) -> None:
-        """Add up the gradients of a batch, scaled first as `Plans.scaled` says."""
+        """Add up the gradients of a batch, scaled first as `Plans.scaled` says.
+
+        1 / k is part of the scale: the sums are means.
+        """
         for plans, is_first in ((self._first, True), (self._more, False)):
             own = [
                 gradient if (count == 0) == is_first else None

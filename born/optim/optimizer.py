@@ -35,6 +35,7 @@ from born.optim.clipping import (
 from born.optim.config import KINDS, Config, check_names, required_fields
 from born.optim.groups import Group, checked_groups, group_numbers
 from born.optim.incoming import Incoming
+from born.optim.loss_scale import LOSS_SCALE, LossScale, as_factor
 from born.optim.plan import Plan
 from born.optim.plans import Plans, programs
 from born.optim.precision import PLAIN, Precision
@@ -81,6 +82,8 @@ class Optimizer(Generic[B, C_co]):
             such elements as 0; `"keep"` leaves them and their state alone. `"ignore"` by default.
         watch: which of `"grad_norm"`, `"param_norm"`, `"update_norm"` and `"update_ratio"` the
             `StepReport` tells of each parameter.
+        loss_scale: for float16: what `scale_loss` multiplies a loss by, and steps divide gradients
+            by. Where they are not finite, the step is skipped and the scale shrinks.
         fields: the fields of that class, in place of a config: `optim.Adam(p, lr=1e-3)`.
 
     Attributes:
@@ -137,8 +140,11 @@ class Optimizer(Generic[B, C_co]):
         precision: Precision = PLAIN,
         nonfinite: str = "ignore",
         watch: Sequence[str] = (),
+        loss_scale: LossScale | None = None,
         **fields: Any,
     ) -> None:
+        if loss_scale is not None and nonfinite == "ignore":
+            nonfinite = "skip"
         self._parameters = checked_parameters(parameters)
         self._config = cast("C_co", self._checked_config(config, **fields))
         self._around = Around(
@@ -150,6 +156,7 @@ class Optimizer(Generic[B, C_co]):
             precision=precision,
             nonfinite=nonfinite,
             watch=watch,
+            loss_scale=loss_scale,
         )
         self._inner = self._parameters[0].backend.innermost
         self._reporter = Reporter(self._inner, nonfinite, watch)
@@ -172,13 +179,17 @@ class Optimizer(Generic[B, C_co]):
         self._check_slots(rules)
         new = range(len(self._buffers), len(raws))
         buffers = [*self._buffers, *(own_slots(inner, raws[i], rules[i]) for i in new)]
-        shared = {**shared_slots(inner, rules), **self._shared}
+        shared = {**shared_slots(inner, rules), **self._around.shared(inner), **self._shared}
         reporter = self._reporter.of(parameters)
         targets = [
             (raw, *slots, *seen)
             for raw, slots, seen in zip(raws, buffers, reporter.slots, strict=True)
         ]
-        plans = Plans(inner, targets, checks, treatments, reporter.around)
+
+        def looked_at(rule: Rule) -> Rule:
+            return self._around.outermost(reporter.around(rule))
+
+        plans = Plans(inner, targets, checks, treatments, looked_at)
         k, gathering = self._around.accumulate, None
         if k > 1:
             gathering = Accumulation(k, inner, raws, checks, self._accumulation)
@@ -537,17 +548,17 @@ class Optimizer(Generic[B, C_co]):
             max_norm = self._around.max_norm
         if self._accumulation is not None:
             return self._gather(self._accumulation, gradients, scale, max_norm)
-        if scale is None and max_norm is None:
-            return self._run(self._plans.plain, gradients, {}, {})
-        return self._scaled(gradients, scale, max_norm)
+        return self._updated(gradients, scale, max_norm)
 
-    def _scaled(
+    def _updated(
         self,
         gradients: Sequence[RawTensor | None],
         scale: Scale | None,
         max_norm: float | None,
     ) -> StepReport:
-        """A step with options."""
+        """An update by gradients that were checked."""
+        if scale is None and max_norm is None:
+            return self._run(self._plans.plain, gradients, {}, {})
         kind, slots, given = self._options(gradients, scale, max_norm)
         plan = self._plans.scaled(kind, max_norm is not None)
         return self._run(plan, gradients, slots, given)
@@ -582,11 +593,16 @@ class Optimizer(Generic[B, C_co]):
         max_norm: float | None,
     ) -> StepReport:
         """A step that adds gradients up, and updates by their mean if it is due."""
-        check_options(scale, max_norm)
-        kind, slots, given = self._options(gradients, scale, None)
+        share = 1 / accumulation.k  # in the sums, which 16 bits could not hold
+        kind, slots, given = self._options(gradients, share if scale is None else scale, None)
+        if kind == "tensor":
+            slots[SCALE] = self._inner.mul(slots[SCALE], share)
+        elif scale is not None and kind == "number":
+            given[SCALE] *= share
+        check_options(None, max_norm)
         accumulation.add(gradients, kind, slots, given)
         if accumulation.is_due:
-            return self._scaled(accumulation.taken(), 1 / accumulation.k, max_norm)
+            return self._updated(accumulation.taken(), None, max_norm)
         report = StepReport(self._reporter, self._config, max(self._counts) + 1)
         report.with_missing(range(len(gradients)))
         return report
@@ -634,6 +650,19 @@ class Optimizer(Generic[B, C_co]):
             for projection in self._projected.get(index, ()):
                 projected = projection(Tensor(raw, self._inner)).raw
                 self._inner.assign(raw, self._reporter.unless_skipped(projected, raw))
+
+    def scale_loss(self, loss: Tensor[B]) -> Tensor[B]:
+        """A loss times the present `loss_scale`, for the backward pass; without one, as it is."""
+        scale = self._shared.get(LOSS_SCALE)
+        if scale is None:
+            return loss
+        return loss * Tensor(as_factor(self._inner, scale, loss.dtype), loss.backend)
+
+    @property
+    def loss_scale(self) -> float:
+        """The present loss scale, 1 without one; it waits for the device."""
+        scale = self._shared.get(LOSS_SCALE)
+        return 1.0 if scale is None else float(self._inner.to_numpy(scale))
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
@@ -723,8 +752,7 @@ class Optimizer(Generic[B, C_co]):
 
     def state_owners(self) -> dict[str, int | None]:
         """Whose each entry of `state_dict` is: the index of a parameter, or None for all."""
-        shared = {f"{slot}.0" for rule in self._rules for slot in rule.group_slots}
-        shared.add(BATCHES)
+        shared = {BATCHES, *(f"{slot}.0" for slot in self._shared)}
         return {
             key: None if key in shared else int(key.rpartition(".")[2]) for key in self.live_state()
         }

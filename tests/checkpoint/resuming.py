@@ -223,6 +223,18 @@ OPTIONS: Final[tuple[Mapping[str, Any], ...]] = (
     {"wrappers": (around,), "nonfinite": "skip"},
 )
 """Keywords of an optimizer."""
+PRECISE: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
+    ("plain", "bfloat16", {"parameters": "stochastic"}),
+    ("plain", "bfloat16", {"parameters": "kahan", "slots": "float8_e5m2"}),
+    ("plain", "float16", {"parameters": "master"}),
+    ("scaled", "float32", {"slots": "int8"}),
+)
+"""How to train, the dtype, and what is done about few digits."""
+
+SCALED: Final = {
+    "loss_scale": optim.LossScale(interval=2),
+    "precision": optim.Precision(parameters="master", slots="int8"),
+}
 
 CASES: Final = (
     *(Case(config) for config in CONFIGS),
@@ -238,6 +250,12 @@ CASES: Final = (
     *(Case(optim.LAMBConfig(), "scaled", options=options) for options in OPTIONS[2:4]),
     Case(ADAM, dtype="bfloat16", options=OPTIONS[2]),
     *(Case(ADAM, "broken", options={"nonfinite": each}) for each in ("skip", "zero", "keep")),
+    *(
+        Case(ADAM, training, dtype, {"precision": optim.Precision(**fields)})
+        for training, dtype, fields in PRECISE
+    ),
+    Case(ADAM, "broken", "float16", SCALED),
+    Case(ADAM, "plain", "float16", {**SCALED, **OPTIONS[2]}),
 )
 
 
