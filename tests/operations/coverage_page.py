@@ -1,4 +1,4 @@
-"""Writes `docs/coverage.md`, and prints what is missing: `python -m tests.operations.coverage_page`.
+"""Writes `docs/coverage.md`, prints what is missing: `python -m tests.operations.coverage_page`.
 
 It compares the names of born's functions with those of NumPy, SciPy and HIPS autograd.
 """
@@ -29,9 +29,9 @@ there has derivatives of any order wherever they exist, on every backend; its do
 it has none. `python -m tests.operations.coverage_page` writes this page and prints what is missing,
 for {versions}.
 
-There are no complex numbers, and therefore no `fft`: dtypes, the contract and its kernels, formulas,
-update rules, checkpoints and the convention of every derivative would each need them, for one family
-of functions. `ops.convolve` and `ops.conv2d` filter, and `torch.from_dlpack(x)` and
+There are no complex numbers, and therefore no `fft`: dtypes, the contract and its kernels,
+formulas, update rules, checkpoints and the convention of every derivative would each need them, for
+one family of functions. `ops.convolve` and `ops.conv2d` filter, and `torch.from_dlpack(x)` and
 `born.from_dlpack` go to a library that has them and back.
 
 Special functions need SciPy on a CPU (`pip install "born-optim[scipy]"`). CuPy has all of them but
