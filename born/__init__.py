@@ -16,6 +16,9 @@ from born.creation import arange as arange
 from born.creation import eye as eye
 from born.creation import from_dlpack as from_dlpack
 from born.creation import full as full
+from born.creation import geomspace as geomspace
+from born.creation import linspace as linspace
+from born.creation import logspace as logspace
 from born.creation import ones as ones
 from born.creation import rand as rand
 from born.creation import randn as randn
@@ -23,6 +26,7 @@ from born.creation import tensor as tensor
 from born.creation import zeros as zeros
 from born.ops import interop as _interop  # noqa: F401  # pyright: ignore[reportUnusedImport]  # tells tensors of NumPy's functions
 from born.ops.fused import fused as fused
+from born.progress import progress as progress
 from born.raw import RawTensor as RawTensor
 from born.tensor import Tensor as Tensor
 

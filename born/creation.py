@@ -9,7 +9,7 @@ import numpy as np
 
 from born.backend import B, Backend, Scalar
 from born.dtypes import DTypeLike, as_dtype, bool_, check_fits, convert_exactly, float32, int64
-from born.errors import ShapeError
+from born.errors import DomainError, OperandError, ShapeError
 from born.operands import ShapeLike, as_shape, check_backend, check_unrecorded
 from born.raw import HostArray, RawTensor, Shape
 from born.tensor import Tensor
@@ -202,6 +202,95 @@ def arange(
         )
     check_fits(first, as_dtype(dtype))
     return Tensor(check_backend(backend).arange(first, last, step, dtype), backend)
+
+
+def linspace(
+    start: Tensor[B] | Scalar,
+    stop: Tensor[B] | Scalar,
+    num: int = 50,
+    *,
+    endpoint: bool = True,
+    backend: B | None = None,
+    dtype: DTypeLike | None = None,
+) -> Tensor[B]:
+    """Numbers at equal distances, from start to stop.
+
+    Args:
+        start, stop: numbers; or tensors, through which gradients pass, and of which each element
+            has numbers of its own, along a new axis in front.
+        num: how many.
+        endpoint: whether stop is the last of them.
+        backend: where the tensor lives, if neither start nor stop is a tensor.
+        dtype: float32 by default, or that of the tensors.
+
+    >>> born.linspace(0.0, 1.0, 5, backend=backend)
+    Tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
+    """
+    if num < 0:
+        raise ShapeError(f"expected a number of points from 0 on, got {num}; pass how many")
+    tensors = [each for each in (start, stop) if isinstance(each, Tensor)]
+    if not tensors:
+        if backend is None:
+            raise OperandError(
+                f"expected a backend to make a tensor on, got start={start!r}, stop={stop!r} and "
+                "no backend; pass backend="
+            )
+        points = np.linspace(cast("Scalar", start), cast("Scalar", stop), num, endpoint)
+        return tensor(points, backend, float32 if dtype is None else dtype)
+    first = tensors[0]
+    kind = np.float64 if first.dtype == np.float64 else np.float32
+    steps = max(num - 1, 1) if endpoint else max(num, 1)
+    shape = np.broadcast_shapes(*(each.shape for each in tensors))
+    parts = (np.arange(num) / steps).astype(kind).reshape(num, *(1 for _ in shape))
+    # Exact at both ends, whatever the numbers.
+    after = Tensor(
+        first.backend.astype(first.backend.from_numpy(parts), first.dtype), first.backend
+    )
+    made = start * (1 - after) + stop * after
+    return made if dtype is None else made.astype(dtype)
+
+
+def logspace(
+    start: Tensor[B] | Scalar,
+    stop: Tensor[B] | Scalar,
+    num: int = 50,
+    *,
+    endpoint: bool = True,
+    base: float = 10.0,
+    backend: B | None = None,
+    dtype: DTypeLike | None = None,
+) -> Tensor[B]:
+    """Numbers at equal distances of their logarithms: base to the power of `linspace`.
+
+    >>> born.logspace(0, 2, 3, backend=backend)
+    Tensor([  1.,  10., 100.], dtype=float32)
+    """
+    if isinstance(start, Tensor) or isinstance(stop, Tensor):
+        return base ** linspace(start, stop, num, endpoint=endpoint, dtype=dtype)
+    powers = linspace(start, stop, num, endpoint=endpoint, backend=backend, dtype="float64")
+    return (base**powers).astype(float32 if dtype is None else dtype)
+
+
+def geomspace(
+    start: Scalar,
+    stop: Scalar,
+    num: int = 50,
+    *,
+    endpoint: bool = True,
+    backend: B,
+    dtype: DTypeLike = "float32",
+) -> Tensor[B]:
+    """Numbers of equal ratios, from start to stop.
+
+    >>> born.geomspace(1, 8, 4, backend=backend)
+    Tensor([1., 2., 4., 8.], dtype=float32)
+    """
+    if start == 0 or stop == 0 or (start < 0) != (stop < 0):
+        raise DomainError(
+            f"expected start and stop of one sign, and not zero, got {start} and {stop}; "
+            "use linspace"
+        )
+    return tensor(np.geomspace(start, stop, num, endpoint), backend, dtype)
 
 
 def eye(

@@ -12,6 +12,7 @@ expected, what arrived, and what to do.
       DomainError                    ValueError
       BackendMismatchError           TypeError
       BackendUnavailableError        RuntimeError
+      MissingPackageError            ImportError
       OutOfMemoryError               MemoryError
       TapeError                      RuntimeError
       LinAlgError
@@ -67,6 +68,10 @@ class BackendMismatchError(BornError, TypeError):
 
 class BackendUnavailableError(BornError, RuntimeError):
     """A backend that is unknown, not installed, or has no device here."""
+
+
+class MissingPackageError(BornError, ImportError):
+    """A function that another package computes, which is not installed or does not have it."""
 
 
 class OutOfMemoryError(BornError, MemoryError):

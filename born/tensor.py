@@ -408,6 +408,12 @@ class Tensor(TensorBase[B]):
             )
         )
 
+    clip = clamp
+
+    def round(self, decimals: int = 0) -> Tensor[B]:
+        """Rounded to so many decimals, to even where two are as near; its gradient is zero."""
+        return _function_of("round")(self, decimals)
+
     def astype(self, dtype: DTypeLike) -> Tensor[B]:
         """Rounded to another dtype; a gradient passes between floating ones."""
         return self._of(self.backend.astype(self.raw, dtype))
@@ -443,6 +449,10 @@ class Tensor(TensorBase[B]):
         """The running sum along an axis."""
         return self._of(self.backend.cumsum(self.raw, axis))
 
+    def cumprod(self, axis: int) -> Tensor[B]:
+        """The running product along an axis."""
+        return self._of(self.backend.cumprod(self.raw, axis))
+
     # -- shape --
 
     def reshape(self, *shape: ShapeLike) -> Tensor[B]:
@@ -468,6 +478,24 @@ class Tensor(TensorBase[B]):
         """All elements along one axis."""
         return self._of(self.backend.reshape(self.raw, (-1,)))
 
+    ravel = flatten
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor[B]:
+        """With two axes exchanged."""
+        return _function_of("swapaxes")(self, axis1, axis2)
+
+    def repeat(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor[B]:
+        """Each element, or slice along an axis, repeated."""
+        return _function_of("repeat")(self, repeats, axis)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor[B]:
+        """The diagonals of two axes, in a new axis at the end."""
+        return _function_of("diagonal")(self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor[B]:
+        """The sum of each diagonal."""
+        return _function_of("trace")(self, offset, axis1, axis2)
+
     def __len__(self) -> int:
         if not self.shape:
             raise OperandError(
@@ -481,6 +509,11 @@ class Tensor(TensorBase[B]):
 
     def __getitem__(self, index: Index) -> Tensor[B]:
         return self._of(self.backend.getitem(self.raw, raw_index(index, self.backend)))
+
+
+def _function_of(name: str) -> Callable[..., Tensor[Any]]:
+    """The function of this name in `born.ops`, which is a floor above and entered it."""
+    return NUMPY_FUNCTIONS[name][0]
 
 
 def is_tensor(value: object) -> TypeIs[Tensor[Any]]:

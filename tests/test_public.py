@@ -24,29 +24,37 @@ FACES = (
     "born.errors",
     "born.nn",
     "born.ops",
+    "born.ops.special",
     "born.optim",
+    "born.plot",
     "born.optim.schedules",
+    "born.stats",
     "born_numpy",
 )
 """The modules that a user imports from."""
 
 SURFACE = {
     "born": "RawTensor Tensor arange available_backends eye full get_backend ones rand randn"
-    " tensor from_dlpack zeros",
-    "born.autodiff": "Autodiff Gradients Tape backward grad hvp value_and_grad",
+    " progress tensor from_dlpack zeros",
+    "born.autodiff": "Autodiff Gradients Tape backward check_gradients checkpointed custom_vjp grad"
+    " hessian hessian_diagonal hvp implicit jacobian jvp per_example_gradients scan stop_gradient"
+    " value_and_grad vjp",
     "born.backend": "ArrayBackend Backend available_backends get_backend",
     "born.checkpoint": "CheckpointWarning PartialLoad Store from_torch load load_weights save"
     " to_torch verify",
     "born.data": "DataLoader prefetch",
-    "born.nn": "AvgPool2d BatchNorm1d BatchNorm2d Buffer Conv2d Dropout Embedding Flatten GroupNorm"
-    " InstanceNorm2d LayerNorm Linear MaxPool2d Module Parameter RMSNorm ReLU Sequential accuracy"
-    " binary_cross_entropy_with_logits cross_entropy huber_loss l1_loss mse_loss",
+    "born.nn": "AvgPool2d BatchNorm1d BatchNorm2d Buffer Conv2d Dropout Embedding Flatten GRU"
+    " GroupNorm InstanceNorm2d LSTM LayerNorm Linear MaxPool2d Module Parameter RMSNorm RNN ReLU"
+    " Sequential accuracy binary_cross_entropy_with_logits cross_entropy huber_loss l1_loss"
+    " mse_loss",
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
     " Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer Precision SGD SGDConfig"
     " Simplex UnitNorm"
     " least_squares minimize projections schedules sharpness_aware",
     "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
     " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",
+    "born.stats": "bernoulli beta binom categorical cauchy chi2 dirichlet expon gamma laplace"
+    " multinomial multivariate_normal nbinom norm poisson t uniform",
     "born_numpy": "NumpyBackend",
 }
 """Names that programs may rely on."""
@@ -63,7 +71,9 @@ MEMBERS = {
     "born.nn.Module": "eval load_state_dict named_parameters named_state parameters state_dict to"
     " train",
     "born.nn.Parameter": "grad name raw tensor zero_grad",
-    "born.optim.Optimizer": "load_state_dict lr state_dict step timestep to zero_grad",
+    "born.optim.Optimizer": "faults load_state_dict lr state_dict step timestep to zero_grad",
+    "born.optim.StepReport": "applied clip_factor grad_norm lr missing nonfinite param_norm step"
+    " to_dict update_norm update_ratio watched",
 }
 """Members of classes that programs may rely on."""
 

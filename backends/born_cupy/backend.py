@@ -30,7 +30,7 @@ from born_cupy.kernels import random
 from born_cupy.linear import CupyLinear
 from born_cupy.network import CupyNetwork
 from born_cupy.reduction import CupyReductions
-from born_cupy.transfer import prefetch
+from born_cupy.transfer import Fetch, prefetch
 from born_cupy.update import CupyUpdate
 
 _Class = TypeVar("_Class", bound="type[CupyBackend]")
@@ -38,6 +38,7 @@ _Method = Callable[..., Any]
 
 _ALSO_ON_DEVICE: Final = (
     "synchronize",
+    "fetch",
     "extent",
     "fused",
     "check_labels",
@@ -179,6 +180,10 @@ class CupyBackend(
         host: HostArray = x.array.get()
         self.errors.raise_reported()
         return host
+
+    @override
+    def fetch(self, x: RawTensor, /) -> Fetch:
+        return Fetch(x.array, self.stream)
 
     @override
     def uniform(self, shape: Shape, dtype: DTypeLike) -> RawTensor:

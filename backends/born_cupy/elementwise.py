@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from born.backend import Operand
 from born.backend.arrays.dispatch import declared_as, weak_scalar
 from born.backend.arrays.elementwise import ArrayElementwise
 from born.dtypes import INTEGRAL, is_floating
+from born.errors import MissingPackageError
 from born.raw import RawTensor
 from born_cupy.kernels import elementwise
 from born_cupy.launch import Launching
@@ -63,6 +65,17 @@ class CupyElementwise(ArrayElementwise, Launching):
             super()._check_power(x, y)
         elif isinstance(x, RawTensor) and x.dtype.kind in INTEGRAL and y.dtype.kind == "i":
             self._check_range("pow", y, int(np.iinfo(np.int64).max))
+
+    @override
+    def _special(self, name: str) -> Callable[..., Any]:
+        function = getattr(importlib.import_module("cupyx.scipy.special"), name, None)
+        if function is None:
+            raise MissingPackageError(
+                f"expected CuPy to have the special function {name}, but it has not; compute it on "
+                "the numpy backend: x.to(born.get_backend('numpy'))"
+            )
+        made: Callable[..., Any] = function
+        return made
 
     # -- what CuPy has no bfloat16 for --
 

@@ -1,4 +1,5 @@
-"""Batches on their way to the device: copied beside the computation, from page-locked memory."""
+"""Copies beside the computation, by page-locked memory: batches on their way to the device, and
+small results on their way back."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from itertools import cycle
 from typing import Any, Final
 
 import numpy as np
+from typing_extensions import override
 
+from born.backend.contract.transfer import Arrival
 from born.dtypes import as_dtype
 from born.raw import Array, HostArray, RawTensor
 from born_cupy.device import DeviceContext, cupy
@@ -129,3 +132,33 @@ class _Buffer:
         place: HostArray = np.ndarray(array.shape, dtype, self._memory, start)
         place[...] = array
         return place
+
+
+class Fetch(Arrival):
+    """A copy to the host, queued on a stream; there once its event is.
+
+    Page-locked memory must not go to somebody else while the device writes to it, so a copy under
+    way is kept here even if nobody else does.
+    """
+
+    def __init__(self, array: Array, stream: Any) -> None:
+        source: Any = cupy.ascontiguousarray(array)
+        self._memory: Any = cupy.cuda.alloc_pinned_memory(max(source.nbytes, 1))
+        self._host: HostArray = np.ndarray(source.shape, source.dtype, self._memory)
+        self._event: Any = cupy.cuda.Event(block=True, disable_timing=True)
+        source.data.copy_to_host_async(self._host.ctypes.data, source.nbytes, stream)
+        self._event.record(stream)
+        _fetches[:] = [fetch for fetch in _fetches if not fetch.is_here] + [self]
+
+    @property
+    @override
+    def is_here(self) -> bool:
+        return bool(self._event.done)
+
+    @override
+    def array(self) -> HostArray:
+        self._event.synchronize()
+        return self._host
+
+
+_fetches: Final[list[Fetch]] = []

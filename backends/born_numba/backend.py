@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from typing_extensions import override
 
-from born.backend import Axis, Index, Reduction, Window
+from born.backend import Axis, CellName, Index, Reduction, Window
 from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
 from born.backend.threads import POOL, taken
@@ -31,6 +31,7 @@ from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.blocks import BLOCK, column_sum, in_blocks
 from born_numpy.global_norm import add_squares, global_norm
+from born_numpy.recurrence import Step
 
 
 class NumbaBackend(NumpyBackend):
@@ -333,6 +334,11 @@ class NumbaBackend(NumpyBackend):
             _each_channel(loop, channels, a.size, _planes(a), _planes(z), *arrays)
         return RawTensor(out), RawTensor(along.astype(a.dtype)), RawTensor(total.astype(a.dtype))
 
+    @override
+    def _recurrent_step(self, cell: CellName, dtype: np.dtype[Any]) -> Step:
+        forward, backward = _CELLS[cell]
+        return Step(forward[dtype], backward[dtype])
+
     # -- images --
 
     @override
@@ -380,6 +386,12 @@ class NumbaBackend(NumpyBackend):
 
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
+_CELLS: Final[dict[CellName, tuple[kernels.Kernel, kernels.Kernel]]] = {
+    "tanh": (kernels.tanh_cell, kernels.tanh_cell_backward),
+    "relu": (kernels.relu_cell, kernels.relu_cell_backward),
+    "lstm": (kernels.lstm_cell, kernels.lstm_cell_backward),
+    "gru": (kernels.gru_cell, kernels.gru_cell_backward),
+}
 _PARALLEL: Final = 131_072  # elements from which a second thread pays
 
 

@@ -109,6 +109,9 @@ class _Layout(NamedTuple):
     plan: HostArray
 
 
+_NAMED: Final = {"inf": "np.inf", "-inf": "-np.inf", "nan": "np.nan"}
+
+
 class NumbaFormula:
     """What is compiled of a formula for one dtype: a loop for each way that inputs broadcast."""
 
@@ -299,7 +302,7 @@ class NumbaFormula:
         if ref.kind != CONSTANT:
             return str(ref)
         number = float(self.formula.constants[ref.index])
-        return f"real({number!r})" if np.isfinite(number) else f"real(np.float64('{number}'))"
+        return f"real({number!r})" if np.isfinite(number) else f"real({_NAMED[str(number)]})"
 
     def _text(self, op: str, args: tuple[Ref, ...]) -> str:
         values = [self._value(arg) for arg in args]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born_numba import intrinsics
+from born_numba import functions, intrinsics
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
 
@@ -45,10 +45,13 @@ def exp_of_nonpositive(x: Any) -> Any:
     return y if x >= np.float32(_LEAST) else (x if x != x else np.float32(0.0))
 
 
-# What kernels call by name. `Kernel` puts in what suits the dtype for `exp`, `real` and `zero`.
+# What kernels call by name. `Kernel` puts in what suits the dtype for `exp`, `sigmoid`, `tanh`,
+# `real` and `zero`.
 exp: Final[Any] = np.exp
 inf: Final = np.inf
 log: Final[Any] = np.log
+sigmoid: Final[Any] = functions.sigmoid_float64
+tanh: Final[Any] = np.tanh
 real: Final[Any] = np.float64
 sqrt: Final[Any] = np.sqrt
 zero: Final = 0.0
@@ -114,6 +117,7 @@ class Kernel:
                 {
                     **globals(),
                     "real": dtype.type,
+                    **{name: _functions(dtype)[name] for name in ("sigmoid", "tanh")},
                     "zero": dtype.type(0),
                     **(_IN_FLOAT32 if dtype == np.float32 else {}),
                 },
@@ -121,6 +125,10 @@ class Kernel:
             )
             self._compiled[dtype] = compiled
         return compiled
+
+
+def _functions(dtype: np.dtype[Any]) -> dict[str, Any]:
+    return functions.FLOAT32 if dtype == np.float32 else functions.FLOAT64
 
 
 def kernel(
@@ -540,6 +548,210 @@ def batch_norm_planes_backward(
             slope, z, result = g[n, c], normal[n, c], out[n, c]
             for j in range(places):
                 result[j] = factor * (slope[j] - mean - z[j] * share)
+
+
+# -- recurrent cells: a step, as `born_numpy.recurrence.Step` says; t: which rows there are --
+
+# Each loop writes one array and reads few: LLVM vectorises a loop if it needs few checks for
+# overlap.
+
+
+def _forward(t: Any) -> Any:
+    return types.void(*[t[:, ::1]] * 2, t[::1], *[t[:, ::1]] * 5, types.boolean[::1])
+
+
+def _backward(t: Any) -> Any:
+    return types.void(*[t[:, ::1]] * 12, types.boolean[::1])
+
+
+@kernel(_forward)
+def tanh_cell(
+    z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
+) -> None:
+    """h of a plain cell that bends by tanh."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(width):
+            h[n, j] = tanh(z[n, j] + q[n, j] + bias[j])
+        if len(t) > 0 and not t[n]:
+            h[n] = h0[n]
+
+
+@kernel(_forward)
+def relu_cell(
+    z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
+) -> None:
+    """h of a plain cell that rectifies."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(width):
+            value = z[n, j] + q[n, j] + bias[j]
+            h[n, j] = zero if value <= 0 else value
+        if len(t) > 0 and not t[n]:
+            h[n] = h0[n]
+
+
+@kernel(_backward)
+def tanh_cell_backward(
+    gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
+    dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
+) -> None:  # fmt: skip
+    """The gradient of `tanh_cell`."""
+    rows, width = h.shape
+    for n in range(rows):
+        if len(t) > 0 and not t[n]:
+            for j in range(width):
+                rest[n, j] += gh[n, j] + dh[n, j]
+                dz[n, j] = zero
+            continue
+        for j in range(width):
+            dz[n, j] = (gh[n, j] + dh[n, j] + rest[n, j]) * (1 - h[n, j] * h[n, j])
+        for j in range(width):
+            rest[n, j] = zero
+
+
+@kernel(_backward)
+def relu_cell_backward(
+    gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
+    dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
+) -> None:  # fmt: skip
+    """The gradient of `relu_cell`."""
+    rows, width = h.shape
+    for n in range(rows):
+        if len(t) > 0 and not t[n]:
+            for j in range(width):
+                rest[n, j] += gh[n, j] + dh[n, j]
+                dz[n, j] = zero
+            continue
+        for j in range(width):
+            slope = gh[n, j] + dh[n, j] + rest[n, j]
+            dz[n, j] = slope if h[n, j] > 0 else zero
+        for j in range(width):
+            rest[n, j] = zero
+
+
+@kernel(_forward)
+def lstm_cell(
+    z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
+) -> None:
+    """The gates i, f, g and o, c and h of a long short-term memory."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(2 * width):
+            kept[n, j] = sigmoid(z[n, j] + q[n, j] + bias[j])
+        i, f = kept[n, :width], kept[n, width : 2 * width]
+        g, o = kept[n, 2 * width : 3 * width], kept[n, 3 * width :]
+        given, product, shift = z[n, 2 * width :], q[n, 2 * width :], bias[2 * width :]
+        for j in range(width):
+            g[j] = tanh(given[j] + product[j] + shift[j])
+        given, product, shift = z[n, 3 * width :], q[n, 3 * width :], bias[3 * width :]
+        for j in range(width):
+            o[j] = sigmoid(given[j] + product[j] + shift[j])
+        for j in range(width):
+            c[n, j] = f[j] * c0[n, j] + i[j] * g[j]
+        for j in range(width):
+            h[n, j] = o[j] * tanh(c[n, j])
+        if len(t) > 0 and not t[n]:
+            h[n], c[n] = h0[n], c0[n]
+
+
+@kernel(_backward)
+def lstm_cell_backward(
+    gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
+    dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
+) -> None:  # fmt: skip
+    """The gradient of `lstm_cell`."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(width):
+            dc[n, j] += gc[n, j]
+        if len(t) > 0 and not t[n]:
+            for j in range(width):
+                rest[n, j] += gh[n, j] + dh[n, j]
+            for j in range(4 * width):
+                dz[n, j] = zero
+            continue
+        i, f = kept[n, :width], kept[n, width : 2 * width]
+        g, o = kept[n, 2 * width : 3 * width], kept[n, 3 * width :]
+        di, df = dz[n, :width], dz[n, width : 2 * width]
+        dg, do = dz[n, 2 * width : 3 * width], dz[n, 3 * width :]
+        for j in range(width):
+            dh[n, j] += gh[n, j] + rest[n, j]
+        for j in range(width):
+            rest[n, j] = tanh(c[n, j])
+        for j in range(width):
+            do[j] = dh[n, j] * rest[n, j] * o[j] * (1 - o[j])
+        for j in range(width):
+            dc[n, j] += dh[n, j] * o[j] * (1 - rest[n, j] * rest[n, j])
+        for j in range(width):
+            di[j] = dc[n, j] * g[j] * i[j] * (1 - i[j])
+        for j in range(width):
+            df[j] = dc[n, j] * c0[n, j] * f[j] * (1 - f[j])
+        for j in range(width):
+            dg[j] = dc[n, j] * i[j] * (1 - g[j] * g[j])
+        for j in range(width):
+            dc[n, j] *= f[j]
+        for j in range(width):
+            rest[n, j] = zero
+
+
+@kernel(_forward)
+def gru_cell(
+    z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
+) -> None:
+    """The gates r, u and n, what r multiplies, and h of a gated recurrent unit."""
+    rows, width = h.shape
+    for n in range(rows):
+        for j in range(2 * width):
+            kept[n, j] = sigmoid(z[n, j] + q[n, j] + bias[j])
+        r, u = kept[n, :width], kept[n, width : 2 * width]
+        new, reset = kept[n, 2 * width : 3 * width], kept[n, 3 * width :]
+        given, product = z[n, 2 * width :], q[n, 2 * width :]
+        shift = bias[2 * width :]
+        for j in range(width):
+            reset[j] = product[j] + shift[j]
+        for j in range(width):
+            new[j] = tanh(given[j] + r[j] * reset[j])
+        for j in range(width):
+            h[n, j] = new[j] + u[j] * (h0[n, j] - new[j])
+        if len(t) > 0 and not t[n]:
+            h[n] = h0[n]
+
+
+@kernel(_backward)
+def gru_cell_backward(
+    gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
+    dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
+) -> None:  # fmt: skip
+    """The gradient of `gru_cell`."""
+    rows, width = h.shape
+    for n in range(rows):
+        if len(t) > 0 and not t[n]:
+            for j in range(width):
+                rest[n, j] += gh[n, j] + dh[n, j]
+            for j in range(3 * width):
+                dz[n, j] = zero
+            for j in range(3 * width):
+                dq[n, j] = zero
+            continue
+        r, u = kept[n, :width], kept[n, width : 2 * width]
+        new, reset = kept[n, 2 * width : 3 * width], kept[n, 3 * width :]
+        dr, du, dn = dz[n, :width], dz[n, width : 2 * width], dz[n, 2 * width :]
+        product = dq[n, 2 * width :]
+        for j in range(width):
+            rest[n, j] += gh[n, j] + dh[n, j]
+        for j in range(width):
+            dn[j] = rest[n, j] * (1 - u[j]) * (1 - new[j] * new[j])
+        for j in range(width):
+            du[j] = rest[n, j] * (h0[n, j] - new[j]) * u[j] * (1 - u[j])
+        for j in range(width):
+            dr[j] = dn[j] * reset[j] * r[j] * (1 - r[j])
+        for j in range(width):
+            rest[n, j] *= u[j]
+        for j in range(2 * width):
+            dq[n, j] = dz[n, j]
+        for j in range(width):
+            product[j] = dn[j] * r[j]
 
 
 # -- images --

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from typing_extensions import override
 
-from born.backend import ArrayBackend, Axis, Index
+from born.backend import ArrayBackend, Axis, CellName, Index
 from born.backend.arguments import beside_channels, is_tuple, normal_axis
 from born.backend.arrays.sums import SHORT
+from born.backend.cells import check_recurrence
 from born.backend.contract.network import label_range_error
 from born.backend.update import GroupUpdate, Scalars, UpdateKernel
 from born.dtypes import DTypeLike, as_dtype, float32, int64, is_floating
 from born.fusion import Formula, GroupProgram, Program
 from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor, Shape
-from born_numpy import alignment, arena, attention
+from born_numpy import alignment, arena, attention, recurrence
 from born_numpy.attention import ROWS, Rows
 from born_numpy.blocks import in_blocks
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.group import HostGroup
+from born_numpy.special import special
 from born_numpy.staged import StagedUpdate
 from born_numpy.update import NumpyUpdate
 
@@ -102,6 +104,12 @@ class NumpyBackend(ArrayBackend):
     @override
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
         return global_norm(xs, add_squares)
+
+    # -- elementwise --
+
+    @override
+    def _special(self, name: str) -> Callable[..., Any]:
+        return special(name)
 
     # -- memory --
 
@@ -286,6 +294,62 @@ class NumpyBackend(ArrayBackend):
     def _attention_rows(self, dtype: np.dtype[Any]) -> Rows:
         """What is done with rows of scores of a dtype."""
         return ROWS
+
+    def _recurrent_step(self, cell: CellName, dtype: np.dtype[Any]) -> recurrence.Step:
+        """One step of a cell, over rows of arrays of this dtype."""
+        return recurrence.STEPS[cell]
+
+    @override
+    def recurrence(
+        self,
+        z: RawTensor,
+        initial: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None = None,
+        mask: RawTensor | None = None,
+        /,
+        cell: CellName = "tanh",
+        reverse: bool = False,
+    ) -> tuple[RawTensor, RawTensor]:
+        if not recurrence.is_known(z, initial, weight, bias):
+            return super().recurrence(z, initial, weight, bias, mask, cell, reverse)
+        check_recurrence(z, initial, weight, bias, mask, cell)
+        over, there = (None if x is None else x.array for x in (bias, mask))
+        arrays = z.array, initial.array, weight.array
+        step = self._recurrent_step(cell, z.dtype)
+        return recurrence.recurrence(step, *arrays, over, there, cell, reverse)
+
+    @override
+    def recurrence_gradients(
+        self,
+        g: RawTensor,
+        z: RawTensor,
+        initial: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None,
+        mask: RawTensor | None,
+        states: RawTensor,
+        kept: RawTensor,
+        cell: CellName,
+        reverse: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor]:
+        if not z.size or not recurrence.is_known(z, initial, weight, bias):
+            return super().recurrence_gradients(
+                g, z, initial, weight, bias, mask, states, kept, cell, reverse
+            )
+        dz, dh, dw, products = recurrence.gradients(
+            self._recurrent_step(cell, z.dtype),
+            g.array,
+            z.array,
+            initial.array,
+            weight.array,
+            None if mask is None else mask.array,
+            states.array,
+            kept.array,
+            cell,
+            reverse,
+        )
+        return RawTensor(dz), RawTensor(dh), RawTensor(dw), self.sum(RawTensor(products), 0)
 
     @override
     def check_label_range(self, labels: RawTensor, classes: int) -> None:

@@ -4,8 +4,13 @@
 """
 
 from born.autodiff.autodiff import Autodiff as Autodiff
+from born.autodiff.checks import check_gradients as check_gradients
+from born.autodiff.custom import checkpointed as checkpointed
+from born.autodiff.custom import custom_vjp as custom_vjp
 from born.autodiff.gradients import Gradients as Gradients
 from born.autodiff.gradients import backward as backward
+from born.autodiff.implicit import implicit as implicit
+from born.autodiff.scan import scan as scan
 from born.autodiff.tape import Tape as Tape
 from born.autodiff.transforms import grad as grad
 from born.autodiff.transforms import hessian as hessian

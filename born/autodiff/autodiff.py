@@ -56,8 +56,8 @@ class Autodiff(Backend, Generic[B]):
             )
         self.inner = inner
         self.name = inner.name
-        self._owner = object()
-        self._local: Home = ThreadTape(self._owner, inner, isinstance(inner, Autodiff))
+        self.owner: object = object()
+        self._local: Home = ThreadTape(self.owner, inner, isinstance(inner, Autodiff))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.inner,)
@@ -86,30 +86,35 @@ class Autodiff(Backend, Generic[B]):
         if tape.depth:
             # As this backend is now, while a new tape is in place of the one that it has now.
             as_now = Autodiff(inner)
-            as_now._owner, as_now._local = self._owner, OneTape(tape)
+            as_now.owner, as_now._local = self.owner, OneTape(tape)
             inner, nested, beneath = as_now, True, tape
         if batching:
             inner, nested = Batching(inner), True
-        return Tape(self._owner, inner, nested=nested, home=home, beneath=beneath)
+        return Tape(self.owner, inner, nested=nested, home=home, beneath=beneath)
+
+    @contextmanager
+    def beneath(self, tape: Tape) -> Generator[None]:
+        """A context in which this thread computes as a tape of its does: what is beneath records.
+
+        Args:
+            tape: of this backend; a pullback that it recorded is to be called.
+        """
+        home = self._local
+        before = home.tape
+        try:
+            home.tape = Tape(self.owner, tape.inner, nested=tape.nested, beneath=tape.beneath)
+            yield
+        finally:
+            home.tape = before
 
     @contextmanager
     def collecting(self) -> Generator[dict[RawTensor, Origin]]:
-        """As `suspended`; yields what is used that this thread's tape knows, and its origin."""
+        """The same for this thread's tape; yields what is used that it knows, and its origin."""
         tape, home = self.tape, self._local
         collector = Collector(tape)
         try:
             home.tape = collector
             yield collector.found
-        finally:
-            home.tape = tape
-
-    @contextmanager
-    def suspended(self) -> Generator[None]:
-        """A context in which this thread's tape does not record, and what is beneath it does."""
-        tape, home = self.tape, self._local
-        try:
-            home.tape = Tape(self._owner, tape.inner, nested=tape.nested, beneath=tape.beneath)
-            yield
         finally:
             home.tape = tape
 
@@ -187,7 +192,7 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                 versions = [
                     (x, x.changes[0] if x.changes else 0)
                     for i in read
-                    if isinstance(x := operands[i], RawTensor)
+                    if i < len(operands) and isinstance(x := operands[i], RawTensor)
                 ]
                 if keeps_result and not several:
                     versions.append((seen, 0))
@@ -247,8 +252,8 @@ def _method(name: str) -> _Operation:
 
 
 _PASSED_ON: Final = """
-synchronize prefetch from_dlpack to_dlpack check_labels set_random_state check_random_state seed
-seeded
+synchronize prefetch fetch from_dlpack to_dlpack check_labels set_random_state check_random_state
+seed seeded
 """
 """Methods that are not operations on tensors: the inner backend's."""
 
@@ -270,6 +275,28 @@ def recording(backend: Autodiff[Any], result: RawTensor) -> Tape:
             return level.tape
         level = level.inner
     return tape
+
+
+def recording_level(backend: Backend) -> Autodiff[Any] | None:
+    """The level that records what this thread computes on a backend; the highest of several.
+
+    Below a level that computes many examples at once there is none: what it gets differs.
+    """
+    level = backend
+    while is_autodiff(level):
+        tape = level.tape
+        if tape.depth and not isinstance(tape, Collector):
+            return level
+        level = tape.inner
+    return None
+
+
+def level_of(backend: Backend, tape: Tape) -> Autodiff[Any]:
+    """The level of a backend that a tape belongs to."""
+    level = backend
+    while is_autodiff(level) and level.owner is not tape.owner:
+        level = level.inner
+    return cast("Autodiff[Any]", level)
 
 
 def is_autodiff(backend: Backend) -> TypeIs[Autodiff[Any]]:

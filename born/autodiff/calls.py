@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-from born.autodiff.autodiff import Autodiff, is_autodiff
+from born.autodiff.autodiff import Autodiff, is_autodiff, recording_level
 from born.autodiff.batching import Batched, Batching
 from born.autodiff.tape import Origin, Tape
 from born.autodiff.trees import Tree, mapped
@@ -32,6 +32,7 @@ class Call:
         examples: whether each tensor in the other arguments is a batch to take one example
             of at a time; it implies `batching`.
         held: other tensors to differentiate by, where the function uses them.
+        backend: of all tensors, if the arguments may hold integers.
 
     Attributes:
         backend: of all tensors.
@@ -57,7 +58,9 @@ class Call:
         held: Iterable[RawTensor] = (),
         backend: Any = None,
     ) -> None:
-        self.trees: Final = [_argument(args, number) for number in numbers]
+        # With a backend it is known what there is; integers among it are constants.
+        what = "to differentiate by" if backend is None else None
+        self.trees: Final = [_argument(args, number, what) for number in numbers]
         leaves = [leaf for tree in self.trees for leaf in tree.leaves]
         self.backend: Final[Any] = backend_of_leaves(leaves) if backend is None else backend
         level = level_to_record_on(self.backend)
@@ -217,13 +220,26 @@ def level_to_record_on(backend: Backend) -> Autodiff[Any]:
     return found
 
 
-def _argument(args: Sequence[Any], number: int) -> Tree:
+def check_reaches(inner: Backend, backend: Backend, seeds: Sequence[RawTensor | None]) -> None:
+    """Refuse a gradient that is recorded where walking back, on `inner`, is not."""
+    level, reached = recording_level(backend), recording_level(inner)
+    if level is None or (reached is not None and reached.tape is level.tape):
+        return
+    if any(level.tape.origin_of(seed) for seed in seeds):
+        raise TapeError(
+            "expected a gradient to take back that is a constant here, got a recorded one, through "
+            "which no derivative would pass; call vjp inside of what is differentiated, or use "
+            ".detach() of it"
+        )
+
+
+def _argument(args: Sequence[Any], number: int, what: str | None) -> Tree:
     if not 0 <= number < len(args):
         raise ShapeError(
             f"expected a positional argument number {number} to differentiate by, got "
             f"{len(args)} positional arguments; pass it by position, or another argnums"
         )
-    tree = Tree(args[number], "to differentiate by")
+    tree = Tree(args[number], what)
     if not tree.leaves:
         raise TapeError(
             "expected a floating tensor to differentiate by, or a tree of them, got "

@@ -525,17 +525,18 @@ class Tape:
             pullback, parents = node.pullback, node.parents
             if pullback is None or node.tape is not self:
                 raise self._lost(node)
-            _check_unchanged(node.versions)
+            for tensor, changed in node.versions:
+                if (tensor.changes[0] if tensor.changes else 0) != changed:
+                    raise _changed(tensor)
             if not keep:
                 node.pullback, node.parents, node.versions, node.end = None, (), (), "walked"
             whole = g.whole(backend) if isinstance(g, Parts) else g
             if wanted and node in wanted:
                 retained[wanted[node]] = whole
             gradients = pullback(whole)
-            if isinstance(gradients, RawTensor):
-                gradients = (gradients,)
+            parts = (gradients,) if isinstance(gradients, RawTensor) else gradients
             following: Node | None = None
-            for parent, part in zip(parents, gradients, strict=True):
+            for parent, part in zip(parents, parts, strict=True):
                 if parent is None or part is None:
                     continue
                 if parent is following:
@@ -561,7 +562,10 @@ class Tape:
             else:
                 node = following
         self._forget_latest()
-        leaves = {leaf: _whole(backend, gradient) for leaf, gradient in found.items()}
+        leaves = {
+            leaf: gradient.whole(backend) if isinstance(gradient, Parts) else gradient
+            for leaf, gradient in found.items()
+        }
         separate(backend, leaves, retained)
         return leaves, retained
 
@@ -621,13 +625,6 @@ def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:
                 gradients[tensor] = backend.copy(gradient)
             else:
                 owners.add(owner)
-
-
-def _check_unchanged(versions: Sequence[tuple[RawTensor, int]]) -> None:
-    """Refuse tensors that were changed since."""
-    for tensor, changed in versions:
-        if (tensor.changes[0] if tensor.changes else 0) != changed:
-            raise _changed(tensor)
 
 
 def _changed(tensor: RawTensor) -> TapeError:

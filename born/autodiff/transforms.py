@@ -17,7 +17,7 @@ from typing import (
 
 from born.autodiff.autodiff import check_scalar
 from born.autodiff.batching import Batched, Batching, is_batched
-from born.autodiff.calls import Call, backend_of_leaves, level_to_record_on, walk
+from born.autodiff.calls import Call, backend_of_leaves, check_reaches, level_to_record_on, walk
 from born.autodiff.gradients import Gradients, check_tensor
 from born.autodiff.tape import Tape
 from born.autodiff.trees import Held, Parametric, Tree, aligned, by_path, mapped
@@ -323,6 +323,7 @@ def vjp(
     def pull(cotangent: Any) -> tuple[Any, ...]:
         seeds = aligned(tree, cotangent, "a gradient")
         inner = call.tape.inner
+        check_reaches(inner, call.backend, seeds)
         # A gradient may be the seed itself, and owns its memory.
         found = call.pull([s and inner.copy(s) for s in seeds], keep=True)
         return tuple(call.in_trees(found, _gradients_on(inner)))

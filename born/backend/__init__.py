@@ -12,6 +12,7 @@ from born.backend.backend import B as B
 from born.backend.backend import Backend as Backend
 from born.backend.contract.base import RandomState as RandomState
 from born.backend.contract.elementwise import Approximation as Approximation
+from born.backend.contract.network import CellName as CellName
 from born.backend.contract.network import Reduction as Reduction
 from born.backend.contract.operation import OPERATIONS as OPERATIONS
 from born.backend.registry import Availability as Availability

@@ -173,7 +173,7 @@ def to_torch(
 
     >>> layer = nn.Linear(2, 1, backend, bias=False)
     >>> optimizer = optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
-    >>> optimizer.step({layer.weight.raw: born.ones((1, 2), backend).raw})
+    >>> report = optimizer.step({layer.weight.raw: born.ones((1, 2), backend).raw})
     >>> checkpoint.to_torch(optimizer, layer.named_parameters())["state"]
     {0: {'momentum_buffer': array([[1., 1.]], dtype=float32)}}
     """

@@ -49,6 +49,9 @@ from born.nn.normalization import LayerNorm as LayerNorm
 from born.nn.normalization import RMSNorm as RMSNorm
 from born.nn.parameter import Buffer as Buffer
 from born.nn.parameter import Parameter as Parameter
+from born.nn.recurrent import GRU as GRU
+from born.nn.recurrent import LSTM as LSTM
+from born.nn.recurrent import RNN as RNN
 from born.nn.sequential import Chainable as Chainable
 from born.nn.sequential import Sequential as Sequential
 from born.nn.shaping import Flatten as Flatten

@@ -7,47 +7,96 @@ is a `NumpyBackend` and `ops` is this package.
 """
 
 from born.ops import linalg as linalg
+from born.ops import special as special
 from born.ops.creation import astype as astype
 from born.ops.creation import copy as copy
+from born.ops.creation import full_like as full_like
+from born.ops.creation import ones_like as ones_like
+from born.ops.creation import zeros_like as zeros_like
 from born.ops.einsum import einsum as einsum
 from born.ops.elementwise import abs as abs
 from born.ops.elementwise import add as add
+from born.ops.elementwise import allclose as allclose
+from born.ops.elementwise import arccos as arccos
+from born.ops.elementwise import arccosh as arccosh
+from born.ops.elementwise import arcsin as arcsin
+from born.ops.elementwise import arcsinh as arcsinh
+from born.ops.elementwise import arctan as arctan
+from born.ops.elementwise import arctan2 as arctan2
+from born.ops.elementwise import arctanh as arctanh
+from born.ops.elementwise import array_equal as array_equal
+from born.ops.elementwise import cbrt as cbrt
+from born.ops.elementwise import ceil as ceil
 from born.ops.elementwise import clamp as clamp
+from born.ops.elementwise import copysign as copysign
 from born.ops.elementwise import cos as cos
+from born.ops.elementwise import cosh as cosh
+from born.ops.elementwise import deg2rad as deg2rad
 from born.ops.elementwise import div as div
+from born.ops.elementwise import divmod as divmod
 from born.ops.elementwise import equal as equal
 from born.ops.elementwise import erf as erf
 from born.ops.elementwise import exp as exp
+from born.ops.elementwise import exp2 as exp2
 from born.ops.elementwise import expm1 as expm1
+from born.ops.elementwise import floor as floor
 from born.ops.elementwise import floor_divide as floor_divide
+from born.ops.elementwise import fmax as fmax
+from born.ops.elementwise import fmin as fmin
+from born.ops.elementwise import fmod as fmod
 from born.ops.elementwise import gelu as gelu
 from born.ops.elementwise import greater as greater
 from born.ops.elementwise import greater_equal as greater_equal
+from born.ops.elementwise import heaviside as heaviside
+from born.ops.elementwise import hypot as hypot
+from born.ops.elementwise import isclose as isclose
 from born.ops.elementwise import isfinite as isfinite
+from born.ops.elementwise import isinf as isinf
+from born.ops.elementwise import isnan as isnan
+from born.ops.elementwise import isneginf as isneginf
+from born.ops.elementwise import isposinf as isposinf
 from born.ops.elementwise import less as less
 from born.ops.elementwise import less_equal as less_equal
 from born.ops.elementwise import log as log
 from born.ops.elementwise import log1p as log1p
+from born.ops.elementwise import log2 as log2
+from born.ops.elementwise import log10 as log10
+from born.ops.elementwise import logaddexp as logaddexp
+from born.ops.elementwise import logaddexp2 as logaddexp2
 from born.ops.elementwise import logical_and as logical_and
 from born.ops.elementwise import logical_not as logical_not
 from born.ops.elementwise import logical_or as logical_or
+from born.ops.elementwise import logical_xor as logical_xor
 from born.ops.elementwise import maximum as maximum
 from born.ops.elementwise import minimum as minimum
+from born.ops.elementwise import modf as modf
 from born.ops.elementwise import mul as mul
+from born.ops.elementwise import nan_to_num as nan_to_num
 from born.ops.elementwise import neg as neg
 from born.ops.elementwise import not_equal as not_equal
+from born.ops.elementwise import positive as positive
 from born.ops.elementwise import pow as pow
+from born.ops.elementwise import rad2deg as rad2deg
+from born.ops.elementwise import reciprocal as reciprocal
 from born.ops.elementwise import relu as relu
 from born.ops.elementwise import remainder as remainder
+from born.ops.elementwise import rint as rint
+from born.ops.elementwise import round as round
 from born.ops.elementwise import rsqrt as rsqrt
 from born.ops.elementwise import sigmoid as sigmoid
 from born.ops.elementwise import sign as sign
+from born.ops.elementwise import signbit as signbit
 from born.ops.elementwise import silu as silu
 from born.ops.elementwise import sin as sin
+from born.ops.elementwise import sinc as sinc
+from born.ops.elementwise import sinh as sinh
 from born.ops.elementwise import softplus as softplus
 from born.ops.elementwise import sqrt as sqrt
+from born.ops.elementwise import square as square
 from born.ops.elementwise import sub as sub
+from born.ops.elementwise import tan as tan
 from born.ops.elementwise import tanh as tanh
+from born.ops.elementwise import trunc as trunc
 from born.ops.elementwise import where as where
 from born.ops.images import avg_pool2d as avg_pool2d
 from born.ops.images import conv2d as conv2d
@@ -59,8 +108,6 @@ from born.ops.indexing import getitem as getitem
 from born.ops.indexing import index_add as index_add
 from born.ops.indexing import scatter_add as scatter_add
 from born.ops.indexing import take as take
-from born.ops.linalg import diagonal as diagonal
-from born.ops.linalg import trace as trace
 from born.ops.linear import dot as dot
 from born.ops.linear import inner as inner
 from born.ops.linear import kron as kron
@@ -78,6 +125,7 @@ from born.ops.network import dropout as dropout
 from born.ops.network import group_norm as group_norm
 from born.ops.network import layer_norm as layer_norm
 from born.ops.network import log_softmax as log_softmax
+from born.ops.network import recurrence as recurrence
 from born.ops.network import rms_norm as rms_norm
 from born.ops.network import softmax as softmax
 from born.ops.reduction import all as all
@@ -95,25 +143,69 @@ from born.ops.reduction import prod as prod
 from born.ops.reduction import std as std
 from born.ops.reduction import sum as sum
 from born.ops.reduction import var as var
+from born.ops.shape import append as append
+from born.ops.shape import array_split as array_split
+from born.ops.shape import atleast_1d as atleast_1d
+from born.ops.shape import atleast_2d as atleast_2d
+from born.ops.shape import atleast_3d as atleast_3d
+from born.ops.shape import block as block
+from born.ops.shape import broadcast_arrays as broadcast_arrays
 from born.ops.shape import broadcast_to as broadcast_to
+from born.ops.shape import column_stack as column_stack
 from born.ops.shape import concatenate as concatenate
+from born.ops.shape import diag as diag
+from born.ops.shape import diagflat as diagflat
+from born.ops.shape import diagonal as diagonal
+from born.ops.shape import dsplit as dsplit
+from born.ops.shape import dstack as dstack
 from born.ops.shape import expand_dims as expand_dims
 from born.ops.shape import flip as flip
+from born.ops.shape import fliplr as fliplr
+from born.ops.shape import flipud as flipud
+from born.ops.shape import hsplit as hsplit
+from born.ops.shape import hstack as hstack
+from born.ops.shape import ix_ as ix_
+from born.ops.shape import meshgrid as meshgrid
+from born.ops.shape import moveaxis as moveaxis
 from born.ops.shape import pad as pad
+from born.ops.shape import ravel as ravel
+from born.ops.shape import repeat as repeat
 from born.ops.shape import reshape as reshape
+from born.ops.shape import roll as roll
+from born.ops.shape import rollaxis as rollaxis
+from born.ops.shape import rot90 as rot90
+from born.ops.shape import sliding_window as sliding_window
 from born.ops.shape import split as split
 from born.ops.shape import squeeze as squeeze
 from born.ops.shape import stack as stack
+from born.ops.shape import swapaxes as swapaxes
+from born.ops.shape import tile as tile
+from born.ops.shape import trace as trace
 from born.ops.shape import transpose as transpose
+from born.ops.shape import tril as tril
+from born.ops.shape import triu as triu
+from born.ops.shape import unstack as unstack
+from born.ops.shape import vsplit as vsplit
+from born.ops.shape import vstack as vstack
 
 # NumPy's names for the same functions.
+absolute = fabs = abs
+acos, acosh, asin, asinh = arccos, arccosh, arcsin, arcsinh
+around = round
+atan, atan2, atanh = arctan, arctan2, arctanh
 clip = clamp
+concat = concatenate
+degrees, radians = rad2deg, deg2rad
+fix = trunc
 divide = div
 mod = remainder
 multiply = mul
 negative = neg
+permute_dims = transpose
+sliding_window_view = sliding_window
 power = pow
 subtract = sub
+true_divide = div
 
 # What `help` lists; from a package it shows none of what other modules define otherwise.
 __all__ = [name for name, value in list(globals().items()) if callable(value)]  # pyright: ignore[reportUnsupportedDunderAll]  # it stays right by itself

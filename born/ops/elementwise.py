@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from born import fusion
 from born.backend import Approximation, B, Scalar
+from born.backend.arguments import check_floating
+from born.dtypes import INTEGRAL
 from born.errors import OperandError
 from born.operands import as_number, backend_of, operand
+from born.ops.fused import fused
+from born.raw import RawTensor
 from born.tensor import Tensor
 
 
@@ -19,6 +28,27 @@ def _apply(name: str, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]
         f"expected at least one tensor in {name}, got {x!r} and {y!r}; "
         "make one with born.tensor(value, backend)"
     )
+
+
+def call_ufunc(name: str, *operands: Tensor[B] | Scalar) -> Tensor[B]:
+    """The backend's function of this name, of tensors and numbers, at least one a tensor."""
+    first: Tensor[B] | None = None
+    for each in operands:
+        if isinstance(each, Tensor):
+            first = each
+            break
+    if first is None:
+        raise OperandError(
+            f"expected at least one tensor in {name}, got {', '.join(map(repr, operands))}; "
+            "make one with born.tensor(value, backend)"
+        )
+    backend = first.backend
+    check_floating(name, first.raw)
+    raws: list[RawTensor] = []
+    for each in operands:
+        raw = operand(backend, each, name)
+        raws.append(raw if isinstance(raw, RawTensor) else backend.full((), raw, first.dtype))
+    return Tensor(backend.ufunc(name, *raws), backend)
 
 
 def add(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -388,3 +418,538 @@ def isfinite(x: Tensor[B]) -> Tensor[B]:
     Tensor([ True, False], dtype=bool)
     """
     return Tensor(backend_of("isfinite", x).isfinite(x.raw), x.backend)
+
+
+# -- more functions of one number ----------------------------------------------------------
+
+
+def tan(x: Tensor[B]) -> Tensor[B]:
+    """The tangent of x in radians.
+
+    >>> ops.tan(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("tan", x)
+
+
+def arcsin(x: Tensor[B]) -> Tensor[B]:
+    """The angle in [-pi/2, pi/2] whose sine is x, for x in [-1, 1].
+
+    >>> ops.arcsin(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("arcsin", x)
+
+
+def arccos(x: Tensor[B]) -> Tensor[B]:
+    """The angle in [0, pi] whose cosine is x, for x in [-1, 1].
+
+    >>> ops.arccos(born.tensor([1.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("arccos", x)
+
+
+def arctan(x: Tensor[B]) -> Tensor[B]:
+    """The angle in (-pi/2, pi/2) whose tangent is x.
+
+    >>> ops.arctan(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("arctan", x)
+
+
+def sinh(x: Tensor[B]) -> Tensor[B]:
+    """The hyperbolic sine, (e^x - e^-x) / 2.
+
+    >>> ops.sinh(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("sinh", x)
+
+
+def cosh(x: Tensor[B]) -> Tensor[B]:
+    """The hyperbolic cosine, (e^x + e^-x) / 2.
+
+    >>> ops.cosh(born.tensor([0.0], backend))
+    Tensor([1.], dtype=float32)
+    """
+    return call_ufunc("cosh", x)
+
+
+def arcsinh(x: Tensor[B]) -> Tensor[B]:
+    """The number whose hyperbolic sine is x.
+
+    >>> ops.arcsinh(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("arcsinh", x)
+
+
+def arccosh(x: Tensor[B]) -> Tensor[B]:
+    """The number, not negative, whose hyperbolic cosine is x, for x >= 1.
+
+    >>> ops.arccosh(born.tensor([1.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("arccosh", x)
+
+
+def arctanh(x: Tensor[B]) -> Tensor[B]:
+    """The number whose hyperbolic tangent is x, for x in [-1, 1].
+
+    >>> ops.arctanh(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("arctanh", x)
+
+
+def exp2(x: Tensor[B]) -> Tensor[B]:
+    """2 to the power of x.
+
+    >>> ops.exp2(born.tensor([3.0], backend))
+    Tensor([8.], dtype=float32)
+    """
+    return call_ufunc("exp2", x)
+
+
+def log2(x: Tensor[B]) -> Tensor[B]:
+    """The logarithm to base 2.
+
+    >>> ops.log2(born.tensor([8.0], backend))
+    Tensor([3.], dtype=float32)
+    """
+    return call_ufunc("log2", x)
+
+
+def log10(x: Tensor[B]) -> Tensor[B]:
+    """The logarithm to base 10.
+
+    >>> ops.log10(born.tensor([1.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("log10", x)
+
+
+def cbrt(x: Tensor[B]) -> Tensor[B]:
+    """The cube root, of negative numbers too.
+
+    >>> ops.cbrt(born.tensor([8.0, -1.0], backend))
+    Tensor([ 2., -1.], dtype=float32)
+    """
+    return call_ufunc("cbrt", x)
+
+
+def floor(x: Tensor[B]) -> Tensor[B]:
+    """The largest integer that is not above x; its gradient is zero.
+
+    >>> ops.floor(born.tensor([1.5, -1.5], backend))
+    Tensor([ 1., -2.], dtype=float32)
+    """
+    return call_ufunc("floor", x)
+
+
+def ceil(x: Tensor[B]) -> Tensor[B]:
+    """The smallest integer that is not below x; its gradient is zero.
+
+    >>> ops.ceil(born.tensor([1.5, -1.5], backend))
+    Tensor([ 2., -1.], dtype=float32)
+    """
+    return call_ufunc("ceil", x)
+
+
+def trunc(x: Tensor[B]) -> Tensor[B]:
+    """The nearest integer towards zero; its gradient is zero.
+
+    >>> ops.trunc(born.tensor([1.5, -1.5], backend))
+    Tensor([ 1., -1.], dtype=float32)
+    """
+    return call_ufunc("trunc", x)
+
+
+def rint(x: Tensor[B]) -> Tensor[B]:
+    """The nearest integer, an even one of two; its gradient is zero.
+
+    >>> ops.rint(born.tensor([1.5, 2.5], backend))
+    Tensor([2., 2.], dtype=float32)
+    """
+    return call_ufunc("rint", x)
+
+
+def round(x: Tensor[B], decimals: int = 0) -> Tensor[B]:
+    """x rounded to so many decimals, to even where two are as near; its gradient is zero.
+
+    Args:
+        x: a floating tensor.
+        decimals: 0 by default; negative to round to tens, hundreds and so on.
+
+    >>> ops.round(born.tensor([1.25, 2.5], backend), 1)
+    Tensor([1.2, 2.5], dtype=float32)
+    """
+    if decimals == 0:
+        return rint(x)
+    scale = 10.0 ** (decimals if decimals > 0 else -decimals)
+    return rint(x * scale) / scale if decimals > 0 else rint(x / scale) * scale
+
+
+def square(x: Tensor[B]) -> Tensor[B]:
+    """x^2.
+
+    >>> ops.square(born.tensor([3, -2], backend))
+    Tensor([9, 4], dtype=int64)
+    """
+    backend = backend_of("square", x)
+    return Tensor(backend.mul(x.raw, x.raw), backend)
+
+
+def reciprocal(x: Tensor[B]) -> Tensor[B]:
+    """1 / x, of a floating tensor.
+
+    >>> ops.reciprocal(born.tensor([2.0, -4.0], backend))
+    Tensor([ 0.5 , -0.25], dtype=float32)
+    """
+    backend = backend_of("reciprocal", x)
+    check_floating("reciprocal", x.raw)
+    return Tensor(backend.div(1.0, x.raw), backend)
+
+
+def deg2rad(x: Tensor[B]) -> Tensor[B]:
+    """Degrees as radians, x pi / 180.
+
+    >>> ops.deg2rad(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    backend = backend_of("deg2rad", x)
+    check_floating("deg2rad", x.raw)
+    return Tensor(backend.mul(x.raw, math.pi / 180.0), backend)
+
+
+def rad2deg(x: Tensor[B]) -> Tensor[B]:
+    """Radians as degrees, x 180 / pi.
+
+    >>> ops.rad2deg(born.tensor([0.0], backend))
+    Tensor([0.], dtype=float32)
+    """
+    backend = backend_of("rad2deg", x)
+    check_floating("rad2deg", x.raw)
+    return Tensor(backend.mul(x.raw, 180.0 / math.pi), backend)
+
+
+_SINC_TERMS: Final = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(9))
+_SINC_RADIUS: Final = 0.5
+"""Up to which the series of nine terms is exact, and so are its first derivatives: the terms
+left out are below 0.5^18 / 19!, 3e-23."""
+
+
+@fused
+def _sinc(x: Any) -> Any:
+    z = math.pi * x
+    near = fusion.abs(z) < _SINC_RADIUS
+    squared = fusion.where(near, z * z, 0.0)
+    series: Any = _SINC_TERMS[-1]
+    for term in reversed(_SINC_TERMS[:-1]):
+        series = series * squared + term
+    far = fusion.where(near, 1.0, z)
+    return fusion.where(near, series, fusion.sin(far) / far)
+
+
+def sinc(x: Tensor[B]) -> Tensor[B]:
+    """sin(pi x) / (pi x), 1 at zero; its derivatives do not lose digits near zero.
+
+    >>> ops.sinc(born.tensor([0.0], backend))
+    Tensor([1.], dtype=float32)
+    """
+    return _sinc(x)
+
+
+def positive(x: Tensor[B]) -> Tensor[B]:
+    """+x, a new tensor of the same numbers.
+
+    >>> ops.positive(born.tensor([1.0, -2.0], backend))
+    Tensor([ 1., -2.], dtype=float32)
+    """
+    return Tensor(backend_of("positive", x).copy(x.raw), x.backend)
+
+
+def modf(x: Tensor[B]) -> tuple[Tensor[B], Tensor[B]]:
+    """The fractional and the whole part, both with the sign of x.
+
+    >>> ops.modf(born.tensor([1.5, -2.25], backend))
+    (Tensor([ 0.5 , -0.25], dtype=float32), Tensor([ 1., -2.], dtype=float32))
+    """
+    whole = trunc(x)
+    return where(isinf(x), copysign(0.0, x), x - whole), whole
+
+
+# -- more functions of two numbers ---------------------------------------------------------
+
+
+def arctan2(y: Tensor[B] | Scalar, x: Tensor[B] | Scalar) -> Tensor[B]:
+    """The angle in [-pi, pi] of the point (x, y), the arctangent of y / x in its quadrant.
+
+    >>> ops.arctan2(born.tensor([0.0], backend), 1.0)
+    Tensor([0.], dtype=float32)
+    """
+    return call_ufunc("arctan2", y, x)
+
+
+def hypot(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """sqrt(x^2 + y^2) without overflow; its gradient at (0, 0) is zero, as that of `norm`.
+
+    >>> ops.hypot(born.tensor([3.0], backend), 4.0)
+    Tensor([5.], dtype=float32)
+    """
+    return call_ufunc("hypot", x, y)
+
+
+def fmod(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """x - y trunc(x / y), which has the sign of x, as C's remainder.
+
+    >>> ops.fmod(born.tensor([7.0, -7.0], backend), 3.0)
+    Tensor([ 1., -1.], dtype=float32)
+    """
+    return call_ufunc("fmod", x, y)
+
+
+def copysign(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """|x| with the sign of y.
+
+    >>> ops.copysign(born.tensor([1.0, 2.0], backend), -0.0)
+    Tensor([-1., -2.], dtype=float32)
+    """
+    return call_ufunc("copysign", x, y)
+
+
+@fused
+def _logaddexp(x: Any, y: Any) -> Any:
+    # Equal infinities have no difference; each then has half of the gradient.
+    distance = fusion.where(fusion.isfinite(x), y - x, fusion.where(x == y, 0.0, y - x))
+    return fusion.where(distance < 0, x + fusion.softplus(distance), y + fusion.softplus(-distance))
+
+
+def logaddexp(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """log(e^x + e^y), without overflow.
+
+    >>> ops.logaddexp(born.tensor([1000.0], backend), -1000.0)
+    Tensor([1000.], dtype=float32)
+    """
+    return _logaddexp(x, y)
+
+
+def logaddexp2(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """log2(2^x + 2^y), without overflow.
+
+    >>> ops.logaddexp2(born.tensor([3.0], backend), 3.0).numpy().round(5)
+    array([4.], dtype=float32)
+    """
+    return _logaddexp2(x, y)
+
+
+@fused
+def _logaddexp2(x: Any, y: Any) -> Any:
+    distance = fusion.where(fusion.isfinite(x), y - x, fusion.where(x == y, 0.0, y - x))
+    further = fusion.softplus(-math.log(2.0) * fusion.abs(distance)) / math.log(2.0)
+    return fusion.where(distance < 0, x, y) + further
+
+
+def fmax(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """The larger of x and y; of NaN and a number, the number.
+
+    >>> ops.fmax(born.tensor([float("nan"), 2.0], backend), 1.0)
+    Tensor([1., 2.], dtype=float32)
+    """
+    return _of_numbers(maximum, *_tensors("fmax", x, y))
+
+
+def fmin(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """The smaller of x and y; of NaN and a number, the number.
+
+    >>> ops.fmin(born.tensor([float("nan"), 2.0], backend), 1.0)
+    Tensor([1., 1.], dtype=float32)
+    """
+    return _of_numbers(minimum, *_tensors("fmin", x, y))
+
+
+def _of_numbers(
+    function: Callable[[Tensor[B], Tensor[B]], Tensor[B]], x: Tensor[B], y: Tensor[B]
+) -> Tensor[B]:
+    """A function of two, of the other one where one is NaN."""
+    return where(isnan(x), y, where(isnan(y), x, function(x, y)))
+
+
+def _tensors(
+    name: str, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar
+) -> tuple[Tensor[B], Tensor[B]]:
+    """Two operands, a number among them as a tensor of no axes."""
+    if isinstance(x, Tensor):
+        right = operand(x.backend, y, name)
+        if not isinstance(right, RawTensor):
+            right = x.backend.full((), right, x.dtype)
+        return x, Tensor(right, x.backend)
+    if isinstance(y, Tensor):
+        return Tensor(y.backend.full((), as_number(name, x), y.dtype), y.backend), y
+    raise OperandError(
+        f"expected at least one tensor in {name}, got {x!r} and {y!r}; "
+        "make one with born.tensor(value, backend)"
+    )
+
+
+def heaviside(x: Tensor[B], y: Tensor[B] | Scalar) -> Tensor[B]:
+    """0 for x < 0, y for x = 0, 1 for x > 0; its gradient by x is zero.
+
+    >>> ops.heaviside(born.tensor([-2.0, 0.0, 2.0], backend), 0.5)
+    Tensor([0. , 0.5, 1. ], dtype=float32)
+    """
+    x, y = _tensors("heaviside", x, y)
+    step = (sign(x) + 1.0) * 0.5
+    return where(x == 0, y, step)
+
+
+def divmod(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> tuple[Tensor[B], Tensor[B]]:
+    """`floor_divide` and `remainder` together.
+
+    >>> ops.divmod(born.tensor([7, -7], backend), 3)
+    (Tensor([ 2, -3], dtype=int64), Tensor([1, 2], dtype=int64))
+    """
+    return floor_divide(x, y), remainder(x, y)
+
+
+# -- tests of each element ------------------------------------------------------------------
+
+
+def isnan(x: Tensor[B]) -> Tensor[B]:
+    """Whether each element is not a number.
+
+    >>> ops.isnan(born.tensor([1.0, float("nan")], backend))
+    Tensor([False,  True], dtype=bool)
+    """
+    backend = backend_of("isnan", x)
+    return Tensor(backend.not_equal(x.raw, x.raw), backend)
+
+
+def isinf(x: Tensor[B]) -> Tensor[B]:
+    """Whether each element is infinite, of either sign.
+
+    >>> ops.isinf(born.tensor([1.0, float("-inf")], backend))
+    Tensor([False,  True], dtype=bool)
+    """
+    return abs(x) == math.inf
+
+
+def isposinf(x: Tensor[B]) -> Tensor[B]:
+    """Whether each element is positive infinity.
+
+    >>> ops.isposinf(born.tensor([float("inf"), float("-inf")], backend))
+    Tensor([ True, False], dtype=bool)
+    """
+    return equal(x, math.inf)
+
+
+def isneginf(x: Tensor[B]) -> Tensor[B]:
+    """Whether each element is negative infinity.
+
+    >>> ops.isneginf(born.tensor([float("inf"), float("-inf")], backend))
+    Tensor([False,  True], dtype=bool)
+    """
+    return equal(x, -math.inf)
+
+
+def signbit(x: Tensor[B]) -> Tensor[B]:
+    """Whether each element is negative, -0.0 too.
+
+    >>> ops.signbit(born.tensor([-0.0, 0.0], backend))
+    Tensor([ True, False], dtype=bool)
+    """
+    return copysign(1.0, x) < 0
+
+
+def logical_xor(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
+    """Whether one of two elements is non-zero, and the other is zero.
+
+    >>> ops.logical_xor(born.tensor([0.0, 2.0], backend), 1)
+    Tensor([ True, False], dtype=bool)
+    """
+    return logical_and(logical_or(x, y), logical_not(logical_and(x, y)))
+
+
+def isclose(
+    x: Tensor[B],
+    y: Tensor[B] | Scalar,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> Tensor[B]:
+    """Whether |x - y| <= atol + rtol |y|, element by element; equal infinities are close.
+
+    Args:
+        x, y: what to compare; they broadcast.
+        rtol, atol: the tolerances, NumPy's by default.
+        equal_nan: whether NaN is close to NaN.
+
+    >>> ops.isclose(born.tensor([1.0, 2.0], backend), 1.000001)
+    Tensor([ True, False], dtype=bool)
+    """
+    x, y = _tensors("isclose", x, y)
+    if x.dtype.kind in INTEGRAL:
+        x, y = x.astype("float64"), y.astype("float64")
+    near = logical_and(abs(x - y) <= abs(y) * rtol + atol, isfinite(y))
+    near = logical_or(near, equal(x, y))
+    return logical_or(near, logical_and(isnan(x), isnan(y))) if equal_nan else near
+
+
+def allclose(
+    x: Tensor[B],
+    y: Tensor[B] | Scalar,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> Tensor[B]:
+    """Whether all elements are close, as `isclose` has it; a tensor of no axes, as `if` takes it.
+
+    >>> ops.allclose(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 2.0], backend))
+    Tensor(True, dtype=bool)
+    """
+    close = isclose(x, y, rtol, atol, equal_nan)
+    return Tensor(close.backend.all(close.raw), close.backend)
+
+
+def array_equal(x: Tensor[B], y: Tensor[B]) -> bool:
+    """Whether two tensors have one shape and equal elements.
+
+    >>> ops.array_equal(born.zeros(2, backend), born.zeros(3, backend))
+    False
+    """
+    if x.shape != y.shape:
+        return False
+    same = equal(x, y)
+    return bool(Tensor(same.backend.all(same.raw), same.backend))
+
+
+_LARGEST: Final = {
+    "float64": 1.7976931348623157e308,
+    "float32": 3.4028234663852886e38,
+    "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38,
+}
+
+
+def nan_to_num(
+    x: Tensor[B], nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor[B]:
+    """x with NaN and infinities replaced by numbers, to which no gradient goes.
+
+    Args:
+        x: a tensor; of integers it is a copy.
+        nan: what stands for NaN, 0 by default.
+        posinf, neginf: what stands for infinities; the dtype's largest number by default.
+
+    >>> ops.nan_to_num(born.tensor([float("nan"), float("inf"), 1.0], backend), posinf=9.0)
+    Tensor([0., 9., 1.], dtype=float32)
+    """
+    backend_of("nan_to_num", x)
+    if x.dtype.kind in INTEGRAL:
+        return positive(x)
+    largest = _LARGEST[x.dtype.name]
+    x = where(isnan(x), nan, x)
+    x = where(isposinf(x), largest if posinf is None else posinf, x)
+    return where(isneginf(x), -largest if neginf is None else neginf, x)

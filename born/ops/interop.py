@@ -10,28 +10,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
+
 from born.ops import creation, elementwise, reduction, shape
 from born.ops.linear import matmul
 from born.tensor import NUMPY_FUNCTIONS, NUMPY_UFUNCS
 
-_UFUNCS: Final = """
-abs add cos equal exp expm1 floor_divide greater greater_equal isfinite less less_equal log log1p
-logical_and logical_not logical_or maximum minimum not_equal remainder sign sin sqrt tanh
-"""
 _REDUCTIONS: Final = "all any argmax argmin cumprod cumsum max mean min prod sum var"
-_SHAPES: Final = "broadcast_to concatenate expand_dims flip reshape squeeze stack transpose"
+_SHAPES: Final = """
+append array_split atleast_1d atleast_2d atleast_3d block broadcast_to column_stack concatenate
+diag diagflat diagonal dsplit dstack expand_dims flip fliplr flipud hsplit hstack moveaxis ravel
+repeat reshape roll rollaxis rot90 split squeeze stack swapaxes tile trace transpose tril triu
+unstack vsplit vstack
+"""
+_ANY: Final = 99  # arguments, each of them a tensor
 _OTHER_NAMES: Final[dict[str, Callable[..., Any]]] = {
     "absolute": elementwise.abs,
     "bitwise_and": elementwise.logical_and,
     "bitwise_or": elementwise.logical_or,
+    "degrees": elementwise.rad2deg,
     "divide": elementwise.div,
+    "fabs": elementwise.abs,
     "matmul": matmul,
     "multiply": elementwise.mul,
     "negative": elementwise.neg,
     "power": elementwise.pow,
+    "radians": elementwise.deg2rad,
     "subtract": elementwise.sub,
 }
-NUMPY_UFUNCS.update({name: getattr(elementwise, name) for name in _UFUNCS.split()} | _OTHER_NAMES)
+_SAME_NAMES: Final = [
+    name for name in vars(elementwise) if isinstance(getattr(np, name, None), np.ufunc)
+]
+NUMPY_UFUNCS.update({name: getattr(elementwise, name) for name in _SAME_NAMES} | _OTHER_NAMES)
 
 # Function -> born's, and how many arguments by position mean the same to both.
 NUMPY_FUNCTIONS.update(
@@ -39,9 +49,17 @@ NUMPY_FUNCTIONS.update(
         **{name: (getattr(reduction, name), 2) for name in _REDUCTIONS.split()},
         "amax": (reduction.max, 2),
         "amin": (reduction.min, 2),
+        **{name: (getattr(elementwise, name), 1) for name in ("isneginf", "isposinf", "sinc")},
         "clip": (elementwise.clamp, 3),
+        "fix": (elementwise.trunc, 1),
+        "nan_to_num": (elementwise.nan_to_num, 1),
+        "round": (elementwise.round, 2),
         "copy": (creation.copy, 1),
         "where": (elementwise.where, 3),
-        **{name: (getattr(shape, name), 2) for name in _SHAPES.split()},
+        **{name: (getattr(shape, name), 4) for name in _SHAPES.split()},
+        **{name: (getattr(shape, name), _ANY) for name in ("broadcast_arrays", "ix_", "meshgrid")},
+        "full_like": (creation.full_like, 3),
+        "ones_like": (creation.ones_like, 2),
+        "zeros_like": (creation.zeros_like, 2),
     }
 )

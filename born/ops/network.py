@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from born.backend import B, Backend, Reduction
+from born.backend import B, Backend, CellName, Reduction
 from born.backend.arguments import check_floating, check_losses
 from born.dtypes import bool_, is_floating, is_half
 from born.errors import DTypeError, OperandError, ShapeError
@@ -116,6 +116,49 @@ def _check_attention(q: Tensor[B], k: Tensor[B], v: Tensor[B], mask: Tensor[B] |
                 f"expected one dtype in attention, got {q.dtype} and {other.dtype}; convert one "
                 f'with .astype("{q.dtype}")'
             )
+
+
+def recurrence(
+    z: Tensor[B],
+    initial: Tensor[B],
+    weight: Tensor[B],
+    bias: Tensor[B] | None = None,
+    mask: Tensor[B] | None = None,
+    *,
+    cell: CellName = "tanh",
+    reverse: bool = False,
+) -> Tensor[B]:
+    """All states of a recurrent cell, from what the inputs give to its gates.
+
+        h_t = cell(z_t, h_(t-1) W^T + b)
+
+    z of all steps is one product, `ops.linear(x, W_x, b_x)`, and this does the rest: `nn.LSTM` and
+    its kind are made of it, and their docstrings hold the equations of the cells.
+
+    Args:
+        z: shape (steps, batch, gates width), for 4 gates of an LSTM, 3 of a GRU and one of others.
+        initial: the states before the first step, shape (states, batch, width): h and c of an
+            LSTM, h of others.
+        weight: W, shape (gates width, width).
+        bias: b, shape (gates width,); none by default.
+        mask: bools of shape (steps, batch): at a step that is not there, the states stay.
+        cell: `"tanh"` or `"relu"`, of a plain network, `"lstm"` or `"gru"`.
+        reverse: whether the last step comes first.
+
+    Returns:
+        shape (states, steps, batch, width): the states after each step.
+
+    >>> z, h = born.ones((3, 1, 1), backend), born.zeros((1, 1, 1), backend)
+    >>> w = born.ones((1, 1), backend)
+    >>> ops.recurrence(z, h, w, cell="relu").reshape(3)
+    Tensor([1., 2., 3.], dtype=float32)
+    """
+    backend = backend_of("recurrence", z)
+    h, w = raw_operand("recurrence", backend, initial), raw_operand("recurrence", backend, weight)
+    b = optional_operand("recurrence", backend, bias)
+    there = optional_operand("recurrence", backend, mask)
+    states, _ = backend.recurrence(z.raw, h, w, b, there, cell, reverse)
+    return Tensor(states, backend)
 
 
 def cross_entropy(

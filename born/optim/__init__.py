@@ -9,6 +9,7 @@ SGD(2 parameters, SGDConfig(lr=0.1))
 
 from born.optim import projections as projections
 from born.optim import schedules as schedules
+from born.optim.accumulation import accumulated as accumulated
 from born.optim.adafactor import Adafactor as Adafactor
 from born.optim.adafactor import AdafactorConfig as AdafactorConfig
 from born.optim.adagrad import Adadelta as Adadelta
@@ -29,10 +30,14 @@ from born.optim.adopt import ADOPT as ADOPT
 from born.optim.adopt import ADOPTConfig as ADOPTConfig
 from born.optim.asgd import ASGD as ASGD
 from born.optim.asgd import ASGDConfig as ASGDConfig
+from born.optim.averaging import averaged as averaged
+from born.optim.averaging import lookahead as lookahead
 from born.optim.belief import AdaBelief as AdaBelief
 from born.optim.belief import AdaBeliefConfig as AdaBeliefConfig
 from born.optim.belief import Yogi as Yogi
 from born.optim.belief import YogiConfig as YogiConfig
+from born.optim.clips import clip_step as clip_step
+from born.optim.clips import clipped as clipped
 from born.optim.config import Config as Config
 from born.optim.config import UpdateConfig as UpdateConfig
 from born.optim.fields import Interval as Interval
@@ -62,6 +67,8 @@ from born.optim.projections import Simplex as Simplex
 from born.optim.projections import UnitNorm as UnitNorm
 from born.optim.radam import RAdam as RAdam
 from born.optim.radam import RAdamConfig as RAdamConfig
+from born.optim.report import Fault as Fault
+from born.optim.report import StepReport as StepReport
 from born.optim.rmsprop import RMSprop as RMSprop
 from born.optim.rmsprop import RMSpropConfig as RMSpropConfig
 from born.optim.rule import Rule as Rule
@@ -91,11 +98,12 @@ from born.optim.solvers import NonlinearCG as NonlinearCG
 from born.optim.solvers import OptimizeResult as OptimizeResult
 from born.optim.solvers import least_squares as least_squares
 from born.optim.solvers import minimize as minimize
-from born.optim.transforms import averaged as averaged
 from born.optim.transforms import cautious as cautious
-from born.optim.transforms import clipped as clipped
+from born.optim.transforms import centralized as centralized
 from born.optim.transforms import decoupled as decoupled
 from born.optim.transforms import finite_only as finite_only
 from born.optim.transforms import independent as independent
 from born.optim.transforms import l2 as l2
 from born.optim.transforms import maximized as maximized
+from born.optim.transforms import projected as projected
+from born.optim.transforms import warm_state as warm_state

@@ -154,7 +154,7 @@ class Adafactor(Optimizer[B, AdafactorConfig]):
 
     >>> p = nn.Parameter(born.tensor([[3.0, 4.0], [1.0, 2.0]], backend))
     >>> optimizer = optim.Adafactor([p], lr=0.1)
-    >>> optimizer.step({p.raw: born.ones((2, 2), p.backend).raw})
+    >>> report = optimizer.step({p.raw: born.ones((2, 2), p.backend).raw})
     >>> p.numpy().round(3)
     array([[2.726, 3.726],
            [0.726, 1.726]], dtype=float32)

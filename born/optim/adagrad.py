@@ -87,7 +87,7 @@ class Adagrad(Optimizer[B, AdagradConfig]):
         p     ← p - lr / (1 + (t - 1) · lr_decay) · g / (√total + eps)
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.Adagrad([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> _ = optim.Adagrad([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.9, 0.9], dtype=float32)
 
@@ -156,7 +156,7 @@ class Adadelta(Optimizer[B, AdadeltaConfig]):
         p ← p - lr · s
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.Adadelta([p], lr=1.0).step({p.raw: born.tensor([-7.0, 500.0], p.backend).raw})
+    >>> _ = optim.Adadelta([p], lr=1.0).step({p.raw: born.tensor([-7.0, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([1.00316, 0.99684], dtype=float32)
 

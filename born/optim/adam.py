@@ -170,7 +170,7 @@ class Adam(Optimizer[B, AdamConfig]):
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
     >>> optimizer = optim.Adam([p], optim.AdamConfig(lr=0.1))
-    >>> optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> report = optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.9, 0.9], dtype=float32)
 
@@ -203,7 +203,7 @@ class AdamW(Optimizer[B, AdamWConfig]):
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
     >>> optimizer = optim.AdamW([p], lr=0.1, weight_decay=0.5)
-    >>> optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> report = optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.85, 0.85], dtype=float32)
 

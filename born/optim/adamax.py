@@ -81,7 +81,7 @@ class Adamax(Optimizer[B, AdamaxConfig]):
         p ← p - lr / (1 - β1ᵗ) · m / u
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.Adamax([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> _ = optim.Adamax([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.9, 0.9], dtype=float32)
 

@@ -100,7 +100,7 @@ class Adan(Optimizer[B, AdanConfig]):
         p ← (p - lr · (m̂ + β2 · v̂) / (√n̂ + eps)) / (1 + lr · weight_decay)
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.Adan([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> _ = optim.Adan([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.9, 0.9], dtype=float32)
 

@@ -104,7 +104,7 @@ class AdEMAMix(Optimizer[B, AdEMAMixConfig]):
         p    ← p - lr · (m̂ + α · slow) / (√v̂ + eps)
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.AdEMAMix([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> _ = optim.AdEMAMix([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.89995, 0.89995], dtype=float32)
 

@@ -88,7 +88,7 @@ class ADOPT(Optimizer[B, ADOPTConfig]):
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
     >>> optimizer = optim.ADOPT([p], lr=0.1)
     >>> for _ in range(2):
-    ...     optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    ...     report = optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.99, 0.99], dtype=float32)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from born.optim.clipping import check_options
+from born.optim.nonfinite import check_policy, check_watch
 from born.optim.precision import PLAIN, Precision, checked_precision
 from born.optim.projections import Projection
 from born.optim.rule import Rule
@@ -27,14 +28,21 @@ class Around:
         projections: what parameters are held to after an update.
         max_norm: the norm that all gradients together are clipped to, unless a step says another.
         precision: how parameters of 16 bits are updated; around all else that is around a rule.
+        nonfinite: what is done about gradients that are not finite; around that and around what
+            a step multiplies its gradients by, by the `Reporter`.
+        watch: what reports tell of each parameter, in the same place.
     """
 
     projections: Sequence[Projection] = ()
     max_norm: float | None = None
     precision: Precision = PLAIN
+    nonfinite: str = "ignore"
+    watch: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_options(None, self.max_norm)
+        check_policy(self.nonfinite)
+        check_watch(self.watch)
         checked_precision(self.precision)
 
     def wrapped(

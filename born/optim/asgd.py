@@ -74,7 +74,7 @@ class ASGD(Optimizer[B, ASGDConfig]):
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
     >>> optimizer = optim.ASGD([p], lr=0.1, begin=0)
     >>> for _ in range(3):
-    ...     optimizer.step({p.raw: born.tensor([1.0, -1.0], p.backend).raw})
+    ...     report = optimizer.step({p.raw: born.tensor([1.0, -1.0], p.backend).raw})
     >>> p.numpy().round(3), optimizer.state_dict()["average.0"].array.round(3)
     (array([0.7, 1.3], dtype=float32), array([0.75, 1.25], dtype=float32))
 

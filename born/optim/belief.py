@@ -72,7 +72,7 @@ class AdaBelief(Optimizer[B, AdaBeliefConfig]):
         p ← p - lr · m̂ / (√ŝ + eps)      m̂ = m / (1 - β1ᵗ),  ŝ = s / (1 - β2ᵗ)
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.AdaBelief([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> _ = optim.AdaBelief([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.88889, 0.88889], dtype=float32)
 
@@ -149,7 +149,7 @@ class Yogi(Optimizer[B, YogiConfig]):
         p ← p - lr · m̂ / (√v̂ + eps)      m̂ = m / (1 - β1ᵗ),  v̂ = v / (1 - β2ᵗ)
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.Yogi([p], lr=0.1).step({p.raw: born.tensor([1.0, 500.0], p.backend).raw})
+    >>> _ = optim.Yogi([p], lr=0.1).step({p.raw: born.tensor([1.0, 500.0], p.backend).raw})
     >>> p.numpy().round(3)
     array([0.9, 0.9], dtype=float32)
 

@@ -36,29 +36,29 @@ def scaled(rule: Rule, scale: str | None, clips: bool, wide: bool) -> Rule:
     Args:
         rule: what to do with the gradient.
         scale: `"number"` if each step gives the scalar `SCALE`; `"tensor"` if a slot of rank
-            group, the last one, holds it; None if there is none.
-        clips: whether each step gives the scalar `MAX_NORM`.
+            group holds it, behind the rule's own; None if there is none.
+        clips: whether each step gives the scalar `MAX_NORM`. Then the last slot, of rank group
+            too, takes the norm.
         wide: whether there are gradients of float64, whose squares may be out of its range.
     """
-    function = _scaled(rule.function, scale, clips, wide)
     scalars = dict(rule.scalars)
     if clips:
         scalars[MAX_NORM] = 1.0
     if scale == "number":
         scalars[SCALE] = 1.0
-    if scale != "tensor":
-        return replace(rule, function=function, scalars=scalars)
+    slots = ((SCALE,) if scale == "tensor" else ()) + ((NORM,) if clips else ())
     return replace(
         rule,
-        function=function,
+        function=_scaled(rule.function, scale, clips, wide),
         scalars=scalars,
-        slots=(*rule.slots, SCALE),
-        slot_kinds={**rule.slot_kinds, SCALE: Slot("group")},
+        slots=(*rule.slots, *slots),
+        slot_kinds={**rule.slot_kinds, **dict.fromkeys(slots, Slot("group"))},
     )
 
 
 SCALE: Final = "step_scale"
 MAX_NORM: Final = "step_max_norm"
+NORM: Final = "step_norm"
 
 
 @cached  # equal rules share one function, and so one program
@@ -68,12 +68,15 @@ def _scaled(function: RuleFunction, scale: str | None, clips: bool, wide: bool) 
         factor: Any = scalars.pop(SCALE, None)
         max_norm: Any = scalars.pop(MAX_NORM, None)
         kept: tuple[Any, ...] = ()
+        if clips:
+            *slots, _ = slots  # type: ignore[assignment]  # a list is as good
         if scale == "tensor":
-            *slots, factor = slots  # type: ignore[assignment]  # a list is as good
+            *slots, factor = slots  # type: ignore[assignment]
             kept = (factor,)
         if clips:
             norm = _norm(g, wide)
             norm = norm if factor is None else norm * abs(factor)
+            kept = (*kept, norm)
             allowed = maximum(max_norm, _LEAST)
             # Within bounds a number is divided by itself, which gives exactly 1.
             clip = allowed / maximum(norm, allowed)

@@ -97,7 +97,7 @@ class LAMB(Optimizer[B, LAMBConfig]):
         p ← p - lr · |p| / |u| · u              with 1 for |p| / |u| where either is 0
 
     >>> p = nn.Parameter(born.tensor([3.0, 4.0], backend))
-    >>> optim.LAMB([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> _ = optim.LAMB([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(3)
     array([2.646, 3.646], dtype=float32)
 
@@ -180,7 +180,7 @@ class LARS(Optimizer[B, LARSConfig]):
     Where |p| or |g| is 0, it is lr · g that goes into the velocity.
 
     >>> p = nn.Parameter(born.tensor([3.0, 4.0], backend))
-    >>> optim.LARS([p], lr=100.0).step({p.raw: born.tensor([0.6, 0.8], p.backend).raw})
+    >>> _ = optim.LARS([p], lr=100.0).step({p.raw: born.tensor([0.6, 0.8], p.backend).raw})
     >>> p.numpy().round(3)
     array([2.7, 3.6], dtype=float32)
 
@@ -265,7 +265,7 @@ class NovoGrad(Optimizer[B, NovoGradConfig]):
         p ← p - lr · m
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.NovoGrad([p], lr=0.1).step({p.raw: born.tensor([3.0, -4.0], p.backend).raw})
+    >>> _ = optim.NovoGrad([p], lr=0.1).step({p.raw: born.tensor([3.0, -4.0], p.backend).raw})
     >>> p.numpy().round(3)
     array([0.94, 1.08], dtype=float32)
 

@@ -120,7 +120,7 @@ class NAdam(Optimizer[B, NAdamConfig]):
         p ← p - lr · m̂ / (√v̂ + eps)
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.NAdam([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> _ = optim.NAdam([p], lr=0.1).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(3)
     array([0.894, 0.894], dtype=float32)
 

@@ -21,7 +21,15 @@ from born.nn import Module, Parameter
 from born.optim import state as states
 from born.optim.around import Around
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
-from born.optim.clipping import MAX_NORM, SCALE, Scale, check_options, double, scale_tensor
+from born.optim.clipping import (
+    MAX_NORM,
+    NORM,
+    SCALE,
+    Scale,
+    check_options,
+    double,
+    scale_tensor,
+)
 from born.optim.config import KINDS, Config, check_names, required_fields
 from born.optim.groups import Group, checked_groups, group_numbers
 from born.optim.incoming import Incoming
@@ -29,6 +37,7 @@ from born.optim.plan import Plan
 from born.optim.plans import Plans, programs
 from born.optim.precision import PLAIN, Precision
 from born.optim.projections import Projection, selected
+from born.optim.report import Fault, Reporter, StepReport
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
 from born.optim.slots import by_name, described, own_slots, shared_slots
@@ -59,6 +68,11 @@ class Optimizer(Generic[B, C_co]):
         max_norm: clip every step by global norm, as `step` says, unless it is given another.
         precision: how parameters of 16 bits keep what rounding would lose, and what the state is
             kept in.
+        nonfinite: what to do about gradients with NaN or infinities. `"raise"` an error, or
+            `"skip"` the step: neither changes a byte, nor the count of updates. `"zero"` counts
+            such elements as 0; `"keep"` leaves them and their state alone. `"ignore"` by default.
+        watch: which of `"grad_norm"`, `"param_norm"`, `"update_norm"` and `"update_ratio"` the
+            `StepReport` tells of each parameter.
         fields: the fields of that class, in place of a config: `optim.Adam(p, lr=1e-3)`.
 
     Attributes:
@@ -85,7 +99,8 @@ class Optimizer(Generic[B, C_co]):
     ...     config_type = SignConfig
     ...     formula = sign_descent
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> SignDescent([p], SignConfig()).step({p.raw: born.tensor([-7.0, 3.0], p.backend).raw})
+    >>> optimizer = SignDescent([p], SignConfig())
+    >>> report = optimizer.step({p.raw: born.tensor([-7.0, 3.0], p.backend).raw})
     >>> p.numpy()
     array([1.1, 0.9], dtype=float32)
     """
@@ -109,13 +124,22 @@ class Optimizer(Generic[B, C_co]):
         projections: Sequence[Projection] = (),
         max_norm: float | None = None,
         precision: Precision = PLAIN,
+        nonfinite: str = "ignore",
+        watch: Sequence[str] = (),
         **fields: Any,
     ) -> None:
         self._parameters = checked_parameters(parameters)
         self._config = cast("C_co", self._checked_config(config, **fields))
-        self._around = Around(projections=projections, max_norm=max_norm, precision=precision)
+        self._around = Around(
+            projections=projections,
+            max_norm=max_norm,
+            precision=precision,
+            nonfinite=nonfinite,
+            watch=watch,
+        )
         self._inner = self._parameters[0].backend.innermost
-        self._counts: list[int] = []
+        self._reporter = Reporter(self._inner, nonfinite, watch)
+        self._updates: list[int] = []
         self._buffers: list[tuple[RawTensor, ...]] = []
         self._shared: dict[str, RawTensor] = {}
         self._shown: Weights[B] | None = None
@@ -134,13 +158,18 @@ class Optimizer(Generic[B, C_co]):
         new = range(len(self._buffers), len(raws))
         buffers = [*self._buffers, *(own_slots(inner, raws[i], rules[i]) for i in new)]
         shared = {**shared_slots(inner, rules), **self._shared}
-        targets = [(raw, *slots) for raw, slots in zip(raws, buffers, strict=True)]
-        plans = Plans(inner, targets, checks, treatments)
+        reporter = self._reporter.of(parameters)
+        targets = [
+            (raw, *slots, *seen)
+            for raw, slots, seen in zip(raws, buffers, reporter.slots, strict=True)
+        ]
+        plans = Plans(inner, targets, checks, treatments, reporter.around)
         self._parameters, self._groups, self._numbers = parameters, groups, numbers
         self._raws, self._checks, self._projected = raws, checks, projected
         self._buffers, self._shared, self._plans = buffers, shared, plans
+        self._updates = [*self._counts, *(0 for _ in new)]
+        self._reporter = reporter
         self._incoming = Incoming(type(self).__name__, parameters, checks)
-        self._counts += [0] * len(new)
         self._take(treatments)
 
     @classmethod
@@ -223,6 +252,31 @@ class Optimizer(Generic[B, C_co]):
     def timestep(self) -> int:
         """The largest number of updates that any parameter has had."""
         return max(self._counts)
+
+    @property
+    def _counts(self) -> list[int]:
+        """The number of updates of each parameter, after a wait for the last step to end if that
+        may have been skipped."""
+        if self._reporter.pending is not None:
+            self._reporter.settle(self._updates)
+        return self._updates
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Which gradients were not finite, each with the first step of it, the earliest first.
+
+        With `nonfinite="ignore"` nobody looks, and there are none.
+
+        >>> p = nn.Parameter(born.zeros(2, backend), "p")
+        >>> optimizer = optim.SGD([p], lr=0.1, nonfinite="skip")
+        >>> for value in (1.0, np.inf, np.nan):
+        ...     report = optimizer.step({p.raw: born.full(2, value, p.backend).raw})
+        >>> optimizer.faults, optimizer.timestep
+        ((Fault(parameter='p', step=2, elements=2),), 1)
+        """
+        if self._reporter.pending is not None:
+            self._reporter.settle(self._updates)
+        return self._reporter.faults
 
     @property
     def config(self) -> C_co:
@@ -421,7 +475,7 @@ class Optimizer(Generic[B, C_co]):
         *,
         scale: Scale | None = None,
         max_norm: float | None = None,
-    ) -> None:
+    ) -> StepReport:
         """Update every parameter that has a gradient, in place.
 
         A parameter without one is left alone: not updated, not decayed, its count of
@@ -438,6 +492,9 @@ class Optimizer(Generic[B, C_co]):
                 squares of all gradients, scaled, is larger than this, all are
                 multiplied by max_norm over it. Neither costs a pass over the
                 parameters; the norm takes one over the gradients.
+
+        Returns:
+            what the step did; whatever a device has to be asked for is read when it is used.
 
         Raises:
             OperandError: a scale or norm of the wrong type.
@@ -460,20 +517,22 @@ class Optimizer(Generic[B, C_co]):
         if max_norm is None:
             max_norm = self._around.max_norm
         if scale is None and max_norm is None:
-            self._run(self._plans.plain, gradients, {}, {})
-            return
+            return self._run(self._plans.plain, gradients, {}, {})
         check_options(scale, max_norm)
-        given: dict[str, float] = {} if max_norm is None else {MAX_NORM: double(max_norm)}
+        given: dict[str, float] = {}
         kind, slots = None, dict[str, RawTensor]()
         if isinstance(scale, RawTensor | Tensor):
             like = next((gradient for gradient in gradients if gradient is not None), None)
-            if like is None:
-                return
-            kind = "tensor"
-            slots[SCALE] = scale_tensor(self._inner, like, scale)
+            if like is not None:
+                kind = "tensor"
+                slots[SCALE] = scale_tensor(self._inner, like, scale)
         elif scale is not None:
             kind, given[SCALE] = "number", double(scale)
-        self._run(self._plans.scaled(kind, max_norm is not None), gradients, slots, given)
+        if max_norm is not None:
+            given[MAX_NORM] = double(max_norm)
+            slots[NORM] = self._inner.zeros((), "float64")
+        plan = self._plans.scaled(kind, max_norm is not None)
+        return self._run(plan, gradients, slots, given)
 
     def _run(
         self,
@@ -481,12 +540,30 @@ class Optimizer(Generic[B, C_co]):
         gradients: Sequence[RawTensor | None],
         slots: Mapping[str, RawTensor],
         given: Mapping[str, float],
-    ) -> None:
-        plan.run(gradients, self._counts, self._count, {**self._shared, **slots}, given)
+    ) -> StepReport:
+        reporter, counts = self._reporter, self._counts
+        report = StepReport(reporter, self._config, max(counts) + 1)
+        if None in gradients:
+            report.with_missing([index for index, g in enumerate(gradients) if g is None])
+        if slots or given:
+            report.with_options(slots, given)
+            slots = {**self._shared, **slots}
+        if not reporter.rows:
+            plan.run(gradients, counts, self._count, slots or self._shared, given)
+            return report
+        reporter.check()
+        updated: list[int] = []
+        plan.run(gradients, counts, updated.extend, slots or self._shared, given)
+        outcome = reporter.seen(updated, report.step)
+        if not outcome.is_left_out:
+            self._count(updated)
+        reporter.check()
+        report.with_outcome(outcome)
+        return report
 
     def _count(self, indices: Sequence[int]) -> None:
         """Count an update of each of some parameters, and hold them to their projections."""
-        counts, raws = self._counts, self._raws
+        counts, raws = self._updates, self._raws
         for index in indices:
             counts[index] += 1
             raws[index].touch()
@@ -498,8 +575,8 @@ class Optimizer(Generic[B, C_co]):
         for index in indices:
             raw = self._raws[index]
             for projection in self._projected.get(index, ()):
-                projected = projection(Tensor(raw, self._inner))
-                self._inner.assign(raw, projected.raw)
+                projected = projection(Tensor(raw, self._inner)).raw
+                self._inner.assign(raw, self._reporter.unless_skipped(projected, raw))
 
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
@@ -524,7 +601,7 @@ class Optimizer(Generic[B, C_co]):
         >>> p = nn.Parameter(born.ones(2, backend), "p")
         >>> optimizer = optim.ASGD([p], lr=0.25, begin=0, shrink=0.0)
         >>> for _ in range(2):
-        ...     optimizer.step({p.raw: born.ones(2, p.backend).raw})
+        ...     report = optimizer.step({p.raw: born.ones(2, p.backend).raw})
         >>> with optimizer.weights("average"):
         ...     print(p.numpy().round(2))
         [0.5 0.5]
@@ -605,7 +682,7 @@ class Optimizer(Generic[B, C_co]):
             remedy = "make the optimizer with the parameters and the config that it was saved with"
             expected = f"a state dict of this {type(self).__name__}"
             raise StateDictError(mismatch_text(expected, lines, remedy))
-        self._counts = states.write(self._inner, self._live, self._counts, state)
+        self._updates = states.write(self._inner, self._live, self._counts, state)
 
     @overload
     def to(self, parameters: Module[B] | Iterable[Parameter[B]]) -> Self: ...
@@ -629,7 +706,7 @@ class Optimizer(Generic[B, C_co]):
 
         >>> p = nn.Parameter(born.zeros((2,), backend))
         >>> optimizer = optim.Adam([p], optim.AdamConfig(lr=0.5))
-        >>> optimizer.step({p.raw: born.ones((2,), p.backend).raw})
+        >>> report = optimizer.step({p.raw: born.ones((2,), p.backend).raw})
         >>> other = optimizer.to([nn.Parameter(p.to(backend))])
         >>> other, other.timestep
         (Adam(1 parameter, AdamConfig(lr=0.5)), 1)

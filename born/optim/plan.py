@@ -30,8 +30,24 @@ class Bundle:
         check: Check,
     ) -> None:
         def check_number(number: int, gradient: RawTensor) -> None:
-            check(indices[number], gradient)
+            if number not in self._seen:  # those were checked in their own shape
+                check(indices[number], gradient)
 
+        # By the number in here: the shape that a gradient is seen in, if it is not its own.
+        self._seen: dict[int, Shape] = {}
+        rules = [treatments[index].rule for index in indices]
+        if any(rule.by_unit for rule in rules):
+            shapes = [rule.seen(each[0].shape) for rule, each in zip(rules, targets, strict=True)]
+            self._seen = {
+                number: shape
+                for number, (shape, each) in enumerate(zip(shapes, targets, strict=True))
+                if shape != each[0].shape
+            }
+            targets = [
+                _seen(backend, each, self._seen[number]) if number in self._seen else each
+                for number, each in enumerate(targets)
+            ]
+        self._backend, self._check = backend, check
         p, *slots = targets[0]
         # A gradient has the dtype of its parameter.
         dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
@@ -54,6 +70,11 @@ class Bundle:
     def prepare(self, gradients: Sequence[RawTensor | None]) -> BundleStep | None:
         """The step of those with a gradient among the optimizer's; None if there are none."""
         own = [gradients[index] for index in self.indices]
+        for number, shape in self._seen.items():
+            gradient = own[number]
+            if gradient is not None:
+                self._check(self.indices[number], gradient)
+                own[number] = self._backend.reshape(gradient, shape)
         present = [gradient for gradient in own if gradient is not None]
         if not present:
             return None
@@ -234,3 +255,17 @@ def _sizes(program: Program, shape: Shape) -> tuple[int, ...]:
         "matrices": matrices,
     }
     return tuple(known[name] for name in program.sizes)
+
+
+def _seen(backend: Backend, target: Sequence[RawTensor], shape: Shape) -> Sequence[RawTensor]:
+    """A parameter and its slots in another shape, in the same memory."""
+    size, seen = target[0].shape, list[RawTensor]()
+    for raw in target:
+        view = backend.reshape(raw, shape) if raw.shape == size else raw
+        if backend.extent(view) != backend.extent(raw):
+            raise RuleError(
+                f"expected a parameter of shape {size} in one piece of memory, to be seen as "
+                f"{shape}, got one with gaps or another order; copy it"
+            )
+        seen.append(view)
+    return seen

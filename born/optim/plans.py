@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from born.backend import Backend
 from born.errors import RuleError
@@ -23,6 +23,7 @@ class Plans:
         targets: each parameter with its slots.
         checks: those of every step.
         treatments: how each parameter is updated.
+        looked_at: from rules to those that also tell of a step, the last thing around them.
 
     Attributes:
         plain: for steps by gradients as they are.
@@ -34,22 +35,26 @@ class Plans:
         targets: Sequence[Sequence[RawTensor]],
         checks: StepChecks,
         treatments: Sequence[Treatment],
+        looked_at: Callable[[Rule], Rule],
     ) -> None:
         self._backend = backend
+        self._looked_at = looked_at
         self._targets = targets
         self._checks = checks
         self._treatments = treatments
         self._variants: dict[tuple[str | None, bool], Plan] = {}
-        self.plain = self._planned(treatments, self._programs(treatments))
+        plain = self._changed(treatments, looked_at)
+        self.plain = self._planned(plain, self._programs(plain))
 
     def take(self, treatments: Sequence[Treatment]) -> None:
         """Update by these from now on; they keep the same slots."""
-        programs = self._programs(treatments)
+        plain = self._changed(treatments, self._looked_at)
+        programs = self._programs(plain)
         if any(new is not old for new, old in zip(programs, self.plain.programs, strict=True)):
-            self.plain = self._planned(treatments, programs)
+            self.plain = self._planned(plain, programs)
             self._variants = {}
         else:
-            self.plain.take_scalars(treatments)
+            self.plain.take_scalars(plain)
             for (scale, clips), plan in self._variants.items():
                 plan.take_scalars(self._scaled(treatments, scale, clips))
         self._treatments = treatments
@@ -70,11 +75,20 @@ class Plans:
     def _scaled(
         self, treatments: Sequence[Treatment], scale: str | None, clips: bool
     ) -> list[Treatment]:
-        """The treatments with their gradients scaled first; equal rules stay one object."""
+        """The treatments with their gradients scaled first."""
         wide = any(target[0].dtype.itemsize > 4 for target in self._targets)
+        return self._changed(
+            treatments, lambda rule: self._looked_at(scaled(rule, scale, clips, wide))
+        )
+
+    def _changed(
+        self, treatments: Sequence[Treatment], change: Callable[[Rule], Rule]
+    ) -> list[Treatment]:
+        """The treatments with other rules; equal ones stay one object."""
         made: dict[int, Rule] = {}
         for each in treatments:
-            made.setdefault(id(each.rule), scaled(each.rule, scale, clips, wide))
+            if id(each.rule) not in made:
+                made[id(each.rule)] = change(each.rule)
         return [each._replace(rule=made[id(each.rule)]) for each in treatments]
 
     def _programs(self, treatments: Sequence[Treatment]) -> list[Program]:

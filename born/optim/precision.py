@@ -34,7 +34,7 @@ class Precision(Settings):
     >>> p = nn.Parameter(born.ones(1, backend, "bfloat16"))
     >>> exact = optim.SGD([p], lr=1e-3, precision=optim.Precision(parameters="master"))
     >>> for _ in range(100):
-    ...     exact.step({p.raw: born.ones(1, p.backend, "bfloat16").raw})
+    ...     report = exact.step({p.raw: born.ones(1, p.backend, "bfloat16").raw})
     >>> p.numpy().item()
     0.8984375
     """

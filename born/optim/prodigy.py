@@ -122,7 +122,7 @@ class Prodigy(Optimizer[B, ProdigyConfig]):
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
     >>> optimizer = optim.Prodigy([p], d0=0.1)
-    >>> optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> report = optimizer.step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(3)
     array([0.684, 0.684], dtype=float32)
 

@@ -85,7 +85,7 @@ class RAdam(Optimizer[B, RAdamConfig]):
         r = √((ρ - 4) (ρ - 2) ρ∞ / ((ρ∞ - 4) (ρ∞ - 2) ρ))
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.RAdam([p], lr=0.1).step({p.raw: born.tensor([0.01, 5.0], p.backend).raw})
+    >>> _ = optim.RAdam([p], lr=0.1).step({p.raw: born.tensor([0.01, 5.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.999, 0.5  ], dtype=float32)
 

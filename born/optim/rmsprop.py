@@ -124,7 +124,7 @@ class RMSprop(Optimizer[B, RMSpropConfig]):
     v - mean² that of v, where mean ← α · mean + (1 - α) · g.
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.RMSprop([p], lr=0.01).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
+    >>> _ = optim.RMSprop([p], lr=0.01).step({p.raw: born.tensor([0.01, 500.0], p.backend).raw})
     >>> p.numpy().round(5)
     array([0.9, 0.9], dtype=float32)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
 from born.optim.scalars import Scalar, value_at
 from born.optim.slot import PARAMETER, Slot
+from born.raw import Shape
 from born.validation import type_error
 
 RuleFunction: TypeAlias = Callable[..., Any]
@@ -44,6 +46,8 @@ class Rule:
         slot_kinds: slot -> its `Slot`, for those that are not arrays of the parameter's shape
             that start as zeros.
         scalars: keyword argument -> value, or a function of `t`, for all but `t`.
+        by_unit: whether it takes parameters of more than two axes, such as kernels of a
+            convolution, as matrices with a row for each unit: their first axis.
 
     Raises:
         RuleError: a scalar that is not a number, a dtype that is not floating, or a dtype or
@@ -62,6 +66,7 @@ class Rule:
     scalars: Mapping[str, Scalar]
     slot_dtypes: Mapping[str, DTypeLike] = field(default_factory=dict[str, DTypeLike])
     slot_kinds: Mapping[str, Slot] = field(default_factory=dict[str, Slot])
+    by_unit: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "function", _taking_t(self.function))
@@ -142,12 +147,25 @@ class Rule:
         Raises:
             RuleError: the rule needs more axes.
         """
+        if self.by_unit:
+            ndim = min(ndim, 2)
         ranks = tuple((name, kind.rank) for name, kind in self.slot_kinds.items())
         arguments = self.function, self.slots, (*self.scalars, "t"), ranks
         program = _traced(*arguments, 2)
         if ndim != 2 and (program.by_ndim or ndim < program.least_ndim):
             return _traced(*arguments, ndim)
         return program
+
+    def seen(self, shape: Shape) -> Shape:
+        """The shape of a parameter as the formula sees it.
+
+        >>> plain = Rule(lambda p, g: (p - g,), slots=(), scalars={}, by_unit=True)
+        >>> plain.seen((8, 3, 5, 5)), plain.seen((4,))
+        ((8, 75), (4,))
+        """
+        if not self.by_unit or len(shape) <= 2:
+            return shape
+        return shape[0], math.prod(shape[1:])
 
     def kind(self, slot: str) -> Slot:
         """The rank and the start of a slot."""
@@ -205,6 +223,12 @@ def free_name(rule: Rule, name: str) -> str:
     while name in (*rule.scalars, *rule.slots):
         name += "_"
     return name
+
+
+def wrapping(function: RuleFunction, inner: RuleFunction) -> RuleFunction:
+    """`function`, with other slots than the formula that it goes around, under its name."""
+    vars(function).update(__name__=getattr(inner, "__name__", "rule"), __wrapped__=inner)
+    return function
 
 
 _PLAIN: Final = Slot()

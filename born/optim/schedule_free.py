@@ -128,7 +128,7 @@ class ScheduleFreeSGD(Optimizer[B, ScheduleFreeSGDConfig]):
     >>> p = nn.Parameter(born.tensor([4.0, -2.0], backend))
     >>> optimizer = optim.ScheduleFreeSGD([p], lr=0.5)
     >>> for _ in range(20):
-    ...     optimizer.step({p.raw: p.tensor.raw})
+    ...     report = optimizer.step({p.raw: p.tensor.raw})
     >>> with optimizer.weights("x"):
     ...     print(p.numpy().round(2))
     [-0.14  0.07]
@@ -248,7 +248,7 @@ class ScheduleFreeAdamW(Optimizer[B, ScheduleFreeAdamWConfig]):
     >>> p = nn.Parameter(born.tensor([4.0, -2.0], backend))
     >>> optimizer = optim.ScheduleFreeAdamW([p], lr=0.5)
     >>> for _ in range(20):
-    ...     optimizer.step({p.raw: p.tensor.raw})
+    ...     report = optimizer.step({p.raw: p.tensor.raw})
     >>> with optimizer.weights("x"):
     ...     print(p.numpy().round(2))
     [0.28 0.14]

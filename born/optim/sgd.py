@@ -116,10 +116,10 @@ class SGD(Optimizer[B, SGDConfig]):
     >>> p = nn.Parameter(born.tensor([1.0, -1.0], backend))
     >>> optimizer = optim.SGD([p], optim.SGDConfig(lr=0.1, momentum=0.9))
     >>> p.grad = born.tensor([1.0, 2.0], p.backend)
-    >>> optimizer.step()
+    >>> report = optimizer.step()
     >>> p.numpy()
     array([ 0.9, -1.2], dtype=float32)
-    >>> optimizer.step()
+    >>> report = optimizer.step()
     >>> p.numpy()
     array([ 0.71, -1.58], dtype=float32)
 

@@ -63,7 +63,7 @@ class Lion(Optimizer[B, LionConfig]):
         m ← β2 · m + (1 - β2) · g
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.Lion([p], lr=0.1).step({p.raw: born.tensor([0.01, -500.0], p.backend).raw})
+    >>> _ = optim.Lion([p], lr=0.1).step({p.raw: born.tensor([0.01, -500.0], p.backend).raw})
     >>> p.numpy()
     array([0.9, 1.1], dtype=float32)
 
@@ -115,7 +115,7 @@ class Signum(Optimizer[B, SignumConfig]):
         p ← p - lr · sign(m)
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.Signum([p], lr=0.1).step({p.raw: born.tensor([0.01, -500.0], p.backend).raw})
+    >>> _ = optim.Signum([p], lr=0.1).step({p.raw: born.tensor([0.01, -500.0], p.backend).raw})
     >>> p.numpy()
     array([0.9, 1.1], dtype=float32)
 
@@ -201,7 +201,7 @@ class Rprop(Optimizer[B, RpropConfig]):
         previous ← g
 
     >>> p = nn.Parameter(born.tensor([1.0, 1.0], backend))
-    >>> optim.Rprop([p], lr=0.1).step({p.raw: born.tensor([0.01, -500.0], p.backend).raw})
+    >>> _ = optim.Rprop([p], lr=0.1).step({p.raw: born.tensor([0.01, -500.0], p.backend).raw})
     >>> p.numpy()
     array([0.9, 1.1], dtype=float32)
 

@@ -26,7 +26,7 @@ def own_slots(backend: Backend, raw: RawTensor, rule: Rule) -> tuple[RawTensor, 
             if kind.start != 0.0:
                 backend.assign(slot, backend.full(raw.shape, _start(rule, name), dtype))
         else:
-            slot = backend.full(kind.shape(raw.shape), _start(rule, name), dtype)
+            slot = backend.full(kind.shape(rule.seen(raw.shape)), _start(rule, name), dtype)
         slots.append(slot)
     return tuple(slots)
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from born.errors import ConfigError
-from born.fusion import V, all_finite, maximum, mean, minimum, norm, sqrt, total, where
+from born.fusion import V, all_finite, maximum, mean, minimum, norm, where
 from born.fusion.program import ELEMENT
 from born.optim.config import Config, UpdateConfig, cached
+from born.optim.projections import Box, NonNegative, Projection, UnitNorm
 from born.optim.rule import Rule, RuleFunction, free_name
 from born.optim.scalars import Scalar
-from born.optim.slot import PARAMETER, Slot
+from born.validation import integer
 
 
 def decayed(rule: Rule, config: Config) -> Rule:
@@ -89,40 +90,67 @@ def maximized(rule: Rule) -> Rule:
     return replace(rule, function=_with_negated_gradient(rule.function))
 
 
-def clipped(
-    rule: Rule,
-    *,
-    max_norm: Scalar | None = None,
-    tensor_norm: Scalar | None = None,
-    value: Scalar | None = None,
-) -> Rule:
-    """`rule` with gradients that are clipped first, in one way of three.
+def centralized(rule: Rule) -> Rule:
+    """`rule` with gradients whose mean over the inputs of each unit is taken off first.
+
+    A unit is a row of a matrix, or of a kernel of more axes; vectors stay as they are.
+
+    Source: Yong, Huang, Hua and Zhang (2020), "Gradient centralization: a new optimization
+    technique for deep neural networks", equation 1.
+
+    >>> centred = centralized(Rule(lambda p, g: (p - g,), slots=(), scalars={}))
+    >>> centred.function(np.zeros((1, 2)), np.array([[1.0, 3.0]]), t=1)
+    (array([[ 1., -1.]]),)
+    """
+    return replace(rule, function=_with_centred_gradient(rule.function), by_unit=True)
+
+
+def warm_state(rule: Rule, steps: int) -> Rule:
+    """`rule` that leaves p as it is in its first updates, in which only the state moves.
+
+    Averages of gradients then begin with what many batches say. Updates count as such.
 
     Args:
-        rule: what to clip the gradients of.
-        max_norm: of all gradients together: g ← g · max_norm / max(|g|, max_norm).
-        tensor_norm: of the gradient of each parameter, in the same way.
-        value: of each element: to between -value and value.
+        rule: what to begin with care.
+        steps: how many updates leave p as it is.
+
+    >>> careful = warm_state(Rule(lambda p, g, m: (p - g, m + g), slots=("m",), scalars={}), 2)
+    >>> [careful.function(4.0, 1.0, 0.0, **careful.scalars, t=t) for t in (2, 3)]
+    [(4.0, 1.0), (3.0, 1.0)]
+    """
+    name = free_name(rule, "warm_steps")
+    count = integer("steps", steps, 0, ConfigError)
+    function = _with_warm_state(rule.function, name)
+    return replace(rule, function=function, scalars={**rule.scalars, name: count})
+
+
+def projected(rule: Rule, projection: Projection) -> Rule:
+    """`rule`, and p then moved to the nearest point that is allowed, in the same pass.
+
+    Args:
+        rule: what updates p.
+        projection: `NonNegative`, `Box`, or `UnitNorm` along the last axis or the one before; its
+            pattern does not matter. Others are no formulas: give them to the optimizer as
+            `projections=[...]`.
 
     Raises:
-        ConfigError: none of them, or two.
+        ConfigError: another projection.
 
-    >>> plain = Rule(lambda p, g: (p - g,), slots=(), scalars={})
-    >>> limited = clipped(plain, value=0.5)
-    >>> limited.function(4.0, 1.0, **limited.scalars, t=1)
-    (3.5,)
+    >>> held = projected(Rule(lambda p, g: (p - g,), slots=(), scalars={}), optim.NonNegative())
+    >>> held.function(4.0, 5.0, t=1)
+    (0.0,)
     """
-    given = {"max_norm": max_norm, "tensor_norm": tensor_norm, "value": value}
-    chosen = {name: limit for name, limit in given.items() if limit is not None}
-    if len(chosen) != 1:
+    if isinstance(projection, UnitNorm) and projection.axis not in (-1, -2):
         raise ConfigError(
-            f"expected one of {', '.join(given)} to clip by, got {', '.join(chosen) or 'none'}; "
-            "clip twice for two"
+            f"expected a UnitNorm along axis -1 or -2 in a rule, got {projection}; give it to the "
+            "optimizer as projections=[...]"
         )
-    ((name, limit),) = chosen.items()
-    scalar = free_name(rule, "limit")
-    function = _with_clipping(rule.function, scalar, name)
-    return replace(rule, function=function, scalars={**rule.scalars, scalar: limit})
+    if not isinstance(projection, NonNegative | Box | UnitNorm):
+        raise ConfigError(
+            "expected NonNegative, Box or UnitNorm, which are formulas, to be in a rule, got "
+            f"{projection!r}; give it to the optimizer as projections=[...]"
+        )
+    return replace(rule, function=_with_projection(rule.function, projection))
 
 
 def cautious(rule: Rule) -> Rule:
@@ -139,26 +167,6 @@ def cautious(rule: Rule) -> Rule:
     (3.0,)
     """
     return replace(rule, function=_with_caution(rule.function))
-
-
-def averaged(rule: Rule, decay: Scalar = 0.999) -> Rule:
-    """`rule`, and an average of the parameter over its updates, in the slot `average`.
-
-    average ← decay · average + (1 - decay) · p, from the first value of p on.
-    `optimizer.weights("average")` shows it.
-
-    >>> kept = averaged(Rule(lambda p, g: (p - g,), slots=(), scalars={}), 0.5)
-    >>> kept.function(4.0, 1.0, 4.0, **kept.scalars, t=1)
-    (3.0, 3.5)
-    """
-    slot, scalar = free_name(rule, "average"), free_name(rule, "average_decay")
-    return replace(
-        rule,
-        function=_with_average(rule.function, scalar),
-        slots=(*rule.slots, slot),
-        slot_kinds={**rule.slot_kinds, slot: Slot(start=PARAMETER)},
-        scalars={**rule.scalars, scalar: decay},
-    )
 
 
 def finite_only(rule: Rule) -> Rule:
@@ -236,21 +244,45 @@ def _with_negated_gradient(function: RuleFunction) -> RuleFunction:
 
 
 @cached
-def _with_clipping(function: RuleFunction, name: str, by: str) -> RuleFunction:
+def _with_centred_gradient(function: RuleFunction) -> RuleFunction:
     @functools.wraps(function)
-    def limited(p: V, g: V, *slots: V, **scalars: float) -> tuple[V, ...]:
-        limit = scalars.pop(name)
-        if by == "value":
-            g = maximum(minimum(g, limit), -limit)
-        else:
-            square: V = total(g * g)
-            alone: V = norm(g)
-            size = sqrt(square) if by == "max_norm" else alone
-            g = g * (limit / maximum(size, limit))
+    def centred(p: Any, g: Any, *slots: V, **scalars: float) -> tuple[V, ...]:
+        if getattr(p, "ndim", 0) > 1:
+            g = g - mean(g, axis=-1)
         outputs: tuple[V, ...] = function(p, g, *slots, **scalars)
         return outputs
 
-    return limited
+    return centred
+
+
+@cached
+def _with_warm_state(function: RuleFunction, name: str) -> RuleFunction:
+    @functools.wraps(function)
+    def careful(p: Any, g: Any, *slots: Any, t: Any, **scalars: Any) -> tuple[Any, ...]:
+        steps = scalars.pop(name)
+        stepped, *state = function(p, g, *slots, t=t, **scalars)
+        return where(t > steps, stepped, p), *state
+
+    return careful
+
+
+@cached
+def _with_projection(function: RuleFunction, projection: Projection) -> RuleFunction:
+    @functools.wraps(function)
+    def held(p: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
+        stepped, *state = function(p, g, *slots, **scalars)
+        if isinstance(projection, UnitNorm):
+            size = norm(stepped, axis=projection.axis)
+            count = getattr(p, "columns" if projection.axis == -1 else "rows", 1)
+            none = where(size > 0, 0.0, 1.0)
+            # Of all points, which are as near to 0 as each other, that of equal elements.
+            return stepped / (size + none) + none * count**-0.5, *state
+        stepped = maximum(stepped, projection.low if isinstance(projection, Box) else 0.0)
+        if isinstance(projection, Box):
+            stepped = minimum(stepped, projection.high)
+        return stepped, *state
+
+    return held
 
 
 @cached
@@ -264,18 +296,6 @@ def _with_caution(function: RuleFunction) -> RuleFunction:
         return p - update * agrees / share, *state
 
     return careful
-
-
-@cached
-def _with_average(function: RuleFunction, name: str) -> RuleFunction:
-    @functools.wraps(function)
-    def kept(p: V, g: V, *slots: V, **scalars: float) -> tuple[V, ...]:
-        decay = scalars.pop(name)
-        stepped, *state = function(p, g, *slots[:-1], **scalars)
-        return stepped, *state, decay * slots[-1] + (1 - decay) * stepped
-
-    vars(kept).pop("__signature__", None)  # which knows one slot less
-    return kept
 
 
 @cached

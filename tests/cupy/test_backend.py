@@ -87,6 +87,19 @@ def test_training_steps_do_not_wait_for_the_device(
     assert waits == ["ndarray.get", "ndarray.get"]  # the value, and the report of faults
 
 
+def test_steps_that_may_be_skipped_do_not_wait_for_the_device(backend: CupyBackend) -> None:
+    p = nn.Parameter(born.tensor(np.ones(4, np.float32), backend), "p")
+    optimizer = optim.Adam([p], lr=0.1, nonfinite="skip", watch=("update_ratio",))
+    values = (1.0, np.nan, 1.0, np.inf, 1.0)
+    gradients = [born.tensor(np.full(4, value, np.float32), backend).raw for value in values]
+    with simulator.waiting() as waits:
+        reports = [optimizer.step({p.raw: gradient}, max_norm=1.0) for gradient in gradients]
+        assert [report.lr for report in reports] == [0.1] * 5
+    assert waits == []
+    assert [report.applied for report in reports] == [True, False, True, False, True]
+    assert optimizer.timestep == 3
+
+
 # -- faults that are seen later --
 
 

@@ -151,6 +151,50 @@ def batch_norm(
     return y * gain + shift
 
 
+def recurrence(
+    z: HostArray,
+    initial: HostArray,
+    weight: HostArray,
+    bias: HostArray | None,
+    mask: HostArray | None,
+    cell: str,
+    reverse: bool,
+) -> HostArray:
+    """Step after step, as the equations say."""
+    shift: Any = 0 if bias is None else bias
+    out = np.empty((len(initial), len(z), *initial.shape[1:]), z.dtype)
+    state: Any = initial
+    there: Any = np.ones(z.shape[:2], bool) if mask is None else mask
+    for t in range(len(z))[:: -1 if reverse else 1]:
+        state = _chosen(there[t], _cell(cell, z[t], state[0] @ weight.T + shift, state), state)
+        out[:, t] = state
+    return out
+
+
+def _chosen(there: Any, after: Any, before: Any) -> Any:
+    return there[:, None] * after + ~there[:, None] * before
+
+
+def _cell(cell: str, z: Any, q: Any, state: Any) -> Any:
+    if cell == "lstm":
+        i, f, g, o = _split(z + q, 4)
+        c = _sigmoid(f) * state[1] + _sigmoid(i) * np.tanh(g)
+        return np.stack([_sigmoid(o) * np.tanh(c), c])
+    if cell == "gru":
+        (zr, zu, zn), (qr, qu, qn) = _split(z, 3), _split(q, 3)
+        u, n = _sigmoid(zu + qu), np.tanh(zn + _sigmoid(zr + qr) * qn)
+        return np.stack([(1 - u) * n + u * state[0]])
+    return np.stack([np.tanh(z + q) if cell == "tanh" else np.maximum(z + q, 0)])
+
+
+def _split(x: Any, count: int) -> Any:
+    return np.split(x, count, axis=-1)
+
+
+def _sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
 # -- images --------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from born.backend.contract.elementwise import UFUNCS
 from born.raw import HostArray
 from tests.operations import naive
 from tests.operations.drawing import Case, Draw
@@ -164,6 +165,17 @@ _kinked("relu", lambda x: np.maximum(x, 0), Derivative.COMPOSED, integers=True)
 _kinked("sign", np.sign, Derivative.CONSTANT)
 _kinked("logical_not", np.logical_not, Derivative.CONSTANT, integers=True, result="bool")
 _kinked("isfinite", np.isfinite, Derivative.CONSTANT, integers=True, result="bool")
+
+
+@ROWS.row("ufunc")
+def _ufunc(d: Draw) -> Case:
+    name = d.choice(("arctan", "arcsinh", "cosh", "arctan2", "hypot"))
+    shapes = d.broadcasting(UFUNCS[name].operands)
+    return d.call(_by_name, name, *(d.uniform(shape, 0.5, 2.0) for shape in shapes))
+
+
+def _by_name(name: str, *xs: HostArray) -> Any:
+    return getattr(np, name)(*xs)
 
 
 @ROWS.row("gelu", derivative=Derivative.COMPOSED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from born.backend import Backend, Reduction
+from born.backend import Backend, CellName, Reduction
 from born.raw import HostArray, RawTensor, Shape
 from tests.operations import naive
 from tests.operations.drawing import Case, Draw
@@ -119,6 +119,27 @@ def _batch_norm(d: Draw) -> Case:
     weight = d.uniform(x.shape[1:2], 0.5, 2.0) if d.flag() else None
     bias = d.uniform(x.shape[1:2]) if d.flag() else None
     return d.call(naive.batch_norm, x, weight, bias, EPS)
+
+
+CELLS: Final[dict[CellName, int]] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
+
+
+@ROWS.row("recurrence")
+def _recurrence(d: Draw) -> Case:
+    cell = d.choice(tuple(CELLS))
+    steps, batch, width = (min(d.choice(d.lengths), 40) for _ in range(3))
+    gates = CELLS[cell] * width
+    reach = 1 / max(width, 1)  # so that a long sum of one cell is no larger than another's
+    return d.call(
+        naive.recurrence,
+        d.uniform((steps, batch, gates)),
+        d.uniform((2 if cell == "lstm" else 1, batch, width), -1.0, 1.0),
+        d.uniform((gates, width), -reach, reach),
+        d.uniform((gates,)) if d.flag() else None,
+        d.bools((steps, batch)) if d.flag() else None,
+        cell=cell,
+        reverse=d.flag(),
+    )
 
 
 @ROWS.row("dropout")

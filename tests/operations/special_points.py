@@ -144,6 +144,25 @@ for _name in ["neg", "abs", "sign", "exp", "expm1", "log", "log1p", "sqrt", "sin
         _enter(_name, [LINE], jax=lambda jax, x: -x)
     else:
         _enter(_name, [LINE])
+for _name in (
+    *("arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "cosh", "exp2", "log10"),
+    *("log2", "sinh", "tan", "ceil", "floor", "trunc"),
+):
+    _enter(
+        f"ufunc:{_name}",
+        [LINE],
+        getattr(ops, _name),
+        lambda torch, x, name=_name: getattr(torch, name)(x),
+        lambda jax, x, name=_name: getattr(jax.numpy, name)(x),
+    )
+for _name in ("arctan2", "copysign", "fmod", "hypot"):
+    _enter(
+        f"ufunc:{_name}",
+        [LEFT, RIGHT],
+        getattr(ops, _name),
+        lambda torch, x, y, name=_name: getattr(torch, name)(x, y),
+        lambda jax, x, y, name=_name: getattr(jax.numpy, name)(x, y),
+    )
 _enter("rsqrt", [LINE], jax=lambda jax, x: jax.lax.rsqrt(x))
 _enter("erf", [LINE], jax=lambda jax, x: jax.scipy.special.erf(x))
 _enter("sigmoid", [LINE], jax=lambda jax, x: jax.nn.sigmoid(x))
@@ -519,6 +538,39 @@ def _differences(
 DIFFERENCES: Final[list[Difference]] = [
     *_differences("", "jax", "012", _subnormal, "JAX takes subnormal numbers for zero on CPUs"),
     *_differences("log; log1p; pow:x**-1", "jax", "01", _large, "and 1 / x, too"),
+    *_differences("ufunc:log2; ufunc:arccosh", "jax", "1", _large, "and 1 / x, too"),
+    *_differences("ufunc:arccosh", "torch", "1", _large, _SHORT),
+    *_differences("ufunc:arcsinh; ufunc:arctanh", "torch", "2", _large, _SHORT),
+    *_differences("ufunc:arccosh; ufunc:arcsinh; ufunc:arctan", "jax", "2", _large, _SHORT),
+    *_differences("ufunc:arcsinh; ufunc:arctanh", "torch", "2", _subnormal, "1 + x is 1 there"),
+    *_differences(
+        "ufunc:arccos; ufunc:arccosh; ufunc:arcsin",
+        "torch jax",
+        "2",
+        lambda x: abs(float(x[0])) == 1,
+        "at the end of the domain: exact factors of the slope, whose product has no derivative",
+    ),
+    *_differences("ufunc:arctanh", "torch", "2", lambda x: abs(float(x[0])) == 1, "and there"),
+    *_differences(
+        "ufunc:arccosh", "torch jax", "12", lambda x: x[0] < 0, "the slope of NaN is NaN"
+    ),
+    *_differences("ufunc:arctanh", "jax", "2", _infinite, "the slope of NaN is NaN"),
+    *_differences(
+        "ufunc:arctan2",
+        "torch",
+        "1",
+        lambda x: not x.any(),
+        "the angle at (0, 0) has no slope, as in JAX",
+    ),
+    *_differences("ufunc:copysign", "torch", "1", _infinite, "the slope is 1 or -1, as in JAX"),
+    *_differences("ufunc:copysign", "torch", "2", lambda x: True, "and the slope of that is zero"),
+    *_differences("ufunc:copysign", "jax", "1", _nan, _STAYS),
+    *_differences(
+        "ufunc:copysign", "jax", "1", _zero, "JAX takes the right-hand slope of |x| at zero"
+    ),
+    *_differences("ufunc:hypot", "torch jax", "1", lambda x: not x.any(), _DIRECTED),
+    *_differences("ufunc:hypot", "jax", "12", _infinite, "x over an infinite length is zero"),
+    *_differences("ufunc:hypot", "torch jax", "2", _equal, "a sum of zeros, to a rounding"),
     *_differences("log1p", "torch", "0", _subnormal, "log(1 + x) is x for small x"),
     *_differences("clamp; maximum; minimum; norm:inf; norm:inf, one", "torch", "1", _nan, _STAYS),
     *_differences("clamp; maximum; minimum", "jax", "1", _nan, _STAYS),
@@ -692,6 +744,7 @@ WITHOUT: Final[dict[str, str]] = {
     "fold": "adds up what it moves: the gradient of avg_pool2d and conv2d runs through it",
     "attention": "is made of products and a softmax; hidden rows and large scores have tests",
     "batch_norm": "is layer_norm over other axes; large numbers have tests",
+    "recurrence": "is made of products and gates, which are formulas of functions with rows",
     **dict.fromkeys(("floor_divide", "remainder"), _ROUNDS),
     "dropout": "draws a mask; with it, it is a product",
 }

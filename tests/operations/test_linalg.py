@@ -201,11 +201,12 @@ def test_products_are_numpys(backend: Backend) -> None:
         (ops.linalg.multi_dot([z, x.T, x, x.T]), np.linalg.multi_dot([c, a.T, a, a.T])),
         (ops.linalg.cross(x, z), np.linalg.cross(a, c)),
         (ops.linalg.cross(y, y[:, ::-1], axis=1), np.linalg.cross(b, b[:, ::-1], axis=1)),
-        (ops.trace(y), np.trace(b, axis1=1, axis2=2)),
+        (ops.linalg.trace(y), np.trace(b, axis1=1, axis2=2)),
+        (ops.trace(y, 0, 1, 2), np.trace(b, axis1=1, axis2=2)),
         (ops.linalg.matrix_transpose(y), np.linalg.matrix_transpose(b)),
     ]
     for offset in range(-4, 6):
-        pairs.append((ops.diagonal(y, offset=offset), NP.linalg.diagonal(b, offset=offset)))
+        pairs.append((ops.linalg.diagonal(y, offset=offset), NP.linalg.diagonal(b, offset=offset)))
     for found, expected in pairs:
         assert found.shape == np.shape(expected)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-14)

@@ -149,7 +149,7 @@ def test_all_of_them_together_have_the_same_bits_everywhere(dtype: str) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"value": 1.0, "max_norm": 1.0}])
 def test_clipping_takes_one_limit(options: Any) -> None:
-    with pytest.raises(ConfigError, match="one of max_norm, tensor_norm, value to clip"):
+    with pytest.raises(ConfigError, match="one of max_norm, tensor_norm, value, adaptive to clip"):
         optim.clipped(optim.Adam.rule(optim.AdamConfig()), **options)
 
 

@@ -96,8 +96,15 @@ def modules() -> dict[str, ModuleType]:
     for name in dir(binding):
         if not name.startswith("_"):
             setattr(nvrtc, name, getattr(binding, name))
-    every = (cupy, cuda, function, memory, runtime, nvrtc)
-    parents = ("cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.libs")
+    special = _module("cupyx.scipy.special", **functions.special())
+    every = (special, cupy, cuda, function, memory, runtime, nvrtc)
+    parents = (
+        "cupyx",
+        "cupyx.scipy",
+        "cupy_backends",
+        "cupy_backends.cuda",
+        "cupy_backends.cuda.libs",
+    )
     return {made.__name__: made for made in (*every, *map(_module, parents))}
 
 
@@ -153,7 +160,7 @@ def _is_of_device(name: str) -> bool:
     package, _, module = name.partition(".")
     if package == "born_cupy":
         return module.partition(".")[0] not in ("", "entry", "kernels", "nvrtc", "philox")
-    return package in ("cupy", "cupy_backends")
+    return package in ("cupy", "cupyx", "cupy_backends")
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import functools
+import importlib.util
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from born.backend.contract.elementwise import UFUNCS as UFUNCS_OF_BORN
 from born.raw import HostArray
 from tests.simulator.arrays import (
     DLPACK_CUDA,
@@ -56,6 +59,24 @@ UFUNCS: Final = (
     "logical_not",
     "isfinite",
     "isnan",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "cbrt",
+    "cosh",
+    "exp2",
+    "floor",
+    "fmod",
+    "hypot",
+    "log10",
+    "rint",
+    "sinh",
+    "tan",
+    "trunc",
 )
 
 _OTHER_NAMES: Final = {"divide": "cupy_true_divide"}
@@ -70,8 +91,21 @@ def namespace() -> dict[str, Any]:
         for name, value in globals().items()
         if getattr(value, "__module__", None) == __name__ and not name.startswith("_")
     }
-    del own["namespace"]
+    del own["namespace"], own["special"]
     return own | named | {"abs": named["absolute"], "ogrid": _Grid()}
+
+
+def special() -> dict[str, Any]:
+    """The functions of `cupyx.scipy.special` that the backend calls, where SciPy is installed."""
+    if importlib.util.find_spec("scipy") is None:
+        return {}
+    module = importlib.import_module("scipy.special")
+    names = [name for name, known in UFUNCS_OF_BORN.items() if known.special]
+    return {
+        name: functools.partial(computed, getattr(module, name))
+        for name in names
+        if name not in ("iv", "ive", "jv")  # which CuPy does not have
+    }
 
 
 def copyto(dst: Any, src: Any) -> None:

@@ -236,6 +236,18 @@ class MemoryPointer:
 
         asked.later(copy)
 
+    def copy_to_host_async(self, mem: Any, size: int, stream: Stream | None = None) -> None:
+        """To page-locked memory, which must not be read until the stream has come to it."""
+        self._check(size)
+        target = mem if isinstance(mem, int) else mem.value
+        assert _is_pinned(target, size), "the host would wait for a copy to other memory"
+
+        def copy() -> None:
+            assert _is_pinned(target, size), "page-locked memory was freed before it was written"
+            ctypes.memmove(target, self.ptr, size)
+
+        (stream or get_current_stream()).later(copy)
+
     def _check(self, size: int) -> None:
         if self.ptr + size > self.mem.ptr + self.mem.size:
             raise CUDARuntimeError(1, "cudaErrorInvalidValue: invalid argument")

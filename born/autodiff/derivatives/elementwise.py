@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from born.autodiff.derivatives.registrars import (
@@ -16,6 +16,7 @@ from born.autodiff.derivatives.registrars import (
     shape_of,
     sum_to_shape,
 )
+from born.autodiff.derivatives.slopes import FLAT, slopes_of
 from born.autodiff.tape import Pullback
 from born.backend import Backend, Operand
 from born.raw import RawTensor
@@ -122,6 +123,26 @@ def _extremum(loses: str) -> Rule:
 
 pullback_of("maximum", 2)(_extremum("less"))
 pullback_of("minimum", 2)(_extremum("greater"))
+
+
+@pullback_of("ufunc", slice(1, 4), reads=[[0, 1, 2]] * 3)
+def _ufunc(
+    b: Backend, out: RawTensor, required: Required, name: str, *operands: RawTensor
+) -> Pullback | None:
+    if name in FLAT:
+        return None
+    slopes = slopes_of(name, required)
+    if len(slopes) == 1:
+        slope = cast("Callable[..., RawTensor]", slopes[0])
+        return lambda g: slope(b, g, *operands)
+    due = [
+        (slope, x.shape) if slope is not None and wanted else None
+        for slope, wanted, x in zip(slopes, required, operands, strict=True)
+    ]
+    return lambda g: [
+        None if line is None else sum_to_shape(b, line[0](b, g, *operands), line[1]) for line in due
+    ]
+
 
 # -- one tensor --
 

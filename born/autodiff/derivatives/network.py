@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from born.autodiff.derivatives.registrars import Required, of_result, pullback_of, sum_to_shape
 from born.autodiff.tape import Pullback
-from born.backend import Backend
+from born.backend import Backend, CellName
 from born.raw import RawTensor
 
 _Normalised: TypeAlias = tuple[RawTensor, RawTensor, RawTensor]
@@ -103,6 +103,31 @@ def _attention(
             sum_to_shape(b, gradient, x.shape) if wanted and x is not None and gradient else None
             for gradient, x, wanted in zip(found, tensors, required, strict=False)
         ]
+
+    return pullback
+
+
+@pullback_of("recurrence", 4, residuals=True, reads=[[0, 1, 2, 3]] * 4)
+def _recurrence(
+    b: Backend,
+    out: tuple[RawTensor, RawTensor],
+    required: Required,
+    z: RawTensor,
+    initial: RawTensor,
+    weight: RawTensor,
+    bias: RawTensor | None = None,
+    mask: RawTensor | None = None,
+    cell: CellName = "tanh",
+    reverse: bool = False,
+) -> Pullback:
+    # Another tensor over the same memory: a record that led to its own result would keep both.
+    states, kept = out[0].alias(), out[1]
+
+    def pullback(g: RawTensor) -> list[RawTensor | None]:
+        found = b.recurrence_gradients(
+            g, z, initial, weight, bias, mask, states, kept, cell, reverse
+        )
+        return [each if wanted else None for each, wanted in zip(found, required, strict=False)]
 
     return pullback
 

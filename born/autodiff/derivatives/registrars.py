@@ -113,7 +113,7 @@ def of_result(name: str, formula: Formula, *, residual: int = 0) -> None:
 
 def pullback_of(
     name: str,
-    tensors: int | None = 1,
+    tensors: int | slice | None = 1,
     *,
     residuals: bool = False,
     keeps_result: bool = False,
@@ -131,7 +131,7 @@ def pullback_of(
     """
 
     def enter(rule: _Rule) -> _Rule:
-        leading = None if tensors is None else slice(0, tensors)
+        leading = slice(0, tensors) if isinstance(tensors, int) else tensors
         DERIVATIVES[name] = Derivative(rule, leading, residuals, keeps_result, reads, several)
         return rule
 

@@ -11,9 +11,9 @@ from typing_extensions import override
 from born.backend.arguments import Operand
 from born.backend.arrays.dispatch import Dispatch, declared_as, shape_mismatch
 from born.backend.arrays.erf import erf
-from born.backend.contract.elementwise import Elementwise
-from born.dtypes import INTEGRAL, bool_
-from born.errors import DomainError, DTypeError, ShapeError
+from born.backend.contract.elementwise import UFUNCS, Elementwise
+from born.dtypes import INTEGRAL, bool_, is_half
+from born.errors import DomainError, DTypeError, MissingPackageError, OperandError, ShapeError
 from born.raw import RawTensor
 
 _ERF_TILE: Final = 16_384  # elements; a tile's dozen temporaries of float64 stay in a 2 MB cache
@@ -179,6 +179,36 @@ class ArrayElementwise(Elementwise, Dispatch):
             tile = slice(start, start + _ERF_TILE)
             out[tile] = erf(self.xp, flat[tile].astype(np.float64))
         return RawTensor(out.reshape(a.shape))
+
+    @override
+    def ufunc(self, name: str, /, *operands: RawTensor) -> RawTensor:
+        known = UFUNCS.get(name)
+        if known is None or known.operands != len(operands):
+            raise OperandError(
+                f"expected the name of a function and its operands in ufunc, got {name!r} of "
+                f"{len(operands)}; the names are those of born.backend.contract.elementwise.UFUNCS"
+            )
+        self._check_dtypes(name, *operands)
+        dtype = operands[0].dtype
+        self._require_floating(name, operands[0].array)
+        function = self._special(name) if known.special else getattr(self.xp, name)
+        arrays = [x.array.astype(np.float32) if is_half(dtype) else x.array for x in operands]
+        try:
+            out = function(*arrays)
+        except ValueError as error:
+            shapes = " and ".join(str(x.shape) for x in operands)
+            raise ShapeError(
+                f"expected shapes that fit in {name}, got {shapes} ({error}); "
+                "reshape, transpose or index one of them"
+            ) from error
+        return self._wrap(out if out.dtype == dtype else out.astype(dtype))
+
+    def _special(self, name: str) -> Callable[..., Any]:
+        """The function of this name in the namespace's counterpart of `scipy.special`."""
+        raise MissingPackageError(
+            f"expected a backend with special functions for {name}, got {self!r}; "
+            "override _special, or compute it on the numpy backend"
+        )
 
     @override
     def where(self, condition: RawTensor, x: Operand, y: Operand, /) -> RawTensor:

@@ -10,7 +10,8 @@ from typing_extensions import override
 from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.arrays.dispatch import Dispatch, halves_in_float32
 from born.backend.arrays.sums import SHORT, long_sum
-from born.backend.contract.network import Network, Reduction
+from born.backend.cells import check_recurrence
+from born.backend.contract.network import CellName, Network, Reduction
 from born.dtypes import float32, is_half
 from born.raw import Array, RawTensor
 
@@ -102,6 +103,52 @@ class ArrayNetwork(Network, Dispatch):
         )
         dq, dk, dv = (RawTensor(x.array.astype(dtype)) for x in (dq, dk, dv))
         return dq, dk, dv, None if dm is None else RawTensor(dm.array.astype(dtype))
+
+    @override
+    def recurrence(
+        self,
+        z: RawTensor,
+        initial: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None = None,
+        mask: RawTensor | None = None,
+        /,
+        cell: CellName = "tanh",
+        reverse: bool = False,
+    ) -> tuple[RawTensor, RawTensor]:
+        if not is_half(z.dtype):
+            return super().recurrence(z, initial, weight, bias, mask, cell, reverse)
+        check_recurrence(z, initial, weight, bias, mask, cell)
+        wide, first, product = (_widened(x) for x in (z, initial, weight))
+        over = None if bias is None else _widened(bias)
+        states, kept = self.recurrence(wide, first, product, over, mask, cell, reverse)
+        return RawTensor(states.array.astype(z.dtype)), kept
+
+    @override
+    def recurrence_gradients(
+        self,
+        g: RawTensor,
+        z: RawTensor,
+        initial: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None,
+        mask: RawTensor | None,
+        states: RawTensor,
+        kept: RawTensor,
+        cell: CellName,
+        reverse: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor]:
+        if not is_half(z.dtype):
+            return super().recurrence_gradients(
+                g, z, initial, weight, bias, mask, states, kept, cell, reverse
+            )
+        dtype, over = z.dtype, None if bias is None else _widened(bias)
+        g, z, initial, weight, states = (_widened(x) for x in (g, z, initial, weight, states))
+        found = self.recurrence_gradients(
+            g, z, initial, weight, over, mask, states, kept, cell, reverse
+        )
+        dz, dh, dw, db = (RawTensor(x.array.astype(dtype)) for x in found)
+        return dz, dh, dw, db
 
     @override
     def cross_entropy(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from born.backend.arguments import Operand, Scalar, check_approximation, check_floating
 from born.backend.contract.operation import absent, like, optional, required
@@ -12,6 +12,40 @@ from born.fusion import activations
 from born.raw import RawTensor
 
 Approximation: TypeAlias = Literal["none", "tanh"]
+
+
+class Ufunc(NamedTuple):
+    """A function of each element that other libraries compute.
+
+    Attributes:
+        operands: how many it takes.
+        special: whether it is one of `scipy.special`, not of NumPy.
+    """
+
+    operands: int
+    special: bool = False
+
+
+_NUMPY_1: Final = """
+arccos arccosh arcsin arcsinh arctan arctanh cbrt ceil cosh exp2 floor log10 log2 rint sinh tan
+trunc
+"""
+_NUMPY_2: Final = "arctan2 copysign fmod hypot"
+_SPECIAL_1: Final = """
+digamma erfc erfcinv erfcx erfinv exp1 expi gamma gammaln gammasgn i0 i0e i1 i1e j0 j1 k0 k0e k1
+k1e log_ndtr ndtr ndtri rgamma y0 y1
+"""
+_SPECIAL_2: Final = "beta betaln gammainc gammaincc iv ive jv yn zeta"
+_SPECIAL_3: Final = "betainc"
+
+UFUNCS: Final[dict[str, Ufunc]] = {
+    **dict.fromkeys(_NUMPY_1.split(), Ufunc(1)),
+    **dict.fromkeys(_NUMPY_2.split(), Ufunc(2)),
+    **dict.fromkeys(_SPECIAL_1.split(), Ufunc(1, special=True)),
+    **dict.fromkeys(_SPECIAL_2.split(), Ufunc(2, special=True)),
+    **dict.fromkeys(_SPECIAL_3.split(), Ufunc(3, special=True)),
+}
+"""The functions of `ufunc`, by their names in NumPy or in `scipy.special`."""
 
 
 class Elementwise(Primitives):
@@ -53,6 +87,11 @@ class Elementwise(Primitives):
         """1 / sqrt(x)."""
         check_floating("rsqrt", x)
         return self.div(1.0, self.sqrt(x))
+
+    @required
+    def ufunc(self, name: str, /, *operands: RawTensor) -> RawTensor:
+        """The function of this name in `UFUNCS`, of floating tensors that broadcast."""
+        absent()
 
     @required
     def where(self, condition: RawTensor, x: Operand, y: Operand, /) -> RawTensor:

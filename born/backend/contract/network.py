@@ -7,6 +7,7 @@ tuple: the result first, the residuals after it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from born.backend.arguments import (
@@ -17,13 +18,18 @@ from born.backend.arguments import (
     normal_axis,
     trailing_axes,
 )
+from born.backend.cells import check_recurrence, order_of
 from born.backend.contract.operation import optional
 from born.backend.contract.primitives import Primitives
 from born.dtypes import is_half
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
+from born.fusion import cells
 from born.raw import RawTensor
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
+
+CellName: TypeAlias = Literal["tanh", "relu", "lstm", "gru"]
+"""A cell of a recurrent network: a plain one by its activation, or one with gates."""
 
 
 class Network(Primitives):
@@ -325,6 +331,152 @@ class Network(Primitives):
         """exp(scores - total), and 0 for a row that sees nothing, whose total is not finite."""
         nothing = self.equal(total, -math.inf)
         return self.exp(self.sub(scores, self.where(nothing, 0.0, total)))
+
+    @optional
+    def recurrence(
+        self,
+        z: RawTensor,
+        initial: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None = None,
+        mask: RawTensor | None = None,
+        /,
+        cell: CellName = "tanh",
+        reverse: bool = False,
+    ) -> tuple[RawTensor, RawTensor]:
+        """All states of a recurrent cell, step after step, from what inputs give to its gates.
+
+        z is of shape (steps, batch, gates width), `initial` of shape (states, batch, width) with
+        two states of an LSTM, the hidden one first, and one of others; the weight that multiplies
+        the hidden state is (gates width, width), its bias (gates width,). A mask (steps, batch) of
+        bools says which steps there are: at others, the states stay. In reverse, the last step
+        comes first. The result is (states, steps, batch, width).
+
+        The residual is the backend's own, of shape (steps, batch, ...).
+        """
+        check_recurrence(z, initial, weight, bias, mask, cell)
+        steps, (count, batch, width) = z.shape[0], initial.shape
+        if not steps:
+            return self.zeros((count, 0, batch, width), z.dtype), self.zeros(z.shape, z.dtype)
+        turned = self.transpose(weight)
+        state = [self.getitem(initial, i) for i in range(count)]
+        states, products = [state] * steps, [z] * steps
+        for t in order_of(steps, reverse):
+            q = self.matmul(state[0], turned)
+            q = q if bias is None else self.add(q, bias)
+            after = self._cell(cell, self.getitem(z, t), q, state)
+            if mask is not None:
+                there = self.expand_dims(self.getitem(mask, t), 1)
+                pairs = zip(after, state, strict=True)
+                after = [self.where(there, new, old) for new, old in pairs]
+            states[t], products[t] = state, q = after, q
+        each = [self.stack([at[i] for at in states]) for i in range(count)]
+        return self.stack(each), self.stack(products)
+
+    def _cell(
+        self, cell: CellName, z: RawTensor, q: RawTensor, state: Sequence[RawTensor]
+    ) -> list[RawTensor]:
+        """The states after one step."""
+        if cell == "lstm":
+            i, f, g, o = self._gates(self.add(z, q), 4)
+            (c,) = self.fused(cells.LSTM_MEMORY.formula, (i, f, g, state[1]))
+            return [self.fused(cells.LSTM_HIDDEN.formula, (o, c))[0], c]
+        if cell == "gru":
+            gates = *self._gates(z, 3), *self._gates(q, 3)
+            return [self.fused(cells.GRU.formula, (*gates, state[0]))[0]]
+        return [self.fused(cells.SIMPLE[cell].formula, (z, q))[0]]
+
+    def _gates(self, x: RawTensor, count: int) -> list[RawTensor]:
+        """The parts of a tensor along its last axis."""
+        width = x.shape[-1] // count
+        return [
+            self.getitem(x, (..., slice(start * width, (start + 1) * width)))
+            for start in range(count)
+        ]
+
+    def recurrence_gradients(
+        self,
+        g: RawTensor,
+        z: RawTensor,
+        initial: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None,
+        mask: RawTensor | None,
+        states: RawTensor,
+        kept: RawTensor,
+        cell: CellName,
+        reverse: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor]:
+        """The gradients of `recurrence` for z, initial, weight and bias.
+
+        `states` and `kept` are what it returned.
+        """
+        steps, (count, batch, width) = z.shape[0], initial.shape
+        if not steps:
+            empty = [self.zeros(x.shape, z.dtype) for x in (z, initial, weight)]
+            return empty[0], empty[1], empty[2], self.zeros(weight.shape[:1], z.dtype)
+        carried = [self.zeros((batch, width), z.dtype) for _ in range(count)]
+        order = order_of(steps, reverse)
+        of_z, of_q, earlier = [z] * steps, [z] * steps, [z] * steps
+        for place in range(steps - 1, -1, -1):
+            t = order[place]
+            before = [
+                self.getitem(states, (i, order[place - 1])) if place else self.getitem(initial, i)
+                for i in range(count)
+            ]
+            arrived = [self.add(self.getitem(g, (i, t)), carry) for i, carry in enumerate(carried)]
+            there = None if mask is None else self.expand_dims(self.getitem(mask, t), 1)
+            passed = arrived
+            if there is not None:
+                passed = [self.where(there, each, 0.0) for each in arrived]
+            zt, qt = self.getitem(z, t), self.getitem(kept, t)
+            dz, dq, direct = self._cell_gradients(cell, passed, zt, qt, before)
+            through = self.matmul(dq, weight)
+            direct[0] = through if direct[0] is None else self.add(direct[0], through)
+            carried = [each for each in direct if each is not None]
+            if there is not None:
+                pairs = zip(carried, arrived, strict=True)
+                carried = [self.add(c, self.where(there, 0.0, a)) for c, a in pairs]
+            of_z[t], of_q[t], earlier[t] = dz, dq, before[0]
+        rows = self.reshape(self.stack(of_q), (steps * batch, weight.shape[0]))
+        hidden = self.reshape(self.stack(earlier), (steps * batch, width))
+        of_weight = self.matmul(self.transpose(rows), hidden)
+        return self.stack(of_z), self.stack(carried), of_weight, self.sum(rows, 0)
+
+    def _cell_gradients(
+        self,
+        cell: CellName,
+        g: Sequence[RawTensor],
+        z: RawTensor,
+        q: RawTensor,
+        before: Sequence[RawTensor],
+    ) -> tuple[RawTensor, RawTensor, list[RawTensor | None]]:
+        """The gradients of `_cell` for z, q, and the states before but for their way through q."""
+        if cell == "lstm":
+            i, f, o_, o = self._gates(self.add(z, q), 4)
+            (c,) = self.fused(cells.LSTM_MEMORY.formula, (i, f, o_, before[1]))
+            of_o, of_c = self._slopes(cells.LSTM_HIDDEN, g[0], (o, c))
+            memory = self._slopes(cells.LSTM_MEMORY, self.add(g[1], of_c), (i, f, o_, before[1]))
+            both = self.concatenate([*memory[:3], of_o], axis=-1)
+            return both, both, [None, memory[3]]
+        if cell == "gru":
+            inputs = (*self._gates(z, 3), *self._gates(q, 3), before[0])
+            found = self._slopes(cells.GRU, g[0], inputs)
+            of_z, of_q = (self.concatenate(found[i : i + 3], axis=-1) for i in (0, 3))
+            return of_z, of_q, [found[6]]
+        made = cells.SIMPLE[cell]
+        of_z, of_q = self._slopes(made, g[0], (z, q))
+        return of_z, of_q, [None]
+
+    def _slopes(
+        self, cell: cells.Cell, g: RawTensor, inputs: Sequence[RawTensor]
+    ) -> list[RawTensor]:
+        """The gradients of a formula for all its inputs."""
+        how = cell.derivative
+        read = [inputs[i] for i in how.kept_inputs]
+        read += self.fused(cell.formula, inputs) if how.kept_outputs else ()
+        found = self.fused(how.formula, (g, *read))
+        return [found[result] for result in how.results]
 
     @optional
     def dropout(self, x: RawTensor, /, p: float) -> tuple[RawTensor, RawTensor]:

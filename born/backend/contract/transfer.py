@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
+
+from typing_extensions import override
 
 from born.backend.contract.operation import absent, required
 from born.backend.contract.primitives import Primitives
 from born.raw import HostArray, RawTensor
+
+
+class Arrival(ABC):
+    """A copy of a tensor on its way to the host."""
+
+    @property
+    @abstractmethod
+    def is_here(self) -> bool:
+        """Whether `array` would not wait."""
+
+    @abstractmethod
+    def array(self) -> HostArray:
+        """The copy, after a wait for it alone."""
+
+
+class Arrived(Arrival):
+    """A copy that is there."""
+
+    def __init__(self, array: HostArray) -> None:
+        self._array = array
+
+    @property
+    @override
+    def is_here(self) -> bool:
+        return True
+
+    @override
+    def array(self) -> HostArray:
+        return self._array
 
 
 class Transfer(Primitives):
@@ -22,6 +54,13 @@ class Transfer(Primitives):
     def to_numpy(self, x: RawTensor, /) -> HostArray:
         """Copy a tensor to the host."""
         absent()
+
+    def fetch(self, x: RawTensor, /) -> Arrival:
+        """Begin to copy a tensor to the host, as it is after what has been asked for so far.
+
+        The default copies at once; a backend that computes while the host goes on does not wait.
+        """
+        return Arrived(self.to_numpy(x))
 
     def from_dlpack(self, data: Any) -> RawTensor:
         """Hold an array of another library without a copy; errors as in `born.from_dlpack`."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Final
 
-from born.errors import ConfigError
 from born.optim.scalars import Scalar, value_at
+from born.plot import pyplot
 from born.validation import integer
 
 _STEPS: Final = 100
@@ -33,7 +32,7 @@ def plot(schedule: Scalar, steps: int | None = None, axes: Any = None) -> Any:
     """
     times, values = _sampled(schedule, steps, 2000)
     if axes is None:
-        axes = _pyplot().subplots(figsize=(6.4, 3.2), layout="constrained")[1]
+        axes = pyplot().subplots(figsize=(6.4, 3.2), layout="constrained")[1]
     # A jump is a jump, unless there are too many updates to see one.
     style = "steps-post" if len(times) <= 200 else "default"
     axes.plot(times, values, drawstyle=style, label=type(schedule).__name__)
@@ -104,13 +103,3 @@ def _sampled(schedule: Scalar, steps: int | None, most: int) -> tuple[list[int],
 def _last(schedule: Scalar) -> int:
     last: int = getattr(schedule, "steps", max(getattr(schedule, "landmarks", (1,))))
     return last if last > 1 else _STEPS
-
-
-def _pyplot() -> Any:
-    try:
-        return importlib.import_module("matplotlib.pyplot")
-    except ImportError as error:
-        raise ConfigError(
-            f"expected matplotlib to draw with, got {error}; pip install matplotlib, or print "
-            "schedules.text(schedule)"
-        ) from error

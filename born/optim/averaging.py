@@ -1,0 +1,138 @@
+"""Rules that keep an average of the parameters, or step towards one: from rule to rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from born.errors import ConfigError
+from born.fusion import where
+from born.optim.config import cached
+from born.optim.fields import DecayRate, UnitInterval, checker
+from born.optim.rule import Rule, RuleFunction, free_name, wrapping
+from born.optim.scalars import Scalar
+from born.optim.slot import PARAMETER, Slot
+from born.validation import integer
+
+Average: TypeAlias = Scalar | Literal["uniform"]
+"""How much of a running average is kept in an update, or `"uniform"`: all values count alike."""
+
+
+def averaged(rule: Rule, decay: Average = 0.999) -> Rule:
+    """`rule`, and an average of the parameter over its updates, in the slot `average`.
+
+    average ← decay · average + (1 - decay) · p, from the value of p before its first update on.
+    With `"uniform"` it is the mean of p after each update. `optimizer.weights("average")` shows it.
+
+    Args:
+        rule: what updates p.
+        decay: from 0 to below 1, a schedule of such, or `"uniform"`.
+
+    Source: Polyak and Juditsky (1992), "Acceleration of stochastic approximation by averaging";
+    Izmailov et al. (2018), "Averaging weights leads to wider optima and better generalization".
+
+    >>> kept = averaged(Rule(lambda p, g: (p - g,), slots=(), scalars={}), 0.5)
+    >>> kept.function(4.0, 1.0, 4.0, **kept.scalars, t=1)
+    (3.0, 3.5)
+    """
+    slot, name = free_name(rule, "average"), None
+    scalars, checked = dict(rule.scalars), checked_average(decay)
+    if not isinstance(checked, str):
+        name = free_name(rule, "average_decay")
+        scalars[name] = checked
+    return replace(
+        rule,
+        function=_with_average(rule.function, name),
+        slots=(*rule.slots, slot),
+        slot_kinds={**rule.slot_kinds, slot: Slot(start=PARAMETER)},
+        scalars=scalars,
+    )
+
+
+def lookahead(rule: Rule, k: int = 5, alpha: Scalar = 0.5) -> Rule:
+    """`rule`, whose parameter is taken back every k updates, part of the way to where it was.
+
+    In the slot `slow` is where it was; in updates k, 2k, ... : slow ← slow + alpha · (p - slow),
+    p ← slow. The state of the rule goes on.
+
+    Args:
+        rule: what takes the k steps.
+        k: how many there are.
+        alpha: how far of the way they count, from 0 to 1.
+
+    Source: Zhang, Lucas, Hinton and Ba (2019), "Lookahead optimizer: k steps forward, 1 step back",
+    algorithm 1.
+
+    >>> slowed = lookahead(Rule(lambda p, g: (p - g,), slots=(), scalars={}), k=2)
+    >>> slowed.function(4.0, 1.0, 8.0, **{**slowed.scalars, "lookahead_now": 1.0}, t=2)
+    (5.5, 5.5)
+    """
+    slot, share, now = (
+        free_name(rule, name) for name in ("slow", "lookahead_alpha", "lookahead_now")
+    )
+    every = Every(integer("k", k, 1, ConfigError))
+    alpha = checker("lookahead.alpha", UnitInterval)(alpha)
+    return replace(
+        rule,
+        function=_with_lookahead(rule.function, share, now),
+        slots=(*rule.slots, slot),
+        slot_kinds={**rule.slot_kinds, slot: Slot(start=PARAMETER)},
+        scalars={**rule.scalars, share: alpha, now: every},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """1 in every k-th update, and 0 in the others.
+
+    >>> [Every(2)(t) for t in (1, 2, 3, 4)]
+    [0.0, 1.0, 0.0, 1.0]
+    """
+
+    k: int
+
+    def __call__(self, t: int) -> float:
+        """What it is in update t."""
+        return 0.0 if t % self.k else 1.0
+
+
+def checked_average(decay: Any) -> Average:
+    """A decay that `averaged` takes."""
+    if isinstance(decay, str):
+        if decay != "uniform":
+            raise ConfigError(
+                f'average: expected a decay from 0 to below 1, or "uniform", got {decay!r}; 0.999 '
+                "is usual"
+            )
+        return "uniform"
+    checked: Scalar = _check_decay(decay)
+    return checked
+
+
+_check_decay = checker("average", DecayRate)
+
+
+@cached  # equal rules share one function, and so one program
+def _with_average(function: RuleFunction, name: str | None) -> RuleFunction:
+    def kept(p: Any, g: Any, *slots: Any, t: Any, **scalars: Any) -> tuple[Any, ...]:
+        decay = 1 - 1 / t if name is None else scalars.pop(name)
+        *own, average = slots
+        stepped, *state = function(p, g, *own, t=t, **scalars)
+        # Not from what the slot was made with: p may have been loaded since.
+        average = where(t == 1, p, average)
+        return stepped, *state, decay * average + (1 - decay) * stepped
+
+    return wrapping(kept, function)
+
+
+@cached
+def _with_lookahead(function: RuleFunction, share: str, now: str) -> RuleFunction:
+    def slowed(p: Any, g: Any, *slots: Any, t: Any, **scalars: Any) -> tuple[Any, ...]:
+        alpha, due = scalars.pop(share), scalars.pop(now) > 0
+        *own, slow = slots
+        stepped, *state = function(p, g, *own, t=t, **scalars)
+        slow = where(t == 1, p, slow)
+        moved = where(due, slow + alpha * (stepped - slow), slow)
+        return where(due, moved, stepped), *state, moved
+
+    return wrapping(slowed, function)
