@@ -3,8 +3,9 @@
 A library's threads, caches and memory are then its own. All processes of a row are there from the
 start; one at a time is asked for some steps, the others wait. What is printed is the least time of
 a step over all turns, as a machine that others use as well slows some of them down, and the ratio
-of those; beside it the median of the ratios of turns that follow each other. A ratio over 1 means
-born is faster. Peak memory is that of the process, with what it imports.
+of those; beside it the ratio of the least processor time, of all threads together, which depends
+less on what else runs, but counts the time in which threads only wait for each other. A ratio
+over 1 means born is faster. Peak memory is that of the process, with what it imports.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import importlib
 import multiprocessing
 import random
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -142,11 +142,13 @@ class Turns:
 
     Attributes:
         seconds: of a step, in each turn.
+        busy: seconds of processor time of a step, in each turn.
         first: the results of its first steps.
         peak: bytes that its process held at most.
     """
 
     seconds: list[float]
+    busy: list[float]
     first: list[float]
     peak: float
 
@@ -162,7 +164,9 @@ def serve(number: int, name: str, asked: Any) -> None:
     for _ in range(_WARM):
         step()
     while (steps := asked.recv()) is not None:
-        asked.send((wall_time(step, steps) / steps, _peak()))
+        before = time.process_time()
+        seconds = wall_time(step, steps) / steps
+        asked.send((seconds, (time.process_time() - before) / steps, _peak()))
 
 
 def _item(step: Step) -> float:
@@ -194,8 +198,9 @@ def measured(number: int, row: Row, rounds: int) -> dict[str, Turns | str]:
         steps = {name: max(1, int(_TURN / _asked(pipes[name], 1)[0])) for name in running}
         for _ in range(rounds):
             for name in random.sample(list(running), len(running)):
-                seconds, peak = _asked(pipes[name], steps[name])
+                seconds, busy, peak = _asked(pipes[name], steps[name])
                 running[name].seconds.append(seconds)
+                running[name].busy.append(busy)
                 running[name].peak = peak
     finally:
         for pipe in pipes.values():
@@ -212,12 +217,12 @@ def _answer(pipe: Any) -> Turns | str:
         first: list[float] | str = pipe.recv()
     except EOFError:
         return "its process ended"
-    return first if isinstance(first, str) else Turns([], first, 0.0)
+    return first if isinstance(first, str) else Turns([], [], first, 0.0)
 
 
-def _asked(pipe: Any, steps: int) -> tuple[float, float]:
+def _asked(pipe: Any, steps: int) -> tuple[float, float, float]:
     pipe.send(steps)
-    answer: tuple[float, float] = pipe.recv()
+    answer: tuple[float, float, float] = pipe.recv()
     return answer
 
 
@@ -232,20 +237,20 @@ def lines(row: Row, found: Mapping[str, Turns | str]) -> list[str]:
     """The lines of a table for a row: one for each other library."""
     ours = found[OURS]
     if isinstance(ours, str):
-        return [f"| {row.title} | | {ours} | | | |"]
+        return [f"| {row.title} | | {ours} | | | | |"]
     written: list[str] = []
     for name, least in row.asked.items():
         theirs = found[name]
         if isinstance(theirs, str):
-            written.append(f"| {row.title} | {name} | {theirs} | | | |")
+            written.append(f"| {row.title} | {name} | {theirs} | | | | |")
             continue
         check(row, name, ours, theirs)
         fastest = min(ours.seconds), min(theirs.seconds)
-        ratios = [b / a for a, b in zip(ours.seconds, theirs.seconds, strict=True)]
         ratio = fastest[1] / fastest[0]
+        busy = min(theirs.busy) / min(ours.busy)
         written.append(
             f"| {row.title} | {name} | {_milli(fastest[0])} / {_milli(fastest[1])} | "
-            f"{ratio:.2f} ({statistics.median(ratios):.2f}) | {least} | "
+            f"{ratio:.2f} | {busy:.2f} | {least} | "
             f"{ours.peak / _MEGA:.0f} / {theirs.peak / _MEGA:.0f} |"
         )
     return written
@@ -267,8 +272,8 @@ def check(row: Row, name: str, ours: Turns, theirs: Turns) -> None:
 
 
 HEAD: Final = (
-    "| what | against | ms, born / other | ratio (median) | asked | peak MB, born / other |",
-    "| --- | --- | --- | --- | --- | --- |",
+    "| what | against | ms, born / other | ratio | of CPU time | asked | peak MB, born / other |",
+    "| --- | --- | --- | --- | --- | --- | --- |",
 )
 
 

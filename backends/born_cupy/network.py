@@ -140,7 +140,8 @@ class CupyNetwork(ArrayNetwork, Launching):
             return super().attention(q, k, v, mask, causal, scale)
         scores = self._scores(q, k, mask, causal, scale)
         weights = self.softmax(scores)
-        if mask is not None or (causal and q.shape[-2] > k.shape[-2]):
+        sees_none = mask is not None or (causal and q.shape[-2] > k.shape[-2])
+        if sees_none and scores.size:
             nothing = self.equal(self.max(scores, -1, keepdims=True), -math.inf)
             weights = self.where(nothing, 0.0, weights)
         return self.matmul(weights, v), weights

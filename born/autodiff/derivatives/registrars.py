@@ -150,7 +150,8 @@ def sum_to_shape(b: Backend, g: RawTensor, shape: Shape) -> RawTensor:
         return g
     leading = len(have) - len(shape)
     if leading > 1 and have[leading:] == shape:
-        return b.reshape(b.sum(b.reshape(g, (-1, math.prod(shape))), 0), shape)
+        rows = b.reshape(g, (math.prod(have[:leading]), math.prod(shape)))
+        return b.reshape(b.sum(rows, 0), shape)
     stretched = [leading + i for i, n in enumerate(shape) if n == 1 and have[leading + i] != 1]
     summed = b.sum(g, (*range(leading), *stretched))
     return b.reshape(summed, shape) if stretched else summed

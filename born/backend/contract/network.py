@@ -200,8 +200,11 @@ class Network(Primitives):
         inner = g if weight is None else self.mul(g, weight)
         shape = g.shape[g.ndim - axes :]
         # As rows of a matrix, whose columns are added up.
-        rows = [self.reshape(part, (-1, math.prod(shape))) for part in (g, self.mul(g, normal))]
-        total, along = (self.reshape(self.sum(part, 0), shape) for part in rows)
+        matrix = (math.prod(g.shape[: g.ndim - axes]), math.prod(shape))
+        total, along = (
+            self.reshape(self.sum(self.reshape(part, matrix), 0), shape)
+            for part in (g, self.mul(g, normal))
+        )
         return self.layer_norm_backward(inner, normal, scale, axes), along, total
 
     @optional
