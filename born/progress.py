@@ -50,40 +50,42 @@ Number: TypeAlias = "float | Scalar"
 
 def progress(
     items: Iterable[T],
-    label: str = "",
+    unit: str = "step",
     *,
     total: int | None = None,
+    done: int = 0,
     lines: int = _LINES,
     file: TextIO | None = None,
 ) -> Progress[T]:
-    """Go through items and show how far one is, how long a step takes, and what is told to `show`.
+    """Go through items and show how far one is, how long each takes, and what is told to `show`.
 
     On a terminal that is a bar (with the package rich); anywhere else a line now and then.
 
     Args:
         items: such as `range(1000)`, or a `DataLoader`.
-        label: what is in front.
-        total: how many items there are, if `len(items)` does not say it.
+        unit: what an item is.
+        total: how many items there are, if `done + len(items)` does not say it.
+        done: how many were over before, of a run that goes on.
         lines: how many lines there are in all where there is no bar. If it is not known how many
             items there are, they come after 1, 2, 5, 10, 20, ...
         file: where to write; `sys.stdout` by default.
 
     Raises:
-        DomainError: a total below 0, or fewer than one line.
+        DomainError: a number below 0, or fewer than one line.
 
-    >>> steps = progress(range(4), "fit", lines=2)
+    >>> steps = progress(range(4), lines=2)
     >>> for step in steps:  # doctest: +ELLIPSIS
     ...     steps.show(loss=1 / (1 + step))
-    fit  2/4  loss 0.5  .../step
-    fit  4/4  loss 0.25  .../step
+    step 2/4  loss 0.5  .../step
+    step 4/4  loss 0.25  .../step
     """
+    done = integer("done", done, 0, DomainError)
     if total is None and isinstance(items, Sized):
-        total = len(items)
+        total = done + len(items)
     if total is not None:
         total = integer("total", total, 0, DomainError)
-    return Progress(
-        items, label, total, integer("lines", lines, 1, DomainError), file or sys.stdout
-    )
+    lines = integer("lines", lines, 1, DomainError)
+    return Progress(items, unit, total, done, lines, file or sys.stdout)
 
 
 class Progress(Generic[T]):
@@ -94,15 +96,21 @@ class Progress(Generic[T]):
     """
 
     def __init__(
-        self, items: Iterable[T], label: str, total: int | None, lines: int, file: TextIO
+        self,
+        items: Iterable[T],
+        unit: str,
+        total: int | None,
+        done: int,
+        lines: int,
+        file: TextIO,
     ) -> None:
         self._items = items
-        self._label = label
+        self._unit = unit
         self._total = total
         self._lines = lines
         self._file = file
         self._reports: tuple[Report | Mapping[str, Number], ...] = ()
-        self.done = 0
+        self._before = self.done = done
 
     def show(self, *reports: Report | Mapping[str, Number], **numbers: Number) -> None:
         """Say what the line is to show from now on.
@@ -130,9 +138,10 @@ class Progress(Generic[T]):
         return self._total
 
     def __iter__(self) -> Generator[T]:
-        self.done = 0
-        line = _made(self._file, self._label, self._total, self._lines)
-        start, last = time.perf_counter(), 0
+        self.done = last = self._before
+        line = _made(self._file, self._unit, self._total, self._lines)
+        line.begin(self.done)
+        start = time.perf_counter()
         try:
             for item in self._items:
                 yield item
@@ -162,7 +171,7 @@ class Progress(Generic[T]):
         order = dict.fromkeys((*first, *numbers))
         words = [f"{name} {numbers[name]:.4g}" for name in order]
         words += ["skipped"] if is_skipped else []
-        return [*words, _duration(seconds)]
+        return [*words, f"{_duration(seconds)}/{self._unit}"]
 
 
 def _read(number: Number) -> float:
@@ -170,11 +179,11 @@ def _read(number: Number) -> float:
 
 
 def _duration(seconds: float) -> str:
-    """The time of a step in a unit that suits it."""
+    """A time in a unit that suits it."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
-            return f"{seconds / size:.3g} {unit}/step"
-    return f"{seconds / 1e-6:.3g} µs/step"
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
 
 
 # -- where lines go ------------------------------------------------------------------------------
@@ -183,11 +192,14 @@ def _duration(seconds: float) -> str:
 class _Lines:
     """Lines of text, one now and then."""
 
-    def __init__(self, file: TextIO, label: str, total: int | None, lines: int) -> None:
+    def __init__(self, file: TextIO, unit: str, total: int | None, lines: int) -> None:
         self._file = file
-        self._label = f"{label}  " if label else ""
+        self._unit = unit
         self._total = total
         self._every = None if total is None else max(-(-total // lines), 1)
+
+    def begin(self, done: int) -> None:
+        """Nothing is to be seen before the first line."""
 
     def is_due(self, done: int) -> bool:
         if self._every is None:
@@ -196,7 +208,7 @@ class _Lines:
 
     def write(self, done: int, words: list[str]) -> None:
         of = "" if self._total is None else f"/{self._total}"
-        self._file.write("  ".join([f"{self._label}{done}{of}", *words]) + "\n")
+        self._file.write("  ".join([f"{self._unit} {done}{of}", *words]) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -210,16 +222,20 @@ class _Bar(_Lines):
     """What all bars are rows of, while there are any."""
     _rows: ClassVar[int] = 0
 
-    def __init__(self, console: Any, label: str, total: int | None) -> None:
+    def __init__(self, console: Any, unit: str, total: int | None) -> None:
         if _Bar._display is None:
             _Bar._display = _display(console)
             _Bar._display.start()
         _Bar._rows += 1
         self._console = console
-        taken = len(label) + 2 * len(str(total or "??????")) + _BAR + _TIME + 5
+        taken = len(unit) + 2 * len(str(total or "??????")) + _BAR + _TIME + 5
         self._taken = taken
-        self._row: Any = _Bar._display.add_task(label, total=total, text="")
+        self._row: Any = _Bar._display.add_task(unit, total=total, text="")
         self._drawn = 0.0
+
+    @override
+    def begin(self, done: int) -> None:
+        _Bar._display.update(self._row, completed=done)
 
     @override
     def is_due(self, done: int) -> bool:
@@ -263,13 +279,13 @@ def _display(console: Any) -> Any:
     )
 
 
-def _made(file: TextIO, label: str, total: int | None, lines: int) -> _Lines:
+def _made(file: TextIO, unit: str, total: int | None, lines: int) -> _Lines:
     """A bar where somebody looks on, lines elsewhere, and where rich is not installed."""
     try:
         rich: Any = importlib.import_module("rich.console")
     except ImportError:
-        return _Lines(file, label, total, lines)
+        return _Lines(file, unit, total, lines)
     console: Any = rich.Console(file=file)
     if console.is_terminal or console.is_jupyter:
-        return _Bar(console, label, total)
-    return _Lines(file, label, total, lines)
+        return _Bar(console, unit, total)
+    return _Lines(file, unit, total, lines)

@@ -453,6 +453,20 @@ class Tensor(TensorBase[B]):
         """The running product along an axis."""
         return self._of(self.backend.cumprod(self.raw, axis))
 
+    # -- order --
+
+    def argsort(self, axis: int | None = -1) -> Tensor[B]:
+        """The places of the elements in ascending order along an axis, int64."""
+        return _function_of("argsort")(self, axis)
+
+    def sort(self, axis: int | None = -1) -> Tensor[B]:
+        """The elements in ascending order along an axis; NumPy's writes in place."""
+        return _function_of("sort")(self, axis)
+
+    def searchsorted(self, values: Tensor[B] | Scalar, side: str = "left") -> Tensor[B]:
+        """Where values would stand in this sorted vector, int64."""
+        return _function_of("searchsorted")(self, values, side)
+
     # -- shape --
 
     def reshape(self, *shape: ShapeLike) -> Tensor[B]:

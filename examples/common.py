@@ -35,12 +35,9 @@ def extra(module: str) -> Any:
 
 
 figures = extra("matplotlib.figure")
-rich_console = extra("rich.console")
-rich_progress = extra("rich.progress")
 threads = extra("threadpoolctl")  # comes with scikit-learn
 
 INTERRUPTED: Final = 130  # what a shell reports for a program that Ctrl-C ended: 128 + SIGINT
-PLAIN_LINES: Final = 10  # of progress, however many epochs there are
 
 Metrics = dict[str, float]
 """What an epoch reports: name -> figure."""
@@ -143,12 +140,14 @@ class Training(Generic[B]):
         history = self._resumed() if self.options.resume else []
         try:
             # The store waits at its end for what is being written.
-            with _Reporter(self.options.epochs, len(history)) as reporter, store or nullcontext():
-                for number in range(len(history) + 1, self.options.epochs + 1):
+            with store or nullcontext():
+                left = range(len(history) + 1, self.options.epochs + 1)
+                epochs = born.progress(left, "epoch", done=len(history))
+                for number in epochs:
                     report = epoch(number)
                     self._save(number, [*history, report])
                     history.append(report)
-                    reporter.report(number, report)
+                    epochs.show(report)
         except KeyboardInterrupt:
             print(f"\ninterrupted in epoch {len(history) + 1}; {self._hint()}")
             sys.exit(INTERRUPTED)
@@ -193,40 +192,6 @@ class Training(Generic[B]):
             return "no epoch was finished, so nothing was saved"
         again = [*sys.argv, *([] if self.options.resume else ["--resume"])]
         return f"saved {saved}\nto go on:\n  python {shlex.join(again)}"
-
-
-class _Reporter:
-    """A bar on a terminal, and about `PLAIN_LINES` lines anywhere else."""
-
-    def __init__(self, epochs: int, done: int) -> None:
-        self._epochs = epochs
-        self._every = -(-epochs // PLAIN_LINES)
-        console = rich_console.Console()
-        self._bar = rich_progress.Progress(
-            rich_progress.TextColumn("epoch"),
-            rich_progress.MofNCompleteColumn(),
-            rich_progress.BarColumn(),
-            rich_progress.TextColumn("{task.fields[metrics]}"),
-            rich_progress.TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=epochs, completed=done, metrics="")
-
-    def __enter__(self) -> _Reporter:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def report(self, number: int, metrics: Metrics) -> None:
-        """Show what epoch `number` reported."""
-        text = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        if not self._bar.disable:
-            self._bar.update(self._task, completed=number, metrics=text)
-        elif number % self._every == 0 or number == self._epochs:
-            print(f"epoch {number}/{self._epochs}  {text}", flush=True)
 
 
 # -- pictures --------------------------------------------------------------------------------

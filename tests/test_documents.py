@@ -19,6 +19,7 @@ PROGRAMS: Final = [
     *HOWTO,
     ROOT / "docs" / "checkpoints.md",
     ROOT / "docs" / "schedules.md",
+    ROOT / "docs" / "optimizers.md",
     ROOT / "docs" / "projections.md",
     ROOT / "docs" / "solvers.md",
 ]

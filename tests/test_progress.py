@@ -37,19 +37,19 @@ class Late:
 
 
 def without_times(text: str) -> list[str]:
-    return re.sub(r"[\d.]+(e-\d+)? (s|ms|µs)/step", "TIME", text).splitlines()
+    return re.sub(r"[\d.]+(e-\d+)? (s|ms|µs)/(step|epoch)", "TIME", text).splitlines()
 
 
 def test_lines_are_few_and_the_last_is_there() -> None:
     file = io.StringIO()
-    steps = born.progress(range(25), "fit", lines=3, file=file)
+    steps = born.progress(range(25), lines=3, file=file)
     assert len(steps) == 25
     for step in steps:
         steps.show({"lr": 0.5}, accuracy=step / 25, loss=1.0 / (1 + step))
     assert without_times(file.getvalue()) == [
-        "fit  9/25  loss 0.1111  lr 0.5  accuracy 0.32  TIME",
-        "fit  18/25  loss 0.05556  lr 0.5  accuracy 0.68  TIME",
-        "fit  25/25  loss 0.04  lr 0.5  accuracy 0.96  TIME",
+        "step 9/25  loss 0.1111  lr 0.5  accuracy 0.32  TIME",
+        "step 18/25  loss 0.05556  lr 0.5  accuracy 0.68  TIME",
+        "step 25/25  loss 0.04  lr 0.5  accuracy 0.96  TIME",
     ]
     assert steps.done == 25
 
@@ -59,9 +59,16 @@ def test_lines_without_an_end_become_rarer() -> None:
     for step in born.progress(iter(range(60)), file=file):
         if step == 54:
             break
-    assert [line.split()[0] for line in without_times(file.getvalue())] == [
+    assert [line.split()[1] for line in without_times(file.getvalue())] == [
         *("1", "2", "5", "10", "20", "50", "54")
     ]
+
+
+def test_run_that_goes_on_counts_from_there() -> None:
+    file = io.StringIO()
+    epochs = born.progress(range(7, 10), "epoch", done=6, lines=3, file=file)
+    assert (len(epochs), list(epochs)) == (9, [7, 8, 9])
+    assert without_times(file.getvalue()) == ["epoch 9/9  TIME"]
 
 
 def test_what_is_shown_is_read_for_a_line_only() -> None:
@@ -81,8 +88,8 @@ def test_report_shows_its_norm_and_that_it_was_skipped(backend: Backend) -> None
         report = optimizer.step({p.raw: born.full(2, slope, backend).raw})
         steps.show(report, loss=p.tensor.sum())
     assert without_times(file.getvalue()) == [
-        "1/2  loss 6  lr 0.5  grad_norm 1.414  TIME",
-        "2/2  loss 6  lr 0.5  grad_norm nan  skipped  TIME",
+        "step 1/2  loss 6  lr 0.5  grad_norm 1.414  TIME",
+        "step 2/2  loss 6  lr 0.5  grad_norm nan  skipped  TIME",
     ]
 
 
@@ -99,7 +106,7 @@ def test_error_in_the_loop_comes_through(error: BaseException) -> None:
 
     with pytest.raises(type(error)):
         fail()
-    assert without_times(file.getvalue())[-1] == "2/9  loss 1  TIME"
+    assert without_times(file.getvalue())[-1] == "step 2/9  loss 1  TIME"
 
 
 def test_terminal_gets_a_bar_with_a_row_for_each_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,18 +123,19 @@ def test_terminal_gets_a_bar_with_a_row_for_each_loop(monkeypatch: pytest.Monkey
     text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", file.getvalue())
     assert "step " in text
     last = text.rstrip().splitlines()[-1]
-    assert re.match(r"epoch 2/2 ━+ \d\d:\d\d loss 7  .*/step", last)
+    assert re.match(r"epoch 2/2 ━+ \d\d:\d\d loss 7  .*/epoch", last)
 
 
 def test_without_rich_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich.console", None)
     file = Terminal()
     list(born.progress(range(2), lines=1, file=file))
-    assert without_times(file.getvalue()) == ["2/2  TIME"]
+    assert without_times(file.getvalue()) == ["step 2/2  TIME"]
 
 
 REFUSED: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
     ({"total": -1}, DomainError, "expected total of at least 0, got -1"),
+    ({"done": -1}, DomainError, "expected done of at least 0, got -1"),
     ({"lines": 0}, DomainError, "expected lines of at least 1, got 0"),
 )
 

@@ -28,6 +28,7 @@ FACES = (
     "born.optim",
     "born.plot",
     "born.optim.schedules",
+    "born.random",
     "born.stats",
     "born_numpy",
 )
@@ -48,11 +49,13 @@ SURFACE = {
     " Sequential accuracy binary_cross_entropy_with_logits cross_entropy huber_loss l1_loss"
     " mse_loss",
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
-    " Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer Precision SGD SGDConfig"
-    " Simplex UnitNorm"
+    " LossScale Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer Precision SGD"
+    " SGDConfig Simplex UnitNorm"
     " least_squares minimize projections schedules sharpness_aware",
     "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
     " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",
+    "born.random": "bernoulli beta categorical choice dirichlet exponential gamma laplace"
+    " multinomial normal permutation poisson truncated_normal uniform",
     "born.stats": "bernoulli beta binom categorical cauchy chi2 dirichlet expon gamma laplace"
     " multinomial multivariate_normal nbinom norm poisson t uniform",
     "born_numpy": "NumpyBackend",

@@ -12,10 +12,11 @@ from typing_extensions import override
 
 from born.backend import OPERATIONS, ArrayBackend
 from born.backend.arrays.random import below_one
-from born.backend.update import UpdateKernel
+from born.backend.coded_update import CodedUpdate, is_coded
+from born.backend.update import GroupUpdate, Scalars, UpdateKernel
 from born.dtypes import INTEGRAL, DTypeLike, as_dtype
 from born.errors import BackendUnavailableError, DomainError
-from born.fusion import Program
+from born.fusion import GroupProgram, Program
 from born.raw import HostArray, RawTensor, Shape
 from born_cupy import entry
 from born_cupy.compiler import Compiler
@@ -23,13 +24,13 @@ from born_cupy.device import DeviceContext, cupy
 from born_cupy.device_errors import DeviceErrors
 from born_cupy.elementwise import CupyElementwise
 from born_cupy.fused import CupyFused
-from born_cupy.global_norm import global_norm
 from born_cupy.images import CupyImages
 from born_cupy.indexing import CupyIndexing
 from born_cupy.kernels import random
 from born_cupy.linear import CupyLinear
 from born_cupy.network import CupyNetwork
 from born_cupy.reduction import CupyReductions
+from born_cupy.staged import CupyGroup, CupyStages, sum_of_squares
 from born_cupy.transfer import Fetch, prefetch
 from born_cupy.update import CupyUpdate
 
@@ -201,14 +202,24 @@ class CupyBackend(
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
-        if program.staged:
+        if is_coded(program, dtypes):
+            return CodedUpdate(self, program, dtypes, self.compile_update)
+        if program.indexed:
             return super().compile_update(program, dtypes)
         with self.context:
+            if program.staged:
+                return CupyStages(self, program, dtypes, self.context, self.compile)
             return CupyUpdate(program, dtypes, self.context, self.compile)
 
     @override
+    def begin_group(
+        self, program: GroupProgram, slots: Sequence[RawTensor], scalars: Scalars
+    ) -> GroupUpdate:
+        return CupyGroup(program, slots, scalars, self.context, self.compile)
+
+    @override
     def global_norm(self, xs: Sequence[RawTensor]) -> RawTensor:
-        return global_norm(xs, self.compile, self.stream)
+        return self.sqrt(sum_of_squares(self, xs, self.context, self.compile))
 
     def __repr__(self) -> str:
         return f"CupyBackend(device={self.device})"

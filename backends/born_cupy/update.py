@@ -18,7 +18,7 @@ from born.backend.update import (
     accept,
 )
 from born.fusion import Program
-from born.raw import Array, HostArray, RawTensor
+from born.raw import Array, HostArray, RawTensor, Shape
 from born_cupy.compiler import Kernel
 from born_cupy.device import DeviceContext, cupy
 from born_cupy.kernels import Source
@@ -68,8 +68,6 @@ class _Plan:
         rows[0], rows[2:columns] = addresses[:, 0], addresses[:, 1:].T
         rows[columns] = sizes
         self.blocks = count_chunks(sizes, CHUNK, self.words[-tensors - 1 :])
-        self._starts = addresses[:, 0]
-        self._lengths = np.array([p.nbytes for p, *_ in self.arrays], np.uint64)
 
     def rows(self, words: HostArray) -> HostArray:
         """A table by rows: addresses, sizes, and which set of scalars each tensor takes."""
@@ -77,18 +75,38 @@ class _Plan:
         rows: HostArray = words[: -tensors - 1].reshape(-1, tensors)
         return rows
 
-    def readable(self, gradients: Sequence[Array]) -> list[Array]:
-        """Gradients as a kernel can read them while it writes the parameters: some are copies."""
-        starts = np.array([array.data.ptr for array in gradients], np.uint64)
-        overlap = (
-            (starts < self._starts + self._lengths)
-            & (self._starts < starts + self._lengths)
-            & (starts != self._starts)
-        )
-        return [
-            array.copy(order="C") if apart or not array.flags.c_contiguous else array
-            for array, apart in zip(gradients, overlap, strict=True)
-        ]
+
+def readable(parameters: Sequence[Array], gradients: Sequence[Array]) -> list[Array]:
+    """Gradients as a kernel can read them while it writes the parameters: some are copies."""
+    ours = np.array([array.data.ptr for array in parameters], np.uint64)
+    lengths = np.array([array.nbytes for array in parameters], np.uint64)
+    theirs = np.array([array.data.ptr for array in gradients], np.uint64)
+    overlap = (theirs < ours + lengths) & (ours < theirs + lengths) & (theirs != ours)
+    return [
+        array.copy(order="C") if apart or not array.flags.c_contiguous else array
+        for array, apart in zip(gradients, overlap, strict=True)
+    ]
+
+
+def checked(
+    context: DeviceContext,
+    dtype: np.dtype[Any],
+    shapes: Sequence[Shape],
+    numbers: Sequence[int],
+    gradients: Sequence[RawTensor],
+    check: Check,
+) -> None:
+    """Have each gradient checked that is not plainly like its parameter."""
+    kind = cupy.ndarray
+    for number, gradient in zip(numbers, gradients, strict=True):
+        array = gradient.array
+        if not (
+            array.__class__ is kind
+            and array.shape == shapes[number]
+            and array.dtype == dtype
+            and array.data.device_id == context.device
+        ):
+            check(number, gradient)
 
 
 class _Bound(BoundUpdate):
@@ -113,21 +131,14 @@ class _Bound(BoundUpdate):
 
     @override
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
-        context, dtype, kind = self._kernel.context, self._kernel.dtypes[1], cupy.ndarray
-        for number, gradient in zip(numbers, gradients, strict=True):
-            array = gradient.array
-            if not (
-                array.__class__ is kind
-                and array.shape == self._shapes[number]
-                and array.dtype == dtype
-                and array.data.device_id == context.device
-            ):
-                self._check(number, gradient)
+        kernel = self._kernel
+        checked(kernel.context, kernel.dtypes[1], self._shapes, numbers, gradients, self._check)
         arrays = [gradient.array for gradient in gradients]
-        with context:
+        with self._kernel.context:
             if self._contiguous:
                 plan = self._plan_for(numbers)
-                return _Step(self._kernel, plan, plan.readable(arrays), [])
+                parameters = [own[0] for own in plan.arrays]
+                return _Step(self._kernel, plan, readable(parameters, arrays), [])
             # By way of contiguous copies, which are written back.
             targets = [self._arrays[number] for number in numbers]
             copies = [[cupy.ascontiguousarray(array) for array in every] for every in targets]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from typing_extensions import override
 from born.backend import Axis, CellName, Index, Reduction, Window
 from born.backend.arguments import is_tuple
 from born.backend.arrays.sums import SHORT
+from born.backend.coded_update import is_coded
 from born.backend.threads import POOL, taken
 from born.backend.update import UpdateKernel
 from born.backend.window import Size, image_shape
@@ -30,8 +31,18 @@ from born_numpy.arena import empty, empty_like
 from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.blocks import BLOCK, column_sum, in_blocks
+from born_numpy.convolution import Cutting
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.recurrence import Step
+from born_numpy.staged import takes_codes
+
+
+def _cut(x: HostArray, out: HostArray, window: Window) -> None:
+    kernels.unfold[x.dtype](x, out, *window)
+
+
+def _add(windows: HostArray, images: HostArray, window: Window) -> None:
+    kernels.fold[images.dtype](windows, images, *window)
 
 
 class NumbaBackend(NumpyBackend):
@@ -62,6 +73,8 @@ class NumbaBackend(NumpyBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
+            if is_coded(program, dtypes) and not takes_codes(program, dtypes):
+                return super().compile_update(program, dtypes)
             return StagedLoops(self, program, dtypes)
         if not update.is_compilable(program, dtypes):
             return super().compile_update(program, dtypes)
@@ -307,7 +320,8 @@ class NumbaBackend(NumpyBackend):
         if a.ndim == 2:
             kernels.batch_norm_rows[a.dtype](a, *arrays)
         else:
-            _each_channel(kernels.batch_norm_planes[a.dtype], channels, a.size, _planes(a), *arrays)
+            loop, planes = kernels.batch_norm_planes[a.dtype], _planes(a)
+            _each_range(lambda start, stop: loop(planes, *arrays, start, stop), channels, a.size)
         if not np.isfinite(variance).all():
             return super().batch_norm(x, weight, bias, eps)
         with np.errstate(over="ignore"):
@@ -331,7 +345,10 @@ class NumbaBackend(NumpyBackend):
             kernels.batch_norm_rows_backward[a.dtype](a, z, *arrays)
         else:
             loop = kernels.batch_norm_planes_backward[a.dtype]
-            _each_channel(loop, channels, a.size, _planes(a), _planes(z), *arrays)
+            slopes, normals = _planes(a), _planes(z)
+            _each_range(
+                lambda start, stop: loop(slopes, normals, *arrays, start, stop), channels, a.size
+            )
         return RawTensor(out), RawTensor(along.astype(a.dtype)), RawTensor(total.astype(a.dtype))
 
     @override
@@ -361,16 +378,26 @@ class NumbaBackend(NumpyBackend):
         kernels.fold[columns.dtype](taps, out, *window)
         return RawTensor(out)
 
+    _cutting = Cutting(_cut, _add)
+
     @override
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
         if not _is_loopable(x.array):
             return super().max_pool2d(x, window)
         window.check_pool()
         n, c, h, w = image_shape(x)
-        y = empty((n, c, *window.counts((h, w))), x.dtype)
+        rows, columns = window.counts((h, w))
+        y = empty((n * c, rows, columns), x.dtype)
         winner = empty(y.shape, int64)
-        kernels.max_pool[x.dtype](x.array, y, winner, *window)
-        return RawTensor(y), RawTensor(winner)
+        loop, planes = kernels.max_pool[x.dtype], x.array.reshape(n * c, h, w)
+
+        def run(start: int, stop: int) -> None:
+            room = np.empty(columns, np.int32)
+            loop(planes, y, winner, *window, room, start, stop)
+
+        _each_range(run, n * c, x.size)
+        shape = n, c, rows, columns
+        return RawTensor(y.reshape(shape)), RawTensor(winner.reshape(shape))
 
     @override
     def max_pool2d_backward(
@@ -430,17 +457,17 @@ def _planes(a: HostArray) -> HostArray:
     return planes
 
 
-def _each_channel(loop: Any, channels: int, size: int, *arguments: Any) -> None:
-    """Run a loop over ranges of channels, on several threads if it is enough."""
+def _each_range(run: Callable[[int, int], object], count: int, size: int) -> None:
+    """Run over ranges of something, on several threads if there are enough elements."""
     if size < _PARALLEL:
-        loop(*arguments, 0, channels)
+        run(0, count)
         return
-    step = max(1, channels // (4 * POOL.workers))
-    pieces = deque(range(0, channels, step))
+    step = max(1, count // (4 * POOL.workers))
+    pieces = deque(range(0, count, step))
 
     def work() -> None:
         for start in taken(pieces):
-            loop(*arguments, start, min(start + step, channels))
+            run(start, min(start + step, count))
 
     POOL.share(work)
 

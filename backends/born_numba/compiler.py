@@ -33,6 +33,11 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(**_OPTIONS)(function)
 
 
+def embedded(function: Callable[..., Any]) -> Any:
+    """As `inlined`, whatever its length, so that the loop around it can be vectorised."""
+    return numba.njit(forceinline=True, **_OPTIONS)(function)
+
+
 def contracted(function: Callable[..., Any]) -> Any:
     """As `inlined`, where LLVM may contract a product and a sum into one rounding."""
     return numba.njit(fastmath=_CONTRACT, forceinline=True, **_OPTIONS)(function)

@@ -312,6 +312,7 @@ def _source(
         "                start = np.uint64(base + first)",
         *(f"                {view}" for view in views),
         "                for j in range(count):",
+        *update.numbering(program, 20),
     ]
     for index in elements:
         if index in read:

@@ -7,7 +7,7 @@ one element after another, eight or sixteen at a time in the processor's registe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -26,8 +26,10 @@ from born.backend.update import (
     element_dtype,
 )
 from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
+from born.fusion.codec import BLOCK
+from born.fusion.program import stochastic
 from born.raw import HostArray, RawTensor
-from born_numba import intrinsics
+from born_numba import codecs, intrinsics
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
 from born_numpy import alignment, global_norm
@@ -138,12 +140,13 @@ SIGNATURE: Final = types.int64(types.uint64)
 
 def compile_text(source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
     """A compiled function of a text, which finds this module's names beside those given."""
-    return compile_loop(source, name, signature, {**vars(intrinsics), **globals(), **names})
+    known = {**vars(intrinsics), **vars(codecs), **globals(), **names}
+    return compile_loop(source, name, signature, known)
 
 
 @cache
 def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, _Loop]:
-    source = _source(program, dtypes)
+    source = _coded_source(program, dtypes) if program.codecs else _source(program, dtypes)
     names = {"real": element_dtype(program, dtypes).type}
     return source, compile_text(source, "update", SIGNATURE, names)
 
@@ -189,7 +192,7 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         load = LOADS.get(dtype.name, "{}[j]").format(arrays[index])
         if Ref(ARRAY, index) in used:
             loads.append(f"            a{index} = real({load})")
-    lines += ["        for j in range(n):", *loads]
+    lines += ["        for j in range(n):", *numbering(program), *loads]
     for number, (op, args) in enumerate(program.instructions):
         lines.append(f"            r{number} = {instruction_text(op, args)}")
     for index, ref in stored.items():
@@ -200,9 +203,79 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
+    """The text of a loop over blocks, of which what is coded is kept until its scale is known."""
+    plain = tuple(np.dtype(np.float32) if program.codec(i) else x for i, x in enumerate(dtypes))
+    used = program.last_use()
+    stored = {
+        index: ref
+        for index, ref in zip(program.targets, program.outputs, strict=True)
+        if ref != Ref(ARRAY, index)
+    }
+    lines = [f"# keeps {', '.join(codec or '-' for codec in program.codecs)}"]
+    lines += _source(replace(program, codecs=()), plain).splitlines()
+    # All that is set up for a chunk stays, but for the arrays of the chunk, which become a block's.
+    body = next(n for n, line in enumerate(lines) if line.startswith("        for j in range(n):"))
+    head = [line for line in lines[:body] if " = carray(pointer(" not in line]
+    entry = head.index("    while True:")
+    kept = [f"    kept{i} = np.empty({BLOCK}, np.float32)" for i in stored if program.codec(i)]
+    blocks: list[str] = []
+    views: list[str] = []
+    loads: list[str] = []
+    for index, dtype in enumerate(dtypes):
+        if index not in stored and Ref(ARRAY, index) not in used:
+            continue
+        object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
+        blocks.append(f"        at{index} = read64({object_} + DATA)")
+        codec = program.codec(index)
+        if codec:
+            views += codecs.block_text(codec, index)
+            load = codecs.load_text(codec, index)
+        else:
+            name = f"{program.arrays[index]}_{index}"
+            element = "uint16" if dtype.itemsize == 2 else dtype.name
+            address = f"at{index} + start * np.uint64({dtype.itemsize})"
+            views.append(f"{name} = carray(pointer({address}), (count,), np.{element})")
+            load = LOADS.get(dtype.name, "{}[j]").format(name)
+        if Ref(ARRAY, index) in used:
+            loads.append(f"                a{index} = real({load})")
+    lines = [*head[:entry], *kept, *head[entry:], *blocks]
+    lines += [
+        f"        for first in range(chunks[c, 1], chunks[c, 1] + n, {BLOCK}):",
+        f"            count = min({BLOCK}, chunks[c, 1] + n - first)",
+        "            start = np.uint64(first)",
+        *(f"            {view}" for view in views),
+        "            for j in range(count):",
+        *numbering(program, 16),
+        *loads,
+    ]
+    for number, (op, args) in enumerate(program.instructions):
+        lines.append(f"                r{number} = {instruction_text(op, args)}")
+    for index, ref in stored.items():
+        if program.codec(index):
+            lines.append(f"                kept{index}[j] = np.float32({ref})")
+        else:
+            value = STORES.get(dtypes[index].name, "{}").format(ref)
+            lines.append(f"                {program.arrays[index]}_{index}[j] = {value}")
+    lines += [
+        f"            {codecs.store_text(program.codec(index), index)}"
+        for index in stored
+        if program.codec(index)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def numbering(program: Program, spaces: int = 12) -> list[str]:
+    """The line that finds the number of an element, if an instruction asks for it."""
+    line = f"{' ' * spaces}at = np.uint32(np.uint32(start) + np.uint32(j))"
+    return [line] if program.indexed else []
+
+
 def instruction_text(op: str, args: tuple[Ref, ...]) -> str:
     """The text of an instruction."""
     values = [str(arg) for arg in args]
+    if dtype := stochastic(op):
+        return codecs.rounding_text(dtype, values)
     if op == "where" and args[0].kind == SCALAR:
         values[0] = f"{values[0]} != 0"
     pattern = _TEXTS.get(op)
@@ -331,6 +404,7 @@ class Addresses:
         self, targets: Sequence[Sequence[RawTensor]], dtypes: Sequence[np.dtype[Any]]
     ) -> None:
         self._dtypes = dtypes
+        self._aligned = all(dtype.itemsize > 1 for dtype in dtypes)
         self._arrays: list[list[HostArray]] = [[raw.array for raw in target] for target in targets]
         self._sizes = np.array([arrays[0].size for arrays in self._arrays], np.int64)
         self.objects = np.zeros((len(targets), len(dtypes)), np.uint64)
@@ -346,7 +420,7 @@ class Addresses:
         rows = [
             (number, start, stop - start, place)
             for place, number in enumerate(numbers)
-            for start, stop in pairwise(_boundaries(self._arrays[number][0]))
+            for start, stop in pairwise(_boundaries(self._arrays[number][0], self._aligned))
         ]
         chunks = np.array(rows, np.int64).reshape(-1, 4)
         sets = np.zeros(len(self._arrays), np.int64)
@@ -472,12 +546,13 @@ def table_for(plan: Plan, addresses: HostArray) -> HostArray:
     return table
 
 
-def _boundaries(parameter: HostArray) -> list[int]:
-    """Where the chunks of a tensor begin and end: at whole cache lines, but for the first."""
+def _boundaries(parameter: HostArray, aligned: bool) -> list[int]:
+    """Where the chunks of a tensor begin and end: at whole cache lines, but for the first; or, if
+    they are not to be `aligned`, at whole blocks of a codec."""
     size = parameter.size
     least, most = _CHUNKS_OF
     chunk = min(max(least, size // _PER_TENSOR // least * least), most)
-    first = alignment.to_line(parameter) if size > chunk else 0
+    first = alignment.to_line(parameter) if aligned and size > chunk else 0
     inner = range(first, size, chunk)
     return [*([0] if first else []), *inner, size] if size else []
 

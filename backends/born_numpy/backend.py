@@ -9,24 +9,27 @@ from typing import Any, Final
 import numpy as np
 from typing_extensions import override
 
-from born.backend import ArrayBackend, Axis, CellName, Index
+from born.backend import ArrayBackend, Axis, CellName, Index, Window
 from born.backend.arguments import beside_channels, is_tuple, normal_axis
 from born.backend.arrays.sums import SHORT
 from born.backend.cells import check_recurrence
+from born.backend.coded_update import CodedUpdate, is_coded
 from born.backend.contract.network import label_range_error
 from born.backend.update import GroupUpdate, Scalars, UpdateKernel
+from born.backend.window import check_convolution
 from born.dtypes import DTypeLike, as_dtype, float32, int64, is_floating
 from born.fusion import Formula, GroupProgram, Program
 from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor, Shape
-from born_numpy import alignment, arena, attention, recurrence
+from born_numpy import alignment, arena, attention, convolution, recurrence
 from born_numpy.attention import ROWS, Rows
 from born_numpy.blocks import in_blocks
+from born_numpy.convolution import Convolution
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.group import HostGroup
 from born_numpy.special import special
-from born_numpy.staged import StagedUpdate
+from born_numpy.staged import StagedUpdate, takes_codes
 from born_numpy.update import NumpyUpdate
 
 # When a product x W^T of float32 is computed as (W x^T)^T; measured: docs/notes/performance.md.
@@ -80,6 +83,8 @@ class NumpyBackend(ArrayBackend):
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
         if program.staged:
+            if is_coded(program, dtypes) and not takes_codes(program, dtypes):
+                return CodedUpdate(self, program, dtypes, self.compile_update)
             return StagedUpdate(self, program, dtypes)
         return NumpyUpdate(program, dtypes)
 
@@ -214,6 +219,46 @@ class NumpyBackend(ArrayBackend):
     def _add_each(self, target: HostArray, index: Index, values: HostArray) -> None:
         """`_add_at` of few values at each place, one after the other."""
         super()._add_at(target, index, values)
+
+    # -- images --
+
+    _cutting = convolution.CUTTING
+
+    @override
+    def conv2d(
+        self,
+        x: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor | None,
+        window: Window,
+        /,
+        groups: int = 1,
+    ) -> RawTensor:
+        check_convolution(x, weight, bias, window, groups)
+        if not convolution.is_known(x, weight, bias):
+            return super().conv2d(x, weight, bias, window, groups)
+        made = Convolution(x.array, weight.array, window, groups, self._cutting)
+        return RawTensor(made.forward(None if bias is None else bias.array))
+
+    @override
+    def conv2d_gradients(
+        self,
+        g: RawTensor,
+        x: RawTensor,
+        weight: RawTensor,
+        window: Window,
+        groups: int,
+        of_x: bool,
+        of_weight: bool,
+    ) -> tuple[RawTensor | None, RawTensor | None]:
+        if not convolution.is_known(g, x, weight):
+            return super().conv2d_gradients(g, x, weight, window, groups, of_x, of_weight)
+        made = Convolution(x.array, weight.array, window, groups, self._cutting)
+        dx, dw = made.gradients(g.array, of_x, of_weight)
+        return (
+            None if dx is None else RawTensor(dx),
+            None if dw is None else RawTensor(dw.reshape(weight.shape)),
+        )
 
     # -- network --
 

@@ -75,12 +75,8 @@ class Tiles(PassKernel):
         self._numbers = [number for number, _ in work.reductions]
         program = work.program
         pairs = zip(program.targets, program.outputs, strict=True)
-        stored = [(index, ref) for index, ref in pairs if ref != Ref(ARRAY, index)]
-        read = [ref for _, ref in stored]
-        read += [ref for _, refs in (*program.instructions, *work.reductions) for ref in refs]
-        self._stores = bool(stored)
-        self._used = {index for index, _ in stored}
-        self._used |= {ref.index for ref in read if ref.kind == ARRAY}
+        self._stores = any(ref != Ref(ARRAY, index) for index, ref in pairs)
+        self._used = work.used
 
     @override
     def run(self, wave: Wave, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
@@ -127,7 +123,8 @@ class Tiles(PassKernel):
                 for (op, row), keep in zip(reduced, kept, strict=True)
             ]
             buffers = kernel.buffers_of(stop - start) if kernel.buffers else ()
-            kernel.tile(*tiles, *values, *buffers, *reducers)
+            number = (start,) if kernel.indexed else ()
+            kernel.tile(*tiles, *values, *buffers, *reducers, *number)
             if self._stores:
                 write_back(arrays, tiles, start, stop)
 
@@ -181,7 +178,8 @@ class Tiles(PassKernel):
                 buffers = [
                     b.reshape(shape) for b in kernel.buffers_of(shape[0] * shape[1] * columns)
                 ]
-                kernel.tile(*tiles, *values, *buffers, *reducers)
+                number = ((first * height + top) * columns,) if kernel.indexed else ()
+                kernel.tile(*tiles, *values, *buffers, *reducers, *number)
 
         self._share(
             wave,

@@ -13,6 +13,7 @@ import numpy as np
 from typing_extensions import override
 
 from born.backend import Backend
+from born.backend.lanes import goes_by_rows
 from born.backend.update import (
     BoundUpdate,
     Check,
@@ -20,14 +21,28 @@ from born.backend.update import (
     Scalars,
     UpdateKernel,
     accept,
+    element_dtype,
 )
 from born.fusion import RESULT, Program, Ref
-from born.fusion.stages import Pass
+from born.fusion.stages import Pass, Stages
 from born.raw import RawTensor
 from born_numpy import sums
 from born_numpy.passes import Elementwise, PassKernel, Tiles
 from born_numpy.update import NumpyUpdate
 from born_numpy.waves import Plan, StagedProgram, Wave
+
+
+def takes_codes(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> bool:
+    """Whether coded slots may stay so: only passes that are updates of one stage touch them."""
+    if goes_by_rows(program):
+        return False
+    works = [each.work for each in Stages(program, dtypes, element_dtype(program, dtypes)).stages]
+    return not any(
+        work.reductions and any(work.program.codec(i) for i in work.used)
+        for work in works
+        if work is not None
+    )
+
 
 _WAVE: Final = 524_288
 """Elements that go through all stages together, so that later ones find them in the cache."""

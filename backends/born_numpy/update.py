@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from typing_extensions import override
 
+from born.backend import codecs
 from born.backend.plain_update import COMPARISONS
 from born.backend.threads import POOL, taken
 from born.backend.update import (
@@ -27,8 +28,10 @@ from born.backend.update import (
     accept,
     element_dtype,
 )
-from born.dtypes import as_dtype, bool_
+from born.dtypes import as_dtype, bool_, float32
 from born.fusion import ARRAY, BOOLEAN, RESULT, SCALAR, Program, Ref
+from born.fusion.codec import BLOCK, coded_size
+from born.fusion.program import stochastic
 from born.raw import Array, RawTensor
 from born_numpy.alignment import LINE, to_line
 
@@ -64,9 +67,31 @@ class NumpyUpdate(UpdateKernel):
         dtypes: tuple[np.dtype[Any], ...],
         reductions: Reductions = (),
     ) -> None:
-        source, self.buffers, self.tile = _tile(program, dtypes, reductions)
+        decoded = tuple(float32 if program.codec(i) else x for i, x in enumerate(dtypes))
+        source, self.buffers, self.tile = _tile(program, decoded, reductions)
+        self.coded = [(i, codec) for i, codec in enumerate(program.codecs) if codec]
+        self.indexed = program.indexed  # its tiles take the number of their first element, last
+        self.is_plain = not self.coded and not self.indexed
         self.tile_size = _tile_size(self.buffers)
         super().__init__(program, dtypes, source)
+
+    def update(
+        self,
+        arrays: Sequence[Any],
+        pieces: list[Any],
+        start: int,
+        scalars: Scalars,
+        buffers: Sequence[Array],
+    ) -> None:
+        """One tile of arrays of which some are coded, or whose elements' numbers are asked for."""
+        length = pieces[0].size
+        for i, codec in self.coded:
+            pieces[i] = np.empty(length, np.float32)
+            codecs.decode(arrays[i][_coded(start, start + length)], codec, pieces[i], np)
+        number = (start,) if self.indexed else ()
+        self.tile(*pieces, *scalars, *buffers, *number)
+        for i, codec in self.coded:
+            codecs.encode(pieces[i], codec, arrays[i][_coded(start, start + length)], np)
 
     def buffers_of(self, length: int) -> list[Array]:
         """The thread's buffers of a tile."""
@@ -88,7 +113,7 @@ def _tile(
     """The text of a tile function, the buffers it takes, and the function: once a process."""
     writer = _TileWriter(program, dtypes, reductions)
     source = writer.source()
-    namespace: dict[str, Any] = {"np": np}
+    namespace: dict[str, Any] = {"np": np, "round_stochastically": _round_stochastically}
     exec(compile(source, f"<update of {program.name}>", "exec"), namespace)
     return source, writer.buffer_dtypes, namespace["tile"]
 
@@ -136,6 +161,7 @@ class _TileWriter:
         arguments += [f"s{i}" for i in range(self.program.scalars)]
         arguments += [f"b{i}" for i in range(len(self.buffer_dtypes))]
         arguments += [f"k{i}" for i in range(sum(map(len, self.reductions.values())))]
+        arguments += ["start"] if self.program.indexed else []
         body = "".join(f"    {line}\n" for line in self.lines or ["pass"])
         return f"def tile({', '.join(arguments)}):\n{body}"
 
@@ -188,11 +214,14 @@ class _TileWriter:
             place = self._where(number, place, args, values)
         else:
             place = place or self._buffer(dtype)
-            if op.startswith("cast_"):
-                narrow = self._buffer(as_dtype(op.removeprefix("cast_")))
-                self.free.append(int(narrow[1:]))
-                self.lines.append(f'np.copyto({narrow}, {values[0]}, casting="unsafe")')
-                self.lines.append(f"np.copyto({place}, {narrow})")
+            if narrow := stochastic(op):
+                listed = f"{place}, {', '.join(values)}"
+                self.lines.append(f'round_stochastically("{narrow}", start, {listed})')
+            elif op.startswith("cast_"):
+                cast = self._buffer(as_dtype(op.removeprefix("cast_")))
+                self.free.append(int(cast[1:]))
+                self.lines.append(f'np.copyto({cast}, {values[0]}, casting="unsafe")')
+                self.lines.append(f"np.copyto({place}, {cast})")
             else:
                 self.lines.append(f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})")
         self.places[Ref(RESULT, number)] = place
@@ -296,7 +325,7 @@ class _Bound(BoundUpdate):
                 g = apart(g, p)
             arrays, copied = [p, g, *slots], list[np.dtype[Any]]()
             for column, array in enumerate(arrays):
-                if array.flags.c_contiguous:
+                if array.flags.c_contiguous:  # as what is coded always is
                     arrays[column] = array.reshape(-1)
                 else:  # an iterator, whose tiles are copies
                     arrays[column] = array.flat
@@ -342,10 +371,29 @@ class _Step(PreparedStep):
                     length = stop - start
                     buffers = [buffer[:length] for buffer in whole]
                 pieces = [array[start:stop] for array in arrays]
-                kernel.tile(*pieces, *scalars[sets[place] if sets else 0], *buffers)
+                numbers = scalars[sets[place] if sets else 0]
+                if kernel.is_plain:
+                    kernel.tile(*pieces, *numbers, *buffers)
+                else:
+                    kernel.update(arrays, pieces, start, numbers, buffers)
                 if not contiguous:
                     write_back(arrays, pieces, start, stop)
                     pieces.clear()  # or copies would live while the next ones are made
+
+
+def _coded(start: int, stop: int) -> slice:
+    """Where elements from a boundary of blocks on lie in an array of a codec."""
+    first = start // BLOCK * codecs.FULL
+    return slice(first, first + coded_size(stop - start))
+
+
+def _round_stochastically(
+    dtype: str, start: int, out: Array, x: Any, t: float, number: float, seed: float
+) -> None:
+    single = np.ascontiguousarray(np.broadcast_to(x, out.shape), np.float32).reshape(-1)
+    key = codecs.key_of(t, number, seed)
+    rounded = codecs.round_stochastically(single, dtype, start, key, np)
+    out[...] = rounded.reshape(out.shape)
 
 
 def apart(gradient: Array, parameter: Array) -> Array:

@@ -253,7 +253,7 @@ def _method(name: str) -> _Operation:
 
 _PASSED_ON: Final = """
 synchronize prefetch fetch from_dlpack to_dlpack check_labels set_random_state check_random_state
-seed seeded
+seed seeded drawn
 """
 """Methods that are not operations on tensors: the inner backend's."""
 

@@ -515,7 +515,7 @@ _RULES: Final[dict[str, _Operation]] = {
 }
 """Operations with a rule of their own; the elementwise ones share another."""
 
-_PASSED_ON: Final = ["synchronize", "prefetch", "from_dlpack", "to_dlpack", "seeded"]
+_PASSED_ON: Final = ["synchronize", "prefetch", "from_dlpack", "to_dlpack", "seeded", "drawn"]
 _FROM_NOTHING: Final = ["full", "zeros", "ones", "arange", "eye", "normal", "uniform", "from_numpy"]
 
 

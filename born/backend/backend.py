@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from born.backend import codecs
+from born.backend.coded_update import CodedUpdate, is_coded
 from born.backend.contract.base import Base
 from born.backend.contract.creation import Creation
 from born.backend.contract.elementwise import Elementwise
@@ -64,7 +66,34 @@ class Backend(
             a kernel that updates all parameters of an optimizer in one call; by
             default one that runs instruction by instruction.
         """
+        if is_coded(program, dtypes):
+            return CodedUpdate(self, program, dtypes, self.compile_update, is_shared=False)
         return PlainUpdate(self, program, dtypes)
+
+    def decode_slot(self, codes: RawTensor, codec: str, x: RawTensor) -> None:
+        """Write to `x`, of float32, what the bytes of a coded slot stand for.
+
+        By default, as the two that follow, on the host.
+        """
+        values = np.empty(x.size, np.float32)
+        codecs.decode(self.to_numpy(codes), codec, values, np)
+        self.assign(x, self.from_numpy(values.reshape(x.shape)))
+
+    def encode_slot(self, x: RawTensor, codec: str, codes: RawTensor) -> None:
+        """Write to `codes`, flat and of uint8, what stands for float32 numbers."""
+        stored = np.empty(codes.size, np.uint8)
+        values = np.ascontiguousarray(self.to_numpy(x)).reshape(-1)
+        codecs.encode(values, codec, stored, np)
+        self.assign(codes, self.from_numpy(stored))
+
+    def round_stochastically(self, x: RawTensor, /, dtype: str, key: int) -> RawTensor:
+        """Each float32 number as one of its neighbours in `dtype`, the nearer more likely.
+
+        What is chosen follows from the element's number and the key alone.
+        """
+        values = np.ascontiguousarray(self.to_numpy(x)).reshape(-1)
+        rounded = codecs.round_stochastically(values, dtype, 0, key, np)
+        return self.from_numpy(rounded.reshape(x.shape))
 
     def fused(
         self, formula: Formula, arrays: Sequence[RawTensor], scalars: Sequence[float] = ()

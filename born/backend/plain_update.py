@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from typing_extensions import override
 
-from born.backend import lanes
+from born.backend import codecs, lanes
 from born.backend.contract.primitives import Primitives
 from born.backend.orthogonal import orthogonalize
 from born.backend.update import (
@@ -23,6 +23,7 @@ from born.backend.update import (
     accept,
     element_dtype,
 )
+from born.dtypes import float32
 from born.fusion import ARRAY, RESULT, SCALAR, VALUE, GroupProgram, Instruction, Program, Ref
 from born.fusion.program import (
     COLUMNS,
@@ -32,6 +33,7 @@ from born.fusion.program import (
     ROWS,
     TOTAL,
     matrix_function,
+    stochastic,
 )
 from born.raw import RawTensor, Shape
 
@@ -358,6 +360,8 @@ def operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable[
     """An elementwise operation of programs by those of a backend."""
     if op == "where":
         return partial(_select, backend, compute)
+    if narrow := stochastic(op):
+        return partial(_rounded, backend, narrow)
     if op.startswith("cast_"):
         dtype = op.removeprefix("cast_")
 
@@ -371,6 +375,14 @@ def operation(backend: Primitives, op: str, compute: np.dtype[Any]) -> Callable[
             *[x if isinstance(x, RawTensor) else backend.full((), bool(x), "bool") for x in args]
         )
     return found
+
+
+def _rounded(
+    backend: Primitives, dtype: str, x: RawTensor, t: float, number: float, seed: float
+) -> RawTensor:
+    single = x if x.dtype == float32 else backend.astype(x, float32)
+    rounded = backend.round_stochastically(single, dtype, codecs.key_of(t, number, seed))
+    return rounded if x.dtype == float32 else backend.astype(rounded, x.dtype)
 
 
 def _select(

@@ -10,6 +10,7 @@ import numpy as np
 
 from born import optim
 from born.errors import CheckpointMismatchError, OperandError
+from born.fusion.codec import kept_as
 from born.optim import Config, Optimizer
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
@@ -195,6 +196,8 @@ def to_torch(
             mismatch_text(f"the parameters of this {kind} in PyTorch's terms", lines, remedy)
         )
     live, to_numpy = optimizer.live_state(), optimizer.backend.innermost.to_numpy
+    if any(kept_as(name) for name in live):
+        live = {**optimizer.state_dict(decoded=True), **live}
     state: dict[int, dict[str, Any]] = {}
     for position, name in enumerate(order):
         index = places[name]

@@ -88,6 +88,21 @@ def matrix_function(op: str) -> str | None:
     return name if name in MATRIX_FUNCTIONS else None
 
 
+_STOCHASTIC: Final = "stochastic_"
+
+
+def stochastic(op: str) -> str:
+    """The dtype that an operation rounds to, up or down by chance; "" if it is none of these.
+
+    Its arguments are the value, and what the chance is a function of besides the number of the
+    element: t, the number of the parameter, and a seed.
+
+    >>> stochastic("stochastic_bfloat16"), stochastic("cast_bfloat16")
+    ('bfloat16', '')
+    """
+    return op.removeprefix(_STOCHASTIC) if op.startswith(_STOCHASTIC) else ""
+
+
 def reduced(op: str, ranks: tuple[str, ...]) -> str:
     """The rank of the result of a reduction."""
     rank, (_, axis) = join(*ranks), REDUCTIONS[op]
@@ -101,6 +116,7 @@ def reduced(op: str, ranks: tuple[str, ...]) -> str:
 EXACT: Final = BOOLEAN.union(
     ["add", "sub", "mul", "div", "neg", "abs", "sign", "sqrt", "maximum", "minimum", "where"],
     ("cast_float16", "cast_bfloat16", "cast_float32"),
+    ("stochastic_float16", "stochastic_bfloat16"),
 )
 """The operations whose results IEEE 754 fixes to the last bit: all but `pow`, `exp` and `log`."""
 
@@ -200,6 +216,8 @@ class Program:
         host: from the rule's own scalars (and `t`) to the host scalars, in double.
         name: of the rule.
         ranks: of each array; empty where all are of rank element.
+        codecs: of each array, what it is kept as (`born.fusion.codec`), or ""; empty where there
+            are none. They are a load and a store around the instructions.
         totals: the sums, of rank tensor, that the group adds up over all tensors.
         group: what is computed once for all tensors, if there is anything.
         sizes: which of `size`, `rows`, `columns` and `matrices` the host needs, as `__size` and so
@@ -216,6 +234,7 @@ class Program:
     host: Callable[..., tuple[float, ...]] = field(compare=False, repr=False)
     name: str = field(compare=False)
     ranks: tuple[str, ...] = ()
+    codecs: tuple[str, ...] = ()
     totals: tuple[Ref, ...] = ()
     group: GroupProgram | None = None
     sizes: tuple[str, ...] = field(default=(), compare=False)
@@ -241,6 +260,15 @@ class Program:
         """The rank of an array input."""
         return self.ranks[index] if self.ranks else ELEMENT
 
+    def codec(self, index: int) -> str:
+        """What an array input is kept as; "" for numbers of its dtype."""
+        return self.codecs[index] if self.codecs else ""
+
+    @property
+    def indexed(self) -> bool:
+        """Whether some results depend on the numbers of the elements."""
+        return any(stochastic(op) for op, _ in self.instructions)
+
     def all_ranks(self) -> dict[Ref, str]:
         """The rank of every value."""
         ranks: dict[Ref, str] = {Ref(ARRAY, i): self.rank(i) for i in range(len(self.arrays))}
@@ -250,6 +278,7 @@ class Program:
         for number, (op, args) in enumerate(self.instructions):
             given = tuple(ranks[arg] for arg in args)
             rank = join(*given) if op not in REDUCTIONS else reduced(op, given)
+            rank = ELEMENT if stochastic(op) else rank
             # What joins numbers of the group and the host alone may differ from tensor to tensor.
             ranks[Ref(RESULT, number)] = TENSOR if rank in (HOST, GROUP) else rank
         return ranks

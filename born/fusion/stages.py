@@ -54,6 +54,16 @@ class Pass:
     scratch: tuple[Ref, ...]
     reductions: tuple[tuple[int, tuple[Ref, ...]], ...]
 
+    @property
+    def used(self) -> set[int]:
+        """The arrays that it reads or writes."""
+        program = self.program
+        pairs = zip(program.targets, program.outputs, strict=True)
+        stored = [(index, ref) for index, ref in pairs if ref != Ref(ARRAY, index)]
+        read = [ref for _, ref in stored]
+        read += [ref for _, refs in (*program.instructions, *self.reductions) for ref in refs]
+        return {index for index, _ in stored} | {ref.index for ref in read if ref.kind == ARRAY}
+
     @cached_property
     def by_tensor(self) -> bool:
         """Whether some of its scalars differ from tensor to tensor."""
@@ -167,7 +177,7 @@ class Stages:
         early: set[int] = set()
         for index in self._own[2:]:
             ref = self._outputs.get(index)
-            is_exact = self._dtypes[index] == self._compute
+            is_exact = self._dtypes[index] == self._compute and not self.program.codec(index)
             if ref is None or not is_exact or not self._is_computed(ref):
                 continue
             if self._stage[ref] < self._final:
@@ -292,6 +302,7 @@ class Stages:
                 host=_no_host,
                 name=f"{program.name}, stage {number + 1}",
                 ranks=(*[ELEMENT] * first, *ranks, *[ELEMENT] * len(scratch)),
+                codecs=self._codecs(len(ranks) + len(scratch)),
             ),
             tuple(dtypes),
             tuple(scalars),
@@ -300,6 +311,13 @@ class Stages:
             tuple(scratch),
             reductions,
         )
+
+    def _codecs(self, others: int) -> tuple[str, ...]:
+        """What the arrays of a pass are kept as, if some are given as bytes."""
+        program = self.program
+        if not any(program.codec(i) and self._dtypes[i].itemsize == 1 for i in self._own):
+            return ()
+        return (*(program.codec(i) for i in self._own), *[""] * others)
 
     def _is_input(self, ref: Ref) -> bool:
         """Whether a pass reads a value as an array besides those of rank element."""

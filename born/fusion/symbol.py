@@ -341,6 +341,15 @@ class Symbol:
             raise TypeError(f"astype rounds to {', '.join(CASTS)} in a rule, not to {dtype!r}")
         return self.apply(f"cast_{dtype}", self)
 
+    def round_stochastically(self, dtype: str, t: Any, seed: int) -> Symbol:
+        """Rounded to a dtype of 16 bits, up or down by a chance that makes the mean right."""
+        if self.ref is None:
+            raise TypeError("only what is computed from arrays is rounded by chance")
+        _check_kinds("round", (self,))
+        given = (self, t, self.writer.size("number"), seed)
+        refs = tuple(self._reference(each) for each in given)
+        return self.writer.write(f"stochastic_{dtype}", refs, ELEMENT)
+
     def __bool__(self) -> NoReturn:
         error = TypeError(
             "a rule cannot branch on a value, which is not known when the rule is traced; "

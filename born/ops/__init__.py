@@ -103,10 +103,12 @@ from born.ops.images import conv2d as conv2d
 from born.ops.images import fold as fold
 from born.ops.images import max_pool2d as max_pool2d
 from born.ops.images import unfold as unfold
+from born.ops.indexing import digitize as digitize
 from born.ops.indexing import gather as gather
 from born.ops.indexing import getitem as getitem
 from born.ops.indexing import index_add as index_add
 from born.ops.indexing import scatter_add as scatter_add
+from born.ops.indexing import searchsorted as searchsorted
 from born.ops.indexing import take as take
 from born.ops.linear import dot as dot
 from born.ops.linear import inner as inner
@@ -132,6 +134,7 @@ from born.ops.reduction import all as all
 from born.ops.reduction import any as any
 from born.ops.reduction import argmax as argmax
 from born.ops.reduction import argmin as argmin
+from born.ops.reduction import argsort as argsort
 from born.ops.reduction import cumprod as cumprod
 from born.ops.reduction import cumsum as cumsum
 from born.ops.reduction import logsumexp as logsumexp
@@ -187,6 +190,44 @@ from born.ops.shape import triu as triu
 from born.ops.shape import unstack as unstack
 from born.ops.shape import vsplit as vsplit
 from born.ops.shape import vstack as vstack
+from born.ops.statistics import argpartition as argpartition
+from born.ops.statistics import average as average
+from born.ops.statistics import bincount as bincount
+from born.ops.statistics import convolve as convolve
+from born.ops.statistics import corrcoef as corrcoef
+from born.ops.statistics import correlate as correlate
+from born.ops.statistics import count_nonzero as count_nonzero
+from born.ops.statistics import cov as cov
+from born.ops.statistics import cummax as cummax
+from born.ops.statistics import cummin as cummin
+from born.ops.statistics import diff as diff
+from born.ops.statistics import gradient as gradient
+from born.ops.statistics import histogram as histogram
+from born.ops.statistics import interp as interp
+from born.ops.statistics import logcumsumexp as logcumsumexp
+from born.ops.statistics import median as median
+from born.ops.statistics import nanargmax as nanargmax
+from born.ops.statistics import nanargmin as nanargmin
+from born.ops.statistics import nancumprod as nancumprod
+from born.ops.statistics import nancumsum as nancumsum
+from born.ops.statistics import nanmax as nanmax
+from born.ops.statistics import nanmean as nanmean
+from born.ops.statistics import nanmedian as nanmedian
+from born.ops.statistics import nanmin as nanmin
+from born.ops.statistics import nanpercentile as nanpercentile
+from born.ops.statistics import nanprod as nanprod
+from born.ops.statistics import nanquantile as nanquantile
+from born.ops.statistics import nanstd as nanstd
+from born.ops.statistics import nansum as nansum
+from born.ops.statistics import nanvar as nanvar
+from born.ops.statistics import partition as partition
+from born.ops.statistics import percentile as percentile
+from born.ops.statistics import ptp as ptp
+from born.ops.statistics import quantile as quantile
+from born.ops.statistics import sort as sort
+from born.ops.statistics import topk as topk
+from born.ops.statistics import trapezoid as trapezoid
+from born.ops.statistics import unique as unique
 
 # NumPy's names for the same functions.
 absolute = fabs = abs
@@ -200,6 +241,7 @@ fix = trunc
 divide = div
 mod = remainder
 multiply = mul
+take_along_axis = gather
 negative = neg
 permute_dims = transpose
 sliding_window_view = sliding_window

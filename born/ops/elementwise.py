@@ -720,15 +720,27 @@ def copysign(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     return call_ufunc("copysign", x, y)
 
 
+def _distance(x: Any, y: Any) -> Any:
+    """y - x, and NaN only where one of them is: equal infinities have none."""
+    return fusion.where(fusion.isfinite(x), y - x, fusion.where(x == y, 0.0, y - x))
+
+
+def _unless_equal_infinities(x: Any, y: Any, result: Any) -> Any:
+    """The result, but the infinity, which is constant, of two equal ones."""
+    infinite = fusion.where(x > 0, math.inf, -math.inf)
+    same = fusion.where(x == y, infinite, result)
+    return fusion.where(fusion.isfinite(x), result, same)
+
+
 @fused
 def _logaddexp(x: Any, y: Any) -> Any:
-    # Equal infinities have no difference; each then has half of the gradient.
-    distance = fusion.where(fusion.isfinite(x), y - x, fusion.where(x == y, 0.0, y - x))
-    return fusion.where(distance < 0, x + fusion.softplus(distance), y + fusion.softplus(-distance))
+    distance = _distance(x, y)
+    below, above = x + fusion.softplus(distance), y + fusion.softplus(-distance)
+    return _unless_equal_infinities(x, y, fusion.where(distance < 0, below, above))
 
 
 def logaddexp(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
-    """log(e^x + e^y), without overflow.
+    """log(e^x + e^y), without overflow; the gradient of two equal infinities is zero.
 
     >>> ops.logaddexp(born.tensor([1000.0], backend), -1000.0)
     Tensor([1000.], dtype=float32)
@@ -747,9 +759,10 @@ def logaddexp2(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 
 @fused
 def _logaddexp2(x: Any, y: Any) -> Any:
-    distance = fusion.where(fusion.isfinite(x), y - x, fusion.where(x == y, 0.0, y - x))
-    further = fusion.softplus(-math.log(2.0) * fusion.abs(distance)) / math.log(2.0)
-    return fusion.where(distance < 0, x, y) + further
+    distance = math.log(2.0) * _distance(x, y)
+    below = x + fusion.softplus(distance) / math.log(2.0)
+    above = y + fusion.softplus(-distance) / math.log(2.0)
+    return _unless_equal_infinities(x, y, fusion.where(distance < 0, below, above))
 
 
 def fmax(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -773,8 +786,8 @@ def fmin(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
 def _of_numbers(
     function: Callable[[Tensor[B], Tensor[B]], Tensor[B]], x: Tensor[B], y: Tensor[B]
 ) -> Tensor[B]:
-    """A function of two, of the other one where one is NaN."""
-    return where(isnan(x), y, where(isnan(y), x, function(x, y)))
+    """A function of two, of the other one twice where one is NaN."""
+    return function(where(isnan(x), y, x), where(isnan(y), x, y))
 
 
 def _tensors(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from born.backend import B, Index
-from born.operands import backend_of, raw_index, raw_operand
+from typing import Literal, TypeAlias
+
+from born.backend import B, Index, Scalar
+from born.errors import DomainError
+from born.operands import backend_of, operand, raw_index, raw_operand
+from born.raw import RawTensor
 from born.tensor import Tensor
+
+Side: TypeAlias = Literal["left", "right"]
+"""On which side of equals to insert."""
 
 
 def getitem(x: Tensor[B], index: Index) -> Tensor[B]:
@@ -66,3 +73,39 @@ def scatter_add(x: Tensor[B], index: Tensor[B], y: Tensor[B], axis: int) -> Tens
     where = raw_operand("scatter_add", backend, index)
     added = raw_operand("scatter_add", backend, y)
     return Tensor(backend.scatter_add(x.raw, where, added, axis), x.backend)
+
+
+def searchsorted(x: Tensor[B], y: Tensor[B] | Scalar, side: Side = "left") -> Tensor[B]:
+    """Where each of y would stand in a sorted vector, as int64.
+
+    Args:
+        x: a vector in ascending order.
+        y: a number, or a tensor of any shape.
+        side: before the elements that it equals, `"left"`; or after them, `"right"`.
+
+    >>> ops.searchsorted(born.tensor([1.0, 2.0, 2.0], backend), born.tensor([2.0, 5.0], backend))
+    Tensor([1, 3], dtype=int64)
+    """
+    backend = backend_of("searchsorted", x)
+    if side not in ("left", "right"):
+        raise DomainError(
+            f'expected side "left" or "right" in searchsorted, got {side!r}; use one of them'
+        )
+    raw = operand(backend, y, "searchsorted")
+    where = raw if isinstance(raw, RawTensor) else backend.full((), raw, x.dtype)
+    return Tensor(backend.searchsorted(x.raw, where, side == "right"), backend)
+
+
+def digitize(x: Tensor[B], bins: Tensor[B], right: bool = False) -> Tensor[B]:
+    """The number of the bin of each element: i where bins[i - 1] <= x < bins[i].
+
+    Args:
+        x: a tensor of any shape.
+        bins: the edges, in ascending order.
+        right: whether it is the upper edge that belongs to a bin.
+
+    >>> edges = born.tensor([0.0, 1.0], backend)
+    >>> ops.digitize(born.tensor([-1.0, 0.0, 3.0], backend), edges)
+    Tensor([0, 1, 2], dtype=int64)
+    """
+    return searchsorted(bins, x, "left" if right else "right")

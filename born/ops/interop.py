@@ -12,11 +12,24 @@ from typing import Any, Final
 
 import numpy as np
 
-from born.ops import creation, elementwise, reduction, shape
+from born.ops import creation, elementwise, indexing, reduction, shape, statistics
 from born.ops.linear import matmul
 from born.tensor import NUMPY_FUNCTIONS, NUMPY_UFUNCS
 
 _REDUCTIONS: Final = "all any argmax argmin cumprod cumsum max mean min prod sum var"
+_STATISTICS: Final[dict[str, str]] = {
+    "1": "corrcoef cov histogram unique",
+    "2": """
+        count_nonzero median nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian
+        nanmin nanprod nanstd nansum nanvar ptp
+    """,
+    "3": """
+        argpartition average bincount convolve correlate diff gradient interp nanpercentile
+        nanquantile partition percentile quantile sort trapezoid
+    """,
+}
+"""How many arguments by position mean the same -> the functions."""
+
 _SHAPES: Final = """
 append array_split atleast_1d atleast_2d atleast_3d block broadcast_to column_stack concatenate
 diag diagflat diagonal dsplit dstack expand_dims flip fliplr flipud hsplit hstack moveaxis ravel
@@ -56,6 +69,15 @@ NUMPY_FUNCTIONS.update(
         "round": (elementwise.round, 2),
         "copy": (creation.copy, 1),
         "where": (elementwise.where, 3),
+        **{
+            name: (getattr(statistics, name), int(count))
+            for count, names in _STATISTICS.items()
+            for name in names.split()
+        },
+        "argsort": (reduction.argsort, 2),
+        "digitize": (indexing.digitize, 3),
+        "searchsorted": (indexing.searchsorted, 3),
+        "take_along_axis": (indexing.gather, 3),
         **{name: (getattr(shape, name), 4) for name in _SHAPES.split()},
         **{name: (getattr(shape, name), _ANY) for name in ("broadcast_arrays", "ix_", "meshgrid")},
         "full_like": (creation.full_like, 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from born.backend import Axis, B
+from born.backend.arguments import normal_axis
 from born.operands import backend_of
 from born.tensor import Tensor
 
@@ -103,8 +104,10 @@ def norm(x: Tensor[B], axis: Axis = None, keepdims: bool = False, order: float =
     return Tensor(backend_of("norm", x).norm(x.raw, axis, keepdims, order), x.backend)
 
 
-def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
+def cumsum(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
     """The running sum along an axis, y_k = x_1 + ... + x_k; of integers and bools, int64.
+
+    Without an axis all elements are one row.
 
     Narrower numbers than float64 add up in float64, if they are many. Those of float64 are added
     one after the other, so that sums of positive numbers never fall: the k-th is off by at most
@@ -113,16 +116,28 @@ def cumsum(x: Tensor[B], axis: int) -> Tensor[B]:
     >>> ops.cumsum(born.tensor([1.0, 2.0, 3.0], backend), axis=0)
     Tensor([1., 3., 6.], dtype=float32)
     """
+    x, axis = along(x, axis)
     return Tensor(backend_of("cumsum", x).cumsum(x.raw, axis), x.backend)
 
 
-def cumprod(x: Tensor[B], axis: int) -> Tensor[B]:
+def cumprod(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
     """The running product along an axis, y_k = x_1 x_2 ... x_k; of integers and bools, int64.
+
+    Without an axis all elements are one row.
 
     >>> ops.cumprod(born.tensor([1.0, 2.0, 3.0], backend), axis=0)
     Tensor([1., 2., 6.], dtype=float32)
     """
+    x, axis = along(x, axis)
     return Tensor(backend_of("cumprod", x).cumprod(x.raw, axis), x.backend)
+
+
+def along(x: Tensor[B], axis: int | None) -> tuple[Tensor[B], int]:
+    """A tensor and one of its axes: all elements in one row, without an axis."""
+    if axis is not None:
+        return x, axis
+    backend = backend_of("a function along an axis", x)
+    return Tensor(backend.reshape(x.raw, (x.size,)), backend), 0
 
 
 def argmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
@@ -159,3 +174,24 @@ def all(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
     Tensor([False,  True], dtype=bool)
     """
     return Tensor(backend_of("all", x).all(x.raw, axis, keepdims), x.backend)
+
+
+def argsort(x: Tensor[B], axis: int | None = -1, *, descending: bool = False) -> Tensor[B]:
+    """The places of the elements in ascending order, int64; of equals the first first, NaN last.
+
+    Args:
+        x: any tensor.
+        axis: along which, the last by default; None for all elements in one row.
+        descending: the largest first, and NaN before them.
+
+    >>> ops.argsort(born.tensor([3.0, 1.0, 2.0], backend))
+    Tensor([1, 2, 0], dtype=int64)
+    """
+    backend = backend_of("argsort", x)
+    x, axis = along(x, axis)
+    if not descending:
+        return Tensor(backend.argsort(x.raw, axis), backend)
+    # From the end, so that of equals the first is still first.
+    last = x.shape[normal_axis(axis, x.ndim)] - 1
+    turned = backend.argsort(backend.flip(x.raw, axis), axis)
+    return Tensor(backend.sub(last, backend.flip(turned, axis)), backend)

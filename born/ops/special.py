@@ -113,22 +113,41 @@ def entr(x: Tensor[B]) -> Tensor[B]:
     return _entr(x)
 
 
-def rel_entr(x: Tensor[B], y: Tensor[B]) -> Tensor[B]:
+def _divergence(x: Any, y: Any, at_zero: Any, rest: Any) -> Any:
+    """x log(x / y) and the rest, for positive x and y; infinite where either is negative."""
+    inside = fusion.where(x > 0, y, 0.0) > 0
+    p, q = fusion.where(inside, x, 1.0), fusion.where(inside, y, 1.0)
+    outside = fusion.where(x == 0, fusion.where(y >= 0, at_zero, math.inf), math.inf)
+    known = fusion.where(x == x, fusion.where(y == y, outside, y), x)
+    return fusion.where(inside, p * fusion.log(p / q) + rest, known)
+
+
+@fused
+def _rel_entr(x: Any, y: Any) -> Any:
+    return _divergence(x, y, 0.0, 0.0)
+
+
+@fused
+def _kl_div(x: Any, y: Any) -> Any:
+    return _divergence(x, y, y, y - x)
+
+
+def rel_entr(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """x log(x / y), 0 where x is 0: a part of a Kullback-Leibler divergence.
 
     >>> ops.special.rel_entr(born.tensor([1.0], backend), born.tensor([1.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return neg(entr(x)) - xlogy(x, y)
+    return _rel_entr(x, y)
 
 
-def kl_div(x: Tensor[B], y: Tensor[B]) -> Tensor[B]:
+def kl_div(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     """x log(x / y) - x + y, which is convex in both.
 
     >>> ops.special.kl_div(born.tensor([1.0], backend), born.tensor([1.0], backend))
     Tensor([0.], dtype=float32)
     """
-    return rel_entr(x, y) - x + y
+    return _kl_div(x, y)
 
 
 # -- the gamma function and its kin ----------------------------------------------------------

@@ -48,6 +48,7 @@ from born.optim.layerwise import LAMBConfig as LAMBConfig
 from born.optim.layerwise import LARSConfig as LARSConfig
 from born.optim.layerwise import NovoGrad as NovoGrad
 from born.optim.layerwise import NovoGradConfig as NovoGradConfig
+from born.optim.loss_scale import LossScale as LossScale
 from born.optim.muon import Muon as Muon
 from born.optim.muon import MuonConfig as MuonConfig
 from born.optim.nadam import NAdam as NAdam

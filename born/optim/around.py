@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from born.backend import Backend
 from born.optim.clipping import check_options
+from born.optim.loss_scale import LossScale, check_loss_scale
 from born.optim.nonfinite import check_policy, check_watch
 from born.optim.precision import PLAIN, Precision, checked_precision
 from born.optim.projections import Projection
 from born.optim.rule import Rule
 from born.optim.treatment import Treatment
+from born.raw import RawTensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class Around:
         nonfinite: what is done about gradients that are not finite; around that and around what
             a step multiplies its gradients by, by the `Reporter`.
         watch: what reports tell of each parameter, in the same place.
+        loss_scale: what gradients are divided by; around everything.
     """
 
     projections: Sequence[Projection] = ()
@@ -38,12 +42,14 @@ class Around:
     precision: Precision = PLAIN
     nonfinite: str = "ignore"
     watch: Sequence[str] = ()
+    loss_scale: LossScale | None = None
 
     def __post_init__(self) -> None:
         check_options(None, self.max_norm)
         check_policy(self.nonfinite)
         check_watch(self.watch)
         checked_precision(self.precision)
+        check_loss_scale(self.loss_scale)
 
     def wrapped(
         self, treatments: Sequence[Treatment], dtypes: Sequence[np.dtype[Any]]
@@ -59,6 +65,14 @@ class Around:
     def _wrapped(self, rule: Rule) -> Rule:
         """A rule with what surrounds it, from the inside to the outside."""
         return rule
+
+    def outermost(self, rule: Rule) -> Rule:
+        """A rule with what goes around even that which looks at the gradients of a step."""
+        return rule if self.loss_scale is None else self.loss_scale.applied(rule)
+
+    def shared(self, backend: Backend) -> dict[str, RawTensor]:
+        """The slots of rank group of what is outermost, as they start."""
+        return {} if self.loss_scale is None else self.loss_scale.slots(backend)
 
     def keywords(self) -> Mapping[str, Any]:
         """As the constructor takes them."""

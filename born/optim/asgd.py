@@ -36,7 +36,7 @@ class ASGDConfig(UpdateConfig):
     """The dtype of the average, such as `"float32"`."""
 
 
-@rule(rate=Slot("tensor", start="lr"))
+@rule(average=Slot(exact=True), rate=Slot("tensor", start="lr"))
 def asgd(
     p: V,
     g: V,

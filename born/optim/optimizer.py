@@ -33,6 +33,7 @@ from born.optim.clipping import (
 from born.optim.config import KINDS, Config, check_names, required_fields
 from born.optim.groups import Group, checked_groups, group_numbers
 from born.optim.incoming import Incoming
+from born.optim.loss_scale import LOSS_SCALE, LossScale, as_factor
 from born.optim.plan import Plan
 from born.optim.plans import Plans, programs
 from born.optim.precision import PLAIN, Precision
@@ -40,7 +41,7 @@ from born.optim.projections import Projection, selected
 from born.optim.report import Fault, Reporter, StepReport
 from born.optim.rule import Rule, RuleFunction
 from born.optim.scalars import Scalar, value_at
-from born.optim.slots import by_name, described, own_slots, shared_slots
+from born.optim.slots import Coded, by_name, coded_slots, described, own_slots, shared_slots
 from born.optim.transforms import decayed
 from born.optim.treatment import Treatment, treatments
 from born.optim.weights import Weights
@@ -73,6 +74,8 @@ class Optimizer(Generic[B, C_co]):
             such elements as 0; `"keep"` leaves them and their state alone. `"ignore"` by default.
         watch: which of `"grad_norm"`, `"param_norm"`, `"update_norm"` and `"update_ratio"` the
             `StepReport` tells of each parameter.
+        loss_scale: for float16: what `scale_loss` multiplies a loss by, and steps divide gradients
+            by. Where they are not finite, the step is skipped and the scale shrinks.
         fields: the fields of that class, in place of a config: `optim.Adam(p, lr=1e-3)`.
 
     Attributes:
@@ -126,8 +129,11 @@ class Optimizer(Generic[B, C_co]):
         precision: Precision = PLAIN,
         nonfinite: str = "ignore",
         watch: Sequence[str] = (),
+        loss_scale: LossScale | None = None,
         **fields: Any,
     ) -> None:
+        if loss_scale is not None and nonfinite == "ignore":
+            nonfinite = "skip"
         self._parameters = checked_parameters(parameters)
         self._config = cast("C_co", self._checked_config(config, **fields))
         self._around = Around(
@@ -136,6 +142,7 @@ class Optimizer(Generic[B, C_co]):
             precision=precision,
             nonfinite=nonfinite,
             watch=watch,
+            loss_scale=loss_scale,
         )
         self._inner = self._parameters[0].backend.innermost
         self._reporter = Reporter(self._inner, nonfinite, watch)
@@ -157,13 +164,17 @@ class Optimizer(Generic[B, C_co]):
         self._check_slots(rules)
         new = range(len(self._buffers), len(raws))
         buffers = [*self._buffers, *(own_slots(inner, raws[i], rules[i]) for i in new)]
-        shared = {**shared_slots(inner, rules), **self._shared}
+        shared = {**shared_slots(inner, rules), **self._around.shared(inner), **self._shared}
         reporter = self._reporter.of(parameters)
         targets = [
             (raw, *slots, *seen)
             for raw, slots, seen in zip(raws, buffers, reporter.slots, strict=True)
         ]
-        plans = Plans(inner, targets, checks, treatments, reporter.around)
+
+        def looked_at(rule: Rule) -> Rule:
+            return self._around.outermost(reporter.around(rule))
+
+        plans = Plans(inner, targets, checks, treatments, looked_at)
         self._parameters, self._groups, self._numbers = parameters, groups, numbers
         self._raws, self._checks, self._projected = raws, checks, projected
         self._buffers, self._shared, self._plans = buffers, shared, plans
@@ -578,6 +589,19 @@ class Optimizer(Generic[B, C_co]):
                 projected = projection(Tensor(raw, self._inner)).raw
                 self._inner.assign(raw, self._reporter.unless_skipped(projected, raw))
 
+    def scale_loss(self, loss: Tensor[B]) -> Tensor[B]:
+        """A loss times the present `loss_scale`, for the backward pass; without one, as it is."""
+        scale = self._shared.get(LOSS_SCALE)
+        if scale is None:
+            return loss
+        return loss * Tensor(as_factor(self._inner, scale, loss.dtype), loss.backend)
+
+    @property
+    def loss_scale(self) -> float:
+        """The present loss scale, 1 without one; it waits for the device."""
+        scale = self._shared.get(LOSS_SCALE)
+        return 1.0 if scale is None else float(self._inner.to_numpy(scale))
+
     def zero_grad(self) -> None:
         """Forget the gradients that `Tensor.backward` has accumulated in the parameters."""
         for parameter in self._parameters:
@@ -628,19 +652,24 @@ class Optimizer(Generic[B, C_co]):
 
     # -- state ---------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, RawTensor]:
+    def state_dict(self, *, decoded: bool = False) -> dict[str, RawTensor]:
         """A snapshot of the state; nothing in it aliases what the optimizer goes on to use.
+
+        Args:
+            decoded: give slots that are kept in one byte an element as float32, under the names
+                that they have where they are.
 
         Returns:
             `{slot}.{index}` -> what the rule carries for that parameter, of its shape
             and dtype, such as `velocity.0`; and `t.{index}` -> the number of updates
-            it has had, int64 of shape ().
+            it has had, int64 of shape (). What is kept in one byte an element has its codec in its
+            name, as `m.int8.0`.
 
         >>> p = nn.Parameter(born.zeros((2, 3), backend))
         >>> {key: x.shape for key, x in optim.Adam([p], optim.AdamConfig()).state_dict().items()}
         {'m.0': (2, 3), 'v.0': (2, 3), 't.0': ()}
         """
-        state = {name: self._inner.copy(buffer) for name, buffer in self._live.items()}
+        state = states.copied(self._inner, self._live, self._coded if decoded else {})
         return state | states.counts_as_tensors(self._inner, self._counts)
 
     def live_state(self) -> dict[str, RawTensor | int]:
@@ -657,7 +686,7 @@ class Optimizer(Generic[B, C_co]):
 
     def state_owners(self) -> dict[str, int | None]:
         """Whose each entry of `state_dict` is: the index of a parameter, or None for all."""
-        shared = {f"{slot}.0" for rule in self._rules for slot in rule.group_slots}
+        shared = {f"{slot}.0" for slot in self._shared}
         return {
             key: None if key in shared else int(key.rpartition(".")[2]) for key in self.live_state()
         }
@@ -666,20 +695,23 @@ class Optimizer(Generic[B, C_co]):
         """Every reason why `state` could not be loaded, in words; changes nothing."""
         return states.mismatches(self._inner, self._live, self._counts, state)
 
-    def load_state_dict(self, state: states.OptimizerState) -> None:
+    def load_state_dict(self, state: states.OptimizerState, *, encode: bool = False) -> None:
         """Write a state into the optimizer's buffers, all of it or nothing.
 
         Args:
             state: what `state_dict` gives. Tensors and NumPy arrays will do as well,
                 and Python integers for `t.{index}`.
+            encode: take numbers for slots that are kept in one byte an element, and round them.
 
         Raises:
             StateDictError: entries are missing, unexpected, misshapen or mistyped, or a
                 count is negative; the message lists every one, and nothing was changed.
         """
+        if encode:
+            state = states.encoded(self._inner, self._coded, state)
         lines = self.check_state_dict(state)
         if lines:
-            remedy = "make the optimizer with the parameters and the config that it was saved with"
+            remedy = states.remedy(self._coded, state)
             expected = f"a state dict of this {type(self).__name__}"
             raise StateDictError(mismatch_text(expected, lines, remedy))
         self._updates = states.write(self._inner, self._live, self._counts, state)
@@ -741,6 +773,10 @@ class Optimizer(Generic[B, C_co]):
         """The buffers by name."""
         live = by_name(self._rules, self._buffers)
         return live | {f"{name}.0": slot for name, slot in self._shared.items()}
+
+    @property
+    def _coded(self) -> dict[str, Coded]:
+        return coded_slots(self._rules, self._raws)
 
     def _checked_config(self, config: Config | None, **fields: Any) -> Config:
         if not hasattr(self, "config_type"):

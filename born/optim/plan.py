@@ -55,7 +55,10 @@ class Bundle:
         self.indices = indices
         self.kernel = backend.compile_update(program, dtypes)
         self._bound = self.kernel.bind(targets, check_number)
-        self._sizes = [_sizes(program, target[0].shape) for target in targets]
+        self._sizes = [
+            _sizes(program, target[0].shape, index)
+            for index, target in zip(indices, targets, strict=True)
+        ]
         self.take_scalars(treatments)
 
     def take_scalars(self, treatments: Sequence[Treatment]) -> None:
@@ -242,8 +245,9 @@ class Plan:
         return values[0]
 
 
-def _sizes(program: Program, shape: Shape) -> tuple[int, ...]:
-    """The sizes of a parameter that a program's host asks for; of an empty one, of one element."""
+def _sizes(program: Program, shape: Shape, number: int) -> tuple[int, ...]:
+    """What a program's host asks for of a parameter: sizes, those of an empty one as if it had one
+    element, and its number."""
     if not program.sizes:
         return ()
     *before, rows, columns = (1, 1, *(max(length, 1) for length in shape))
@@ -253,6 +257,7 @@ def _sizes(program: Program, shape: Shape) -> tuple[int, ...]:
         "rows": rows,
         "columns": columns,
         "matrices": matrices,
+        "number": number,
     }
     return tuple(known[name] for name in program.sizes)
 

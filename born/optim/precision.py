@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import numpy as np
 
@@ -15,13 +15,15 @@ from born.dtypes import is_half
 from born.errors import ConfigTypeError
 from born.fusion import cast as rounded
 from born.fusion import where
+from born.fusion.program import ELEMENT
 from born.optim.config import Settings, cached
+from born.optim.fields import AUTO, Interval
 from born.optim.rule import Rule, RuleFunction, free_name
 from born.optim.slot import PARAMETER, Slot
 from born.validation import type_error
 
 MASTER: Final = "master"
-KAHAN: Final = "kahan"
+STOCHASTIC: Final = "stochastic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +41,17 @@ class Precision(Settings):
     0.8984375
     """
 
-    parameters: Literal["nearest", "kahan", "master"] = "nearest"
+    parameters: Literal["nearest", "stochastic", "kahan", "master"] = "nearest"
     """How those of float16 and bfloat16 are updated: `"nearest"` rounds each new value;
-    `"master"` keeps a float32 copy of each, of which it is the rounding (4 bytes an element);
-    `"kahan"` keeps what rounding took, in bfloat16 (2 bytes)."""
+    `"stochastic"` rounds it up or down by chance, so that small steps add up in the mean;
+    `"kahan"` keeps what rounding took, in bfloat16 (2 bytes an element); `"master"` keeps a float32
+    copy of each, of which it is the rounding (4 bytes)."""
+    slots: Literal["int8", "float8_e4m3fn", "float8_e5m2"] | None = None
+    """What slots are kept as: one byte an element, and a scale for each block of 256. That is for
+    arrays of the parameters' shape that hold averages, momentum and the like: copies of parameters,
+    what a rule asks to be `exact`, and slots that the config gives a dtype, stay as they are."""
+    seed: Annotated[int, Interval(0, 2**24 - 1)] = 0
+    """Of the chance in `"stochastic"`: the same one, the same parameters, on every backend."""
 
     def applied(self, rules: Sequence[Rule], dtypes: Sequence[np.dtype[Any]]) -> list[Rule]:
         """The rules of parameters as they are for these dtypes; those of equal ones are one object.
@@ -60,8 +69,27 @@ class Precision(Settings):
         return [made[id(rule), dtype] for rule, dtype in zip(rules, dtypes, strict=True)]
 
     def _applied(self, rule: Rule, dtype: np.dtype[Any]) -> Rule:
+        return self._with_codecs(self._with_parameters(rule, dtype))
+
+    def _with_codecs(self, rule: Rule) -> Rule:
+        if self.slots is None:
+            return rule
+        coded = [
+            slot
+            for slot in rule.slots
+            if rule.kind(slot).rank == ELEMENT
+            and rule.kind(slot).start != PARAMETER
+            and not rule.kind(slot).exact
+            and rule.slot_dtypes.get(slot, AUTO) == AUTO
+        ]
+        return replace(rule, slot_codecs=dict.fromkeys(coded, self.slots)) if coded else rule
+
+    def _with_parameters(self, rule: Rule, dtype: np.dtype[Any]) -> Rule:
         if not is_half(dtype) or self.parameters == "nearest":
             return rule
+        if self.parameters == STOCHASTIC:
+            function = _with_chance(rule.function, dtype.name, self.seed)
+            return replace(rule, function=function)
         if self.parameters == MASTER:
             slot = free_name(rule, "master")
             function = _with_master(rule.function, dtype.name)
@@ -122,6 +150,15 @@ def _with_compensation(function: RuleFunction, dtype: str) -> RuleFunction:
         return near, *state, stepped - near
 
     return _named(compensated, function)
+
+
+@cached
+def _with_chance(function: RuleFunction, dtype: str, seed: int) -> RuleFunction:
+    def by_chance(p: Any, g: Any, *slots: Any, t: Any, **scalars: Any) -> tuple[Any, ...]:
+        stepped, *state = function(p, g, *slots, t=t, **scalars)
+        return stepped.round_stochastically(dtype, t, seed), *state
+
+    return _named(by_chance, function)
 
 
 def _named(function: RuleFunction, inner: RuleFunction) -> RuleFunction:

@@ -62,7 +62,12 @@ def _root_at(schedule: Callable[[int], float], t: int) -> float:
     return sqrt(schedule(t))
 
 
-@rule(origin=Slot(start="p"), d=Slot("group", start="d0"), numerator=Slot("group"))
+@rule(
+    s=Slot(exact=True),
+    origin=Slot(start="p"),
+    d=Slot("group", start="d0"),
+    numerator=Slot("group"),
+)
 def prodigy(
     p: V,
     g: V,

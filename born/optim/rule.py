@@ -6,7 +6,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from typing import Any, Final, NamedTuple, Self, TypeAlias, cast, overload
 
@@ -46,6 +46,7 @@ class Rule:
         slot_kinds: slot -> its `Slot`, for those that are not arrays of the parameter's shape
             that start as zeros.
         scalars: keyword argument -> value, or a function of `t`, for all but `t`.
+        slot_codecs: slot -> what it is kept as, of `born.fusion.codec.CODECS`, one byte an element.
         by_unit: whether it takes parameters of more than two axes, such as kernels of a
             convolution, as matrices with a row for each unit: their first axis.
 
@@ -66,6 +67,7 @@ class Rule:
     scalars: Mapping[str, Scalar]
     slot_dtypes: Mapping[str, DTypeLike] = field(default_factory=dict[str, DTypeLike])
     slot_kinds: Mapping[str, Slot] = field(default_factory=dict[str, Slot])
+    slot_codecs: Mapping[str, str] = field(default_factory=dict[str, str])
     by_unit: bool = False
 
     def __post_init__(self) -> None:
@@ -73,7 +75,11 @@ class Rule:
         object.__setattr__(self, "slots", tuple(self.slots))
         scalars = {name: _number(name, value) for name, value in self.scalars.items()}
         object.__setattr__(self, "scalars", scalars)
-        for what, named in (("dtypes", self.slot_dtypes), ("kinds", self.slot_kinds)):
+        for what, named in (
+            ("dtypes", self.slot_dtypes),
+            ("kinds", self.slot_kinds),
+            ("codecs", self.slot_codecs),
+        ):
             _check_slots(what, named, self.slots)
         for slot, dtype in self.slot_dtypes.items():
             if dtype != AUTO and not is_floating(as_dtype(dtype)):
@@ -130,7 +136,7 @@ class Rule:
                 for slot, dtype in dtypes.items()
             },
             slot_kinds={
-                slot: Slot(kind.rank, _start(slot, kind, values, config))
+                slot: Slot(kind.rank, _start(slot, kind, values, config), kind.exact)
                 for slot, kind in kinds.items()
                 if slot in slots
             },
@@ -153,8 +159,15 @@ class Rule:
         arguments = self.function, self.slots, (*self.scalars, "t"), ranks
         program = _traced(*arguments, 2)
         if ndim != 2 and (program.by_ndim or ndim < program.least_ndim):
-            return _traced(*arguments, ndim)
-        return program
+            program = _traced(*arguments, ndim)
+        else:
+            ndim = 2
+        return _coded(*arguments, ndim, self._codecs) if self.slot_codecs else program
+
+    @property
+    def _codecs(self) -> tuple[str, ...]:
+        """The codec of each array of the program."""
+        return ("", "", *(self.slot_codecs.get(slot, "") for slot in self.own_slots))
 
     def seen(self, shape: Shape) -> Shape:
         """The shape of a parameter as the formula sees it.
@@ -208,8 +221,10 @@ class Rule:
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
         """The dtype of a slot: the one asked for, or the parameter's, but at least float32.
 
-        One number for a parameter or for all of them is float64.
+        One number for a parameter or for all of them is float64, and what is coded, bytes.
         """
+        if slot in self.slot_codecs:
+            return as_dtype("uint8")
         wanted = self.slot_dtypes.get(slot, AUTO)
         if wanted != AUTO:
             return as_dtype(wanted)
@@ -284,6 +299,18 @@ def _traced(
     ndim: int,
 ) -> Program:
     return trace(function, slots, scalars, dict(ranks), ndim)
+
+
+@cached
+def _coded(
+    function: RuleFunction,
+    slots: tuple[str, ...],
+    scalars: tuple[str, ...],
+    ranks: tuple[tuple[str, str], ...],
+    ndim: int,
+    codecs: tuple[str, ...],
+) -> Program:
+    return replace(_traced(function, slots, scalars, ranks, ndim), codecs=codecs)
 
 
 def _check_slots(what: str, named: Mapping[str, Any], slots: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ from born.optim.fields import AUTO, Decay, DecayRate, Interval, NonNegative, Slo
 from born.optim.optimizer import Optimizer
 from born.optim.rule import rule
 from born.optim.scalars import value_at
+from born.optim.slot import Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +163,7 @@ class RpropConfig(UpdateConfig):
             )
 
 
-@rule
+@rule(size=Slot(exact=True))
 def rprop(
     p: V,
     g: V,

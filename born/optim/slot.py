@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from born.errors import RuleError
@@ -27,6 +27,9 @@ class Slot:
             for the whole optimizer. The last two are float64 unless the config says otherwise.
         start: what it holds before the first update: a number; `"p"`, a copy of the parameter;
             or the name of a field of the config.
+        exact: keep it as numbers even where `Precision.slots` keeps others in one byte: for sums
+            that grow for long, and for what parameters are computed from directly. Copies of the
+            parameter are exact by themselves.
 
     Raises:
         RuleError: an unknown rank, or a copy of the parameter of another rank than element.
@@ -37,6 +40,7 @@ class Slot:
 
     rank: str = ELEMENT
     start: float | str = 0.0
+    exact: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.rank not in RANKS:

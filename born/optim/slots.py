@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from born.backend import Backend
+from born.dtypes import float32
 from born.errors import RuleError
+from born.fusion.codec import coded_size
 from born.fusion.program import ELEMENT
 from born.optim.rule import Rule
 from born.optim.scalars import value_at
 from born.optim.slot import PARAMETER
-from born.raw import RawTensor
+from born.raw import RawTensor, Shape
 
 
 def own_slots(backend: Backend, raw: RawTensor, rule: Rule) -> tuple[RawTensor, ...]:
@@ -18,7 +21,14 @@ def own_slots(backend: Backend, raw: RawTensor, rule: Rule) -> tuple[RawTensor, 
     slots: list[RawTensor] = []
     for number, name in enumerate(rule.own_slots, 1):
         kind, dtype = rule.kind(name), rule.slot_dtype(name, raw.dtype)
-        if kind.start == PARAMETER:
+        codec = rule.slot_codecs.get(name)
+        if codec is not None:
+            slot = backend.zeros((coded_size(raw.size),), dtype)
+            if kind.start != 0.0:
+                backend.encode_slot(
+                    backend.full(raw.shape, _start(rule, name), float32), codec, slot
+                )
+        elif kind.start == PARAMETER:
             slot = backend.slot(raw, dtype, number)
             backend.assign(slot, raw if raw.dtype == dtype else backend.astype(raw, dtype))
         elif kind.rank == ELEMENT:
@@ -41,10 +51,13 @@ def shared_slots(backend: Backend, rules: Iterable[Rule]) -> dict[str, RawTensor
 
 
 def by_name(rules: Sequence[Rule], buffers: Sequence[Sequence[RawTensor]]) -> dict[str, RawTensor]:
-    """`{slot}.{index}` -> its buffer: the first slot of every parameter, then the second, ..."""
-    names = dict.fromkeys(slot for rule in rules for slot in rule.own_slots)
+    """`{slot}.{index}` -> its buffer: the first slot of every parameter, then the second, ...
+
+    What is coded has its codec in its name, as in `m.int8.0`: other codes are not taken for it.
+    """
+    names = dict.fromkeys(_stored_name(rule, slot) for rule in rules for slot in rule.own_slots)
     owned = [
-        dict(zip(rule.own_slots, own, strict=True))
+        {_stored_name(rule, slot): buffer for slot, buffer in zip(rule.own_slots, own, strict=True)}
         for rule, own in zip(rules, buffers, strict=True)
     ]
     return {
@@ -55,6 +68,34 @@ def by_name(rules: Sequence[Rule], buffers: Sequence[Sequence[RawTensor]]) -> di
     }
 
 
+def _stored_name(rule: Rule, slot: str) -> str:
+    codec = rule.slot_codecs.get(slot)
+    return slot if codec is None else f"{slot}.{codec}"
+
+
+class Coded(NamedTuple):
+    """A coded slot of a parameter.
+
+    Attributes:
+        name: in a state whose slots are numbers, such as `m.0`.
+        codec: what it is kept as.
+        shape: of its parameter.
+    """
+
+    name: str
+    codec: str
+    shape: Shape
+
+
+def coded_slots(rules: Sequence[Rule], raws: Sequence[RawTensor]) -> dict[str, Coded]:
+    """The slots that are coded, by their names in the state."""
+    return {
+        f"{_stored_name(rule, slot)}.{i}": Coded(f"{slot}.{i}", codec, raw.shape)
+        for i, (rule, raw) in enumerate(zip(rules, raws, strict=True))
+        for slot, codec in rule.slot_codecs.items()
+    }
+
+
 def described(rules: Sequence[Rule], raws: Sequence[RawTensor]) -> str:
     """The slots of parameters' rules, each with its dtypes, in words."""
     dtypes: dict[str, dict[str, None]] = {}
@@ -62,7 +103,8 @@ def described(rules: Sequence[Rule], raws: Sequence[RawTensor]) -> str:
         for slot in rule.slots:
             kind = rule.kind(slot)
             name = slot if kind.rank == ELEMENT else f"{slot} of rank {kind.rank}"
-            dtypes.setdefault(name, {})[str(rule.slot_dtype(slot, raw.dtype))] = None
+            kept = rule.slot_codecs.get(slot) or str(rule.slot_dtype(slot, raw.dtype))
+            dtypes.setdefault(name, {})[kept] = None
     return ", ".join(f"{name} ({', '.join(kinds)})" for name, kinds in dtypes.items()) or (
         "no state"
     )

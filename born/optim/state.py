@@ -8,9 +8,11 @@ from typing import Any, TypeAlias, TypeGuard, cast
 import numpy as np
 
 from born.backend import Backend
-from born.dtypes import int64
+from born.dtypes import float32, int64, is_floating
+from born.fusion.codec import coded_size, kept_as
 from born.nn import state as parameters
 from born.nn.state import StateValue, StoredTensor
+from born.optim.slots import Coded
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
 
@@ -51,6 +53,53 @@ def write(
         value = parameters.prepared(backend, buffer, _as_array(state[name]))
         parameters.write(backend, buffer, value)
     return arrived
+
+
+def copied(backend: Backend, buffers: Buffers, coded: Mapping[str, Coded]) -> dict[str, RawTensor]:
+    """Copies of buffers, those that are `coded` as numbers."""
+    state: dict[str, RawTensor] = {}
+    for name, buffer in buffers.items():
+        each = coded.get(name)
+        if each is None:
+            state[name] = backend.copy(buffer)
+        else:
+            state[each.name] = backend.zeros(each.shape, float32)
+            backend.decode_slot(buffer, each.codec, state[each.name])
+    return state
+
+
+def remedy(coded: Mapping[str, Coded], state: OptimizerState) -> str:
+    """What to do about a state that does not fit slots of which some are `coded`."""
+    names = set(state) if isinstance(cast("object", state), Mapping) else set[str]()
+    if any(name not in names and each.name in names for name, each in coded.items()):
+        return "its slots are numbers; round them by load_state_dict(state, encode=True)"
+    if any(kept_as(name) is not None and name not in coded for name in names):
+        return (
+            "its slots are kept in another way; load it with the precision that it was saved with, "
+            "and take state_dict(decoded=True)"
+        )
+    return "make the optimizer with the parameters and the config that it was saved with"
+
+
+def encoded(
+    backend: Backend, coded: Mapping[str, Coded], state: OptimizerState
+) -> dict[str, StateValue | int]:
+    """A state with the numbers for coded slots as bytes; what does not fit stays as it is."""
+    result = dict(state)
+    for name, each in coded.items():
+        value = _as_array(state[each.name]) if each.name in state else None
+        if (
+            isinstance(value, RawTensor | Tensor | np.ndarray | StoredTensor)
+            and value.shape == each.shape
+            and is_floating(value.dtype)
+        ):
+            x = parameters.copy_to(backend, value)
+            x = x if x.dtype == float32 else backend.astype(x, float32)
+            codes = backend.zeros((coded_size(x.size),), "uint8")
+            backend.encode_slot(x, each.codec, codes)
+            result[name] = codes
+            del result[each.name]
+    return result
 
 
 def counts_as_tensors(backend: Backend, counts: Sequence[int]) -> dict[str, RawTensor]:

@@ -25,7 +25,7 @@ from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.data import DataLoader, prefetch
 from born.optim import schedules
-from tests.optim.making import ADAM, CONFIGS, make
+from tests.optim.making import ADAM, CONFIGS, class_for
 
 Recording = Autodiff[Backend]
 
@@ -143,8 +143,14 @@ def observed(run: Run, loss: born.Tensor[Recording], number: int) -> None:
         run.optimizer.observe(loss.item())
 
 
+def broken(run: Run, loss: born.Tensor[Recording], number: int) -> None:
+    """A step by gradients that are not finite in every third batch."""
+    factor = float("nan") if number % 3 == 1 else 1.0
+    run.optimizer.step(backward(loss) * factor, max_norm=0.5)
+
+
 TRAININGS: Final = {
-    each.__name__: each for each in (plain, scaled, accumulated, forgotten, observed)
+    each.__name__: each for each in (plain, scaled, accumulated, forgotten, observed, broken)
 }
 
 SCHEDULES: Final = (
@@ -179,21 +185,46 @@ class Case:
     config: optim.Config
     training: str = "plain"
     dtype: str = "float32"
+    around: tuple[tuple[str, Any], ...] = ()
 
     def make(self, backend_name: str, seed: int) -> Run:
         """A run that has not begun; another seed has other weights and random numbers."""
         backend = Autodiff(_kind(backend_name)(seed=seed))
         model = Net(backend, self.dtype)
         loader = DataLoader(_DATA, 4, shuffle=True, seed=7)
-        optimizer = make(self.config, model.parameters())
+        kind = class_for(self.config)
+        optimizer = kind(model.parameters(), self.config, **dict(self.around))
         return Run(backend, model, optimizer, loader, TRAININGS[self.training], self.dtype)
 
 
+PRECISE: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
+    ("plain", "bfloat16", {"parameters": "stochastic"}),
+    ("plain", "bfloat16", {"parameters": "kahan", "slots": "float8_e5m2"}),
+    ("plain", "float16", {"parameters": "master"}),
+    ("scaled", "float32", {"slots": "int8"}),
+)
+"""How to train, the dtype, and what is done about few digits."""
+
+SCALED: Final = (
+    ("loss_scale", optim.LossScale(interval=2)),
+    ("precision", optim.Precision(parameters="master", slots="int8")),
+)
+
 CASES: Final = (
     *(Case(config) for config in CONFIGS),
-    *(Case(ADAM, training) for training in TRAININGS if training not in ("plain", "observed")),
+    *(
+        Case(ADAM, training)
+        for training in TRAININGS
+        if training not in ("plain", "observed", "broken")
+    ),
     *(Case(ADAM, "accumulated", dtype) for dtype in ("float16", "float64")),
     *(Case(ADAM.replace(lr=schedule), "observed") for schedule in SCHEDULES),
+    *(Case(ADAM, "broken", around=(("nonfinite", each),)) for each in ("skip", "zero", "keep")),
+    *(
+        Case(ADAM, training, dtype, (("precision", optim.Precision(**fields)),))
+        for training, dtype, fields in PRECISE
+    ),
+    Case(ADAM, "broken", "float16", SCALED),
 )
 
 

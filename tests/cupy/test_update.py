@@ -14,12 +14,8 @@ import numpy as np
 import pytest
 
 from born import fusion, optim
-from born.dtypes import as_dtype
 from born.fusion.expression import V
 from born.raw import HostArray
-from born_cupy.kernels import global_norm
-from born_cupy.kernels.source import THREADS
-from born_cupy.kernels.table import count_chunks
 from born_cupy.kernels.update import CHUNK
 from tests.cupy import nvrtc
 from tests.cupy.updating import dtypes_of, every_update, run_on_host, source_of
@@ -134,38 +130,5 @@ def test_whole_vectors_are_loaded_and_stored_at_once() -> None:
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_every_update_kernel_compiles_for_the_device(architecture: str) -> None:
-    for source in {*every_update(), *_norms()}:
+    for source in {*every_update()}:
         assert nvrtc.compile(source, architecture)
-
-
-# -- the norm ------------------------------------------------------------------------------
-
-NORM_DTYPES = ("float32", "float64", "float16", "bfloat16")
-
-
-def _norms() -> list[Any]:
-    return [*(global_norm.squares(as_dtype(dtype)) for dtype in NORM_DTYPES), global_norm.root()]
-
-
-@pytest.mark.parametrize("dtype", NORM_DTYPES)
-@pytest.mark.parametrize(
-    "sizes", [(1,), (0, 5, 0), (100, global_norm.CHUNK + 1, 3 * global_norm.CHUNK), (0,)], ids=str
-)
-def test_norm_is_right_and_repeats_itself(dtype: str, sizes: tuple[int, ...]) -> None:
-    arrays = [arrays_of((dtype,), size, size)[0] for size in sizes]
-    words = np.zeros(3 * len(arrays) + 1, np.uint64)
-    words[: len(arrays)] = [array.ctypes.data for array in arrays]
-    words[len(arrays) : 2 * len(arrays)] = sizes
-    blocks = count_chunks(np.array(sizes, np.uint64), global_norm.CHUNK, words[2 * len(arrays) :])
-    results: list[bytes] = []
-    for order in (1, 2):
-        sums = np.full(max(blocks, 1), np.nan)
-        result = np.empty(1)
-        squares = host.kernel_of(global_norm.squares(as_dtype(dtype)))
-        squares(3, THREADS, [words, np.int64(len(arrays)), sums], order)
-        root = host.kernel_of(global_norm.root())
-        root(1, THREADS, [sums, np.int64(blocks), result], order)
-        results.append(result.tobytes())
-        exact = np.sqrt(sum(float((x.astype(np.float64) ** 2).sum()) for x in arrays))
-        np.testing.assert_allclose(result[0], exact, rtol=1e-14)
-    assert results[0] == results[1]

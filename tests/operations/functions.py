@@ -42,7 +42,7 @@ class Function:
         ours: the call with tensors.
         reference: the same with arrays.
         orders: how many orders of derivative are compared with differences; 0 where the result is
-            constant.
+            constant, VALUES where there are none to compare with.
         torch: the same with PyTorch's module and tensors, None where it has no such function.
         rounding: how many roundings in the last place the values may be off.
         integers: whether it takes integers, and then gives what NumPy gives.
@@ -57,6 +57,9 @@ class Function:
     rounding: float = 8.0
     integers: bool = False
 
+
+VALUES: Final = -1
+"""The orders of a call of which values alone are compared: NaN or ties have no differences."""
 
 FUNCTIONS: Final[dict[str, Function]] = {}
 
@@ -437,4 +440,276 @@ enter(
     np.array(0.4),
     ours=lambda x: born.logspace(x, 1.5, 4, base=2.0),
     reference=lambda x: np.logspace(x, 1.5, 4, base=2.0),
+)
+
+# -- order and statistics ------------------------------------------------------------------
+
+_MANY: Final = _GENERATOR.permutation(24).reshape(2, 3, 4) * 0.25 - 3.1
+_SPARSE: Final = np.where(_GENERATOR.random((2, 3, 4)) < 0.3, np.nan, _MANY)
+_WEIGHTS: Final = between(0.5, 2.0, 2, 3, 4)
+
+
+def _enter_sorts(axis: int | None) -> None:
+    same(f"sort: {axis}", _MANY, axis=axis)
+    enter(
+        f"argsort: {axis}",
+        _MANY,
+        ours=lambda x: x.argsort(axis),
+        reference=lambda x: np.argsort(x, axis, kind="stable"),
+        orders=0,
+        integers=True,
+    )
+
+
+for _axis in (-1, 0, None):
+    _enter_sorts(_axis)
+same("sort: NaN", _SPARSE, _orders=VALUES, _integers=False)
+enter(
+    "sort: descending",
+    _MANY,
+    ours=lambda x: ops.sort(x, 1, descending=True),
+    reference=lambda x: -np.sort(-x, 1),
+    torch=lambda torch, x: torch.sort(x, 1, descending=True)[0],
+)
+enter(
+    "partition",
+    _MANY,
+    ours=lambda x: ops.partition(x, 2)[..., 2],
+    reference=lambda x: np.partition(x, 2)[..., 2],
+    integers=True,
+)
+enter(
+    "argpartition",
+    _MANY,
+    ours=lambda x: ops.argpartition(x, 0)[..., 0],
+    reference=lambda x: np.argmin(x, -1),
+    orders=0,
+)
+enter(
+    "topk",
+    _MANY,
+    ours=lambda x: ops.topk(x, 2, 1)[0],
+    reference=lambda x: np.flip(np.sort(x, 1), 1)[:, :2],
+    torch=lambda torch, x: torch.topk(x, 2, 1)[0],
+)
+enter(
+    "topk: places",
+    _MANY,
+    ours=lambda x: ops.topk(x, 2, largest=False)[1],
+    reference=lambda x: np.argsort(x)[..., :2],
+    orders=0,
+)
+same("unique", np.array([2.0, 1.0, 4.0, 5.0]))
+same("unique: equals", np.array([2.0, 1.0, 2.0, 5.0]), _orders=VALUES)
+enter(
+    "unique: rows",
+    np.array([[2.0, 1.0], [0.0, 3.0], [3.0, 0.5]]),
+    ours=lambda x: ops.unique(x, axis=0),
+    reference=lambda x: np.unique(x, axis=0),
+)
+enter("searchsorted", np.array([0.0, 1.0, 1.0, 2.0]), np.array([[1.0, -3.0], [9.0, 1.5]]), orders=0)
+same(
+    "digitize",
+    np.array([[1.0, -3.0], [9.0, 1.5]]),
+    np.array([0.0, 1.0, 2.0]),
+    _orders=0,
+    _integers=False,
+)
+
+
+def _accumulated(name: str, axis: int | None) -> Callable[[HostArray], Any]:
+    accumulate: Any = (np.maximum if name == "cummax" else np.minimum).accumulate
+    return lambda x: accumulate(x.ravel() if axis is None else x, axis or 0)
+
+
+_METHODS: Final = (
+    "linear lower higher midpoint nearest inverted_cdf averaged_inverted_cdf closest_observation"
+    " interpolated_inverted_cdf hazen weibull median_unbiased normal_unbiased"
+)
+for _method in _METHODS.split():
+    same(
+        f"quantile: {_method}",
+        _MANY,
+        _args=([0.0, 0.2, 0.5, 0.77, 1.0],),
+        axis=-1,
+        method=_method,
+        _integers=False,
+    )
+same("quantile: of all", _MANY, _args=(0.3,), _integers=False)
+same("quantile: kept", _MANY, _args=([[0.3], [0.9]],), axis=(0, 2), keepdims=True, _integers=False)
+same("quantile: NaN", _SPARSE, _args=(0.5,), axis=0, _orders=VALUES, _integers=False)
+same("percentile", _MANY, _args=(30,), axis=1, _integers=False)
+same("median", _MANY, _integers=False)
+same("median: axes", _MANY, axis=(0, 1), keepdims=True, _integers=False)
+for _method in ("linear", "hazen", "weibull"):
+    same(
+        f"nanquantile: {_method}",
+        _SPARSE,
+        _args=([0.2, 0.5, 1.0],),
+        axis=2,
+        method=_method,
+        _integers=False,
+    )
+    same(
+        f"nanquantile: {_method}, whole",
+        _MANY,
+        _args=([0.2, 0.5, 1.0],),
+        axis=0,
+        method=_method,
+        _integers=False,
+    )
+same("nanpercentile", _SPARSE, _args=(30,), axis=1, _integers=False)
+same("nanmedian", _SPARSE, axis=(0, 2), keepdims=True, _integers=False)
+for _name in ("sum", "prod", "max", "min"):
+    for _axis in (None, 1):
+        same(f"nan{_name}: {_axis}", _SPARSE, axis=_axis, _integers=False)
+    same(f"nan{_name}: kept", _MANY / 3.0, axis=(0, 2), keepdims=True, _integers=False)
+for _name in ("mean", "var", "std"):
+    for _axes in (None, (0, 2)):
+        same(f"nan{_name}: {_axes}", _SPARSE, axis=_axes, _integers=False)
+    same(f"nan{_name}: kept", _MANY, axis=(0, 2), keepdims=True, _integers=False)
+same("nanvar: ddof", _SPARSE, ddof=1, _integers=False)
+for _name in ("nancumsum", "nancumprod"):
+    same(_name, _SPARSE, axis=2, _integers=False)
+    same(f"{_name}: flat", _MANY / 3.0, _integers=False)
+for _name in ("nanargmax", "nanargmin"):
+    same(_name, _SPARSE, _orders=0, _integers=False)
+    same(f"{_name}: axis", _MANY, axis=1, keepdims=True, _orders=0)
+same("ptp", _MANY, axis=(0, 2), _integers=False)
+same("count_nonzero", np.array([[0.0, 2.0], [3.0, np.nan]]), axis=1, _orders=0, _integers=False)
+enter(
+    "average",
+    _MANY,
+    _WEIGHTS,
+    ours=lambda x, w: ops.average(x, (0, 2), w, keepdims=True),
+    reference=lambda x, w: np.average(x, (0, 2), w, keepdims=True),
+)
+enter(
+    "average: of an axis",
+    _MANY,
+    _WEIGHTS[0, :, 0],
+    ours=lambda x, w: ops.average(x, 1, w),
+    reference=lambda x, w: np.average(x, 1, w),
+)
+same("average: plain", _MANY, axis=1, _integers=False)
+same("cov", _MANY[0], _integers=False)
+same("cov: columns", _MANY[0], rowvar=False, ddof=0, _integers=False)
+same("cov: of one", _MANY[0, 0], _integers=False)
+same("corrcoef", _MANY[0], _integers=False)
+enter(
+    "logcumsumexp",
+    _MANY,
+    ours=lambda x: ops.logcumsumexp(x, 0),
+    reference=lambda x: np.log(np.cumsum(np.exp(x), 0)),
+    torch=lambda torch, x: torch.logcumsumexp(x, 0),
+)
+enter(
+    "logcumsumexp: flat",
+    _MANY,
+    ours=ops.logcumsumexp,
+    reference=lambda x: np.log(np.cumsum(np.exp(x))),
+)
+
+
+def _enter_extreme(name: str) -> None:
+    function: Callable[..., Any] = getattr(ops, name)
+    enter(
+        name,
+        _MANY,
+        ours=lambda x: function(x, 1),
+        reference=_accumulated(name, 1),
+        torch=lambda torch, x: getattr(torch, name)(x, 1)[0],
+        integers=True,
+    )
+    enter(
+        f"{name}: NaN",
+        _SPARSE,
+        ours=lambda x: function(x, -1),
+        reference=_accumulated(name, -1),
+        orders=VALUES,
+    )
+    enter(f"{name}: flat", _MANY, ours=function, reference=_accumulated(name, None))
+
+
+_enter_extreme("cummax")
+_enter_extreme("cummin")
+same("diff", _MANY)
+same("diff: twice", _MANY, n=2, axis=1)
+enter(
+    "diff: joined",
+    _MANY,
+    _MANY[:, :, :1],
+    ours=lambda x, y: ops.diff(x, prepend=y, append=y),
+    reference=lambda x, y: np.diff(x, prepend=y, append=y),
+)
+same("trapezoid", _MANY, dx=0.5, axis=1, _integers=False)
+enter(
+    "trapezoid: points",
+    _MANY,
+    np.array([0.1, 0.5, 2.0, 2.3]),
+    ours=ops.trapezoid,
+    reference=np.trapezoid,
+)
+same("trapezoid: points of each", _MANY, _WEIGHTS, axis=0, _integers=False)
+same("gradient", _MANY, _integers=False)
+same("gradient: second order", _MANY[0], _args=(0.5,), axis=1, edge_order=2, _integers=False)
+enter(
+    "gradient: points",
+    _MANY[0],
+    np.array([0.1, 0.5, 2.0, 2.3]),
+    ours=lambda f, x: ops.gradient(f, x, axis=1),
+    reference=lambda f, x: np.gradient(f, x, axis=1),
+)
+enter(
+    "gradient: points, second order",
+    _MANY[0],
+    np.array([0.1, 0.5, 2.0, 2.3]),
+    ours=lambda f, x: ops.gradient(f, x, axis=1, edge_order=2),
+    reference=lambda f, x: np.gradient(f, x, axis=1, edge_order=2),
+)
+same(
+    "interp",
+    np.array([[-1.0, 0.15], [0.6, 2.2], [7.0, 1.9]]),
+    np.array([0.1, 0.5, 2.0, 2.3]),
+    np.array([1.0, -2.0, 0.4, 3.0]),
+    _integers=False,
+)
+same(
+    "interp: outside",
+    np.array([-1.0, 0.15, 7.0]),
+    np.array([0.1, 0.5, 2.0, 2.3]),
+    np.array([1.0, -2.0, 0.4, 3.0]),
+    left=5.0,
+    right=6.0,
+    _integers=False,
+)
+for _mode in ("full", "same", "valid"):
+    for _name in ("convolve", "correlate"):
+        same(f"{_name}: {_mode}", _VECTOR, between(-9, 9, 2), _args=(_mode,), _integers=False)
+        same(
+            f"{_name}: {_mode}, short",
+            between(-9, 9, 3),
+            between(-9, 9, 6),
+            _args=(_mode,),
+            _integers=False,
+        )
+enter(
+    "bincount",
+    between(-2.0, 2.0, 4),
+    ours=lambda w: ops.bincount(born.tensor([0, 2, 2, 1], w.backend), w, 5),
+    reference=lambda w: np.bincount([0, 2, 2, 1], w, 5),
+)
+enter(
+    "histogram",
+    _MANY,
+    ours=lambda x: ops.histogram(x, 4)[0],
+    reference=lambda x: np.histogram(x, 4)[0],
+    orders=0,
+)
+enter(
+    "histogram: edges",
+    _MANY,
+    ours=lambda x: ops.histogram(x, 4, (-1.0, 1.0))[1],
+    reference=lambda x: np.histogram(x, 4, (-1.0, 1.0))[1],
+    orders=0,
 )

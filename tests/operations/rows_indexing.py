@@ -9,7 +9,7 @@ import numpy as np
 
 from born.raw import HostArray, Shape
 from tests.operations.drawing import Case, Draw
-from tests.operations.row import Table
+from tests.operations.row import Derivative, Table
 
 ROWS: Final = Table()
 
@@ -96,3 +96,12 @@ def _scatter_add(d: Draw) -> Case:
 
     shape, axis, index = _along(d)
     return d.call(reference, d.uniform(shape), index, d.uniform(index.shape), axis=axis)
+
+
+@ROWS.row("searchsorted", derivative=Derivative.CONSTANT, integers=True, result="int64")
+def _searchsorted(d: Draw) -> Case:
+    def reference(x: HostArray, y: HostArray, right: bool) -> Any:
+        return np.searchsorted(x, y, "right" if right else "left")
+
+    shape = d.shape(1, 1)
+    return d.call(reference, np.sort(d.uniform(shape)), d.uniform(d.shape()), right=d.flag())

@@ -125,3 +125,12 @@ def _cumsum(d: Draw) -> Case:
 def _cumprod(d: Draw) -> Case:
     x = _with_zeros(d, d.uniform(d.shape(1)))
     return d.call(np.cumprod, x, axis=d.axis(x.ndim))
+
+
+@ROWS.row("argsort", derivative=Derivative.CONSTANT, integers=True, result="int64")
+def _argsort(d: Draw) -> Case:
+    def reference(x: HostArray, axis: int) -> HostArray:
+        return np.argsort(x, axis, kind="stable")
+
+    shape = d.shape(1)
+    return d.call(reference, d.distinct(shape), axis=d.axis(len(shape)))

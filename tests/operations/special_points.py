@@ -747,6 +747,7 @@ WITHOUT: Final[dict[str, str]] = {
     "recurrence": "is made of products and gates, which are formulas of functions with rows",
     **dict.fromkeys(("floor_divide", "remainder"), _ROUNDS),
     "dropout": "draws a mask; with it, it is a product",
+    **dict.fromkeys(("argsort", "searchsorted"), "gives places; those of NaN have tests"),
 }
 """Operations without calls of their own, and why."""
 

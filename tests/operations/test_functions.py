@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -28,13 +29,14 @@ from born_numpy.special import special
 from tests.operations.computing import computing
 from tests.operations.differences import TOLERANCE, Objective, central_difference
 from tests.operations.drawing import Case
+from tests.operations.special_points import LARGE, LEFT, LINE, RIGHT
 from tests.operations.test_values import EPSILON, rounded
 
 pytest.importorskip("scipy", reason="SciPy is not installed: the scipy extra")
-from tests.operations.functions import FUNCTIONS, Function  # which asks for SciPy
+from tests.operations.functions import FUNCTIONS, Function, scipy_special  # which asks for SciPy
 
 NAMES: Final = list(FUNCTIONS)
-DIFFERENTIABLE: Final = [name for name, function in FUNCTIONS.items() if function.orders]
+DIFFERENTIABLE: Final = [name for name, function in FUNCTIONS.items() if function.orders > 0]
 IN_TORCH: Final = [name for name in DIFFERENTIABLE if FUNCTIONS[name].torch is not None]
 
 
@@ -172,7 +174,7 @@ def test_derivatives_are_those_of_torch(name: str, backend_name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not FUNCTIONS[name].orders])
+@pytest.mark.parametrize("name", [name for name in NAMES if FUNCTIONS[name].orders == 0])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_constants_have_no_gradient(name: str, backend_name: str) -> None:
     function, autodiff = FUNCTIONS[name], Autodiff(computing(backend_name))
@@ -293,6 +295,45 @@ REFUSED: Final[dict[str, tuple[Callable[[Any], object], type[Exception], str]]] 
     "full_like": (lambda x: ops.full_like(x, 0.5, "int64"), DTypeError, r"int64 holds, got 0.5"),
     "linspace": (lambda x: born.linspace(x, 1.0, -1), ShapeError, r"points from 0 on, got -1"),
     "linspace of numbers": (lambda x: _without_backend(), OperandError, r"pass backend="),
+    "topk": (lambda x: ops.topk(x, 4), ShapeError, r"k from 0 to 3 in topk .*got 4"),
+    "partition": (lambda x: ops.partition(x, 3), ShapeError, r"an axis from -3 to 2"),
+    "quantile": (lambda x: ops.quantile(x, 1.5), DomainError, r"from 0 to 1, got 1.5"),
+    "quantile of integers": (
+        lambda x: ops.quantile(x.astype("int64"), 0.5),
+        DTypeError,
+        r"floating dtype in quantile, got int64",
+    ),
+    "method": (
+        lambda x: ops.quantile(x, 0.5, method=_WRONG),
+        DomainError,
+        r"linear, .* in quantile, got 'yx'",
+    ),
+    "method of nanquantile": (
+        lambda x: ops.nanquantile(x, 0.5, method="lower"),
+        DomainError,
+        r"linear, .* in nanquantile, got 'lower'",
+    ),
+    "side": (
+        lambda x: ops.searchsorted(x[0], x, _WRONG),
+        DomainError,
+        r'"left" or "right" .* got \'yx\'',
+    ),
+    "searchsorted": (lambda x: ops.searchsorted(x, x), ShapeError, r"a sorted vector .*\(2, 3\)"),
+    "average": (
+        lambda x: ops.average(x, 0, x[0]),
+        ShapeError,
+        r"weights of shape \(2, 3\) .* got shape \(3,\)",
+    ),
+    "cov": (lambda x: ops.cov(x[None]), ShapeError, r"at most two axes in cov"),
+    "nanargmax": (lambda x: ops.nanargmax(x * math.nan), DomainError, r"in nanargmax, got one"),
+    "diff": (lambda x: ops.diff(x, -1), DomainError, r"from 0 on in diff, got -1"),
+    "gradient": (lambda x: ops.gradient(x, 1.0, 2.0, 3.0), ShapeError, r"one distance, or 2"),
+    "gradient of few": (lambda x: ops.gradient(x[:1], axis=0), ShapeError, r"and 1 points"),
+    "coordinates": (lambda x: ops.gradient(x, x[0], axis=0), ShapeError, r"2 coordinates .*\(3,\)"),
+    "interp": (lambda x: ops.interp(x, x[0], x[:, 0]), ShapeError, r"\(3,\) and \(2,\)"),
+    "convolve": (lambda x: ops.convolve(x, x[0]), ShapeError, r"two vectors"),
+    "mode": (lambda x: ops.convolve(x[0], x[0], _WRONG), DomainError, r'"full", "same" or'),
+    "bincount": (lambda x: ops.bincount(x[0]), DomainError, r"integers from 0 on in bincount"),
     "geomspace": (
         lambda x: born.geomspace(-1, 1, backend=x.backend),
         DomainError,
@@ -348,7 +389,83 @@ def test_every_function_has_a_call() -> None:
     assert missing - {"call_ufunc", "array_equal", "ix_"} == set()
 
 
+TIES: Final[dict[str, tuple[Callable[[Any], Any], list[float], list[float]]]] = {
+    "sort": (lambda x: ops.sort(x)[0], [2.0, 1.0, 1.0], [0.0, 1.0, 0.0]),
+    "descending": (lambda x: ops.sort(x, descending=True)[0], [1.0, 2.0, 2.0], [0.0, 1.0, 0.0]),
+    "topk": (lambda x: ops.topk(x, 1)[0], [1.0, 2.0, 2.0], [0.0, 1.0, 0.0]),
+    "median": (ops.median, [1.0, 2.0, 2.0, 3.0], [0.0, 0.5, 0.5, 0.0]),
+    "median of equals": (ops.median, [2.0, 2.0, 2.0], [0.0, 1.0, 0.0]),
+    "unique": (lambda x: ops.unique(x), [2.0, 1.0, 2.0], [1.0, 1.0, 0.0]),
+    "cummax": (lambda x: ops.cummax(x), [1.0, 1.0, 0.0], [1.0, 2.0, 0.0]),
+    "cummax after NaN": (lambda x: ops.cummax(x)[2:], [1.0, math.nan, 5.0], [0.0, 1.0, 0.0]),
+    "logaddexp": (lambda x: ops.logaddexp(x, x.detach()), [1.0, math.inf], [0.5, 0.0]),
+    "logcumsumexp": (ops.logcumsumexp, [-math.inf, -math.inf, 0.0], [1.0, 0.0, 1.0]),
+    "nanstd of one": (ops.nanstd, [2.0, math.nan], [0.0, 0.0]),
+    "nanmax": (ops.nanmax, [2.0, math.nan, 2.0], [0.5, 0.0, 0.5]),
+    "hypot": (lambda x: ops.hypot(x, 0.0), [0.0, -2.0], [0.0, -1.0]),
+    "heaviside": (lambda x: ops.heaviside(x, x), [-1.0, 0.0, 2.0], [0.0, 1.0, 0.0]),
+    "fmax": (lambda x: ops.fmax(x, 1.0), [math.nan, 1.0, 2.0], [0.0, 0.5, 1.0]),
+    "nan_to_num": (ops.nan_to_num, [math.nan, math.inf, 2.0], [0.0, 0.0, 1.0]),
+    "logit": (ops.special.logit, [0.5, 1.0], [4.0, math.inf]),
+    "xlogy": (lambda x: ops.special.xlogy(x, x.detach()), [0.0, 1.0], [0.0, 0.0]),
+    "xlogy by y": (lambda x: ops.special.xlogy(x.detach() * 0, x), [0.0, 2.0], [0.0, 0.0]),
+    "entr": (ops.special.entr, [0.0, 1.0], [0.0, -1.0]),
+    "i1": (ops.special.i1, [0.0], [0.5]),
+    "j1": (ops.special.j1, [0.0], [0.5]),
+    "interp outside": (
+        lambda x: ops.interp(x, ops.ones_like(x).cumsum(0), x.detach()),
+        [-3.0, 9.0],
+        [0.0, 0.0],
+    ),
+}
+"""A function, where to take its gradient, and the subgradient that is promised."""
+
+
+@pytest.mark.parametrize("name", TIES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_subgradients_are_those_promised(name: str, backend_name: str) -> None:
+    function, at, expected = TIES[name]
+    x = born.tensor(np.array(at), Autodiff(computing(backend_name)))
+
+    def total(x: born.Tensor[Any]) -> born.Tensor[Any]:
+        return called_with(function, x).sum()
+
+    np.testing.assert_array_equal(grad(total)(x).numpy(), expected)
+
+
+def called_with(function: Callable[[Any], Any], x: born.Tensor[Any]) -> born.Tensor[Any]:
+    """The result of a function of one tensor."""
+    found: born.Tensor[Any] = function(x)
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_nan_is_sorted_last(dtype: str, backend: Backend) -> None:
+    x = born.tensor([math.nan, 2.0, -math.inf, math.nan, math.inf, -0.0, 0.0], backend, dtype=dtype)
+    assert ops.argsort(x).tolist() == [2, 5, 6, 1, 4, 0, 3]
+    assert ops.argsort(x, descending=True).tolist() == [0, 3, 4, 1, 5, 6, 2]
+    assert ops.searchsorted(ops.sort(x), math.nan).item() == 5
+    assert ops.median(x).item() != ops.median(x).item()
+    assert ops.nanmedian(x).item() == 0.0
+
+
+def test_statistics_of_nothing(backend: Backend) -> None:
+    x = born.zeros((2, 0), backend)
+    for function in (ops.median, ops.nanmedian, ops.nanmean, ops.nanstd):
+        assert np.isnan(function(x, axis=1).numpy()).tolist() == [True, True]
+    assert ops.sort(x).shape == ops.cummax(x, 1).shape == ops.logcumsumexp(x, 1).shape == (2, 0)
+    assert ops.quantile(x, [0.1, 0.9], axis=0).shape == (2, 0)
+    assert ops.nansum(x, axis=1).tolist() == [0.0, 0.0]
+
+
+def test_halves_count_beyond_their_range(backend: Backend) -> None:
+    x = born.full((70_000,), 100.0, backend, dtype="float16")
+    assert ops.nanmean(x).item() == ops.average(x, weights=x).item() == 100.0
+    assert ops.median(x).item() == ops.nanmedian(x).item() == 100.0
+
+
 METHODS: Final[dict[str, tuple[Any, ...]]] = {
+    "argsort": (0,),
     "clip": (-0.5, 0.5),
     "cumprod": (1,),
     "diagonal": (1,),
@@ -366,3 +483,24 @@ def test_methods_are_those_of_arrays(name: str, backend: Backend) -> None:
     x = np.linspace(-1.0, 1.3, 12).reshape(3, 4)
     found = getattr(born.tensor(x, backend), name)(*METHODS[name])
     np.testing.assert_allclose(found.numpy(), getattr(x, name)(*METHODS[name]), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "name", ["xlogy", "xlog1py", "logaddexp", "logaddexp2", "fmax", "heaviside"]
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_pairs_of_special_points_are_those_of_numpy(name: str, backend: Backend) -> None:
+    ours, theirs = getattr(ops.special, name, None), getattr(scipy_special, name, None)
+    function, reference = ours or getattr(ops, name), theirs or getattr(np, name)
+    found = function(born.tensor(LEFT, backend), born.tensor(RIGHT, backend)).numpy()
+    np.testing.assert_allclose(found, reference(LEFT, RIGHT), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["logit", "entr", "expit", "log_expit", "sinc", "rint", "signbit"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_special_points_are_those_of_numpy(name: str, backend: Backend) -> None:
+    ours, theirs = getattr(ops.special, name, None), getattr(scipy_special, name, None)
+    function, reference = ours or getattr(ops, name), theirs or getattr(np, name)
+    x = LINE[np.abs(LINE) < LARGE] if name == "sinc" else LINE  # of no digits modulo a period
+    found = function(born.tensor(x, backend)).numpy()
+    np.testing.assert_allclose(found, reference(x), rtol=1e-14)

@@ -14,12 +14,12 @@ from born_cupy.kernels import (
     device_errors,
     elementwise,
     fused,
-    global_norm,
     images,
     indexing,
     linear,
     network,
     random,
+    stages,
 )
 from born_cupy.kernels.source import Source, real
 
@@ -52,7 +52,7 @@ def every_source() -> Iterator[Source]:
     yield indexing.positions()
     for itemsize, each in product((1, 2, 4, 8), _EITHER):
         yield indexing.take(itemsize, each)
-    yield global_norm.root()
+    yield stages.totals()
     for name in DTYPE_NAMES:
         dtype = as_dtype(name)
         yield indexing.add_in_order(dtype)
@@ -87,7 +87,6 @@ def _floating(name: str) -> Iterator[Source]:
     for options in product(_EITHER, repeat=3):
         yield network.norm(dtype, *options)
     yield network.reduce_losses(dtype)
-    yield global_norm.squares(dtype)
     yield images.max_pool(dtype)
     yield images.max_pool_backward(dtype)
     yield random.uniform(dtype)

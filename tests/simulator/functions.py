@@ -242,6 +242,16 @@ def argmin(a: ndarray, axis: int | None = None, *, keepdims: bool = False) -> nd
     return a.argmin(axis, keepdims=keepdims)
 
 
+def argsort(a: ndarray, axis: int = -1, kind: str | None = None) -> ndarray:
+    if kind not in (None, "stable"):
+        raise ValueError("unsupported kind")
+    return computed(np.argsort, a, axis, kind="stable")
+
+
+def searchsorted(a: ndarray, v: ndarray, side: str = "left", sorter: Any = None) -> ndarray:
+    return computed(np.searchsorted, a, v, side, sorter)
+
+
 def any(a: ndarray, axis: Axis = None, *, keepdims: bool = False) -> ndarray:
     return a.any(axis, keepdims=keepdims)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
 
-from born.backend.update import compute_dtype
-from born.fusion import ARRAY, BOOLEAN, SCALAR, Instruction, Program, Ref
+from born.backend.update import element_dtype
+from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
 from born_cupy.kernels.source import Source, ctype, head
 from born_cupy.kernels.table import LOCATE
 
@@ -57,16 +58,16 @@ def update(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> Source:
     Its table has a column a tensor and these rows: the addresses of the program's arrays, the
     number of elements, which set of scalars; then the chunks before each tensor and in all.
     """
-    writer = _Writer(program, dtypes)
+    writer = UpdateWriter(program, dtypes)
     return Source("update", writer.text(), exact=True)
 
 
-class _Writer:
+class UpdateWriter:
     """The parts of a kernel's text that depend on the program."""
 
     def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
         self.program = program
-        self.real = compute_dtype(dtypes)
+        self.real = element_dtype(program, dtypes)
         self.stored = {
             index: ref
             for index, ref in zip(program.targets, program.outputs, strict=True)
@@ -85,9 +86,30 @@ class _Writer:
 
     def text(self) -> str:
         """The whole."""
-        columns, vector, scalars = self.columns, self.vector, self.program.scalars
-        addresses = " | ".join(f"(u64)x{i}" for i in self.arrays) or "0"
-        elements = ", ".join([*(f"x{i}[j]" for i in self.arrays), *self.scalars])
+        columns, scalars = self.columns, self.program.scalars
+        return f"""\
+{self.preamble()}
+
+{LOCATE}
+
+{head("update", "const u64 *table, i64 tensors, const double *scalars")} {{
+    const u64 *first = table + {columns + 2} * tensors;
+    const i64 chunks = (i64)first[tensors];
+    for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
+        const i64 i = locate(first, tensors, c);
+        const i64 start = (c - (i64)first[i]) * {CHUNK};
+        const i64 rest = (i64)table[{columns} * tensors + i] - start;
+        const i64 n = rest < {CHUNK} ? rest : {CHUNK};
+        const double *s = scalars + {scalars} * (i64)table[{columns + 1} * tensors + i];
+{indented(8, self.setup())}
+{self.loops()}
+    }}
+}}
+"""
+
+    def preamble(self) -> str:
+        """What stands before the kernel."""
+        vector = self.vector
         return f"""\
 typedef {ctype(self.real)} real;
 
@@ -132,59 +154,49 @@ template <class T> struct pack {{
     }}
 }};
 
-{self._rule()}
+{self._rule()}"""
 
-{LOCATE}
-
-{head("update", "const u64 *table, i64 tensors, const double *scalars")} {{
-    const u64 *first = table + {columns + 2} * tensors;
-    const i64 chunks = (i64)first[tensors];
-    for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
-        const i64 i = locate(first, tensors, c);
-        const i64 start = (c - (i64)first[i]) * {CHUNK};
-        const i64 rest = (i64)table[{columns} * tensors + i] - start;
-        const i64 n = rest < {CHUNK} ? rest : {CHUNK};
-        const double *s = scalars + {scalars} * (i64)table[{columns + 1} * tensors + i];
-{_indented(8, self._setup())}
+    def loops(self) -> str:
+        """From element to element of a chunk of n, a vector at a time where that is possible."""
+        vector = self.vector
+        addresses = " | ".join(f"(u64)x{i}" for i in self.arrays) or "0"
+        elements = ", ".join([*(f"x{i}[j]" for i in self.arrays), *self.scalars])
+        return f"""\
         i64 done = 0;
         if ((({addresses}) & 15) == 0) {{
             done = n - n % {vector};
             for (i64 j = (i64)threadIdx.x * {vector}; j < done; j += (i64)blockDim.x * {vector}) {{
-{_indented(16, self._vector_body())}
+{indented(16, self._vector_body())}
             }}
         }}
         for (i64 j = done + threadIdx.x; j < n; j += blockDim.x)
-            one({elements});
-    }}
-}}
-"""
+            one({elements});"""
 
     def _rule(self) -> str:
         """The function that updates one element."""
         given = [f"{kind} {'&' if i in self.stored else ''}x{i}" for i, kind in self.arrays.items()]
         given += [f"real {name}" for name in self.scalars]
         lines = [f"real a{i} = as<real>(x{i});" for i in self.arrays if i in self.read]
-        for number, instruction in enumerate(self.program.instructions):
-            kind = "bool" if instruction.op in BOOLEAN else "real"
-            lines.append(f"{kind} r{number} = {self._expression(instruction)};")
+        lines += self.instructions()
         lines += [f"put(x{i}, {ref});" for i, ref in self.stored.items()]
         return (
             f"// {self.program.name}({', '.join(self.program.arrays)})\n"
-            f"__device__ inline void one({', '.join(given)}) {{\n{_indented(4, lines)}\n}}"
+            f"__device__ inline void one({', '.join(given)}) {{\n{indented(4, lines)}\n}}"
         )
 
-    def _expression(self, instruction: Instruction) -> str:
-        op, args = instruction
-        texts = [str(arg) for arg in args]
-        if op == "where" and args[0].kind == SCALAR:
-            texts[0] = f"({texts[0]} != 0)"
-        pattern = _PATTERNS.get(op)
-        if pattern is not None:
-            return pattern.format(*texts)
-        suffix = "f" if self.real.itemsize == 4 else ""
-        return f"{_FUNCTIONS[op]}{suffix}({', '.join(texts)})"
+    def instructions(self) -> list[str]:
+        """What is computed of one element."""
+        double = self.real.itemsize == 8
+        lines: list[str] = []
+        for number, (op, args) in enumerate(self.program.instructions):
+            texts = [str(arg) for arg in args]
+            if op == "where" and args[0].kind == SCALAR:
+                texts[0] = f"({texts[0]} != 0)"
+            kind = "bool" if op in BOOLEAN else "real"
+            lines.append(f"{kind} r{number} = {expression(op, texts, double=double)};")
+        return lines
 
-    def _setup(self) -> list[str]:
+    def setup(self) -> list[str]:
         """The scalars of a tensor and where its chunk of each array begins."""
         lines = [f"const real s{i} = (real)s[{i}];" for i in range(self.program.scalars)]
         for i, kind in self.arrays.items():
@@ -200,5 +212,14 @@ template <class T> struct pack {{
         return lines + [f"e{i}.store(x{i} + j);" for i in self.stored]
 
 
-def _indented(spaces: int, lines: list[str]) -> str:
+def expression(op: str, texts: Sequence[str], *, double: bool) -> str:
+    """The text of an operation on others."""
+    pattern = _PATTERNS.get(op)
+    if pattern is not None:
+        return pattern.format(*texts)
+    return f"{_FUNCTIONS[op]}{'' if double else 'f'}({', '.join(texts)})"
+
+
+def indented(spaces: int, lines: Sequence[str]) -> str:
+    """Lines of a text, further to the right."""
     return "\n".join(" " * spaces + line for line in lines)

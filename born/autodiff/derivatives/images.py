@@ -41,28 +41,11 @@ def _conv2d(
     window: Window,
     groups: int = 1,
 ) -> Pullback:
-    n, channels, height, width = x.shape
-    outputs, _, kh, kw = shape = weight.shape
-    places = out.shape[2] * out.shape[3]
-    taps = channels // groups * kh * kw
-    for_x, for_weight = weight if required[0] else None, x if required[1] else None
-    for_bias = len(required) > 2 and required[2]
+    of_x, of_weight = required[:2]
+    of_bias = len(required) > 2 and required[2]
 
     def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
-        grouped = b.reshape(g, (n, groups, outputs // groups, places))
-        x_gradient = weight_gradient = None
-        if for_x is not None:
-            filters = b.reshape(for_x, (groups, outputs // groups, taps))
-            columns = b.matmul(b.transpose(filters, (0, 2, 1)), grouped)
-            columns = b.reshape(columns, (n, channels, kh * kw, places))
-            x_gradient = b.fold(columns, (height, width), window)
-        if for_weight is not None:
-            # The windows are cut again: keeping them would take kh kw times the image's memory.
-            columns = b.unfold(for_weight, window)
-            columns = b.reshape(columns, (n, groups, taps, places))
-            products = b.matmul(grouped, b.transpose(columns, (0, 1, 3, 2)))
-            weight_gradient = b.reshape(b.sum(products, 0), shape)
-        bias_gradient = b.sum(g, (0, 2, 3)) if for_bias else None
-        return (x_gradient, weight_gradient, bias_gradient)[: len(required)]
+        found = b.conv2d_gradients(g, x, weight, window, groups, of_x, of_weight)
+        return (*found, b.sum(g, (0, 2, 3)) if of_bias else None)[: len(required)]
 
     return pullback

@@ -17,7 +17,7 @@ from born.backend.arguments import count, normal_axes, reduced_shape
 from born.dtypes import is_half
 from born.raw import RawTensor, Shape
 
-constant("argmax", "argmin", "any", "all")
+constant("argmax", "argmin", "argsort", "any", "all")
 
 
 def _restore_axes(b: Backend, y: RawTensor, shape: Shape, axis: Axis, keepdims: bool) -> RawTensor:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import override
+
+from born.backend import codecs
 from born.backend.arrays.creation import ArrayCreation
 from born.backend.arrays.elementwise import ArrayElementwise
 from born.backend.arrays.images import ArrayImages
@@ -16,6 +19,7 @@ from born.backend.arrays.reduction import ArrayReductions
 from born.backend.arrays.shape import ArrayShapes
 from born.backend.arrays.transfer import ArrayTransfer
 from born.backend.backend import Backend
+from born.raw import RawTensor
 
 
 class ArrayBackend(
@@ -52,3 +56,17 @@ class ArrayBackend(
     def __init__(self, xp: Any, seed: int = 0) -> None:
         super().__init__(xp)
         self.seed(seed)
+
+    @override
+    def decode_slot(self, codes: RawTensor, codec: str, x: RawTensor) -> None:
+        codecs.decode(codes.array, codec, x.array.reshape(-1), self.xp)
+
+    @override
+    def encode_slot(self, x: RawTensor, codec: str, codes: RawTensor) -> None:
+        codecs.encode(x.array.reshape(-1), codec, codes.array, self.xp)
+
+    @override
+    def round_stochastically(self, x: RawTensor, /, dtype: str, key: int) -> RawTensor:
+        values = self.xp.ascontiguousarray(x.array).reshape(-1)
+        rounded = codecs.round_stochastically(values, dtype, 0, key, self.xp)
+        return RawTensor(rounded.reshape(x.shape))

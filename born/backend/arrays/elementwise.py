@@ -34,7 +34,7 @@ def _binary(declared: _Method, name: str, alike: bool = True) -> _Method:
             out = (
                 getattr(self.xp, name)(a, b)
                 if first.nbytes < self.large or not alike
-                else getattr(self.xp, name)(a, b, self._room_like(first, b))
+                else getattr(self.xp, name)(a, b, out=self._room_like(first, b))
             )
         except ValueError as error:
             raise shape_mismatch(name, a, b, error) from error

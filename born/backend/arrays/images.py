@@ -9,6 +9,7 @@ from typing_extensions import override
 from born.backend.arrays.dispatch import Dispatch
 from born.backend.contract.images import Images
 from born.backend.window import Size, Window, image_shape
+from born.dtypes import int64
 from born.raw import RawTensor
 
 
@@ -26,6 +27,32 @@ class ArrayImages(Images, Dispatch):
             for j in range(kw):
                 out[:, :, i, j] = padded.array[(..., *window.slices(i, j, counts))]
         return RawTensor(out.reshape(n, c, kh * kw, math.prod(counts)))
+
+    @override
+    def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
+        self._require_floating("max_pool2d", x.array)
+        window.check_pool()
+        n, c, h, w = image_shape(x)
+        counts = window.counts((h, w))
+        (kh, kw), (ph, pw) = window.kernel, window.padding
+        widths = ((0, 0), (0, 0), (ph, ph), (pw, pw))
+        padded = self.pad(x, widths, -math.inf).array if ph or pw else x.array
+        # Of minus infinities the first element wins that lies inside, and not the padding.
+        outside = None
+        if ph or pw:
+            outside = self.pad(self.full((1, 1, h, w), False, "bool"), widths, True).array
+        best = self.xp.full((n, c, *counts), -math.inf, x.dtype)
+        winner = self.xp.full((n, c, *counts), -1, int64)
+        for i in range(kh):
+            for j in range(kw):
+                place = (..., *window.slices(i, j, counts))
+                tap = padded[place]
+                won = (tap > best) | ((tap != tap) & (best == best))
+                first = winner < 0
+                won |= first if outside is None else first & ~outside[place]
+                self.xp.copyto(best, tap, where=won)
+                self.xp.copyto(winner, i * kw + j, where=won)
+        return RawTensor(best), RawTensor(self.xp.maximum(winner, 0))
 
     @override
     def fold(self, columns: RawTensor, size: Size, window: Window, /) -> RawTensor:

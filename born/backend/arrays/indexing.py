@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 from typing_extensions import override
 
 from born.backend.arguments import Index, is_tuple, normal_axis
@@ -92,6 +93,18 @@ class ArrayIndexing(Indexing, Dispatch):
             return RawTensor(self._added_at(x.array, tuple(grid), y.array))
         except IndexError as error:
             raise index_error(x, error) from error
+
+    @override
+    def searchsorted(self, x: RawTensor, y: RawTensor, /, right: bool = False) -> RawTensor:
+        self._check_dtypes("searchsorted", x, y)
+        if x.ndim != 1:
+            raise ShapeError(
+                f"expected a sorted vector in searchsorted, got shape {x.shape}; index one row"
+            )
+        a, b = x.array, y.array
+        if is_half(a.dtype):
+            a, b = a.astype(np.float32), b.astype(np.float32)
+        return self._wrap(self.xp.searchsorted(a, b, side="right" if right else "left"))
 
     def _check_scatter(self, x: RawTensor, index: RawTensor, y: RawTensor, axis: int) -> None:
         self._check_index("scatter_add", x, index, axis)

@@ -76,6 +76,10 @@ class ArrayRandom(Base, Creation, Dispatch):
         return np.random.Generator(bits)
 
     @override
+    def drawn(self, distribution: str, *parameters: Any) -> Any:
+        return getattr(self._generator, distribution)(*parameters)
+
+    @override
     def normal(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
         return self._draw_on_host(self._generator.standard_normal, shape, dtype)
 

@@ -12,7 +12,7 @@ from born.backend.arguments import Axis, normal_axes, normal_axis
 from born.backend.arrays.dispatch import Dispatch, declared_as, halves_in_float32
 from born.backend.arrays.sums import SHORT, accumulator, long_sum
 from born.backend.contract.reduction import Reductions
-from born.dtypes import INTEGRAL, float32, is_half
+from born.dtypes import INTEGRAL, bool_, float32, is_half
 from born.errors import ShapeError
 from born.raw import Array, RawTensor
 
@@ -88,6 +88,14 @@ class ArrayReductions(Reductions, Dispatch):
         wide = x.array.astype(np.float64)  # which holds the square of every float32
         wide *= wide
         return self.astype(self.sqrt(self.sum(RawTensor(wide), axis, keepdims)), float32)
+
+    @override
+    def argsort(self, x: RawTensor, /, axis: int) -> RawTensor:
+        a = x.array
+        axis = normal_axis(axis, a.ndim)
+        if is_half(a.dtype) or a.dtype == bool_:  # which not every namespace sorts
+            a = a.astype(float32 if is_half(a.dtype) else np.uint8)
+        return RawTensor(self.xp.argsort(a, axis=axis, kind="stable"))
 
     @override
     def cumsum(self, x: RawTensor, /, axis: int) -> RawTensor:

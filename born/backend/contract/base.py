@@ -70,6 +70,13 @@ class Base(Primitives):
         """
         absent()
 
+    def drawn(self, distribution: str, *parameters: Any) -> Any:
+        """Draws on the host, of a distribution and with parameters as `numpy.random.Generator`'s.
+
+        `ValueError` for parameters out of range, as NumPy raises it.
+        """
+        absent()
+
     def seeded(self, seed: int) -> Seeded:
         """A context in which random numbers come from a generator of their own.
 

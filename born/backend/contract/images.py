@@ -63,6 +63,34 @@ class Images(Primitives):
         y = self.reshape(y, (n, out, *size))
         return y if bias is None else self.add(y, self.reshape(bias, (out, 1, 1)))
 
+    def conv2d_gradients(
+        self,
+        g: RawTensor,
+        x: RawTensor,
+        weight: RawTensor,
+        window: Window,
+        groups: int,
+        of_x: bool,
+        of_weight: bool,
+    ) -> tuple[RawTensor | None, RawTensor | None]:
+        """The gradients of `conv2d` for its images and its weight, each if wanted."""
+        n, channels, height, width = x.shape
+        outputs, _, kh, kw = shape = weight.shape
+        places, taps = g.shape[2] * g.shape[3], channels // groups * kh * kw
+        grouped = self.reshape(g, (n, groups, outputs // groups, places))
+        x_gradient = weight_gradient = None
+        if of_x:
+            filters = self.reshape(weight, (groups, outputs // groups, taps))
+            columns = self.matmul(self.transpose(filters, (0, 2, 1)), grouped)
+            columns = self.reshape(columns, (n, channels, kh * kw, places))
+            x_gradient = self.fold(columns, (height, width), window)
+        if of_weight:
+            # The windows are cut again: keeping them would take kh kw times the image's memory.
+            columns = self.reshape(self.unfold(x, window), (n, groups, taps, places))
+            products = self.matmul(grouped, self.transpose(columns, (0, 1, 3, 2)))
+            weight_gradient = self.reshape(self.sum(products, 0), shape)
+        return x_gradient, weight_gradient
+
     @optional
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
         """The largest element of each window, and which of its elements that was."""

@@ -55,6 +55,11 @@ class Indexing(Primitives):
         """A copy of `x` with `y` added where `gather` would have read; repeated indices add up."""
         absent()
 
+    @required
+    def searchsorted(self, x: RawTensor, y: RawTensor, /, right: bool = False) -> RawTensor:
+        """How many elements of the sorted vector x are below each of y, or not above it; int64."""
+        absent()
+
     def check_rows(self, index: RawTensor, rows: int) -> None:
         """Refuse integers that name no row, negative ones too; a device may say so at a wait."""
         if index.size == 0:

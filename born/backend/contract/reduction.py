@@ -110,6 +110,11 @@ class Reductions(Primitives):
         return result if keepdims else self.squeeze(result, axes)
 
     @required
+    def argsort(self, x: RawTensor, /, axis: int) -> RawTensor:
+        """The places that sort along an axis, int64; of equals the first first, NaN last."""
+        absent()
+
+    @required
     def cumsum(self, x: RawTensor, /, axis: int) -> RawTensor:
         """The running sum along an axis; of integers and bools, int64."""
         absent()

@@ -1,0 +1,649 @@
+"""Kernels of rules of several stages: passes over elements, and what lies between them.
+
+A table has a column for each tensor. What is of lower rank than element has a place in memory for
+each tensor, as doubles; the table knows where. Sums are added up in the order of
+`born.backend.lanes`: a thread is a lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from typing_extensions import override
+
+from born.backend.lanes import LANES, Layout, goes_by_rows
+from born.backend.update import element_dtype
+from born.fusion import (
+    ARRAY,
+    RESULT,
+    SCALAR,
+    VALUE,
+    GroupProgram,
+    Program,
+    Ref,
+)
+from born.fusion.program import COLUMNS, ELEMENT, MATRIX, REDUCTIONS, ROWS, TENSOR, TOTAL, join
+from born.fusion.stages import ZERO, Pass, Stages
+from born_cupy.kernels.source import Source, ctype, head
+from born_cupy.kernels.table import LOCATE
+from born_cupy.kernels.update import CHUNK, UpdateWriter, expression, indented
+
+FLAT: Final = "flat"
+STRIPS: Final = "strips"
+WHOLE: Final = "whole"
+CELLS: Final = "cells"
+"""How a tensor is dealt out in pieces: by chunks of elements; by some rows, long ones in strips;
+by whole rows, which a block adds up; by strips of a block of rows, whose columns it adds up."""
+
+
+def count_pieces(kind: str, where: Layout, size: int) -> int:
+    """How many pieces a tensor has."""
+    if kind == FLAT:
+        return -(-size // CHUNK)
+    rows, columns = where.matrices * where.rows, where.columns
+    if kind == CELLS:
+        return where.matrices * where.blocks * -(-columns // LANES)
+    groups = -(-rows // max(CHUNK // max(columns, 1), 1))
+    return groups if kind == WHOLE else groups * -(-columns // CHUNK)
+
+
+class Places:
+    """The rows of the table.
+
+    Attributes:
+        own: how many arrays of elements a tensor has; the first rows.
+        slots: of each slot of lower rank that something reads or that is written, its row.
+        elements: of each operand and result of a matrix function.
+        known: of each value of lower rank that is kept.
+        partial: of what each reduction gives of rows, or of blocks of columns.
+        first: the row of the first number: those of `NUMBERS` follow each other.
+        count: how many rows there are.
+    """
+
+    NUMBERS = ("size", "set", "matrices", "height", "columns", "block", "blocks")
+
+    def __init__(self, program: Program, stages: Stages, ranks: dict[Ref, str]) -> None:
+        own = [i for i in range(len(program.arrays)) if program.rank(i) == ELEMENT]
+        pairs = list(zip(program.targets, program.outputs, strict=True))
+        used = {arg for _, args in program.instructions for arg in args}
+        used |= {ref for i, ref in pairs if ref != Ref(ARRAY, i)}
+        written = {i for i, ref in pairs if ref != Ref(ARRAY, i)}
+        lower = [i for i in range(len(program.arrays)) if program.rank(i) != ELEMENT]
+        self.own = len(own)
+        rows = iter(range(self.own, 1_000_000))
+        self.read = [i for i in lower if Ref(ARRAY, i) in used]
+        self.slots = {i: next(rows) for i in lower if i in self.read or i in written}
+        self.elements: dict[Ref, int] = {}
+        self.known = {Ref(ARRAY, i): next(rows) for i in self.read}
+        self.partial: dict[int, int] = {}
+        for stage in stages.stages:
+            self.known |= {Ref(RESULT, place): next(rows) for place in stage.small}
+            if stage.work is not None:
+                self.elements |= {ref: next(rows) for ref in stage.work.scratch}
+                for place, _ in stage.work.reductions:
+                    _, axis = REDUCTIONS[program.instructions[place].op]
+                    self.known[Ref(RESULT, place)] = row = next(rows)
+                    self.partial[place] = row if axis == -1 else next(rows)
+            self.elements |= {Ref(RESULT, place): next(rows) for place in stage.matrices}
+        self.first = next(rows)
+        self.count = self.first + len(self.NUMBERS)
+        self.ranks = ranks
+
+    def number(self, name: str) -> str:
+        """The text of a number of tensor i."""
+        return f"(i64)table[{self.first + self.NUMBERS.index(name)} * tensors + i]"
+
+    def value(self, ref: Ref) -> str:
+        """The text of a value that is one number for a tensor."""
+        if ref == ZERO:
+            return "0.0"
+        if ref.kind == SCALAR:
+            return f"s[{ref.index}]"
+        if ref.kind == VALUE:
+            return f"values[{ref.index}]"
+        return f"*{self.memory(ref)}"
+
+    def memory(self, ref: Ref) -> str:
+        """The text of where a value is kept."""
+        return f"((double *)table[{self.known[ref]} * tensors + i])"
+
+
+class StageKernels:
+    """The kernels of a staged program.
+
+    Attributes:
+        small: for each stage, what is computed before its pass, if there is anything.
+        ends: for each stage that ends a round, what its reductions give.
+        passes: for each stage, its launches: how tensors are dealt out, and a kernel.
+    """
+
+    def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
+        self.program = program
+        self.dtypes = dtypes
+        self.compute = element_dtype(program, dtypes)
+        self.by_rows = goes_by_rows(program)
+        self.stages = Stages(program, dtypes, self.compute)
+        self.places = Places(program, self.stages, program.all_ranks())
+        count = len(self.stages.stages)
+        # Where a round ends, its totals are wanted before the next stage begins.
+        self._rounds = set(self.stages.starts[1:])
+        self.small = [self._between(number, f"between_{number + 1}") for number in range(count)]
+        self.ends = [
+            self._block(f"end_{number + 1}", _SmallWriter(self, number).closing())
+            if number + 1 in self._rounds
+            else None
+            for number in range(count)
+        ]
+        self.passes = [
+            [] if stage.work is None else self._passes(number, stage.work)
+            for number, stage in enumerate(self.stages.stages)
+        ]
+
+    @property
+    def sources(self) -> list[Source]:
+        """All of them."""
+        launched = [source for stage in self.passes for _, source in stage]
+        return [*(source for source in (*self.small, *self.ends) if source), *launched]
+
+    def _passes(self, number: int, work: Pass) -> list[tuple[str, Source]]:
+        axes = [REDUCTIONS[self.program.instructions[place].op][1] for place, _ in work.reductions]
+        pairs = zip(work.program.targets, work.program.outputs, strict=True)
+        stores = any(ref != Ref(ARRAY, index) for index, ref in pairs)
+        launches: list[tuple[str, Source]] = []
+        if -2 in axes:  # before anything that it reads is overwritten
+            launches.append((CELLS, _CellsWriter(self, number, work).source()))
+        if stores or any(axis != -2 for axis in axes):
+            if not axes and not self.by_rows:
+                launches.append((FLAT, _FlatWriter(self, number, work).source()))
+            else:
+                kind = STRIPS if all(axis == -2 for axis in axes) else WHOLE
+                launches.append((kind, _RowsWriter(self, number, work, kind).source()))
+        return launches
+
+    def _between(self, number: int, name: str) -> Source | None:
+        before: list[str] = []
+        if number and number not in self._rounds:
+            before = _SmallWriter(self, number - 1).closing()
+        return self._block(name, [*before, *_SmallWriter(self, number).lines()])
+
+    def _block(self, name: str, statements: Sequence[str]) -> Source | None:
+        """What one block does for a tensor, a barrier behind each statement."""
+        if not statements:
+            return None
+        lines = [line for each in statements for line in (each, "__syncthreads();")]
+        text = f"""\
+typedef double real;
+
+{BLOCK_SUMS}
+
+{head(name, _PARAMETERS)} {{
+    for (i64 i = blockIdx.x; i < tensors; i += gridDim.x) {{
+        const double *s = scalars + {self.program.scalars} * {self.places.number("set")};
+        const i64 matrices = {self.places.number("matrices")};
+        const i64 height = {self.places.number("height")};
+        const i64 columns = {self.places.number("columns")};
+        const i64 blocks = {self.places.number("blocks")};
+{indented(8, lines)}
+    }}
+}}
+"""
+        return Source(name, text, exact=True)
+
+
+_PARAMETERS: Final = (
+    "const u64 *table, i64 tensors, const u64 *first, const double *scalars, const double *values"
+)
+
+LEAST: Final = "double_of(0xfff0000000000000ull)"
+"""Less than any number, in C."""
+
+BLOCK_SUMS: Final = f"""\
+// The sum and the largest of a value over the block's threads, added in halves; only the first n
+// have one, and the others zeros, or less than any number.
+__device__ inline double larger(double x, double y) {{ return x > y || x != x ? x : y; }}
+__device__ inline double block_sum(double x, i64 n) {{
+    __shared__ double sums[{LANES}];
+    __syncthreads();
+    sums[threadIdx.x] = x;
+    for (int half = {LANES} / 2; half; half /= 2) {{
+        if (half >= n) continue;
+        __syncthreads();
+        if ((int)threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+    }}
+    __syncthreads();
+    return sums[0];
+}}
+__device__ inline double block_max(double x, i64 n) {{
+    __shared__ double most[{LANES}];
+    __syncthreads();
+    most[threadIdx.x] = x;
+    for (int half = {LANES} / 2; half; half /= 2) {{
+        if (half >= n) continue;
+        __syncthreads();
+        if ((int)threadIdx.x < half)
+            most[threadIdx.x] = larger(most[threadIdx.x], most[threadIdx.x + half]);
+    }}
+    __syncthreads();
+    return most[0];
+}}
+__device__ inline double sum_of(const double *x, i64 n) {{
+    double sum = 0;
+    for (i64 e = threadIdx.x; e < n; e += {LANES}) sum += x[e];
+    return block_sum(sum, n);
+}}
+__device__ inline double max_of(const double *x, i64 n) {{
+    double most = {LEAST};
+    for (i64 e = threadIdx.x; e < n; e += {LANES}) most = larger(x[e], most);
+    return block_max(most, n);
+}}"""
+
+_COUNTS: Final = {
+    TENSOR: "1",
+    MATRIX: "matrices",
+    ROWS: "matrices * height",
+    COLUMNS: "matrices * columns",
+}
+"""Rank -> how many values of it a tensor has."""
+
+_INDICES: Final = {
+    (ROWS, MATRIX): "e / height",
+    (COLUMNS, MATRIX): "e / columns",
+}
+"""Rank of a result, rank of an argument -> where the argument is; elsewhere alike, or single."""
+
+
+class _SmallWriter:
+    """What is computed for a tensor between two passes, by one block."""
+
+    def __init__(self, kernels: StageKernels, number: int) -> None:
+        self.kernels = kernels
+        self.places = kernels.places
+        self.program = kernels.program
+        self.number = number
+
+    def lines(self) -> list[str]:
+        """What comes before the pass of the stage."""
+        kernels, places = self.kernels, self.places
+        stage = kernels.stages.stages[self.number]
+        lines: list[str] = []
+        if self.number == 0:
+            lines += [self._copied(index) for index in places.read]
+        lines += [self._computed(place) for place in stage.small]
+        if self.number == len(kernels.stages.stages) - 1:
+            pairs = zip(self.program.targets, self.program.outputs, strict=True)
+            lines += [
+                self._stored(index, ref)
+                for index, ref in pairs
+                if index in places.slots and ref != Ref(ARRAY, index)
+            ]
+        return lines
+
+    def closing(self) -> list[str]:
+        """What the reductions of the stage's pass give."""
+        work = self.kernels.stages.stages[self.number].work
+        lines = [self._closed(place) for place, _ in (work.reductions if work else ())]
+        return [line for line in lines if line is not None]
+
+    def _each(self, rank: str, statement: str) -> str:
+        return f"for (i64 e = threadIdx.x; e < {_COUNTS[rank]}; e += blockDim.x) {{ {statement} }}"
+
+    def _copied(self, index: int) -> str:
+        """A slot of lower rank, as doubles: others may read it after it is written."""
+        slot = self._slot(index)
+        to = self.places.memory(Ref(ARRAY, index))
+        return self._each(self.program.rank(index), f"{to}[e] = as<double>({slot}[e]);")
+
+    def _slot(self, index: int) -> str:
+        kind = ctype(self.kernels.dtypes[index])
+        return f"(({kind} *)table[{self.places.slots[index]} * tensors + i])"
+
+    def _stored(self, index: int, ref: Ref) -> str:
+        rank = self.program.rank(index)
+        value = self._argument(ref, rank)
+        return self._each(rank, f"put({self._slot(index)}[e], (double)({value}));")
+
+    def _argument(self, ref: Ref, rank: str) -> str:
+        """The value that goes into element e of a result of some rank."""
+        if ref.kind in (SCALAR, VALUE):
+            return self.places.value(ref)
+        own = self.places.ranks[ref]
+        index = "e" if own == rank else _INDICES.get((rank, own), "0")
+        return f"{self.places.memory(ref)}[{index}]"
+
+    def _closed(self, place: int) -> str | None:
+        """What a reduction of elements gives, from its rows or its blocks of columns."""
+        name, axis = REDUCTIONS[self.program.instructions[place].op]
+        to = self.places.memory(Ref(RESULT, place))
+        if axis == -1:
+            return None
+        parts = f"((const double *)table[{self.places.partial[place]} * tensors + i])"
+        if axis is None:
+            return (
+                f"{{ const double x = {name}_of({parts}, matrices * height); "
+                f"if (threadIdx.x == 0) *{to} = x; }}"
+            )
+        part = f"{parts}[(e / columns * blocks + b) * columns + e % columns]"
+        start, added = "0", f"x += {part}"
+        if name == "max":
+            start, added = LEAST, f"x = larger({part}, x)"
+        return self._each(
+            COLUMNS,
+            f"double x = {start}; for (i64 b = 0; b < blocks; ++b) {added}; {to}[e] = x;",
+        )
+
+    def _computed(self, place: int) -> str:
+        op, args = self.program.instructions[place]
+        ref = Ref(RESULT, place)
+        rank = self.places.ranks[ref]
+        to = self.places.memory(ref)
+        if op not in REDUCTIONS:
+            texts = [f"({self._argument(arg, rank)})" for arg in args]
+            value = expression(op, texts, double=True)
+            return self._each(rank, f"{to}[e] = {value};")
+        name, axis = REDUCTIONS[op]
+        given = join(*(self.places.ranks[arg] for arg in args))
+        factors = " * ".join(self._argument(arg, given) for arg in args)
+        count = _COUNTS[given]
+        start = "0" if name == "sum" else LEAST
+        added = f"x += {factors}" if name == "sum" else f"x = larger({factors}, x)"
+        of_matrix = "matrices" if axis is not None else "1"
+        return (
+            f"for (i64 m = 0; m < {of_matrix}; ++m) {{ "
+            f"const i64 n = ({count}) / {of_matrix}; double x = {start}; "
+            f"for (i64 k = threadIdx.x; k < n; k += {LANES}) "
+            f"{{ const i64 e = m * n + k; {added}; }} "
+            f"x = block_{name}(x, n); if (threadIdx.x == 0) {to}[m] = x; }}"
+        )
+
+
+class _PassWriter(UpdateWriter):
+    """What the kernels of a pass have in common."""
+
+    def __init__(self, kernels: StageKernels, number: int, work: Pass) -> None:
+        self.kernels = kernels
+        self.places = kernels.places
+        self.work = work
+        self.name = f"pass_{number + 1}"
+        self.refs = [*[None] * kernels.places.own, *work.inputs, *work.scratch]
+        super().__init__(work.program, work.dtypes)
+        operands = {ref for _, refs in work.reductions for ref in refs}
+        wanted = {ref.index for ref in operands if ref.kind == ARRAY}
+        self.read |= wanted
+        for index in sorted(wanted):
+            self.arrays.setdefault(index, ctype(work.dtypes[index]))
+        self.arrays = dict(sorted(self.arrays.items()))
+        self.lower = [i for i in self.arrays if work.program.rank(i) != ELEMENT]
+
+    def row(self, index: int) -> int:
+        """Where the table has the address of an array."""
+        ref = self.refs[index]
+        if ref is None:
+            return index
+        return self.places.known[ref] if index in self.lower else self.places.elements[ref]
+
+    @override
+    def setup(self) -> list[str]:
+        lines = [
+            f"const double *s = scalars + {self.kernels.program.scalars} * "
+            f"{self.places.number('set')};"
+        ]
+        lines += [
+            f"const real s{k} = (real)({self.places.value(ref)});"
+            for k, ref in enumerate(self.work.scalars)
+        ]
+        for index, kind in self.arrays.items():
+            element = f"{'' if index in self.stored else 'const '}{kind}"
+            address = f"table[{self.row(index)} * tensors + i]"
+            lines.append(f"{element} *x{index} = ({element} *){address};")
+        return lines
+
+    def calculation(self, stores: bool) -> list[str]:
+        """One element, at `at`, of column `j`."""
+        lines: list[str] = []
+        for index in self.arrays:
+            if index not in self.read:
+                continue
+            place = "at"
+            if index in self.lower:
+                ref = self.refs[index]
+                rank = ROWS if ref is None else self.places.ranks[ref]
+                place = {ROWS: "row", MATRIX: "row / height"}.get(
+                    rank, "row / height * columns + j"
+                )
+            lines.append(f"const real a{index} = as<real>(x{index}[{place}]);")
+        lines += self.instructions()
+        if stores:
+            lines += [f"put(x{index}[at], {ref});" for index, ref in self.stored.items()]
+        return lines
+
+    def added(self, place: int, refs: Sequence[Ref], target: str) -> str:
+        """An element goes into a sum, or into the largest."""
+        name, _ = REDUCTIONS[self.kernels.program.instructions[place].op]
+        factors = " * ".join(f"(double){ref}" for ref in refs)
+        return (
+            f"{target} += {factors};"
+            if name == "sum"
+            else f"{target} = larger({factors}, {target});"
+        )
+
+    def start(self, place: int) -> str:
+        name, _ = REDUCTIONS[self.kernels.program.instructions[place].op]
+        return "0" if name == "sum" else LEAST
+
+    def whole(self, body: Sequence[str]) -> Source:
+        """The kernel of a body for each piece of tensor i."""
+        text = f"""\
+typedef {ctype(self.real)} real;
+
+{LOCATE}
+
+{BLOCK_SUMS}
+
+{head(self.name, _PARAMETERS)} {{
+    const i64 pieces = (i64)first[tensors];
+    for (i64 c = blockIdx.x; c < pieces; c += gridDim.x) {{
+        const i64 i = locate(first, tensors, c);
+        const i64 piece = c - (i64)first[i];
+        const i64 size = {self.places.number("size")};
+        const i64 height = {self.places.number("height")};
+        const i64 columns = {self.places.number("columns")};
+{indented(8, [*self.setup(), *body])}
+    }}
+}}
+"""
+        return Source(self.name, text, exact=True)
+
+
+class _FlatWriter(_PassWriter):
+    """A pass over elements alone, by vectors."""
+
+    def source(self) -> Source:
+        """The kernel."""
+        shifted = [f"x{index} += start;" for index in self.arrays]
+        body = self.loops()
+        text = f"""\
+{self.preamble()}
+
+{LOCATE}
+
+{head(self.name, _PARAMETERS)} {{
+    const i64 chunks = (i64)first[tensors];
+    for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
+        const i64 i = locate(first, tensors, c);
+        const i64 start = (c - (i64)first[i]) * {CHUNK};
+        const i64 rest = {self.places.number("size")} - start;
+        const i64 n = rest < {CHUNK} ? rest : {CHUNK};
+{indented(8, [*self.setup(), *shifted])}
+{body}
+    }}
+}}
+"""
+        return Source(self.name, text, exact=True)
+
+
+class _RowsWriter(_PassWriter):
+    """A pass row by row, with the sums of rows."""
+
+    def __init__(self, kernels: StageKernels, number: int, work: Pass, kind: str) -> None:
+        super().__init__(kernels, number, work)
+        self.kind = kind
+
+    def source(self) -> Source:
+        """The kernel."""
+        reductions = [
+            (place, refs)
+            for place, refs in self.work.reductions
+            if REDUCTIONS[self.kernels.program.instructions[place].op][1] != -2
+        ]
+        strips = f"(columns + {CHUNK - 1}) / {CHUNK}" if self.kind == STRIPS else "1"
+        loop = [
+            "const i64 at = row * columns + j;",
+            *self.calculation(stores=True),
+            *(self.added(place, refs, f"t{place}") for place, refs in reductions),
+        ]
+        ends: list[str] = []
+        for place, _ in reductions:
+            name, _ = REDUCTIONS[self.kernels.program.instructions[place].op]
+            parts = f"((double *)table[{self.places.partial[place]} * tensors + i])"
+            ends += [
+                f"t{place} = block_{name}(t{place}, end);",
+                f"if (threadIdx.x == 0) {parts}[row] = t{place};",
+            ]
+        body = [
+            f"const i64 rows = {self.places.number('matrices')} * height;",
+            f"const i64 strips = {strips};",
+            f"const i64 most = !columns ? {CHUNK} : columns > {CHUNK} ? 1 : {CHUNK} / columns;",
+            "const i64 top = piece / strips * most;",
+            "const i64 bottom = top + most < rows ? top + most : rows;",
+            f"const i64 left = piece % strips * {CHUNK}, beyond = left + {CHUNK};",
+            "const i64 right = strips == 1 || beyond > columns ? columns : beyond;",
+            "for (i64 row = top; row < bottom; ++row) {",
+            "    const i64 rest = size - row * columns;",
+            "    const i64 end = rest < right ? rest : right;",
+            *(f"    double t{place} = {self.start(place)};" for place, _ in reductions),
+            "    for (i64 j = left + threadIdx.x; j < end; j += blockDim.x) {",
+            *(f"        {line}" for line in loop),
+            "    }",
+            *(f"    {line}" for line in ends),
+            "}",
+        ]
+        return self.whole(body)
+
+
+class _CellsWriter(_PassWriter):
+    """The sums of the columns of a pass, in blocks of rows."""
+
+    def source(self) -> Source:
+        """The kernel."""
+        self.name = f"columns_of_{self.name}"
+        self.stored = {}
+        reductions = [
+            (place, refs)
+            for place, refs in self.work.reductions
+            if REDUCTIONS[self.kernels.program.instructions[place].op][1] == -2
+        ]
+        loop = [
+            "const i64 at = row * columns + j;",
+            *self.calculation(stores=False),
+            *(self.added(place, refs, f"t{place}") for place, refs in reductions),
+        ]
+        body = [
+            f"const i64 block = {self.places.number('block')};",
+            f"const i64 blocks = {self.places.number('blocks')};",
+            f"const i64 strips = (columns + {LANES - 1}) / {LANES};",
+            "const i64 part = piece / strips;  // of a matrix of rows",
+            f"const i64 j = piece % strips * {LANES} + threadIdx.x;",
+            "const i64 top = part % blocks * block;",
+            "const i64 last = top + block < height ? top + block : height;",
+            "const i64 above = part / blocks * height;",
+            *(f"double t{place} = {self.start(place)};" for place, _ in reductions),
+            "if (j < columns) {",
+            "    for (i64 row = above + top; row < above + last; ++row) {",
+            *(f"        {line}" for line in loop),
+            "    }",
+            *(
+                f"    ((double *)table[{self.places.partial[place]} * tensors + i])"
+                f"[part * columns + j] = t{place};"
+                for place, _ in reductions
+            ),
+            "}",
+        ]
+        return self.whole(body)
+
+
+@cache
+def totals() -> Source:
+    """Sums of a value of each tensor, from the addresses of these values; a block for each sum."""
+    text = f"""{BLOCK_SUMS}
+
+{head("totals", "const u64 *addresses, i64 tensors, double *sums")} {{
+    double sum = 0;
+    for (i64 i = threadIdx.x; i < tensors; i += {LANES})
+        sum += *(const double *)addresses[blockIdx.x * tensors + i];
+    sum = block_sum(sum, tensors);
+    if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}}
+"""
+    return Source("totals", text, exact=True)
+
+
+class GroupKernels:
+    """The kernels of a group's program: one for each round that computes something.
+
+    Attributes:
+        places: where each value is among the doubles that they work on.
+        rounds: the kernels.
+    """
+
+    def __init__(self, program: GroupProgram) -> None:
+        refs = [
+            *(Ref(ARRAY, i) for i in range(len(program.slots))),
+            *(Ref(SCALAR, i) for i in range(program.scalars)),
+            *(Ref(TOTAL, i) for i in range(program.totals)),
+            *(Ref(RESULT, i) for i in range(len(program.instructions))),
+        ]
+        self.program = program
+        self.places = {ref: place for place, ref in enumerate(refs)}
+        self.rounds = [self._round(number) for number in range(program.rounds + 1)]
+
+    def _round(self, number: int) -> Source | None:
+        places, program = self.places, self.program
+        added, computed = program.schedule[number]
+        lines = [f"known[{places[ref]}] = totals[{i}];" for i, ref in enumerate(added)]
+        for ref, op, args in computed:
+            texts = [f"known[{places[arg]}]" for arg in args]
+            lines.append(f"known[{places[ref]}] = {expression(op, texts, double=True)};")
+        lines += [
+            f"values[{i}] = known[{places[ref]}];"
+            for i, ref in enumerate(program.values)
+            if program.value_rounds[i] == number
+        ]
+        if not lines:
+            return None
+        name = f"group_{number + 1}"
+        text = f"""\
+typedef double real;
+
+{head(name, "double *known, const double *totals, double *values", threads=32)} {{
+    if (threadIdx.x) return;
+{indented(4, lines)}
+}}
+"""
+        return Source(name, text, exact=True)
+
+
+@cache
+def stage_kernels(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> StageKernels:
+    """The kernels of a staged program, for arrays of some dtypes."""
+    return StageKernels(program, dtypes)
+
+
+def group_kernels(program: GroupProgram) -> GroupKernels:
+    """The kernels of a group's program."""
+    found: GroupKernels | None = program.compiled.get(GroupKernels)
+    if found is None:
+        found = program.compiled[GroupKernels] = GroupKernels(program)
+    return found

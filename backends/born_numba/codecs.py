@@ -1,0 +1,199 @@
+"""Coded slots and stochastic rounding inside compiled loops: the steps of `born.backend.codecs`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from born.backend import codecs
+from born.fusion.codec import BLOCK, SCALE
+from born_numba.compiler import embedded
+from born_numba.intrinsics import bits_of_float32, float32_of_bits
+
+_ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+_NAN: Final = np.float32(np.nan)
+_SIGN: Final = np.uint32(0x8000_0000)
+_MAGNITUDE: Final = np.uint32(0x7FFF_FFFF)
+_INFINITY: Final = np.uint32(0x7F80_0000)
+_255TH, _127TH = np.float32(1 / 255), np.float32(1 / 127)
+_STRIDE: Final = np.uint32(codecs.STRIDE)
+
+
+@embedded
+def extent(x: Any, count: Any) -> Any:
+    """The bits of the largest magnitude of a block, and whether an element is below 0.
+
+    A NaN has larger bits than infinity.
+    """
+    most = np.uint32(0)
+    negative = np.uint32(0)
+    for j in range(count):
+        # As integers, whose largest is found many at a time.
+        bits = bits_of_float32(x[j])
+        most = max(most, np.uint32(bits & _MAGNITUDE))
+        negative = max(negative, np.uint32(1) if bits > _SIGN else np.uint32(0))
+    return most, negative != np.uint32(0)
+
+
+@embedded
+def lift(scale: Any) -> Any:
+    """What a block is multiplied by first, so that one over its scale is finite."""
+    return np.float32(codecs.LIFT) if scale < np.float32(codecs.TINY) else _ONE
+
+
+# -- int8 --
+
+
+@embedded
+def mask_of_int8(scale: Any) -> Any:
+    """The bits of a magnitude in a block of this scale."""
+    signed = bits_of_float32(scale) < _SIGN
+    return np.uint8(127) if signed else np.uint8(255)
+
+
+@embedded
+def inverse_of_int8(scale: Any) -> Any:
+    """One over the largest magnitude."""
+    return _127TH if bits_of_float32(scale) < _SIGN else _255TH
+
+
+@embedded
+def decode_int8(code: Any, mask: Any, inverse: Any, scale: Any) -> Any:
+    """The number that a byte stands for; `scale` without its sign."""
+    fraction = np.float32(np.int32(code & mask)) * inverse
+    fraction *= fraction
+    fraction *= fraction
+    value = fraction * scale
+    return -value if code > mask else value
+
+
+@embedded
+def encode_int8(x: Any, codes: Any, count: Any) -> Any:
+    """Write the bytes of a block, and return its scale."""
+    bits, negative = extent(x, count)
+    if bits == np.uint32(0) or bits >= _INFINITY:
+        for j in range(count):
+            codes[j] = np.uint8(0)
+        return _ZERO if bits == np.uint32(0) else _NAN
+    scale = float32_of_bits(bits)
+    up = lift(scale)
+    inverse = _ONE / (scale * up)
+    levels = np.float32(127.0) if negative else np.float32(255.0)
+    for j in range(count):
+        value = x[j]
+        size = abs(value)
+        magnitude = np.int32(np.sqrt(np.sqrt(size * up * inverse)) * levels + _HALF)
+        least = np.int32(1) if size > _ZERO else np.int32(0)
+        sign = np.int32(128) if value < _ZERO else np.int32(0)
+        codes[j] = np.uint8(max(magnitude, least) | sign)
+    return scale if negative else -scale
+
+
+# -- float8 --
+
+
+@embedded
+def decode_float8(code: Any, shift: Any, up: Any, inverse: Any, scale: Any) -> Any:
+    """The number that a byte stands for."""
+    bits = np.uint32(np.uint32(code & np.uint8(127)) << shift)
+    value = float32_of_bits(bits) * up * inverse * scale
+    return -value if code > np.uint8(127) else value
+
+
+@embedded
+def encode_float8(x: Any, codes: Any, count: Any, shift: Any, down: Any, top: Any) -> Any:
+    """Write the bytes of a block, and return its scale."""
+    bits, _ = extent(x, count)
+    if bits == np.uint32(0) or bits >= _INFINITY:
+        for j in range(count):
+            codes[j] = np.uint8(0)
+        return _ZERO if bits == np.uint32(0) else _NAN
+    scale = float32_of_bits(bits)
+    up = lift(scale)
+    factor = _ONE / (scale * up) * top
+    half = np.uint32((np.uint32(1) << (shift - np.uint32(1))) - np.uint32(1))
+    for j in range(count):
+        value = x[j]
+        size = abs(value)
+        wide = bits_of_float32(size * up * factor * down)
+        even = np.uint32(np.uint32(wide >> shift) & np.uint32(1))
+        magnitude = np.int32(np.uint32(wide + half + even) >> shift)
+        least = np.int32(1) if size > _ZERO else np.int32(0)
+        sign = np.int32(128) if value < _ZERO else np.int32(0)
+        codes[j] = np.uint8(max(magnitude, least) | sign)
+    return scale
+
+
+# -- the text of loops --
+
+
+def load_text(codec: str, index: int) -> str:
+    """The text that decodes element j of array `index`."""
+    if codec == codecs.INT8:
+        return f"decode_int8(c{index}[j], mask{index}, inverse{index}, unit{index})"
+    shift, up, top = codecs.FLOAT8[codec]
+    numbers = f"np.uint32({shift}), np.float32({up}), np.float32(1 / {top})"
+    return f"decode_float8(c{index}[j], {numbers}, unit{index})"
+
+
+def block_text(codec: str, index: int) -> list[str]:
+    """The lines that find block `first // BLOCK` of array `index`, which lies at `at{index}`."""
+    lines = [
+        f"block{index} = at{index} + np.uint64(first // {BLOCK} * {codecs.FULL})",
+        f"scale{index} = carray(pointer(block{index}), (1,), np.float32)",
+        f"c{index} = carray(pointer(block{index} + np.uint64({SCALE})), (count,), np.uint8)",
+        f"unit{index} = abs(scale{index}[0])",
+    ]
+    if codec == codecs.INT8:
+        lines.append(f"mask{index} = mask_of_int8(scale{index}[0])")
+        lines.append(f"inverse{index} = inverse_of_int8(scale{index}[0])")
+    return lines
+
+
+def store_text(codec: str, index: int) -> str:
+    """The line that encodes what was kept of a block."""
+    if codec == codecs.INT8:
+        return f"scale{index}[0] = encode_int8(kept{index}, c{index}, count)"
+    shift, up, top = codecs.FLOAT8[codec]
+    numbers = f"np.uint32({shift}), np.float32({1 / up}), np.float32({top})"
+    return f"scale{index}[0] = encode_float8(kept{index}, c{index}, count, {numbers})"
+
+
+# -- stochastic rounding --
+
+
+@embedded
+def mixed(word: Any) -> Any:
+    """`born.backend.codecs.mixed`."""
+    word = np.uint32(np.uint32(word ^ np.uint32(word >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    word = np.uint32(np.uint32(word ^ np.uint32(word >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(word ^ np.uint32(word >> np.uint32(16)))
+
+
+@embedded
+def key_of(t: Any, number: Any, seed: Any) -> Any:
+    """`born.backend.codecs.key_of`."""
+    key = mixed(np.uint32(np.int64(seed)))
+    key = mixed(np.uint32(key ^ np.uint32(np.int64(number))))
+    return mixed(np.uint32(key ^ np.uint32(np.int64(t))))
+
+
+@embedded
+def rounded(x: Any, at: Any, key: Any, dropped: Any, down: Any, up: Any) -> Any:
+    """One of the neighbours of x with fewer bits; see `born.backend.codecs`."""
+    single = np.float32(x)
+    word = mixed(np.uint32(np.uint32(at * _STRIDE) ^ key))
+    kept = np.uint32(32) - dropped
+    moved = np.uint32(bits_of_float32(single * down) + np.uint32(word >> kept))
+    moved = np.uint32(np.uint32(moved >> dropped) << dropped)
+    value = float32_of_bits(moved) * up
+    return value if np.isfinite(single) else single
+
+
+def rounding_text(dtype: str, args: list[str]) -> str:
+    """The text that rounds a value, given with what its key is made of, for element `at`."""
+    dropped, down = codecs.DROPPED[dtype]
+    x, *key = args
+    numbers = f"np.uint32({dropped}), np.float32({down}), np.float32({1 / down})"
+    return f"real(rounded({x}, at, key_of({', '.join(key)}), {numbers}))"

@@ -1,0 +1,197 @@
+"""Convolutions, a few images after the other, shared among threads.
+
+The windows of a block of images are cut, multiplied and let go before those of the next: they
+stay in the cache, and no array of all windows is ever made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from born.backend import Window
+from born.backend.threads import POOL, taken
+from born.backend.window import Size
+from born.raw import HostArray, RawTensor
+from born_numpy.arena import empty
+from born_numpy.blas import one_thread
+
+_SERIAL: Final = 1_000_000
+"""Multiplications below which a second thread costs more than it does."""
+_BLOCK: Final = 65_536
+"""Elements of the windows of a block of images: 256 KiB in float32, which a core's cache holds."""
+_PIECES: Final = 8
+"""Into how many pieces a batch is cut, whatever the threads: sums do not depend on their number."""
+
+
+class Cutting(NamedTuple):
+    """How windows are cut out of images and added up into them.
+
+    Attributes:
+        cut: called with images (N, C, H, W), the array (N, C, kernel elements, rows, columns) to
+            write, and the window.
+        add: called with such an array, the images to add it to, and the window.
+    """
+
+    cut: Callable[[HostArray, HostArray, Window], object]
+    add: Callable[[HostArray, HostArray, Window], object]
+
+
+def is_known(*tensors: RawTensor | None) -> bool:
+    """Whether all tensors are float32 or all float64, and none is empty."""
+    dtypes = {x.dtype for x in tensors if x is not None}
+    sizes = (x.size for x in tensors if x is not None)
+    return len(dtypes) == 1 and dtypes.pop().char in "fd" and all(sizes)
+
+
+class Convolution:
+    """Images of one shape and the kernels that slide over them.
+
+    Args:
+        x: images (N, C, H, W).
+        weight: kernels (out, C / groups, kernel height, kernel width).
+        window: what slides.
+        groups: of channels that do not mix.
+        cutting: how windows are cut.
+    """
+
+    def __init__(
+        self, x: HostArray, weight: HostArray, window: Window, groups: int, cutting: Cutting
+    ) -> None:
+        self.x = np.ascontiguousarray(x)
+        self.window, self.groups, self.cutting = window, groups, cutting
+        self.batch, self.channels = x.shape[:2]
+        self.size: Size = x.shape[2], x.shape[3]
+        self.counts = window.counts(self.size)
+        self.places = math.prod(self.counts)
+        self.outputs = len(weight)
+        self.taps = weight.size // self.outputs
+        self.kernels = np.ascontiguousarray(weight).reshape(groups, -1, self.taps)
+        elements = math.prod(window.kernel)
+        self._windows = (self.channels, elements, *self.counts)
+        self._block = max(1, _BLOCK // max(math.prod(self._windows), 1))
+        self._whole = elements == 1 and window == Window((1, 1), (1, 1), (0, 0), (1, 1))
+        self._work = self.batch * self.outputs * self.taps * self.places
+
+    def each(self, run: Callable[[int, list[slice]], None]) -> None:
+        """Run for pieces of the batch, each some blocks, on several threads if it is enough."""
+        step, block = -(-self.batch // _PIECES), self._block
+        pieces = deque(
+            (start // step, _blocks(start, min(start + step, self.batch), block))
+            for start in range(0, self.batch, step)
+        )
+
+        def some() -> None:
+            with np.errstate(all="ignore"):
+                for piece in taken(pieces):
+                    run(*piece)
+
+        if self._work < _SERIAL or len(pieces) < 2:
+            some()
+            return
+        with one_thread() as limited:
+            # Threads whose products take BLAS's threads as well would wait for each other.
+            POOL.share(some, None if limited else 1)
+
+    def forward(self, bias: HostArray | None) -> HostArray:
+        """The images that come out."""
+        y = empty((self.batch, self.groups, self.outputs // self.groups, self.places), self.x.dtype)
+        shift = None if bias is None else bias.reshape(self.groups, -1, 1)
+
+        def run(piece: int, blocks: list[slice]) -> None:
+            windows = self._room()
+            for images in blocks:
+                out = y[images]
+                np.matmul(self.kernels, self._cut(images, windows), out=out)
+                if shift is not None:
+                    out += shift
+
+        self.each(run)
+        return y.reshape(self.batch, self.outputs, *self.counts)
+
+    def gradients(
+        self, g: HostArray, of_x: bool, of_weight: bool
+    ) -> tuple[HostArray | None, HostArray | None]:
+        """The gradients of the images and of the kernels, each if wanted."""
+        g = np.ascontiguousarray(g).reshape(self.batch, self.groups, -1, self.places)
+        dx = empty(self.x.shape, g.dtype) if of_x else None
+        turned = np.ascontiguousarray(self.kernels.transpose(0, 2, 1))
+        sums: dict[int, HostArray] = {}
+
+        def run(piece: int, blocks: list[slice]) -> None:
+            windows = self._room()
+            total = sums[piece] = np.zeros(self.kernels.shape, g.dtype)
+            for images in blocks:
+                slopes = g[images]
+                if of_weight:
+                    columns = self._cut(images, windows)
+                    total += np.matmul(slopes, columns.transpose(0, 1, 3, 2)).sum(axis=0)
+                if dx is not None:
+                    self._add(turned, slopes, dx[images], windows)
+
+        self.each(run)
+        if not of_weight:
+            return dx, None
+        for piece in sorted(sums)[1:]:
+            sums[0] += sums[piece]
+        return dx, sums[0]
+
+    def _room(self) -> HostArray:
+        """Memory for the windows of a block."""
+        return np.empty((self._block, *self._windows), self.x.dtype)
+
+    def _matrices(self, windows: HostArray) -> HostArray:
+        """Windows of images, as one matrix for each image and group."""
+        return windows.reshape(len(windows), self.groups, self.taps, self.places)
+
+    def _cut(self, images: slice, windows: HostArray) -> HostArray:
+        """The windows of a block of images, as matrices."""
+        x = self.x[images]
+        if self._whole:
+            return self._matrices(x)
+        windows = windows[: len(x)]
+        self.cutting.cut(x, windows, self.window)
+        return self._matrices(windows)
+
+    def _add(self, turned: HostArray, g: HostArray, images: HostArray, windows: HostArray) -> None:
+        """Write the gradients of a block of images."""
+        if self._whole:
+            np.matmul(turned, g, out=self._matrices(images))
+            return
+        windows = windows[: len(images)]
+        np.matmul(turned, g, out=self._matrices(windows))
+        images[...] = 0
+        self.cutting.add(windows, images, self.window)
+
+
+def _blocks(start: int, stop: int, step: int) -> list[slice]:
+    return [slice(first, min(first + step, stop)) for first in range(start, stop, step)]
+
+
+def _cut(x: HostArray, out: HostArray, window: Window) -> None:
+    (kh, kw), (ph, pw) = window.kernel, window.padding
+    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw))) if ph or pw else x
+    for i in range(kh):
+        for j in range(kw):
+            counts = (out.shape[3], out.shape[4])
+            out[:, :, i * kw + j] = padded[(..., *window.slices(i, j, counts))]
+
+
+def _add(windows: HostArray, image: HostArray, window: Window) -> None:
+    (kh, kw), (ph, pw) = window.kernel, window.padding
+    n, c, h, w = image.shape
+    padded = np.zeros((n, c, h + 2 * ph, w + 2 * pw), image.dtype) if ph or pw else image
+    for i in range(kh):
+        for j in range(kw):
+            counts = (windows.shape[3], windows.shape[4])
+            padded[(..., *window.slices(i, j, counts))] += windows[:, :, i * kw + j]
+    if padded is not image:
+        image[...] = padded[..., ph : ph + h, pw : pw + w]
+
+
+CUTTING: Final = Cutting(_cut, _add)
+"""By strided copies of NumPy."""

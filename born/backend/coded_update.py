@@ -1,0 +1,181 @@
+"""`CodedUpdate`: coded slots around a kernel that knows nothing of them.
+
+Tensors are taken a batch at a time: their slots are decoded into memory that all batches share,
+the kernel updates them there, and they are encoded again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from typing_extensions import override
+
+from born.backend.contract.primitives import Primitives
+from born.backend.update import (
+    BoundUpdate,
+    Check,
+    PreparedStep,
+    Scalars,
+    UpdateKernel,
+    accept,
+)
+from born.dtypes import float32
+from born.fusion import Program
+from born.raw import RawTensor
+
+_BATCH: Final = 1_048_576
+"""Elements that are decoded at a time, unless one tensor has more."""
+
+
+def is_coded(program: Program, dtypes: Sequence[np.dtype[Any]]) -> bool:
+    """Whether a kernel for these dtypes gets coded slots as bytes, and not decoded."""
+    return any(program.codec(i) and x.itemsize == 1 for i, x in enumerate(dtypes))
+
+
+Compile: TypeAlias = Callable[[Program, tuple[np.dtype[Any], ...]], UpdateKernel]
+
+
+class CodedUpdate(UpdateKernel):
+    """A program with coded slots, by the kernel of the same program without.
+
+    Args:
+        backend: what decodes and encodes.
+        program: with codecs.
+        dtypes: of its arrays.
+        compile: what makes the kernel.
+        is_shared: whether a part of an array, as `array[a:b].reshape(shape)`, is its memory.
+    """
+
+    def __init__(
+        self,
+        backend: Primitives,
+        program: Program,
+        dtypes: tuple[np.dtype[Any], ...],
+        compile: Compile,
+        is_shared: bool = True,
+    ) -> None:
+        decoded = tuple(float32 if program.codec(i) else x for i, x in enumerate(dtypes))
+        # It still knows what is coded, as that is no place for values between two rounds.
+        self.inner = compile(program, decoded)
+        super().__init__(program, dtypes, self.inner.source)
+        self.backend = backend
+        self.is_shared = is_shared
+        # Among the targets, which lack the gradient.
+        self.coded = [(i - 1, codec) for i, codec in enumerate(program.codecs) if codec]
+        self.rounds = program.group.rounds if program.group else 0
+
+    @override
+    def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
+        return _Bound(self, targets, check)
+
+
+class _Batch(NamedTuple):
+    """Some tensors, with room to decode their slots.
+
+    Attributes:
+        numbers: which of the bound tensors.
+        pairs: each coded slot with its codec and the room for it.
+        bound: the kernel over parameters, rooms and what is not coded.
+    """
+
+    numbers: range
+    pairs: list[tuple[RawTensor, str, RawTensor]]
+    bound: BoundUpdate
+
+
+class _Bound(BoundUpdate):
+    def __init__(
+        self, kernel: CodedUpdate, targets: Sequence[Sequence[RawTensor]], check: Check
+    ) -> None:
+        self._kernel = kernel
+        sizes = [math.prod(target[0].shape) for target in targets]
+        most = max(_BATCH, *sizes) if kernel.is_shared else sum(sizes)
+        self._room = [kernel.backend.zeros((0,), float32)] * len(kernel.coded)
+        needed = start = held = 0
+        ranges: list[range] = []
+        for number, size in enumerate(sizes):
+            if held and held + size > most:
+                ranges.append(range(start, number))
+                start, held = number, 0
+            held += size
+            needed = max(needed, held)
+        ranges.append(range(start, len(targets)))
+        if kernel.is_shared:
+            self._room = [kernel.backend.zeros((needed,), float32) for _ in kernel.coded]
+        self._batches = [self._batch(each, targets, sizes, check) for each in ranges]
+
+    def _batch(
+        self,
+        numbers: range,
+        targets: Sequence[Sequence[RawTensor]],
+        sizes: Sequence[int],
+        check: Check,
+    ) -> _Batch:
+        kernel = self._kernel
+        pairs: list[tuple[RawTensor, str, RawTensor]] = []
+        decoded: list[list[RawTensor]] = []
+        start = 0
+        for number in numbers:
+            own = list(targets[number])
+            for (place, codec), room in zip(kernel.coded, self._room, strict=True):
+                view = self._view(room, start, sizes[number], own[0])
+                pairs.append((own[place], codec, view))
+                own[place] = view
+            decoded.append(own)
+            start += sizes[number]
+
+        def check_number(number: int, gradient: RawTensor) -> None:
+            check(numbers[number], gradient)
+
+        return _Batch(numbers, pairs, kernel.inner.bind(decoded, check_number))
+
+    def _view(self, room: RawTensor, start: int, size: int, like: RawTensor) -> RawTensor:
+        if not self._kernel.is_shared:
+            return self._kernel.backend.zeros(like.shape, float32)
+        array: Any = room.array
+        return RawTensor(array[start : start + size].reshape(like.shape))
+
+    @override
+    def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
+        steps: list[tuple[_Batch, list[int], PreparedStep]] = []
+        for batch in self._batches:
+            places = [place for place, number in enumerate(numbers) if number in batch.numbers]
+            if places:
+                own = [numbers[place] - batch.numbers.start for place in places]
+                given = [gradients[place] for place in places]
+                steps.append((batch, places, batch.bound.prepare(own, given)))
+        return _Step(self._kernel, steps)
+
+
+class _Step(PreparedStep):
+    def __init__(
+        self, kernel: CodedUpdate, steps: Sequence[tuple[_Batch, list[int], PreparedStep]]
+    ) -> None:
+        self._kernel = kernel
+        self._steps = steps
+
+    @override
+    def run(
+        self,
+        scalars: Sequence[Scalars],
+        sets: Sequence[int] | None = None,
+        values: RawTensor | None = None,
+        finished: int = 0,
+    ) -> RawTensor | None:
+        kernel, backend = self._kernel, self._kernel.backend
+        is_last = finished == kernel.rounds
+        totals: RawTensor | None = None
+        for batch, places, step in self._steps:
+            for codes, codec, room in batch.pairs:  # in each round: others were there in between
+                backend.decode_slot(codes, codec, room)
+            chosen = None if sets is None else [sets[place] for place in places]
+            own = step.run(scalars, chosen, values, finished)
+            if own is not None:
+                totals = own if totals is None else backend.add(totals, own)
+            if is_last:
+                for codes, codec, room in batch.pairs:
+                    backend.encode_slot(room, codec, codes)
+        return totals
