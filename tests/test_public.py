@@ -44,10 +44,10 @@ SURFACE = {
     "born.checkpoint": "CheckpointWarning PartialLoad Store from_torch load load_weights save"
     " to_torch verify",
     "born.data": "DataLoader prefetch",
-    "born.nn": "AvgPool2d BatchNorm1d BatchNorm2d Buffer Conv2d Dropout Embedding Flatten GRU"
-    " GroupNorm InstanceNorm2d LSTM LayerNorm Linear MaxPool2d Module Parameter RMSNorm RNN ReLU"
-    " Sequential accuracy binary_cross_entropy_with_logits cross_entropy huber_loss l1_loss"
-    " mse_loss",
+    "born.nn": "AdaptiveAvgPool1d AdaptiveAvgPool2d AvgPool1d AvgPool2d BatchNorm1d BatchNorm2d"
+    " Buffer Conv1d Conv2d ConvTranspose2d Dropout Embedding Flatten GRU GroupNorm InstanceNorm2d"
+    " LSTM LayerNorm Linear MaxPool1d MaxPool2d Module Parameter RMSNorm RNN ReLU Sequential"
+    " Upsample accuracy binary_cross_entropy_with_logits cross_entropy huber_loss l1_loss mse_loss",
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
     " LossScale Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer Precision SGD"
     " SGDConfig Simplex UnitNorm"

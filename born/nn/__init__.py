@@ -30,9 +30,16 @@ from born.nn.attention import rotary as rotary
 from born.nn.attention import sinusoidal as sinusoidal
 from born.nn.dropout import Dropout as Dropout
 from born.nn.embedding import Embedding as Embedding
+from born.nn.images import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from born.nn.images import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from born.nn.images import AvgPool1d as AvgPool1d
 from born.nn.images import AvgPool2d as AvgPool2d
+from born.nn.images import Conv1d as Conv1d
 from born.nn.images import Conv2d as Conv2d
+from born.nn.images import ConvTranspose2d as ConvTranspose2d
+from born.nn.images import MaxPool1d as MaxPool1d
 from born.nn.images import MaxPool2d as MaxPool2d
+from born.nn.images import Upsample as Upsample
 from born.nn.linear import Linear as Linear
 from born.nn.loss import accuracy as accuracy
 from born.nn.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits

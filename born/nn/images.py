@@ -1,20 +1,76 @@
-"""Layers of images `(batch, channels, height, width)`: convolution and pooling."""
+"""Convolution, pooling and sizes of images `(batch, channels, height, width)` and lines."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal, get_args
 
 from typing_extensions import override
 
 from born import ops
 from born.backend import B
 from born.dtypes import DTypeLike
-from born.errors import ConfigError
+from born.errors import ConfigError, DomainError
 from born.nn import init
 from born.nn.module import Module, Stateless
 from born.nn.parameter import Parameter
+from born.ops.images import Padding, UpsamplingMode
 from born.tensor import B2, Tensor
-from born.validation import Pair, flag, integer, pair
+from born.validation import Pair, choice, flag, integer, number, pair
+
+
+class Conv1d(Module[B]):
+    """The cross-correlation of lines `(batch, channels, length)` with learned kernels, plus a bias.
+
+    y[n, o, i] = b[o] + sum over c, u of W[o, c, u] x[n, c, s i + d u - p]
+
+    Arguments as for `Conv2d`, each a size along one axis.
+
+    Attributes:
+        weight: W, of shape `(out_channels, in_channels / groups, kernel_size)`.
+        bias: b, of shape `(out_channels,)`, or None. Both start within `nn.init.default_bound`.
+
+    >>> Conv1d(3, 8, 5, backend, padding="same")(born.zeros((1, 3, 16), backend)).shape
+    (1, 8, 16)
+    """
+
+    weight: Parameter[B]
+    bias: Parameter[B] | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        backend: B,
+        stride: int = 1,
+        padding: int | Literal["same", "valid"] = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        self.stride = integer("stride", stride)
+        self.padding: int | Literal["same", "valid"] = padding
+        if not isinstance(padding, str):
+            self.padding = integer("padding", padding, least=0)
+        _checked(padding, (1, self.stride))
+        self.dilation = integer("dilation", dilation)
+        self.groups = integer("groups", groups)
+        inputs, outputs = _channels(in_channels, out_channels, self.groups)
+        shape = (outputs, inputs // self.groups, integer("kernel_size", kernel_size))
+        self.weight, self.bias = init.weight_and_bias(shape, backend, flag("bias", bias), dtype)
+
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> Conv1d[B2]: ...
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """Convolve lines `x` of shape `(batch, in_channels, length)`."""
+        return ops.conv1d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
 
 class Conv2d(Module[B]):
@@ -29,7 +85,8 @@ class Conv2d(Module[B]):
         kernel_size: height and width of a kernel, or one integer for both.
         backend: where the parameters live; its random state is used.
         stride: step from window to window.
-        padding: zeros added on each side.
+        padding: zeros added on each side; `"same"` for what keeps the size, with a stride of 1; or
+            `"valid"` for none.
         dilation: step between the elements of a window.
         groups: how many groups the channels are cut into, each with its own kernels; both
             numbers of channels must be divisible by it.
@@ -55,22 +112,17 @@ class Conv2d(Module[B]):
         kernel_size: Pair,
         backend: B,
         stride: Pair = 1,
-        padding: Pair = 0,
+        padding: Padding = 0,
         dilation: Pair = 1,
         groups: int = 1,
         bias: bool = True,
         dtype: DTypeLike = "float32",
     ) -> None:
         self.stride = pair("stride", stride)
-        self.padding = pair("padding", padding, least=0)
+        self.padding: Padding = _checked(padding, self.stride)
         self.dilation = pair("dilation", dilation)
         self.groups = integer("groups", groups)
-        inputs, outputs = integer("in_channels", in_channels), integer("out_channels", out_channels)
-        if inputs % self.groups or outputs % self.groups:
-            raise ConfigError(
-                f"expected in_channels and out_channels divisible by groups={groups}, got "
-                f"{inputs} and {outputs}; change the channels or the groups"
-            )
+        inputs, outputs = _channels(in_channels, out_channels, self.groups)
         shape = (outputs, inputs // self.groups, *pair("kernel_size", kernel_size))
         self.weight, self.bias = init.weight_and_bias(shape, backend, flag("bias", bias), dtype)
 
@@ -83,6 +135,84 @@ class Conv2d(Module[B]):
         """Convolve images `x` of shape `(batch, in_channels, height, width)`."""
         return ops.conv2d(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
+class ConvTranspose2d(Module[B]):
+    """The adjoint of a convolution: each pixel adds a learned kernel to a larger image.
+
+    y[n, o, s i + d u - p, s j + d v - p] += W[c, o, u, v] x[n, c, i, j], on top of b[o]
+
+    Args:
+        in_channels: channels of x.
+        out_channels: channels of y.
+        kernel_size: height and width of a kernel, or one integer for both.
+        backend: where the parameters live; its random state is used.
+        stride: step from kernel to kernel.
+        padding: what is cut off each side.
+        output_padding: what is added at the ends, less than the stride.
+        groups: as for `Conv2d`.
+        bias: whether there is a b.
+        dilation: step between the elements of a kernel.
+        dtype: of the parameters, a floating dtype.
+
+    Attributes:
+        weight: W, of shape `(in_channels, out_channels / groups, height, width)`.
+        bias: b, of shape `(out_channels,)`, or None. Both start within `nn.init.default_bound`.
+
+    Source: Zeiler et al. (2010), "Deconvolutional Networks".
+
+    >>> layer = ConvTranspose2d(8, 3, 4, backend, stride=2, padding=1)
+    >>> layer(born.zeros((1, 8, 8, 8), backend)).shape
+    (1, 3, 16, 16)
+    """
+
+    weight: Parameter[B]
+    bias: Parameter[B] | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        backend: B,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        output_padding: Pair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Pair = 1,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        self.stride = pair("stride", stride)
+        self.padding = pair("padding", padding, least=0)
+        self.output_padding = pair("output_padding", output_padding, least=0)
+        self.dilation = pair("dilation", dilation)
+        self.groups = integer("groups", groups)
+        inputs, outputs = _channels(in_channels, out_channels, self.groups)
+        shape = (inputs, outputs // self.groups, *pair("kernel_size", kernel_size))
+        bound = init.default_bound(math.prod(shape[1:]))
+        self.weight = Parameter(init.uniform(shape, backend, -bound, bound, dtype))
+        self.bias = None
+        if flag("bias", bias):
+            self.bias = Parameter(init.uniform((outputs,), backend, -bound, bound, dtype))
+
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> ConvTranspose2d[B2]: ...
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """Enlarge images `x` of shape `(batch, in_channels, height, width)`."""
+        return ops.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
         )
 
 
@@ -129,3 +259,147 @@ class AvgPool2d(Stateless):
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         return ops.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class MaxPool1d(Stateless):
+    """The largest element of each window of lines `(batch, channels, length)`.
+
+    Arguments as for `MaxPool2d`, each a size along one axis.
+
+    >>> MaxPool1d(2)(born.zeros((1, 3, 8), backend)).shape
+    (1, 3, 4)
+    """
+
+    def __init__(
+        self, kernel_size: int, stride: int | None = None, padding: int = 0, dilation: int = 1
+    ) -> None:
+        self.kernel_size = integer("kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else integer("stride", stride)
+        self.padding = integer("padding", padding, least=0)
+        self.dilation = integer("dilation", dilation)
+
+    @override
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        return ops.max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation)
+
+
+class AvgPool1d(Stateless):
+    """The mean of each window of lines, in which the zeros of the padding count.
+
+    Arguments as for `AvgPool2d`, each a size along one axis.
+
+    >>> AvgPool1d(4)(born.zeros((1, 3, 8), backend)).shape
+    (1, 3, 2)
+    """
+
+    def __init__(self, kernel_size: int, stride: int | None = None, padding: int = 0) -> None:
+        self.kernel_size = integer("kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else integer("stride", stride)
+        self.padding = integer("padding", padding, least=0)
+
+    @override
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        return ops.avg_pool1d(x, self.kernel_size, self.stride, self.padding)
+
+
+class AdaptiveAvgPool1d(Stateless):
+    """Means over as many windows as wanted, of lines of any length.
+
+    Window i of n over L elements holds those from floor(i L / n) to ceil((i + 1) L / n).
+
+    Args:
+        output_size: length of the result.
+
+    >>> AdaptiveAvgPool1d(2)(born.zeros((1, 3, 7), backend)).shape
+    (1, 3, 2)
+    """
+
+    def __init__(self, output_size: int) -> None:
+        self.output_size = integer("output_size", output_size)
+
+    @override
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        return ops.adaptive_avg_pool1d(x, self.output_size)
+
+
+class AdaptiveAvgPool2d(Stateless):
+    """Means over as many windows as wanted, of images of any size; as `AdaptiveAvgPool1d`.
+
+    Args:
+        output_size: height and width of the result, or one integer for both.
+
+    >>> AdaptiveAvgPool2d(1)(born.zeros((1, 3, 5, 7), backend)).shape
+    (1, 3, 1, 1)
+    """
+
+    def __init__(self, output_size: Pair) -> None:
+        self.output_size = pair("output_size", output_size)
+
+    @override
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        return ops.adaptive_avg_pool2d(x, self.output_size)
+
+
+class Upsample(Stateless):
+    """Images of another size, pixels repeated or joined by lines.
+
+    Args:
+        size: height and width of the result, or one integer for both; or a scale_factor.
+        scale_factor: by what to multiply both, or each; the result is rounded down.
+        mode: `"nearest"` or `"bilinear"`.
+        align_corners: of `"bilinear"`, whether the centres of the corners stay where they are.
+
+    Raises:
+        ConfigError: neither a size nor a scale_factor, or both.
+
+    >>> Upsample(scale_factor=2)(born.zeros((1, 3, 4, 4), backend)).shape
+    (1, 3, 8, 8)
+    """
+
+    def __init__(
+        self,
+        size: Pair | None = None,
+        scale_factor: float | tuple[float, float] | None = None,
+        mode: UpsamplingMode = "nearest",
+        align_corners: bool = False,
+    ) -> None:
+        if (size is None) == (scale_factor is None):
+            raise ConfigError(
+                f"expected a size or a scale_factor, got {size} and {scale_factor}; pass one"
+            )
+        self.size = None if size is None else pair("size", size)
+        self.scale_factor = None
+        if scale_factor is not None:
+            factors = scale_factor if isinstance(scale_factor, tuple) else (scale_factor,) * 2
+            height, width = (number("scale_factor", each, 1e-6) for each in factors)
+            self.scale_factor = height, width
+        self.mode: UpsamplingMode = choice("mode", mode, get_args(UpsamplingMode), DomainError)
+        self.align_corners = flag("align_corners", align_corners)
+
+    @override
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        return ops.upsample(
+            x, self.size, self.scale_factor, self.mode, align_corners=self.align_corners
+        )
+
+
+def _checked(padding: Padding, stride: tuple[int, int]) -> Padding:
+    """A padding that goes with a stride."""
+    if not isinstance(padding, str):
+        return pair("padding", padding, least=0)
+    if choice("padding", padding, ("same", "valid")) == "same" and stride != (1, 1):
+        raise ConfigError(
+            f'expected a stride of 1 with padding="same", got {stride}; pad by a number instead'
+        )
+    return padding
+
+
+def _channels(inputs: int, outputs: int, groups: int) -> tuple[int, int]:
+    """Both numbers of channels, which the groups divide."""
+    inputs, outputs = integer("in_channels", inputs), integer("out_channels", outputs)
+    if inputs % groups or outputs % groups:
+        raise ConfigError(
+            f"expected in_channels and out_channels divisible by groups={groups}, got "
+            f"{inputs} and {outputs}; change the channels or the groups"
+        )
+    return inputs, outputs

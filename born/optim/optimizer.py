@@ -552,7 +552,9 @@ class Optimizer(Generic[B, C_co]):
         slots: Mapping[str, RawTensor],
         given: Mapping[str, float],
     ) -> StepReport:
-        reporter, counts = self._reporter, self._counts
+        reporter, counts = self._reporter, self._updates
+        if reporter.pending is not None:
+            reporter.settle(counts)
         report = StepReport(reporter, self._config, max(counts) + 1)
         if None in gradients:
             report.with_missing([index for index, g in enumerate(gradients) if g is None])
@@ -577,7 +579,11 @@ class Optimizer(Generic[B, C_co]):
         counts, raws = self._updates, self._raws
         for index in indices:
             counts[index] += 1
-            raws[index].touch()
+            changes = raws[index].changes
+            if changes is None:
+                raws[index].touch()
+            else:
+                changes[0] += 1  # which is what it does, without a call for each
         if self._projected:
             self._project(indices)
 

@@ -108,6 +108,47 @@ ROWS = {
         lambda x, p: ops.conv2d(x, p["weight"], None, stride=2, padding=3, dilation=4, groups=2),
         {"weight": (6, 2, 3, 2)},
     ),
+    "Conv2d of the same size": Row(
+        lambda b: nn.Conv2d(4, 6, (3, 2), b, padding="same", dtype=F64),
+        IMAGE,
+        lambda x, p: ops.conv2d(x, p["weight"], p["bias"], padding="same"),
+        {"weight": (6, 4, 3, 2), "bias": (6,)},
+    ),
+    "Conv1d": Row(
+        lambda b: nn.Conv1d(4, 6, 3, b, stride=2, padding=1, dilation=2, groups=2, dtype=F64),
+        (2, 4, 9),
+        lambda x, p: ops.conv1d(x, p["weight"], p["bias"], 2, 1, 2, 2),
+        {"weight": (6, 2, 3), "bias": (6,)},
+    ),
+    "ConvTranspose2d": Row(
+        lambda b: nn.ConvTranspose2d(4, 6, (3, 2), b, 2, 1, (1, 0), 2, dtype=F64),
+        IMAGE,
+        lambda x, p: ops.conv_transpose2d(x, p["weight"], p["bias"], 2, 1, (1, 0), 2),
+        {"weight": (4, 3, 3, 2), "bias": (6,)},
+    ),
+    "ConvTranspose2d without bias": Row(
+        lambda b: nn.ConvTranspose2d(4, 2, 2, b, bias=False, dilation=3, dtype=F64),
+        IMAGE,
+        lambda x, p: ops.conv_transpose2d(x, p["weight"], dilation=3),
+        {"weight": (4, 2, 2, 2)},
+    ),
+    "MaxPool1d": activation(
+        lambda: nn.MaxPool1d(3, 2, 1), lambda x: ops.max_pool1d(x, 3, 2, 1), (2, 3, 7)
+    ),
+    "AvgPool1d": activation(lambda: nn.AvgPool1d(2), lambda x: ops.avg_pool1d(x, 2), (2, 3, 7)),
+    "AdaptiveAvgPool1d": activation(
+        lambda: nn.AdaptiveAvgPool1d(3), lambda x: ops.adaptive_avg_pool1d(x, 3), (2, 3, 7)
+    ),
+    "AdaptiveAvgPool2d": images(
+        lambda: nn.AdaptiveAvgPool2d((3, 2)), lambda x: ops.adaptive_avg_pool2d(x, (3, 2))
+    ),
+    "Upsample": images(
+        lambda: nn.Upsample(scale_factor=2), lambda x: ops.upsample(x, scale_factor=2)
+    ),
+    "Upsample by lines": images(
+        lambda: nn.Upsample((9, 5), mode="bilinear", align_corners=True),
+        lambda x: ops.upsample(x, (9, 5), mode="bilinear", align_corners=True),
+    ),
     "MaxPool2d": images(lambda: nn.MaxPool2d(2), lambda x: ops.max_pool2d(x, 2, 2)),
     "MaxPool2d with every option": images(
         lambda: nn.MaxPool2d(2, stride=3, padding=1, dilation=4),
@@ -369,6 +410,13 @@ BAD_SETTINGS: list[tuple[Callable[[Any], object], type[Exception], str]] = [
     (lambda b: nn.Conv2d(1, 1, 3, b, stride=0), ConfigError, "stride of at least"),
     (lambda b: nn.Conv2d(1, 1, 3, b, padding=(0, -1)), ConfigError, "at least 0, got -1"),
     (lambda b: loose.Conv2d(1, 1, (3, 3, 3), b), ConfigError, r"or two \(height, width\), got 3"),
+    (lambda b: nn.Conv1d(4, 6, 3, b, groups=4), ConfigError, "groups=4, got 4 and 6; change"),
+    (lambda b: nn.Conv1d(1, 1, 3, b, 2, "same"), ConfigError, "a stride of 1 with padding"),
+    (lambda b: loose.Conv2d(1, 1, 3, b, padding="full"), ConfigError, 'padding="same" or "valid"'),
+    (lambda b: nn.ConvTranspose2d(1, 1, 0, b), ConfigError, "kernel_size of at least 1"),
+    (lambda b: nn.Upsample(), ConfigError, "a size or a scale_factor, got None and None"),
+    (lambda b: loose.Upsample(2, mode="cubic"), DomainError, 'mode="nearest" or "bilinear"'),
+    (lambda b: nn.AdaptiveAvgPool2d(0), ConfigError, "output_size of at least 1"),
     (lambda b: nn.MaxPool2d(0), ConfigError, "kernel_size of at least 1"),
     (lambda b: loose.AvgPool2d("2"), ConfigTypeError, "kernel_size as an integer, got '2'"),
     (lambda b: nn.Flatten(-1), ConfigError, "start_axis of at least 0, got -1"),
@@ -401,6 +449,21 @@ BAD_INPUT: dict[str, tuple[Callable[[Any], AnyLayer], tuple[int, ...], str]] = {
     "Conv2d: small": (lambda b: nn.Conv2d(1, 2, 5, b), (1, 1, 4, 9), "at least 5"),
     "MaxPool2d": (lambda b: nn.MaxPool2d(3), (1, 1, 2, 2), "at least 3"),
     "AvgPool2d": (lambda b: nn.AvgPool2d(3), (4, 4), "batch, channels, height, width"),
+    "Conv1d": (lambda b: nn.Conv1d(3, 2, 1, b), (1, 3, 5, 5), r"lines of shape .* in conv1d"),
+    "MaxPool1d": (lambda b: nn.MaxPool1d(3), (1, 1), "in max_pool1d, got"),
+    "ConvTranspose2d": (lambda b: nn.ConvTranspose2d(3, 2, 1, b), (1, 4, 5, 5), "for 4 channels"),
+    "ConvTranspose2d: output padding": (
+        lambda b: nn.ConvTranspose2d(1, 1, 3, b, output_padding=1),
+        (1, 1, 4, 4),
+        r"output_padding less than the stride \(1, 1\)",
+    ),
+    "ConvTranspose2d: small": (
+        lambda b: nn.ConvTranspose2d(1, 1, 1, b, padding=1),
+        (1, 1, 2, 2),
+        "a result with pixels in conv_transpose2d, got one of 0 by 0",
+    ),
+    "AdaptiveAvgPool2d": (lambda b: nn.AdaptiveAvgPool2d(1), (1, 3, 0, 2), "with pixels in"),
+    "Upsample": (lambda b: nn.Upsample(2), (1, 3, 2), "with pixels in upsample"),
     "Flatten": (lambda b: nn.Flatten(2), (3,), r"at least 2 axes .* got shape \(3,\)"),
     "LayerNorm": (lambda b: nn.LayerNorm(3, b), (2, 1), r"last axes have shape \(3,\), got .*2, 1"),
     "LayerNorm: axes": (lambda b: nn.LayerNorm((2, 3), b), (3,), r"last axes have shape \(2, 3\)"),

@@ -87,6 +87,97 @@ def test_conv2d(options: dict[str, Any], autodiff: Autodiff[Backend]) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("kernel", [(3, 3), (4, 2), (1, 5)])
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_conv2d_of_the_same_size(
+    kernel: tuple[int, int], dilation: int, autodiff: Autodiff[Backend]
+) -> None:
+    check(
+        lambda x, w: ops.conv2d(x, w, padding="same", dilation=dilation),
+        lambda x, w: functional.conv2d(x, w, padding="same", dilation=dilation),
+        autodiff,
+        normal(2, 2, 7, 8),
+        normal(3, 2, *kernel),
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1, "dilation": 2, "groups": 2}])
+def test_conv1d(options: dict[str, Any], autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x, w, b: ops.conv1d(x, w, b, **options),
+        lambda x, w, b: functional.conv1d(x, w, b, **options),
+        autodiff,
+        *(normal(2, 4, 9), normal(6, 4 // options.get("groups", 1), 3), normal(6)),
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2, "padding": 1, "output_padding": 1},
+        {"stride": (3, 2), "padding": (0, 1), "groups": 2, "dilation": (1, 2)},
+        {"stride": (3, 1), "output_padding": (2, 0)},
+        {"dilation": 3, "output_padding": 2, "padding": 2},
+    ],
+    ids=str,
+)
+def test_conv_transpose2d(options: dict[str, Any], autodiff: Autodiff[Backend]) -> None:
+    each = 6 // options.get("groups", 1)
+    check(
+        lambda x, w, b: ops.conv_transpose2d(x, w, b, **options),
+        lambda x, w, b: functional.conv_transpose2d(x, w, b, **options),
+        autodiff,
+        *(normal(2, 4, 5, 6), normal(4, each, 3, 2), normal(6)),
+    )
+
+
+@pytest.mark.parametrize("size", [1, (2, 3), (7, 8), (5, 4), 9])
+def test_adaptive_pools(size: Any, autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x: ops.adaptive_avg_pool2d(x, size),
+        lambda x: functional.adaptive_avg_pool2d(x, size),
+        autodiff,
+        normal(2, 3, 7, 8),
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": (14, 24)},
+        {"size": (5, 11)},
+        {"scale_factor": 3},
+        {"scale_factor": (1.5, 0.7)},
+        {"size": (3, 20), "mode": "bilinear"},
+        {"scale_factor": 2, "mode": "bilinear"},
+        {"scale_factor": (1.7, 0.6), "mode": "bilinear"},
+        {"size": (14, 5), "mode": "bilinear", "align_corners": True},
+        {"size": (1, 8), "mode": "bilinear", "align_corners": True},
+    ],
+    ids=str,
+)
+def test_upsample(options: dict[str, Any], autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x: ops.upsample(x, **options),
+        lambda x: functional.interpolate(x, **options),
+        autodiff,
+        normal(2, 3, 7, 8),
+    )
+
+
+@pytest.mark.parametrize("name", ["max_pool1d", "avg_pool1d"])
+def test_pools_of_lines(name: str, autodiff: Autodiff[Backend]) -> None:
+    for options in ((2,), (3, 2, 1)):
+        check(
+            lambda x, o=options: getattr(ops, name)(x, *o),
+            lambda x, o=options: getattr(functional, name)(x, *o),
+            autodiff,
+            normal(2, 3, 9),
+        )
+
+
 @pytest.mark.parametrize("options", POOLS, ids=str)
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
 def test_pools(name: str, options: tuple[Any, ...], autodiff: Autodiff[Backend]) -> None:
