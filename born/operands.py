@@ -166,7 +166,7 @@ def check_backend(backend: B) -> B:
 def as_shape(shape: ShapeLike) -> Shape:
     """A shape as a tuple."""
     try:
-        if shape.__class__ is tuple:  # which to ask whether it can be an index would cost more
+        if isinstance(shape, tuple):  # which to ask whether it can be an index would cost more
             return tuple(map(operator.index, shape))
         if isinstance(shape, SupportsIndex):
             return (operator.index(shape),)
