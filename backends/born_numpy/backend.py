@@ -42,6 +42,8 @@ _SHRINKING: Final = {"f": (2.0**-70, 1e-30), "d": (2.0**-540, 1e-300)}
 """What numbers whose squares overflow are multiplied by, and what is nothing beside their squares
 then: 2^64 or 2^512 at least, they become 2^-6 or 2^-28."""
 
+_FEW: Final = arena.LARGE // 8  # elements of a product for which no arena is asked
+
 _BLOCK: Final = 32  # values that are added to one place one after the other, where there are many
 
 _SQUARES: Final = {"f": (1e-30, 1e38), "d": (1e-290, 1e308)}
@@ -159,7 +161,10 @@ class NumpyBackend(ArrayBackend):
             and a.dtype == float32
         ):
             return np.ascontiguousarray(b.dot(a.T).T)
-        return dot(a, b.T)
+        if rows * len(b) >= _FEW:
+            return dot(a, b.T)
+        product: HostArray = a.dot(b.T)
+        return product
 
     @override
     def linear_gradients(
@@ -442,7 +447,7 @@ def _blocks(rows: HostArray) -> tuple[HostArray, HostArray]:
 
 def dot(a: HostArray, b: HostArray) -> HostArray:
     """The product of two matrices of one dtype, in memory of the arena if it is large."""
-    if len(a) * b.shape[1] < arena.LARGE // 8 or a.dtype.char not in "fd":
+    if a.dtype.char not in "fd":
         small: HostArray = a.dot(b)
         return small
     product: HostArray = a.dot(b, arena.empty((len(a), b.shape[1]), a.dtype))
@@ -468,7 +473,12 @@ def linear_products(
     a: HostArray, x: RawTensor | None, weight: RawTensor | None
 ) -> tuple[RawTensor | None, RawTensor | None]:
     """a W and a^T x, each if there is one."""
-    return (
-        None if weight is None else RawTensor(dot(a, weight.array)),
-        None if x is None else RawTensor(dot(a.T, x.array)),
-    )
+    rows, outputs = a.shape
+    of_x = of_weight = None
+    if weight is not None:
+        w = weight.array
+        of_x = RawTensor(a.dot(w) if rows * w.shape[1] < _FEW else dot(a, w))
+    if x is not None:
+        b = x.array
+        of_weight = RawTensor(a.T.dot(b) if outputs * b.shape[1] < _FEW else dot(a.T, b))
+    return of_x, of_weight
