@@ -21,7 +21,7 @@ from born.dtypes import DTypeLike, as_dtype, float32, int64, is_floating
 from born.fusion import Formula, GroupProgram, Program
 from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor, Shape
-from born_numpy import alignment, arena, attention, convolution, recurrence
+from born_numpy import alignment, arena, attention, convolution, products, recurrence
 from born_numpy.attention import ROWS, Rows
 from born_numpy.blocks import in_blocks
 from born_numpy.convolution import Convolution
@@ -131,6 +131,15 @@ class NumpyBackend(ArrayBackend):
     @override
     def _dot(self, a: HostArray, b: HostArray) -> HostArray:
         return dot(a, b)
+
+    @override
+    def _product(self, a: HostArray, b: HostArray) -> HostArray:
+        if a.ndim > 2 and b.ndim > 2 and a.dtype.char in "fd" and a.shape[-1] == b.shape[-2]:
+            shared = products.shared(a, b)
+            if shared is not None:
+                return shared
+        plain: HostArray = super()._product(a, b)
+        return plain
 
     @override
     def _add_bias(self, product: HostArray, bias: HostArray) -> None:
