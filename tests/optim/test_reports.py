@@ -99,8 +99,11 @@ def test_groups_have_rates_of_their_own(backend: Backend) -> None:
         {0: falling(2), 1: 0.05},
     ]
     assert reports[1].to_dict() == {
-        **{"step": 2, "applied": 1, "lr": 0.1},
-        **{"lr/group 0": falling(2), "lr/group 1": 0.05},
+        "step": 2,
+        "applied": 1,
+        "lr": 0.1,
+        "lr/group 0": falling(2),
+        "lr/group 1": 0.05,
     }
     assert list(reports[1].to_dict(per_parameter=False)) == ["step", "applied", "lr"]
 
