@@ -23,6 +23,7 @@ from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor, Shape
 from born_numpy import alignment, arena, attention, convolution, recurrence
 from born_numpy.attention import ROWS, Rows
+from born_numpy.blocks import in_blocks
 from born_numpy.convolution import Convolution
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
@@ -128,6 +129,19 @@ class NumpyBackend(ArrayBackend):
     @override
     def _dot(self, a: HostArray, b: HostArray) -> HostArray:
         return dot(a, b)
+
+    @override
+    def _add_bias(self, product: HostArray, bias: HostArray) -> None:
+        if product.nbytes < arena.LARGE or product.ndim != 2:
+            product += bias
+            return
+
+        def some(first: int, last: int, _: int) -> None:
+            rows = product[first:last]
+            with np.errstate(all="ignore"):
+                rows += bias
+
+        in_blocks(some, len(product), product.size)
 
     @override
     def _matmul_transposed(self, a: HostArray, b: HostArray) -> HostArray:
@@ -297,6 +311,8 @@ class NumpyBackend(ArrayBackend):
     ) -> tuple[RawTensor, RawTensor]:
         if not attention.is_tiled(q, k, v, mask):
             return super().attention(q, k, v, mask, causal, scale)
+        if mask is None and attention.is_one_query(q.array, k.array, v.array):
+            return attention.of_one_query(q.array, k.array, v.array, scale)
         heads = attention.Heads.of(q, k, v, mask, causal, scale)
         return attention.attention(heads, self._attention_rows(q.dtype))
 
