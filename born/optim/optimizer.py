@@ -603,7 +603,7 @@ class Optimizer(Generic[B, C_co]):
         accumulation.add(gradients, kind, slots, given)
         if accumulation.is_due:
             return self._updated(accumulation.taken(), None, max_norm)
-        report = StepReport(self._reporter, self._config, max(self._counts) + 1)
+        report = StepReport(self._reporter, self._config, self._treatments, max(self._counts) + 1)
         report.with_missing(range(len(gradients)))
         return report
 
