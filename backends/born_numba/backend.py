@@ -27,7 +27,7 @@ from born_numba.compiler import configuration
 from born_numba.fused import NumbaFormula
 from born_numba.staged import StagedLoops
 from born_numpy import NumpyBackend
-from born_numpy.arena import empty, empty_like
+from born_numpy.arena import LARGE, empty, empty_like
 from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.blocks import BLOCK, column_sum, in_blocks
@@ -182,7 +182,8 @@ class NumbaBackend(NumpyBackend):
             or not _are_loopable(a, y.array)
         ):
             return super().linear_gradients(g, x, weight, bias, y)
-        passed, total = empty_like(a), empty((a.shape[1],), a.dtype)
+        passed = np.empty_like(a) if a.nbytes < LARGE else empty_like(a)
+        total = np.empty(a.shape[1], a.dtype)
         kernels.bias_relu_backward[a.dtype](a, y.array, passed, total)
         return (*linear_products(passed, x, weight), RawTensor(total))
 
@@ -199,7 +200,7 @@ class NumbaBackend(NumpyBackend):
     ) -> tuple[RawTensor, RawTensor]:
         a, rows = logits.array, labels.array
         if _are_plain_losses(a, rows, label_smoothing, reduction) and a.shape[1] <= _NARROW:
-            p = empty_like(a)
+            p = np.empty_like(a) if a.nbytes < LARGE else empty_like(a)
             loss = kernels.cross_entropy[a.dtype](a, rows, p)
             if loss != _OUT_OF_RANGE:
                 return RawTensor(np.array(loss, a.dtype)), RawTensor(p)
@@ -220,7 +221,7 @@ class NumbaBackend(NumpyBackend):
             return super().cross_entropy_backward(
                 g, probabilities, labels, label_smoothing, reduction
             )
-        out = empty_like(p)
+        out = np.empty_like(p) if p.nbytes < LARGE else empty_like(p)
         if not kernels.cross_entropy_backward[p.dtype](p, rows, g.array.item(), out):
             self.check_labels(probabilities, labels)
         return RawTensor(out)
@@ -250,10 +251,13 @@ class NumbaBackend(NumpyBackend):
         loop, flat = kernels.layer_norm[a.dtype], a.reshape(rows)
         done: list[bool] = []
 
-        def some(first: int, last: int, _: int) -> None:
+        def some(first: int, last: int, _: int = 0) -> None:
             done.append(loop(flat, *arrays, first, last))
 
-        in_blocks(some, len(flat), a.size)
+        if a.nbytes < LARGE:
+            some(0, len(flat))
+        else:
+            in_blocks(some, len(flat), a.size)
         if not all(done):
             return super().layer_norm(x, weight, bias, axes, eps)
         return RawTensor(y), RawTensor(normal), RawTensor(scale)

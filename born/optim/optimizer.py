@@ -33,6 +33,7 @@ from born.optim.clipping import (
     scale_tensor,
 )
 from born.optim.config import KINDS, Config, check_names, required_fields
+from born.optim.explain import Explanation, explanation
 from born.optim.groups import Group, checked_groups, group_numbers
 from born.optim.incoming import Incoming
 from born.optim.loss_scale import LOSS_SCALE, LossScale, as_factor
@@ -406,6 +407,26 @@ class Optimizer(Generic[B, C_co]):
             "not hold; pass one of optimizer.parameters"
         )
 
+    def explain(self) -> Explanation:
+        """What is done to each parameter, and what a step costs: as data, and printed as a table.
+
+        >>> model = nn.Linear(64, 10, backend)
+        >>> optimizer = optim.LAMB(model, lr=0.1)
+        >>> [(kernel.name, kernel.passes, kernel.nbytes) for kernel in optimizer.explain().kernels]
+        [('lamb', 2, 26000)]
+        """
+        plans, clips = self._plans, self._around.max_norm is not None
+        gathering = self._accumulation
+        return explanation(
+            type(self).__name__,
+            self._parameters,
+            self._treatments,
+            self._groups,
+            self._buffers,
+            [*self._shared.values(), *(gathering.sums if gathering is not None else ())],
+            plans.scaled(None, True) if clips else plans.plain,
+        )
+
     def check_config(self, config: Config, groups: Sequence[Group] | None = None) -> list[str]:
         """Every reason why a config, or groups, could not be set, in words; changes nothing."""
         try:
@@ -603,7 +624,7 @@ class Optimizer(Generic[B, C_co]):
         accumulation.add(gradients, kind, slots, given)
         if accumulation.is_due:
             return self._updated(accumulation.taken(), None, max_norm)
-        report = StepReport(self._reporter, self._config, max(self._counts) + 1)
+        report = StepReport(self._reporter, self._config, self._treatments, max(self._counts) + 1)
         report.with_missing(range(len(gradients)))
         return report
 
@@ -617,7 +638,7 @@ class Optimizer(Generic[B, C_co]):
         reporter, counts = self._reporter, self._updates
         if reporter.pending is not None:
             reporter.settle(counts)
-        report = StepReport(reporter, self._config, max(counts) + 1)
+        report = StepReport(reporter, self._config, self._treatments, max(counts) + 1)
         if None in gradients:
             report.with_missing([index for index, g in enumerate(gradients) if g is None])
         if slots or given:

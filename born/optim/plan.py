@@ -127,9 +127,12 @@ class BundleStep(NamedTuple):
         own = [counts[index] for index in self.indices]
         first = own[0]
         if own.count(first) == len(own):
+            if len(bundle.rows) == 1:
+                host, sizes = bundle.rows[0]
+                return [
+                    bundle.computed(host, first + 1, {**given, **sizes} if sizes else given)
+                ], None
             sets = [bundle.computed(host, first + 1, {**given, **x}) for host, x in bundle.rows]
-            if len(sets) == 1:
-                return sets, None
             if len(self.numbers) == len(bundle.row_of):
                 return sets, bundle.row_of
             return sets, [bundle.row_of[number] for number in self.numbers]
