@@ -23,6 +23,7 @@ from benchmarks import (
     optimizers,
     report,
     scaling,
+    side_by_side,
     training_step,
 )
 from benchmarks.harness import Result, Settings, Work, run
@@ -36,6 +37,7 @@ _STEP: Final = "optimizer-step"
 _SCALING: Final = "scaling"
 _CHECKPOINT: Final = "checkpoint"
 _OPTIMIZERS: Final = "optimizers"
+_MODELS: Final = "models"
 
 CPU_BENCHMARKS: Final[Benchmarks] = {
     "training-step": training_step.works,
@@ -75,6 +77,7 @@ examples:
   python -m benchmarks --quick          a first look, a few minutes
   python -m benchmarks {_SCALING}          cost against size and number of tensors, in more rounds
   python -m benchmarks {_CHECKPOINT}       saving and loading 1 GB, and the memory it takes
+  python -m benchmarks {_MODELS}           whole models, each library in its own process
   python -m benchmarks {_OPTIMIZERS}       every optimizer, beside PyTorch's and the limit
   python -m benchmarks --backend cupy   a GPU, beside PyTorch on the same device
   python -m benchmarks training-step --json benchmarks/results/laptop.json
@@ -93,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNAVAILABLE
     if options.names == [_CHECKPOINT]:
         checkpoint.run(options.quick, rounds=options.rounds)
+        return 0
+    if options.names == [_MODELS]:
+        side_by_side.run(options.quick, options.rounds)
         return 0
     benchmarks = CPU_BENCHMARKS if here.cupy is None else GPU_BENCHMARKS
     named: list[str] = list(dict.fromkeys(options.names))

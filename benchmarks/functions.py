@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 import born
+from benchmarks import derivatives
 from benchmarks.clocks import Outcome, Step
 from benchmarks.harness import Entry, Work
 from benchmarks.libraries import Place, born_entries, entry
@@ -20,17 +21,18 @@ _TOLERANCE: Final = 1e-4  # between sums of a million terms in float32
 
 
 def works(here: Place) -> list[Work]:
-    """Ten operations on a million elements, and their gradient."""
+    """Ten operations on a million elements, and their gradient; then functions of functions."""
     title = f"a function of ten operations on {ELEMENTS:,} elements, forward and backward"
-    return [Work(title, lambda: _entries(here), tolerance=_TOLERANCE, stopwatch=here.stopwatch)]
+    ten = Work(title, lambda: _entries(here), tolerance=_TOLERANCE, stopwatch=here.stopwatch)
+    return [ten, *derivatives.works(here)]
 
 
 def _entries(here: Place) -> list[Entry]:
     x = np.random.default_rng(0).standard_normal(ELEMENTS).astype(np.float32)
     return [
-        *born_entries(here, lambda backend: _born(backend, x)),
-        entry("PyTorch eager", ["torch"], partial(_pytorch, x, here.device)),
-        entry("JAX jitted", ["jax", "jax.numpy"], partial(_jax, x)),
+        *born_entries(here, lambda backend: born_step(backend, x)),
+        entry("PyTorch eager", ["torch"], partial(pytorch_step, x, here.device)),
+        entry("JAX jitted", ["jax", "jax.numpy"], partial(jax_step, x)),
     ]
 
 
@@ -41,7 +43,8 @@ def ten(x: Any) -> Any:
     return fusion.tanh(a) * fusion.exp(-(x * x)) + fusion.sigmoid(a) * x
 
 
-def _born(inner: Backend, values: Any) -> Step:
+def born_step(inner: Backend, values: Any) -> Step:
+    """The function and its gradient, in born."""
     backend = Autodiff(inner)
     x = born.tensor(values, backend)
     x.requires_grad = True
@@ -56,7 +59,8 @@ def _born(inner: Backend, values: Any) -> Step:
     return step
 
 
-def _pytorch(values: Any, device: str, torch: Any) -> Step:
+def pytorch_step(values: Any, device: str, torch: Any) -> Step:
+    """The same in PyTorch, eager."""
     x = torch.tensor(values, device=device, requires_grad=True)
     seed = torch.ones_like(x)
 
@@ -70,7 +74,9 @@ def _pytorch(values: Any, device: str, torch: Any) -> Step:
     return step
 
 
-def _jax(values: Any, jax: Any, numpy: Any) -> Step:
+def jax_step(values: Any, jax: Any, numpy: Any) -> Step:
+    """The same in JAX, compiled."""
+
     def function(x: Any) -> Any:
         a = x * 1.5 + 0.5
         return numpy.tanh(a) * numpy.exp(-(x * x)) + jax.nn.sigmoid(a) * x

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, repeat
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
@@ -22,7 +22,7 @@ from benchmarks.jobs import Options
 from benchmarks.libraries import Place, born_entries, pytorch_entries
 from born import nn, ops, optim
 from born.autodiff import Autodiff, backward
-from born.backend import Backend
+from born.backend import B, Backend
 from born.tensor import Tensor
 
 Weights: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
@@ -114,8 +114,8 @@ def gpt_work(sizes: GptSizes, here: Place) -> Work:
     return _work(
         f"training step {sizes}",
         here,
-        functools.partial(_BornGpt, sizes),
-        lambda torch: _pytorch_gpt(sizes, torch),
+        functools.partial(born_gpt, sizes),
+        lambda torch: pytorch_gpt(sizes, torch),
         weights,
         batches,
     )
@@ -127,8 +127,8 @@ def cnn_work(sizes: CnnSizes, here: Place) -> Work:
     return _work(
         f"training step {sizes}",
         here,
-        functools.partial(_born_cnn, sizes),
-        lambda torch: _pytorch_cnn(sizes, torch),
+        functools.partial(born_cnn, sizes),
+        lambda torch: pytorch_cnn(sizes, torch),
         weights,
         batches,
     )
@@ -157,12 +157,13 @@ def _work(
 
 
 def born_step(
-    make: Callable[[On], Model], weights: Weights, batches: Sequence[Batch], inner: Backend
+    make: Callable[[On], Model], weights: Weights | None, batches: Sequence[Batch], inner: Backend
 ) -> Step:
     """Forward, cross-entropy, backward and Adam, in born."""
     backend = Autodiff(inner)
     model = make(backend)
-    model.load_state_dict(weights)
+    if weights is not None:
+        model.load_state_dict(weights)
     optimizer = optim.Adam(model.parameters(), optim.AdamConfig(lr=LEARNING_RATE))
     due = cycle([(born.tensor(x, backend), born.tensor(y, backend)) for x, y in batches])
 
@@ -180,7 +181,7 @@ def born_step(
 
 def pytorch_step(
     make: Callable[[Any], Any],
-    weights: Weights,
+    weights: Weights | None,
     batches: Sequence[Batch],
     device: str,
     torch: Any,
@@ -188,7 +189,8 @@ def pytorch_step(
 ) -> Step:
     """The same in PyTorch, eager."""
     model = make(torch).to(device)
-    model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    if weights is not None:
+        model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, **options)
     cross_entropy = torch.nn.functional.cross_entropy
     due = cycle(
@@ -233,9 +235,9 @@ def gpt_problem(sizes: GptSizes) -> tuple[Weights, list[Batch]]:
     }
     for i in range(sizes.layers):
         block = f"blocks.{i}"
-        weights |= norm(f"{block}.norm1") | norm(f"{block}.norm2")
-        weights |= dense(f"{block}.qkv", width, 3 * width)
-        weights |= dense(f"{block}.projection", width, width)
+        weights |= norm(f"{block}.norm_1") | norm(f"{block}.norm_2")
+        weights |= dense(f"{block}.attention.project", width, 3 * width)
+        weights |= dense(f"{block}.attention.out", width, width)
         weights |= dense(f"{block}.up", width, 4 * width) | dense(f"{block}.down", 4 * width, width)
     weights |= norm("norm") | dense("head", width, sizes.vocabulary)
     shape = (_BATCHES, sizes.batch, sizes.context)
@@ -244,49 +246,35 @@ def gpt_problem(sizes: GptSizes) -> tuple[Weights, list[Batch]]:
     return weights, [(x, y.reshape(-1)) for x, y in zip(texts, following, strict=True)]
 
 
-class _BornBlock(nn.Module[On]):
-    def __init__(self, sizes: GptSizes, backend: On) -> None:
-        width = sizes.width
-        self.heads = sizes.heads
-        self.norm1 = nn.LayerNorm(width, backend)
-        self.qkv = nn.Linear(width, 3 * width, backend)
-        self.projection = nn.Linear(width, width, backend)
-        self.norm2 = nn.LayerNorm(width, backend)
-        self.up = nn.Linear(width, 4 * width, backend)
-        self.down = nn.Linear(4 * width, width, backend)
-
-    def forward(self, x: Tensor[On]) -> Tensor[On]:
-        x = x + self._attention(self.norm1(x))
-        return x + self.down(ops.gelu(self.up(self.norm2(x))))
-
-    def _attention(self, x: Tensor[On]) -> Tensor[On]:
-        batch, context, width = x.shape
-        shape = (batch, context, self.heads, width // self.heads)
-        q, k, v = (
-            ops.transpose(ops.reshape(part, shape), (0, 2, 1, 3))
-            for part in ops.split(self.qkv(x), 3, axis=-1)
-        )
-        mixed = ops.transpose(ops.attention(q, k, v, causal=True), (0, 2, 1, 3))
-        return self.projection(ops.reshape(mixed, (batch, context, width)))
-
-
-class _BornGpt(nn.Module[On]):
-    def __init__(self, sizes: GptSizes, backend: On) -> None:
+class _BornGpt(nn.Module[B]):
+    def __init__(self, sizes: GptSizes, backend: B) -> None:
         self.tokens = nn.Embedding(sizes.vocabulary, sizes.width, backend)
         self.positions = nn.Embedding(sizes.context, sizes.width, backend)
-        self.blocks = [_BornBlock(sizes, backend) for _ in range(sizes.layers)]
+        self.blocks = [
+            nn.TransformerBlock(sizes.width, sizes.heads, backend) for _ in range(sizes.layers)
+        ]
         self.norm = nn.LayerNorm(sizes.width, backend)
         self.head = nn.Linear(sizes.width, sizes.vocabulary, backend)
         self._places = born.tensor(np.arange(sizes.context), backend)
 
-    def forward(self, tokens: Tensor[On]) -> Tensor[On]:
-        x = self.tokens(tokens) + self.positions(self._places)
-        for block in self.blocks:
-            x = block(x)
+    def forward(
+        self, tokens: Tensor[B], caches: Sequence[nn.KeyValueCache] | None = None
+    ) -> Tensor[B]:
+        seen = 0 if caches is None else caches[0].length
+        places = self._places[seen : seen + tokens.shape[-1]]
+        x = self.tokens(tokens) + self.positions(places)
+        for block, cache in zip(self.blocks, caches or repeat(None), strict=False):
+            x = block(x, causal=True, cache=cache)
         return self.head(self.norm(x))
 
 
-def _pytorch_gpt(sizes: GptSizes, torch: Any) -> Any:
+def born_gpt(sizes: GptSizes, backend: B) -> _BornGpt[B]:
+    """The model in born."""
+    return _BornGpt(sizes, backend)
+
+
+def pytorch_gpt(sizes: GptSizes, torch: Any) -> Any:
+    """The same in PyTorch."""
     functional = torch.nn.functional
     width, heads = sizes.width, sizes.heads
     layer = torch.nn
@@ -294,17 +282,25 @@ def _pytorch_gpt(sizes: GptSizes, torch: Any) -> Any:
     class Block(torch.nn.Module):  # type: ignore[misc]  # PyTorch is imported at run time
         def __init__(self) -> None:
             super().__init__()  # pyright: ignore[reportUnknownMemberType]  # as its class is
-            self.norm1, self.norm2 = layer.LayerNorm(width), layer.LayerNorm(width)
-            self.qkv, self.projection = layer.Linear(width, 3 * width), layer.Linear(width, width)
+            self.norm_1, self.norm_2 = layer.LayerNorm(width), layer.LayerNorm(width)
+            self.attention = layer.ModuleDict(
+                {"project": layer.Linear(width, 3 * width), "out": layer.Linear(width, width)}
+            )
             self.up, self.down = layer.Linear(width, 4 * width), layer.Linear(4 * width, width)
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x: Any, cache: list[Any] | None = None) -> Any:
             batch, context, _ = x.shape
-            qkv = self.qkv(self.norm1(x)).reshape(batch, context, 3, heads, width // heads)
-            q, k, v = qkv.permute(2, 0, 3, 1, 4)
-            mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.projection(mixed.transpose(1, 2).reshape(batch, context, width))
-            return x + self.down(functional.gelu(self.up(self.norm2(x))))
+            qkv = self.attention["project"](self.norm_1(x))
+            q, k, v = qkv.reshape(batch, context, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+            causal = context > 1
+            if cache is not None:
+                if cache:
+                    k, v = (torch.cat(pair, dim=2) for pair in zip(cache, (k, v), strict=True))
+                cache[:] = k, v
+            mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+            joined = mixed.transpose(1, 2).reshape(batch, context, width)
+            x = x + self.attention["out"](joined)
+            return x + self.down(functional.gelu(self.up(self.norm_2(x))))
 
     class Gpt(torch.nn.Module):  # type: ignore[misc]  # PyTorch is imported at run time
         def __init__(self) -> None:
@@ -315,13 +311,64 @@ def _pytorch_gpt(sizes: GptSizes, torch: Any) -> Any:
             self.norm = layer.LayerNorm(width)
             self.head = layer.Linear(width, sizes.vocabulary)
 
-        def forward(self, tokens: Any) -> Any:
-            x = self.tokens(tokens) + self.positions.weight
-            for block in self.blocks:
-                x = block(x)
+        def forward(self, tokens: Any, caches: Any = None) -> Any:
+            seen = caches[0][0].shape[2] if caches and caches[0] else 0
+            x = self.tokens(tokens) + self.positions.weight[seen : seen + tokens.shape[-1]]
+            for block, cache in zip(self.blocks, caches or repeat(None), strict=False):
+                x = block(x, cache)
             return self.head(self.norm(x))
 
     return Gpt()
+
+
+# -- generation --------------------------------------------------------------------------------
+
+
+def born_generation(sizes: GptSizes, count: int, inner: Backend) -> Step:
+    """The likeliest token after each, one after the other, with a cache of keys and values."""
+    model = born_gpt(sizes, inner)  # not on Autodiff: nothing is to be recorded
+    model.load_state_dict(_spread(gpt_problem(sizes)[0]))
+    first = born.tensor(np.zeros((1, 1), np.int64), inner)
+
+    def step() -> Tensor[Backend]:
+        caches = [nn.KeyValueCache() for _ in range(sizes.layers)]
+        token, total = first, first[0, 0]
+        for _ in range(count):
+            token = ops.argmax(model(token, caches), axis=-1)
+            total = total + token[0, 0]
+        return total
+
+    return step
+
+
+def pytorch_generation(sizes: GptSizes, count: int, torch: Any) -> Step:
+    """The same in PyTorch, eager, without gradients."""
+    model = pytorch_gpt(sizes, torch).eval()
+    weights = _spread(gpt_problem(sizes)[0])
+    model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    first = torch.zeros((1, 1), dtype=torch.int64)
+
+    def step() -> Any:
+        with torch.inference_mode():
+            caches: list[list[Any]] = [[] for _ in range(sizes.layers)]
+            token, total = first, first[0, 0]
+            for _ in range(count):
+                token = model(token, caches).argmax(dim=-1)
+                total = total + token[0, 0]
+        return total
+
+    return step
+
+
+def _spread(weights: Weights) -> Weights:
+    """Weights so large that one token is clearly likelier than the others."""
+    return {
+        name: value if "norm" in name else value * np.float32(_SPREAD)
+        for name, value in weights.items()
+    }
+
+
+_SPREAD: Final = 10.0
 
 
 # -- the convolutional network ----------------------------------------------------------------
@@ -347,7 +394,8 @@ def cnn_problem(sizes: CnnSizes) -> tuple[Weights, list[Batch]]:
     return weights, list(zip(images, labels, strict=True))
 
 
-def _born_cnn(sizes: CnnSizes, backend: On) -> nn.Sequential[On]:
+def born_cnn(sizes: CnnSizes, backend: On) -> nn.Sequential[On]:
+    """The model in born."""
     first, second = sizes.channels
     return nn.Sequential(
         nn.Conv2d(1, first, 3, backend, padding=1),
@@ -363,7 +411,8 @@ def _born_cnn(sizes: CnnSizes, backend: On) -> nn.Sequential[On]:
     )
 
 
-def _pytorch_cnn(sizes: CnnSizes, torch: Any) -> Any:
+def pytorch_cnn(sizes: CnnSizes, torch: Any) -> Any:
+    """The same in PyTorch."""
     layer = torch.nn
     first, second = sizes.channels
     return layer.Sequential(

@@ -166,6 +166,8 @@ def check_backend(backend: B) -> B:
 def as_shape(shape: ShapeLike) -> Shape:
     """A shape as a tuple."""
     try:
+        if isinstance(shape, tuple):  # which to ask whether it can be an index would cost more
+            return tuple(map(operator.index, shape))
         if isinstance(shape, SupportsIndex):
             return (operator.index(shape),)
         return tuple(operator.index(length) for length in shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 import shutil
 import signal
@@ -19,13 +20,15 @@ import pytest
 
 import born
 from born import nn, optim
-from born.autodiff import Autodiff, backward
+from born.autodiff import Autodiff, backward, grad, value_and_grad
 from tests.tools import ROOT, output_of, run
 
 for package in ("sklearn", "matplotlib", "rich"):
     pytest.importorskip(package, reason='the examples need: pip install -e ".[examples]"')
 
 EXAMPLES = ("digits_mlp", "digits_cnn", "fit_oscillator")
+SHORT = ("gaussian_process", "hidden_markov", "neural_ode", "logistic_hmc")
+"""Those with arguments of their own, which train nothing that would be resumed."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SMALLEST_PICTURE = 20_000  # bytes; an empty figure of this size has less than half of that
 
@@ -53,7 +56,10 @@ def common(load: Callable[[str], Any]) -> Any:
 
 def test_every_example_is_tested() -> None:
     programs = {path.stem for path in (ROOT / "examples").glob("*.py")}
-    assert programs - {"common", "digits", "poisson"} == set(EXAMPLES)
+    assert programs - {"common", "digits", "poisson", *SHORT} == set(EXAMPLES)
+    for name in (*SHORT, "poisson"):
+        text = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
+        assert text.count("\n") < 80
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -93,6 +99,102 @@ def test_poisson_is_solved(tmp_path: Path) -> None:
     assert last, printed
     # Seeds from 0 to 9 leave 3e-4 to 7e-4; a network that learns nothing is off by about 1.
     assert float(last[1]) < 0.01
+
+
+def test_gaussian_process_is_scikit_learns(load: Callable[[str], Any], tmp_path: Path) -> None:
+    program = load("gaussian_process")
+    kernels = importlib.import_module("sklearn.gaussian_process.kernels")
+    process = importlib.import_module("sklearn.gaussian_process").GaussianProcessRegressor
+    backend = Autodiff(born.get_backend("numpy"))
+    at, values = program.samples(30)
+    x, y = born.tensor(at, backend), born.tensor(values, backend)
+    kernel = kernels.ConstantKernel(1.0) * kernels.RBF(1.0) + kernels.WhiteKernel(np.exp(-2.0))
+    theirs = process(kernel, alpha=0.0, optimizer=None).fit(at[:, None], values)
+    for theta in ([0.0, 0.0, -2.0], [1.0, -0.5, -1.0]):
+        expected, slope = theirs.log_marginal_likelihood(np.array(theta), eval_gradient=True)
+        of_any: Any = value_and_grad
+        value, gradient = of_any(program.evidence)(born.tensor(theta, backend, "float64"), x, y)
+        np.testing.assert_allclose(value.item(), expected, rtol=1e-12)
+        np.testing.assert_allclose(gradient.numpy(), slope, rtol=1e-9)
+    result = program.fit(x, y)
+    assert result.success
+    best = process(kernel, alpha=0.0).fit(at[:, None], values)
+    np.testing.assert_allclose(result.x.numpy(), best.kernel_.theta, atol=1e-3)
+    points = np.linspace(0.5, 5.5, 6)
+    found = program.predict(result.x, x, y, born.tensor(points, backend))
+    mean, deviation = best.predict(points[:, None], return_std=True)
+    np.testing.assert_allclose(found[0].numpy(), mean, atol=1e-3)
+    noise = np.exp(best.kernel_.theta[2])  # which they count in
+    np.testing.assert_allclose(found[1].numpy() ** 2 + noise, deviation**2, atol=1e-3)
+    printed = output_of(
+        command("gaussian_process", "--points", "20", "--backend", "numpy"), tmp_path
+    )
+    assert printed.startswith("evidence ")
+
+
+def test_hidden_markov_model_is_the_sum_of_all_paths(
+    load: Callable[[str], Any], tmp_path: Path
+) -> None:
+    program = load("hidden_markov")
+    backend = Autodiff(born.get_backend("numpy", seed=1))
+    model = program.HiddenMarkov(2, 6, backend)
+    seen = program.simulate(9)[1]
+    throws = model.throws(born.tensor(seen, backend))
+
+    def probabilities(logits: Any) -> Any:
+        p = np.exp(logits.numpy().astype(np.float64))
+        return p / p.sum(axis=-1, keepdims=True)
+
+    first, change, faces = map(probabilities, (model.initial, model.transition, model.emission))
+    total, marginal = 0.0, np.zeros((9, 2))
+    for path in itertools.product(range(2), repeat=9):
+        p = first[path[0]] * np.prod([change[a, b] for a, b in itertools.pairwise(path)])
+        p *= np.prod([faces[state, face] for state, face in zip(path, seen, strict=True)])
+        total += p
+        marginal[range(9), path] += p
+    np.testing.assert_allclose(model.evidence(throws).item(), np.log(total), rtol=1e-6)
+    of_any: Any = grad
+    found = of_any(model.evidence)(throws).numpy()
+    np.testing.assert_allclose(found, marginal / total, atol=1e-5)
+    arguments = ("--throws", "200", "--steps", "5", "--backend", "numpy")
+    printed = output_of(command("hidden_markov", *arguments), tmp_path)
+    assert re.search(r"throws whose die is found: \d+\.\d%$", printed.strip())
+
+
+def test_a_spiral_is_learnt(load: Callable[[str], Any]) -> None:
+    program = load("neural_ode")
+    model, error = program.train(born.get_backend("numpy"), 120)
+    assert error < 0.6  # 0.2 to 0.3; an untrained network is off by 2
+    # The integrator, by SciPy's of order 8 on the learnt field.
+    solve = importlib.import_module("scipy.integrate").solve_ivp
+    backend = model.last.weight.backend
+    start = np.array([[2.0, 0.0]])
+    found = program.integrate(model, born.tensor(start, backend), 40).numpy()[-1, 0]
+
+    def field(_: float, x: Any) -> Any:
+        return model(born.tensor(x[None], backend)).numpy()[0]
+
+    expected = solve(field, (0.0, 40 * program.STEP), start[0], method="DOP853", rtol=1e-9)
+    np.testing.assert_allclose(found, expected.y[:, -1], atol=1e-3)
+
+
+def test_posterior_is_that_of_a_fine_grid(load: Callable[[str], Any]) -> None:
+    program = load("logistic_hmc")
+    draws, taken = program.sample(born.get_backend("numpy"), 150, 20)
+    assert draws.shape == (3000, 2)
+    assert taken > 0.9
+    x, y = program.data()
+    a, b = np.meshgrid(np.linspace(-2, 3, 301), np.linspace(-1, 5, 301), indexing="ij")
+    logits = a[..., None] * x[:, 0] + b[..., None] * x[:, 1]
+    density = (y * logits - np.logaddexp(0.0, logits)).sum(axis=-1)
+    density -= (a**2 + b**2) / (2 * program.PRIOR**2)
+    weight = np.exp(density - density.max())
+    weight /= weight.sum()
+    mean = np.array([(weight * a).sum(), (weight * b).sum()])
+    deviation = np.sqrt([(weight * a**2).sum(), (weight * b**2).sum()] - mean**2)
+    # Of some thousand draws that hardly depend on each other, about a fiftieth of the deviation.
+    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.04)
+    np.testing.assert_allclose(draws.std(axis=0), deviation, rtol=0.08)
 
 
 # -- going on ---------------------------------------------------------------------------

@@ -140,7 +140,8 @@ class CupyNetwork(ArrayNetwork, Launching):
             return super().attention(q, k, v, mask, causal, scale)
         scores = self._scores(q, k, mask, causal, scale)
         weights = self.softmax(scores)
-        if mask is not None or (causal and q.shape[-2] > k.shape[-2]):
+        sees_none = mask is not None or (causal and q.shape[-2] > k.shape[-2])
+        if sees_none and scores.size:
             nothing = self.equal(self.max(scores, -1, keepdims=True), -math.inf)
             weights = self.where(nothing, 0.0, weights)
         return self.matmul(weights, v), weights
@@ -161,12 +162,16 @@ class CupyNetwork(ArrayNetwork, Launching):
     ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
         if is_half(q.dtype):
             return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
-        slopes = self.softmax_backward(self.matmul(g, turned(self, v)), total)
+        of_weights = self.matmul(g, turned(self, v))
+        weights = total  # which v may have more leading axes than
+        if weights.shape != of_weights.shape:
+            weights = self.copy(self.broadcast_to(weights, of_weights.shape))
+        slopes = self.softmax_backward(of_weights, weights)
         scaled = self.mul(slopes, scale)
         return (
             self.matmul(scaled, k),
             self.matmul(turned(self, scaled), q),
-            self.matmul(turned(self, total), g),
+            self.matmul(turned(self, weights), g),
             slopes if for_mask else None,
         )
 

@@ -27,9 +27,10 @@ from born_numba.compiler import configuration
 from born_numba.fused import NumbaFormula
 from born_numba.staged import StagedLoops
 from born_numpy import NumpyBackend
-from born_numpy.arena import empty, empty_like
+from born_numpy.arena import LARGE, empty, empty_like
 from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
+from born_numpy.blocks import BLOCK, column_sum, in_blocks
 from born_numpy.convolution import Cutting
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.recurrence import Step
@@ -107,14 +108,18 @@ class NumbaBackend(NumpyBackend):
     @override
     def sum(self, x: RawTensor, /, axis: Axis = None, keepdims: bool = False) -> RawTensor:
         a = x.array
-        batch = (
-            axis.__class__ is int and axis == 0 and not keepdims and a.ndim == 2 and len(a) <= SHORT
-        )
+        batch = axis.__class__ is int and axis == 0 and not keepdims and a.ndim == 2
         if not batch or not a.size or not _is_loopable(a):
             return super().sum(x, axis, keepdims)
-        out = empty((a.shape[1],), a.dtype)
-        kernels.sum_rows[a.dtype](a, out)
-        return RawTensor(out)
+        rows, columns = a.shape
+        loop = kernels.sum_rows[a.dtype]
+        if rows <= SHORT:
+            out = np.empty(columns, a.dtype)
+            loop(a, out)
+            return RawTensor(out)
+        sums = np.empty((-(-rows // BLOCK), columns), a.dtype)
+        in_blocks(lambda first, last, block: loop(a[first:last], sums[block]), rows, a.size)
+        return RawTensor(column_sum(sums))
 
     # -- indexing --
 
@@ -177,7 +182,8 @@ class NumbaBackend(NumpyBackend):
             or not _are_loopable(a, y.array)
         ):
             return super().linear_gradients(g, x, weight, bias, y)
-        passed, total = empty_like(a), empty((a.shape[1],), a.dtype)
+        passed = np.empty_like(a) if a.nbytes < LARGE else empty_like(a)
+        total = np.empty(a.shape[1], a.dtype)
         kernels.bias_relu_backward[a.dtype](a, y.array, passed, total)
         return (*linear_products(passed, x, weight), RawTensor(total))
 
@@ -194,7 +200,7 @@ class NumbaBackend(NumpyBackend):
     ) -> tuple[RawTensor, RawTensor]:
         a, rows = logits.array, labels.array
         if _are_plain_losses(a, rows, label_smoothing, reduction) and a.shape[1] <= _NARROW:
-            p = empty_like(a)
+            p = np.empty_like(a) if a.nbytes < LARGE else empty_like(a)
             loss = kernels.cross_entropy[a.dtype](a, rows, p)
             if loss != _OUT_OF_RANGE:
                 return RawTensor(np.array(loss, a.dtype)), RawTensor(p)
@@ -215,7 +221,7 @@ class NumbaBackend(NumpyBackend):
             return super().cross_entropy_backward(
                 g, probabilities, labels, label_smoothing, reduction
             )
-        out = empty_like(p)
+        out = np.empty_like(p) if p.nbytes < LARGE else empty_like(p)
         if not kernels.cross_entropy_backward[p.dtype](p, rows, g.array.item(), out):
             self.check_labels(probabilities, labels)
         return RawTensor(out)
@@ -242,9 +248,41 @@ class NumbaBackend(NumpyBackend):
         scale = empty((*a.shape[:-1], 1), a.dtype)
         rows = (-1, a.shape[-1])
         arrays = w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
-        if not kernels.layer_norm[a.dtype](a.reshape(rows), *arrays):
+        loop, flat = kernels.layer_norm[a.dtype], a.reshape(rows)
+        done: list[bool] = []
+
+        def some(first: int, last: int, _: int = 0) -> None:
+            done.append(loop(flat, *arrays, first, last))
+
+        if a.nbytes < LARGE:
+            some(0, len(flat))
+        else:
+            in_blocks(some, len(flat), a.size)
+        if not all(done):
             return super().layer_norm(x, weight, bias, axes, eps)
         return RawTensor(y), RawTensor(normal), RawTensor(scale)
+
+    @override
+    def layer_norm_gradients(
+        self,
+        g: RawTensor,
+        normal: RawTensor,
+        scale: RawTensor,
+        weight: RawTensor | None,
+        axes: int,
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        a, z, factors = g.array, normal.array, scale.array
+        known = axes == 1 and a.size > 0 and _are_loopable(a, z) and _is_loopable(factors)
+        if not known or weight is None or not _is_loopable(weight.array):
+            return super().layer_norm_gradients(g, normal, scale, weight, axes)
+        out, columns = empty_like(a), a.shape[-1]
+        rows, z = a.reshape(-1, columns), z.reshape(-1, columns)
+        blocks = -(-len(rows) // BLOCK)
+        along, total = np.empty((2, blocks, columns), a.dtype)
+        loop = kernels.layer_norm_gradients[a.dtype]
+        arrays = rows, z, factors.reshape(-1), weight.array, out.reshape(rows.shape), along, total
+        in_blocks(lambda first, last, block: loop(*arrays, first, last, block), len(rows), a.size)
+        return RawTensor(out), RawTensor(column_sum(along)), RawTensor(column_sum(total))
 
     @override
     def layer_norm_backward(

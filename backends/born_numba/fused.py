@@ -26,9 +26,10 @@ from born.raw import HostArray, RawTensor, Shape
 from born_numba import functions, intrinsics, update
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
-from born_numpy.arena import empty
+from born_numpy.arena import LARGE, empty
 
 _PARALLEL: Final = 131_072  # elements from which a second thread pays; docs/notes/performance.md
+_FEW: Final = LARGE // 4  # elements below which no arena is asked
 _PIECE: Final = 32_768  # elements that a thread computes before it takes the next ones
 
 _TEXTS: Final = {
@@ -132,7 +133,8 @@ class NumbaFormula:
         size = first.size
         loop = self._alike or self._compiled_alike()
         if self._simple and size < _PARALLEL:  # as most calls are: little is done for them
-            result = empty(first.shape, self.dtype)
+            shape, dtype = first.shape, self.dtype
+            result = np.empty(shape, dtype) if size < _FEW else empty(shape, dtype)
             if len(arrays) == 1:
                 differs = loop(id(result), id(first), 0, size, *scalars)
             else:

@@ -245,15 +245,28 @@ def cross_entropy_backward(p: Any, labels: Any, g: Any, out: Any) -> Any:
 
 
 @kernel(
-    lambda t: types.boolean(t[:, ::1], t[::1], t[::1], types.float64, t[:, ::1], t[:, ::1], t[::1])
+    lambda t: types.boolean(
+        *[t[:, ::1], t[::1], t[::1], types.float64, t[:, ::1], t[:, ::1], t[::1]], *[_INDEX] * 2
+    ),
+    reassociate=True,
 )
-def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any, normal: Any, scale: Any) -> Any:
-    """Normalise each row of x, scale and shift it; keep what the gradient reads.
+def layer_norm(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    eps: Any,
+    y: Any,
+    normal: Any,
+    scale: Any,
+    first: Any,
+    last: Any,
+) -> Any:
+    """Normalise rows from `first` to `last`, scale and shift them; keep what the gradient reads.
 
     Whether that is the result: squares may be infinite in double, too.
     """
-    rows, columns = x.shape
-    for i in range(rows):
+    columns = x.shape[1]
+    for i in range(first, last):
         total = 0.0
         for j in range(columns):
             total += x[i, j]
@@ -266,12 +279,52 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any, normal: Any, sc
         factor = 1.0 / sqrt(squares / columns + eps)
         scale[i] = factor
         for j in range(columns):
-            normal[i, j] = (x[i, j] - mean) * factor
-            y[i, j] = normal[i, j] * weight[j] + bias[j]
+            value = real((x[i, j] - mean) * factor)
+            normal[i, j] = value
+            y[i, j] = value * weight[j] + bias[j]
     return True
 
 
-@kernel(lambda t: types.void(t[:, ::1], t[:, ::1], t[::1], t[:, ::1]))
+@kernel(
+    lambda t: types.void(
+        *[t[:, ::1], t[:, ::1], t[::1], t[::1], t[:, ::1], t[:, ::1], t[:, ::1]], *[_INDEX] * 3
+    ),
+    reassociate=True,
+)
+def layer_norm_gradients(
+    g: Any,
+    normal: Any,
+    scale: Any,
+    weight: Any,
+    out: Any,
+    along: Any,
+    total: Any,
+    first: Any,
+    last: Any,
+    block: Any,
+) -> None:
+    """The gradients of some rows, and those of weight and bias, as far as they come from them."""
+    columns = g.shape[1]
+    for j in range(columns):
+        along[block, j] = zero
+        total[block, j] = zero
+    for i in range(first, last):
+        slopes = 0.0
+        products = 0.0
+        for j in range(columns):
+            slope = g[i, j]
+            product = slope * normal[i, j]
+            total[block, j] += slope
+            along[block, j] += product
+            slopes += slope * weight[j]
+            products += product * weight[j]
+        mean, share = real(slopes / columns), real(products / columns)
+        factor = scale[i]
+        for j in range(columns):
+            out[i, j] = factor * (g[i, j] * weight[j] - mean - normal[i, j] * share)
+
+
+@kernel(lambda t: types.void(t[:, ::1], t[:, ::1], t[::1], t[:, ::1]), reassociate=True)
 def layer_norm_backward(g: Any, normal: Any, scale: Any, out: Any) -> None:
     """The gradient of the normalisation of each row."""
     rows, columns = g.shape

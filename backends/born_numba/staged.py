@@ -76,7 +76,7 @@ class _Bound(BoundStages):
 
     @override
     def gathered(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> Any:
-        found = self.addresses.gathered(self.addresses.plan_for(numbers), gradients)
+        found = self.addresses.gathered(numbers, gradients)
         if found is None:
             return super().gathered(numbers, gradients)
         return self.addresses, found
@@ -97,7 +97,8 @@ class Simple(Elementwise):
         addresses, gathered = wave.gathered
         plan = wave.plan.made(self, lambda plan: addresses.planned(plan.numbers))
         own = gathered.addresses[wave.plan.places]
-        update.run_loop(self._loop, plan, update.table_for(plan, own), scalars, sets)
+        table = update.table_for(plan, own)
+        update.LoopStep(self._loop, plan, table, own).run(scalars, sets)
 
 
 class Loops(PassKernel):

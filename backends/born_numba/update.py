@@ -444,30 +444,27 @@ class Addresses:
         )
         return Plan(places, chunks, sets, table, int(chunks[:, 2].sum()))
 
-    def plan_for(self, numbers: Sequence[int]) -> Plan:
-        """How to update some of the tensors, of the latest step most often."""
-        latest, plan = self._latest
-        if numbers != latest:
-            plan = self.planned(numbers)
-            self._latest = numbers, plan
-        return plan
-
-    def gathered(self, plan: Plan, gradients: Sequence[RawTensor]) -> Gathered | None:
-        """The addresses of gradients, if loops can go through all of the arrays."""
+    def gathered(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> Gathered | None:
+        """The gradients of some tensors, if loops can go through all of the arrays."""
         arrays = [gradient.array for gradient in gradients]
         if not self._usable or set(map(type, arrays)) != _PLAIN:
             return None
+        latest, plan = self._latest
+        if numbers != latest:
+            plan = self.planned(numbers)
+            self._latest = numbers, plan  # it most often stays
         addresses = np.fromiter(map(id, arrays), np.uint64, len(arrays))
         table = plan.table.copy()
         table[_GRADIENTS] = id(addresses)
         if self._first_mismatch(id(table)) >= 0:
             return None
-        return Gathered(arrays, addresses, table)
+        return Gathered(plan, arrays, addresses, table)
 
 
 class Gathered(NamedTuple):
     """Gradients that loops can read, the addresses of their objects, and what a loop is given."""
 
+    plan: Plan
     arrays: Sequence[HostArray]
     addresses: HostArray
     table: HostArray
@@ -487,10 +484,9 @@ class _Bound(BoundUpdate):
 
     @override
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
-        plan = self._addresses.plan_for(numbers)
-        gathered = self._addresses.gathered(plan, gradients)
+        gathered = self._addresses.gathered(numbers, gradients)
         if gathered is not None:
-            return _Step(self, self._kernel.loop, plan, gathered)
+            return LoopStep(self._kernel.loop, gathered.plan, gathered.table, (self, gathered))
         for number, gradient in zip(numbers, gradients, strict=True):
             self._check(number, gradient)
         if self._fallback is None:  # to update what is not contiguous
@@ -500,13 +496,13 @@ class _Bound(BoundUpdate):
 
 
 @dataclass(slots=True)
-class _Step(PreparedStep):
-    """One call of the loop, with all the arrays that it knows by their addresses only."""
+class LoopStep(PreparedStep):
+    """One call of the loop; its table knows by their addresses only what `kept` keeps alive."""
 
-    bound: _Bound
     loop: _Loop
     plan: Plan
-    gathered: Gathered
+    table: HostArray
+    kept: object
 
     @override
     def run(
@@ -516,27 +512,17 @@ class _Step(PreparedStep):
         values: RawTensor | None = None,
         finished: int = 0,
     ) -> None:
-        run_loop(self.loop, self.plan, self.gathered.table, scalars, sets)
-
-
-def run_loop(
-    loop: _Loop,
-    plan: Plan,
-    table: HostArray,
-    scalars: Sequence[Scalars],
-    sets: Sequence[int] | None,
-) -> None:
-    """Update the tensors of a plan, by a table of its own that knows the gradients."""
-    numbers = np.array(scalars, np.float64, ndmin=2)
-    table[_SCALARS] = id(numbers)
-    if sets is not None:
-        chosen = np.zeros(len(plan.sets), np.int64)
-        chosen[plan.numbers] = sets
-        table[_SETS] = id(chosen)
-    if plan.size < _PARALLEL:
-        loop(id(table))
-    else:
-        POOL.share(partial(loop, id(table)))
+        plan, table = self.plan, self.table
+        numbers = np.array(scalars, np.float64, ndmin=2)
+        table[_SCALARS] = id(numbers)
+        if sets is not None:
+            chosen = np.zeros(len(plan.sets), np.int64)
+            chosen[plan.numbers] = sets
+            table[_SETS] = id(chosen)
+        if plan.size < _PARALLEL:
+            self.loop(id(table))
+        else:
+            POOL.share(partial(self.loop, id(table)))
 
 
 def table_for(plan: Plan, addresses: HostArray) -> HostArray:

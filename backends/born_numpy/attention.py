@@ -37,6 +37,40 @@ def is_tiled(q: RawTensor, k: RawTensor, v: RawTensor, mask: RawTensor | None) -
     return q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
 
 
+def is_one_query(q: HostArray, k: HostArray, v: HostArray) -> bool:
+    """Whether there is one query for each matrix of keys, as when text is generated."""
+    shape = k.shape
+    return (
+        q.shape[-2] == 1
+        and shape[-2] > 0
+        and k.size < _SERIAL
+        and q.shape[:-2] == shape[:-2] == v.shape[:-2]
+    )
+
+
+def of_one_query(
+    q: HostArray, k: HostArray, v: HostArray, scale: float
+) -> tuple[RawTensor, RawTensor]:
+    """`attention` of one query for each matrix of keys, all of which it sees."""
+    with np.errstate(all="ignore"):
+        s = np.matmul(q, k.swapaxes(-1, -2))
+        s *= s.dtype.type(scale)
+        largest = s.max(axis=-1, keepdims=True)
+        if not (largest > -np.inf).all():
+            largest[largest == -np.inf] = 0
+        s -= largest
+        np.exp(s, out=s)
+        sums = s.sum(axis=-1, keepdims=True)
+        y = np.matmul(s, v)
+        if sums.all():
+            y /= sums
+        else:
+            y /= np.where(sums == 0, 1, sums)
+        np.log(sums, out=sums)
+        sums += largest
+    return RawTensor(y), RawTensor(sums)
+
+
 class Tile(NamedTuple):
     """Rows of a matrix of scores.
 

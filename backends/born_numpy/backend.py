@@ -21,8 +21,9 @@ from born.dtypes import DTypeLike, as_dtype, float32, int64, is_floating
 from born.fusion import Formula, GroupProgram, Program
 from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor, Shape
-from born_numpy import alignment, arena, attention, convolution, recurrence
+from born_numpy import alignment, arena, attention, convolution, products, recurrence
 from born_numpy.attention import ROWS, Rows
+from born_numpy.blocks import in_blocks
 from born_numpy.convolution import Convolution
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
@@ -40,6 +41,8 @@ _LEAST_PRODUCTS: Final = 131_072  # what has fewer runs in kernels for small mat
 _SHRINKING: Final = {"f": (2.0**-70, 1e-30), "d": (2.0**-540, 1e-300)}
 """What numbers whose squares overflow are multiplied by, and what is nothing beside their squares
 then: 2^64 or 2^512 at least, they become 2^-6 or 2^-28."""
+
+_FEW: Final = arena.LARGE // 8  # elements of a product for which no arena is asked
 
 _BLOCK: Final = 32  # values that are added to one place one after the other, where there are many
 
@@ -130,6 +133,28 @@ class NumpyBackend(ArrayBackend):
         return dot(a, b)
 
     @override
+    def _product(self, a: HostArray, b: HostArray) -> HostArray:
+        if a.ndim > 2 and b.ndim > 2 and a.dtype.char in "fd" and a.shape[-1] == b.shape[-2]:
+            shared = products.shared(a, b)
+            if shared is not None:
+                return shared
+        plain: HostArray = super()._product(a, b)
+        return plain
+
+    @override
+    def _add_bias(self, product: HostArray, bias: HostArray) -> None:
+        if product.nbytes < arena.LARGE or product.ndim != 2:
+            product += bias
+            return
+
+        def some(first: int, last: int, _: int) -> None:
+            rows = product[first:last]
+            with np.errstate(all="ignore"):
+                rows += bias
+
+        in_blocks(some, len(product), product.size)
+
+    @override
     def _matmul_transposed(self, a: HostArray, b: HostArray) -> HostArray:
         # NumPy's OpenBLAS packs its left operand by slower loops than its right one. Where b is
         # much the larger, computing (b a^T)^T gains more than transposing the small product costs.
@@ -145,7 +170,10 @@ class NumpyBackend(ArrayBackend):
             and a.dtype == float32
         ):
             return np.ascontiguousarray(b.dot(a.T).T)
-        return dot(a, b.T)
+        if rows * len(b) >= _FEW:
+            return dot(a, b.T)
+        product: HostArray = a.dot(b.T)
+        return product
 
     @override
     def linear_gradients(
@@ -297,6 +325,8 @@ class NumpyBackend(ArrayBackend):
     ) -> tuple[RawTensor, RawTensor]:
         if not attention.is_tiled(q, k, v, mask):
             return super().attention(q, k, v, mask, causal, scale)
+        if mask is None and attention.is_one_query(q.array, k.array, v.array):
+            return attention.of_one_query(q.array, k.array, v.array, scale)
         heads = attention.Heads.of(q, k, v, mask, causal, scale)
         return attention.attention(heads, self._attention_rows(q.dtype))
 
@@ -426,7 +456,7 @@ def _blocks(rows: HostArray) -> tuple[HostArray, HostArray]:
 
 def dot(a: HostArray, b: HostArray) -> HostArray:
     """The product of two matrices of one dtype, in memory of the arena if it is large."""
-    if len(a) * b.shape[1] < arena.LARGE // 8 or a.dtype.char not in "fd":
+    if a.dtype.char not in "fd":
         small: HostArray = a.dot(b)
         return small
     product: HostArray = a.dot(b, arena.empty((len(a), b.shape[1]), a.dtype))
@@ -452,7 +482,12 @@ def linear_products(
     a: HostArray, x: RawTensor | None, weight: RawTensor | None
 ) -> tuple[RawTensor | None, RawTensor | None]:
     """a W and a^T x, each if there is one."""
-    return (
-        None if weight is None else RawTensor(dot(a, weight.array)),
-        None if x is None else RawTensor(dot(a.T, x.array)),
-    )
+    rows, outputs = a.shape
+    of_x = of_weight = None
+    if weight is not None:
+        w = weight.array
+        of_x = RawTensor(a.dot(w) if rows * w.shape[1] < _FEW else dot(a, w))
+    if x is not None:
+        b = x.array
+        of_weight = RawTensor(a.T.dot(b) if outputs * b.shape[1] < _FEW else dot(a.T, b))
+    return of_x, of_weight

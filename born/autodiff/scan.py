@@ -16,16 +16,17 @@ from born.tensor import Tensor
 from born.validation import integer
 
 C = TypeVar("C")
+Y = TypeVar("Y")
 
 
 def scan(
-    function: Callable[[C, Any], tuple[C, Any]],
+    function: Callable[[C, Any], tuple[C, Y]],
     init: C,
     xs: Any = None,
     length: int | None = None,
     *,
     chunk: int | None = None,
-) -> tuple[C, Any]:
+) -> tuple[C, Y]:
     """Carry a value through steps: `carry, y = function(carry, x)` for each x, the ys stacked.
 
     The name and the arguments are those of `jax.lax.scan`. The steps are recorded in chunks: of

@@ -23,3 +23,24 @@ SOFTPLUS: Final = _of_one(functions.softplus)
 GELU: Final = _of_one(functions.gelu)
 GELU_TANH: Final = _of_one(functions.gelu_tanh)
 ERF: Final = _of_one(functions.erf)
+
+
+def _of_sum(function: Callable[[Any], Any]) -> Formula:
+    def biased(x: Any, bias: Any) -> Any:
+        return function(x + bias)
+
+    biased.__name__ = f"biased_{function.__name__}"
+    return trace_formula(biased, {"x": False, "bias": False})
+
+
+BIASED: Final = {
+    function.__name__: _of_sum(function)
+    for function in (
+        functions.gelu,
+        functions.sigmoid,
+        functions.silu,
+        functions.softplus,
+        functions.tanh,
+    )
+}
+"""Activation -> the same of a sum, as after a product and its bias."""

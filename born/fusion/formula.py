@@ -137,7 +137,7 @@ def _recorded(
     scalars: Sequence[str],
     keywords: frozenset[str],
 ) -> Formula:
-    writer = Writer()
+    writer = Writer(kind="formula")
     named: dict[str, Symbol] = {
         name: array_symbol(writer, i, truth) for i, (name, truth) in enumerate(arrays.items())
     }
@@ -173,7 +173,7 @@ def _recorded(
     if all(op != "pow" for op, _ in written.instructions):
         return written
     # Written again with each number known, so that powers become products.
-    again = Writer()
+    again = Writer(kind="formula")
     values = replayed(again, written)
     outputs = [values[ref] for ref in written.outputs]
     host = [f"s{i}" for i in range(written.scalars)]

@@ -63,17 +63,17 @@ class _ComputeDType:
 
     __hash__ = None  # type: ignore[assignment]  # there is no equality
 
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
     def __eq__(self, other: object) -> NoReturn:
         raise TypeError(
-            "a rule cannot branch on the dtype it computes in, which is not known when the rule "
-            "is traced"
+            f"a {self._kind} cannot branch on the dtype it computes in, which is not known when "
+            f"the {self._kind} is traced"
         )
 
     def __repr__(self) -> str:
-        return "the dtype that the rule computes in"
-
-
-_COMPUTE: Final = _ComputeDType()
+        return f"the dtype that the {self._kind} computes in"
 
 
 class Writer:
@@ -90,9 +90,11 @@ class Writer:
         ranks: the rank of each array and result.
         varying: the host values, by text, that are not the same for all tensors.
         sizes: the sizes of the parameter that the host needs.
+        kind: what is traced, for messages: a rule or a formula.
     """
 
-    def __init__(self, ndim: int = 2) -> None:
+    def __init__(self, ndim: int = 2, kind: str = "rule") -> None:
+        self.kind = kind
         self.instructions: dict[Instruction, Ref] = {}
         self.host: dict[str, str] = {}
         self.handed: dict[str, Ref] = {}
@@ -167,7 +169,9 @@ class Symbol:
         """One operation on symbols and numbers: on the host if no argument is an array."""
         writer = self.writer
         if any(isinstance(arg, Symbol) and arg.writer is not writer for arg in args):
-            raise TypeError("a value was kept from an earlier call; a rule computes with its own")
+            raise TypeError(
+                f"a value was kept from an earlier call; a {writer.kind} computes with its own"
+            )
         _check_kinds(op, args)
         boolean = op in BOOLEAN
         if any(isinstance(arg, Symbol) and arg.ref is not None for arg in args):
@@ -278,7 +282,8 @@ class Symbol:
             return arg.text
         if isinstance(arg, bool | int | float):
             return number_text(arg)
-        raise TypeError(f"a rule computes with its arguments and numbers, not {arg!r}")
+        kind = self.writer.kind
+        raise TypeError(f"a {kind} computes with its arguments and numbers, not {arg!r}")
 
     __add__, __radd__ = _operation("add"), _reflected("add")
     __sub__, __rsub__ = _operation("sub"), _reflected("sub")
@@ -306,13 +311,14 @@ class Symbol:
             return self.apply(_UFUNCS[name], *inputs)
         known = name if hasattr(expression, name) else "the functions"
         raise TypeError(
-            f"np.{name} does not take what a rule computes with; use {known} of born.fusion"
+            f"np.{name} does not take what a {self.writer.kind} computes with; use {known} of "
+            "born.fusion"
         )
 
     def __float__(self) -> NoReturn:
         raise TypeError(
-            "what a rule computes with has no value yet, for float() or the functions of math to "
-            "take; use sqrt, exp and the like of born.fusion"
+            f"what a {self.writer.kind} computes with has no value yet, for float() or the "
+            "functions of math to take; use sqrt, exp and the like of born.fusion"
         )
 
     def maximum(self, other: Any) -> Symbol:
@@ -331,14 +337,15 @@ class Symbol:
     @property
     def dtype(self) -> object:
         """A stand-in for the dtype that the rule computes in."""
-        return _COMPUTE
+        return _ComputeDType(self.writer.kind)
 
     def astype(self, dtype: object) -> Symbol:
         """Rounded to a dtype, and a value of the compute dtype again."""
         if isinstance(dtype, _ComputeDType):
             return self
         if dtype not in CASTS:
-            raise TypeError(f"astype rounds to {', '.join(CASTS)} in a rule, not to {dtype!r}")
+            kinds = ", ".join(CASTS)
+            raise TypeError(f"astype rounds to {kinds} in a {self.writer.kind}, not to {dtype!r}")
         return self.apply(f"cast_{dtype}", self)
 
     def round_stochastically(self, dtype: str, t: Any, seed: int) -> Symbol:
@@ -352,8 +359,8 @@ class Symbol:
 
     def __bool__(self) -> NoReturn:
         error = TypeError(
-            "a rule cannot branch on a value, which is not known when the rule is traced; "
-            "use where(condition, x, y)"
+            f"a {self.writer.kind} cannot branch on a value, which is not known when the "
+            f"{self.writer.kind} is traced; use where(condition, x, y)"
         )
         self.writer.branched = self.writer.branched or error
         raise error
@@ -376,7 +383,7 @@ def number_text(number: float) -> str:
     try:
         float(number)
     except OverflowError as error:
-        raise TypeError("an integer is beyond the numbers that a rule computes with") from error
+        raise TypeError("an integer is beyond the numbers to compute with") from error
     if isinstance(number, int):
         return f"({int(number)!r})"
     return f"({float(number)!r})" if math.isfinite(number) else f"__float('{float(number)}')"

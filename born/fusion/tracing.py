@@ -260,6 +260,13 @@ def _recorded(
         outputs = _outputs(writer, function, returned, arrays)
     except RuleError:
         raise
+    except UnboundLocalError as error:
+        axes = "axis" if ndim == 1 else "axes"
+        raise RuleError(
+            f"{line_of(function, error)}: expected a rule that computes a value before it reads "
+            f"it, got {error}, for a parameter of {ndim} {axes}; compute it in a line above, on "
+            "every way through the rule"
+        ) from error
     except Exception as error:
         raise RuleError(
             f"{line_of(function, error)}: expected a rule of operators and the functions of "

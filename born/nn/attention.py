@@ -137,17 +137,31 @@ class MultiHeadAttention(Module[B]):
                 f"expected x of shape (batch, tokens, {self.width}), got {x.shape}; reshape it"
             )
         batch, tokens, _ = x.shape
-        depth = self.width // self.heads
-        ends = [self.width, self.width + depth * self.key_value_heads]
-        parts = ops.split(self.project(x), ends, axis=-1)
-        q, k, v = (part.reshape(batch, tokens, -1, depth).transpose(0, 2, 1, 3) for part in parts)
+        q, k, v = self._parts(self.project(x), batch, tokens, cache is not None)
         if self.rotary:
             start = 0 if cache is None else cache.length
             q, k = rotary(q, start), rotary(k, start)
         if cache is not None:
             k, v = cache.extended(k, v)
         y = ops.attention(q, k, v, mask, causal=causal)
-        return self.out(y.transpose(0, 2, 1, 3).reshape(batch, tokens, self.width))
+        joined = ops.transpose(y, (0, 2, 1, 3))
+        return self.out(ops.reshape(joined, (batch, tokens, self.width)))
+
+    def _parts(
+        self, joined: Tensor[B], batch: int, tokens: int, generating: bool
+    ) -> tuple[Tensor[B], Tensor[B], Tensor[B]]:
+        """Queries, keys and values of all heads, each (batch, heads, tokens, depth)."""
+        depth, ends = self.width // self.heads, [self.heads, self.heads + self.key_value_heads]
+        if generating:  # few tokens, where each operation counts
+            heads = ops.transpose(ops.reshape(joined, (batch, tokens, -1, depth)), (0, 2, 1, 3))
+            q, k, v = ops.split(heads, ends, axis=1)
+            return q, k, v
+        # Cut along the rows that the product has, into which their gradients go without a copy.
+        q, k, v = (
+            ops.transpose(ops.reshape(part, (batch, tokens, -1, depth)), (0, 2, 1, 3))
+            for part in ops.split(joined, [end * depth for end in ends], axis=-1)
+        )
+        return q, k, v
 
 
 class TransformerBlock(Module[B]):

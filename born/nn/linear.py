@@ -26,8 +26,8 @@ class Linear(Module[B]):
         backend: where the parameters live; its random state is used.
         bias: whether there is a b.
         dtype: of the parameters, a floating dtype.
-        activation: f, by its name in `born.ops`; none by default. `"relu"` is computed in
-            the same pass as the sum, faster than by an `nn.ReLU` after the layer.
+        activation: f, by its name in `born.ops`; none by default. It is computed in
+            the same pass as the sum, faster than by a layer of its own.
 
     Attributes:
         weight: W, of shape `(out_features, in_features)`.

@@ -6,13 +6,16 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MemberDescriptorType
-from typing import Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
-from born.backend import B
-from born.errors import ParameterError, StateDictError
+import numpy as np
+
+from born.backend import B, Backend
+from born.dtypes import DTypeLike, as_dtype, is_floating
+from born.errors import DTypeError, ParameterError, StateDictError
 from born.nn.parameter import Held, Parameter
 from born.nn.state import StateValue, mismatches, prepared, write
-from born.nn.traversal import Layer, common_backend, is_part, walk
+from born.nn.traversal import Layer, common_backend, is_part, tensors_in, walk
 from born.operands import check_backend
 from born.raw import RawTensor
 from born.tensor import B2, Tensor
@@ -239,9 +242,47 @@ class Module(Layer, Generic[B]):
         """
         check_backend(backend)
         home = common_backend(self)
-        # A deep copy takes what it finds in its memo instead of copying it; so does `Tensor`.
-        twin = copy.deepcopy(self, {} if home is None else {id(home): backend})
+        return self._twin({} if home is None else {id(home): backend})
+
+    def astype(self, dtype: DTypeLike) -> Self:
+        """A copy of the module in another floating dtype, each number rounded once.
+
+        As by `to`, but for the dtype: parameters, buffers and constants that are floating, and
+        gradients. Give it tensors of that dtype, and its logits in float32 to a loss.
+
+        Raises:
+            DTypeError: a dtype that is not floating.
+
+        >>> nn.Linear(2, 3, backend).astype("bfloat16")
+        Linear(weight=(3, 2) bfloat16, bias=(3,) bfloat16)
+        """
+        kind = as_dtype(dtype)
+        if not is_floating(kind):
+            raise DTypeError(
+                f"expected a floating dtype for the parameters of a module, got {kind}; "
+                'use "float32", "float64", "float16" or "bfloat16"'
+            )
+        return self._twin(
+            {
+                id(tensor.raw): _in_dtype(tensor.backend.innermost, tensor.raw, kind)
+                for tensor in tensors_in(self)
+                if is_floating(tensor.dtype)
+            }
+        )
+
+    def _twin(self, memo: dict[int, Any]) -> Self:
+        """A deep copy, which takes what it finds in its memo instead of copying it."""
+        twin = copy.deepcopy(self, memo)
         for (_, layer), (_, copied) in zip(self.named_modules(), twin.named_modules(), strict=True):
             # A copy of a frozen dataclass with slots has nothing but its fields.
             object.__setattr__(copied, "training", layer.training)
         return twin
+
+
+def _in_dtype(backend: Backend, raw: RawTensor, dtype: np.dtype[Any]) -> RawTensor:
+    """A copy in a dtype, with its gradient, off every tape."""
+    made = backend.astype(raw, dtype) if raw.dtype != dtype else backend.copy(raw)
+    made.requires_grad, made.name = raw.requires_grad, raw.name
+    if raw.grad is not None:
+        made.grad = _in_dtype(backend, raw.grad, dtype)
+    return made

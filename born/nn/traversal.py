@@ -199,6 +199,18 @@ def common_backend(layer: Layer) -> Backend | None:
     return places[0][1] if places else None
 
 
+def tensors_in(layer: Layer) -> Iterator[Tensor[Any]]:
+    """Every tensor in a layer and below: parameters, buffers and constants."""
+    for _, part in walk(layer):
+        if isinstance(part, Layer):
+            for _, value in children(part, _is_tensor):
+                yield value
+
+
+def _is_tensor(value: object) -> TypeIs[Tensor[Any]]:
+    return isinstance(value, Tensor)
+
+
 def _is_placed(value: object) -> TypeIs[Tensor[Any] | Backend]:
     return isinstance(value, (Tensor, Backend))
 

@@ -17,12 +17,14 @@ import numpy as np
 from born.backend import B
 from born.backend.arguments import Axis, normal_axes, normal_axis
 from born.backend.contract.linalg import transposed
-from born.errors import DomainError, DTypeError, ShapeError
+from born.errors import DomainError, DTypeError, LinAlgError, ShapeError
 from born.operands import backend_of, raw_operand
 from born.ops import reduction
 from born.ops.elementwise import abs as absolute
-from born.ops.linear import matmul
-from born.ops.shape import concatenate, expand_dims, squeeze, transpose
+from born.ops.elementwise import exp, isfinite
+from born.ops.indexing import index_add
+from born.ops.linear import kron, matmul
+from born.ops.shape import concatenate, expand_dims, moveaxis, reshape, squeeze, transpose
 from born.tensor import Tensor
 
 Order: TypeAlias = float | Literal["fro", "nuc"] | None
@@ -81,12 +83,13 @@ def solve_triangular(
     return squeeze(Tensor(backend.solve_triangular(a.raw, column, lower, trans), backend), -1)
 
 
-def cholesky(x: Tensor[B]) -> Tensor[B]:
+def cholesky(x: Tensor[B], *, upper: bool = False) -> Tensor[B]:
     """The lower triangular L with x = L L^T.
 
     Args:
         x: symmetric and positive definite; only the lower triangle is read, and the gradient is
             symmetric.
+        upper: whether to read the upper triangle, and return the upper triangular L^T.
 
     Raises:
         LinAlgError: not positive definite.
@@ -95,7 +98,11 @@ def cholesky(x: Tensor[B]) -> Tensor[B]:
     Tensor([[2., 0.],
             [1., 1.]], dtype=float32)
     """
-    return Tensor(backend_of("cholesky", x).cholesky(x.raw), x.backend)
+    backend = backend_of("cholesky", x)
+    if upper:
+        factor = backend.cholesky(transposed(backend, x.raw))
+        return Tensor(transposed(backend, factor), backend)
+    return Tensor(backend.cholesky(x.raw), backend)
 
 
 def cholesky_solve(factor: Tensor[B], b: Tensor[B]) -> Tensor[B]:
@@ -151,6 +158,103 @@ def lstsq(a: Tensor[B], b: Tensor[B], rtol: float | None = None) -> Tensor[B]:
     return matmul(pinv(a, rtol), b)
 
 
+def tensorsolve(a: Tensor[B], b: Tensor[B], axes: Sequence[int] | None = None) -> Tensor[B]:
+    """The x of tensordot(a, x, x.ndim) = b.
+
+    Args:
+        a: shape b.shape + x.shape, where both have as many elements.
+        b: any shape.
+        axes: which axes of a to move to the end before.
+
+    >>> a = ops.reshape(born.eye(4, backend), (2, 2, 2, 2))
+    >>> ops.linalg.tensorsolve(a, born.ones((2, 2), backend)).shape
+    (2, 2)
+    """
+    backend_of("tensorsolve", a)
+    if axes is not None:
+        a = moveaxis(a, tuple(axes), tuple(range(-len(axes), 0)))
+    shape = a.shape[b.ndim :]
+    if math.prod(shape) ** 2 != a.size:
+        raise ShapeError(
+            f"expected as many unknowns as equations in tensorsolve, got shapes {a.shape} and "
+            f"{b.shape}; the first axes of a are those of b"
+        )
+    found = solve(reshape(a, (b.size, b.size)), reshape(b, (b.size,)))
+    return reshape(found, shape)
+
+
+def tensorinv(a: Tensor[B], ind: int = 2) -> Tensor[B]:
+    """The inverse of a as a map from its last axes to its first `ind`: undoes `tensordot`.
+
+    >>> a = ops.reshape(born.eye(4, backend), (4, 2, 2))
+    >>> ops.linalg.tensorinv(a, ind=1).shape
+    (2, 2, 4)
+    """
+    backend_of("tensorinv", a)
+    first, last = a.shape[:ind], a.shape[ind:]
+    if ind < 1 or math.prod(first) != math.prod(last):
+        raise ShapeError(
+            f"expected as many elements in the first {ind} axes as in the others in tensorinv, "
+            f"got shape {a.shape}; choose ind"
+        )
+    size = math.prod(first)
+    return reshape(inv(reshape(a, (size, size))), (*last, *first))
+
+
+def solve_banded(bands: tuple[int, int], ab: Tensor[B], b: Tensor[B]) -> Tensor[B]:
+    """The x of a x = b with a banded, given by its diagonals; SciPy's names.
+
+    The matrix is filled in, so that it takes as long as `solve`.
+
+    Args:
+        bands: how many diagonals there are below the main one, and above it.
+        ab: shape (below + above + 1, n), ab[above + i - j, j] = a[i, j].
+        b: as for `solve`.
+
+    >>> ab = born.tensor([[0.0, 1.0], [2.0, 4.0]], backend)
+    >>> ops.linalg.solve_banded((0, 1), ab, born.tensor([3.0, 4.0], backend))
+    Tensor([1., 1.], dtype=float32)
+    """
+    backend = backend_of("solve_banded", ab)
+    below, above = bands
+    if ab.ndim != 2 or ab.shape[0] != below + above + 1:
+        raise ShapeError(
+            f"expected {below + above + 1} diagonals as the rows of ab in solve_banded, got shape "
+            f"{ab.shape}; pass all of them, filled up to one length"
+        )
+    n = ab.shape[1]
+    rows, columns = np.indices((n, n)).reshape(2, -1)
+    inside = (rows - columns <= below) & (columns - rows <= above)
+    rows, columns = rows[inside], columns[inside]
+    zeros = Tensor(backend.zeros((n, n), ab.dtype), backend)
+    return solve(index_add(zeros, (rows, columns), ab[above + rows - columns, columns]), b)
+
+
+def solve_sylvester(a: Tensor[B], b: Tensor[B], q: Tensor[B]) -> Tensor[B]:
+    """The x of a x + x b = q, by one system of m n equations: for small matrices.
+
+    Args:
+        a: shape (m, m).
+        b: shape (n, n), of which no eigenvalue is the negative of one of a.
+        q: shape (m, n).
+
+    >>> one = born.eye(2, backend)
+    >>> ops.linalg.solve_sylvester(one, one, born.full((2, 2), 4.0, backend))
+    Tensor([[2., 2.],
+            [2., 2.]], dtype=float32)
+    """
+    backend = backend_of("solve_sylvester", a)
+    m, n = _matrix_shape("solve_sylvester", q)
+    if a.shape != (m, m) or b.shape != (n, n) or q.ndim != 2:
+        raise ShapeError(
+            f"expected matrices of shapes (m, m), (n, n) and (m, n) in solve_sylvester, got "
+            f"{a.shape}, {b.shape} and {q.shape}; transpose or reshape one of them"
+        )
+    rows, columns = (Tensor(backend.eye(k, k, q.dtype), backend) for k in (m, n))
+    system = kron(a, columns) + kron(rows, b.T)
+    return reshape(solve(system, reshape(q, (m * n,))), (m, n))
+
+
 # -- factorisations ------------------------------------------------------------------------
 
 
@@ -203,13 +307,17 @@ def svdvals(x: Tensor[B]) -> Tensor[B]:
     return svd(x)[1]
 
 
-def eigh(x: Tensor[B]) -> tuple[Tensor[B], Tensor[B]]:
+def eigh(
+    x: Tensor[B],
+    UPLO: Literal["L", "U"] = "L",  # noqa: N803  # NumPy's name
+) -> tuple[Tensor[B], Tensor[B]]:
     """The eigenvalues of a symmetric matrix in ascending order, and its eigenvectors.
 
     Args:
-        x: shape (..., n, n); only the lower triangle is read, and the gradient is symmetric.
+        x: shape (..., n, n); only one triangle is read, and the gradient is symmetric.
             Vectors of equal eigenvalues have no derivative: it is NaN unless the loss does not
             depend on the choice among them.
+        UPLO: which triangle, the lower by default, or `"U"` for the upper.
 
     Returns:
         the values, shape (..., n), and the vectors as columns, shape (..., n, n).
@@ -219,17 +327,19 @@ def eigh(x: Tensor[B]) -> tuple[Tensor[B], Tensor[B]]:
     array([1., 3.], dtype=float32)
     """
     backend = backend_of("eigh", x)
-    values, vectors = backend.eigh(x.raw)
+    if UPLO not in ("L", "U"):
+        raise DomainError(f'expected UPLO "L" or "U" in eigh, got {UPLO!r}; use one of them')
+    values, vectors = backend.eigh(x.raw if UPLO == "L" else transposed(backend, x.raw))
     return Tensor(values, backend), Tensor(vectors, backend)
 
 
-def eigvalsh(x: Tensor[B]) -> Tensor[B]:
-    """The eigenvalues of a symmetric matrix, ascending.
+def eigvalsh(x: Tensor[B], UPLO: Literal["L", "U"] = "L") -> Tensor[B]:  # noqa: N803  # NumPy's
+    """The eigenvalues of a symmetric matrix, ascending; UPLO as for `eigh`.
 
     >>> ops.linalg.eigvalsh(born.tensor([[2.0, 0.0], [0.0, 1.0]], backend))
     Tensor([1., 2.], dtype=float32)
     """
-    return eigh(x)[0]
+    return eigh(x, UPLO)[0]
 
 
 # -- numbers of a matrix -------------------------------------------------------------------
@@ -394,6 +504,51 @@ def expm(x: Tensor[B]) -> Tensor[B]:
             [0., 1.]], dtype=float32)
     """
     return Tensor(backend_of("expm", x).expm(x.raw), x.backend)
+
+
+_MOST_ROOT_STEPS: Final = 40  # twice what matrices of condition 1e16 take
+
+
+def sqrtm(x: Tensor[B]) -> Tensor[B]:
+    """The principal square root of a matrix, whose square it is.
+
+    By Denman and Beavers' iteration, scaled by determinants (Higham, 2008, "Functions of
+    Matrices", section 6.5). It waits for a device, to see whether it has converged.
+
+    Args:
+        x: shape (n, n), without eigenvalues on the negative real axis; `LinAlgError` if it does
+            not converge.
+
+    >>> ops.linalg.sqrtm(born.tensor([[4.0, 0.0], [0.0, 9.0]], backend)).numpy().round(4)
+    array([[2., 0.],
+           [0., 3.]], dtype=float32)
+    """
+    backend = backend_of("sqrtm", x)
+    n, columns = _matrix_shape("sqrtm", x)
+    if n != columns or x.ndim != 2:
+        raise ShapeError(f"expected a square matrix in sqrtm, got shape {x.shape}; slice a batch")
+    if x.dtype.name in ("float16", "bfloat16"):
+        return sqrtm(x.astype("float32")).astype(x.dtype)
+    root, inverse = x, Tensor(backend.eye(n, n, x.dtype), backend)
+    tolerance = n * _EPSILON.get(x.dtype.name, 0.0)
+    for _ in range(_MOST_ROOT_STEPS if n else 0):
+        # Constant: the limit does not depend on it.
+        logarithm = slogdet(root.detach())[1] + slogdet(inverse.detach())[1]
+        scale = exp(logarithm * (-0.5 / n))
+        before = root
+        root = (root * scale + inv(inverse) / scale) * 0.5
+        inverse = (inverse * scale + inv(before) / scale) * 0.5
+        change = matrix_norm((root - before).detach())
+        if bool(change <= matrix_norm(root.detach()) * tolerance):
+            return root
+        if not bool(isfinite(change)):
+            break
+    if not n:
+        return root
+    raise LinAlgError(
+        "expected a matrix without eigenvalues on the negative real axis in sqrtm, got one for "
+        "which the iteration does not converge; there is no real root, or none that is unique"
+    )
 
 
 def matrix_power(x: Tensor[B], n: int) -> Tensor[B]:

@@ -8,7 +8,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from born.backend import B
 from born.backend.arguments import normal_axis
+from born.dtypes import is_floating
 from born.errors import DomainError, ShapeError
+from born.fusion.activations import BIASED
 from born.operands import backend_of, optional_operand, raw_operand
 from born.ops import reduction
 from born.ops.elementwise import gelu, sigmoid, silu, softplus, tanh
@@ -177,7 +179,7 @@ def linear(
         x: shape (..., in).
         weight: W, shape (out, in), of the dtype of `x`.
         bias: b, shape (out,); none by default.
-        activation: f by its name in `born.ops`; none by default. `"relu"` is computed in
+        activation: f by its name in `born.ops`; none by default. Bias and activation are
             one pass after the product.
 
     Returns:
@@ -197,8 +199,13 @@ def linear(
         )
     backend = backend_of("linear", x)
     w = raw_operand("linear", backend, weight)
-    y = Tensor(backend.linear(x.raw, w, optional_operand("linear", backend, bias)), backend)
-    return y if activation is None else _AFTERWARDS[activation](y)
+    b = optional_operand("linear", backend, bias)
+    if activation is None:
+        return Tensor(backend.linear(x.raw, w, b), backend)
+    if b is None or b.shape != w.shape[:1] or b.dtype != w.dtype or not is_floating(b.dtype):
+        return _AFTERWARDS[activation](Tensor(backend.linear(x.raw, w, b), backend))
+    # The bias is added in the pass over the product that the activation takes.
+    return Tensor(backend.fused(BIASED[activation], (backend.linear(x.raw, w), b))[0], backend)
 
 
 def linear_relu(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None = None) -> Tensor[B]:

@@ -40,14 +40,10 @@ from born.optim.clips import clip_step as clip_step
 from born.optim.clips import clipped as clipped
 from born.optim.config import Config as Config
 from born.optim.config import UpdateConfig as UpdateConfig
+from born.optim.explain import Explanation as Explanation
 from born.optim.fields import Interval as Interval
 from born.optim.groups import Group as Group
-from born.optim.layerwise import LAMB as LAMB
-from born.optim.layerwise import LARS as LARS
-from born.optim.layerwise import LAMBConfig as LAMBConfig
-from born.optim.layerwise import LARSConfig as LARSConfig
-from born.optim.layerwise import NovoGrad as NovoGrad
-from born.optim.layerwise import NovoGradConfig as NovoGradConfig
+from born.optim.groups import layerwise as layerwise
 from born.optim.loss_scale import LossScale as LossScale
 from born.optim.muon import Muon as Muon
 from born.optim.muon import MuonConfig as MuonConfig
@@ -108,3 +104,9 @@ from born.optim.transforms import l2 as l2
 from born.optim.transforms import maximized as maximized
 from born.optim.transforms import projected as projected
 from born.optim.transforms import warm_state as warm_state
+from born.optim.trust import LAMB as LAMB
+from born.optim.trust import LARS as LARS
+from born.optim.trust import LAMBConfig as LAMBConfig
+from born.optim.trust import LARSConfig as LARSConfig
+from born.optim.trust import NovoGrad as NovoGrad
+from born.optim.trust import NovoGradConfig as NovoGradConfig

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from born.backend import Backend
+from born.dtypes import float32
 from born.errors import ConfigError
 from born.fusion import where
 from born.optim.averaging import Every
-from born.optim.config import cached
+from born.optim.checks import StepChecks
+from born.optim.config import Config, cached
+from born.optim.plans import Plans
 from born.optim.rule import Rule, RuleFunction, free_name, wrapping
+from born.optim.scalars import Scalar
+from born.optim.treatment import Treatment
+from born.raw import RawTensor
 from born.validation import integer
 
 
@@ -47,21 +55,6 @@ def accumulated(rule: Rule, k: int) -> Rule:
     )
 
 
-def gathered(rule: Rule, k: int) -> Rule:
-    """`rule` by the mean of k gradients, of which the first k - 1 have been added up in a slot.
-
-    >>> rule = gathered(Rule(lambda p, g: (p - g,), slots=(), scalars={}), 2)
-    >>> rule.function(4.0, 2.0, 1.0, t=1)
-    (2.5, 0.0)
-    """
-    slot = free_name(rule, SUM)
-    return replace(rule, function=_of_mean(rule.function, k), slots=(*rule.slots, slot))
-
-
-SUM: Final = "sum"
-"""The slot of `gathered`, where the rule has none of that name."""
-
-
 @dataclass(frozen=True, slots=True)
 class Counting:
     """A function of the number of the update, as one of the number of the gradient: k to one.
@@ -96,12 +89,129 @@ def _every_kth(function: RuleFunction, k: int, due: str, number: str) -> RuleFun
     return wrapping(kth, function)
 
 
-@cached
-def _of_mean(function: RuleFunction, k: int) -> RuleFunction:
-    def of_mean(p: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
-        *own, total = slots
-        outputs = function(p, (total + g) / k, *own, **scalars)
-        # Not 0 · total, which would keep what is not finite.
-        return *outputs, where(total == total, 0.0, 0.0)
+class Accumulation:
+    """The gradients that an optimizer gathers until an update is due.
 
-    return wrapping(of_mean, function)
+    They are added up in the parameters' dtype, or in float32 for those of 16 bits.
+
+    Args:
+        k: how many batches there are to an update.
+        backend: what computes.
+        parameters: whose gradients they are.
+        checks: those of every step.
+        earlier: what has gathered those of the first parameters so far.
+
+    Attributes:
+        batches: how many there were since the last update.
+        gathered: how many of them gave each parameter a gradient.
+        sums: the gradients so far, for each parameter that has `gathered` one.
+    """
+
+    def __init__(
+        self,
+        k: int,
+        backend: Backend,
+        parameters: Sequence[RawTensor],
+        checks: StepChecks,
+        earlier: Accumulation | None,
+    ) -> None:
+        self.k = k
+        self._backend = backend
+        self._dtypes = [raw.dtype for raw in parameters]
+        self.batches = 0
+        self.gathered, self.sums = list[int](), list[RawTensor]()
+        if earlier is not None:
+            self.batches = earlier.batches
+            self.gathered, self.sums = [*earlier.gathered], [*earlier.sums]
+        for raw in parameters[len(self.sums) :]:
+            dtype = float32 if raw.dtype.itemsize < float32.itemsize else raw.dtype
+            self.sums.append(backend.slot(raw, dtype, 1))
+            self.gathered.append(0)
+        self._first, self._more = (self._plans(each, checks) for each in (_FIRST, _MORE))
+
+    def _plans(self, rule: Rule, checks: StepChecks) -> Plans:
+        treatments = [Treatment(_NONE, rule, None, False)] * len(self.sums)
+        targets = [(each,) for each in self.sums]
+        return Plans(self._backend, targets, checks, treatments, None, self._dtypes)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether all batches of an update are there."""
+        return self.batches == self.k
+
+    def add(
+        self,
+        gradients: Sequence[RawTensor | None],
+        kind: str | None,
+        slots: Mapping[str, RawTensor],
+        given: Mapping[str, float],
+    ) -> None:
+        """Add up the gradients of a batch, scaled first as `Plans.scaled` says.
+
+        1 / k is part of the scale: the sums are means.
+        """
+        for plans, is_first in ((self._first, True), (self._more, False)):
+            own = [
+                gradient if (count == 0) == is_first else None
+                for gradient, count in zip(gradients, self.gathered, strict=True)
+            ]
+            if any(gradient is not None for gradient in own):
+                plan = plans.plain if kind is None else plans.scaled(kind, False)
+                plan.run(own, [0] * len(own), _nothing, slots, given)
+        for index, gradient in enumerate(gradients):
+            if gradient is not None:
+                self.gathered[index] += 1
+        self.batches += 1
+
+    def taken(self) -> list[RawTensor | None]:
+        """The sums, or None where there were no gradients; and it begins anew."""
+        gathered, self.batches = self.gathered, 0
+        self.gathered = [0] * len(gathered)
+        return [
+            None
+            if count == 0
+            else (each if each.dtype == dtype else self._backend.astype(each, dtype))
+            for count, each, dtype in zip(gathered, self.sums, self._dtypes, strict=True)
+        ]
+
+    def live(self) -> dict[str, RawTensor]:
+        """The sums by name."""
+        return {f"gradient_sum.{index}": each for index, each in enumerate(self.sums)}
+
+    def counts(self) -> dict[str, int]:
+        """What is counted, by name."""
+        counts = {f"gathered.{index}": count for index, count in enumerate(self.gathered)}
+        return {**counts, BATCHES: self.batches}
+
+    def take_counts(self, counts: Mapping[str, int]) -> None:
+        """Take what `counts` has given, of another."""
+        self.gathered = [counts[f"gathered.{index}"] for index in range(len(self.sums))]
+        self.batches = counts[BATCHES] % self.k
+
+
+BATCHES: Final = "batches.0"
+"""The name, in a state, of how many batches there were since the last update."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NoConfig(Config):
+    lr: Scalar = 0.0
+
+
+_NONE: Final = _NoConfig()
+
+
+def _taken(p: Any, g: Any) -> tuple[Any, ...]:
+    return (g,)
+
+
+def _added(p: Any, g: Any) -> tuple[Any, ...]:
+    return (p + g,)
+
+
+_FIRST: Final = Rule(_taken, slots=(), scalars={})
+_MORE: Final = Rule(_added, slots=(), scalars={})
+
+
+def _nothing(indices: Sequence[int]) -> None:
+    """Adding up is no update."""

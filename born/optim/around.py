@@ -6,13 +6,15 @@ listed in `wrapped`; what is around the whole of a step, in `Optimizer.step`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
 from born.backend import Backend
+from born.errors import ConfigError
+from born.optim.averaging import Average, averaged, checked_average
 from born.optim.clipping import check_options
 from born.optim.loss_scale import LossScale, check_loss_scale
 from born.optim.nonfinite import check_policy, check_watch
@@ -21,6 +23,10 @@ from born.optim.projections import Projection
 from born.optim.rule import Rule
 from born.optim.treatment import Treatment
 from born.raw import RawTensor
+from born.validation import integer
+
+Wrapper: TypeAlias = Callable[[Rule], Rule]
+"""From rule to rule, as `optim.centralized` and its kin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,9 @@ class Around:
     Attributes:
         projections: what parameters are held to after an update.
         max_norm: the norm that all gradients together are clipped to, unless a step says another.
+        wrappers: from rule to rule, the first the innermost.
+        average: which average of each parameter is kept; around the wrappers.
+        accumulate: how many batches of gradients there are to an update.
         precision: how parameters of 16 bits are updated; around all else that is around a rule.
         nonfinite: what is done about gradients that are not finite; around that and around what
             a step multiplies its gradients by, by the `Reporter`.
@@ -39,6 +48,9 @@ class Around:
 
     projections: Sequence[Projection] = ()
     max_norm: float | None = None
+    wrappers: Sequence[Wrapper] = ()
+    average: Average | None = None
+    accumulate: int = 1
     precision: Precision = PLAIN
     nonfinite: str = "ignore"
     watch: Sequence[str] = ()
@@ -46,6 +58,14 @@ class Around:
 
     def __post_init__(self) -> None:
         check_options(None, self.max_norm)
+        integer("accumulate", self.accumulate, 1, ConfigError)
+        if not isinstance(self.wrappers, list | tuple) or not all(map(callable, self.wrappers)):
+            raise ConfigError(
+                "expected a list of functions from rule to rule as wrappers, got "
+                f"{self.wrappers!r}; write wrappers=[optim.centralized]"
+            )
+        if self.average is not None:
+            checked_average(self.average)
         check_policy(self.nonfinite)
         check_watch(self.watch)
         checked_precision(self.precision)
@@ -64,7 +84,14 @@ class Around:
 
     def _wrapped(self, rule: Rule) -> Rule:
         """A rule with what surrounds it, from the inside to the outside."""
-        return rule
+        for wrapper in self.wrappers:
+            rule = wrapper(rule)
+            if not isinstance(cast("object", rule), Rule):
+                raise ConfigError(
+                    f"expected wrappers that return a rule, got {rule!r} from {wrapper!r}; "
+                    "write lambda rule: optim.lookahead(rule, k=5)"
+                )
+        return rule if self.average is None else averaged(rule, self.average)
 
     def outermost(self, rule: Rule) -> Rule:
         """A rule with what goes around even that which looks at the gradients of a step."""

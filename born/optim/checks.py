@@ -146,10 +146,6 @@ class StepChecks:
                 "the dtype of its parameter"
             )
 
-    def zero_gradient(self, backend: Backend, index: int) -> RawTensor:
-        """A gradient of zeros."""
-        return backend.zeros(*self._kinds[index])
-
     def label(self, index: int) -> str:
         """What errors call the parameter."""
         return label(index, self._parameters[index])

@@ -9,8 +9,9 @@ from typing import Any, Final, TypeAlias, cast
 
 from typing_extensions import override
 
+from born import validation
 from born.errors import ConfigError, ConfigTypeError, ParameterError
-from born.nn import Parameter
+from born.nn import Module, Parameter
 from born.optim.checks import label
 from born.optim.config import Config, observe, value_as_json, value_from_json
 from born.optim.fields import NonNegative, checker
@@ -310,3 +311,62 @@ def _selection(select: object) -> Any:
         return select
     kind = "a pattern, a function of (name, parameter), or a list of parameters"
     raise type_error("Group.select", kind, select, "'*.bias' is a pattern", ConfigError)
+
+
+def layerwise(model: Module[Any], decay: float = 0.8, groups: Sequence[Group] = ()) -> list[Group]:
+    """Groups for fine-tuning: learning rates that shrink from the last layer to the first.
+
+    The last layer has the scale 1, the one before `decay`, then `decay` squared, and so on. A layer
+    is what lies under a number in the path of its parameters, as `blocks.0`, or where there is
+    none, under the first name; layers come in the order in which the model lists them.
+
+    Args:
+        model: whose layers they are.
+        decay: the factor from layer to layer, above 0 and at most 1.
+        groups: settings that some parameters have besides; each is parted by layers, and its own
+            `lr_scale` multiplied.
+
+    Raises:
+        ConfigError: a decay out of range.
+        ParameterError: a group that matches nothing, or two that match the same parameter.
+
+    Source: Clark, Luong, Le and Manning (2020), "ELECTRA: pre-training text encoders as
+    discriminators rather than generators", appendix A.2.
+
+    >>> model = nn.Sequential(nn.Linear(3, 4, backend), nn.Linear(4, 2, backend))
+    >>> bare = optim.Group("*.bias", weight_decay=0.0)
+    >>> for group in optim.layerwise(model, decay=0.5, groups=[bare]):
+    ...     print(group)
+    Group([0.weight], lr_scale=0.5)
+    Group([0.bias], lr_scale=0.5, weight_decay=0.0)
+    Group([1.weight])
+    Group([1.bias], weight_decay=0.0)
+    """
+    decay = validation.number("decay", decay, low=0.0, high=1.0)
+    if decay == 0.0:
+        raise ConfigError("expected a decay above 0, got 0; freeze=True leaves layers as they are")
+    named = model.named_parameters()
+    parameters = [parameter for _, parameter in named]
+    checked = checked_groups(groups)
+    own = group_numbers(checked, parameters)
+    layers = [_layer(path) for path, _ in named]
+    order = {layer: depth for depth, layer in enumerate(dict.fromkeys(layers))}
+    members: dict[tuple[int, int | None], list[Parameter[Any]]] = {}
+    for layer, other, parameter in zip(layers, own, parameters, strict=True):
+        members.setdefault((order[layer], other), []).append(parameter)
+    made: list[Group] = []
+    for (depth, other), held in members.items():
+        scale = decay ** (len(order) - 1 - depth)
+        if other is None:
+            made.append(Group(held, lr_scale=scale))
+        else:
+            base = checked[other]
+            made.append(base.replace(select=held, lr_scale=scaled(base.lr_scale, scale)))
+    return made
+
+
+def _layer(path: str) -> str:
+    """The part of a parameter's path that names its layer."""
+    parts = path.split(".")
+    numbered = [place for place, part in enumerate(parts[:-1]) if part.isdigit()]
+    return ".".join(parts[: numbered[0] + 1]) if numbered else parts[0]

@@ -20,7 +20,6 @@ from born.optim import (
     adopt,
     asgd,
     belief,
-    layerwise,
     muon,
     nadam,
     prodigy,
@@ -29,13 +28,14 @@ from born.optim import (
     schedule_free,
     sgd,
     sign,
+    trust,
 )
 from born.optim.config import Config, field_types
 from born.optim.optimizer import Optimizer
 
 _FAMILIES = (
     *(adafactor, adagrad, adam, adamax, adan, ademamix, adopt, asgd, belief),
-    *(layerwise, muon, nadam, prodigy, radam, rmsprop, schedule_free, sgd, sign),
+    *(muon, nadam, prodigy, radam, rmsprop, schedule_free, sgd, sign, trust),
 )
 
 

@@ -19,7 +19,9 @@ from born.errors import (
 )
 from born.nn import Module, Parameter
 from born.optim import state as states
-from born.optim.around import Around
+from born.optim.accumulation import BATCHES, Accumulation
+from born.optim.around import Around, Wrapper
+from born.optim.averaging import Average
 from born.optim.checks import StepChecks, check_memory, checked_parameters, mismatches
 from born.optim.clipping import (
     MAX_NORM,
@@ -31,6 +33,7 @@ from born.optim.clipping import (
     scale_tensor,
 )
 from born.optim.config import KINDS, Config, check_names, required_fields
+from born.optim.explain import Explanation, explanation
 from born.optim.groups import Group, checked_groups, group_numbers
 from born.optim.incoming import Incoming
 from born.optim.loss_scale import LOSS_SCALE, LossScale, as_factor
@@ -67,6 +70,12 @@ class Optimizer(Generic[B, C_co]):
         projections: what parameters are held to: after each update, those that a pattern of a
             projection matches are moved to the nearest point that it allows.
         max_norm: clip every step by global norm, as `step` says, unless it is given another.
+        accumulate: update in every so many-th step, by the mean of the gradients since the last
+            update. The other steps only add them up, and count nowhere.
+        average: keep an average of the parameters, which `weights("average")` gives: how much of it
+            is kept in an update, such as 0.999, or `"uniform"`.
+        wrappers: functions from rule to rule that go around the rule, the first the innermost:
+            `[optim.centralized, lambda rule: optim.lookahead(rule, k=5)]`.
         precision: how parameters of 16 bits keep what rounding would lose, and what the state is
             kept in.
         nonfinite: what to do about gradients with NaN or infinities. `"raise"` an error, or
@@ -126,6 +135,9 @@ class Optimizer(Generic[B, C_co]):
         groups: Sequence[Group] = (),
         projections: Sequence[Projection] = (),
         max_norm: float | None = None,
+        accumulate: int = 1,
+        average: Average | None = None,
+        wrappers: Sequence[Wrapper] = (),
         precision: Precision = PLAIN,
         nonfinite: str = "ignore",
         watch: Sequence[str] = (),
@@ -139,6 +151,9 @@ class Optimizer(Generic[B, C_co]):
         self._around = Around(
             projections=projections,
             max_norm=max_norm,
+            accumulate=accumulate,
+            average=average,
+            wrappers=wrappers,
             precision=precision,
             nonfinite=nonfinite,
             watch=watch,
@@ -148,8 +163,9 @@ class Optimizer(Generic[B, C_co]):
         self._reporter = Reporter(self._inner, nonfinite, watch)
         self._updates: list[int] = []
         self._buffers: list[tuple[RawTensor, ...]] = []
+        self._accumulation: Accumulation | None = None
         self._shared: dict[str, RawTensor] = {}
-        self._shown: Weights[B] | None = None
+        self.shown: Weights[B] | None = None
         self._hold(self._parameters, checked_groups(groups))
 
     def _hold(self, parameters: tuple[Parameter[B], ...], groups: tuple[Group, ...]) -> None:
@@ -175,9 +191,13 @@ class Optimizer(Generic[B, C_co]):
             return self._around.outermost(reporter.around(rule))
 
         plans = Plans(inner, targets, checks, treatments, looked_at)
+        k, gathering = self._around.accumulate, None
+        if k > 1:
+            gathering = Accumulation(k, inner, raws, checks, self._accumulation)
         self._parameters, self._groups, self._numbers = parameters, groups, numbers
         self._raws, self._checks, self._projected = raws, checks, projected
         self._buffers, self._shared, self._plans = buffers, shared, plans
+        self._accumulation = gathering
         self._updates = [*self._counts, *(0 for _ in new)]
         self._reporter = reporter
         self._incoming = Incoming(type(self).__name__, parameters, checks)
@@ -387,6 +407,26 @@ class Optimizer(Generic[B, C_co]):
             "not hold; pass one of optimizer.parameters"
         )
 
+    def explain(self) -> Explanation:
+        """What is done to each parameter, and what a step costs: as data, and printed as a table.
+
+        >>> model = nn.Linear(64, 10, backend)
+        >>> optimizer = optim.LAMB(model, lr=0.1)
+        >>> [(kernel.name, kernel.passes, kernel.nbytes) for kernel in optimizer.explain().kernels]
+        [('lamb', 2, 26000)]
+        """
+        plans, clips = self._plans, self._around.max_norm is not None
+        gathering = self._accumulation
+        return explanation(
+            type(self).__name__,
+            self._parameters,
+            self._treatments,
+            self._groups,
+            self._buffers,
+            [*self._shared.values(), *(gathering.sums if gathering is not None else ())],
+            plans.scaled(None, True) if clips else plans.plain,
+        )
+
     def check_config(self, config: Config, groups: Sequence[Group] | None = None) -> list[str]:
         """Every reason why a config, or groups, could not be set, in words; changes nothing."""
         try:
@@ -518,17 +558,39 @@ class Optimizer(Generic[B, C_co]):
             interrupted, as by Ctrl-C, may leave some elements updated and others not: go
             on from a checkpoint.
         """
-        if self._shown is not None and self._shown.shown:
+        if self.shown is not None:
             raise ParameterError(
                 f"expected to step with the parameters' own values, got a step inside of "
-                f"{self._shown}; leave the with statement first, or the step would be lost"
+                f"{self.shown}; leave the with statement first, or the step would be lost"
             )
         gradients = self._incoming.gradients(grads)
         self._checks.check_arrays()
         if max_norm is None:
             max_norm = self._around.max_norm
+        if self._accumulation is not None:
+            return self._gather(self._accumulation, gradients, scale, max_norm)
+        return self._updated(gradients, scale, max_norm)
+
+    def _updated(
+        self,
+        gradients: Sequence[RawTensor | None],
+        scale: Scale | None,
+        max_norm: float | None,
+    ) -> StepReport:
+        """An update by gradients that were checked."""
         if scale is None and max_norm is None:
             return self._run(self._plans.plain, gradients, {}, {})
+        kind, slots, given = self._options(gradients, scale, max_norm)
+        plan = self._plans.scaled(kind, max_norm is not None)
+        return self._run(plan, gradients, slots, given)
+
+    def _options(
+        self,
+        gradients: Sequence[RawTensor | None],
+        scale: Scale | None,
+        max_norm: float | None,
+    ) -> tuple[str | None, dict[str, RawTensor], dict[str, float]]:
+        """The options of a step, checked: the kind of scale, and slots and scalars of this step."""
         check_options(scale, max_norm)
         given: dict[str, float] = {}
         kind, slots = None, dict[str, RawTensor]()
@@ -542,8 +604,29 @@ class Optimizer(Generic[B, C_co]):
         if max_norm is not None:
             given[MAX_NORM] = double(max_norm)
             slots[NORM] = self._inner.zeros((), "float64")
-        plan = self._plans.scaled(kind, max_norm is not None)
-        return self._run(plan, gradients, slots, given)
+        return kind, slots, given
+
+    def _gather(
+        self,
+        accumulation: Accumulation,
+        gradients: Sequence[RawTensor | None],
+        scale: Scale | None,
+        max_norm: float | None,
+    ) -> StepReport:
+        """A step that adds gradients up, and updates by their mean if it is due."""
+        share = 1 / accumulation.k  # in the sums, which 16 bits could not hold
+        kind, slots, given = self._options(gradients, share if scale is None else scale, None)
+        if kind == "tensor":
+            slots[SCALE] = self._inner.mul(slots[SCALE], share)
+        elif scale is not None and kind == "number":
+            given[SCALE] *= share
+        check_options(None, max_norm)
+        accumulation.add(gradients, kind, slots, given)
+        if accumulation.is_due:
+            return self._updated(accumulation.taken(), None, max_norm)
+        report = StepReport(self._reporter, self._config, max(self._counts) + 1)
+        report.with_missing(range(len(gradients)))
+        return report
 
     def _run(
         self,
@@ -552,7 +635,9 @@ class Optimizer(Generic[B, C_co]):
         slots: Mapping[str, RawTensor],
         given: Mapping[str, float],
     ) -> StepReport:
-        reporter, counts = self._reporter, self._counts
+        reporter, counts = self._reporter, self._updates
+        if reporter.pending is not None:
+            reporter.settle(counts)
         report = StepReport(reporter, self._config, max(counts) + 1)
         if None in gradients:
             report.with_missing([index for index, g in enumerate(gradients) if g is None])
@@ -577,7 +662,11 @@ class Optimizer(Generic[B, C_co]):
         counts, raws = self._updates, self._raws
         for index in indices:
             counts[index] += 1
-            raws[index].touch()
+            changes = raws[index].changes
+            if changes is None:
+                raws[index].touch()
+            else:
+                changes[0] += 1  # which is what it does, without a call for each
         if self._projected:
             self._project(indices)
 
@@ -632,8 +721,7 @@ class Optimizer(Generic[B, C_co]):
         >>> optimizer.weights("average").state_dict()["p"].numpy().round(2)
         array([0.5, 0.5], dtype=float32)
         """
-        self._shown = Weights(self, name)
-        return self._shown
+        return Weights(self, name)
 
     def weights_of(self, name: str, index: int) -> RawTensor:
         """The value that `weights` gives one parameter: here a slot; override it for others."""
@@ -662,15 +750,16 @@ class Optimizer(Generic[B, C_co]):
         Returns:
             `{slot}.{index}` -> what the rule carries for that parameter, of its shape
             and dtype, such as `velocity.0`; and `t.{index}` -> the number of updates
-            it has had, int64 of shape (). What is kept in one byte an element has its codec in its
-            name, as `m.int8.0`.
+            it has had, int64 of shape (). With `accumulate` there are `gradient_sum.{index}` and
+            `gathered.{index}`, the gradients of the batches so far, and `batches.0`, too. What is
+            kept in one byte an element has its codec in its name, as `m.int8.0`.
 
         >>> p = nn.Parameter(born.zeros((2, 3), backend))
         >>> {key: x.shape for key, x in optim.Adam([p], optim.AdamConfig()).state_dict().items()}
         {'m.0': (2, 3), 'v.0': (2, 3), 't.0': ()}
         """
         state = states.copied(self._inner, self._live, self._coded if decoded else {})
-        return state | states.counts_as_tensors(self._inner, self._counts)
+        return state | states.counts_as_tensors(self._inner, self._numbered)
 
     def live_state(self) -> dict[str, RawTensor | int]:
         """The state itself, named as in `state_dict`: its buffers, and the counts as integers.
@@ -681,19 +770,23 @@ class Optimizer(Generic[B, C_co]):
         >>> list(optimizer.live_state())
         ['m.0', 'v.0', 't.0']
         """
-        counts = {f"t.{index}": count for index, count in enumerate(self._counts)}
-        return {**self._live, **counts}
+        if self.shown is not None:
+            raise ParameterError(
+                "expected to save or load a state beside the parameters' own values, got it inside "
+                f"of {self.shown}; leave the with statement first, or save the model alone"
+            )
+        return {**self._live, **self._numbered}
 
     def state_owners(self) -> dict[str, int | None]:
         """Whose each entry of `state_dict` is: the index of a parameter, or None for all."""
-        shared = {f"{slot}.0" for slot in self._shared}
+        shared = {BATCHES, *(f"{slot}.0" for slot in self._shared)}
         return {
             key: None if key in shared else int(key.rpartition(".")[2]) for key in self.live_state()
         }
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
-        return states.mismatches(self._inner, self._live, self._counts, state)
+        return states.mismatches(self._inner, self._live, self._numbered, state)
 
     def load_state_dict(self, state: states.OptimizerState, *, encode: bool = False) -> None:
         """Write a state into the optimizer's buffers, all of it or nothing.
@@ -714,7 +807,10 @@ class Optimizer(Generic[B, C_co]):
             remedy = states.remedy(self._coded, state)
             expected = f"a state dict of this {type(self).__name__}"
             raise StateDictError(mismatch_text(expected, lines, remedy))
-        self._updates = states.write(self._inner, self._live, self._counts, state)
+        counts = states.write(self._inner, self._live, self._numbered, state)
+        self._updates = [counts[f"t.{index}"] for index in range(len(self._raws))]
+        if self._accumulation is not None:
+            self._accumulation.take_counts(counts)
 
     @overload
     def to(self, parameters: Module[B] | Iterable[Parameter[B]]) -> Self: ...
@@ -755,7 +851,7 @@ class Optimizer(Generic[B, C_co]):
         state: dict[str, Tensor[Any] | int] = {
             name: Tensor(buffer, self._inner) for name, buffer in self._live.items()
         }
-        state |= {f"t.{index}": count for index, count in enumerate(self._counts)}
+        state |= self._numbered
         twin.load_state_dict(state)
         return twin
 
@@ -772,7 +868,14 @@ class Optimizer(Generic[B, C_co]):
     def _live(self) -> dict[str, RawTensor]:
         """The buffers by name."""
         live = by_name(self._rules, self._buffers)
-        return live | {f"{name}.0": slot for name, slot in self._shared.items()}
+        live |= {f"{name}.0": slot for name, slot in self._shared.items()}
+        return live if self._accumulation is None else live | self._accumulation.live()
+
+    @property
+    def _numbered(self) -> dict[str, int]:
+        """The counts by name."""
+        counts = {f"t.{index}": count for index, count in enumerate(self._counts)}
+        return counts if self._accumulation is None else counts | self._accumulation.counts()
 
     @property
     def _coded(self) -> dict[str, Coded]:

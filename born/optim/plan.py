@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from born.backend import Backend
 from born.backend.update import Check, PreparedStep, Scalars, run_together
 from born.errors import RuleError
@@ -18,7 +20,11 @@ from born.raw import RawTensor, Shape
 
 
 class Bundle:
-    """Parameters, by their `indices` in the optimizer, that one kernel updates."""
+    """Parameters, by their `indices` in the optimizer, that one kernel updates.
+
+    In an update of the same number they take one of `rows` of scalars each, the one that `row_of`
+    says: what computes it, and what it is given beside `t`.
+    """
 
     def __init__(
         self,
@@ -27,6 +33,7 @@ class Bundle:
         treatments: Sequence[Treatment],
         indices: tuple[int, ...],
         targets: Sequence[Sequence[RawTensor]],
+        gradient: np.dtype[Any],
         check: Check,
     ) -> None:
         def check_number(number: int, gradient: RawTensor) -> None:
@@ -49,8 +56,7 @@ class Bundle:
             ]
         self._backend, self._check = backend, check
         p, *slots = targets[0]
-        # A gradient has the dtype of its parameter.
-        dtypes = (p.dtype, p.dtype, *(slot.dtype for slot in slots))
+        dtypes = (p.dtype, gradient, *(slot.dtype for slot in slots))
         self.program = program
         self.indices = indices
         self.kernel = backend.compile_update(program, dtypes)
@@ -66,9 +72,12 @@ class Bundle:
         own = [treatments[index] for index in self.indices]
         distinct = {id(each.rule): each for each in own}
         places = {rule: place for place, rule in enumerate(distinct)}
-        self.hosts = [each.rule.host(self.program.host, each.config) for each in distinct.values()]
-        self._host_of = [places[id(each.rule)] for each in own]
-        self.is_uniform = len(distinct) == 1 and not self.program.sizes
+        hosts = [each.rule.host(self.program.host, each.config) for each in distinct.values()]
+        wanted = [(places[id(each.rule)], x) for each, x in zip(own, self._sizes, strict=True)]
+        rows = {each: row for row, each in enumerate(dict.fromkeys(wanted))}
+        sizes = [f"__{name}" for name in self.program.sizes]
+        self.rows = [(hosts[host], dict(zip(sizes, own, strict=True))) for host, own in rows]
+        self.row_of = [rows[each] for each in wanted]
 
     def prepare(self, gradients: Sequence[RawTensor | None]) -> BundleStep | None:
         """The step of those with a gradient among the optimizer's; None if there are none."""
@@ -98,10 +107,6 @@ class Bundle:
             )
             raise
 
-    def set_of(self, number: int, count: int) -> tuple[int, int, tuple[int, ...]]:
-        """What the scalars of a parameter depend on."""
-        return self._host_of[number], count, self._sizes[number]
-
 
 class BundleStep(NamedTuple):
     """What one step does to a bundle."""
@@ -120,19 +125,24 @@ class BundleStep(NamedTuple):
         """
         bundle = self.bundle
         own = [counts[index] for index in self.indices]
-        if bundle.is_uniform and own.count(own[0]) == len(own):
-            return [bundle.computed(bundle.hosts[0], own[0] + 1, given)], None
+        first = own[0]
+        if own.count(first) == len(own):
+            if len(bundle.rows) == 1:
+                host, sizes = bundle.rows[0]
+                return [
+                    bundle.computed(host, first + 1, {**given, **sizes} if sizes else given)
+                ], None
+            sets = [bundle.computed(host, first + 1, {**given, **x}) for host, x in bundle.rows]
+            if len(self.numbers) == len(bundle.row_of):
+                return sets, bundle.row_of
+            return sets, [bundle.row_of[number] for number in self.numbers]
         # Parameters that joined late are at another count, and so at other scalars.
-        wanted = [
-            bundle.set_of(number, count) for number, count in zip(self.numbers, own, strict=True)
-        ]
+        wanted = [(bundle.row_of[n], count) for n, count in zip(self.numbers, own, strict=True)]
         distinct = {each: place for place, each in enumerate(dict.fromkeys(wanted))}
-        sets: list[Scalars] = []
-        for host, count, sizes in distinct:
-            named = {
-                f"__{name}": size for name, size in zip(bundle.program.sizes, sizes, strict=True)
-            }
-            sets.append(bundle.computed(bundle.hosts[host], count + 1, {**given, **named}))
+        sets = list[Scalars]()
+        for row, count in distinct:
+            host, sizes = bundle.rows[row]
+            sets.append(bundle.computed(host, count + 1, {**given, **sizes}))
         return sets, [distinct[each] for each in wanted]
 
 
@@ -145,13 +155,14 @@ class Plan:
         treatments: Sequence[Treatment],
         programs: Sequence[Program],
         targets: Sequence[Sequence[RawTensor]],
+        dtypes: Sequence[np.dtype[Any]],
         check: Check,
     ) -> None:
         self.programs = programs
         self._backend = backend
         members: dict[tuple[object, ...], list[int]] = {}
         for index, (program, target) in enumerate(zip(programs, targets, strict=True)):
-            key = (id(program), *(raw.dtype for raw in target))
+            key = (id(program), dtypes[index], *(raw.dtype for raw in target))
             members.setdefault(key, []).append(index)
         self.bundles = [
             Bundle(
@@ -160,6 +171,7 @@ class Plan:
                 treatments,
                 tuple(indices),
                 [targets[i] for i in indices],
+                dtypes[indices[0]],
                 check,
             )
             for indices in members.values()

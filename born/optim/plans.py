@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 
 from born.backend import Backend
 from born.errors import RuleError
@@ -24,6 +27,7 @@ class Plans:
         checks: those of every step.
         treatments: how each parameter is updated.
         looked_at: from rules to those that also tell of a step, the last thing around them.
+        dtypes: of the gradients, if they are not the targets'.
 
     Attributes:
         plain: for steps by gradients as they are.
@@ -35,15 +39,17 @@ class Plans:
         targets: Sequence[Sequence[RawTensor]],
         checks: StepChecks,
         treatments: Sequence[Treatment],
-        looked_at: Callable[[Rule], Rule],
+        looked_at: Callable[[Rule], Rule] | None = None,
+        dtypes: Sequence[np.dtype[Any]] | None = None,
     ) -> None:
         self._backend = backend
-        self._looked_at = looked_at
+        self._looked_at = looked_at or _as_it_is
+        self._dtypes = [each[0].dtype for each in targets] if dtypes is None else dtypes
         self._targets = targets
         self._checks = checks
         self._treatments = treatments
         self._variants: dict[tuple[str | None, bool], Plan] = {}
-        plain = self._changed(treatments, looked_at)
+        plain = self._changed(treatments, self._looked_at)
         self.plain = self._planned(plain, self._programs(plain))
 
     def take(self, treatments: Sequence[Treatment]) -> None:
@@ -70,13 +76,13 @@ class Plans:
 
     def _planned(self, treatments: Sequence[Treatment], programs: Sequence[Program]) -> Plan:
         check = self._checks.check_gradient
-        return Plan(self._backend, treatments, programs, self._targets, check)
+        return Plan(self._backend, treatments, programs, self._targets, self._dtypes, check)
 
     def _scaled(
         self, treatments: Sequence[Treatment], scale: str | None, clips: bool
     ) -> list[Treatment]:
         """The treatments with their gradients scaled first."""
-        wide = any(target[0].dtype.itemsize > 4 for target in self._targets)
+        wide = any(dtype.itemsize > 4 for dtype in self._dtypes)
         return self._changed(
             treatments, lambda rule: self._looked_at(scaled(rule, scale, clips, wide))
         )
@@ -93,6 +99,10 @@ class Plans:
 
     def _programs(self, treatments: Sequence[Treatment]) -> list[Program]:
         return programs([target[0] for target in self._targets], treatments, self._checks)
+
+
+def _as_it_is(rule: Rule) -> Rule:
+    return rule
 
 
 def programs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
@@ -24,7 +24,7 @@ OptimizerState: TypeAlias = Mapping[str, StateValue | int]
 
 
 def mismatches(
-    backend: Backend, buffers: Buffers, counts: Sequence[int], state: OptimizerState
+    backend: Backend, buffers: Buffers, counts: Mapping[str, int], state: OptimizerState
 ) -> list[str]:
     """Every reason why `state` cannot be loaded, in words."""
     if not isinstance(cast("object", state), Mapping):
@@ -33,22 +33,20 @@ def mismatches(
     arrived = {name: _as_array(value) for name, value in state.items()}
     named = [(name, Tensor(raw, backend)) for name, raw in live.items()]
     lines = parameters.mismatches(named, arrived)
-    for index in range(len(counts)):
-        count = arrived.get(f"t.{index}")
+    for name in counts:
+        count = arrived.get(name)
         if _is_count(count) and count.item() < 0:
-            lines.append(
-                f"'t.{index}': expected a number of updates, at least 0, got {count.item()}"
-            )
+            lines.append(f"{name!r}: expected a number of updates, at least 0, got {count.item()}")
     return lines
 
 
 def write(
-    backend: Backend, buffers: Buffers, counts: Sequence[int], state: OptimizerState
-) -> list[int]:
+    backend: Backend, buffers: Buffers, counts: Mapping[str, int], state: OptimizerState
+) -> dict[str, int]:
     """Write a state without `mismatches` into the buffers; returns the counts."""
     # Read before anything is written: what can still fail, fails here.
-    values = [_as_array(state[f"t.{index}"]) for index in range(len(counts))]
-    arrived = [int(value.item()) for value in values if _is_count(value)]
+    values = {name: _as_array(state[name]) for name in counts}
+    arrived = {name: int(value.item()) for name, value in values.items() if _is_count(value)}
     for name, buffer in buffers.items():
         value = parameters.prepared(backend, buffer, _as_array(state[name]))
         parameters.write(backend, buffer, value)
@@ -102,9 +100,9 @@ def encoded(
     return result
 
 
-def counts_as_tensors(backend: Backend, counts: Sequence[int]) -> dict[str, RawTensor]:
-    """`t.{index}` -> each count, as an int64 of shape ()."""
-    return {f"t.{i}": backend.from_numpy(np.array(count, int64)) for i, count in enumerate(counts)}
+def counts_as_tensors(backend: Backend, counts: Mapping[str, int]) -> dict[str, RawTensor]:
+    """Name -> each count, as an int64 of shape ()."""
+    return {name: backend.from_numpy(np.array(count, int64)) for name, count in counts.items()}
 
 
 def _as_array(value: StateValue | int) -> StateValue:

@@ -23,6 +23,9 @@ class Source(Protocol[B]):
         """The parameters."""
         ...
 
+    shown: Weights[B] | None
+    """The values that the parameters have now, if they are not their own."""
+
     def weights_of(self, name: str, index: int) -> RawTensor:
         """The value of one parameter under a name."""
         ...
@@ -31,32 +34,32 @@ class Source(Protocol[B]):
 class Weights(Generic[B]):
     """Values for an optimizer's parameters: a context in which they have them, and a state dict.
 
-    On leaving the context, also by an error, the parameters are what they were to the bit. Inside
-    of it the optimizer refuses to step.
+    On leaving the context, also by an error or Ctrl-C, the parameters are what they were to the
+    bit. Inside of it the optimizer neither steps nor is saved.
     """
 
     def __init__(self, source: Source[B], name: str) -> None:
-        self._source, self._name = source, name
-        self._kept: Sequence[RawTensor] | None = None
+        self._source, self.name = source, name
+        self._kept: Sequence[RawTensor] = ()
         for index in range(len(source.parameters)):
             source.weights_of(name, index)  # refused here, not halfway
 
-    @property
-    def shown(self) -> bool:
-        """Whether the parameters have these values now."""
-        return self._kept is not None
-
     def __enter__(self) -> Self:
-        if self.shown:
+        if self._source.shown is not None:
             raise ParameterError(
-                f"expected to enter weights({self._name!r}) once, got it entered already; leave it "
-                "first"
+                f"expected to enter weights({self.name!r}) from the parameters' own values, got "
+                f"{self._source.shown} entered already; leave it first"
             )
         raws = [p.raw for p in self._source.parameters]
         backend = self._source.parameters[0].backend.innermost
-        values = [self._source.weights_of(self._name, index) for index in range(len(raws))]
+        values = [self._source.weights_of(self.name, index) for index in range(len(raws))]
         self._kept = [backend.copy(raw) for raw in raws]
-        self._assign(values)
+        try:
+            self._source.shown = self
+            self._assign(values)
+        except BaseException:
+            self._restore()
+            raise
         return self
 
     def __exit__(
@@ -65,9 +68,20 @@ class Weights(Generic[B]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._kept is not None:
-            self._assign(self._kept)
-            self._kept = None
+        self._restore()
+
+    def _restore(self) -> None:
+        """Give the parameters back what they were; from the beginning where that is interrupted."""
+        interrupt: KeyboardInterrupt | None = None
+        while self._source.shown is self:
+            try:
+                self._assign(self._kept)
+                self._source.shown = None
+            except KeyboardInterrupt as error:
+                interrupt = error
+        self._kept = ()
+        if interrupt is not None:
+            raise interrupt
 
     def _assign(self, values: Sequence[RawTensor]) -> None:
         backend = self._source.parameters[0].backend.innermost
@@ -79,10 +93,16 @@ class Weights(Generic[B]):
 
     def state_dict(self) -> dict[str, Tensor[B]]:
         """The values by the parameters' names, or by their number where they have none; copies."""
-        values: dict[str, Tensor[B]] = {}
+        shown, values = self._source.shown, dict[str, Tensor[B]]()
+        if shown is not None and shown.name != self.name:
+            raise ParameterError(
+                f"expected to take weights({self.name!r}) from the parameters' own values, got "
+                f"{shown} entered; leave it first"
+            )
         for index, parameter in enumerate(self._source.parameters):
-            backend = parameter.backend.innermost
-            value = backend.copy(self._source.weights_of(self._name, index))
+            backend, raw = parameter.backend.innermost, parameter.raw
+            value = self._source.weights_of(self.name, index) if shown is None else raw
+            value = backend.copy(value)
             if value.dtype != parameter.dtype:
                 value = backend.astype(value, parameter.dtype)
             values[parameter.name or str(index)] = Tensor(value, parameter.backend)
@@ -90,4 +110,4 @@ class Weights(Generic[B]):
 
     @override
     def __repr__(self) -> str:
-        return f"Weights({self._name!r} of {len(self._source.parameters)} parameters)"
+        return f"Weights({self.name!r} of {len(self._source.parameters)} parameters)"

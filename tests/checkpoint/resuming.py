@@ -11,8 +11,8 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.data import DataLoader, prefetch
 from born.optim import schedules
-from tests.optim.making import ADAM, CONFIGS, class_for
+from tests.optim.making import ADAM, CONFIGS, make
 
 Recording = Autodiff[Backend]
 
@@ -100,6 +100,7 @@ class Run:
         for path, p in self.model.named_parameters():
             found[f"gradient.{path}"] = None if p.grad is None else p.grad.numpy()
         texts = {"config": self.optimizer.config, "data": self.loader.state_dict()}
+        texts |= {"groups": tuple(map(str, self.optimizer.groups))}
         texts |= {"random": dict(self.backend.innermost.random_state), "number": self.number}
         bits = {key: b"" if x is None else x.tobytes() for key, x in found.items()}
         bits |= {key: repr(value).encode() for key, value in texts.items()}
@@ -139,7 +140,7 @@ def forgotten(run: Run, loss: born.Tensor[Recording], number: int) -> None:
 def observed(run: Run, loss: born.Tensor[Recording], number: int) -> None:
     """A step with the learning rate of a schedule, which may look at the loss."""
     run.optimizer.step(backward(loss))
-    if "Plateau" in repr(run.optimizer.config):
+    if "Plateau" in repr((run.optimizer.config, run.optimizer.groups)):
         run.optimizer.observe(loss.item())
 
 
@@ -180,23 +181,48 @@ def _kind(backend_name: str) -> Callable[..., Backend]:
 
 @dataclass(frozen=True)
 class Case:
-    """A config, and how its optimizer is used."""
+    """A config, how its optimizer is used, and what goes around it."""
 
     config: optim.Config
     training: str = "plain"
     dtype: str = "float32"
-    around: tuple[tuple[str, Any], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def make(self, backend_name: str, seed: int) -> Run:
         """A run that has not begun; another seed has other weights and random numbers."""
         backend = Autodiff(_kind(backend_name)(seed=seed))
         model = Net(backend, self.dtype)
         loader = DataLoader(_DATA, 4, shuffle=True, seed=7)
-        kind = class_for(self.config)
-        optimizer = kind(model.parameters(), self.config, **dict(self.around))
+        optimizer = make(self.config, model.parameters(), **self.options)
         return Run(backend, model, optimizer, loader, TRAININGS[self.training], self.dtype)
 
 
+def is_bias(name: str, parameter: nn.Parameter[Any]) -> bool:
+    """What a group may select by."""
+    return name.endswith("bias")
+
+
+def around(rule: optim.Rule) -> optim.Rule:
+    """Something of everything that a rule may have around it."""
+    rule = optim.warm_state(optim.lookahead(optim.centralized(rule), k=2), 1)
+    rule = optim.clip_step(optim.clipped(rule, adaptive=0.1), value=0.05)
+    return optim.accumulated(optim.averaged(optim.cautious(rule)), 2)
+
+
+OPTIONS: Final[tuple[Mapping[str, Any], ...]] = (
+    {
+        "groups": (
+            optim.Group(is_bias, weight_decay=0.0, lr=schedules.Linear(0.3, 0.0, steps=9)),
+            optim.Group("first.weight", freeze=True),
+            optim.Group("late", lr_scale=schedules.Plateau(0.5, patience=0)),
+        )
+    },
+    {"groups": (optim.Group("*.weight", config=optim.MuonConfig()), optim.Group("late", lr=0.2))},
+    {"accumulate": 3, "average": 0.5, "max_norm": 0.05},
+    {"average": "uniform", "wrappers": (optim.lookahead,)},
+    {"wrappers": (around,), "nonfinite": "skip"},
+)
+"""Keywords of an optimizer."""
 PRECISE: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     ("plain", "bfloat16", {"parameters": "stochastic"}),
     ("plain", "bfloat16", {"parameters": "kahan", "slots": "float8_e5m2"}),
@@ -205,10 +231,10 @@ PRECISE: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
 )
 """How to train, the dtype, and what is done about few digits."""
 
-SCALED: Final = (
-    ("loss_scale", optim.LossScale(interval=2)),
-    ("precision", optim.Precision(parameters="master", slots="int8")),
-)
+SCALED: Final = {
+    "loss_scale": optim.LossScale(interval=2),
+    "precision": optim.Precision(parameters="master", slots="int8"),
+}
 
 CASES: Final = (
     *(Case(config) for config in CONFIGS),
@@ -219,12 +245,17 @@ CASES: Final = (
     ),
     *(Case(ADAM, "accumulated", dtype) for dtype in ("float16", "float64")),
     *(Case(ADAM.replace(lr=schedule), "observed") for schedule in SCHEDULES),
-    *(Case(ADAM, "broken", around=(("nonfinite", each),)) for each in ("skip", "zero", "keep")),
+    Case(ADAM.replace(lr=SCHEDULES[1]), "observed", options=OPTIONS[0]),
+    *(Case(ADAM, options=options) for options in OPTIONS),
+    *(Case(optim.LAMBConfig(), "scaled", options=options) for options in OPTIONS[2:4]),
+    Case(ADAM, dtype="bfloat16", options=OPTIONS[2]),
+    *(Case(ADAM, "broken", options={"nonfinite": each}) for each in ("skip", "zero", "keep")),
     *(
-        Case(ADAM, training, dtype, (("precision", optim.Precision(**fields)),))
+        Case(ADAM, training, dtype, {"precision": optim.Precision(**fields)})
         for training, dtype, fields in PRECISE
     ),
     Case(ADAM, "broken", "float16", SCALED),
+    Case(ADAM, "plain", "float16", {**SCALED, **OPTIONS[2]}),
 )
 
 

@@ -247,7 +247,7 @@ def remembering(x: Any) -> Any:
 
 
 REFUSED: Final[dict[Callable[..., Any], str]] = {
-    branch: r"test_fused.py, line \d+ \(return x if x > 0.*cannot branch",
+    branch: r"test_fused.py, line \d+ \(return x if x > 0.*a formula cannot branch",
     foreign: r"test_fused.py, line \d+ \(return np.exp\(x\)\).*use exp of born.fusion",
     truth: r"\(truth\): expected a formula that returns one array, got a truth value",
     pair: r"returns one array, got \(",

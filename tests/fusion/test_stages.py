@@ -470,11 +470,29 @@ def _total_of_little(p: Any, g: Any, *, lr: Any) -> Any:
     return (p - lr * total(norm(g)) * g,)
 
 
+def _too_early(p: Any, g: Any, *, lr: Any) -> Any:
+    if p.ndim > 4:
+        ratio = norm(g)
+    u = ratio * g  # pyright: ignore[reportPossiblyUnboundVariable]  # the mistake
+    return (p - lr * u,)
+
+
+def _too_early_for_vectors(p: Any, g: Any, *, lr: Any) -> Any:
+    if p.ndim > 1:
+        length = norm(g)
+    return (p - lr * g / length,)  # pyright: ignore[reportPossiblyUnboundVariable]  # the mistake
+
+
 BAD: tuple[tuple[Callable[..., Any], dict[str, Slot], str], ...] = (
     (_branching, {}, r"line \d+ \(.*norm\(g\) > 1.*\).*cannot branch on a value"),
     (_wide, {"d": Slot("group")}, r"slot 'd' of rank group, got one of rank tensor; .* total"),
     (_unknown_axis, {}, r"line \d+ .*sum\(x, axis=0\) has no such axis"),
     (_nothing_left, {}, r"line \d+ .*nothing to reduce in a value of rank tensor"),
+    (
+        _too_early,
+        {},
+        r"line \d+ \(u = ratio \* g.*\): .* before it reads it, got .*'ratio'.* 2 axes",
+    ),
     (_total_of_little, {}, r"line \d+ .*total adds up elements, not a value of rank tensor"),
 )
 
@@ -490,6 +508,7 @@ def test_mistakes_are_named_by_their_line(case: Any) -> None:
     ("function", "shape", "message"),
     [
         (_matrix_of_vector, (3,), r"parameter 1 \('odd'\): .*line \d+ .*orthogonalize needs a mat"),
+        (_too_early_for_vectors, (3,), r"parameter 1 \('odd'\): .*line \d+ .*'length'.* 1 axis"),
         (_rows_of_scalar, (), r"parameter 1 \('odd'\): .*line \d+ .*needs rows and columns, and"),
         (everything, (), r"parameter 1 \('odd'\): .*line \d+ .*the slot 'row' of rank rows needs"),
     ],

@@ -713,3 +713,61 @@ enter(
     reference=lambda x: np.histogram(x, 4, (-1.0, 1.0))[1],
     orders=0,
 )
+
+# -- linear algebra that is composed -------------------------------------------------------
+
+scipy_linalg: Any = importlib.import_module("scipy.linalg")
+
+_SQUARE: Final = between(-1.0, 1.0, 3, 3) + 3.0 * np.eye(3)
+_SMALL: Final = between(-1.0, 1.0, 2, 2) + 2.0 * np.eye(2)
+
+
+def _linalg(name: str, *inputs: HostArray, of_numpy: bool = False, **options: Any) -> None:
+    """Enter a function of linear algebra."""
+    function = name.partition(":")[0]
+    home = np.linalg if of_numpy else scipy_linalg
+    enter(
+        name,
+        *inputs,
+        ours=_with(getattr(ops.linalg, function), options),
+        reference=_with(getattr(home, function), options),
+        rounding=64.0,
+    )
+
+
+def _with(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+    return lambda *xs: function(*xs, **options)
+
+
+_linalg("solve_sylvester", _SQUARE, _SMALL, between(-1.0, 1.0, 3, 2))
+_linalg("sqrtm", _SQUARE)
+_linalg("sqrtm: of widely spread eigenvalues", _SQUARE @ np.diag([1.0, 8.0, 90.0]) @ _SQUARE.T)
+_linalg("tensorinv", between(-1.0, 1.0, 4, 2, 2) + np.eye(4).reshape(4, 2, 2), of_numpy=True, ind=1)
+_linalg(
+    "tensorsolve",
+    between(-1.0, 1.0, 2, 3, 6) + 3 * np.eye(6).reshape(2, 3, 6),
+    between(-1.0, 1.0, 2, 3),
+    of_numpy=True,
+)
+enter(
+    "solve_banded",
+    between(1.0, 2.0, 4, 5) + np.array([[0.0], [0.0], [5.0], [0.0]]),
+    between(-1.0, 1.0, 5, 2),
+    ours=lambda ab, b: ops.linalg.solve_banded((1, 2), ab, b),
+    reference=lambda ab, b: scipy_linalg.solve_banded((1, 2), ab, b),
+    rounding=64.0,
+)
+enter(
+    "eigh: of the upper triangle",
+    _SQUARE,
+    ours=lambda x: ops.linalg.eigvalsh(x + x.T, "U"),
+    reference=lambda x: np.linalg.eigvalsh(x + x.T, "U"),
+    rounding=64.0,
+)
+enter(
+    "cholesky: upper",
+    _SQUARE @ _SQUARE.T,
+    ours=lambda x: ops.linalg.cholesky(x + x.T, upper=True),
+    reference=lambda x: np.linalg.cholesky(x + x.T).T,
+    rounding=64.0,
+)

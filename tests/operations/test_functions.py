@@ -19,6 +19,7 @@ from born.backend import OPERATIONS, ArrayBackend, Backend
 from born.errors import (
     DomainError,
     DTypeError,
+    LinAlgError,
     MissingPackageError,
     OperandError,
     ShapeError,
@@ -334,6 +335,20 @@ REFUSED: Final[dict[str, tuple[Callable[[Any], object], type[Exception], str]]] 
     "convolve": (lambda x: ops.convolve(x, x[0]), ShapeError, r"two vectors"),
     "mode": (lambda x: ops.convolve(x[0], x[0], _WRONG), DomainError, r'"full", "same" or'),
     "bincount": (lambda x: ops.bincount(x[0]), DomainError, r"integers from 0 on in bincount"),
+    "UPLO": (lambda x: ops.linalg.eigh(x, _WRONG), DomainError, r'UPLO "L" or "U"'),
+    "sqrtm": (lambda x: ops.linalg.sqrtm(x), ShapeError, r"square matrix in sqrtm"),
+    "solve_banded": (
+        lambda x: ops.linalg.solve_banded((1, 1), x, x[0]),
+        ShapeError,
+        r"3 diagonals .* got shape \(2, 3\)",
+    ),
+    "solve_sylvester": (
+        lambda x: ops.linalg.solve_sylvester(x, x, x),
+        ShapeError,
+        r"\(m, n\) in solve_sylvester",
+    ),
+    "tensorinv": (lambda x: ops.linalg.tensorinv(x, 1), ShapeError, r"got shape \(2, 3\)"),
+    "tensorsolve": (lambda x: ops.linalg.tensorsolve(x, x[0]), ShapeError, r"as many unknowns"),
     "geomspace": (
         lambda x: born.geomspace(-1, 1, backend=x.backend),
         DomainError,
@@ -504,3 +519,20 @@ def test_special_points_are_those_of_numpy(name: str, backend: Backend) -> None:
     x = LINE[np.abs(LINE) < LARGE] if name == "sinc" else LINE  # of no digits modulo a period
     found = function(born.tensor(x, backend)).numpy()
     np.testing.assert_allclose(found, reference(x), rtol=1e-14)
+
+
+def test_matrices_without_a_real_root_are_refused(cpu_backend: Backend) -> None:
+    x = born.tensor([[-1.0, 0.0], [0.0, 2.0]], cpu_backend, dtype="float64")
+    with pytest.raises(LinAlgError, match=r"negative real axis in sqrtm.*no real root"):
+        ops.linalg.sqrtm(x)
+    assert ops.linalg.sqrtm(born.zeros((0, 0), cpu_backend)).shape == (0, 0)
+
+
+def test_only_the_upper_triangle_is_read_if_asked_for(backend: Backend) -> None:
+    whole = np.array([[4.0, 2.0], [2.0, 3.0]])
+    x = born.tensor(np.triu(whole), backend)
+    np.testing.assert_allclose(
+        ops.linalg.eigh(x, UPLO="U")[0].numpy(), np.linalg.eigvalsh(whole), rtol=1e-14
+    )
+    factor = ops.linalg.cholesky(x, upper=True).numpy()
+    np.testing.assert_allclose(factor.T @ factor, whole, rtol=1e-14)

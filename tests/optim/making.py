@@ -42,9 +42,11 @@ def class_for(config: optim.Config) -> type[optim.Optimizer[Any]]:
     return found
 
 
-def make(config: optim.Config, parameters: Sequence[nn.Parameter[B]]) -> optim.Optimizer[B]:
-    """The optimizer of a config."""
-    return class_for(config)(parameters, config)
+def make(
+    config: optim.Config, parameters: Sequence[nn.Parameter[B]], **options: Any
+) -> optim.Optimizer[B]:
+    """The optimizer of a config, with what goes around it."""
+    return class_for(config)(parameters, config, **options)
 
 
 def parameter(value: Any, backend: Backend, name: str = "", dtype: str = "float32") -> Parameter:

@@ -1,4 +1,4 @@
-"""Every optimizer gives the same bits on both CPU backends."""
+"""Every optimizer gives the same bits on both CPU backends, and by plain evaluation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import pytest
 
 import born
 from born import optim
+from born.backend import Backend
+from born_numpy import NumpyBackend
+from tests.fusion.test_stages import PlainBackend
 from tests.optim.making import every_config, make, parameter, raw
 
 
-def run(config: optim.Config, name: str) -> list[bytes]:
-    backend = born.get_backend(name)
+def run(config: optim.Config, backend: Backend) -> list[bytes]:
     values = [np.linspace(-2.0, 3.0, size * 5).reshape(size, 5) for size in (3, 30)]
     parameters = [parameter(x, backend) for x in values] + [parameter(0.5, backend)]
     optimizer: Any = make(config, parameters)
@@ -25,5 +27,7 @@ def run(config: optim.Config, name: str) -> list[bytes]:
 
 @every_config
 def test_cpu_backends_agree_to_the_bit(config: optim.Config) -> None:
+    expected = run(config, PlainBackend())
+    assert run(config, NumpyBackend()) == expected, "numpy"
     pytest.importorskip("numba", reason="Numba is not installed")
-    assert run(config, "numpy") == run(config, "numba")
+    assert run(config, born.get_backend("numba")) == expected, "numba"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 from pathlib import Path
 from typing import Any, cast
@@ -468,3 +469,77 @@ def test_state_belongs_to_the_parameter_and_not_to_its_group(backend: Backend) -
     state = contents(optimizer)
     optimizer.groups = [optim.Group("*.bias", lr=0.3), optim.Group("0.weight", betas=(0.5, 0.5))]
     assert_same(contents(optimizer), state)
+
+
+# -- what there is to see, and groups by layer -----------------------------------------------
+
+
+def test_explanation_says_what_is_done_before_the_first_step(backend: Backend) -> None:
+    model = make_model(backend)
+    groups = [
+        optim.Group("*.bias", weight_decay=0.0),
+        optim.Group("0.weight", freeze=True, config=optim.SGDConfig(lr=0.5)),
+    ]
+    optimizer = optim.AdamW(model, lr=0.1, groups=groups)
+    data = optimizer.explain()
+    assert [p.name for p in data.parameters] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert [p.group for p in data.parameters] == ["'0.weight'", "'*.bias'", "", "'*.bias'"]
+    assert [p.frozen for p in data.parameters] == [True, False, False, False]
+    assert data.parameters[2].config == optim.AdamWConfig(lr=0.1)
+    assert [(s.name, s.dtype, s.nbytes) for s in data.parameters[2].slots] == [
+        ("m", "float32", 32),
+        ("v", "float32", 32),
+    ]
+    # p, g, m and v are read, p, m and v written: 28 bytes of each of 14 elements.
+    assert [(k.name, k.parameters, k.rows, k.passes, k.nbytes) for k in data.kernels] == [
+        ("sgd", 1, 1, 1, 0),
+        ("adam", 3, 2, 1, 392),
+    ]
+    assert (data.state_bytes, data.step_bytes) == (112, 392)
+    text = str(data)
+    assert "a step moves 392 bytes" in text
+    assert "frozen" in text
+    assert "SGDConfig(lr=0.5)" in text
+    assert optimizer.timestep == 0
+
+
+def test_explanation_counts_passes_of_clipping_and_of_stages(backend: Backend) -> None:
+    model = make_model(backend)
+    (kernel,) = optim.SGD(model, lr=0.1, max_norm=1.0).explain().kernels
+    # g is read for its norm; p and g are read and p written.
+    assert (kernel.passes, kernel.nbytes) == (2, 26 * 16)
+    (kernel,) = optim.LAMB(model, lr=0.1).explain().kernels
+    assert (kernel.passes, kernel.nbytes) == (2, 26 * 40)
+
+
+def test_explanation_is_a_table_of_rich(backend: Backend) -> None:
+    console = pytest.importorskip("rich.console", reason="rich is not installed")
+    printed = console.Console(width=200, record=True, file=io.StringIO())
+    printed.print(optim.Adam(make_model(backend), lr=0.1).explain())
+    text = printed.export_text()
+    assert "0.weight" in text
+    assert "kernel 0: adam for 4 parameters with 1 set of scalars, in 1 pass over 728" in text
+
+
+def test_layers_learn_the_slower_the_farther_from_the_end(backend: Backend) -> None:
+    class Transformer(nn.Module[Backend]):
+        def __init__(self) -> None:
+            self.embedding = nn.Embedding(5, 3, backend)
+            self.blocks = [make_model(backend), make_model(backend)]
+            self.head = nn.Linear(3, 2, backend)
+
+        def forward(self) -> None: ...
+
+    model = Transformer()
+    groups = optim.layerwise(model, 0.5, groups=[optim.Group("*.bias", lr_scale=2.0)])
+    optimizer = optim.SGD(model, lr=1.0, groups=groups)
+    rates = {path: optimizer.config_of(p).lr for path, p in model.named_parameters()}
+    assert rates["embedding.weight"] == 0.125
+    assert {rates[f"blocks.0.{i}.weight"] for i in (0, 1)} == {0.25}
+    assert {rates[f"blocks.1.{i}.bias"] for i in (0, 1)} == {1.0}
+    assert (rates["head.weight"], rates["head.bias"]) == (1.0, 2.0)
+    assert len(optimizer.kernels) == 1
+    with pytest.raises(ConfigError, match=r"expected a decay above 0, got 0"):
+        optim.layerwise(model, 0.0)
+    with pytest.raises(ConfigError, match="decay"):
+        optim.layerwise(model, 1.5)

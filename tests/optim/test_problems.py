@@ -72,35 +72,71 @@ def _logistic() -> Problem:
     return Problem(np.zeros((x.shape[1], 1)), value, gradient, 150, 0.12)
 
 
-PROBLEMS: Final = {"rosenbrock": _rosenbrock, "quadratic": _quadratic, "logistic": _logistic}
+def _digits() -> Problem:
+    """A network of one hidden layer on the digits that scikit-learn ships, as one matrix."""
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
+    images, labels = datasets.load_digits(return_X_y=True)
+    x = np.c_[images / 16.0, np.ones(len(images))][::3]
+    target = np.eye(10)[labels[::3]]
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(65 + 17, 16)) * 0.2
+    start[65:, 10:] = 0.0  # the second layer's transpose is smaller than the place it has
 
-RATES: Final[dict[str, tuple[float, float, float]]] = {
-    "adabelief": (0.02, 0.1, 0.1),
-    "adadelta": (5.0, 20.0, 20.0),
-    "adafactor": (0.05, 0.1, 0.3),
-    "adagrad": (0.5, 1.0, 0.5),
-    "adam": (0.02, 0.1, 0.1),
-    "adamax": (0.05, 0.1, 0.1),
-    "adamw": (0.02, 0.1, 0.1),
-    "adan": (0.02, 0.1, 0.1),
-    "ademamix": (0.005, 0.02, 0.05),
-    "adopt": (0.1, 0.1, 0.1),
-    "asgd": (1e-3, 0.015, 1.0),
-    "lamb": (0.01, 0.03, 0.05),
-    "lars": (1.0, 10.0, 5.0),
-    "lion": (0.005, 0.02, 0.02),
-    "muon": (0.01, 0.05, 0.1),
-    "nadam": (0.02, 0.1, 0.1),
-    "novograd": (0.01, 0.05, 0.05),
-    "prodigy": (1.0, 1.0, 1.0),
-    "radam": (0.005, 0.015, 0.1),
-    "rmsprop": (0.01, 0.02, 0.05),
-    "rprop": (0.01, 0.01, 0.01),
-    "schedulefreeadamw": (0.05, 0.2, 0.1),
-    "schedulefreesgd": (1e-3, 0.01, 5.0),
-    "sgd": (1e-3, 0.015, 1.0),
-    "signum": (0.003, 0.01, 0.02),
-    "yogi": (0.02, 0.1, 0.1),
+    def layers(p: Any) -> tuple[Any, Any, Any]:
+        hidden = np.tanh(x @ p[:65])
+        scores = np.c_[hidden, np.ones(len(x))] @ p[65:, :10]
+        scores = np.exp(scores - scores.max(1, keepdims=True))
+        return hidden, scores / scores.sum(1, keepdims=True), p[65:81, :10]
+
+    def value(p: Any) -> float:
+        _, chances, _ = layers(p)
+        return float(-np.log(np.maximum((chances * target).sum(1), 1e-300)).mean())
+
+    def gradient(p: Any) -> Any:
+        hidden, chances, second = layers(p)
+        slope = (chances - target) / len(x)
+        g = np.zeros_like(p)
+        g[65:, :10] = np.c_[hidden, np.ones(len(x))].T @ slope
+        g[:65] = x.T @ (slope @ second.T * (1 - hidden * hidden))
+        return g
+
+    return Problem(start, value, gradient, 100, 0.4)
+
+
+PROBLEMS: Final = {
+    "rosenbrock": _rosenbrock,
+    "quadratic": _quadratic,
+    "logistic": _logistic,
+    "digits": _digits,
+}
+
+RATES: Final[dict[str, tuple[float, float, float, float]]] = {
+    "adabelief": (0.02, 0.1, 0.1, 0.1),
+    "adadelta": (5.0, 20.0, 20.0, 20.0),
+    "adafactor": (0.05, 0.1, 0.3, 0.3),
+    "adagrad": (0.5, 1.0, 0.5, 0.15),
+    "adam": (0.02, 0.1, 0.1, 0.1),
+    "adamax": (0.05, 0.1, 0.1, 0.1),
+    "adamw": (0.02, 0.1, 0.1, 0.1),
+    "adan": (0.02, 0.1, 0.1, 0.1),
+    "ademamix": (0.005, 0.02, 0.05, 0.05),
+    "adopt": (0.1, 0.1, 0.1, 0.1),
+    "asgd": (1e-3, 0.015, 1.0, 1.0),
+    "lamb": (0.01, 0.03, 0.05, 0.015),
+    "lars": (1.0, 10.0, 5.0, 5.0),
+    "lion": (0.005, 0.02, 0.02, 0.02),
+    "muon": (0.01, 0.05, 0.1, 0.1),
+    "nadam": (0.02, 0.1, 0.1, 0.1),
+    "novograd": (0.01, 0.05, 0.05, 0.05),
+    "prodigy": (1.0, 1.0, 1.0, 1.0),
+    "radam": (0.005, 0.015, 0.1, 0.1),
+    "rmsprop": (0.01, 0.02, 0.05, 0.015),
+    "rprop": (0.01, 0.01, 0.01, 0.01),
+    "schedulefreeadamw": (0.05, 0.2, 0.1, 0.1),
+    "schedulefreesgd": (1e-3, 0.01, 5.0, 5.0),
+    "sgd": (1e-3, 0.015, 1.0, 1.0),
+    "signum": (0.003, 0.01, 0.02, 0.02),
+    "yogi": (0.02, 0.1, 0.1, 0.1),
 }
 """Optimizer -> its learning rate for each of the problems."""
 

@@ -249,7 +249,7 @@ def argsort(a: ndarray, axis: int = -1, kind: str | None = None) -> ndarray:
 
 
 def searchsorted(a: ndarray, v: ndarray, side: str = "left", sorter: Any = None) -> ndarray:
-    return computed(np.searchsorted, a, v, side, sorter)
+    return computed(np.searchsorted, a, v, side=side, sorter=sorter)
 
 
 def any(a: ndarray, axis: Axis = None, *, keepdims: bool = False) -> ndarray:

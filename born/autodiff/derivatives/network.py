@@ -36,9 +36,16 @@ def _layer_norm(
     axes: int = 1,
     eps: float = 1e-5,
 ) -> Pullback:
-    of_scaled = _scaled(b, b.layer_norm_backward, out, required, weight, axes)
-    bias_shape = bias.shape if bias is not None and required[2] else None
-    return lambda g: (*of_scaled(g), None if bias_shape is None else sum_to_shape(b, g, bias_shape))
+    _, normal, scale = out
+    if not any(required[1:]):
+        of_scaled = _scaled(b, b.layer_norm_backward, out, required, weight, axes)
+        return lambda g: (*of_scaled(g), None)
+
+    def pullback(g: RawTensor) -> list[RawTensor | None]:
+        found = b.layer_norm_gradients(g, normal, scale, weight, axes)
+        return [each if wanted else None for each, wanted in zip(found, required, strict=True)]
+
+    return pullback
 
 
 @pullback_of("rms_norm", 2, residuals=True, reads=[[1], []])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
@@ -148,6 +149,9 @@ def sum_to_shape(b: Backend, g: RawTensor, shape: Shape) -> RawTensor:
     if have == shape:
         return g
     leading = len(have) - len(shape)
+    if leading > 1 and have[leading:] == shape:
+        rows = b.reshape(g, (math.prod(have[:leading]), math.prod(shape)))
+        return b.reshape(b.sum(rows, 0), shape)
     stretched = [leading + i for i, n in enumerate(shape) if n == 1 and have[leading + i] != 1]
     summed = b.sum(g, (*range(leading), *stretched))
     return b.reshape(summed, shape) if stretched else summed

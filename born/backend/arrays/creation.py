@@ -33,7 +33,7 @@ class ArrayCreation(Creation, Dispatch):
 
     @override
     def ones(self, shape: Shape, dtype: DTypeLike) -> RawTensor:
-        array = self._room(shape, as_dtype(dtype))
+        array = self._room(shape, as_dtype(dtype)) if shape else self.xp.empty((), as_dtype(dtype))
         array.fill(1)  # half a microsecond sooner than the namespace's `ones`
         return RawTensor(array)
 

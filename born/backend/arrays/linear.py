@@ -55,12 +55,15 @@ class ArrayLinear(Linear, Dispatch):
         out = self._matmul_transposed(flat, w)
         if bias is not None:
             self._check_bias(x, weight, bias)
-            out += bias.array
+            self._add_bias(out, bias.array)
         return RawTensor(out.reshape(*a.shape[:-1], w.shape[0]) if a.ndim > 2 else out)
 
     def _dot(self, a: Array, b: Array) -> Array:
         """The product of two matrices of one dtype."""
         return a.dot(b)
+
+    def _add_bias(self, product: Array, bias: Array) -> None:
+        product += bias
 
     def _matmul_transposed(self, a: Array, b: Array) -> Array:
         return self._product(a, b.T)

@@ -188,6 +188,25 @@ class Network(Primitives):
         along = self.mean(self.mul(g, normal), trailing, keepdims=True)
         return self.mul(scale, self.sub(self.sub(g, mean), self.mul(normal, along)))
 
+    def layer_norm_gradients(
+        self,
+        g: RawTensor,
+        normal: RawTensor,
+        scale: RawTensor,
+        weight: RawTensor | None,
+        axes: int,
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        """The gradients of `layer_norm` for x, weight and bias; residuals as it leaves them."""
+        inner = g if weight is None else self.mul(g, weight)
+        shape = g.shape[g.ndim - axes :]
+        # As rows of a matrix, whose columns are added up.
+        matrix = (math.prod(g.shape[: g.ndim - axes]), math.prod(shape))
+        total, along = (
+            self.reshape(self.sum(self.reshape(part, matrix), 0), shape)
+            for part in (g, self.mul(g, normal))
+        )
+        return self.layer_norm_backward(inner, normal, scale, axes), along, total
+
     @optional
     def rms_norm(
         self, x: RawTensor, weight: RawTensor | None, /, axes: int = 1, eps: float = 1e-6

@@ -1,0 +1,41 @@
+"""Rows of matrices, shared among threads in blocks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from born.backend.threads import POOL, taken
+from born.raw import HostArray
+
+BLOCK: Final = 128  # rows, of which few enough are added up one after the other
+_PARALLEL: Final = 131_072  # elements from which a second thread pays
+
+
+def in_blocks(work: Callable[[int, int, int], object], rows: int, size: int) -> None:
+    """Run `work(first, last, number)` for each block of rows, on several threads if it is enough.
+
+    Args:
+        work: releases the interpreter's lock.
+        rows: how many there are.
+        size: elements in all rows.
+    """
+    blocks = deque(enumerate(range(0, rows, BLOCK)))
+
+    def some() -> None:
+        for number, first in taken(blocks):
+            work(first, min(first + BLOCK, rows), number)
+
+    if size < _PARALLEL:
+        some()
+    else:
+        POOL.share(some)
+
+
+def column_sum(sums: HostArray) -> HostArray:
+    """The sum of blocks' sums, in double."""
+    total: HostArray = sums[0] if len(sums) == 1 else sums.sum(axis=0, dtype=np.float64)
+    return total.astype(sums.dtype, copy=False)
