@@ -389,7 +389,8 @@ class Wave:
         return matrices
 
     def store(self) -> None:
-        """Write what was copied, and the slots of lower rank."""
+        """Write what was copied, and the slots of lower rank; let go of what else was made."""
+        self._scratch.clear()
         for copy, array in self._copied.values():
             array[...] = copy.reshape(array.shape)
         targets = self.plan.targets

@@ -27,6 +27,9 @@ def orthogonalize(
     x = backend.div(x, backend.astype(backend.maximum(length, eps), x.dtype))
     for _ in range(steps):
         square = backend.matmul(x, backend.transpose(x, turned))
-        inner = backend.add(backend.mul(square, b), backend.mul(backend.matmul(square, square), c))
+        # It is its own transpose, and a matrix times its transpose is what BLAS has a routine for
+        # that takes two thirds of the time.
+        fourth = backend.matmul(square, backend.transpose(square, turned))
+        inner = backend.add(backend.mul(square, b), backend.mul(fourth, c))
         x = backend.add(backend.mul(x, a), backend.matmul(inner, x))
     return backend.transpose(x, turned) if tall else x
