@@ -47,10 +47,12 @@ SURFACE = {
     "born.nn": "AdaptiveAvgPool1d AdaptiveAvgPool2d AvgPool1d AvgPool2d BatchNorm1d BatchNorm2d"
     " Buffer Conv1d Conv2d ConvTranspose2d Dropout Embedding Flatten GRU GroupNorm InstanceNorm2d"
     " LSTM LayerNorm Linear MaxPool1d MaxPool2d Module Parameter RMSNorm RNN ReLU Sequential"
-    " Upsample accuracy binary_cross_entropy_with_logits cross_entropy huber_loss l1_loss mse_loss",
+    " Upsample accuracy binary_cross_entropy_with_logits cosine_similarity cross_entropy huber_loss"
+    " kl_div l1_loss mse_loss nll_loss triplet_margin_loss",
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
-    " LossScale Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer Precision SGD"
-    " SGDConfig Simplex UnitNorm"
+    " Group LossScale Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer"
+    " Precision SGD SGDConfig Simplex UnitNorm accumulated averaged centralized clip_step clipped"
+    " layerwise lookahead projected warm_state"
     " least_squares minimize projections schedules sharpness_aware",
     "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
     " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",
@@ -74,7 +76,8 @@ MEMBERS = {
     "born.nn.Module": "eval load_state_dict named_parameters named_state parameters state_dict to"
     " train",
     "born.nn.Parameter": "grad name raw tensor zero_grad",
-    "born.optim.Optimizer": "faults load_state_dict lr state_dict step timestep to zero_grad",
+    "born.optim.Optimizer": "add_group explain faults groups load_state_dict lr state_dict"
+    " step timestep to weights zero_grad",
     "born.optim.StepReport": "applied clip_factor grad_norm lr missing nonfinite param_norm step"
     " to_dict update_norm update_ratio watched",
 }

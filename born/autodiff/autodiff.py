@@ -192,7 +192,7 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                 versions = [
                     (x, x.changes[0] if x.changes else 0)
                     for i in read
-                    if i < len(operands) and isinstance(x := operands[i], RawTensor)
+                    if isinstance(x := operands[i], RawTensor)
                 ]
                 if keeps_result and not several:
                     versions.append((seen, 0))
