@@ -12,7 +12,7 @@ import born
 from benchmarks.clocks import Outcome, Step
 from benchmarks.harness import Entry, Work
 from benchmarks.libraries import Place, born_entries, entry
-from born import ops
+from born import fusion, ops
 from born.autodiff import Autodiff, grad, hessian, jacobian, scan
 from born.backend import Backend
 from born.stats import multivariate_normal
@@ -89,13 +89,18 @@ _Y: Final = np.sin(_X) + 0.1 * _DRAW.standard_normal(POINTS)
 _THETA: Final = np.array([0.0, 0.0, -2.0])
 
 
+@born.fused
+def _kernel(apart: Any, amplitude: Any, scale: Any) -> Any:
+    return fusion.exp(amplitude - 0.5 * (apart * apart) * scale)
+
+
 def _process(inner: Backend) -> Step:
     backend = Autodiff(inner)
     x, y, theta = (born.tensor(each, backend) for each in (_X, _Y, _THETA))
 
     def evidence(theta: Any) -> Any:
         apart = ops.expand_dims(x, 1) - ops.expand_dims(x, 0)
-        kernel = ops.exp(theta[0] - 0.5 * (apart * apart) * ops.exp(-2.0 * theta[1]))
+        kernel = _kernel(apart, theta[0], ops.exp(-2.0 * theta[1]))
         noise = ops.exp(theta[2]) * born.eye(POINTS, backend, dtype="float64")
         return multivariate_normal.logpdf(y, 0.0, kernel + noise)
 

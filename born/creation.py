@@ -13,6 +13,7 @@ from born.errors import DomainError, OperandError, ShapeError
 from born.operands import ShapeLike, as_shape, check_backend, check_unrecorded
 from born.raw import HostArray, RawTensor, Shape
 from born.tensor import Tensor
+from born.validation import integer, number
 
 MOST_ELEMENTS: Final = 2**60 - 1
 """Of which 8 bytes each are still counted in 64 bits."""
@@ -226,6 +227,10 @@ def linspace(
     >>> born.linspace(0.0, 1.0, 5, backend=backend)
     Tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """
+    num = integer("num", num, None, ShapeError)
+    for end in (start, stop):
+        if not isinstance(end, Tensor):
+            number("an end", end, error=DomainError)
     if num < 0:
         raise ShapeError(f"expected a number of points from 0 on, got {num}; pass how many")
     tensors = [each for each in (start, stop) if isinstance(each, Tensor)]
@@ -285,6 +290,8 @@ def geomspace(
     >>> born.geomspace(1, 8, 4, backend=backend)
     Tensor([1., 2., 4., 8.], dtype=float32)
     """
+    number("start", start, error=DomainError)
+    number("stop", stop, error=DomainError)
     if start == 0 or stop == 0 or (start < 0) != (stop < 0):
         raise DomainError(
             f"expected start and stop of one sign, and not zero, got {start} and {stop}; "

@@ -532,7 +532,7 @@ def table_for(plan: Plan, addresses: HostArray) -> HostArray:
     return table
 
 
-def _boundaries(parameter: HostArray, aligned: bool) -> list[int]:
+def _boundaries(parameter: HostArray, aligned: bool = True) -> list[int]:
     """Where the chunks of a tensor begin and end: at whole cache lines, but for the first; or, if
     they are not to be `aligned`, at whole blocks of a codec."""
     size = parameter.size

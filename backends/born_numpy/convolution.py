@@ -20,12 +20,12 @@ from born.raw import HostArray, RawTensor
 from born_numpy.arena import empty
 from born_numpy.blas import one_thread
 
-_SERIAL: Final = 1_000_000
-"""Multiplications below which a second thread costs more than it does."""
-_BLOCK: Final = 65_536
-"""Elements of the windows of a block of images: 256 KiB in float32, which a core's cache holds."""
-_PIECES: Final = 8
-"""Into how many pieces a batch is cut, whatever the threads: sums do not depend on their number."""
+_BLOCK: Final = 131_072
+"""Elements of the windows of a block of images: 512 KiB in float32, which a core's cache holds."""
+_PIECE: Final = 2_000_000
+"""Multiplications of a piece of the batch, which one thread takes: fewer cost more to hand over."""
+_PIECES: Final = 16
+"""Into how many pieces a batch is cut at most. Sums do not depend on the number of threads."""
 
 
 class Cutting(NamedTuple):
@@ -75,11 +75,12 @@ class Convolution:
         self._windows = (self.channels, elements, *self.counts)
         self._block = max(1, _BLOCK // max(math.prod(self._windows), 1))
         self._whole = elements == 1 and window == Window((1, 1), (1, 1), (0, 0), (1, 1))
-        self._work = self.batch * self.outputs * self.taps * self.places
+        work = self.batch * self.outputs * self.taps * self.places
+        self._pieces = min(max(work // _PIECE, 1), _PIECES, self.batch)
 
     def each(self, run: Callable[[int, list[slice]], None]) -> None:
         """Run for pieces of the batch, each some blocks, on several threads if it is enough."""
-        step, block = -(-self.batch // _PIECES), self._block
+        step, block = -(-self.batch // self._pieces), self._block
         pieces = deque(
             (start // step, _blocks(start, min(start + step, self.batch), block))
             for start in range(0, self.batch, step)
@@ -90,7 +91,7 @@ class Convolution:
                 for piece in taken(pieces):
                     run(*piece)
 
-        if self._work < _SERIAL or len(pieces) < 2:
+        if len(pieces) < 2:
             some()
             return
         with one_thread() as limited:
@@ -142,7 +143,8 @@ class Convolution:
 
     def _room(self) -> HostArray:
         """Memory for the windows of a block."""
-        return np.empty((self._block, *self._windows), self.x.dtype)
+        images = min(self._block, -(-self.batch // self._pieces))
+        return np.empty((images, *self._windows), self.x.dtype)
 
     def _matrices(self, windows: HostArray) -> HostArray:
         """Windows of images, as one matrix for each image and group."""
@@ -174,10 +176,14 @@ def _blocks(start: int, stop: int, step: int) -> list[slice]:
 
 def _cut(x: HostArray, out: HostArray, window: Window) -> None:
     (kh, kw), (ph, pw) = window.kernel, window.padding
-    padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw))) if ph or pw else x
+    n, c, h, w = x.shape
+    padded = x
+    if ph or pw:
+        padded = np.zeros((n, c, h + 2 * ph, w + 2 * pw), x.dtype)
+        padded[:, :, ph : ph + h, pw : pw + w] = x
+    counts = (out.shape[3], out.shape[4])
     for i in range(kh):
         for j in range(kw):
-            counts = (out.shape[3], out.shape[4])
             out[:, :, i * kw + j] = padded[(..., *window.slices(i, j, counts))]
 
 
@@ -185,9 +191,9 @@ def _add(windows: HostArray, image: HostArray, window: Window) -> None:
     (kh, kw), (ph, pw) = window.kernel, window.padding
     n, c, h, w = image.shape
     padded = np.zeros((n, c, h + 2 * ph, w + 2 * pw), image.dtype) if ph or pw else image
+    counts = (windows.shape[3], windows.shape[4])
     for i in range(kh):
         for j in range(kw):
-            counts = (windows.shape[3], windows.shape[4])
             padded[(..., *window.slices(i, j, counts))] += windows[:, :, i * kw + j]
     if padded is not image:
         image[...] = padded[..., ph : ph + h, pw : pw + w]

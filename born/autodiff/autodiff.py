@@ -141,7 +141,7 @@ class Autodiff(Backend, Generic[B]):
         tape = self._local.tape
         results = tape.inner.fused(formula, arrays, scalars)
         if tape.depth:
-            origins = tuple(map(tape.origin_of, arrays))
+            origins = tape.origins_of(arrays)
             if any(origins):
                 record_fused(tape, formula, arrays, scalars, results, origins)
         return results
@@ -176,7 +176,7 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
             return composition(self, *args, **options)
         out = getattr(inner, name)(*args, **options)
         operands = args[0] if tensors is None else args[tensors]
-        origins = tuple(map(tape.origin_of, operands))
+        origins = tape.origins_of(operands)
         if any(origins):
             required = tuple(map(bool, origins))
             seen: Any = out
@@ -192,7 +192,7 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                 versions = [
                     (x, x.changes[0] if x.changes else 0)
                     for i in read
-                    if i < len(operands) and isinstance(x := operands[i], RawTensor)
+                    if isinstance(x := operands[i], RawTensor)
                 ]
                 if keeps_result and not several:
                     versions.append((seen, 0))

@@ -360,6 +360,22 @@ class Tape:
             node = node.below
         return foreign
 
+    def origins_of(self, tensors: Iterable[object]) -> tuple[Origin | None, ...]:
+        """`origin_of` each; most often a record of this tape, a leaf or a constant."""
+        found: list[Origin | None] = []
+        of_function = self.of_function
+        for tensor in tensors:
+            if isinstance(tensor, RawTensor):
+                node: Node | None = tensor.node
+                if node is None:
+                    found.append(tensor if tensor.requires_grad and not of_function else None)
+                    continue
+                if node.tape is self:
+                    found.append(node)
+                    continue
+            found.append(self.origin_of(tensor))
+        return tuple(found)
+
     def _is_above(self, tape: Tape) -> bool:
         """Whether a tape records what a walk of this one computes."""
         beneath = self.beneath
@@ -490,7 +506,7 @@ class Tape:
         root: Origin,
         seed: RawTensor,
         backend: Backend,
-        retain: Iterable[tuple[RawTensor, Origin]] = (),
+        retain: Sequence[tuple[RawTensor, Origin]] = (),
         *,
         keep: bool = False,
     ) -> tuple[dict[RawTensor, RawTensor], dict[RawTensor, RawTensor]]:

@@ -43,9 +43,13 @@ from born.nn.images import Upsample as Upsample
 from born.nn.linear import Linear as Linear
 from born.nn.loss import accuracy as accuracy
 from born.nn.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from born.nn.loss import cosine_similarity as cosine_similarity
 from born.nn.loss import huber_loss as huber_loss
+from born.nn.loss import kl_div as kl_div
 from born.nn.loss import l1_loss as l1_loss
 from born.nn.loss import mse_loss as mse_loss
+from born.nn.loss import nll_loss as nll_loss
+from born.nn.loss import triplet_margin_loss as triplet_margin_loss
 from born.nn.module import Module as Module
 from born.nn.module import Stateless as Stateless
 from born.nn.normalization import BatchNorm1d as BatchNorm1d

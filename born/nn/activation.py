@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 from typing_extensions import override
 
 from born import ops
 from born.backend import Approximation, B
 from born.errors import DomainError
+from born.fusion import where
 from born.nn.module import Stateless
+from born.ops.fused import fused
 from born.tensor import Tensor
 from born.validation import choice, integer, number
+
+
+@fused
+def _leaky_relu(x: Any, *, slope: float) -> Any:
+    return where(x > 0.0, x, slope * x)
 
 
 class ReLU(Stateless):
@@ -44,7 +51,7 @@ class LeakyReLU(Stateless):
 
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        return ops.where(x > 0.0, x, x * self.slope)
+        return _leaky_relu(x, slope=self.slope)
 
 
 class GELU(Stateless):

@@ -8,14 +8,56 @@ give a scalar, `"none"` leaves them as they are, and another is a `DomainError`.
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
 
 from born import ops
 from born.backend import B, Reduction
 from born.backend.arguments import check_floating
 from born.errors import DomainError, DTypeError, ShapeError
+from born.fusion import abs, exp, log, minimum, softplus, sqrt, where
+from born.ops.fused import fused
+from born.raw import Shape
 from born.tensor import Tensor
 from born.validation import choice, number
+
+_LEAST_SQUARE: Final = 1e-24  # of a distance: nothing beside others, and its root has a slope
+
+
+@fused
+def _squared(x: Any, target: Any) -> Any:
+    return (x - target) * (x - target)
+
+
+@fused
+def _absolute(x: Any, target: Any) -> Any:
+    return abs(x - target)
+
+
+@fused
+def _huber(x: Any, target: Any, *, delta: float) -> Any:
+    # Both branches at once: c (|r| - c/2) with c = min(|r|, delta).
+    distance = abs(x - target)
+    near = minimum(distance, delta)
+    return near * (distance - 0.5 * near)
+
+
+@fused
+def _logistic(x: Any, target: Any) -> Any:
+    return target * softplus(-x) + (1 - target) * softplus(x)
+
+
+@fused
+def _divergence(log_q: Any, p: Any) -> Any:
+    # Where p is 0, so is p log p; its logarithm is taken of 1 there.
+    there = p > 0
+    return where(there, p * (log(where(there, p, 1.0)) - log_q), 0.0 * p)
+
+
+@fused
+def _divergence_of_logs(log_q: Any, log_p: Any) -> Any:
+    return exp(log_p) * (log_p - log_q)
 
 
 def mse_loss(
@@ -26,8 +68,8 @@ def mse_loss(
     >>> mse_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     2.0
     """
-    residuals = _residuals("mse_loss", predictions, targets)
-    return _reduced(residuals * residuals, reduction)
+    _check_alike("mse_loss", predictions, targets)
+    return _reduced(_squared(predictions, targets), reduction)
 
 
 def l1_loss(predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "mean") -> Tensor[B]:
@@ -36,7 +78,8 @@ def l1_loss(predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "
     >>> l1_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     1.0
     """
-    return _reduced(ops.abs(_residuals("l1_loss", predictions, targets)), reduction)
+    _check_alike("l1_loss", predictions, targets)
+    return _reduced(_absolute(predictions, targets), reduction)
 
 
 def huber_loss(
@@ -59,10 +102,8 @@ def huber_loss(
     [0.5, 3.5]
     """
     number("delta", delta, low=math.ulp(0.0))
-    distance = ops.abs(_residuals("huber_loss", predictions, targets))
-    # Both branches at once: c (|r| - c/2) with c = min(|r|, delta).
-    near = ops.clamp(distance, high=delta)
-    return _reduced(near * (distance - near * 0.5), reduction)
+    _check_alike("huber_loss", predictions, targets)
+    return _reduced(_huber(predictions, targets, delta=float(delta)), reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -83,8 +124,163 @@ def binary_cross_entropy_with_logits(
     0.693...
     """
     _check_alike("binary_cross_entropy_with_logits", logits, targets)
-    positive = targets * ops.softplus(-logits)
-    return _reduced(positive + (1.0 - targets) * ops.softplus(logits), reduction)
+    return _reduced(_logistic(logits, targets), reduction)
+
+
+def nll_loss(
+    log_probabilities: Tensor[B],
+    labels: Tensor[B],
+    reduction: Reduction = "mean",
+    *,
+    ignore_index: int | None = None,
+    weight: Tensor[B] | None = None,
+) -> Tensor[B]:
+    """-log p at the label, of log-probabilities: what `nn.cross_entropy` is of logits.
+
+    `ops.log_softmax` first and this after is `nn.cross_entropy`, which is one pass.
+
+    Args:
+        log_probabilities: log p, shape (..., classes), floating. The classes are the last axis;
+            in PyTorch they are the second.
+        labels: shape (...), integers from 0 to classes - 1.
+        reduction: as for every loss; the mean is over the sum of the labels' weights.
+        ignore_index: a label that stands for none, such as -100: its loss is 0, and the mean
+            does not count it. By default every label counts.
+        weight: shape (classes,), for classes that are rare or matter more; 1 by default.
+
+    >>> log_p = born.tensor([[-0.5, -1.0], [-2.0, -0.25]], backend)
+    >>> nll_loss(log_p, born.tensor([0, 1], backend), "none").numpy().tolist()
+    [0.5, 0.25]
+    """
+    check_floating("nll_loss", log_probabilities.raw)
+    keep = labels == labels if ignore_index is None else labels != ignore_index
+    known = ops.where(keep, labels, 0)
+    log_probabilities.backend.check_labels(log_probabilities.raw, known.raw)
+    rows = known.astype("int64").reshape(*known.shape, 1)
+    picked = -ops.gather(log_probabilities, rows, axis=-1).reshape(known.shape)
+    weights = keep.astype(str(log_probabilities.dtype))
+    if weight is not None:
+        if weight.shape != log_probabilities.shape[-1:]:
+            raise ShapeError(
+                f"expected a weight for each of the {log_probabilities.shape[-1]} classes, got "
+                f"shape {weight.shape}; pass one number for each"
+            )
+        weights = ops.where(keep, ops.take(weight, known), 0)
+    losses = ops.where(keep, picked * weights, 0.0)
+    if choice("reduction", reduction, get_args(Reduction), DomainError) == "mean":
+        return losses.sum() / weights.sum()
+    return _reduced(losses, reduction)
+
+
+def kl_div(
+    log_probabilities: Tensor[B],
+    targets: Tensor[B],
+    reduction: Reduction | Literal["batchmean"] = "mean",
+    *,
+    log_target: bool = False,
+) -> Tensor[B]:
+    """p (log p - log q), the terms of the divergence of q from p (Kullback and Leibler, 1951).
+
+    Args:
+        log_probabilities: log q, of any shape.
+        targets: p, of that shape, at least 0; or log p with `log_target`.
+        reduction: as for every loss; the divergence itself is `"sum"`, and `"batchmean"` is the
+            sum over the length of the first axis.
+        log_target: whether targets are logarithms.
+
+    >>> log_q = ops.log(born.tensor([0.5, 0.5], backend))
+    >>> kl_div(log_q, born.tensor([1.0, 0.0], backend), "sum").item()
+    0.693...
+    """
+    _check_alike("kl_div", log_probabilities, targets)
+    terms = (_divergence_of_logs if log_target else _divergence)(log_probabilities, targets)
+    if reduction == "batchmean":
+        return terms.sum() / max(terms.shape[0] if terms.ndim else 1, 1)
+    choice("reduction", reduction, ("mean", "sum", "none", "batchmean"), DomainError)
+    return _reduced(terms, reduction)
+
+
+def cosine_similarity(x: Tensor[B], y: Tensor[B], axis: int = -1, eps: float = 1e-8) -> Tensor[B]:
+    """x · y / (max(|x|, eps) max(|y|, eps)) along an axis: 1 for one direction, -1 for opposites.
+
+    Args:
+        x: of any shape with that axis.
+        y: of a shape that broadcasts with that of x.
+        axis: along which the vectors lie.
+        eps: keeps the norms away from zero; at least 0.
+
+    >>> x, y = born.tensor([3.0, 4.0], backend), born.tensor([4.0, 3.0], backend)
+    >>> round(cosine_similarity(x, y).item(), 4)
+    0.96
+    """
+    number("eps", eps, low=0.0)
+    for tensor in (x, y):
+        check_floating("cosine_similarity", tensor.raw)
+
+    whole = _common("cosine_similarity", x.shape, y.shape)
+    x, y = ops.broadcast_to(x, whole), ops.broadcast_to(y, whole)
+
+    def norm(v: Tensor[B]) -> Tensor[B]:
+        return _root((v * v).sum(axis=axis), least=eps * eps)
+
+    return (x * y).sum(axis=axis) / (norm(x) * norm(y))
+
+
+def _common(name: str, *shapes: Shape) -> Shape:
+    """The shape that shapes broadcast to."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        raise ShapeError(
+            f"expected shapes that broadcast in {name}, got {' and '.join(map(str, shapes))}; "
+            "reshape one of them"
+        ) from error
+
+
+@fused
+def _root(x: Any, *, least: float) -> Any:
+    # Constant where it is held, so that zero vectors have a gradient of zero.
+    return sqrt(where(x > least, x, 0.0 * x + least))
+
+
+def triplet_margin_loss(
+    anchors: Tensor[B],
+    positives: Tensor[B],
+    negatives: Tensor[B],
+    margin: float = 1.0,
+    reduction: Reduction = "mean",
+    *,
+    eps: float = 1e-6,
+) -> Tensor[B]:
+    """max(|a - p + eps| - |a - n + eps| + margin, 0): like things near, others a margin further.
+
+    Args:
+        anchors: a, shape (..., width).
+        positives: p, of that shape, each to be near its anchor.
+        negatives: n, of that shape, each to be far from it.
+        margin: how much farther, at least 0.
+        reduction: as for every loss.
+        eps: added to every difference, so that the norm has a slope at zero; at least 0.
+
+    Source: Balntas et al. (2016), "Learning local feature descriptors with triplets and shallow
+    convolutional neural networks", section 3; the loss is older.
+
+    >>> a, p = born.tensor([[0.0, 0.0]], backend), born.tensor([[3.0, 4.0]], backend)
+    >>> triplet_margin_loss(a, p, p * 2.0, margin=7.0).item()
+    2.0...
+    """
+    number("margin", margin, low=0.0)
+    number("eps", eps, low=0.0)
+    for other in (positives, negatives):
+        _check_alike("triplet_margin_loss", anchors, other)
+    if not anchors.ndim:
+        raise ShapeError("expected vectors in triplet_margin_loss, got numbers; stack them")
+
+    def distance(x: Tensor[B]) -> Tensor[B]:
+        gap = anchors - x + eps
+        return _root((gap * gap).sum(axis=-1), least=_LEAST_SQUARE)
+
+    return _reduced(ops.relu(distance(positives) - distance(negatives) + margin), reduction)
 
 
 def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
@@ -111,11 +307,6 @@ def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
         return math.nan
     hits = ops.argmax(logits, axis=-1) == labels.astype("int64")
     return hits.astype("int64").sum().item() / labels.size
-
-
-def _residuals(name: str, predictions: Tensor[B], targets: Tensor[B]) -> Tensor[B]:
-    _check_alike(name, predictions, targets)
-    return predictions - targets
 
 
 def _check_alike(name: str, predictions: Tensor[B], targets: Tensor[B]) -> None:

@@ -10,11 +10,12 @@ from born import fusion
 from born.backend import Approximation, B, Scalar
 from born.backend.arguments import check_floating
 from born.dtypes import INTEGRAL
-from born.errors import OperandError
+from born.errors import DomainError, OperandError
 from born.operands import as_number, backend_of, operand
-from born.ops.fused import fused
+from born.ops.fused import fused_as
 from born.raw import RawTensor
 from born.tensor import Tensor
+from born.validation import integer
 
 
 def _apply(name: str, x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
@@ -576,6 +577,9 @@ def rint(x: Tensor[B]) -> Tensor[B]:
     return call_ufunc("rint", x)
 
 
+_MOST_DECIMALS: Final = 300  # 10 to this power is in range
+
+
 def round(x: Tensor[B], decimals: int = 0) -> Tensor[B]:
     """x rounded to so many decimals, to even where two are as near; its gradient is zero.
 
@@ -586,8 +590,14 @@ def round(x: Tensor[B], decimals: int = 0) -> Tensor[B]:
     >>> ops.round(born.tensor([1.25, 2.5], backend), 1)
     Tensor([1.2, 2.5], dtype=float32)
     """
+    decimals = integer("decimals", decimals, None, DomainError)
     if decimals == 0:
         return rint(x)
+    if not -_MOST_DECIMALS <= decimals <= _MOST_DECIMALS:
+        raise DomainError(
+            f"expected decimals from {-_MOST_DECIMALS} to {_MOST_DECIMALS} in round, got "
+            f"{decimals}; no number has as many"
+        )
     scale = 10.0 ** (decimals if decimals > 0 else -decimals)
     return rint(x * scale) / scale if decimals > 0 else rint(x / scale) * scale
 
@@ -641,7 +651,7 @@ _SINC_RADIUS: Final = 0.5
 left out are below 0.5^18 / 19!, 3e-23."""
 
 
-@fused
+@fused_as("sinc")
 def _sinc(x: Any) -> Any:
     z = math.pi * x
     near = fusion.abs(z) < _SINC_RADIUS
@@ -732,7 +742,7 @@ def _unless_equal_infinities(x: Any, y: Any, result: Any) -> Any:
     return fusion.where(fusion.isfinite(x), result, same)
 
 
-@fused
+@fused_as("logaddexp")
 def _logaddexp(x: Any, y: Any) -> Any:
     distance = _distance(x, y)
     below, above = x + fusion.softplus(distance), y + fusion.softplus(-distance)
@@ -757,7 +767,7 @@ def logaddexp2(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     return _logaddexp2(x, y)
 
 
-@fused
+@fused_as("logaddexp2")
 def _logaddexp2(x: Any, y: Any) -> Any:
     distance = math.log(2.0) * _distance(x, y)
     below = x + fusion.softplus(distance) / math.log(2.0)

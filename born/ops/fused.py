@@ -188,6 +188,16 @@ def fused(function: Callable[..., Any], /) -> Fused:
     return Fused(function)
 
 
+def fused_as(name: str) -> Callable[[Callable[..., Any]], Fused]:
+    """As `fused`, under the name that errors and programs show."""
+
+    def made(function: Callable[..., Any]) -> Fused:
+        function.__name__ = function.__qualname__ = name
+        return fused(function)
+
+    return made
+
+
 def _integers(name: str, argument: str, raw: RawTensor) -> DTypeError:
     return DTypeError(
         f"expected a floating or bool tensor as {argument} of {name}, got {raw.dtype}; "

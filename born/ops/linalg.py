@@ -26,6 +26,7 @@ from born.ops.indexing import index_add
 from born.ops.linear import kron, matmul
 from born.ops.shape import concatenate, expand_dims, moveaxis, reshape, squeeze, transpose
 from born.tensor import Tensor
+from born.validation import pair
 
 Order: TypeAlias = float | Literal["fro", "nuc"] | None
 """Which norm: as `ord` of `numpy.linalg.norm`."""
@@ -216,7 +217,7 @@ def solve_banded(bands: tuple[int, int], ab: Tensor[B], b: Tensor[B]) -> Tensor[
     Tensor([1., 1.], dtype=float32)
     """
     backend = backend_of("solve_banded", ab)
-    below, above = bands
+    below, above = pair("bands", bands, 0, ShapeError)
     if ab.ndim != 2 or ab.shape[0] != below + above + 1:
         raise ShapeError(
             f"expected {below + above + 1} diagonals as the rows of ab in solve_banded, got shape "

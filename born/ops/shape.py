@@ -14,6 +14,7 @@ from born.errors import DomainError, ShapeError
 from born.operands import ShapeLike, as_shape, backend_of, raw_index, raw_operands
 from born.raw import Shape
 from born.tensor import Tensor, is_tensor
+from born.validation import integer
 
 
 def reshape(x: Tensor[B], shape: ShapeLike) -> Tensor[B]:
@@ -172,10 +173,16 @@ def moveaxis(
 
 def _axes(axis: int | Sequence[int], ndim: int) -> list[int]:
     """Axes in the order in which they are named, each once."""
-    axes = [normal_axis(each, ndim) for each in ([axis] if isinstance(axis, int) else axis)]
+    axes = [normal_axis(each, ndim) for each in _integers("axis", axis)]
     if len(set(axes)) != len(axes):
         raise ShapeError(f"expected each axis once, got axis={axis}; drop the repeated one")
     return axes
+
+
+def _integers(name: str, value: int | Sequence[int]) -> list[int]:
+    """One integer or several, as a list."""
+    values = value if isinstance(value, Sequence) else [value]
+    return [integer(name, each, None, ShapeError) for each in values]
 
 
 def rollaxis(x: Tensor[B], axis: int, start: int = 0) -> Tensor[B]:
@@ -252,8 +259,7 @@ def roll(
     """
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), x.shape)
-    axes = [axis] if isinstance(axis, int) else list(axis)
-    shifts = [shift] if isinstance(shift, int) else list(shift)
+    axes, shifts = _integers("axis", axis), _integers("shift", shift)
     if len(axes) != len(shifts) and 1 not in (len(axes), len(shifts)):
         raise ShapeError(
             f"expected as many shifts as axes in roll, got shift={shift} and axis={axis}; "
@@ -631,7 +637,7 @@ def triu(x: Tensor[B], k: int = 0) -> Tensor[B]:
 
 
 def _triangle(name: str, x: Tensor[B], k: int, *, lower: bool) -> Tensor[B]:
-    backend = backend_of(name, x)
+    backend, k = backend_of(name, x), integer("k", k, None, ShapeError)
     if x.ndim < 2:
         raise ShapeError(
             f"expected matrices in the last two axes in {name}, got shape {x.shape}; reshape it"
@@ -655,6 +661,7 @@ def diagonal(x: Tensor[B], offset: int = 0, axis1: int = 0, axis2: int = 1) -> T
     Tensor([8.], dtype=float32)
     """
     backend_of("diagonal", x)
+    offset = integer("offset", offset, None, ShapeError)
     if x.ndim < 2:
         raise ShapeError(
             f"expected at least two axes in diagonal, got shape {x.shape}; use diag of a vector"
@@ -686,7 +693,7 @@ def diag(x: Tensor[B], k: int = 0) -> Tensor[B]:
     Tensor([[1., 0.],
             [0., 2.]], dtype=float32)
     """
-    backend = backend_of("diag", x)
+    backend, k = backend_of("diag", x), integer("k", k, None, ShapeError)
     if x.ndim == 2:
         return diagonal(x, k)
     if x.ndim != 1:

@@ -20,7 +20,7 @@ from born.ops.elementwise import erf as erf
 from born.ops.elementwise import exp2 as exp2
 from born.ops.elementwise import expm1 as expm1
 from born.ops.elementwise import log1p as log1p
-from born.ops.fused import fused
+from born.ops.fused import fused_as
 from born.ops.network import log_softmax as log_softmax
 from born.ops.network import softmax as softmax
 from born.ops.reduction import logsumexp as logsumexp
@@ -47,7 +47,7 @@ def log_expit(x: Tensor[B]) -> Tensor[B]:
     return neg(softplus(neg(x)))
 
 
-@fused
+@fused_as("logit")
 def _logit(x: Any) -> Any:
     # Near 1/2, where the logarithms cancel, by the distance, which is exact.
     near = fusion.abs(x - 0.5) < 0.25
@@ -65,7 +65,7 @@ def logit(x: Tensor[B]) -> Tensor[B]:
     return _logit(x)
 
 
-@fused
+@fused_as("xlogy")
 def _xlogy(x: Any, y: Any) -> Any:
     flat = fusion.where(y == y, 1.0, y)
     inside = fusion.where(y > 0, fusion.where(y < math.inf, y, flat), flat)
@@ -81,7 +81,7 @@ def xlogy(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     return _xlogy(x, y)
 
 
-@fused
+@fused_as("xlog1py")
 def _xlog1py(x: Any, y: Any) -> Any:
     flat = fusion.where(y == y, 0.0, y)
     inside = fusion.where(y > -1, fusion.where(y < math.inf, y, flat), flat)
@@ -97,7 +97,7 @@ def xlog1py(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     return _xlog1py(x, y)
 
 
-@fused
+@fused_as("entr")
 def _entr(x: Any) -> Any:
     inside = fusion.where(x > 0, x, 1.0)
     outside = fusion.where(x == 0, 0.0, fusion.where(x < 0, -math.inf, x))
@@ -122,12 +122,12 @@ def _divergence(x: Any, y: Any, at_zero: Any, rest: Any) -> Any:
     return fusion.where(inside, p * fusion.log(p / q) + rest, known)
 
 
-@fused
+@fused_as("rel_entr")
 def _rel_entr(x: Any, y: Any) -> Any:
     return _divergence(x, y, 0.0, 0.0)
 
 
-@fused
+@fused_as("kl_div")
 def _kl_div(x: Any, y: Any) -> Any:
     return _divergence(x, y, y, y - x)
 

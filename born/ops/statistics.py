@@ -16,7 +16,7 @@ from born.backend import Axis, B
 from born.backend.arguments import check_floating, normal_axes, normal_axis
 from born.dtypes import INTEGRAL, is_floating, is_half
 from born.errors import DomainError, ShapeError
-from born.operands import backend_of
+from born.operands import backend_of, raw_operand
 from born.ops.elementwise import floor, isnan, logaddexp, maximum, minimum, where
 from born.ops.indexing import gather, searchsorted
 from born.ops.linear import matmul
@@ -28,6 +28,7 @@ from born.ops.reduction import sum as sum_of
 from born.ops.shape import concatenate, expand_dims, flip, moveaxis, ravel, reshape, sliding_window
 from born.raw import HostArray, Shape
 from born.tensor import Tensor
+from born.validation import integer, number
 
 Method: TypeAlias = Literal[
     "linear",
@@ -101,7 +102,7 @@ def topk(
     >>> ops.topk(born.tensor([3.0, 1.0, 2.0], backend), 2)
     (Tensor([3., 2.], dtype=float32), Tensor([0, 2], dtype=int64))
     """
-    axis = normal_axis(axis, x.ndim)
+    axis, k = normal_axis(axis, x.ndim), integer("k", k, None, ShapeError)
     if not 0 <= k <= x.shape[axis]:
         raise ShapeError(
             f"expected k from 0 to {x.shape[axis]} in topk of shape {x.shape} along axis {axis}, "
@@ -258,7 +259,10 @@ def nanquantile(
 
 
 def _probabilities(q: object) -> HostArray:
-    wanted = np.asarray(q, np.float64).ravel()
+    try:
+        wanted = np.asarray(q, np.float64).ravel()
+    except (TypeError, ValueError) as error:
+        raise DomainError(f"expected quantiles from 0 to 1, got {q!r}; pass numbers") from error
     if not ((wanted >= 0) & (wanted <= 1)).all():
         raise DomainError(f"expected quantiles from 0 to 1, got {q!r}; divide percentages by 100")
     return wanted
@@ -376,6 +380,7 @@ def average(
     """
     if weights is None:
         return mean(x, axis, keepdims)
+    raw_operand("average", backend_of("average", x), weights)
     if is_half(x.dtype):
         wide = weights.astype("float32")
         return average(x.astype("float32"), axis, wide, keepdims).astype(x.dtype)
@@ -684,6 +689,7 @@ def diff(
     >>> ops.diff(born.tensor([1.0, 4.0, 9.0], backend))
     Tensor([3., 5.], dtype=float32)
     """
+    n = integer("n", n, None, DomainError)
     if n < 0:
         raise DomainError(f"expected a number of times from 0 on in diff, got {n}; use cumsum")
     axis = normal_axis(axis, x.ndim)
@@ -743,15 +749,15 @@ def gradient(
     Tensor([3., 4., 5.], dtype=float32)
     """
     _check_real("gradient", f)
-    if axis is None:
-        axes = tuple(range(f.ndim))
-    else:
-        axes = (axis,) if isinstance(axis, int) else axis
+    axes = axis if isinstance(axis, tuple) else normal_axes(axis, f.ndim)
     if len(varargs) not in (0, 1, len(axes)):
         raise ShapeError(
             f"expected one distance, or {len(axes)}, in gradient, got {len(varargs)}; pass one for "
             "each axis"
         )
+    for step in varargs:
+        if not isinstance(step, Tensor):
+            number("a distance", step, error=DomainError)
     steps = varargs if len(varargs) == len(axes) else (varargs or (1.0,)) * len(axes)
     found = tuple(
         _slope(f, step, normal_axis(each, f.ndim), edge_order)
@@ -941,13 +947,14 @@ def histogram(
     """
     backend = backend_of("histogram", x)
     given: Any = bins
-    counts, edges = np.histogram(
-        _on_host(x),
-        given,
-        range,
-        weights=None if weights is None else _on_host(weights),
-        density=density,
-    )
+    weighted = None if weights is None else _on_host(weights)
+    try:
+        counts, edges = np.histogram(_on_host(x), given, range, density, weighted)
+    except (TypeError, ValueError) as error:
+        raise DomainError(
+            f"expected bins of finite numbers in histogram, got bins={bins!r} and range={range} "
+            f"({error}); say the range, or drop what is not finite"
+        ) from error
     kind = x.dtype if is_floating(x.dtype) else np.dtype(np.float64)
     found = (counts.astype(np.int64) if counts.dtype.kind in "iu" else counts, edges.astype(kind))
     first, second = (Tensor(backend.from_numpy(each), backend) for each in found)

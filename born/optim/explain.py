@@ -183,7 +183,7 @@ def explanation(
             each.config,
             each.frozen,
             tuple(
-                ExplainedSlot(name, raw.dtype.name, raw.nbytes)
+                ExplainedSlot(name, each.rule.slot_codecs.get(name, raw.dtype.name), raw.nbytes)
                 for name, raw in zip(each.rule.own_slots, own, strict=True)
             ),
             kernel_of[index],

@@ -119,5 +119,5 @@ def _unscaled(
         steps = where(finite, where(steps >= interval, 0.0, steps), 0.0)
         return *returned, scale, steps
 
-    vars(unscaled).update(__name__=getattr(function, "__name__", "rule"))
+    unscaled.__name__ = getattr(function, "__name__", "rule")
     return unscaled

@@ -163,5 +163,6 @@ def _with_chance(function: RuleFunction, dtype: str, seed: int) -> RuleFunction:
 
 def _named(function: RuleFunction, inner: RuleFunction) -> RuleFunction:
     """`function` under the name of the rule that it goes around."""
-    vars(function).update(__name__=getattr(inner, "__name__", "rule"), __wrapped__=inner)
+    function.__name__ = getattr(inner, "__name__", "rule")
+    vars(function)["__wrapped__"] = inner
     return function

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pytest
 
 import born
-from born import nn
+from born import nn, ops
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.errors import ConfigError, ConfigTypeError, DomainError, DTypeError, ShapeError
@@ -39,6 +39,12 @@ FORMULAS: dict[str, tuple[Loss, dict[str, Any], Callable[[Any, Any], Any]]] = {
         nn.binary_cross_entropy_with_logits,
         {},
         lambda x, t: -t * np.log(1 / (1 + np.exp(-x))) - (1 - t) * np.log(1 / (1 + np.exp(x))),
+    ),
+    "kl_div": (nn.kl_div, {}, lambda q, p: p * (np.log(p) - q)),
+    "kl_div, log_target=True": (
+        nn.kl_div,
+        {"log_target": True},
+        lambda q, p: np.exp(p) * (p - q),
     ),
 }
 """Each loss with its options, and its formula; PyTorch has them under the same names."""
@@ -126,7 +132,7 @@ def test_shapes_dtypes_and_reductions_are_checked(backend: Backend, name: str) -
         loss(column, x)
     with pytest.raises(DTypeError, match=r"float32.*float64"):
         loss(x, born.zeros((3,), backend, dtype="float64"))
-    with pytest.raises(DomainError, match='"mean", "sum" or "none", got \'average\''):
+    with pytest.raises(DomainError, match=r'"mean", "sum".* "\w+", got \'average\''):
         loss(x, x, reduction="average")
 
 
@@ -174,6 +180,7 @@ PARITY: list[tuple[Loss, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss")
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize(("loss", "options"), PARITY)
 def test_loss_and_gradient_agree_with_pytorch(
@@ -189,3 +196,146 @@ def test_loss_and_gradient_agree_with_pytorch(
     # Differences of probabilities near each other cancel, to a few units in the last place of one.
     atol = 1e-15 if loss is nn.cross_entropy else 1e-16
     np.testing.assert_allclose(slope, expected[1], rtol=TOLERANCE, atol=atol)
+
+
+VECTORS = np.random.default_rng(3).normal(size=(3, 4, 5))
+LABELS = np.array([2, 0, -100, 1])
+
+Of1: TypeAlias = Callable[[Any], Any]
+Of2: TypeAlias = Callable[[Any, Any], Any]
+Of3: TypeAlias = Callable[[Any, Any, Any], Any]
+Of4: TypeAlias = Callable[[Any, Any, Any, Any], Any]
+
+loose: Any = nn  # callers pass what no type allows
+
+
+def compared(mine: Of1 | Of2 | Of3, theirs: Of2 | Of3 | Of4, autodiff: AD, *arrays: Any) -> None:
+    """Values and gradients in float64 are those of PyTorch."""
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: the parity extra")
+    tensors = [nn.Parameter(born.tensor(x, autodiff)) for x in arrays]
+    leaves = [torch.tensor(x, requires_grad=True) for x in arrays]
+    expected = cast("Loss", theirs)(torch, *leaves)
+    expected.sum().backward()
+    with autodiff.tape:
+        found = cast("Loss", mine)(*tensors)
+        loss = found.sum()
+    gradients = backward(loss)
+    np.testing.assert_allclose(found.numpy(), expected.detach().numpy(), rtol=1e-12, atol=1e-13)
+    for tensor, leaf in zip(tensors, leaves, strict=True):
+        np.testing.assert_allclose(
+            autodiff.to_numpy(gradients[tensor]), leaf.grad.numpy(), rtol=1e-11, atol=1e-13
+        )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nll_loss_is_that_of_pytorch(autodiff: AD, reduction: Any, weighted: bool) -> None:
+    weight = np.array([0.5, 1.0, 2.0, 1.5, 0.1])
+    w = born.tensor(weight, autodiff) if weighted else None
+    compared(
+        lambda x: nn.nll_loss(
+            x, born.tensor(LABELS, autodiff), reduction, ignore_index=-100, weight=w
+        ),
+        lambda torch, x: torch.nn.functional.nll_loss(
+            x,
+            torch.tensor(LABELS),
+            torch.tensor(weight) if weighted else None,
+            reduction=reduction,
+        ),
+        autodiff,
+        VECTORS[0],
+    )
+
+
+def test_nll_loss_of_log_softmax_is_cross_entropy(backend: Backend) -> None:
+    logits, labels = born.tensor(VECTORS[0], backend), born.tensor(abs(LABELS) % 5, backend)
+    found = nn.nll_loss(ops.log_softmax(logits), labels).item()
+    np.testing.assert_allclose(found, nn.cross_entropy(logits, labels).item(), rtol=1e-14)
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_cosine_similarity_is_that_of_pytorch(autodiff: AD, axis: int) -> None:
+    compared(
+        lambda x, y: nn.cosine_similarity(x, y, axis),
+        lambda torch, x, y: torch.nn.functional.cosine_similarity(x, y, axis),
+        autodiff,
+        VECTORS[0],
+        VECTORS[1, :1],
+    )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_triplet_margin_loss_is_that_of_pytorch(autodiff: AD, reduction: Any) -> None:
+    compared(
+        lambda a, p, n: nn.triplet_margin_loss(a, p, n, 0.7, reduction),
+        lambda torch, a, p, n: torch.nn.functional.triplet_margin_loss(
+            a, p, n, margin=0.7, reduction=reduction
+        ),
+        autodiff,
+        *VECTORS,
+    )
+
+
+def test_kl_div_over_the_batch(backend: Backend) -> None:
+    q, p = (born.tensor(x, backend) for x in (VECTORS[0], abs(VECTORS[1])))
+    found = nn.kl_div(q, p, "batchmean").item()
+    np.testing.assert_allclose(found, nn.kl_div(q, p, "sum").item() / 4, rtol=1e-14)
+
+
+def test_losses_at_zero_have_finite_gradients(autodiff: AD) -> None:
+    zero = nn.Parameter(born.zeros((2, 3), autodiff))
+    one = born.ones((2, 3), autodiff)
+    losses: list[Of1] = [
+        lambda x: nn.cosine_similarity(x, one).sum(),
+        lambda x: nn.triplet_margin_loss(x, x, one, eps=0.0),
+        lambda x: nn.kl_div(one, x),
+    ]
+    for loss in losses:
+        with autodiff.tape:
+            value = loss(zero)
+        assert np.isfinite(value.item())
+        assert np.isfinite(autodiff.to_numpy(backward(value)[zero])).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_losses_of_every_dtype(backend: Backend, dtype: str) -> None:
+    x, y, z = (born.tensor(v, backend, dtype=dtype) for v in VECTORS)
+    labels = born.tensor(abs(LABELS) % 5, backend)
+    losses: list[Of3] = [
+        lambda x, y, z: nn.nll_loss(x, labels),
+        lambda x, y, z: nn.kl_div(x, y, log_target=True),
+        lambda x, y, z: nn.cosine_similarity(x, y).mean(),
+        lambda x, y, z: nn.triplet_margin_loss(x, y, z),
+    ]
+    for loss in losses:
+        found = loss(x, y, z)
+        exact = loss(*(born.tensor(t.numpy().astype("float64"), backend) for t in (x, y, z))).item()
+        assert str(found.dtype) == dtype
+        # Squares and sums of a handful of numbers of order one, each rounded.
+        tolerance = 32 * {"float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}[dtype]
+        assert abs(found.astype("float64").item() - exact) <= tolerance
+
+
+REFUSED: list[tuple[Of2, type[Exception], str]] = [
+    (lambda x, i: nn.nll_loss(x, i[:1]), ShapeError, r"labels of shape \(4,\)"),
+    (
+        lambda x, i: nn.nll_loss(x, i, weight=x[0, :2]),
+        ShapeError,
+        "a weight for each of the 5 classes",
+    ),
+    (lambda x, i: nn.nll_loss(i, i), DTypeError, "a floating dtype in nll_loss"),
+    (lambda x, i: nn.kl_div(x, x[:1]), ShapeError, "targets of the shape of the predictions"),
+    (lambda x, i: loose.kl_div(x, x, "most"), DomainError, 'reduction="mean", "sum", "none" or'),
+    (lambda x, i: nn.triplet_margin_loss(x, x, x[:1]), ShapeError, "of the predictions"),
+    (lambda x, i: nn.triplet_margin_loss(x, x, x, -1.0), ConfigError, "margin as a finite"),
+    (lambda x, i: nn.cosine_similarity(i, i), DTypeError, "in cosine_similarity, got int64"),
+    (lambda x, i: nn.cosine_similarity(x, x[:2]), ShapeError, "that broadcast in cosine"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), REFUSED)
+def test_what_these_losses_refuse(
+    backend: Backend, call: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call(born.tensor(VECTORS[0], backend), born.tensor(abs(LABELS) % 5, backend))

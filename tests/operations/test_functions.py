@@ -267,6 +267,7 @@ def test_shapes_are_kept(shape: tuple[int, ...], backend: Backend) -> None:
 
 
 _WRONG: Any = "yx"
+_FRACTION: Any = 0.5
 
 
 def _without_backend() -> born.Tensor[Any]:
@@ -349,6 +350,20 @@ REFUSED: Final[dict[str, tuple[Callable[[Any], object], type[Exception], str]]] 
     ),
     "tensorinv": (lambda x: ops.linalg.tensorinv(x, 1), ShapeError, r"got shape \(2, 3\)"),
     "tensorsolve": (lambda x: ops.linalg.tensorsolve(x, x[0]), ShapeError, r"as many unknowns"),
+    "roll by a fraction": (lambda x: ops.roll(x, _FRACTION), ShapeError, r"shift .*got 0.5"),
+    "a fraction of an axis": (lambda x: ops.moveaxis(x, _FRACTION, 1), ShapeError, r"axis .* 0.5"),
+    "tril by a fraction": (lambda x: ops.tril(x, _FRACTION), ShapeError, r"k .*got 0.5"),
+    "topk of a fraction": (lambda x: ops.topk(x, _FRACTION), ShapeError, r"k .*got 0.5"),
+    "diff by a fraction": (lambda x: ops.diff(x, _FRACTION), DomainError, r"n .*got 0.5"),
+    "round to a fraction": (lambda x: ops.round(x, _FRACTION), DomainError, r"decimals .*got 0.5"),
+    "round beyond range": (lambda x: ops.round(x, 400), DomainError, r"from -300 to 300 .*got 400"),
+    "quantile of text": (lambda x: ops.quantile(x, _WRONG), DomainError, r"got 'yx'"),
+    "weights in a list": (lambda x: ops.average(x, weights=_WRONG), OperandError, r"got str"),
+    "histogram": (lambda x: ops.histogram(x * math.nan), DomainError, r"finite .* in histogram"),
+    "distance of text": (lambda x: ops.gradient(x, _WRONG), DomainError, r"a distance .*got 'yx'"),
+    "bands": (lambda x: ops.linalg.solve_banded(_WRONG, x, x), ShapeError, r"bands"),
+    "linspace of text": (lambda x: born.linspace(_WRONG, x), DomainError, r"an end .*got 'yx'"),
+    "names of formulas": (lambda x: ops.sinc(x.astype("int64")), DTypeError, r"as x of sinc, got"),
     "geomspace": (
         lambda x: born.geomspace(-1, 1, backend=x.backend),
         DomainError,

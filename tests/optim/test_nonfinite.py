@@ -275,3 +275,21 @@ def test_model_trains_through_bad_batches(backend: Backend) -> None:
         optimizer.step({p.raw: raw(g, backend)})
     assert optimizer.timestep == 40
     assert np.abs(p.numpy()).max() < 3.0
+
+
+def test_average_and_gathered_gradients_are_left_out_as_well(backend: Backend) -> None:
+    if backend.name == "numba":
+        pytest.skip("more kernels to compile; their passes are those of the tests above")
+    options: dict[str, Any] = {"accumulate": 2, "average": 0.5}
+    plain, skipping = (with_policy(ADAM, backend, p, **options) for p in ("ignore", "skip"))
+    for t in range(2):
+        go(plain, t)
+        go(skipping, t)
+    reports = [go(skipping, 7, {1: np.nan}), go(skipping, 8)]  # one bad batch of an update
+    assert [report.applied for report in reports] == [False, False]
+    assert reports[1].nonfinite == {"second": 1}
+    for t in range(2, 4):
+        go(plain, t)
+        go(skipping, t)
+    assert_unchanged(skipping, contents(plain))
+    assert skipping.timestep == 2

@@ -230,6 +230,18 @@ def test_copies_of_parameters_and_what_has_a_dtype_stay_numbers(backend: Backend
     }
 
 
+def test_an_explanation_counts_the_bytes(backend: Backend) -> None:
+    p = parameter(np.ones((300, 400)), backend, "w", "bfloat16")
+    precision = precise("master", slots="int8")
+    explained = optim.Adam([p], lr=0.1, precision=precision).explain()
+    (row,) = explained.parameters
+    codes = 300 * 400 + 4 * 469
+    expected = [("m", "int8", codes), ("v", "int8", codes), ("master", "float32", 480_000)]
+    assert [(slot.name, slot.dtype, slot.nbytes) for slot in row.slots] == expected
+    (kernel,) = explained.kernels
+    assert (kernel.name, kernel.nbytes) == ("adam", 300 * 400 * (2 + 2 + 2 + 2 + 2 + 8))
+
+
 def test_clipping_goes_with_it(backend: Backend) -> None:
     """By way of totals over all gradients, with some parameters left out."""
     ps = [parameter(np.ones(size), backend) for size in (300, 7, 1)]

@@ -16,6 +16,15 @@ from born.raw import RawTensor, Shape
 def _matmul(b: Backend, out: RawTensor, required: Required, x: RawTensor, y: RawTensor) -> Pullback:
     x_shape, y_shape = x.shape, y.shape
     for_x, for_y = y if required[0] else None, x if required[1] else None
+    if len(x_shape) == 2 and len(y_shape) == 1:  # in a loop over a state, say: few operations
+
+        def of_vector(g: RawTensor) -> Sequence[RawTensor | None]:
+            return (
+                None if for_x is None else b.mul(b.reshape(g, (x_shape[0], 1)), for_x),
+                None if for_y is None else b.matmul(g, for_y),
+            )
+
+        return of_vector
     # A vector on the left is a row, on the right a column.
     x_matrix: Shape = x_shape if len(x_shape) > 1 else (1, *x_shape)
     y_matrix = y_shape if len(y_shape) > 1 else (*y_shape, 1)

@@ -57,7 +57,8 @@ class Derivative:
     def read(self, required: Required) -> list[int]:
         """Which of the tensor arguments are read for the gradients that are required."""
         pairs = zip(self.reads, required, strict=False)
-        return sorted({place for read, wanted in pairs if wanted for place in read})
+        places = {place for read, wanted in pairs if wanted for place in read}
+        return sorted(place for place in places if place < len(required))
 
 
 DERIVATIVES: Final[dict[str, Derivative]] = {}

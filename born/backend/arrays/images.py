@@ -55,6 +55,24 @@ class ArrayImages(Images, Dispatch):
         return RawTensor(best), RawTensor(self.xp.maximum(winner, 0))
 
     @override
+    def max_pool2d_backward(
+        self, g: RawTensor, winner: RawTensor, size: Size, window: Window, /
+    ) -> RawTensor:
+        a, places = g.array, winner.array
+        taps = math.prod(window.kernel)
+        counts = window.counts(size)
+        if a.shape[2:] != counts or not a.size or places.min() < 0 or places.max() >= taps:
+            return super().max_pool2d_backward(g, winner, size, window)
+        (h, w), (kh, kw), (ph, pw) = size, window.kernel, window.padding
+        image = self.xp.zeros((*a.shape[:2], h + 2 * ph, w + 2 * pw), a.dtype)
+        none = a.dtype.type(0)
+        for i in range(kh):
+            for j in range(kw):
+                won = self.xp.where(places == i * kw + j, a, none)
+                image[(..., *window.slices(i, j, counts))] += won
+        return RawTensor(image[..., ph : ph + h, pw : pw + w])
+
+    @override
     def fold(self, columns: RawTensor, size: Size, window: Window, /) -> RawTensor:
         n, c = columns.shape[:2]
         counts = window.counts(size)
