@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from born.errors import ConfigError
 from born.fusion import where
@@ -73,5 +73,5 @@ def _chance(g: Any, share: float, t: Any, seed: int) -> Any:
     """1 with a probability, and else 0, in steps of 2^-16: which of its neighbours in bfloat16 a
     number between them is rounded to."""
     between: Any = 1.0 + share * 2.0**-7
-    rounded = where(g == g, between, between).round_stochastically("bfloat16", t, seed)
-    return (rounded - 1.0) * 2.0**7
+    traced = cast("Any", where(g == g, between, between))
+    return (traced.round_stochastically("bfloat16", t, seed) - 1.0) * 2.0**7

@@ -334,7 +334,7 @@ def everything(rule: optim.Rule) -> optim.Rule:
     rule = optim.projected(optim.clip_step(rule, value=0.3), optim.Box(low=-0.5, high=0.5))
     rule = optim.averaged(optim.clip_step(rule, max_norm=0.4), "uniform")
     rule = optim.clipped(optim.centralized(rule), adaptive=0.1)
-    return optim.accumulated(optim.averaged(optim.noisy(rule, 0.1), 0.5), 2)
+    return optim.accumulated(optim.averaged(rule, 0.5), 2)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
