@@ -367,10 +367,10 @@ class Tape:
         for tensor in tensors:
             if isinstance(tensor, RawTensor):
                 node: Node | None = tensor.node
-                if node is None:
-                    found.append(tensor if tensor.requires_grad and not of_function else None)
+                if node is None and not (of_function and tensor.requires_grad):
+                    found.append(tensor if tensor.requires_grad else None)
                     continue
-                if node.tape is self:
+                if node is not None and node.tape is self:
                     found.append(node)
                     continue
             found.append(self.origin_of(tensor))
@@ -625,6 +625,10 @@ class Collector(Tape):
             if origin is not None:
                 self.found[tensor] = origin
         return None
+
+    @override
+    def origins_of(self, tensors: Iterable[object]) -> tuple[Origin | None, ...]:
+        return tuple(map(self.origin_of, tensors))
 
 
 def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:
