@@ -202,7 +202,14 @@ def linear(
     b = optional_operand("linear", backend, bias)
     if activation is None:
         return Tensor(backend.linear(x.raw, w, b), backend)
-    if b is None or b.shape != w.shape[:1] or b.dtype != w.dtype or not is_floating(b.dtype):
+    several = w.ndim == 2 and x.size > w.shape[1]  # rows, to which one call more is little
+    if (
+        b is None
+        or not several
+        or b.shape != w.shape[:1]
+        or b.dtype != w.dtype
+        or not is_floating(b.dtype)
+    ):
         return _AFTERWARDS[activation](Tensor(backend.linear(x.raw, w, b), backend))
     # The bias is added in the pass over the product that the activation takes.
     return Tensor(backend.fused(BIASED[activation], (backend.linear(x.raw, w), b))[0], backend)

@@ -98,23 +98,24 @@ def _grouped(backend: Backend, x: RawTensor, groups: int) -> RawTensor:
 
 
 def _check_attention(q: Tensor[B], k: Tensor[B], v: Tensor[B], mask: Tensor[B] | None) -> None:
-    shapes = f"{q.shape}, {k.shape} and {v.shape}"
-    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+    a, b, c = q.shape, k.shape, v.shape
+    if min(len(a), len(b), len(c)) < 2 or a[-1] != b[-1] or b[-2] != c[-2]:
         raise ShapeError(
             "expected queries (..., T, D), keys (..., S, D) and values (..., S, E) in attention, "
-            f"got {shapes}; transpose or reshape them"
+            f"got {a}, {b} and {c}; transpose or reshape them"
         )
-    heads, *groups = (x.shape[-3] if x.ndim > 2 else 1 for x in (q, k, v))
-    if groups[0] != groups[1] or (groups[0] and heads % groups[0] and heads != 1):
+    heads, groups, others = (shape[-3] if len(shape) > 2 else 1 for shape in (a, b, c))
+    if groups != others or (groups and heads % groups and heads != 1):
         raise ShapeError(
             "expected as many heads of keys as of values in attention, and a multiple of them of "
-            f"queries, got {shapes}; the heads are the third axis from the end"
+            f"queries, got {a}, {b} and {c}; the heads are the third axis from the end"
         )
-    for other in (k, v, *([] if mask is None or mask.dtype == bool_ else [mask])):
-        if other.dtype != q.dtype:
+    dtype = q.dtype
+    for other in (k, v) if mask is None or mask.dtype == bool_ else (k, v, mask):
+        if other.dtype != dtype:
             raise DTypeError(
-                f"expected one dtype in attention, got {q.dtype} and {other.dtype}; convert one "
-                f'with .astype("{q.dtype}")'
+                f"expected one dtype in attention, got {dtype} and {other.dtype}; convert one "
+                f'with .astype("{dtype}")'
             )
 
 

@@ -52,6 +52,7 @@ from born.optim.nadam import NAdamConfig as NAdamConfig
 from born.optim.naming import create as create
 from born.optim.naming import from_config as from_config
 from born.optim.naming import names as names
+from born.optim.noise import noisy as noisy
 from born.optim.optimizer import Optimizer as Optimizer
 from born.optim.precision import Precision as Precision
 from born.optim.prodigy import Prodigy as Prodigy

@@ -204,7 +204,7 @@ def is_bias(name: str, parameter: nn.Parameter[Any]) -> bool:
 
 def around(rule: optim.Rule) -> optim.Rule:
     """Something of everything that a rule may have around it."""
-    rule = optim.warm_state(optim.lookahead(optim.centralized(rule), k=2), 1)
+    rule = optim.noisy(optim.warm_state(optim.lookahead(optim.centralized(rule), k=2), 1), 0.1)
     rule = optim.clip_step(optim.clipped(rule, adaptive=0.1), value=0.05)
     return optim.accumulated(optim.averaged(optim.cautious(rule)), 2)
 

@@ -290,6 +290,45 @@ def test_parameter_in_pieces_is_not_seen_as_a_matrix(backend: Backend) -> None:
         Wrapped([turned], lr=0.1)
 
 
+def noise(backend: Backend, dtype: str, seed: int = 0, steps: int = 1) -> list[HostArray]:
+    """What two parameters of zeros become by noise alone."""
+    sizes = ((150, 100), (7,))
+    parameters = [nn.Parameter(born.zeros(shape, backend, dtype)) for shape in sizes]
+
+    def stirred(rule: optim.Rule) -> optim.Rule:
+        return optim.noisy(rule, 1.0, seed)
+
+    optimizer = optim.SGD(parameters, lr=1.0, wrappers=[stirred])
+    for _ in range(steps):
+        optimizer.step({p.raw: born.zeros(p.shape, backend, dtype).raw for p in parameters})
+    return [p.numpy().astype(np.float64) for p in parameters]
+
+
+def test_noise_has_the_moments_of_a_normal_number(backend: Backend) -> None:
+    first, second = noise(backend, "float32")
+    for power, moment in ((1, 0.0), (2, 1.0), (3, 0.0), (4, 3.0), (6, 15.0)):
+        spread = np.std(first**power) / np.sqrt(first.size)
+        assert abs((first**power).mean() - moment) < 5 * spread, power
+    assert abs(np.corrcoef(first.ravel()[1:], first.ravel()[:-1])[0, 1]) < 0.05
+    assert (
+        abs(np.corrcoef(first.ravel(), noise(backend, "float32", seed=1)[0].ravel())[0, 1]) < 0.05
+    )
+    later = noise(backend, "float32", steps=2)[0] - first
+    assert abs(np.corrcoef(first.ravel(), later.ravel())[0, 1]) < 0.05
+    assert second.tolist() != first.ravel()[:7].tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_noise_has_the_same_bits_everywhere(dtype: str, backend: Backend) -> None:
+    ours, theirs = noise(backend, dtype, 3), noise(born.get_backend("numpy"), dtype, 3)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(ours, theirs, strict=True))
+
+
+def test_noise_of_a_seed_that_is_too_large_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"expected a seed below 4,194,304, got 4194304"):
+        optim.noisy(optim.SGD.rule(optim.SGDConfig(lr=0.1)), 0.1, 2**22)
+
+
 def everything(rule: optim.Rule) -> optim.Rule:
     rule = optim.lookahead(optim.warm_state(rule, 2), k=3)
     rule = optim.projected(optim.clip_step(rule, value=0.3), optim.Box(low=-0.5, high=0.5))
