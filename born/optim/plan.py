@@ -14,7 +14,7 @@ import numpy as np
 from born.backend import Backend
 from born.backend.update import Check, PreparedStep, Scalars, run_together
 from born.errors import RuleError
-from born.fusion import GroupProgram, Program
+from born.fusion import Program
 from born.optim.treatment import Treatment
 from born.raw import RawTensor, Shape
 
