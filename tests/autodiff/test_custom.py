@@ -49,7 +49,9 @@ def of(backend: AD, *values: Any) -> T:
 
 
 def close(found: Any, expected: Any, rtol: float = 1e-12) -> None:
-    found = found.numpy() if isinstance(found, born.Tensor) else found
+    found, expected = (
+        each.numpy() if isinstance(each, born.Tensor) else each for each in (found, expected)
+    )
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
 
 
