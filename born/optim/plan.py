@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from born.backend import Backend
 from born.backend.update import Check, PreparedStep, Scalars, run_together
 from born.errors import RuleError
-from born.fusion import GroupProgram, Program
+from born.fusion import Program
 from born.optim.treatment import Treatment
 from born.raw import RawTensor, Shape
 
@@ -59,6 +59,7 @@ class Bundle:
         dtypes = (p.dtype, gradient, *(slot.dtype for slot in slots))
         self.program = program
         self.indices = indices
+        self._numbers = range(len(indices))
         self.kernel = backend.compile_update(program, dtypes)
         self._bound = self.kernel.bind(targets, check_number)
         self._sizes = [
@@ -87,14 +88,15 @@ class Bundle:
             if gradient is not None:
                 self._check(self.indices[number], gradient)
                 own[number] = self._backend.reshape(gradient, shape)
-        present = [gradient for gradient in own if gradient is not None]
-        if not present:
-            return None
-        numbers: Sequence[int] = range(len(own))
+        numbers: Sequence[int] = self._numbers
         indices: Sequence[int] = self.indices
-        if len(present) < len(own):
+        if None in own:
             numbers = [number for number, gradient in enumerate(own) if gradient is not None]
             indices = [indices[number] for number in numbers]
+            own = [gradient for gradient in own if gradient is not None]
+            if not own:
+                return None
+        present = cast("list[RawTensor]", own)
         return BundleStep(self, numbers, indices, self._bound.prepare(numbers, present))
 
     def computed(self, host: Callable[..., Scalars], t: int, given: Mapping[str, Any]) -> Scalars:
@@ -204,11 +206,6 @@ class Plan:
         }
         self._common_hosts = list(hosts.values())
 
-    @property
-    def common(self) -> GroupProgram | None:
-        """What is computed once for all bundles."""
-        return self._commons[0] if self._commons else None
-
     def run(
         self,
         gradients: Sequence[RawTensor | None],
@@ -226,26 +223,30 @@ class Plan:
             slots: those of rank group, by name.
             given: scalars of this step alone.
         """
-        steps = [step for each in self.bundles if (step := each.prepare(gradients)) is not None]
-        ready = [(step.prepared, *step.scalars(counts, given)) for step in steps]
-        if self.common is None:
-            for step, (prepared, scalars, sets) in zip(steps, ready, strict=True):
-                prepared.run(scalars, sets)
+        ready: list[tuple[BundleStep, list[Scalars], list[int] | None]] = []
+        for bundle in self.bundles:
+            step = bundle.prepare(gradients)
+            if step is not None:
+                ready.append((step, *step.scalars(counts, given)))
+        if not self._commons:
+            for step, scalars, sets in ready:
+                step.prepared.run(scalars, sets)
                 updated(step.indices)
-        else:
-            joined: list[tuple[PreparedStep, tuple[list[Scalars], list[int] | None]]] = []
-            for step, (prepared, scalars, sets) in zip(steps, ready, strict=True):
-                if step.bundle.program.group is None:
-                    prepared.run(scalars, sets)
-                else:
-                    joined.append((prepared, (scalars, sets)))
-            if joined:
-                shared = self._common_scalars(max(counts) + 1, given)
-                own = [slots[name] for name in self.common.slots]
-                group = self._backend.begin_group(self.common, own, shared)
-                run_together([each for each, _ in joined], [each for _, each in joined], group)
-            for step in steps:
-                updated(step.indices)
+            return
+        joined: list[tuple[PreparedStep, tuple[list[Scalars], list[int] | None]]] = []
+        for step, scalars, sets in ready:
+            if step.bundle.program.group is None:
+                step.prepared.run(scalars, sets)
+            else:
+                joined.append((step.prepared, (scalars, sets)))
+        if joined:
+            common = self._commons[0]
+            shared = self._common_scalars(max(counts) + 1, given)
+            own = [slots[name] for name in common.slots]
+            group = self._backend.begin_group(common, own, shared)
+            run_together([each for each, _ in joined], [each for _, each in joined], group)
+        for step, _, _ in ready:
+            updated(step.indices)
 
     def _common_scalars(self, t: int, given: Mapping[str, Any]) -> Scalars:
         values = [self.bundles[0].computed(host, t, given) for host in self._common_hosts]

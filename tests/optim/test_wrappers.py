@@ -292,7 +292,7 @@ def test_parameter_in_pieces_is_not_seen_as_a_matrix(backend: Backend) -> None:
 
 def noise(backend: Backend, dtype: str, seed: int = 0, steps: int = 1) -> list[HostArray]:
     """What two parameters of zeros become by noise alone."""
-    sizes = ((150, 100), (7,))
+    sizes = ((60, 50), (7,))
     parameters = [nn.Parameter(born.zeros(shape, backend, dtype)) for shape in sizes]
 
     def stirred(rule: optim.Rule) -> optim.Rule:
@@ -309,12 +309,10 @@ def test_noise_has_the_moments_of_a_normal_number(backend: Backend) -> None:
     for power, moment in ((1, 0.0), (2, 1.0), (3, 0.0), (4, 3.0), (6, 15.0)):
         spread = np.std(first**power) / np.sqrt(first.size)
         assert abs((first**power).mean() - moment) < 5 * spread, power
-    assert abs(np.corrcoef(first.ravel()[1:], first.ravel()[:-1])[0, 1]) < 0.05
-    assert (
-        abs(np.corrcoef(first.ravel(), noise(backend, "float32", seed=1)[0].ravel())[0, 1]) < 0.05
-    )
+    assert abs(np.corrcoef(first.ravel()[1:], first.ravel()[:-1])[0, 1]) < 0.1
+    assert abs(np.corrcoef(first.ravel(), noise(backend, "float32", seed=1)[0].ravel())[0, 1]) < 0.1
     later = noise(backend, "float32", steps=2)[0] - first
-    assert abs(np.corrcoef(first.ravel(), later.ravel())[0, 1]) < 0.05
+    assert abs(np.corrcoef(first.ravel(), later.ravel())[0, 1]) < 0.1
     assert second.tolist() != first.ravel()[:7].tolist()
 
 
