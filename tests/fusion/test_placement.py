@@ -85,7 +85,7 @@ def test_chunks_cover_a_tensor_once(offset: int, size: int, most: int) -> None:
     pytest.importorskip("numba", reason=NEEDS_NUMBA)
     boundaries: Any = importlib.import_module("born_numba.update")._boundaries
     parameter = _at(offset, size)
-    found = boundaries(parameter)
+    found = boundaries(parameter, aligned=True)
     assert found == sorted(set(found))
     assert found[:1] + found[-1:] == ([0, size] if size else [])
     assert all(parameter[i:].ctypes.data % LINE == 0 for i in found[1:-1])
