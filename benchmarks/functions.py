@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 import born
+from benchmarks import derivatives
 from benchmarks.clocks import Outcome, Step
 from benchmarks.harness import Entry, Work
 from benchmarks.libraries import Place, born_entries, entry
@@ -20,9 +21,10 @@ _TOLERANCE: Final = 1e-4  # between sums of a million terms in float32
 
 
 def works(here: Place) -> list[Work]:
-    """Ten operations on a million elements, and their gradient."""
+    """Ten operations on a million elements, and their gradient; then functions of functions."""
     title = f"a function of ten operations on {ELEMENTS:,} elements, forward and backward"
-    return [Work(title, lambda: _entries(here), tolerance=_TOLERANCE, stopwatch=here.stopwatch)]
+    ten = Work(title, lambda: _entries(here), tolerance=_TOLERANCE, stopwatch=here.stopwatch)
+    return [ten, *derivatives.works(here)]
 
 
 def _entries(here: Place) -> list[Entry]:

@@ -56,10 +56,11 @@ def common(load: Callable[[str], Any]) -> Any:
 
 def test_every_example_is_tested() -> None:
     programs = {path.stem for path in (ROOT / "examples").glob("*.py")}
-    assert programs - {"common", "digits", "poisson", *SHORT} == set(EXAMPLES)
+    assert programs - {"common", "digits", "poisson", "train_gpt", *SHORT} == set(EXAMPLES)
     for name in (*SHORT, "poisson"):
         text = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
         assert text.count("\n") < 80
+    assert (ROOT / "examples" / "train_gpt.py").read_text(encoding="utf-8").count("\n") <= 150
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -195,6 +196,84 @@ def test_posterior_is_that_of_a_fine_grid(load: Callable[[str], Any]) -> None:
     # Of some thousand draws that hardly depend on each other, about a fiftieth of the deviation.
     np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.04)
     np.testing.assert_allclose(draws.std(axis=0), deviation, rtol=0.08)
+
+
+# -- a small GPT --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_gpt(load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The example with little text and a network to match: a second in place of minutes."""
+    gpt = load("train_gpt")
+    sizes = {"WIDTH": 16, "HEADS": 2, "LAYERS": 1, "CONTEXT": 16, "SAMPLE": 40, "EPOCHS": 3}
+    for name, value in {**sizes, "MODULES": "bisect heapq nothing_of_the_name"}.items():
+        monkeypatch.setattr(gpt, name, value)
+    return gpt
+
+
+def run_gpt(gpt: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["train_gpt.py", "--backend", "numpy", *arguments])
+    gpt.main()
+
+
+def test_gpt_learns_and_writes(
+    small_gpt: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_gpt(small_gpt, tmp_path, monkeypatch)
+    *progress, wrote, _ = capsys.readouterr().out.splitlines()[:5]
+    losses = [float(line.split()[3]) for line in progress]
+    # A network that knows nothing is at the logarithm of the number of letters.
+    assert losses[-1] < losses[0] < np.log(len(small_gpt.LETTERS))
+    assert progress[0].startswith("epoch 1/3  loss ")
+    assert wrote == "wrote train_gpt.png"
+    assert (tmp_path / "train_gpt.png").stat().st_size > SMALLEST_PICTURE
+
+
+def test_gpt_prints_a_sample_last(
+    small_gpt: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_gpt(small_gpt, tmp_path, monkeypatch, "--epochs", "1")
+    _, sample = capsys.readouterr().out.split("wrote train_gpt.png\n\n")
+    assert sample.startswith(small_gpt.PROMPT)
+    assert len(sample) == len(small_gpt.PROMPT) + small_gpt.SAMPLE + 1  # the end of the line
+
+
+def test_resumed_gpt_equals_one_never_stopped(
+    small_gpt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(folder: str, epochs: int, *more: str) -> bytes:
+        arguments = ("--epochs", str(epochs), "--checkpoint-dir", folder, *more)
+        run_gpt(small_gpt, tmp_path, monkeypatch, *arguments)
+        path = tmp_path / folder / "train_gpt" / f"step-{epochs:08d}.safetensors"
+        return path.read_bytes()
+
+    whole = train("whole", 3)
+    assert train("parts", 1) != whole
+    assert train("parts", 3, "--resume") == whole
+
+
+def test_gpt_decays_matrices_alone(small_gpt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[str, float] = {}
+
+    def stop(options: object, model: Any, optimizer: Any, loader: object) -> None:
+        kept.update({p.name: optimizer.config_of(p).weight_decay for p in model.parameters()})
+        raise SystemExit
+
+    monkeypatch.setattr(small_gpt, "Training", stop)
+    monkeypatch.setattr(sys, "argv", ["train_gpt.py", "--backend", "numpy"])
+    with pytest.raises(SystemExit):
+        small_gpt.main()
+    decayed = {name for name, decay in kept.items() if decay}
+    assert decayed == {name for name in kept if name.endswith("weight")} - {
+        *("letters.weight", "norm.weight", "blocks.0.norm_1.weight", "blocks.0.norm_2.weight")
+    }
 
 
 # -- going on ---------------------------------------------------------------------------

@@ -202,9 +202,9 @@ class CupyBackend(
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:
-        if is_coded(program, dtypes):
+        if program.staged and is_coded(program, dtypes):
             return CodedUpdate(self, program, dtypes, self.compile_update)
-        if program.indexed:
+        if program.staged and program.indexed:
             return super().compile_update(program, dtypes)
         with self.context:
             if program.staged:

@@ -624,7 +624,7 @@ class Optimizer(Generic[B, C_co]):
         accumulation.add(gradients, kind, slots, given)
         if accumulation.is_due:
             return self._updated(accumulation.taken(), None, max_norm)
-        report = StepReport(self._reporter, self._config, max(self._counts) + 1)
+        report = StepReport(self._reporter, self._config, self._treatments, max(self._counts) + 1)
         report.with_missing(range(len(gradients)))
         return report
 
@@ -638,7 +638,7 @@ class Optimizer(Generic[B, C_co]):
         reporter, counts = self._reporter, self._updates
         if reporter.pending is not None:
             reporter.settle(counts)
-        report = StepReport(reporter, self._config, max(counts) + 1)
+        report = StepReport(reporter, self._config, self._treatments, max(counts) + 1)
         if None in gradients:
             report.with_missing([index for index, g in enumerate(gradients) if g is None])
         if slots or given:

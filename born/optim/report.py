@@ -18,6 +18,7 @@ from born.optim.config import Config
 from born.optim.nonfinite import NONFINITE, WATCHED, observed, reductions
 from born.optim.rule import Rule
 from born.optim.scalars import value_at
+from born.optim.treatment import Treatment
 from born.raw import HostArray, RawTensor
 
 
@@ -60,9 +61,12 @@ class StepReport:
     _norm: float | RawTensor | None = None
     _max_norm = math.inf
 
-    def __init__(self, reporter: Reporter, config: Config, step: int) -> None:
+    def __init__(
+        self, reporter: Reporter, config: Config, treatments: Sequence[Treatment], step: int
+    ) -> None:
         self._reporter = reporter
         self._config = config
+        self._treatments = treatments
         self.step = step
 
     def with_options(self, slots: Mapping[str, RawTensor], given: Mapping[str, float]) -> None:
@@ -81,8 +85,18 @@ class StepReport:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the step."""
+        """The learning rate of the step, for parameters of no group."""
         return value_at(self._config.lr, self.step)
+
+    @property
+    def group_lrs(self) -> dict[int, float]:
+        """The number of a group of parameters -> its learning rate."""
+        configs = {each.group: each.config for each in self._treatments}
+        return {
+            group: value_at(config.lr, self.step)
+            for group, config in configs.items()
+            if group is not None
+        }
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -151,7 +165,8 @@ class StepReport:
         """All of it as numbers under flat names, for any logger.
 
         Args:
-            per_parameter: whether what is watched of each parameter is in it, too, under
+            per_parameter: whether the learning rates of groups are in it, too, under
+                `"lr/group 0"`, and what is watched of each parameter, under
                 `"update_ratio/head.weight"`.
 
         >>> p = nn.Parameter(born.zeros(2, backend), "p")
@@ -164,6 +179,8 @@ class StepReport:
             "applied": int(self.applied),
             "lr": self.lr,
         }
+        if per_parameter:
+            numbers |= {f"lr/group {group}": lr for group, lr in self.group_lrs.items()}
         if self._norm is not None:
             numbers["clip_factor"] = self.clip_factor
         for name in WATCHED:

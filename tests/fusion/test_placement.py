@@ -12,6 +12,7 @@ import pytest
 import born
 from born import nn, optim
 from born.dtypes import as_dtype
+from born.fusion.codec import BLOCK
 from born.raw import HostArray
 from born_numpy import NumpyBackend
 from born_numpy.alignment import LINE, slot, to_line
@@ -85,8 +86,12 @@ def test_chunks_cover_a_tensor_once(offset: int, size: int, most: int) -> None:
     pytest.importorskip("numba", reason=NEEDS_NUMBA)
     boundaries: Any = importlib.import_module("born_numba.update")._boundaries
     parameter = _at(offset, size)
-    found = boundaries(parameter, aligned=True)
-    assert found == sorted(set(found))
-    assert found[:1] + found[-1:] == ([0, size] if size else [])
-    assert all(parameter[i:].ctypes.data % LINE == 0 for i in found[1:-1])
-    assert max((b - a for a, b in itertools.pairwise(found)), default=0) == most
+    for aligned in (True, False):
+        found = boundaries(parameter, aligned)
+        assert found == sorted(set(found))
+        assert found[:1] + found[-1:] == ([0, size] if size else [])
+        if aligned:
+            assert all(parameter[i:].ctypes.data % LINE == 0 for i in found[1:-1])
+        else:
+            assert all(i % BLOCK == 0 for i in found[:-1])
+        assert max((b - a for a, b in itertools.pairwise(found)), default=0) == most

@@ -88,6 +88,26 @@ def test_reports_keep_their_own_numbers(backend: Backend) -> None:
     assert reports[-1].lr == lr(5)
 
 
+def test_groups_have_rates_of_their_own(backend: Backend) -> None:
+    falling = schedules.Linear(0.4, 0.0, steps=5)
+    groups = [optim.Group("first", lr=falling), optim.Group("second", lr_scale=0.5)]
+    optimizer = optim.SGD(two(backend), lr=0.1, groups=groups)
+    reports = [optimizer.step(gradients(optimizer.parameters)) for _ in range(2)]
+    optimizer.groups = []
+    assert [report.group_lrs for report in reports] == [
+        {0: falling(1), 1: 0.05},
+        {0: falling(2), 1: 0.05},
+    ]
+    assert reports[1].to_dict() == {
+        "step": 2,
+        "applied": 1,
+        "lr": 0.1,
+        "lr/group 0": falling(2),
+        "lr/group 1": 0.05,
+    }
+    assert list(reports[1].to_dict(per_parameter=False)) == ["step", "applied", "lr"]
+
+
 @pytest.mark.parametrize("scale", [-0.5, "tensor"])
 def test_norm_is_that_before_clipping(scale: float | str, backend: Backend) -> None:
     given: Any = raw([-0.5], backend) if scale == "tensor" else scale

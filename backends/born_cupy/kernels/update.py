@@ -7,9 +7,14 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
+from typing_extensions import override
 
+from born.backend.codecs import FULL
 from born.backend.update import element_dtype
 from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
+from born.fusion.codec import BLOCK, SCALE
+from born.fusion.program import stochastic
+from born_cupy.kernels.coded import NAMES, ROUNDING, helpers, rounding
 from born_cupy.kernels.source import Source, ctype, head
 from born_cupy.kernels.table import LOCATE
 
@@ -58,7 +63,7 @@ def update(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> Source:
     Its table has a column a tensor and these rows: the addresses of the program's arrays, the
     number of elements, which set of scalars; then the chunks before each tensor and in all.
     """
-    writer = UpdateWriter(program, dtypes)
+    writer = CodedWriter(program, dtypes) if program.codecs else UpdateWriter(program, dtypes)
     return Source("update", writer.text(), exact=True)
 
 
@@ -83,6 +88,7 @@ class UpdateWriter:
         self.vector = _ACCESS // min(dtypes[i].itemsize for i in self.arrays or [0])
         self.columns = len(dtypes)
         self.scalars = [f"s{i}" for i in range(program.scalars)]
+        self.number = ["u32 at"] if program.indexed else []
 
     def text(self) -> str:
         """The whole."""
@@ -154,13 +160,15 @@ template <class T> struct pack {{
     }}
 }};
 
+{ROUNDING if self.number else ""}
 {self._rule()}"""
 
     def loops(self) -> str:
         """From element to element of a chunk of n, a vector at a time where that is possible."""
         vector = self.vector
         addresses = " | ".join(f"(u64)x{i}" for i in self.arrays) or "0"
-        elements = ", ".join([*(f"x{i}[j]" for i in self.arrays), *self.scalars])
+        at = ["(u32)(start + j)"] if self.number else []
+        elements = ", ".join([*(f"x{i}[j]" for i in self.arrays), *self.scalars, *at])
         return f"""\
         i64 done = 0;
         if ((({addresses}) & 15) == 0) {{
@@ -175,7 +183,7 @@ template <class T> struct pack {{
     def _rule(self) -> str:
         """The function that updates one element."""
         given = [f"{kind} {'&' if i in self.stored else ''}x{i}" for i, kind in self.arrays.items()]
-        given += [f"real {name}" for name in self.scalars]
+        given += [*(f"real {name}" for name in self.scalars), *self.number]
         lines = [f"real a{i} = as<real>(x{i});" for i in self.arrays if i in self.read]
         lines += self.instructions()
         lines += [f"put(x{i}, {ref});" for i, ref in self.stored.items()]
@@ -207,13 +215,93 @@ template <class T> struct pack {{
     def _vector_body(self) -> list[str]:
         lines = [f"pack<{kind}> e{i};" for i, kind in self.arrays.items()]
         lines += [f"e{i}.load(x{i} + j);" for i in self.arrays if i in self.read]
-        elements = ", ".join([*(f"e{i}.at[k]" for i in self.arrays), *self.scalars])
+        at = ["(u32)(start + j + k)"] if self.number else []
+        elements = ", ".join([*(f"e{i}.at[k]" for i in self.arrays), *self.scalars, *at])
         lines += ["#pragma unroll", f"for (int k = 0; k < {self.vector}; ++k) one({elements});"]
         return lines + [f"e{i}.store(x{i} + j);" for i in self.stored]
 
 
+class CodedWriter(UpdateWriter):
+    """The text of a kernel whose blocks of threads take blocks of a codec, an element a thread.
+
+    What is coded is kept by the threads until the scale of the block is known.
+    """
+
+    @override
+    def preamble(self) -> str:
+        rounding = ROUNDING if self.number else ""
+        return f"typedef {ctype(self.real)} real;\n\n{helpers()}\n{rounding}\n{self._rule()}"
+
+    @override
+    def _rule(self) -> str:
+        given: list[str] = []
+        lines: list[str] = []
+        stores: list[str] = []
+        for i, kind in self.arrays.items():
+            if not self.program.codec(i):
+                given.append(f"{kind} {'&' if i in self.stored else ''}x{i}")
+            else:
+                given += [f"float x{i}"] if i in self.read else []
+                given += [f"float &kept{i}"] if i in self.stored else []
+            if i in self.read:
+                lines.append(f"real a{i} = as<real>(x{i});")
+            if i in self.stored:
+                place = f"kept{i}" if self.program.codec(i) else f"x{i}"
+                stores.append(f"put({place}, {self.stored[i]});")
+        given += [*(f"real {name}" for name in self.scalars), *self.number]
+        return (
+            f"// {self.program.name}({', '.join(self.program.arrays)})\n"
+            f"__device__ inline void one({', '.join(given)}) {{\n"
+            f"{indented(4, [*lines, *self.instructions(), *stores])}\n}}"
+        )
+
+    @override
+    def setup(self) -> list[str]:
+        lines = [f"const real s{i} = (real)s[{i}];" for i in range(self.program.scalars)]
+        for i, kind in self.arrays.items():
+            element = f"{'' if i in self.stored else 'const '}{kind}"
+            place = f"start / {BLOCK} * {FULL}" if self.program.codec(i) else "start"
+            lines.append(f"{element} *x{i} = ({element} *)table[{i} * tensors + i] + {place};")
+        return lines
+
+    @override
+    def loops(self) -> str:
+        coded = [i for i in self.arrays if self.program.codec(i)]
+        elements: list[str] = []
+        for i in self.arrays:
+            if i not in coded:
+                elements.append(f"x{i}[first + e]")
+                continue
+            if i in self.read:
+                name = NAMES[self.program.codec(i)]
+                elements.append(f"{name}::decode(block{i}[{SCALE} + e], scale{i})")
+            elements += [f"kept{i}[e]"] if i in self.stored else []
+        elements += [*self.scalars, *(["(u32)(start + first + e)"] if self.number else [])]
+        kept = [i for i in coded if i in self.stored]
+        setup = [f"__shared__ float kept{i}[{BLOCK}];" for i in kept]
+        views = [
+            f"{'' if i in kept else 'const '}u8 *block{i} = x{i} + first / {BLOCK} * {FULL};"
+            for i in coded
+        ]
+        views += [f"const float scale{i} = *(const float *)block{i};" for i in coded]
+        names = {i: NAMES[self.program.codec(i)] for i in kept}
+        encoded = [f"encode<{names[i]}>(block{i}, kept{i}, count);" for i in kept]
+        return f"""\
+{indented(8, setup)}
+        for (i64 first = 0; first < n; first += {BLOCK}) {{
+            const int count = n - first < {BLOCK} ? (int)(n - first) : {BLOCK};
+{indented(12, views)}
+            for (int e = threadIdx.x; e < count; e += blockDim.x)
+                one({", ".join(elements)});
+            __syncthreads();
+{indented(12, encoded)}
+        }}"""
+
+
 def expression(op: str, texts: Sequence[str], *, double: bool) -> str:
     """The text of an operation on others."""
+    if narrow := stochastic(op):
+        return rounding(narrow, texts)
     pattern = _PATTERNS.get(op)
     if pattern is not None:
         return pattern.format(*texts)
