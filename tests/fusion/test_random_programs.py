@@ -96,7 +96,8 @@ def drawn(operations: int) -> st.SearchStrategy[Drawn]:
 
 def test_every_exact_operation_that_a_rule_can_write_is_drawn() -> None:
     written = {*BINARY, *UNARY, *CONDITIONS, "where"} - {"square"}
-    assert written == EXACT - {"eq", "ne", "logical_and", "logical_or", "logical_not"}
+    by_chance = {"stochastic_float16", "stochastic_bfloat16"}  # which tests of precision draw
+    assert written == EXACT - {"eq", "ne", "logical_and", "logical_or", "logical_not"} - by_chance
 
 
 def _check(name: str, rule: Drawn, dtypes: Dtypes, seed: int, t: int) -> None:
