@@ -165,7 +165,7 @@ class Progress(Generic[T]):
                 numbers |= {name: _read(number) for name, number in report.items()}
             else:
                 told = report.to_dict(per_parameter=False)
-                is_skipped |= told.get("applied") == 0
+                is_skipped |= told.get("applied") == 0 and "gathered" not in told
                 numbers |= {name: told[name] for name in _OF_REPORTS if name in told}
         first = [name for name in _FIRST if name in numbers]
         order = dict.fromkeys((*first, *numbers))

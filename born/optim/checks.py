@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 from weakref import WeakSet
@@ -98,6 +99,14 @@ def check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None
             )
         if stop > end:
             end, owner = stop, index
+
+
+def distinct_names(parameters: Sequence[Parameter[Any]]) -> list[str]:
+    """What to call each parameter: its name; its number where it has none, and beside a name that
+    several have, as those of layers that are in no model together."""
+    names = [p.name or str(index) for index, p in enumerate(parameters)]
+    counts = Counter(names)
+    return [f"{name} ({i})" if counts[name] > 1 else name for i, name in enumerate(names)]
 
 
 class StepChecks:

@@ -171,6 +171,9 @@ class Optimizer(Generic[B, C_co]):
     def _hold(self, parameters: tuple[Parameter[B], ...], groups: tuple[Group, ...]) -> None:
         """Take hold of parameters, those that are there already first; or of none of them."""
         inner, checks = self._inner, StepChecks(parameters)
+        counts = (
+            self._counts if self._updates else []
+        )  # after a wait, before the reporter is copied
         numbers = group_numbers(groups, parameters)
         treatments = self._treated(self._config, groups, numbers, parameters)
         check_memory(inner, parameters)
@@ -198,7 +201,7 @@ class Optimizer(Generic[B, C_co]):
         self._raws, self._checks, self._projected = raws, checks, projected
         self._buffers, self._shared, self._plans = buffers, shared, plans
         self._accumulation = gathering
-        self._updates = [*self._counts, *(0 for _ in new)]
+        self._updates = [*counts, *(0 for _ in new)]
         self._reporter = reporter
         self._incoming = Incoming(type(self).__name__, parameters, checks)
         self._take(treatments)
@@ -384,6 +387,7 @@ class Optimizer(Generic[B, C_co]):
         """
         given: Iterable[Parameter[B]]
         given = parameters.parameters() if isinstance(parameters, Module) else parameters
+        self._check_own_values("to add parameters", "they would be lost")
         held = {p.raw for p in self._parameters}
         new = {p.raw: p for p in (*given, *group.listed) if p.raw not in held}
         joined = checked_parameters([*self._parameters, *new.values()])
@@ -558,11 +562,7 @@ class Optimizer(Generic[B, C_co]):
             interrupted, as by Ctrl-C, may leave some elements updated and others not: go
             on from a checkpoint.
         """
-        if self.shown is not None:
-            raise ParameterError(
-                f"expected to step with the parameters' own values, got a step inside of "
-                f"{self.shown}; leave the with statement first, or the step would be lost"
-            )
+        self._check_own_values("to step", "the step would be lost")
         gradients = self._incoming.gradients(grads)
         self._checks.check_arrays()
         if max_norm is None:
@@ -623,9 +623,14 @@ class Optimizer(Generic[B, C_co]):
         check_options(None, max_norm)
         accumulation.add(gradients, kind, slots, given)
         if accumulation.is_due:
-            return self._updated(accumulation.taken(), None, max_norm)
+            means = accumulation.taken()
+            for index, raw in enumerate(self._raws):  # what was frozen meanwhile
+                if index in self._incoming.frozen or not raw.requires_grad:
+                    means[index] = None
+            return self._updated(means, None, max_norm)
         report = StepReport(self._reporter, self._config, self._treatments, max(self._counts) + 1)
-        report.with_missing(range(len(gradients)))
+        report.with_missing([index for index, g in enumerate(gradients) if g is None])
+        report.as_gathered()
         return report
 
     def _run(
@@ -669,6 +674,14 @@ class Optimizer(Generic[B, C_co]):
                 changes[0] += 1  # which is what it does, without a call for each
         if self._projected:
             self._project(indices)
+
+    def _check_own_values(self, what: str, otherwise: str) -> None:
+        """Refuse what would take the values that `weights` shows for the parameters' own."""
+        if self.shown is not None:
+            raise ParameterError(
+                f"expected {what} with the parameters' own values, got it inside of {self.shown}; "
+                f"leave the with statement first, or {otherwise}"
+            )
 
     def _project(self, indices: Sequence[int]) -> None:
         """Hold some parameters to their projections."""
@@ -726,6 +739,9 @@ class Optimizer(Generic[B, C_co]):
     def weights_of(self, name: str, index: int) -> RawTensor:
         """The value that `weights` gives one parameter: here a slot; override it for others."""
         raw, live = self._raws[index], self._live.get(f"{name}.{index}")
+        rule = self._rules[index]
+        if not self._counts[index] and name in rule.own_slots and rule.kind(name).start == "p":
+            return raw  # which may have been loaded since the slot was made
         if live is None or live.shape != raw.shape:
             kept = [
                 slot
@@ -770,11 +786,7 @@ class Optimizer(Generic[B, C_co]):
         >>> list(optimizer.live_state())
         ['m.0', 'v.0', 't.0']
         """
-        if self.shown is not None:
-            raise ParameterError(
-                "expected to save or load a state beside the parameters' own values, got it inside "
-                f"of {self.shown}; leave the with statement first, or save the model alone"
-            )
+        self._check_own_values("to save or load a state", "save the model alone")
         return {**self._live, **self._numbered}
 
     def state_owners(self) -> dict[str, int | None]:
@@ -857,10 +869,12 @@ class Optimizer(Generic[B, C_co]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """For copies of the parameters, or those that the same copy has made of a model's."""
+        self._check_own_values("to copy an optimizer", "copy the model alone")
         return self.to(copy.deepcopy(self._parameters, memo))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle, best together with the model: `pickle.dumps((model, optimizer))`."""
+        self._check_own_values("to pickle an optimizer", "pickle the model alone")
         options = {"groups": self._groups, **self._around.keywords()}
         return _resumed, (type(self), self._parameters, self._config, self.state_dict(), options)
 

@@ -50,7 +50,7 @@ class Precision(Settings):
     """What slots are kept as: one byte an element, and a scale for each block of 256. That is for
     arrays of the parameters' shape that hold averages, momentum and the like: copies of parameters,
     what a rule asks to be `exact`, and slots that the config gives a dtype, stay as they are."""
-    seed: Annotated[int, Interval(0, 2**24 - 1)] = 0
+    seed: Annotated[int, Interval(0, 2**23 - 1)] = 0
     """Of the chance in `"stochastic"`: the same one, the same parameters, on every backend."""
 
     def applied(self, rules: Sequence[Rule], dtypes: Sequence[np.dtype[Any]]) -> list[Rule]:

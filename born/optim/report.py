@@ -13,6 +13,7 @@ from born.backend import Backend
 from born.backend.contract.transfer import Arrival
 from born.errors import GradientError
 from born.nn import Parameter
+from born.optim.checks import distinct_names
 from born.optim.clipping import MAX_NORM, NORM, SCALE
 from born.optim.config import Config
 from born.optim.nonfinite import NONFINITE, WATCHED, observed, reductions
@@ -60,6 +61,7 @@ class StepReport:
     _scale: float | RawTensor = 1.0
     _norm: float | RawTensor | None = None
     _max_norm = math.inf
+    _is_gathered = False
 
     def __init__(
         self, reporter: Reporter, config: Config, treatments: Sequence[Treatment], step: int
@@ -78,6 +80,10 @@ class StepReport:
     def with_missing(self, indices: Sequence[int]) -> None:
         """Take which parameters had no gradient."""
         self._missing = indices
+
+    def as_gathered(self) -> None:
+        """Say that gradients were added to those of an update that is not due yet."""
+        self._is_gathered = True
 
     def with_outcome(self, outcome: Outcome) -> None:
         """Take what was looked at in the step."""
@@ -105,8 +111,9 @@ class StepReport:
 
     @property
     def applied(self) -> bool:
-        """Whether anything was updated: not if all gradients were missing, or the step skipped."""
-        if len(self._missing) == len(self._reporter.names):
+        """Whether anything was updated: not if all gradients were missing, the step was skipped, or
+        its gradients were only added up (`accumulate`)."""
+        if self._is_gathered or len(self._missing) == len(self._reporter.names):
             return False
         return self._outcome is None or not (self._reporter.skips and self._outcome.bad)
 
@@ -126,6 +133,8 @@ class StepReport:
         Of those that had a gradient: the norms of the gradient (scaled, not yet clipped), of the
         parameter before the step, of its change, and the last over the one before.
         """
+        if self._outcome is None:
+            return {}
         return {name: self._named(self._values(name)) for name in self._reporter.watch}
 
     @property
@@ -149,7 +158,7 @@ class StepReport:
     @property
     def update_ratio(self) -> float | None:
         """`update_norm` over `param_norm`, if it is watched; about 1e-3 is usual."""
-        if "update_ratio" not in self._reporter.watch:
+        if "update_ratio" not in self._reporter.watch or self._outcome is None:
             return None
         return _ratio(self._sum("update_norm"), self._sum("param_norm"))
 
@@ -179,6 +188,8 @@ class StepReport:
             "applied": int(self.applied),
             "lr": self.lr,
         }
+        if self._is_gathered:
+            numbers["gathered"] = 1
         if per_parameter:
             numbers |= {f"lr/group {group}": lr for group, lr in self.group_lrs.items()}
         if self._norm is not None:
@@ -189,7 +200,7 @@ class StepReport:
                 numbers[name] = value
         if self._missing:
             numbers["missing"] = len(self._missing)
-        if self._reporter.policy != "ignore":
+        if self._reporter.policy != "ignore" and not self._is_gathered:
             numbers["nonfinite"] = sum(self.nonfinite.values())
         if per_parameter:
             numbers |= {
@@ -203,7 +214,9 @@ class StepReport:
     def __repr__(self) -> str:
         shown = self.to_dict(per_parameter=False)
         state = "applied" if shown.pop("applied") else "skipped"
-        if len(self._missing) == len(self._reporter.names):
+        if shown.pop("gathered", 0):
+            state = "gradients added up"
+        elif len(self._missing) == len(self._reporter.names):
             state = "nothing to update"
         rest = ", ".join(f"{name}={value:.4g}" for name, value in shown.items() if name != "step")
         return f"StepReport({self.step}: {state}, {rest})"
@@ -233,7 +246,8 @@ class StepReport:
         return value
 
     def _total(self, name: str) -> float | None:
-        return self._sum(name) if name in self._reporter.watch else None
+        watched = name in self._reporter.watch and self._outcome is not None
+        return self._sum(name) if watched else None
 
     def _sum(self, name: str) -> float:
         return math.hypot(*self._values(name).values())
@@ -312,7 +326,7 @@ class Reporter:
     def of(self, parameters: Sequence[Parameter[Any]]) -> Reporter:
         """What looks at these parameters, the first of which this one has looked at."""
         new = copy.copy(self)
-        new.names = [p.name or str(index) for index, p in enumerate(parameters)]
+        new.names = distinct_names(parameters)
         new._buffer = self.backend.zeros((len(self.rows), len(parameters)), "float64")
         new.slots = [
             tuple(new._part(row, index) for row in range(len(self.rows)))

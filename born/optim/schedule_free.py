@@ -147,7 +147,10 @@ class ScheduleFreeSGD(Optimizer[B, ScheduleFreeSGDConfig]):
     def weights_of(self, name: str, index: int) -> RawTensor:
         if name != "x":
             return super().weights_of(name, index)
-        return _x(self, index, value_at(self.config.momentum, max(self.timestep, 1)))
+        config, count = self._treatments[index].config, self._counts[index]
+        if not isinstance(config, ScheduleFreeSGDConfig) or not count:
+            return self._raws[index]
+        return _x(self, index, value_at(config.momentum, count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +278,10 @@ class ScheduleFreeAdamW(Optimizer[B, ScheduleFreeAdamWConfig]):
     def weights_of(self, name: str, index: int) -> RawTensor:
         if name != "x":
             return super().weights_of(name, index)
-        return _x(self, index, value_at(self.config.betas[0], max(self.timestep, 1)))
+        config, count = self._treatments[index].config, self._counts[index]
+        if not isinstance(config, ScheduleFreeAdamWConfig) or not count:
+            return self._raws[index]
+        return _x(self, index, value_at(config.betas[0], count))
 
 
 def _x(optimizer: Optimizer[Any, Any], index: int, beta: float) -> RawTensor:

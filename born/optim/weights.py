@@ -11,6 +11,7 @@ from typing_extensions import override
 from born.backend import B
 from born.errors import ParameterError
 from born.nn import Parameter
+from born.optim.checks import distinct_names
 from born.raw import RawTensor
 from born.tensor import Tensor
 
@@ -92,20 +93,25 @@ class Weights(Generic[B]):
             raw.touch()
 
     def state_dict(self) -> dict[str, Tensor[B]]:
-        """The values by the parameters' names, or by their number where they have none; copies."""
+        """The values by the parameters' names, or by their number where they have none; copies.
+
+        A name that several have, as those of layers that are in no model together, has its
+        number behind it.
+        """
         shown, values = self._source.shown, dict[str, Tensor[B]]()
         if shown is not None and shown.name != self.name:
             raise ParameterError(
                 f"expected to take weights({self.name!r}) from the parameters' own values, got "
                 f"{shown} entered; leave it first"
             )
+        names = distinct_names(self._source.parameters)
         for index, parameter in enumerate(self._source.parameters):
             backend, raw = parameter.backend.innermost, parameter.raw
             value = self._source.weights_of(self.name, index) if shown is None else raw
             value = backend.copy(value)
             if value.dtype != parameter.dtype:
                 value = backend.astype(value, parameter.dtype)
-            values[parameter.name or str(index)] = Tensor(value, parameter.backend)
+            values[names[index]] = Tensor(value, parameter.backend)
         return values
 
     @override

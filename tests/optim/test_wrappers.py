@@ -323,7 +323,7 @@ def test_noise_has_the_same_bits_everywhere(dtype: str, backend: Backend) -> Non
 
 
 def test_noise_of_a_seed_that_is_too_large_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"expected a seed below 4,194,304, got 4194304"):
+    with pytest.raises(ConfigError, match=r"expected a seed below 2,097,152, got 4194304"):
         optim.noisy(optim.SGD.rule(optim.SGDConfig(lr=0.1)), 0.1, 2**22)
 
 

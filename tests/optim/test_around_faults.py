@@ -1,0 +1,141 @@
+"""What surrounds the update, where one piece meets another."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import born
+from born import nn, optim
+from born.backend import Backend
+from born.errors import ParameterError
+from born.optim import schedules
+from born.raw import RawTensor
+from born.tensor import Tensor
+
+
+def _parameter(backend: Backend, *values: float, name: str = "") -> nn.Parameter[Backend]:
+    return nn.Parameter(born.tensor(list(values), backend, dtype="float64"), name)
+
+
+def _ones(*parameters: nn.Parameter[Backend], value: float = 1.0) -> dict[RawTensor, RawTensor]:
+    return {p.raw: born.full(p.shape, value, p.backend, dtype="float64").raw for p in parameters}
+
+
+def _list(x: Tensor[Any] | nn.Parameter[Any]) -> list[float]:
+    values: list[float] = x.numpy().tolist()
+    return values
+
+
+@pytest.mark.parametrize("by_group", [True, False])
+def test_what_is_frozen_amid_an_accumulation_stays(backend: Backend, by_group: bool) -> None:
+    a, b = _parameter(backend, 1.0, name="a"), _parameter(backend, 1.0, name="b")
+    optimizer = optim.SGD([a, b], lr=1.0, accumulate=2)
+    optimizer.step(_ones(a, b))
+    if by_group:
+        optimizer.groups = [optim.Group("b", freeze=True)]
+    else:
+        b.requires_grad = False
+    optimizer.step(_ones(a, b))
+    assert (_list(a), _list(b)) == ([0.0], [1.0])
+
+
+def test_a_report_of_gradients_that_are_only_added_up(backend: Backend) -> None:
+    p = _parameter(backend, 1.0, name="p")
+    optimizer = optim.SGD([p], lr=1.0, accumulate=2, watch=("grad_norm", "update_ratio"))
+    report = optimizer.step(_ones(p))
+    assert not report.applied
+    assert report.missing == ()
+    assert report.grad_norm is None
+    assert report.watched == {}
+    assert report.to_dict() == {"step": 1, "applied": 0, "gathered": 1, "lr": 1.0}
+    assert repr(report).startswith("StepReport(1: gradients added up")
+    assert optimizer.step(_ones(p)).grad_norm == 1.0
+
+
+@pytest.mark.parametrize("kind", ["average", "x"])
+def test_weights_of_a_parameter_without_an_update_are_its_own(backend: Backend, kind: str) -> None:
+    a, b = _parameter(backend, 1.0, name="a"), _parameter(backend, 1.0, 2.0, name="b")
+    groups = [optim.Group("b", freeze=True)]
+    optimizer: optim.Optimizer[Any, Any] = (
+        optim.AdamW([a, b], lr=0.1, average=0.9, groups=groups)
+        if kind == "average"
+        else optim.ScheduleFreeSGD([a, b], lr=0.1, groups=groups)
+    )
+    b.assign(born.full(2, 7.0, backend, dtype="float64"))  # as pretrained weights are loaded
+    optimizer.step(_ones(a, b))
+    assert _list(optimizer.weights(kind).state_dict()["b"]) == [7.0, 7.0]
+    with optimizer.weights(kind):
+        assert _list(b) == [7.0, 7.0]
+
+
+def test_weights_of_a_group_follow_its_config(backend: Backend) -> None:
+    beta = schedules.Linear(0.5, 0.9, steps=10)
+    pairs = [_parameter(backend, 1.0, 2.0, name=name) for name in "ab"]
+    alone = [_parameter(backend, 1.0, 2.0, name=name) for name in "ab"]
+    joint = optim.ScheduleFreeAdamW(
+        pairs, lr=0.1, betas=(0.9, 0.999), groups=[optim.Group("b", betas=(beta, 0.999))]
+    )
+    each = [
+        optim.ScheduleFreeAdamW([p], lr=0.1, betas=(first, 0.999))
+        for p, first in zip(alone, (0.9, beta), strict=True)
+    ]
+    for _ in range(5):
+        joint.step(_ones(*pairs))
+        for p, optimizer in zip(alone, each, strict=True):
+            optimizer.step(_ones(p))
+    found = joint.weights("x").state_dict()
+    for p, optimizer in zip(alone, each, strict=True):
+        assert _list(found[p.name]) == _list(optimizer.weights("x").state_dict()[p.name])
+
+
+def test_names_that_several_have_lose_nothing(backend: Backend) -> None:
+    first, second = _parameter(backend, 1.0, name="weight"), _parameter(backend, 2.0, name="weight")
+    optimizer = optim.SGD(
+        [first, second], lr=1.0, average=0.5, watch=("grad_norm",), nonfinite="zero"
+    )
+    bad = _ones(first, second, value=np.nan)
+    report = optimizer.step(bad)
+    assert report.nonfinite == {"weight (0)": 1, "weight (1)": 1}
+    assert set(report.watched["grad_norm"]) == {"weight (0)", "weight (1)"}
+    averages = optimizer.weights("average").state_dict()
+    assert {name: _list(x) for name, x in averages.items()} == {
+        "weight (0)": [1.0],
+        "weight (1)": [2.0],
+    }
+
+
+def test_shown_weights_are_not_taken_for_the_parameters(backend: Backend) -> None:
+    p, new = _parameter(backend, 1.0, name="p"), _parameter(backend, 1.0, name="new")
+    optimizer = optim.SGD([p], lr=1.0, average=0.5)
+    optimizer.step(_ones(p))
+    with optimizer.weights("average"):
+        for use in (
+            lambda: copy.deepcopy(optimizer),
+            lambda: pickle.dumps(optimizer),
+            lambda: optimizer.add_group(optim.Group([new])),
+            lambda: optimizer.step(_ones(p)),
+            optimizer.live_state,
+        ):
+            with pytest.raises(ParameterError, match=r"own values, got it inside of .*average"):
+                use()
+    optimizer.step(_ones(p))
+    assert _list(p) == [-1.0]
+
+
+def test_noise_and_rounding_by_chance_are_independent(backend: Backend) -> None:
+    p = nn.Parameter(born.full(200_000, 1.5, backend, dtype="bfloat16"))
+    optimizer = optim.SGD(
+        [p],
+        lr=1.0,
+        precision=optim.Precision(parameters="stochastic"),
+        wrappers=[lambda rule: optim.noisy(rule, 0.001)],
+    )
+    optimizer.step({p.raw: born.full(200_000, 0.002, backend, dtype="bfloat16").raw})
+    moved = p.astype("float64").numpy() - 1.5
+    error = moved.std() / np.sqrt(moved.size)
+    assert abs(moved.mean() + 0.00199890) < 5 * error  # 0.002 in bfloat16
