@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from born import ops
 from born.backend import B, CellName
-from born.dtypes import DTypeLike
+from born.dtypes import DTypeLike, bool_
 from born.errors import ShapeError
 from born.fusion.cells import GATES
 from born.nn import init
@@ -99,6 +99,10 @@ class _Recurrent(Module[B]):
                     "they have an entry for each layer and direction, and then the batch"
                 )
         there = None if mask is None else mask.reshape(*mask.shape, 1)
+        if there is not None and there.dtype == bool_ and there.shape[:2] == x.shape[:2]:
+            x = ops.where(
+                there, x, 0.0
+            )  # NaN in what is not there would reach the weights as 0 NaN
         last: list[list[Tensor[B]]] = [[] for _ in range(self._states)]
         for layer in range(self.num_layers):
             if layer and self.training and self.dropout > 0.0:

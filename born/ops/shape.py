@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, SupportsIndex, cast
 
 import numpy as np
 from typing_extensions import TypeIs
@@ -129,13 +129,30 @@ def flip(x: Tensor[B], axis: Axis = None) -> Tensor[B]:
     return Tensor(backend_of("flip", x).flip(x.raw, axis), x.backend)
 
 
-def pad(x: Tensor[B], widths: Sequence[tuple[int, int]], value: Scalar = 0) -> Tensor[B]:
-    """With `(before, after)` elements of one value added along each axis.
+def pad(
+    x: Tensor[B], widths: int | tuple[int, int] | Sequence[tuple[int, int]], value: Scalar = 0
+) -> Tensor[B]:
+    """With elements of one value added before and after along each axis.
+
+    Args:
+        x: of any shape.
+        widths: how many, `(before, after)` for each axis; one pair, or one number, for all.
+        value: of the elements.
 
     >>> ops.pad(born.ones(2, backend), [(1, 2)])
     Tensor([0., 1., 1., 0., 0.], dtype=float32)
+    >>> ops.pad(born.ones((2, 3), backend), 1).shape
+    (4, 5)
     """
-    return Tensor(backend_of("pad", x).pad(x.raw, widths, value), x.backend)
+    return Tensor(backend_of("pad", x).pad(x.raw, _pairs(widths, x.ndim), value), x.backend)
+
+
+def _pairs(widths: Any, axes: int) -> Any:
+    """A pair of widths for each axis."""
+    if isinstance(widths, SupportsIndex):
+        widths = (widths, widths)
+    one = len(widths) == 2 and all(isinstance(each, SupportsIndex) for each in widths)
+    return [tuple(widths)] * axes if one else widths
 
 
 # -- axes ----------------------------------------------------------------------------------

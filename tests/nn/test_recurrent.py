@@ -225,3 +225,18 @@ def test_what_does_not_fit_is_refused(name: str, backend: Backend) -> None:
     call, error, words = REFUSED[name]
     with pytest.raises(error, match=words):
         call(backend)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_masked_out_may_be_anything(kind: str, autodiff: Autodiff[Backend]) -> None:
+    layer = made(kind, autodiff)
+    found: list[list[Any]] = []
+    for filler in (0.0, np.nan, np.inf):
+        x = nn.Parameter(born.tensor(np.where(THERE[..., None], X, filler), autodiff))
+        with autodiff.tape:
+            loss = layer(x, None, born.tensor(THERE, autodiff))[0].sum()
+        gradients = backward(loss)
+        found.append([autodiff.to_numpy(gradients[p]) for p in (x, *layer.parameters())])
+    for others in found[1:]:
+        for got, expected in zip(others, found[0], strict=True):
+            np.testing.assert_array_equal(got, expected)

@@ -115,3 +115,10 @@ def test_integers_of_numpy_are_integers(name: str, backend: Backend) -> None:
 def test_sections_are_integers(sections: Any, backend: Backend) -> None:
     got = answers(lambda t: ops.split(t, sections), np.ones(4, np.float32), backend)
     assert got.startswith("ShapeError: expected sections as an integer or a sequence")
+
+
+@pytest.mark.parametrize("widths", [1, (1, 2), [(0, 1), (2, 0)], np.int64(2)])
+def test_pad_takes_the_widths_that_numpy_takes(backend: Backend, widths: Any) -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    padded = ops.pad(born.tensor(x, backend), widths, 7.0)
+    np.testing.assert_array_equal(padded.numpy(), np.pad(x, widths, constant_values=7.0))
