@@ -501,6 +501,13 @@ def test_many_variables_are_solved_without_a_matrix(autodiff: AD) -> None:
         grad(lambda a: flat(a).sum())(a)
 
 
+def _keyed_otherwise(x: T, *, chunk: int) -> Any:
+    def step(c: dict[str, T], _: None) -> Any:
+        return {"b": c["a"]}, None
+
+    return scan(step, {"a": x}, length=4, chunk=chunk)
+
+
 REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = {
     "a solver without a tensor": (
         lambda x: implicit(lambda a: 1.0, lambda x, a: x)(x),  # type: ignore[arg-type,return-value]  # on purpose
@@ -531,6 +538,21 @@ REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = 
         lambda x: check_gradients(lambda m: m.weight.sum(), nn.Linear(1, 1, x.backend)),
         OperandError,
         "got a module; pass a function of its parameters' values",
+    ),
+    "a carry of other keys": (
+        lambda x: _keyed_otherwise(x, chunk=2),
+        OperandError,
+        r"expected a carry with the same tensors after a step, \['a'\], got \['b'\]; a step",
+    ),
+    "a carry of other keys, all kept": (
+        lambda x: _keyed_otherwise(x, chunk=4),
+        OperandError,
+        "expected a carry with the same tensors",
+    ),
+    "a carry of more": (
+        lambda x: scan(lambda c, _: ((c, c), None), x, length=2),  # type: ignore[arg-type,return-value]  # on purpose
+        OperandError,
+        r"same tensors after a step, itself, got \[0\], \[1\]",
     ),
     "no length": (lambda x: scan(lambda c, _: (c, c), x), ShapeError, "got none; pass xs"),
     "two lengths": (
