@@ -505,7 +505,7 @@ def _drawn(backend: Any, name: str, *arguments: Any) -> Any:
 def _known(x: Any) -> HostArray | None:
     """The values of a parameter, if to look at them waits for no device."""
     if not is_tensor(x):
-        return np.asarray(x, np.float64) if isinstance(x, (int, float)) else None
+        return np.asarray(x, np.float64) if isinstance(x, (int, float, np.number)) else None
     array: HostArray | object = x.raw.array
     on_host = isinstance(array, np.ndarray) and not is_batched(x.raw)
     return cast("HostArray", array) if on_host else None

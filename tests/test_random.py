@@ -220,7 +220,7 @@ def test_dirichlet_and_truncated_draws_are_differentiable(autodiff: AD) -> None:
 PROBABILITIES: Final = "of bernoulli inside their range, probabilities from 0 to 1"
 
 
-def _of_bernoulli(p: float) -> Callable[[T], object]:
+def _of_bernoulli(p: Any) -> Callable[[T], object]:
     return lambda x: random.bernoulli(p, 3, backend=x.backend)
 
 
@@ -273,6 +273,7 @@ REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = 
     ),
     "a probability below zero": (_of_bernoulli(-1.0), DomainError, PROBABILITIES),
     "a probability above one": (_of_bernoulli(2.0), DomainError, PROBABILITIES),
+    "a probability of NumPy's": (_of_bernoulli(np.float32(2.0)), DomainError, PROBABILITIES),
     "a probability of NaN": (_of_bernoulli(np.nan), DomainError, PROBABILITIES),
     "bounds the wrong way round": (_between(1.0, 0.0), DomainError, "with lower at most upper"),
     "a lower bound of NaN": (_between(np.nan, 1.0), DomainError, "with lower at most upper"),
