@@ -6,17 +6,24 @@ continuous distributions are differentiable by their parameters (reparameterised
 Other generators than the backend's own are contexts: `with backend.seeded(7):`. A checkpoint
 holds where the backend's generator is. Poisson, gamma and multinomial draws, and what is made of
 them, are made on the host, and so wait for a device.
+
+Parameters out of their range are a `DomainError` where their values are on the host: of numbers, of
+tensors there, and of all draws that the host makes. Elsewhere a check would wait for the device:
+there `truncated_normal` gives NaN, `bernoulli` takes NaN for 0 and all else for the nearest of 0
+and 1, and `categorical` gives some class.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
 from born import ops
 from born.autodiff import custom_vjp
+from born.autodiff.batching import is_batched
 from born.backend import B, Scalar
 from born.creation import full, rand, randn, tensor
 from born.dtypes import DTypeLike, is_floating
@@ -103,22 +110,72 @@ def truncated_normal(
 
     Args:
         lower: may be -inf.
-        upper: above `lower`; may be inf.
+        upper: at least `lower`; may be inf.
         shape: as for all of them.
         backend: the same.
+
+    Raises:
+        DomainError: `lower` is above `upper`, or NaN; on a device the draws there are NaN.
 
     >>> x = born.random.truncated_normal(2.0, 3.0, 5, backend=backend)
     >>> bool(((x >= 2.0) & (x <= 3.0)).all())
     True
     """
+    ends = _known(lower), _known(upper)
     (lower, upper), size = _parameters("truncated_normal", (lower, upper), shape, backend)
+    low, high = ends
+    if low is not None and high is not None and not np.all(low <= high):
+        raise DomainError(
+            "expected bounds of truncated_normal with lower at most upper, got others; swap them, "
+            "or check them for NaN"
+        )
     u = rand(size, lower.backend, lower.dtype)
     # In the tail where probabilities are small, and so precise.
     flip = lower + upper > 0.0
     a, b = ops.where(flip, -upper, lower), ops.where(flip, -lower, upper)
+    far = b < -_FAR
+    near, width = ops.where(far, -b, _FAR), ops.where(far, b - a, 1.0)
+    a, b = ops.where(far, -1.0, a), ops.where(far, 0.0, b)
     least, most = special.ndtr(a), special.ndtr(b)
     x = special.ndtri(least + (most - least) * u)
-    return ops.minimum(ops.maximum(ops.where(flip, -x, x), lower), upper)
+    if low is None or high is None or np.any(low > _FAR) or np.any(high < -_FAR):
+        x = ops.where(far, -_in_tail(near, width, u), x)
+    x = ops.minimum(ops.maximum(ops.where(flip, -x, x), lower), upper)
+    return ops.where(lower <= upper, x, math.nan)
+
+
+_FAR: Final = 5.0  # from here on probabilities soon underflow: of float32 at 14, of float64 at 38
+_WIDEST: Final = 40.0  # what is further than this beyond _FAR is below e^-1000
+_TAIL_STEPS: Final = 4  # of Newton's, from a relative error of 1 / _FAR^2
+
+
+def _in_tail(near: Tensor[Any], width: Tensor[Any], u: Tensor[Any]) -> Tensor[Any]:
+    """Normal draws from near, at least _FAR, up to near + width, by uniform ones u.
+
+    With x = near + d, Q(x) = exp(-x^2 / 2) E(x) / 2 and E(x) = erfcx(x / sqrt 2) it solves
+
+        -log (Q(x) / Q(near)) = near d + d^2 / 2 - log (E(x) / E(near)) = t
+
+    for an exponential draw t that ends where x does; no term of it is large.
+    """
+    dtype = near.dtype
+    near, width, u = (each.astype("float64") for each in (near, width, u))
+    width = ops.minimum(width, _WIDEST)
+    first = _scaled_tail(near)
+
+    def depth(d: Tensor[Any], tail: Tensor[Any]) -> Tensor[Any]:
+        return d * (near + 0.5 * d) - ops.log(tail / first)
+
+    t = -ops.log1p(ops.expm1(-depth(width, _scaled_tail(near + width))) * u)
+    d = 2.0 * t / (near + ops.sqrt(near * near + 2.0 * t))
+    for _ in range(_TAIL_STEPS):
+        tail = _scaled_tail(near + d)
+        d = d - (depth(d, tail) - t) * tail * math.sqrt(math.pi / 2)
+    return (near + d).astype(dtype)
+
+
+def _scaled_tail(x: Tensor[Any]) -> Tensor[Any]:
+    return special.erfcx(x * math.sqrt(0.5))
 
 
 def gamma(
@@ -176,10 +233,16 @@ def bernoulli(
 ) -> Tensor[B]:
     """True with probability p.
 
+    Raises:
+        DomainError: p is not from [0, 1], and on the host.
+
     >>> born.random.bernoulli(born.tensor([0.0, 1.0], backend))
     Tensor([False,  True], dtype=bool)
     """
+    known = _known(p)
     (p,), size = _parameters("bernoulli", (p,), shape, backend)
+    if known is not None and not np.all((known >= 0.0) & (known <= 1.0)):
+        raise _out_of_range("bernoulli", "probabilities from 0 to 1", known)
     return rand(size, p.backend, p.dtype) < p
 
 
@@ -196,6 +259,10 @@ def categorical(
         shape: of the result, against which the leading axes of p broadcast.
         logits: logarithms of p, up to a constant, in its place.
 
+    Raises:
+        DomainError: weights that are negative, not finite or all zero, or logits that are those of
+            such weights; on the host.
+
     >>> born.random.categorical(born.tensor([0.0, 1.0, 0.0], backend), 4)
     Tensor([1, 1, 1, 1], dtype=int64)
     """
@@ -209,6 +276,7 @@ def categorical(
         table = ops.where(known > 0.0, ops.log(ops.where(known > 0.0, known, 1.0)), -np.inf)
     else:
         table = _given(logits).detach().astype("float64")
+    _check_weights(p if p is not None else _given(logits), logarithms=p is None)
     leading = table.shape[:-1] if shape is None else as_shape(shape)
     size = (*leading, table.shape[-1])
     # -log of an exponential draw
@@ -293,6 +361,9 @@ _NEWTON: Final = 12
 def _log_gamma(name: str, a: Tensor[Any], size: Shape) -> Tensor[Any]:
     """The logarithm of gamma draws, which does not underflow for small a."""
     whole = ops.broadcast_to(a, size)
+    shapes = a.detach().numpy()
+    if not np.all(shapes >= 0.0):
+        raise _out_of_range(name, "shapes of at least 0", shapes)
     small = whole < 1.0
     raised = ops.where(small, whole + 1.0, whole)
     drawn = _on_host(name, a, size, raised.detach().numpy().astype(np.float64), of="standard_gamma")
@@ -429,6 +500,37 @@ def _drawn(backend: Any, name: str, *arguments: Any) -> Any:
             f"expected parameters of {name.removeprefix('standard_')} inside their range, got "
             f"others: {error}; check their signs and sums"
         ) from error
+
+
+def _known(x: Any) -> HostArray | None:
+    """The values of a parameter, if to look at them waits for no device."""
+    if not is_tensor(x):
+        return np.asarray(x, np.float64) if isinstance(x, (int, float, np.number)) else None
+    array: HostArray | object = x.raw.array
+    on_host = isinstance(array, np.ndarray) and not is_batched(x.raw)
+    return cast("HostArray", array) if on_host else None
+
+
+def _check_weights(x: Tensor[Any], *, logarithms: bool) -> None:
+    """Refuse weights of classes, or their logarithms, that are not in proportion to any p."""
+    known = _known(x)
+    if known is None:
+        return
+    least = -np.inf if logarithms else 0.0
+    if not np.all((known >= least) & (known < np.inf)) or not np.all(
+        np.any(known > least, axis=-1)
+    ):
+        what = "logits that are not NaN or inf, and not all -inf"
+        raise _out_of_range(
+            "categorical", what if logarithms else "finite weights from 0 up, not all zero", known
+        )
+
+
+def _out_of_range(name: str, expected: str, values: HostArray) -> DomainError:
+    return DomainError(
+        f"expected parameters of {name} inside their range, {expected}, got values from "
+        f"{np.min(values)} to {np.max(values)}; check what they were computed from"
+    )
 
 
 def _smallest(x: Tensor[Any]) -> float:

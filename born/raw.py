@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,9 @@ class RawTensor:
     """
 
     __slots__ = ("__weakref__", "_name", "array", "changes", "grad", "node", "requires_grad")
+
+    of_examples: ClassVar[bool] = False
+    """Whether there is another value for each example of a batch, in `per_example_gradients`."""
 
     array: Array
     requires_grad: bool

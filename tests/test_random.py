@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import born
-from born import checkpoint, nn, random
-from born.autodiff import Autodiff, grad, hessian, jacobian
+from born import checkpoint, nn, ops, random
+from born.autodiff import Autodiff, check_gradients, grad, hessian, jacobian
 from born.backend import Backend
 from born.errors import BornError, DomainError, OperandError, ShapeError
 from born.raw import HostArray
@@ -217,6 +217,17 @@ def test_dirichlet_and_truncated_draws_are_differentiable(autodiff: AD) -> None:
         np.testing.assert_allclose(found.item(), (means[0] - means[1]) / (2 * h), rtol=0.02)
 
 
+PROBABILITIES: Final = "of bernoulli inside their range, probabilities from 0 to 1"
+
+
+def _of_bernoulli(p: Any) -> Callable[[T], object]:
+    return lambda x: random.bernoulli(p, 3, backend=x.backend)
+
+
+def _between(low: float, high: float) -> Callable[[T], object]:
+    return lambda x: random.truncated_normal(low, high, backend=x.backend)
+
+
 REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = {
     "no backend": (lambda x: random.normal(), OperandError, r"or a backend .* pass backend="),
     "shapes that differ": (
@@ -245,6 +256,28 @@ REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = 
         DomainError,
         "of choice inside",
     ),
+    "a shape that is little below zero": (
+        lambda x: random.gamma(-1.0, backend=x.backend),
+        DomainError,
+        "of gamma inside their range, shapes of at least 0, got values from -1.0",
+    ),
+    "a negative shape of beta": (
+        lambda x: random.beta(-1.0 * x, 1.0),
+        DomainError,
+        "of beta inside their range",
+    ),
+    "a negative alpha": (
+        lambda x: random.dirichlet(x * born.tensor([-1.0, 1.0], x.backend)),
+        DomainError,
+        "of dirichlet inside their range",
+    ),
+    "a probability below zero": (_of_bernoulli(-1.0), DomainError, PROBABILITIES),
+    "a probability above one": (_of_bernoulli(2.0), DomainError, PROBABILITIES),
+    "a probability of NumPy's": (_of_bernoulli(np.float32(2.0)), DomainError, PROBABILITIES),
+    "a probability of NaN": (_of_bernoulli(np.nan), DomainError, PROBABILITIES),
+    "bounds the wrong way round": (_between(1.0, 0.0), DomainError, "with lower at most upper"),
+    "a lower bound of NaN": (_between(np.nan, 1.0), DomainError, "with lower at most upper"),
+    "an upper bound of NaN": (_between(0.0, np.nan), DomainError, "with lower at most upper"),
     "both": (lambda x: random.categorical(x, logits=x), OperandError, "categorical, got both"),
     "a list": (
         lambda x: random.multinomial(1, [0.5, 0.5]),  # type: ignore[arg-type]  # on purpose
@@ -264,3 +297,64 @@ def test_what_is_refused(case: str, backend: Backend) -> None:
     call, error, message = REFUSED[case]
     with pytest.raises(error, match=message):
         call(born.ones(2, backend))
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [-1.0, 2.0], [np.nan, 1.0], [np.inf, 1.0]])
+def test_weights_out_of_their_range(weights: list[float], cpu_backend: Backend) -> None:
+    p = born.tensor([[1.0, 1.0], weights], cpu_backend)
+    expected = "of categorical inside their range, finite weights from 0 up, not all zero"
+    with pytest.raises(DomainError, match=expected):
+        random.categorical(p)
+    with np.errstate(invalid="ignore"), pytest.raises(DomainError, match="inside their range"):
+        random.choice(2, 3, p=p[1])
+    with np.errstate(invalid="ignore"), pytest.raises(DomainError, match="inside their range"):
+        random.multinomial(3, p)
+    with np.errstate(all="ignore"), pytest.raises(DomainError, match="logits that are not NaN"):
+        random.categorical(logits=ops.log(p))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "bounds", [(40.0, 41.0), (38.0, np.inf), (14.3, 20.0), (5.5, 5.6), (1e4, np.inf), (30.0, 30.01)]
+)
+def test_far_tails_of_the_normal(bounds: tuple[float, float], dtype: str, autodiff: AD) -> None:
+    low, high = bounds
+    ends = [born.tensor(v, autodiff, dtype) for v in (low, high, -high, -low)]
+    above, below = (random.truncated_normal(a, b, COUNT) for a, b in (ends[:2], ends[2:]))
+    for found in (above.numpy(), -below.numpy()):
+        assert ((found >= np.float32(low)) & (found <= high)).all()
+        # -log of Q(x) / Q(low) is exponential, up to where the interval ends.
+        log_q = [scipy_stats.norm.logsf(x) for x in (low, found.astype(np.float64), high)]
+        u = np.expm1(log_q[1] - log_q[0]) / np.expm1(log_q[2] - log_q[0])
+        if dtype == "float64":
+            assert scipy_stats.kstest(u, "uniform").pvalue > 1e-3
+        # Of float32 the steps may be as long as the interval.
+        assert abs(u.mean() - 0.5) < 0.02 or np.spacing(np.float32(low)) * low > 0.01
+
+    def mean(a: T, b: T) -> T:
+        autodiff.seed(3)
+        return random.truncated_normal(a, b, 2_000).mean()
+
+    gradients = [*grad(mean, (0, 1))(*ends[:2]), *grad(mean, (0, 1))(*ends[2:])]
+    assert np.isfinite([g.item() for g in gradients]).all()
+    # Where one bound is far off, the draws move with the other one.
+    if high == np.inf:
+        assert gradients[0].item() == pytest.approx(1.0, abs=0.01)
+        assert gradients[1].item() == 0.0
+
+
+def test_derivatives_of_draws_in_a_far_tail(autodiff: AD) -> None:
+    def draws(a: T, b: T) -> T:
+        autodiff.seed(3)
+        return random.truncated_normal(a, b, 5)
+
+    check_gradients(draws, *(born.tensor(v, autodiff, "float64") for v in (6.0, 7.0)), order=2)
+    # Farther off by hand, since differences are too coarse: Q(x) = (1 - u) Q(a) + u Q(b).
+    a, b = 39.0, 39.1
+    ends = [born.tensor(v, autodiff, "float64") for v in (a, b)]
+    x = draws(*ends).numpy()
+    log_q = [scipy_stats.norm.logsf(each) for each in (a, x, b)]
+    u = np.expm1(log_q[1] - log_q[0]) / np.expm1(log_q[2] - log_q[0])
+    by_a, by_b = jacobian(draws, (0, 1))(*ends)
+    np.testing.assert_allclose(by_a.numpy(), (1 - u) * np.exp((x**2 - a**2) / 2), rtol=1e-10)
+    np.testing.assert_allclose(by_b.numpy(), u * np.exp((x**2 - b**2) / 2), rtol=1e-10)

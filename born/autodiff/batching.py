@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 from typing_extensions import TypeIs, override
@@ -31,6 +31,8 @@ class Batched(RawTensor):
     """
 
     __slots__ = ("whole",)
+
+    of_examples: ClassVar[bool] = True
 
     def __init__(self, whole: RawTensor) -> None:
         super().__init__(whole.array)

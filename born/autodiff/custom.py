@@ -119,6 +119,9 @@ def checkpointed(function: Callable[P, Y]) -> Callable[P, Y]:
     Source: Chen, Xu, Zhang and Guestrin (2016), "Training deep nets with sublinear memory cost".
     """
 
+    def called(both: tuple[Any, Mapping[str, Any]]) -> Y:
+        return function(*both[0], **both[1])
+
     def call(*args: P.args, **options: P.kwargs) -> Y:
         level = level_for(args, options, function)
         if level is None:
@@ -126,24 +129,29 @@ def checkpointed(function: Callable[P, Y]) -> Callable[P, Y]:
         tree = Tree((args, options))
         tape, backend = level.tape, level.innermost
         state = backend.random_state
-        with level.collecting() as found:
-            value = function(*args, **options)
-        drew = backend.random_state != state
         raws = [leaf.tensor.raw for leaf in tree.leaves]
-        captured = [raw for raw in found if raw not in raws]
-        parents = [tape.origin_of(raw) for raw in raws] + [found[raw] for raw in captured]
+        # Without marks, an argument is told from the same tensor where it is used besides.
+        unmarked: Any = _off(tape, tree)
+        with level.collecting() as found:
+            value = called(unmarked)
+            level.tape.origins_of(x.raw for x in tensors_of(value))  # returned, but not used
+        drew = backend.random_state != state
+        # A module that is given twice gets its gradients, which are those of all uses, once.
+        once = {leaf.tensor.raw: i for i, leaf in enumerate(tree.leaves) if leaf.held}
+        captured = [raw for raw in found if raw not in once]
+        parents = [
+            None if leaf.held and once[raws[i]] != i else tape.origin_of(raws[i])
+            for i, leaf in enumerate(tree.leaves)
+        ] + [found[raw] for raw in captured]
         versions = [(raw, _changes(raw)) for raw in (*raws, *captured)]
         user = _backend_of(args, options, value)
 
         def pull(gradient: Any) -> list[RawTensor | None]:
-            def again(both: tuple[Any, Mapping[str, Any]]) -> Y:
-                return function(*both[0], **both[1])
-
             before = backend.random_state if drew else state
             if drew:
                 backend.set_random_state(state)
             numbers = (0,) if tree.leaves else ()
-            call = Call(again, ((args, options),), numbers, {}, held=captured, backend=user)
+            call = Call(called, ((args, options),), numbers, {}, held=captured, backend=user)
             if drew:
                 backend.set_random_state(before)
             try:

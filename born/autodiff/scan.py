@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from born import ops
 from born.autodiff.calls import tensors_of
 from born.autodiff.custom import checkpointed, unstacked
-from born.autodiff.trees import mapped
+from born.autodiff.trees import mapped, paths_of
 from born.backend.arguments import is_tuple
 from born.errors import DomainError, OperandError, ShapeError
 from born.tensor import Tensor, is_tensor
@@ -135,7 +135,16 @@ def _check_carry(before: Any, after: Any) -> None:
     alike = is_tensor(before) and is_tensor(after)  # most often, and in every step
     if alike and before.shape == after.shape and before.dtype == after.dtype:
         return
-    old, new = ([(x.shape, x.dtype) for x in tensors_of(value)] for value in (before, after))
+    theirs, ours = paths_of(before), paths_of(after)
+    if theirs.keys() != ours.keys():
+        held = [", ".join(path or "itself" for path in each) or "none" for each in (theirs, ours)]
+        raise OperandError(
+            f"expected a carry with the same tensors after a step, {held[0]}, got {held[1]}; a "
+            "step returns the carry for the next one"
+        )
+    old, new = (
+        [(each[path].shape, each[path].dtype) for path in theirs] for each in (theirs, ours)
+    )
     if old != new:
         shown = [", ".join(f"{shape} {dtype}" for shape, dtype in each) for each in (old, new)]
         raise ShapeError(

@@ -100,6 +100,11 @@ class Node:
         self.below = below  # the mark of another tape on the same tensor, for nested backends
         self.versions = versions  # of tensors that the pullback reads, as they were then
 
+    def __lt__(self, other: Node) -> bool:
+        # In the order of a walk, one number means that one of them is of another tape: any order
+        # will do until that one is refused.
+        return False
+
     def free(self, end: End) -> None:
         """Let go of what it came from and of what its pullback has saved."""
         self.pullback = None

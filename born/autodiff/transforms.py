@@ -740,7 +740,8 @@ def per_example_gradients(
 
     Raises:
         ShapeError: when called, for batches that differ in length.
-        TapeError: when called, if the function takes a number of what differs between examples.
+        TapeError: when called, if the function takes a number of what differs between examples,
+            or batch normalisation in training, which takes them together.
 
     >>> import born
     >>> from born import nn

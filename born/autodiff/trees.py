@@ -100,6 +100,14 @@ def mapped(value: Any, function: Callable[[Tensor[Any]], Any]) -> Any:
     return _rebuilt(value, {key: mapped(child, function) for key, _, child in children})
 
 
+def paths_of(value: object, path: str = "") -> dict[str, Tensor[Any]]:
+    """The tensors of a tree, of any dtype, by how to get to each; those of modules are left out."""
+    if is_tensor(value):
+        return {path: value}
+    children = [] if _is_parametric(value) else _children(value)
+    return {k: x for _, step, child in children for k, x in paths_of(child, path + step).items()}
+
+
 def _is_parametric(value: object) -> TypeIs[Parametric]:
     # As isinstance says of the protocol, but it takes a tenth of the time.
     return hasattr(value.__class__, "named_parameters")

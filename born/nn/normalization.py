@@ -10,7 +10,7 @@ from typing_extensions import override
 from born import ops
 from born.backend import B
 from born.dtypes import DTypeLike
-from born.errors import ConfigError, ShapeError
+from born.errors import ConfigError, ShapeError, TapeError
 from born.nn.module import Module
 from born.nn.parameter import Buffer, Parameter
 from born.operands import optional_operand
@@ -159,6 +159,12 @@ class _BatchNorm(Module[B]):
         if not self.training and mean is not None and variance is not None:
             return ops.batch_norm(
                 x, self.weight, self.bias, mean=mean, variance=variance, eps=self.eps
+            )
+        if self.training and x.raw.of_examples:
+            raise TapeError(
+                "expected examples that batch normalisation in training takes together, got one at "
+                "a time, in per_example_gradients; call .eval() first, or use another norm, such "
+                "as GroupNorm or LayerNorm"
             )
         count = x.size // self.num_features
         if self.training and count == 1:

@@ -45,7 +45,7 @@ class Norm(Continuous):
     ) -> Tensor[B]:
         x, loc, scale = as_tensors("norm.logpdf", x, loc, scale)
         z = (x - loc) / scale
-        return -0.5 * (z * z) - ops.log(scale) - 0.5 * LOG_2PI
+        return _where_positive(_normal(z) - ops.log(scale), scale)
 
     def cdf(
         self,
@@ -55,7 +55,7 @@ class Norm(Continuous):
     ) -> Tensor[B]:
         """The probability of less than x."""
         x, loc, scale = as_tensors("norm.cdf", x, loc, scale)
-        return special.ndtr((x - loc) / scale)
+        return _where_positive(special.ndtr((x - loc) / scale), scale)
 
     def logcdf(
         self,
@@ -65,7 +65,7 @@ class Norm(Continuous):
     ) -> Tensor[B]:
         """Its logarithm, which does not underflow."""
         x, loc, scale = as_tensors("norm.logcdf", x, loc, scale)
-        return special.log_ndtr((x - loc) / scale)
+        return _where_positive(special.log_ndtr((x - loc) / scale), scale)
 
     def sf(
         self,
@@ -75,7 +75,7 @@ class Norm(Continuous):
     ) -> Tensor[B]:
         """The probability of more than x."""
         x, loc, scale = as_tensors("norm.sf", x, loc, scale)
-        return special.ndtr((loc - x) / scale)
+        return _where_positive(special.ndtr((loc - x) / scale), scale)
 
     def logsf(
         self,
@@ -85,7 +85,7 @@ class Norm(Continuous):
     ) -> Tensor[B]:
         """Its logarithm, which does not underflow."""
         x, loc, scale = as_tensors("norm.logsf", x, loc, scale)
-        return special.log_ndtr((loc - x) / scale)
+        return _where_positive(special.log_ndtr((loc - x) / scale), scale)
 
 
 class Laplace(Continuous):
@@ -104,7 +104,7 @@ class Laplace(Continuous):
         scale: Tensor[B] | Scalar = 1.0,
     ) -> Tensor[B]:
         x, loc, scale = as_tensors("laplace.logpdf", x, loc, scale)
-        return -ops.abs((x - loc) / scale) - ops.log(2.0 * scale)
+        return _where_positive(-ops.abs((x - loc) / scale) - ops.log(2.0 * scale), scale)
 
 
 class Cauchy(Continuous):
@@ -124,11 +124,11 @@ class Cauchy(Continuous):
     ) -> Tensor[B]:
         x, loc, scale = as_tensors("cauchy.logpdf", x, loc, scale)
         z = (x - loc) / scale
-        return -ops.log1p(z * z) - ops.log(math.pi * scale)
+        return _where_positive(-ops.log1p(z * z) - ops.log(math.pi * scale), scale)
 
 
 class StudentT(Continuous):
-    """Student's t with df degrees of freedom, of (x - loc) / scale.
+    """Student's t with df degrees of freedom, of (x - loc) / scale; normal if df is inf.
 
     >>> from born.stats import t
     >>> t.pdf(born.tensor([0.0], backend), 1.0).numpy().round(4)
@@ -144,10 +144,13 @@ class StudentT(Continuous):
         scale: Tensor[B] | Scalar = 1.0,
     ) -> Tensor[B]:
         x, df, loc, scale = as_tensors("t.logpdf", x, df, loc, scale)
-        z = (x - loc) / scale
+        z, normal = (x - loc) / scale, df == math.inf
+        n = ops.where(normal, 1.0, df)
         # Gamma(1/2) = sqrt(pi)
-        constant = -special.betaln(0.5 * df, 0.5 + 0.0 * df) - 0.5 * ops.log(df)
-        return constant - ops.log(scale) - 0.5 * (df + 1.0) * ops.log1p(z * z / df)
+        constant = -special.betaln(0.5 * n, 0.5 + 0.0 * n) - 0.5 * ops.log(n)
+        density = constant - 0.5 * (n + 1.0) * ops.log1p(z * z / n)
+        density = ops.where(normal, _normal(z), density)
+        return _where_positive(density - ops.log(scale), df, scale)
 
 
 class Gamma(Continuous):
@@ -170,7 +173,7 @@ class Gamma(Continuous):
         z = (x - loc) / scale
         z, outside = inside(~(z < 0.0), z, 1.0)
         density = special.xlogy(a - 1.0, z) - z - special.gammaln(a) - ops.log(scale)
-        return _where_positive(a, outside(density))
+        return _where_positive(outside(density), a, scale)
 
 
 class Chi2(Continuous):
@@ -211,7 +214,7 @@ class Expon(Continuous):
         x, loc, scale = as_tensors("expon.logpdf", x, loc, scale)
         z = (x - loc) / scale
         z, outside = inside(~(z < 0.0), z, 1.0)
-        return _where_positive(scale, outside(-z - ops.log(scale)))
+        return _where_positive(outside(-z - ops.log(scale)), scale)
 
 
 class Beta(Continuous):
@@ -236,7 +239,7 @@ class Beta(Continuous):
         z, outside = inside(~((z < 0.0) | (z > 1.0)), z, 0.5)
         density = special.xlogy(a - 1.0, z) + special.xlog1py(b - 1.0, -z)
         density = density - special.betaln(a, b) - ops.log(scale)
-        return _where_positive(a, _where_positive(b, outside(density)))
+        return _where_positive(outside(density), a, b, scale)
 
 
 class Uniform(Continuous):
@@ -257,12 +260,18 @@ class Uniform(Continuous):
         x, loc, scale = as_tensors("uniform.logpdf", x, loc, scale)
         z = (x - loc) / scale
         z, outside = inside(~((z < 0.0) | (z > 1.0)), z, 0.5)
-        return _where_positive(scale, outside(0.0 * z - ops.log(scale)))
+        return _where_positive(outside(0.0 * z - ops.log(scale)), scale)
 
 
-def _where_positive(parameter: Tensor[B], density: Tensor[B]) -> Tensor[B]:
+def _normal(z: Tensor[B]) -> Tensor[B]:
+    return -0.5 * (z * z) - 0.5 * LOG_2PI
+
+
+def _where_positive(density: Tensor[B], *parameters: Tensor[B]) -> Tensor[B]:
     """A density, or NaN where a parameter is not positive."""
-    return ops.where(parameter > 0.0, density, math.nan)
+    for parameter in parameters:
+        density = ops.where(parameter > 0.0, density, math.nan)
+    return density
 
 
 norm: Final = Norm()

@@ -72,7 +72,7 @@ class Binom(Discrete):
         k, outside = _counts(k - loc, n)
         ways = special.gammaln(n + 1.0) - special.gammaln(k + 1.0) - special.gammaln(n - k + 1.0)
         density = ways + special.xlogy(k, p) + special.xlog1py(n - k, -p)
-        return _where(_is_probability(p), outside(density))
+        return _where(_is_probability(p) & _is_count(n), outside(density))
 
 
 class Poisson(Discrete):
@@ -90,7 +90,7 @@ class Poisson(Discrete):
         k, mu, loc = as_tensors("poisson.logpmf", k, mu, loc)
         k, outside = _counts(k - loc)
         density = special.xlogy(k, mu) - mu - special.gammaln(k + 1.0)
-        return _where(~(mu < 0.0), outside(density))
+        return _where(mu >= 0.0, outside(density))
 
 
 class NegativeBinomial(Discrete):
@@ -113,7 +113,7 @@ class NegativeBinomial(Discrete):
         k, outside = _counts(k - loc)
         ways = special.gammaln(k + n) - special.gammaln(k + 1.0) - special.gammaln(n)
         density = ways + n * ops.log(p) + special.xlog1py(k, -p)
-        return _where(_is_probability(p), outside(density))
+        return _where(_is_probability(p) & (p > 0.0) & (n > 0.0), outside(density))
 
 
 class Categorical(Discrete):
@@ -136,7 +136,8 @@ class Categorical(Discrete):
 
         Args:
             k: integers.
-            p: of shape (..., classes), which add up to one.
+            p: of shape (..., classes), up to a factor, as in `born.random.categorical`; where some
+                are negative, or all zero, the result is NaN.
             logits: their logarithms, up to a constant, in place of p.
         """
         if (p is None) == (logits is None):
@@ -144,7 +145,7 @@ class Categorical(Discrete):
                 "expected either p or logits in categorical.logpmf, got "
                 f"{'neither' if p is None else 'both'}; pass one of them"
             )
-        table = ops.log(p) if p is not None else ops.log_softmax(logits)  # type: ignore[arg-type]  # one is there
+        table = _logarithms(p) if p is not None else ops.log_softmax(logits)  # type: ignore[arg-type]  # one is there
         shape = np.broadcast_shapes(k.shape, table.shape[:-1])
         chosen = ops.expand_dims(ops.broadcast_to(k, shape), -1)
         whole = ops.broadcast_to(table, (*shape, table.shape[-1]))
@@ -164,11 +165,27 @@ class Multinomial(Discrete):
     def logpmf(  # type: ignore[override]  # of vectors, which are tensors
         self, x: Tensor[B], n: Tensor[B] | Scalar, p: Tensor[B]
     ) -> Tensor[B]:
+        """The logarithm of the probability of counts x.
+
+        It is NaN where n is not a count, and where p has a negative one, or they add up to
+        another number than one, by more than a thousandth.
+        """
         x, n, p = as_tensors("multinomial.logpmf", x, n, p)
         k, outside = _counts(x)
         density = (special.xlogy(k, p) - special.gammaln(k + 1.0)).sum(axis=-1)
         fits = (x.sum(axis=-1) == n) & ops.all(outside(0.0 * k) == 0.0, axis=-1)
-        return ops.where(fits, special.gammaln(n + 1.0) + density, -math.inf)
+        density = ops.where(fits, special.gammaln(n + 1.0) + density, -math.inf)
+        whole = ops.abs(p.sum(axis=-1) - 1.0) <= _ROUNDED
+        return _where(ops.all(p >= 0.0, axis=-1) & whole & _is_count(n), density)
+
+
+_ROUNDED: Final = 1e-3  # what rounding may add, of halves too, and steps of finite differences
+
+
+def _logarithms(p: Tensor[B]) -> Tensor[B]:
+    """Of probabilities, given up to a factor."""
+    valid = ops.all(p >= 0.0, axis=-1, keepdims=True)
+    return _where(valid, ops.log(p) - ops.log(p.sum(axis=-1, keepdims=True)))
 
 
 def _counts(k: Tensor[B], most: Tensor[B] | Scalar = math.inf) -> tuple[Tensor[B], Any]:
@@ -177,7 +194,11 @@ def _counts(k: Tensor[B], most: Tensor[B] | Scalar = math.inf) -> tuple[Tensor[B
 
 
 def _is_probability(p: Tensor[B]) -> Tensor[B]:
-    return ~((p < 0.0) | (p > 1.0))
+    return (p >= 0.0) & (p <= 1.0)
+
+
+def _is_count(n: Tensor[B]) -> Tensor[B]:
+    return (n >= 0.0) & (n % 1.0 == 0.0)
 
 
 def _where(valid: Tensor[B], density: Tensor[B]) -> Tensor[B]:

@@ -32,7 +32,7 @@ class MultivariateNormal:
         """The logarithm of the density at x, of shape (..., d).
 
         Args:
-            x: where.
+            x: where; a number alone is a vector of one.
             mean: of shape (d,), or anything that broadcasts against x.
             cov: of shape (d, d), positive definite; of shape (d,) its diagonal, or a number that
                 all of that is.
@@ -42,9 +42,10 @@ class MultivariateNormal:
             LinAlgError: it is not positive definite.
         """
         x, mean, cov = as_tensors("multivariate_normal.logpdf", x, mean, cov)
-        size = x.shape[-1] if x.ndim else 0
-        factor = _factor(cov, size)
         rest = x - mean
+        rest = rest if rest.ndim else rest.reshape(1)
+        size = rest.shape[-1]
+        factor = _factor(cov, size)
         rows = rest.reshape(-1, size)
         scaled = ops.linalg.solve_triangular(factor, ops.transpose(rows), lower=True)
         square = (scaled * scaled).sum(axis=0).reshape(rest.shape[:-1])

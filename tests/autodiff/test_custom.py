@@ -214,6 +214,72 @@ def test_checkpointed_layers_have_the_same_gradients(autodiff: AD) -> None:
     np.testing.assert_array_equal(values[0].numpy(), values[1].numpy())
 
 
+def _gradient_of(autodiff: AD, parameter: T, value: Callable[[], T]) -> Any:
+    with autodiff.tape:
+        loss = value()
+    return autodiff.to_numpy(backward(loss)[parameter])
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3, 9])
+def test_what_is_both_an_argument_and_captured_gets_both_gradients(
+    autodiff: AD, chunk: int | None
+) -> None:
+    p: T = nn.Parameter(of(autodiff, 0.3, 0.4))
+    close(_gradient_of(autodiff, p, lambda: checkpointed(lambda c: c * p)(p).sum()), [0.6, 0.8])
+    # The captured one is returned, and not used; and one is given twice.
+    close(_gradient_of(autodiff, p, lambda: checkpointed(lambda c: (c, p))(p)[1].sum()), [1.0] * 2)
+    close(
+        _gradient_of(autodiff, p, lambda: checkpointed(lambda a, b: a * a * b)(p, p).sum()),
+        [3 * 0.3**2, 3 * 0.4**2],
+    )
+
+    def power() -> T:
+        return scan(lambda c, _: (c * p, None), p, None, 4, chunk=chunk)[0].sum()
+
+    close(_gradient_of(autodiff, p, power), [5 * 0.3**4, 5 * 0.4**4])
+
+    # The same of what is computed
+    z = of(autodiff, 0.3, 0.4)
+    close(grad(lambda z: checkpointed(lambda c: c * z)(z).sum())(z), [0.6, 0.8])
+    close(grad(lambda z: checkpointed(lambda c: c * z)(z).sum())(z * 2.0), [1.2, 1.6])
+    close(
+        hessian(lambda z: checkpointed(lambda c: c * z * z)(z).sum())(z),
+        np.diag([6 * 0.3, 6 * 0.4]),
+    )
+
+    def bent(z: T, chunk: int | None) -> T:
+        step = lambda c, _: (ops.tanh(c * z) + z, c.sum())  # noqa: E731
+        return scan(step, z, None, 9, chunk=chunk)[0].sum()
+
+    close(grad(lambda z: bent(z, chunk))(z), grad(lambda z: bent(z, 9))(z))
+
+
+def test_tied_weights_of_a_checkpointed_module(autodiff: AD) -> None:
+    layer = nn.Linear(2, 2, autodiff, dtype="float64")
+    x = of(autodiff, [1.0, -2.0])
+
+    def tied(w: T) -> T:
+        return (layer(x) @ w).sum()
+
+    def twice(m: nn.Linear[Any], n: nn.Linear[Any]) -> T:
+        return (m(x) * n(x)).sum()
+
+    def both(m: nn.Linear[Any], w: T) -> T:
+        return twice(m, m) * w.sum()
+
+    weight = layer.weight
+    cases: list[tuple[Callable[[], T], Callable[[], T]]] = [
+        (lambda: tied(weight), lambda: checkpointed(tied)(weight)),
+        (lambda: twice(layer, layer), lambda: checkpointed(twice)(layer, layer)),
+        (lambda: twice(layer, layer) * weight.sum(), lambda: checkpointed(both)(layer, weight)),
+    ]
+    for plain, anew in cases:
+        expected = _gradient_of(autodiff, weight, plain)
+        close(_gradient_of(autodiff, weight, anew), expected)
+        by_module: Any = grad(lambda _: anew())  # noqa: B023  # called at once
+        close(autodiff.to_numpy(by_module(layer)[weight]), expected)
+
+
 def test_second_derivatives_pass_checkpoints(autodiff: AD) -> None:
     x = of(autodiff, 0.3, 0.7)
     cube = checkpointed(lambda x: x**3)
@@ -435,6 +501,13 @@ def test_many_variables_are_solved_without_a_matrix(autodiff: AD) -> None:
         grad(lambda a: flat(a).sum())(a)
 
 
+def _keyed_otherwise(x: T, *, chunk: int) -> Any:
+    def step(c: dict[str, T], _: None) -> Any:
+        return {"b": c["a"]}, None
+
+    return scan(step, {"a": x}, length=4, chunk=chunk)
+
+
 REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = {
     "a solver without a tensor": (
         lambda x: implicit(lambda a: 1.0, lambda x, a: x)(x),  # type: ignore[arg-type,return-value]  # on purpose
@@ -465,6 +538,21 @@ REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = 
         lambda x: check_gradients(lambda m: m.weight.sum(), nn.Linear(1, 1, x.backend)),
         OperandError,
         "got a module; pass a function of its parameters' values",
+    ),
+    "a carry of other keys": (
+        lambda x: _keyed_otherwise(x, chunk=2),
+        OperandError,
+        r"expected a carry with the same tensors after a step, \['a'\], got \['b'\]; a step",
+    ),
+    "a carry of other keys, all kept": (
+        lambda x: _keyed_otherwise(x, chunk=4),
+        OperandError,
+        "expected a carry with the same tensors",
+    ),
+    "a carry of more": (
+        lambda x: scan(lambda c, _: ((c, c), None), x, length=2),  # type: ignore[arg-type,return-value]  # on purpose
+        OperandError,
+        r"same tensors after a step, itself, got \[0\], \[1\]",
     ),
     "no length": (lambda x: scan(lambda c, _: (c, c), x), ShapeError, "got none; pass xs"),
     "two lengths": (

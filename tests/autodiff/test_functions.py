@@ -387,6 +387,23 @@ def test_examples_of_trees_and_what_does_not_depend_on_them(autodiff: AD) -> Non
     assert found["b"].tolist() == [[6.0]] * 3
 
 
+def test_batch_normalisation_has_no_gradients_of_examples(autodiff: AD) -> None:
+    def loss(model: Any, x: T) -> T:
+        y: T = model(x)
+        return (y * y).sum()
+
+    flat, images = born.randn((4, 3), autodiff), born.randn((4, 3, 2, 2), autodiff)
+    for layer, x in (
+        (nn.BatchNorm1d(3, autodiff), flat),
+        (nn.BatchNorm2d(3, autodiff), images),
+        (nn.BatchNorm2d(3, autodiff, track_running_stats=False), images),
+    ):
+        message = r"batch normalisation in training takes together.*call \.eval\(\) first"
+        with pytest.raises(TapeError, match=message):
+            per_example_gradients(loss)(layer, x)
+        assert per_example_gradients(loss)(layer.eval(), x)["weight"].shape == (4, 3)
+
+
 def test_stop_gradient_in_trees(autodiff: AD) -> None:
     x = of(autodiff, 3.0)
     assert grad(lambda x: (x * stop_gradient({"x": x})["x"]).sum())(x).tolist() == [3.0]

@@ -89,8 +89,13 @@ def test_density_is_differentiable_by_all_its_arguments(name: str, autodiff: AD)
         )
     else:
         k = born.tensor(np.array([0, 1]), autodiff)
+        # Beside a whole n there is no binomial distribution, so no difference to compare with.
+        fixed = {"n": values[0]} if name == "binom" else {}
+        free = [key for key in parameters if key not in fixed]
         check_gradients(
-            lambda *rest: logarithm(k, **dict(zip(parameters, rest, strict=True))), *values, order=2
+            lambda *rest: logarithm(k, **fixed, **dict(zip(free, rest, strict=True))),
+            *values[len(fixed) :],
+            order=2,
         )
     # Nothing comes of where the density is zero, or of the point that is put in its place.
     far = born.tensor(at[np.isfinite(at)], autodiff)
@@ -102,6 +107,45 @@ def test_density_is_differentiable_by_all_its_arguments(name: str, autodiff: AD)
         ).sum()
     )
     assert np.isfinite(gradient(values[0]).item())
+
+
+INVALID: Final[dict[str, list[dict[str, float]]]] = {
+    "norm": [{"scale": 0.0}, {"scale": -1.0}],
+    "laplace": [{"scale": 0.0}],
+    "cauchy": [{"scale": 0.0}],
+    "t": [{"df": 2.0, "scale": 0.0}, {"df": 0.0}, {"df": np.nan}],
+    "gamma": [{"a": 2.0, "scale": -1.0}, {"a": 0.0}, {"a": 1.0, "scale": 0.0}],
+    "chi2": [{"df": 2.0, "scale": -1.0}, {"df": -1.0}],
+    "expon": [{"scale": 0.0}],
+    "beta": [{"a": 2.0, "b": 2.0, "scale": -1.0}, {"a": 2.0, "b": 0.0}],
+    "uniform": [{"scale": -1.0}],
+    "bernoulli": [{"p": np.nan}, {"p": -0.1}],
+    "binom": [{"n": 2.5, "p": 0.3}, {"n": -1.0, "p": 0.3}, {"n": 2.0, "p": np.nan}],
+    "poisson": [{"mu": np.nan}, {"mu": -1.0}],
+    "nbinom": [{"n": 2.0, "p": 0.0}, {"n": 0.0, "p": 0.5}, {"n": 2.0, "p": np.nan}],
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parameters_that_are_none_give_nan_everywhere(name: str, backend: Backend) -> None:
+    at = born.tensor(np.array([-1.0, 0.0, 0.5, 1.0, 2.0]), backend)
+    logarithm = "logpdf" if name in SINGLE else "logpmf"
+    for parameters in INVALID[name]:
+        found = getattr(getattr(stats, name), logarithm)(at, **parameters).numpy()
+        assert np.isnan(found).all(), parameters
+        expected = getattr(getattr(reference, name), logarithm)(at.numpy(), **parameters)
+        assert np.isnan(expected).all(), parameters
+    for method in ("cdf", "logcdf", "sf", "logsf"):
+        assert np.isnan(getattr(stats.norm, method)(at, scale=-1.0).numpy()).all()
+
+
+def test_t_of_infinite_freedom_is_normal(autodiff: AD) -> None:
+    x = born.tensor(X, autodiff)
+    df = born.tensor([np.inf], autodiff, "float64")
+    found = stats.t.logpdf(x, df, 0.5, 2.0).numpy()
+    np.testing.assert_allclose(found, reference.norm.logpdf(X, 0.5, 2.0), rtol=1e-12)
+    by_df = grad(lambda df: stats.t.logpdf(x[:5], df).sum())(df)
+    assert by_df.tolist() == [0.0]
 
 
 @pytest.mark.parametrize("method", ["cdf", "logcdf", "sf", "logsf"])
@@ -124,6 +168,9 @@ def test_multivariate_normal(autodiff: AD) -> None:
         tensors = [born.tensor(np.asarray(each), autodiff) for each in (at, mean, given)]
         np.testing.assert_allclose(ours.logpdf(*tensors).numpy(), theirs.logpdf(at), rtol=1e-12)
         np.testing.assert_allclose(ours.pdf(*tensors).numpy(), theirs.pdf(at), rtol=1e-12)
+    alone = ours.logpdf(born.tensor(0.3, autodiff, "float64"), 0.1, 2.0)
+    assert alone.shape == ()
+    np.testing.assert_allclose(alone.item(), reference.norm(0.1, np.sqrt(2.0)).logpdf(0.3))
     one = born.tensor(at[0, 0], autodiff)
     expected = reference.multivariate_normal(np.zeros(3)).logpdf(at[0, 0])
     np.testing.assert_allclose(ours.logpdf(one).item(), expected, rtol=1e-12)
@@ -165,7 +212,21 @@ def test_classes_counts_and_probabilities(autodiff: AD) -> None:
     check_gradients(
         lambda a: stats.dirichlet.logpdf(table, a), born.tensor(alpha, autodiff), order=2
     )
-    check_gradients(lambda p: stats.categorical.logpmf(k, p), table, order=2)
+    check_gradients(lambda p: stats.categorical.logpmf(k, p), table + 0.2, order=2)
+    # Probabilities up to a factor, as random.categorical takes them
+    np.testing.assert_allclose(stats.categorical.pmf(k, table * 7.0).numpy(), [0.5, 0.1])
+    for weights in ([-1.0, -1.0, 1.0], [0.0, 0.0, 0.0], [np.nan, 1.0, 1.0]):
+        invalid = born.tensor(np.array(weights), autodiff)
+        assert np.isnan(stats.categorical.logpmf(k, invalid).numpy()).all()
+    for chances, n in (
+        ([0.5, 0.7, 0.3], 3.0),
+        ([0.5, 0.7, -0.2], 3.0),
+        ([np.nan, 0.5, 0.5], 3.0),
+        ([0.2, 0.3, 0.5], -1.0),
+        ([0.2, 0.3, 0.5], 2.5),
+    ):
+        x, invalid = (born.tensor(np.array(v), autodiff) for v in ([1.0, 2.0, 0.0], chances))
+        assert np.isnan(stats.multinomial.logpmf(x, n, invalid).item())
     bad = born.tensor(np.array([0.5, -1.0, 3.0]), autodiff)
     assert np.isnan(stats.dirichlet.logpdf(table, bad).numpy()).all()
 
