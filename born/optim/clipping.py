@@ -71,7 +71,7 @@ def _scaled(function: RuleFunction, scale: str | None, clips: bool, wide: bool) 
         if clips:
             *slots, _ = slots  # type: ignore[assignment]  # a list is as good
         if scale == "tensor":
-            *slots, factor = slots  # type: ignore[assignment]
+            *slots, factor = slots  # type: ignore[assignment]  # as above
             kept = (factor,)
         if clips:
             norm = _norm(g, wide)

@@ -248,8 +248,7 @@ def test_what_is_both_an_argument_and_captured_gets_both_gradients(
     )
 
     def bent(z: T, chunk: int | None) -> T:
-        step = lambda c, _: (ops.tanh(c * z) + z, c.sum())  # noqa: E731
-        return scan(step, z, None, 9, chunk=chunk)[0].sum()
+        return scan(lambda c, _: (ops.tanh(c * z) + z, c.sum()), z, None, 9, chunk=chunk)[0].sum()
 
     close(grad(lambda z: bent(z, chunk))(z), grad(lambda z: bent(z, 9))(z))
 

@@ -10,7 +10,7 @@ for _name in ("scipy", "autograd"):
     pytest.importorskip(_name, reason=f"{_name} is not installed: the benchmarks extra")
 
 from tests.operations import coverage_page  # noqa: E402  # which compares with them
-from tests.operations.coverage_page import OWN_NAMES, PAGE, REASONS, SECTIONS  # noqa: E402
+from tests.operations.coverage_page import OWN_NAMES, PAGE, REASONS, SECTIONS  # noqa: E402  # likewise
 
 
 def test_page_is_what_the_names_say() -> None:
