@@ -340,59 +340,61 @@ def layer_norm_backward(g: Any, normal: Any, scale: Any, out: Any) -> None:
             out[i, j] = scale[i] * (g[i, j] - mean - normal[i, j] * along)
 
 
-@kernel(lambda t: types.void(t[:, ::1], types.float64, _INDEX, t[::1]), reassociate=True)
-def attention_weights(s: Any, scale: Any, first: Any, total: Any) -> None:
-    """Rows s become softmax(scale s) of the keys that each sees, one more than the one before."""
-    rows, keys = s.shape
-    bits = s.view(whole)
+@kernel(lambda t: types.void(t[:, :, ::1], types.float64, _INDEX, t[:, :]), reassociate=True)
+def attention_weights(scores: Any, scale: Any, first: Any, total: Any) -> None:
+    """Rows become softmax(scale scores) of the keys that each sees, one more than the last."""
+    heads, rows, keys = scores.shape
     factor = real(scale)
-    for i in range(rows):
-        seen = min(max(first + i, 0), keys)
-        for j in range(seen):
-            s[i, j] *= factor
-        # The largest by the order of the bits, which LLVM vectorises, and where NaN is.
-        top = least
-        for j in range(seen):
-            top = max(top, ordered(bits[i, j]))
-        shift = float_of(ordered(top))
-        if not shift > -inf and shift == shift:
-            shift = zero
-        mass = zero
-        for j in range(seen):
-            e = exp(s[i, j] - shift)
-            s[i, j] = e
-            mass += e
-        for j in range(seen, keys):
-            s[i, j] = zero
-        share = zero if mass == 0 else 1 / mass
-        for j in range(seen):
-            s[i, j] *= share
-        total[i] = -inf if mass == 0 else shift + log(mass)
+    for h in range(heads):
+        s = scores[h]
+        bits = s.view(whole)
+        for i in range(rows):
+            seen = min(max(first + i, 0), keys)
+            for j in range(seen):
+                s[i, j] *= factor
+            # The largest by the order of the bits, which LLVM vectorises, and where NaN is.
+            top = least
+            for j in range(seen):
+                top = max(top, ordered(bits[i, j]))
+            shift = float_of(ordered(top))
+            if not shift > -inf and shift == shift:
+                shift = zero
+            mass = zero
+            for j in range(seen):
+                e = exp(s[i, j] - shift)
+                s[i, j] = e
+                mass += e
+            for j in range(seen, keys):
+                s[i, j] = zero
+            share = zero if mass == 0 else 1 / mass
+            for j in range(seen):
+                s[i, j] *= share
+            total[h, i] = -inf if mass == 0 else shift + log(mass)
 
 
 @kernel(
-    lambda t: types.void(
-        t[:, ::1], t[:, ::1], types.float64, types.float64, _INDEX, t[::1], t[::1]
-    ),
+    lambda t: types.void(*[t[:, :, ::1]] * 2, types.float64, types.float64, _INDEX, *[t[:, :]] * 2),
     reassociate=True,
 )
 def attention_slopes(
-    s: Any, of_weights: Any, scale: Any, factor: Any, first: Any, total: Any, along: Any
+    scores: Any, slopes: Any, scale: Any, factor: Any, first: Any, total: Any, along: Any
 ) -> None:
-    """Rows s become their weights again; of_weights the gradient of scores, times factor."""
-    rows, keys = s.shape
+    """Scores become their weights again; slopes, of these, the scores' gradient times factor."""
+    heads, rows, keys = scores.shape
     by, times = real(scale), real(factor)
-    for i in range(rows):
-        seen = min(max(first + i, 0), keys)
-        shift = zero if total[i] == -inf else total[i]
-        less = along[i]
-        for j in range(seen):
-            p = exp(s[i, j] * by - shift)
-            s[i, j] = p
-            of_weights[i, j] = p * (of_weights[i, j] - less) * times
-        for j in range(seen, keys):
-            s[i, j] = zero
-            of_weights[i, j] = zero
+    for h in range(heads):
+        s, of_weights = scores[h], slopes[h]
+        for i in range(rows):
+            seen = min(max(first + i, 0), keys)
+            shift = zero if total[h, i] == -inf else total[h, i]
+            less = along[h, i]
+            for j in range(seen):
+                p = exp(s[i, j] * by - shift)
+                s[i, j] = p
+                of_weights[i, j] = p * (of_weights[i, j] - less) * times
+            for j in range(seen, keys):
+                s[i, j] = zero
+                of_weights[i, j] = zero
 
 
 @kernel(
