@@ -160,6 +160,19 @@ def sum_rows(x: Any, out: Any) -> None:
             out[j] += x[i, j]
 
 
+@kernel(lambda t: types.void(*[t[:, ::1]] * 2, *[_INDEX] * 3))
+def sum_blocks(x: Any, sums: Any, block: Any, first: Any, last: Any) -> None:
+    """The sum of each block of some rows, as `sum_rows` adds them."""
+    columns = x.shape[1]
+    for start in range(first, last, block):
+        out = sums[start // block]
+        for j in range(columns):
+            out[j] = x[start, j]
+        for i in range(start + 1, min(start + block, last)):
+            for j in range(columns):
+                out[j] += x[i, j]
+
+
 # -- indexing --
 
 
@@ -299,23 +312,25 @@ def layer_norm_gradients(
     out: Any,
     along: Any,
     total: Any,
+    block: Any,
     first: Any,
     last: Any,
-    block: Any,
 ) -> None:
-    """The gradients of some rows, and those of weight and bias, as far as they come from them."""
+    """The gradients of some rows, and what each block of them adds to those of weight and bias."""
     columns = g.shape[1]
-    for j in range(columns):
-        along[block, j] = zero
-        total[block, j] = zero
     for i in range(first, last):
+        b = i // block
+        if i % block == 0:
+            for j in range(columns):
+                along[b, j] = zero
+                total[b, j] = zero
         slopes = 0.0
         products = 0.0
         for j in range(columns):
             slope = g[i, j]
             product = slope * normal[i, j]
-            total[block, j] += slope
-            along[block, j] += product
+            total[b, j] += slope
+            along[b, j] += product
             slopes += slope * weight[j]
             products += product * weight[j]
         mean, share = real(slopes / columns), real(products / columns)

@@ -1,4 +1,4 @@
-"""Batches of small matrix products, which threads share."""
+"""Matrix products that threads share: batches of small ones, and those of many rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from born.backend import Backend
+from born.backend.threads import Pool
+from born.errors import ShapeError
 from born.raw import HostArray, RawTensor
 from born_numpy import products
 
@@ -45,3 +47,28 @@ def test_few_large_and_wrong_ones_are_left_to_numpy() -> None:
 def test_nothing_is_said_of_infinite_products(cpu_backend: Backend) -> None:
     huge = np.full((32, 64, 64), 1e30, np.float32)
     assert np.isinf(cpu_backend.matmul(RawTensor(huge), RawTensor(huge)).array).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_many_rows_are_numpys(
+    workers: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "POOL", Pool(workers))
+    x, weight, bias = _drawn((1025, 130), dtype), _drawn((140, 130), dtype), _drawn((140,), dtype)
+    g = _drawn((1025, 140), dtype)
+    close = {"rtol": 1e-4 if dtype == "float32" else 1e-12, "atol": 1e-4}
+    y = products.product(x, weight.T, bias)
+    np.testing.assert_allclose(y, x @ weight.T + bias, **close)
+    np.testing.assert_allclose(products.product(g, weight), g @ weight, **close)
+    slope = products.product(g.T, x)
+    np.testing.assert_allclose(slope, g.T @ x, **close)
+    np.testing.assert_array_equal(products.product(g.T, x), slope)  # whoever comes first
+    np.testing.assert_allclose(products.product(g.T, x, bias[:130]), g.T @ x + bias[:130], **close)
+
+
+def test_a_product_of_many_rows_says_what_is_wrong(cpu_backend: Backend) -> None:
+    with pytest.raises(ShapeError, match=r"\(1024, 200\) .*\(201, 8\)"):
+        cpu_backend.matmul(
+            RawTensor(_drawn((1024, 200), "float32")), RawTensor(_drawn((201, 8), "float32"))
+        )
