@@ -68,8 +68,8 @@ def _strict(b: Backend, x: RawTensor) -> RawTensor:
 
 
 def _cholesky(b: Backend, g: RawTensor, y: RawTensor) -> RawTensor:
-    below = _product(b, t(b, y), triangle(b, g))
-    halved = b.sub(triangle(b, below), b.mul(b.mul(below, _one(b, y)), 0.5))
+    below = triangle(b, _product(b, t(b, y), triangle(b, g)))
+    halved = b.mul(below, b.sub(1.0, b.mul(_one(b, y), 0.5)))
     left = b.solve_triangular(y, halved, True, True)
     return _symmetric(b, b.solve_triangular(y, t(b, left), True, True))
 
