@@ -201,6 +201,11 @@ class NumpyBackend(ArrayBackend):
         solved = linalg.solve_triangular(a, b, lower)
         return super()._substituted(a, b, lower) if solved is None else solved
 
+    @override
+    def cholesky_inverse(self, factor: RawTensor) -> RawTensor:
+        inverse = linalg.cholesky_inverse(factor.array)
+        return super().cholesky_inverse(factor) if inverse is None else RawTensor(inverse)
+
     # -- reduction --
 
     @override

@@ -84,5 +84,20 @@ def solve_triangular(a: HostArray, b: HostArray, lower: bool) -> HostArray | Non
     return out
 
 
+def cholesky_inverse(factor: HostArray) -> HostArray | None:
+    """(L L^T)^-1 of factors L, or None without SciPy or where they are small."""
+    if not _takes(factor):
+        return None
+    (_, lapack) = _scipy() or (None, None)
+    invert = getattr(lapack, f"{_letter(factor)}potri")
+    out = np.empty(factor.shape, factor.dtype)
+    for index in np.ndindex(factor.shape[:-2]):
+        # It computes one triangle, and leaves zeros in the other.
+        half: HostArray = invert(factor[index].T, lower=False)[0].T
+        np.add(half, half.T, out=out[index])
+        np.fill_diagonal(out[index], half.diagonal())
+    return out
+
+
 def _letter(a: HostArray) -> str:
     return "d" if a.dtype.char == "d" else "s"

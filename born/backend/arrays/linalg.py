@@ -85,6 +85,7 @@ class ArrayLinalg(Linalg, Dispatch):
         return RawTensor(self._factored("inv", self._square("inv", x)))
 
     pinv = halves_in_float32(Linalg.pinv)
+    gaussian = halves_in_float32(Linalg.gaussian)
 
     @override
     @halves_in_float32
