@@ -67,7 +67,9 @@ class Settings:
     @override
     def __repr__(self) -> str:
         """lr and what differs from its default."""
-        fields = [(each, getattr(self, each.name)) for each in dataclasses.fields(cast("Any", self))]
+        fields = [
+            (each, getattr(self, each.name)) for each in dataclasses.fields(cast("Any", self))
+        ]
         shown = [
             f"{each.name}={value!r}"
             for each, value in fields
