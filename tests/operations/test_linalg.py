@@ -398,13 +398,13 @@ def test_large_factors_and_triangular_systems(
     np.testing.assert_allclose(b.to_numpy(factor), np.linalg.cholesky(a), rtol=1e-11, atol=1e-13)
     inverse = b.to_numpy(b.cholesky_inverse(factor))
     np.testing.assert_allclose(inverse @ a, np.broadcast_to(np.eye(n), a.shape), atol=1e-12)
+    y = draw.standard_normal((n, 3))
     for lower, turned, across in itertools.product((True, False), repeat=3):
         # The other triangle is not read; and the matrix may lie in memory either way.
         part = np.tril(a) if lower else np.triu(a)
         other = np.where(part == 0, np.nan, a)
         raw = b.from_numpy(other.swapaxes(-1, -2) if across else other)
         raw = transposed(b, raw) if across else raw
-        y = draw.standard_normal((n, 3))
         found = b.to_numpy(b.solve_triangular(raw, b.from_numpy(y), lower, turned))
         expected = np.linalg.solve(part.swapaxes(-1, -2) if turned else part, y)
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
