@@ -1,225 +1,29 @@
-"""Operations as compiled loops, where one loop beats several of NumPy's.
-
-Each is a plain function over contiguous arrays of one floating dtype, compiled for float32 and
-float64 when first called. NumPy's own loops are vectorised by hand: what is here was measured to
-win (docs/notes/performance.md). Only updates promise the bits of NumPy's result.
-"""
+"""Losses, normalisation, attention and recurrent cells."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
-
-from born_numba import functions, intrinsics
-from born_numba.cache import compile_loop
-from born_numba.compiler import inlined, numba, types
-
-_LOG2_E: Final = 1.44269504088896341
-_LN2_HIGH: Final = 0.693359375  # ln 2 in two parts, the first exact in float32
-_LN2_LOW: Final = -2.12194440e-4
-_LEAST: Final = -87.33654  # exp of less is not a normal float32
-
-
-@inlined
-def exp_of_nonpositive(x: Any) -> Any:
-    """exp(x) of a float32 x <= 0, within one unit in the last place, fit to be vectorised.
-
-    Numba's own exp is a call for each element. This is the polynomial of Cephes'
-    `expf` (Moshier, 1989) after the usual reduction to |r| <= ln(2) / 2.
-    """
-    reduced = max(x, np.float32(_LEAST))
-    n = np.floor(reduced * np.float32(_LOG2_E) + np.float32(0.5))
-    r = reduced - n * np.float32(_LN2_HIGH) - n * np.float32(_LN2_LOW)
-    y = np.float32(1.9875691500e-4)
-    y = y * r + np.float32(1.3981999507e-3)
-    y = y * r + np.float32(8.3334519073e-3)
-    y = y * r + np.float32(4.1665795894e-2)
-    y = y * r + np.float32(1.6666665459e-1)
-    y = y * r + np.float32(5.0000001201e-1)
-    y = y * (r * r) + r + np.float32(1.0)
-    scale = (np.int32(n) + np.int32(127)) << np.int32(23)
-    y *= intrinsics.float32_of_bits(np.uint32(scale))
-    return y if x >= np.float32(_LEAST) else (x if x != x else np.float32(0.0))
+from born_numba.compiler import types
+from born_numba.kernels.kernel import (
+    INDEX,
+    exp,
+    float_of,
+    inf,
+    kernel,
+    least,
+    log,
+    ordered,
+    real,
+    sigmoid,
+    sqrt,
+    tanh,
+    whole,
+    zero,
+)
 
 
-# What kernels call by name. `Kernel` puts in what suits the dtype for `exp`, `sigmoid`, `tanh`,
-# `real` and `zero`.
-exp: Final[Any] = np.exp
-inf: Final = np.inf
-log: Final[Any] = np.log
-sigmoid: Final[Any] = functions.sigmoid_float64
-tanh: Final[Any] = np.tanh
-real: Final[Any] = np.float64
-sqrt: Final[Any] = np.sqrt
-zero: Final = 0.0
-least: Final = np.int64(-(2**63))
-whole: Final[Any] = np.int64
-
-
-@inlined
-def ordered32(bits: Any) -> Any:
-    """The bits of a float32 as an integer of the same order, and the other way round.
-
-    LLVM vectorises the search for the largest of those. NaN is larger than all, or less.
-    """
-    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-
-
-@inlined
-def ordered(bits: Any) -> Any:
-    """The same for float64."""
-    return np.int64(bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF)))
-
-
-@inlined
-def float32_of(bits: Any) -> Any:
-    """The float32 of signed bits."""
-    return intrinsics.float32_of_bits(np.uint32(bits))
-
-
-@inlined
-def float_of(bits: Any) -> Any:
-    """The float64 of signed bits."""
-    return intrinsics.float64_of_bits(np.uint64(bits))
-
-
-_IN_FLOAT32: Final = {
-    "exp": exp_of_nonpositive,
-    "float_of": float32_of,
-    "least": np.int32(-(2**31)),
-    "ordered": ordered32,
-    "whole": np.int32,
-}
-
-
-class Kernel:
-    """A loop compiled when first called: one machine code for each floating dtype."""
-
-    def __init__(
-        self, function: Callable[..., Any], signature: Callable[[Any], Any], reassociate: bool
-    ) -> None:
-        self._function = function
-        self._signature = signature
-        self._reassociate = reassociate
-        self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
-
-    def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
-        compiled = self._compiled.get(dtype)
-        if compiled is None:
-            source = inspect.getsource(self._function)
-            compiled = compile_loop(
-                source[source.index("def ") :],
-                self._function.__name__,
-                self._signature(numba.from_dtype(dtype)),
-                {
-                    **globals(),
-                    "real": dtype.type,
-                    **{name: _functions(dtype)[name] for name in ("sigmoid", "tanh")},
-                    "zero": dtype.type(0),
-                    **(_IN_FLOAT32 if dtype == np.float32 else {}),
-                },
-                reassociate=self._reassociate,
-            )
-            self._compiled[dtype] = compiled
-        return compiled
-
-
-def _functions(dtype: np.dtype[Any]) -> dict[str, Any]:
-    return functions.FLOAT32 if dtype == np.float32 else functions.FLOAT64
-
-
-def kernel(
-    signature: Callable[[Any], Any], *, reassociate: bool = False
-) -> Callable[[Callable[..., Any]], Kernel]:
-    """Make a function a kernel, whose signature for a floating type is `signature(type)`.
-
-    If it may `reassociate`, its sums are added up by vectors, in another order.
-    """
-    return lambda function: Kernel(function, signature, reassociate)
-
-
-_INDEX: Final = types.int64
-_PAIR: Final = types.UniTuple(types.int64, 2)
-_WINDOW: Final = (_PAIR, _PAIR, _PAIR, _PAIR)
-
-
-# -- reduction --
-
-
-@kernel(lambda t: types.void(t[:, ::1], t[::1]))
-def sum_rows(x: Any, out: Any) -> None:
-    """The sum over the first axis, row after row as NumPy adds them."""
-    rows, columns = x.shape
-    for j in range(columns):
-        out[j] = x[0, j]
-    for i in range(1, rows):
-        for j in range(columns):
-            out[j] += x[i, j]
-
-
-@kernel(lambda t: types.void(*[t[:, ::1]] * 2, *[_INDEX] * 3))
-def sum_blocks(x: Any, sums: Any, block: Any, first: Any, last: Any) -> None:
-    """The sum of each block of some rows, as `sum_rows` adds them."""
-    columns = x.shape[1]
-    for start in range(first, last, block):
-        out = sums[start // block]
-        for j in range(columns):
-            out[j] = x[start, j]
-        for i in range(start + 1, min(start + block, last)):
-            for j in range(columns):
-                out[j] += x[i, j]
-
-
-# -- indexing --
-
-
-@kernel(lambda t: _INDEX(t[:, ::1], _INDEX[::1], t[:, ::1]))
-def add_rows(target: Any, index: Any, values: Any) -> Any:
-    """target[index[k]] += values[k] for every k; -1, or the first k whose index is out of range."""
-    rows, columns = target.shape
-    for k in range(len(index)):
-        row = index[k]
-        row = row + rows if row < 0 else row
-        if row < 0 or row >= rows:
-            return k
-        for j in range(columns):
-            target[row, j] += values[k, j]
-    return -1
-
-
-# -- linear --
-
-
-@kernel(lambda t: types.void(t[:, ::1], t[::1]))
-def bias_relu(x: Any, bias: Any) -> None:
-    """max(x + bias, 0) in place, the bias added to each row, NaN kept."""
-    rows, columns = x.shape
-    for i in range(rows):
-        for j in range(columns):
-            value = x[i, j] + bias[j]
-            x[i, j] = zero if value <= 0 else value
-
-
-@kernel(lambda t: types.void(t[:, ::1], t[:, ::1], t[:, ::1], t[::1]))
-def bias_relu_backward(g: Any, y: Any, out: Any, total: Any) -> None:
-    """g where y is positive, else y, zero or NaN; and the sum of that over the first axis."""
-    rows, columns = g.shape
-    for j in range(columns):
-        total[j] = zero
-    for i in range(rows):
-        for j in range(columns):
-            value = g[i, j] if y[i, j] > 0 else y[i, j]
-            out[i, j] = value
-            total[j] += value
-
-
-# -- network --
-
-
-@kernel(lambda t: types.float64(t[:, ::1], _INDEX[::1], t[:, ::1]))
+@kernel(lambda t: types.float64(t[:, ::1], INDEX[::1], t[:, ::1]))
 def cross_entropy(x: Any, labels: Any, p: Any) -> Any:
     """Write the probabilities of logits x to p; the mean loss, or -1 for a label out of range."""
     rows, classes = x.shape
@@ -243,7 +47,7 @@ def cross_entropy(x: Any, labels: Any, p: Any) -> Any:
     return total / rows
 
 
-@kernel(lambda t: types.boolean(t[:, ::1], _INDEX[::1], types.float64, t[:, ::1]))
+@kernel(lambda t: types.boolean(t[:, ::1], INDEX[::1], types.float64, t[:, ::1]))
 def cross_entropy_backward(p: Any, labels: Any, g: Any, out: Any) -> Any:
     """Write the gradient of the mean loss, times g; whether all labels were in range."""
     rows, classes = p.shape
@@ -259,7 +63,7 @@ def cross_entropy_backward(p: Any, labels: Any, g: Any, out: Any) -> Any:
 
 @kernel(
     lambda t: types.boolean(
-        *[t[:, ::1], t[::1], t[::1], types.float64, t[:, ::1], t[:, ::1], t[::1]], *[_INDEX] * 2
+        *[t[:, ::1], t[::1], t[::1], types.float64, t[:, ::1], t[:, ::1], t[::1]], *[INDEX] * 2
     ),
     reassociate=True,
 )
@@ -300,7 +104,7 @@ def layer_norm(
 
 @kernel(
     lambda t: types.void(
-        *[t[:, ::1], t[:, ::1], t[::1], t[::1], t[:, ::1], t[:, ::1], t[:, ::1]], *[_INDEX] * 3
+        *[t[:, ::1], t[:, ::1], t[::1], t[::1], t[:, ::1], t[:, ::1], t[:, ::1]], *[INDEX] * 3
     ),
     reassociate=True,
 )
@@ -355,7 +159,7 @@ def layer_norm_backward(g: Any, normal: Any, scale: Any, out: Any) -> None:
             out[i, j] = scale[i] * (g[i, j] - mean - normal[i, j] * along)
 
 
-@kernel(lambda t: types.void(t[:, :, ::1], types.float64, _INDEX, t[:, :]), reassociate=True)
+@kernel(lambda t: types.void(t[:, :, ::1], types.float64, INDEX, t[:, :]), reassociate=True)
 def attention_weights(scores: Any, scale: Any, first: Any, total: Any) -> None:
     """Rows become softmax(scale scores) of the keys that each sees, one more than the last."""
     heads, rows, keys = scores.shape
@@ -388,7 +192,7 @@ def attention_weights(scores: Any, scale: Any, first: Any, total: Any) -> None:
 
 
 @kernel(
-    lambda t: types.void(*[t[:, :, ::1]] * 2, types.float64, types.float64, _INDEX, *[t[:, :]] * 2),
+    lambda t: types.void(*[t[:, :, ::1]] * 2, types.float64, types.float64, INDEX, *[t[:, :]] * 2),
     reassociate=True,
 )
 def attention_slopes(
@@ -482,7 +286,7 @@ def batch_norm_rows_backward(
         *[t[:, :, ::1]] * 2,
         t[::1],
         *[types.float64[::1]] * 2,
-        *[_INDEX] * 2,
+        *[INDEX] * 2,
     ),
     reassociate=True,
 )
@@ -531,7 +335,7 @@ def batch_norm_planes(
         *[t[::1]] * 2,
         t[:, :, ::1],
         *[types.float64[::1]] * 2,
-        *[_INDEX] * 2,
+        *[INDEX] * 2,
     ),
     reassociate=True,
 )
@@ -769,190 +573,3 @@ def gru_cell_backward(
             dq[n, j] = dz[n, j]
         for j in range(width):
             product[j] = dn[j] * r[j]
-
-
-# -- images --
-
-
-@inlined
-def inside(start: Any, stride: Any, length: Any, count: Any) -> Any:
-    """The range of those q below count for which 0 <= q stride + start < length."""
-    first = 0 if start >= 0 else (-start + stride - 1) // stride
-    last = 0 if start >= length else (length - 1 - start) // stride + 1
-    return min(first, count), max(min(last, count), min(first, count))
-
-
-@kernel(lambda t: types.void(t[:, :, :, ::1], t[:, :, :, :, ::1], *_WINDOW))
-def unfold(x: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
-    """The windows of images (N, C, H, W) as (N, C, kh kw, rows, columns), without padding first."""
-    height, width = x.shape[2], x.shape[3]
-    rows, columns = out.shape[3], out.shape[4]
-    shifted = stride[0] == 1 and stride[1] == 1 and columns == width
-    for n in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            for i in range(kernel[0]):
-                for j in range(kernel[1]):
-                    begin = j * dilation[1] - padding[1]
-                    first, last = inside(begin, stride[1], width, columns)
-                    if shifted and last > first:
-                        # The whole plane is moved, and what came from other rows blanked.
-                        down = i * dilation[0] - padding[0]
-                        top, bottom = inside(down, 1, height, rows)
-                        plane = out[n, c, i * kernel[1] + j].reshape(rows * columns)
-                        whole = x[n, c].reshape(height * width)
-                        move = down * width + begin
-                        least = max(top * columns, -move)
-                        most = min(bottom * columns, height * width - move)
-                        plane[:least] = 0
-                        plane[max(most, least) :] = 0
-                        to, source = plane[least:most], whole[least + move :]
-                        for q in range(len(to)):
-                            to[q] = source[q]
-                        for r in range(rows):
-                            for q in range(first):
-                                plane[r * columns + q] = 0
-                            for q in range(last, columns):
-                                plane[r * columns + q] = 0
-                        continue
-                    for r in range(rows):
-                        h = r * stride[0] + i * dilation[0] - padding[0]
-                        line = out[n, c, i * kernel[1] + j, r]
-                        if h < 0 or h >= height or last <= first:
-                            line[:] = 0
-                            continue
-                        for q in range(first):
-                            line[q] = 0
-                        for q in range(last, columns):
-                            line[q] = 0
-                        to = line[first:last]
-                        source = x[n, c, h, begin + first * stride[1] :]
-                        if stride[1] == 1:
-                            for q in range(len(to)):
-                                to[q] = source[q]
-                        else:
-                            for q in range(len(to)):
-                                to[q] = source[q * stride[1]]
-
-
-@kernel(lambda t: types.void(t[:, :, :, :, ::1], t[:, :, :, ::1], *_WINDOW))
-def fold(taps: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
-    """Windows added up into images, which start as zeros: the adjoint of `unfold`."""
-    height, width = out.shape[2], out.shape[3]
-    rows, columns = taps.shape[3], taps.shape[4]
-    for n in range(out.shape[0]):
-        for c in range(out.shape[1]):
-            for i in range(kernel[0]):
-                for j in range(kernel[1]):
-                    begin = j * dilation[1] - padding[1]
-                    first, last = inside(begin, stride[1], width, columns)
-                    for r in range(rows):
-                        h = r * stride[0] + i * dilation[0] - padding[0]
-                        if h < 0 or h >= height or last <= first:
-                            continue
-                        given = taps[n, c, i * kernel[1] + j, r, first:last]
-                        to = out[n, c, h, begin + first * stride[1] :]
-                        if stride[1] == 1:
-                            for q in range(len(given)):
-                                to[q] += given[q]
-                        else:
-                            for q in range(len(given)):
-                                to[q * stride[1]] += given[q]
-
-
-@kernel(
-    lambda t: types.void(
-        t[:, :, ::1], t[:, :, ::1], _INDEX[:, :, ::1], *_WINDOW, types.int32[::1], *[_INDEX] * 2
-    )
-)
-def max_pool(
-    x: Any,
-    y: Any,
-    winner: Any,
-    kernel: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    room: Any,
-    start: Any,
-    stop: Any,
-) -> None:
-    """The largest element of each window and which it was; the first of those that tie.
-
-    Of planes from `start` to `stop`; room is as long as a row of y.
-    """
-    height, width = x.shape[1], x.shape[2]
-    rows, columns = y.shape[1], y.shape[2]
-    halved = kernel == (2, 2) and stride == (2, 2) and padding == (0, 0) and dilation == (1, 1)
-    for plane in range(start, stop):
-        for r in range(rows):
-            best = y[plane, r]
-            if halved:  # the most frequent, in one loop
-                above, below, which = x[plane, 2 * r], x[plane, 2 * r + 1], winner[plane, r]
-                for q in range(columns):
-                    top, place = above[2 * q], np.int32(0)
-                    value = above[2 * q + 1]
-                    won = (value > top) | ((value != value) & (top == top))
-                    top, place = value if won else top, np.int32(1) if won else place
-                    value = below[2 * q]
-                    won = (value > top) | ((value != value) & (top == top))
-                    top, place = value if won else top, np.int32(2) if won else place
-                    value = below[2 * q + 1]
-                    won = (value > top) | ((value != value) & (top == top))
-                    best[q] = value if won else top
-                    which[q] = np.int32(3) if won else place
-                continue
-            best[:] = -inf
-            room[:] = -1
-            for i in range(kernel[0]):
-                h = r * stride[0] + i * dilation[0] - padding[0]
-                if h < 0 or h >= height:
-                    continue
-                for j in range(kernel[1]):
-                    begin = j * dilation[1] - padding[1]
-                    first, last = inside(begin, stride[1], width, columns)
-                    if last <= first:
-                        continue
-                    place = np.int32(i * kernel[1] + j)
-                    source = x[plane, h, begin + first * stride[1] :]
-                    to, which = best[first:last], room[first:last]
-                    if stride[1] == 1:
-                        for q in range(len(to)):
-                            value, top = source[q], to[q]
-                            # The first that lies inside, a larger one, or NaN.
-                            won = (value > top) | (which[q] < 0) | ((value != value) & (top == top))
-                            to[q] = value if won else top
-                            which[q] = place if won else which[q]
-                    elif stride[1] == 2:
-                        for q in range(len(to)):
-                            value, top = source[2 * q], to[q]
-                            won = (value > top) | (which[q] < 0) | ((value != value) & (top == top))
-                            to[q] = value if won else top
-                            which[q] = place if won else which[q]
-                    else:
-                        for q in range(len(to)):
-                            value, top = source[q * stride[1]], to[q]
-                            won = (value > top) | (which[q] < 0) | ((value != value) & (top == top))
-                            to[q] = value if won else top
-                            which[q] = place if won else which[q]
-            for q in range(columns):
-                winner[plane, r, q] = max(room[q], 0)
-
-
-@kernel(lambda t: types.boolean(t[:, :, :, ::1], _INDEX[:, :, :, ::1], t[:, :, :, ::1], *_WINDOW))
-def max_pool_backward(
-    g: Any, winner: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
-) -> Any:
-    """Each window's gradient added to the element that won; whether all winners were in range."""
-    for n in range(g.shape[0]):
-        for c in range(g.shape[1]):
-            for r in range(g.shape[2]):
-                for q in range(g.shape[3]):
-                    place = winner[n, c, r, q]
-                    if place < 0 or place >= kernel[0] * kernel[1]:
-                        return False
-                    i, j = divmod(place, kernel[1])
-                    h = r * stride[0] + i * dilation[0] - padding[0]
-                    w = q * stride[1] + j * dilation[1] - padding[1]
-                    if 0 <= h < out.shape[2] and 0 <= w < out.shape[3]:
-                        out[n, c, h, w] += g[n, c, r, q]
-    return True
