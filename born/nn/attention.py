@@ -64,15 +64,25 @@ class KeyValueCache:
             BackendMismatchError: tensors of another backend than that of what it holds.
             DTypeError: another dtype.
         """
-        start, stop = self._length, self._length + k.shape[-2]
+        start, stop = self._length, self._length + k.raw.shape[-2]
         if self.limit is not None and stop > self.limit:
             raise ShapeError(
                 f"expected at most {self.limit} tokens in a cache, got {start} and "
                 f"{stop - start} more; reset it, or make it with a larger limit"
             )
         rooms = self._with_room(k, v, stop)
-        for room, new in zip(rooms, (k, v), strict=True):
-            room.backend.assign(_tokens(room, start, stop).raw, new.raw)
+        try:
+            for room, new in zip(rooms, (k, v), strict=True):
+                room.backend.assign(_tokens(room, start, stop).raw, new.raw)
+        except (ShapeError, DTypeError) as error:
+            held, got = (
+                " and ".join(f"{x.dtype} {(*x.shape[:-2], '...', x.shape[-1])}" for x in xs)
+                for xs in (rooms, (k, v))
+            )
+            raise type(error)(
+                f"expected keys and values like those in the cache, {held}, got {got}; reset it "
+                "before another batch"
+            ) from error
         self._length = stop
         if k.raw.node is None and v.raw.node is None:
             return _tokens(rooms[0], 0, stop), _tokens(rooms[1], 0, stop)
@@ -84,32 +94,20 @@ class KeyValueCache:
 
     def _with_room(self, k: Tensor[B], v: Tensor[B], stop: int) -> tuple[Tensor[B], Tensor[B]]:
         """Memory of keys and of values for this many tokens, with those that it holds."""
-        rooms: tuple[Tensor[B], Tensor[B]] | None = self._rooms
-        fits = rooms is not None and all(map(_is_alike, rooms, (k, v)))
-        if rooms is not None and fits and rooms[0].shape[-2] >= stop:
-            return rooms
-        if rooms is not None and self._length and not fits:
-            held, new = ([(*x.shape[:-2], x.shape[-1]) for x in xs] for xs in (rooms, (k, v)))
-            if rooms[0].backend is not k.backend:
-                raise backend_mismatch(rooms[0].backend, k.backend)
-            if held == new:
-                raise DTypeError(
-                    f"expected keys and values of {rooms[0].dtype} as in the cache, got {k.dtype} "
-                    f"and {v.dtype}; reset it, or use one dtype"
-                )
-            raise ShapeError(
-                "expected keys and values whose axes beside the tokens are those in the cache, "
-                f"{held[0]} and {held[1]}, got {new[0]} and {new[1]}; reset it before "
-                "another batch"
-            )
+        rooms: tuple[Tensor[B], Tensor[B]] | None = self._rooms if self._length else None
+        if rooms is not None:
+            for x in (k, v):
+                if x.backend is not rooms[0].backend:
+                    raise backend_mismatch(rooms[0].backend, x.backend)
+            if rooms[0].raw.shape[-2] >= stop:
+                return rooms
         count = self.limit or max(_LEAST_ROOM, 1 << (stop - 1).bit_length())
-        made = _room(k, count), _room(v, count)
-        if rooms is not None and self._length:
-            for room, old in zip(made, rooms, strict=True):
-                held_tokens = _tokens(old, 0, self._length).raw
-                room.backend.assign(_tokens(room, 0, self._length).raw, held_tokens)
-        self._rooms = made
-        return made
+        made = [_room(x, count) for x in rooms or (k, v)]
+        for room, old in zip(made, rooms or (), strict=False):
+            held = _tokens(old, 0, self._length).raw
+            room.backend.assign(_tokens(room, 0, self._length).raw, held)
+        self._rooms = made[0], made[1]
+        return self._rooms
 
 
 _LEAST_ROOM: Final = 16  # tokens
@@ -122,18 +120,11 @@ def _room(x: Tensor[B], tokens: int) -> Tensor[B]:
 
 def _tokens(room: Tensor[B], start: int, stop: int) -> Tensor[B]:
     """Some tokens of a room, in its memory."""
-    return Tensor(
-        room.backend.getitem(room.raw, (..., slice(start, stop), slice(None))), room.backend
-    )
+    part = room.backend.getitem(room.raw, (..., slice(start, stop), _ALL))
+    return Tensor(part, room.backend)
 
 
-def _is_alike(room: Tensor[B], x: Tensor[B]) -> bool:
-    return (
-        room.backend is x.backend
-        and room.dtype == x.dtype
-        and room.shape[:-2] == x.shape[:-2]
-        and room.shape[-1] == x.shape[-1]
-    )
+_ALL: Final = slice(None)
 
 
 class MultiHeadAttention(Module[B]):

@@ -134,7 +134,8 @@ class ArrayIndexing(Indexing, Dispatch):
 
 def _index_arrays(index: Index) -> Index:
     if is_tuple(index):
-        return tuple(_index_arrays(part) for part in index)
+        # Most parts are slices, which need no look.
+        return tuple([part if part.__class__ is slice else _index_arrays(part) for part in index])
     return index.array if isinstance(index, RawTensor) else index
 
 
