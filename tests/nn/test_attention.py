@@ -81,6 +81,27 @@ def test_generation_with_a_cache_is_the_whole_at_once(backend: Backend) -> None:
     assert cache.length == 6
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("keys", [1, 7, 70])
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("case", ["plain", "views", "nan", "far"])
+def test_one_query_is_as_one_of_two(
+    case: str, lead: tuple[int, ...], keys: int, dtype: str, backend: Backend
+) -> None:
+    arrays = [drawn(*lead, 1, 6), drawn(*lead, 2 * keys, 6), drawn(*lead, 2 * keys, 5)]
+    if case == "nan":
+        arrays[1][..., 0, 0] = np.nan
+    if case == "far":  # all products are minus infinity: nothing is seen
+        arrays[0][...], arrays[1][...] = 1e200, -1e200
+    with np.errstate(over="ignore"):
+        q, *both = (born.tensor(x.astype(dtype), backend) for x in arrays)
+    k, v = (x[..., ::2, :] if case == "views" else x[..., :keys, :] for x in both)
+    alone = ops.attention(q, k, v, causal=True).numpy()
+    twice = ops.attention(ops.concatenate([q, q], axis=-2), k, v).numpy()
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(alone, twice[..., :1, :], rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("limit", [None, 40])
 def test_a_cache_grows_and_is_used_again(limit: int | None, backend: Backend) -> None:
     layer = nn.MultiHeadAttention(8, 2, backend, rotary=True, dtype="float64")
