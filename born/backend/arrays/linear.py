@@ -52,21 +52,21 @@ class ArrayLinear(Linear, Dispatch):
             )
         # One large product in place of many small ones.
         flat = a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) if a.ndim > 2 else a
-        out = self._matmul_transposed(flat, w)
         if bias is not None:
             self._check_bias(x, weight, bias)
-            self._add_bias(out, bias.array)
+        out = self._affine(flat, w, None if bias is None else bias.array)
         return RawTensor(out.reshape(*a.shape[:-1], w.shape[0]) if a.ndim > 2 else out)
 
     def _dot(self, a: Array, b: Array) -> Array:
         """The product of two matrices of one dtype."""
         return a.dot(b)
 
-    def _add_bias(self, product: Array, bias: Array) -> None:
-        product += bias
-
-    def _matmul_transposed(self, a: Array, b: Array) -> Array:
-        return self._product(a, b.T)
+    def _affine(self, a: Array, weight: Array, bias: Array | None) -> Array:
+        """a W^T + b of matrices of one dtype."""
+        out = self._product(a, weight.T)
+        if bias is not None:
+            out += bias
+        return out
 
     def _check_bias(self, x: RawTensor, weight: RawTensor, bias: RawTensor) -> None:
         b, outputs = bias.array, weight.array.shape[:1]
