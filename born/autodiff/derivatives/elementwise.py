@@ -184,7 +184,7 @@ of_result("sqrt", lambda b, g, y: b.div(b.mul(g, 0.5), y))
 of_result("rsqrt", lambda b, g, y: b.mul(b.mul(g, -0.5), b.mul(y, b.mul(y, y))))
 of_input("sin", lambda b, g, x: b.mul(g, b.cos(x)))
 of_input("cos", lambda b, g, x: b.neg(b.mul(g, b.sin(x))))
-of_result("tanh", lambda b, g, y: b.mul(g, b.sub(1, b.mul(y, y))))
+of_result("tanh", lambda b, g, y: b.mul(g, b.sub(1.0, b.mul(y, y))))
 
 
 def _erf(b: Backend, g: RawTensor, x: RawTensor) -> RawTensor:
