@@ -120,8 +120,11 @@ class NumbaBackend(NumpyBackend):
             out = np.empty(columns, a.dtype)
             loop(a, out)
             return RawTensor(out)
-        sums = np.empty((-(-rows // BLOCK), columns), a.dtype)
-        in_blocks(lambda first, last, block: loop(a[first:last], sums[block]), rows, a.size)
+        sums, blocks = (
+            np.empty((-(-rows // BLOCK), columns), a.dtype),
+            reduction.sum_blocks[a.dtype],
+        )
+        in_blocks(lambda first, last: blocks(a, sums, BLOCK, first, last), rows, a.size // _QUICK)
         return RawTensor(column_sum(sums))
 
     # -- indexing --
@@ -254,7 +257,7 @@ class NumbaBackend(NumpyBackend):
         loop, flat = network.layer_norm[a.dtype], a.reshape(rows)
         done: list[bool] = []
 
-        def some(first: int, last: int, _: int = 0) -> None:
+        def some(first: int, last: int) -> None:
             done.append(loop(flat, *arrays, first, last))
 
         if a.nbytes < LARGE:
@@ -284,7 +287,7 @@ class NumbaBackend(NumpyBackend):
         along, total = np.empty((2, blocks, columns), a.dtype)
         loop = network.layer_norm_gradients[a.dtype]
         arrays = rows, z, factors.reshape(-1), weight.array, out.reshape(rows.shape), along, total
-        in_blocks(lambda first, last, block: loop(*arrays, first, last, block), len(rows), a.size)
+        in_blocks(lambda first, last: loop(*arrays, BLOCK, first, last), len(rows), a.size)
         return RawTensor(out), RawTensor(column_sum(along)), RawTensor(column_sum(total))
 
     @override
@@ -425,6 +428,7 @@ class NumbaBackend(NumpyBackend):
         return super().max_pool2d_backward(g, winner, size, window)
 
 
+_QUICK: Final = 4  # elements of a sum that take as long as one that is normalised
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
 _CELLS: Final[dict[CellName, tuple[Kernel, Kernel]]] = {
