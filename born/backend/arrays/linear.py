@@ -34,7 +34,10 @@ class ArrayLinear(Linear, Dispatch):
                 product = self.xp.matmul(a.astype(float32), b.astype(float32))
                 return product.astype(a.dtype)
             # Two matrices go straight to BLAS by dot, a microsecond sooner than by matmul.
-            return self._dot(a, b) if a.ndim == b.ndim == 2 else self.xp.matmul(a, b)
+            if a.ndim == b.ndim == 2:
+                return self._dot(a, b)
+            # As does a matrix times a vector.
+            return a.dot(b) if a.ndim + b.ndim == 3 and a.ndim and b.ndim else self.xp.matmul(a, b)
         except ValueError as error:
             raise shape_mismatch("matmul", a, b, error) from error
 
