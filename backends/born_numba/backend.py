@@ -24,6 +24,7 @@ from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, update
 from born_numba.compiler import configuration
+from born_numba.convolution import Direct, is_direct
 from born_numba.fused import NumbaFormula
 from born_numba.kernels import images, indexing, linear, network, reduction
 from born_numba.kernels.kernel import Kernel
@@ -33,7 +34,7 @@ from born_numpy.arena import LARGE, empty, empty_like
 from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.blocks import BLOCK, column_sum, in_blocks
-from born_numpy.convolution import Cutting
+from born_numpy.convolution import Convolution, Cutting
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.recurrence import Step
 from born_numpy.staged import takes_codes
@@ -388,6 +389,13 @@ class NumbaBackend(NumpyBackend):
         return RawTensor(out)
 
     _cutting = Cutting(_cut, _add)
+
+    @override
+    def _convolution(
+        self, x: HostArray, weight: HostArray, window: Window, groups: int
+    ) -> Convolution:
+        made = Direct if is_direct((x.shape[2], x.shape[3]), window, x.dtype) else Convolution
+        return made(x, weight, window, groups, self._cutting)
 
     @override
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:

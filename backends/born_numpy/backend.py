@@ -269,7 +269,7 @@ class NumpyBackend(ArrayBackend):
         check_convolution(x, weight, bias, window, groups)
         if not convolution.is_known(x, weight, bias):
             return super().conv2d(x, weight, bias, window, groups)
-        made = Convolution(x.array, weight.array, window, groups, self._cutting)
+        made = self._convolution(x.array, weight.array, window, groups)
         return RawTensor(made.forward(None if bias is None else bias.array))
 
     @override
@@ -282,15 +282,20 @@ class NumpyBackend(ArrayBackend):
         groups: int,
         of_x: bool,
         of_weight: bool,
-    ) -> tuple[RawTensor | None, RawTensor | None]:
+        of_bias: bool,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
         if not convolution.is_known(g, x, weight):
-            return super().conv2d_gradients(g, x, weight, window, groups, of_x, of_weight)
-        made = Convolution(x.array, weight.array, window, groups, self._cutting)
-        dx, dw = made.gradients(g.array, of_x, of_weight)
-        return (
-            None if dx is None else RawTensor(dx),
-            None if dw is None else RawTensor(dw.reshape(weight.shape)),
-        )
+            return super().conv2d_gradients(g, x, weight, window, groups, of_x, of_weight, of_bias)
+        made = self._convolution(x.array, weight.array, window, groups)
+        found = made.gradients(g.array, of_x, of_weight, of_bias)
+        dx, dw, db = (None if each is None else RawTensor(each) for each in found)
+        return dx, None if dw is None else self.reshape(dw, weight.shape), db
+
+    def _convolution(
+        self, x: HostArray, weight: HostArray, window: Window, groups: int
+    ) -> Convolution:
+        """What computes a convolution of arrays of one dtype, of which none is empty."""
+        return Convolution(x, weight, window, groups, self._cutting)
 
     # -- network --
 
