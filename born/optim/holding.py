@@ -18,10 +18,10 @@ from born.optim.groups import Group, checked_groups, group_numbers
 from born.optim.incoming import Incoming
 from born.optim.plans import Plans, programs
 from born.optim.projections import selected
-from born.optim.report import Reporter
+from born.optim.report import Reporter, lr_of_all
 from born.optim.rule import Rule
 from born.optim.ruled import Ruled
-from born.optim.scalars import Scalar, value_at
+from born.optim.scalars import Scalar
 from born.optim.slots import described, own_slots, shared_slots
 from born.optim.treatment import Treatment, treatments
 from born.optim.weights import Weights
@@ -258,12 +258,14 @@ class Holding(Ruled, Generic[B, C_co]):
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step.
+        """The learning rate of the next step, for parameters of no group.
+
+        A report tells what each was updated with: `report.lrs`.
 
         Set it, to what the config accepts, for the steps that follow: a number takes the place
         of a schedule.
         """
-        return value_at(self._config.lr, self.timestep + 1)
+        return lr_of_all(self._config, self._treatments, self._counts)
 
     @lr.setter
     def lr(self, lr: Scalar) -> None:

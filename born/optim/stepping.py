@@ -147,7 +147,7 @@ class Stepping(Holding[B, C_co]):
                 if index in self._incoming.frozen or not raw.requires_grad:
                     means[index] = None
             return self._updated(means, None, max_norm)
-        report = StepReport(self._reporter, self._config, self._treatments, max(self._counts) + 1)
+        report = StepReport(self._reporter, self._config, self._treatments, self._counts)
         report.with_missing([index for index, g in enumerate(gradients) if g is None])
         report.as_gathered()
         return report
@@ -162,7 +162,7 @@ class Stepping(Holding[B, C_co]):
         reporter, counts = self._reporter, self._updates
         if reporter.pending is not None:
             reporter.settle(counts)
-        report = StepReport(reporter, self._config, self._treatments, max(counts) + 1)
+        report = StepReport(reporter, self._config, self._treatments, counts)
         if None in gradients:
             report.with_missing([index for index, g in enumerate(gradients) if g is None])
         if slots or given:
