@@ -18,6 +18,8 @@ from born.optim.rule import Rule, RuleFunction
 from born.optim.slot import Slot
 
 POLICIES: Final = ("raise", "skip", "zero", "keep", "ignore")
+SKIPPING: Final = ("raise", "skip")
+"""The policies that leave out a whole step."""
 WATCHED: Final = ("grad_norm", "param_norm", "update_norm", "update_ratio")
 """What a step can tell of each parameter; see `Optimizer`."""
 

@@ -16,7 +16,7 @@ from born.nn import Parameter
 from born.optim.checks import distinct_names
 from born.optim.clipping import MAX_NORM, NORM, SCALE
 from born.optim.config import Config
-from born.optim.nonfinite import NONFINITE, WATCHED, observed, reductions
+from born.optim.nonfinite import NONFINITE, SKIPPING, WATCHED, observed, reductions
 from born.optim.rule import Rule
 from born.optim.scalars import value_at
 from born.optim.treatment import Treatment
@@ -390,7 +390,7 @@ class Reporter:
         self.backend: Final = backend
         self.policy: Final = policy
         self.watch: Final = tuple(watch)
-        self.skips: Final = policy in ("raise", "skip")
+        self.skips: Final = policy in SKIPPING
         self.rows: Final = {name: row for row, name in enumerate(reductions(policy, watch))}
         self.names: list[str] = []
         self.slots: list[tuple[RawTensor, ...]] = []
@@ -461,6 +461,11 @@ class Reporter:
         backend, row = self.backend, self.rows[NONFINITE]
         counts = backend.stack([self.slots[index][row] for index in self.pending.indices])
         return backend.where(backend.equal(backend.sum(counts), 0.0), new, old)
+
+    def applied(self) -> RawTensor:
+        """1 if the last step was applied, 0 if it is skipped: a float64 on the device."""
+        one, zero = (self.backend.full((), x, "float64") for x in (1.0, 0.0))
+        return self.unless_skipped(one, zero)
 
     def _text(self, outcome: Outcome, bad: Mapping[int, int]) -> str:
         listed = [f"{self.names[index]!r} ({count} elements)" for index, count in bad.items()]

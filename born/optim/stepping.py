@@ -168,6 +168,8 @@ class Stepping(Holding[B, C_co]):
         if slots or given:
             report.with_options(slots, given)
             slots = {**self._shared, **slots}
+        if self._projected:
+            self._projecting.keep(gradients, counts)
         if not reporter.rows:
             plan.run(gradients, counts, self._count, slots or self._shared, given)
             return report
@@ -192,15 +194,7 @@ class Stepping(Holding[B, C_co]):
             else:
                 changes[0] += 1  # which is what it does, without a call for each
         if self._projected:
-            self._project(indices)
-
-    def _project(self, indices: Sequence[int]) -> None:
-        """Hold some parameters to their projections."""
-        for index in indices:
-            raw = self._raws[index]
-            for projection in self._projected.get(index, ()):
-                projected = projection(Tensor(raw, self._inner)).raw
-                self._inner.assign(raw, self._reporter.unless_skipped(projected, raw))
+            self._projecting.run(indices, counts)
 
     def scale_loss(self, loss: Tensor[B]) -> Tensor[B]:
         """A loss times the present `loss_scale`, for the backward pass; without one, as it is."""
