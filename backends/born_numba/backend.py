@@ -24,6 +24,7 @@ from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, update
 from born_numba.compiler import configuration
+from born_numba.convolution import Direct, is_direct
 from born_numba.fused import NumbaFormula
 from born_numba.kernels import images, indexing, linear, network, reduction
 from born_numba.kernels.kernel import Kernel
@@ -33,7 +34,7 @@ from born_numpy.arena import LARGE, empty, empty_like
 from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.blocks import BLOCK, column_sum, in_blocks
-from born_numpy.convolution import Cutting
+from born_numpy.convolution import Convolution, Cutting
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.recurrence import Step
 from born_numpy.staged import takes_codes
@@ -119,8 +120,11 @@ class NumbaBackend(NumpyBackend):
             out = np.empty(columns, a.dtype)
             loop(a, out)
             return RawTensor(out)
-        sums = np.empty((-(-rows // BLOCK), columns), a.dtype)
-        in_blocks(lambda first, last, block: loop(a[first:last], sums[block]), rows, a.size)
+        sums, blocks = (
+            np.empty((-(-rows // BLOCK), columns), a.dtype),
+            reduction.sum_blocks[a.dtype],
+        )
+        in_blocks(lambda first, last: blocks(a, sums, BLOCK, first, last), rows, a.size // _QUICK)
         return RawTensor(column_sum(sums))
 
     # -- indexing --
@@ -253,7 +257,7 @@ class NumbaBackend(NumpyBackend):
         loop, flat = network.layer_norm[a.dtype], a.reshape(rows)
         done: list[bool] = []
 
-        def some(first: int, last: int, _: int = 0) -> None:
+        def some(first: int, last: int) -> None:
             done.append(loop(flat, *arrays, first, last))
 
         if a.nbytes < LARGE:
@@ -283,7 +287,7 @@ class NumbaBackend(NumpyBackend):
         along, total = np.empty((2, blocks, columns), a.dtype)
         loop = network.layer_norm_gradients[a.dtype]
         arrays = rows, z, factors.reshape(-1), weight.array, out.reshape(rows.shape), along, total
-        in_blocks(lambda first, last, block: loop(*arrays, first, last, block), len(rows), a.size)
+        in_blocks(lambda first, last: loop(*arrays, BLOCK, first, last), len(rows), a.size)
         return RawTensor(out), RawTensor(column_sum(along)), RawTensor(column_sum(total))
 
     @override
@@ -387,6 +391,13 @@ class NumbaBackend(NumpyBackend):
     _cutting = Cutting(_cut, _add)
 
     @override
+    def _convolution(
+        self, x: HostArray, weight: HostArray, window: Window, groups: int
+    ) -> Convolution:
+        made = Direct if is_direct((x.shape[2], x.shape[3]), window, x.dtype) else Convolution
+        return made(x, weight, window, groups, self._cutting)
+
+    @override
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
         if not _is_loopable(x.array):
             return super().max_pool2d(x, window)
@@ -417,6 +428,7 @@ class NumbaBackend(NumpyBackend):
         return super().max_pool2d_backward(g, winner, size, window)
 
 
+_QUICK: Final = 4  # elements of a sum that take as long as one that is normalised
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
 _CELLS: Final[dict[CellName, tuple[Kernel, Kernel]]] = {

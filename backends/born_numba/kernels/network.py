@@ -116,23 +116,25 @@ def layer_norm_gradients(
     out: Any,
     along: Any,
     total: Any,
+    block: Any,
     first: Any,
     last: Any,
-    block: Any,
 ) -> None:
-    """The gradients of some rows, and those of weight and bias, as far as they come from them."""
+    """The gradients of some rows, and what each block of them adds to those of weight and bias."""
     columns = g.shape[1]
-    for j in range(columns):
-        along[block, j] = zero
-        total[block, j] = zero
     for i in range(first, last):
+        b = i // block
+        if i % block == 0:
+            for j in range(columns):
+                along[b, j] = zero
+                total[b, j] = zero
         slopes = 0.0
         products = 0.0
         for j in range(columns):
             slope = g[i, j]
             product = slope * normal[i, j]
-            total[block, j] += slope
-            along[block, j] += product
+            total[b, j] += slope
+            along[b, j] += product
             slopes += slope * weight[j]
             products += product * weight[j]
         mean, share = real(slopes / columns), real(products / columns)
@@ -157,57 +159,61 @@ def layer_norm_backward(g: Any, normal: Any, scale: Any, out: Any) -> None:
             out[i, j] = scale[i] * (g[i, j] - mean - normal[i, j] * along)
 
 
-@kernel(lambda t: types.void(t[:, ::1], types.float64, INDEX, t[::1]), reassociate=True)
-def attention_weights(s: Any, scale: Any, first: Any, total: Any) -> None:
-    """Rows s become softmax(scale s) of the keys that each sees, one more than the one before."""
-    rows, keys = s.shape
-    bits = s.view(whole)
+@kernel(lambda t: types.void(t[:, :, ::1], types.float64, INDEX, t[:, :]), reassociate=True)
+def attention_weights(scores: Any, scale: Any, first: Any, total: Any) -> None:
+    """Rows become softmax(scale scores) of the keys that each sees, one more than the last."""
+    heads, rows, keys = scores.shape
     factor = real(scale)
-    for i in range(rows):
-        seen = min(max(first + i, 0), keys)
-        for j in range(seen):
-            s[i, j] *= factor
-        # The largest by the order of the bits, which LLVM vectorises, and where NaN is.
-        top = least
-        for j in range(seen):
-            top = max(top, ordered(bits[i, j]))
-        shift = float_of(ordered(top))
-        if not shift > -inf and shift == shift:
-            shift = zero
-        mass = zero
-        for j in range(seen):
-            e = exp(s[i, j] - shift)
-            s[i, j] = e
-            mass += e
-        for j in range(seen, keys):
-            s[i, j] = zero
-        share = zero if mass == 0 else 1 / mass
-        for j in range(seen):
-            s[i, j] *= share
-        total[i] = -inf if mass == 0 else shift + log(mass)
+    for h in range(heads):
+        s = scores[h]
+        bits = s.view(whole)
+        for i in range(rows):
+            seen = min(max(first + i, 0), keys)
+            for j in range(seen):
+                s[i, j] *= factor
+            # The largest by the order of the bits, which LLVM vectorises, and where NaN is.
+            top = least
+            for j in range(seen):
+                top = max(top, ordered(bits[i, j]))
+            shift = float_of(ordered(top))
+            if not shift > -inf and shift == shift:
+                shift = zero
+            mass = zero
+            for j in range(seen):
+                e = exp(s[i, j] - shift)
+                s[i, j] = e
+                mass += e
+            for j in range(seen, keys):
+                s[i, j] = zero
+            share = zero if mass == 0 else 1 / mass
+            for j in range(seen):
+                s[i, j] *= share
+            total[h, i] = -inf if mass == 0 else shift + log(mass)
 
 
 @kernel(
-    lambda t: types.void(t[:, ::1], t[:, ::1], types.float64, types.float64, INDEX, t[::1], t[::1]),
+    lambda t: types.void(*[t[:, :, ::1]] * 2, types.float64, types.float64, INDEX, *[t[:, :]] * 2),
     reassociate=True,
 )
 def attention_slopes(
-    s: Any, of_weights: Any, scale: Any, factor: Any, first: Any, total: Any, along: Any
+    scores: Any, slopes: Any, scale: Any, factor: Any, first: Any, total: Any, along: Any
 ) -> None:
-    """Rows s become their weights again; of_weights the gradient of scores, times factor."""
-    rows, keys = s.shape
+    """Scores become their weights again; slopes, of these, the scores' gradient times factor."""
+    heads, rows, keys = scores.shape
     by, times = real(scale), real(factor)
-    for i in range(rows):
-        seen = min(max(first + i, 0), keys)
-        shift = zero if total[i] == -inf else total[i]
-        less = along[i]
-        for j in range(seen):
-            p = exp(s[i, j] * by - shift)
-            s[i, j] = p
-            of_weights[i, j] = p * (of_weights[i, j] - less) * times
-        for j in range(seen, keys):
-            s[i, j] = zero
-            of_weights[i, j] = zero
+    for h in range(heads):
+        s, of_weights = scores[h], slopes[h]
+        for i in range(rows):
+            seen = min(max(first + i, 0), keys)
+            shift = zero if total[h, i] == -inf else total[h, i]
+            less = along[h, i]
+            for j in range(seen):
+                p = exp(s[i, j] * by - shift)
+                s[i, j] = p
+                of_weights[i, j] = p * (of_weights[i, j] - less) * times
+            for j in range(seen, keys):
+                s[i, j] = zero
+                of_weights[i, j] = zero
 
 
 @kernel(
