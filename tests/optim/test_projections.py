@@ -7,6 +7,7 @@ import dataclasses
 import json
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -277,11 +278,11 @@ class Followed:
         self.p = self.project(self.p)
 
 
-KINDS: Final = {
+KINDS: Final[dict[str, tuple[optim.Projection, Callable[..., born.Tensor[Any]]]]] = {
     "simplex": (optim.Simplex(), projections.simplex),
-    "monotonic": (optim.Monotonic(margin=0.1), lambda x: projections.monotonic(x, margin=0.1)),
+    "monotonic": (optim.Monotonic(margin=0.1), partial(projections.monotonic, margin=0.1)),
     "non-negative": (optim.NonNegative(), projections.non_negative),
-    "unit norm": (optim.UnitNorm(), lambda x: projections.unit_norm(x, axis=-1)),
+    "unit norm": (optim.UnitNorm(), partial(projections.unit_norm, axis=-1)),
 }
 
 

@@ -199,8 +199,9 @@ def test_the_rate_of_a_parameter_that_joined_late_is_its_own(backend: Backend) -
     optimizer = optim.SGD(
         [thawed, old], lr=schedule, groups=[optim.Group("thawed", freeze=True, lr_scale=0.5)]
     )
-    for _ in range(3):
-        report = optimizer.step(gradients([thawed, old], 1.0))
+    for _ in range(2):
+        optimizer.step(gradients([thawed, old], 1.0))
+    report = optimizer.step(gradients([thawed, old], 1.0))
     assert (report.lr, report.lrs) == (schedule(3), {"old": schedule(3)})
     optimizer.groups = [optimizer.groups[0].replace(freeze=False)]
     optimizer.add_group(optim.Group([new]))
@@ -246,5 +247,4 @@ def test_a_change_is_the_one_that_training_goes_on_from(kind: Any, backend: Back
             assert report.update_norm == pytest.approx(exact, rel=0.02)
         else:
             assert report.update_norm == pytest.approx(expected, rel=1e-6, abs=0.0)
-    if kind == "nearest":
-        assert report.update_norm == 0.0
+        assert kind != "nearest" or report.update_norm == 0.0
