@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from typing import Any
 
@@ -171,7 +172,7 @@ def test_a_state_is_not_taken_for_one_of_another_meaning(backend: Backend) -> No
         return optimizer
 
     def gathered(k: int) -> Any:
-        return [lambda rule: optim.accumulated(rule, k)]
+        return [functools.partial(optim.accumulated, k=k)]
 
     mean, decay = make(average="uniform"), make(average=0.9)
     for options, saved in (({"average": "uniform"}, decay), ({"average": 0.9}, mean)):
@@ -181,5 +182,5 @@ def test_a_state_is_not_taken_for_one_of_another_meaning(backend: Backend) -> No
         make(wrappers=gathered(2)).load_state_dict(make(wrappers=gathered(4)).state_dict())
     make(average=0.99).load_state_dict(decay.state_dict())  # as a schedule of it would go on
     for slower in (2, 7):  # in whose updates the parameter steps back follows from t
-        looking = make(wrappers=[lambda rule, k=slower: optim.lookahead(rule, k=k)])
+        looking = make(wrappers=[functools.partial(optim.lookahead, k=slower)])
         looking.load_state_dict(make(wrappers=[optim.lookahead]).state_dict())
