@@ -370,7 +370,7 @@ class NumpyBackend(ArrayBackend):
         cell: CellName = "tanh",
         reverse: bool = False,
     ) -> tuple[RawTensor, RawTensor]:
-        if not recurrence.is_known(z, initial, weight, bias):
+        if not z.size or not recurrence.is_known(z, initial, weight, bias):
             return super().recurrence(z, initial, weight, bias, mask, cell, reverse)
         check_recurrence(z, initial, weight, bias, mask, cell)
         over, there = (None if x is None else x.array for x in (bias, mask))
