@@ -1,11 +1,12 @@
-"""Attention, one matrix of scores after the other, shared among threads.
+"""Attention, the scores of a few heads after the other, shared among threads.
 
-Only some rows of the scores of one head are in memory at a time: they stay in the cache between
+Only some rows of their scores are in memory at a time: they stay in the cache between
 the product that makes them and the one that uses them up.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
@@ -23,6 +24,7 @@ _SCORES: Final = 65_536
 _LEAST_ROWS: Final = 16
 _CAUSAL_ROWS: Final = 64
 """Of a causal tile at most, so that little is computed that nobody sees."""
+_PIECES: Final = 4  # at least, for each thread, so that none waits long for the last
 _SERIAL: Final = 32_768
 """Scores below which a second thread costs more than it does."""
 
@@ -103,7 +105,7 @@ def _tiles(queries: int, keys: int, causal: bool) -> list[Tile]:
 
 
 class Rows(NamedTuple):
-    """What is done with some rows of scores, in place.
+    """What is done with some rows of the scores of several heads, (heads, rows, keys), in place.
 
     Attributes:
         weights: `(s, scale, first, total)`: rows s of q k^T become softmax(scale s), where row i
@@ -128,20 +130,20 @@ def _hidden(rows: int, keys: int, first: int, dtype: np.dtype[Any]) -> HostArray
 def _scale(s: HostArray, scale: float, first: int) -> None:
     if scale != 1:
         s *= s.dtype.type(scale)
-    rows, keys = s.shape
+    rows, keys = s.shape[1:]
     if first < keys:
         seen = max(first, 0)  # by all
-        s[:, seen:] += _hidden(rows, keys - seen, first - seen, s.dtype)
+        s[..., seen:] += _hidden(rows, keys - seen, first - seen, s.dtype)
 
 
 def _weights(s: HostArray, scale: float, first: int, total: HostArray) -> None:
     _scale(s, scale, first)
-    largest = s.max(axis=1, keepdims=True, initial=-np.inf)
+    largest = s.max(axis=2, keepdims=True, initial=-np.inf)
     s -= np.where(largest == -np.inf, 0, largest)
     np.exp(s, out=s)
-    sums = s.sum(axis=1, keepdims=True)
+    sums = s.sum(axis=2, keepdims=True)
     s /= np.where(sums == 0, 1, sums)
-    total[...] = np.where(sums == 0, -np.inf, largest + np.log(sums))[:, 0]
+    total[...] = np.where(sums == 0, -np.inf, largest + np.log(sums))[..., 0]
 
 
 def _slopes(
@@ -154,9 +156,9 @@ def _slopes(
     along: HostArray,
 ) -> None:
     _scale(s, scale, first)
-    s -= np.where(total == -np.inf, 0, total)[:, None]
+    s -= np.where(total == -np.inf, 0, total)[..., None]
     np.exp(s, out=s)
-    of_weights -= along[:, None]
+    of_weights -= along[..., None]
     of_weights *= s
     if factor != 1:
         of_weights *= s.dtype.type(factor)
@@ -166,7 +168,11 @@ ROWS: Final = Rows(_weights, _slopes)
 
 
 class Heads:
-    """The matrices of one call, one of each for every head."""
+    """The matrices of one call, one of each for every head.
+
+    Several heads side by side on the last axis are computed together, so that each call of NumPy
+    is long enough for threads not to wait for each other between calls.
+    """
 
     def __init__(
         self,
@@ -178,7 +184,8 @@ class Heads:
         scale: float,
     ) -> None:
         shapes = [x.shape[:-2] for x in (q, k, v)] + ([] if mask is None else [mask.shape[:-2]])
-        self.batch: Shape = np.broadcast_shapes(*shapes)
+        self.leading: Shape = np.broadcast_shapes(*shapes)
+        self.batch: Shape = self.leading or (1,)
         self.q, self.k, self.v = map(self.spread, (q, k, v))
         self.queries, self.keys = q.shape[-2], k.shape[-2]
         self.mask = None
@@ -187,6 +194,11 @@ class Heads:
         self.scale = scale
         self.left = scale if mask is None else 1.0  # of the scale, where scores are computed
         self.tiles = _tiles(self.queries, self.keys, causal)
+        self._largest = max(
+            (tile.keys * (tile.rows.stop - tile.rows.start) for tile in self.tiles), default=0
+        )
+        share = math.prod(self.batch) // (_PIECES * POOL.workers)
+        self._together = max(1, min(_SCORES // max(self._largest, 1), share, self.batch[-1]))
 
     @classmethod
     def of(
@@ -214,33 +226,55 @@ class Heads:
         made = empty(tuple(x.shape[axis] for axis in order), x.dtype)
         return made.transpose([order.index(axis) for axis in range(x.ndim)])
 
-    def scores(self, head: Any, tile: Tile) -> HostArray:
-        """Rows of q k^T of one head, in new memory; of scale q k^T + mask if there is a mask."""
-        scores: HostArray = np.matmul(self.q[head][tile.rows], self.k[head][: tile.keys].T)
+    def wrap(self, x: HostArray) -> RawTensor:
+        """A result, with the leading axes of the call."""
+        return RawTensor(x if self.leading else x[0])
+
+    def scores(self, some: Any, tile: Tile, room: HostArray) -> HostArray:
+        """Rows of q k^T of some heads, in room; of scale q k^T + mask if there is a mask."""
+        k = self.k[some][:, : tile.keys]
+        scores = products(self.q[some][:, tile.rows], k.swapaxes(1, 2), room)
         if self.mask is not None:
             scores *= scores.dtype.type(self.scale)
-            mask = self.mask[head][tile.rows, : tile.keys]
+            mask = self.mask[some][:, tile.rows, : tile.keys]
             if mask.dtype == np.bool_:
                 np.copyto(scores, -np.inf, where=~mask)
             else:
                 scores += mask
         return scores
 
-    def each(self, work: Callable[[Any], None]) -> None:
-        """Run work for every head, on several threads if it is enough."""
-        heads = deque(np.ndindex(*self.batch))
+    def each(self, work: Callable[[Any, HostArray], None]) -> None:
+        """Run work for some heads after others, on several threads if it is enough.
+
+        It is handed which heads, an index of the leading axes, and two rooms for their scores.
+        """
+        step, across = self._together, self.batch[-1]
+        pieces = deque(
+            (*outer, slice(start, start + step))
+            for outer in np.ndindex(*self.batch[:-1])
+            for start in range(0, across, step)
+        )
 
         def some() -> None:
+            rooms = np.empty((2, step * self._largest), self.q.dtype)
             with np.errstate(all="ignore"):
-                for head in taken(heads):
-                    work(head)
+                for piece in taken(pieces):
+                    work(piece, rooms)
 
-        if len(heads) * self.queries * self.keys < _SERIAL or len(heads) < 2:
+        few = math.prod(self.batch) * self.queries * self.keys < _SERIAL
+        if few or len(pieces) < 2:
             some()
             return
         with one_thread() as limited:
             # Threads whose products take BLAS's threads as well would wait for each other.
             POOL.share(some, None if limited else 1)
+
+
+def products(a: HostArray, b: HostArray, room: HostArray) -> HostArray:
+    """The matrix products of three-dimensional arrays, at the beginning of room."""
+    heads, rows, columns = len(a), a.shape[1], b.shape[2]
+    out = room[: heads * rows * columns].reshape(heads, rows, columns)
+    return np.matmul(a, b, out=out)
 
 
 def attention(heads: Heads, do: Rows = ROWS) -> tuple[RawTensor, RawTensor]:
@@ -254,15 +288,15 @@ def attention(heads: Heads, do: Rows = ROWS) -> tuple[RawTensor, RawTensor]:
     total = empty((*heads.batch, heads.queries, 1), y.dtype)
     left = heads.left
 
-    def of_head(head: Any) -> None:
-        v, rows_of_y, totals = heads.v[head], y[head], total[head][:, 0]
+    def of_heads(some: Any, rooms: HostArray) -> None:
+        v, rows_of_y, totals = heads.v[some], y[some], total[some][..., 0]
         for tile in heads.tiles:
-            s = heads.scores(head, tile)
-            do.weights(s, left, tile.first, totals[tile.rows])
-            np.matmul(s, v[: tile.keys], out=rows_of_y[tile.rows])
+            s = heads.scores(some, tile, rooms[0])
+            do.weights(s, left, tile.first, totals[:, tile.rows])
+            np.matmul(s, v[:, : tile.keys], out=rows_of_y[:, tile.rows])
 
-    heads.each(of_head)
-    return RawTensor(y), RawTensor(total)
+    heads.each(of_heads)
+    return heads.wrap(y), heads.wrap(total)
 
 
 def gradients(
@@ -277,34 +311,36 @@ def gradients(
     dq, dk, dv = map(heads.like, (heads.q, heads.k, heads.v))
     shape = (*heads.batch, heads.queries, heads.keys)
     slopes = np.zeros(shape, g.dtype) if for_mask else None
-    g = heads.spread(g)
-    along = np.einsum("...d,...d->...", g, y, out=np.empty(g.shape[:-1], g.dtype))
+    g, y = heads.spread(g), heads.spread(y)
+    total = total.reshape(*heads.batch, heads.queries, 1)
     left, factor = heads.left, 1.0 if for_mask else heads.scale
     if not heads.tiles:
         dk.fill(0)
         dv.fill(0)
 
-    def of_head(head: Any) -> None:
-        q, k, v, rows_of_g = heads.q[head], heads.k[head], heads.v[head], g[head]
-        rows_of_dq, rows_of_dk, rows_of_dv = dq[head], dk[head], dv[head]
-        totals, alongs = total[head][:, 0], along[head]
+    def of_heads(some: Any, rooms: HostArray) -> None:
+        q, k, v, rows_of_g = heads.q[some], heads.k[some], heads.v[some], g[some]
+        rows_of_dq, rows_of_dk, rows_of_dv = dq[some], dk[some], dv[some]
+        totals = total[some][..., 0]
+        alongs = np.einsum("htd,htd->ht", rows_of_g, y[some])
         for tile in reversed(heads.tiles):
             rows, keys = tile.rows, slice(0, tile.keys)
-            p = heads.scores(head, tile)
-            g_rows = rows_of_g[rows]
-            of_p = np.matmul(g_rows, v[keys].T)
-            do.slopes(p, of_p, left, factor, tile.first, totals[rows], alongs[rows])
+            p = heads.scores(some, tile, rooms[0])
+            g_rows = rows_of_g[:, rows]
+            of_p = products(g_rows, v[:, keys].swapaxes(1, 2), rooms[1])
+            do.slopes(p, of_p, left, factor, tile.first, totals[:, rows], alongs[:, rows])
             if slopes is not None:
-                slopes[head][rows, keys] = of_p
+                slopes[some][:, rows, keys] = of_p
                 of_p *= of_p.dtype.type(heads.scale)
-            np.matmul(of_p, k[keys], out=rows_of_dq[rows])
+            np.matmul(of_p, k[:, keys], out=rows_of_dq[:, rows])
+            p, of_p = p.swapaxes(1, 2), of_p.swapaxes(1, 2)
             if rows.stop == heads.queries:  # the first of them, which sees all keys
-                np.matmul(p.T, g_rows, out=rows_of_dv)
-                np.matmul(of_p.T, q[rows], out=rows_of_dk)
+                np.matmul(p, g_rows, out=rows_of_dv)
+                np.matmul(of_p, q[:, rows], out=rows_of_dk)
             else:
-                rows_of_dv[keys] += np.matmul(p.T, g_rows)
-                rows_of_dk[keys] += np.matmul(of_p.T, q[rows])
+                rows_of_dv[:, keys] += np.matmul(p, g_rows)
+                rows_of_dk[:, keys] += np.matmul(of_p, q[:, rows])
 
-    heads.each(of_head)
-    of_mask = None if slopes is None else RawTensor(slopes)
-    return RawTensor(dq), RawTensor(dk), RawTensor(dv), of_mask
+    heads.each(of_heads)
+    of_mask = None if slopes is None else heads.wrap(slopes)
+    return heads.wrap(dq), heads.wrap(dk), heads.wrap(dv), of_mask

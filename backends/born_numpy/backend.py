@@ -21,9 +21,8 @@ from born.dtypes import DTypeLike, as_dtype, float32, int64, is_floating
 from born.fusion import Formula, GroupProgram, Program
 from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor, Shape
-from born_numpy import alignment, arena, attention, convolution, products, recurrence
+from born_numpy import alignment, arena, attention, convolution, linalg, products, recurrence
 from born_numpy.attention import ROWS, Rows
-from born_numpy.blocks import in_blocks
 from born_numpy.convolution import Convolution
 from born_numpy.fused import NumpyFormula
 from born_numpy.global_norm import add_squares, global_norm
@@ -126,6 +125,18 @@ class NumpyBackend(ArrayBackend):
     def _room(self, shape: Shape, dtype: np.dtype[Any]) -> HostArray:
         return arena.empty(shape, dtype)
 
+    # -- shape --
+
+    @override
+    def broadcast_to(self, x: RawTensor, /, shape: Shape) -> RawTensor:
+        a = x.array
+        if a.ndim or a.base is not None or a.dtype.char not in "fd" or min(shape, default=0) < 0:
+            return super().broadcast_to(x, shape)
+        # NumPy's own function takes a multiple of the time, and every sum's gradient is one.
+        view: HostArray = np.ndarray(shape, a.dtype, a, 0, (0,) * len(shape))
+        view.flags.writeable = False
+        return RawTensor(view)
+
     # -- linear --
 
     @override
@@ -142,38 +153,28 @@ class NumpyBackend(ArrayBackend):
         return plain
 
     @override
-    def _add_bias(self, product: HostArray, bias: HostArray) -> None:
-        if product.nbytes < arena.LARGE or product.ndim != 2:
-            product += bias
-            return
-
-        def some(first: int, last: int, _: int) -> None:
-            rows = product[first:last]
-            with np.errstate(all="ignore"):
-                rows += bias
-
-        in_blocks(some, len(product), product.size)
-
-    @override
-    def _matmul_transposed(self, a: HostArray, b: HostArray) -> HostArray:
-        # NumPy's OpenBLAS packs its left operand by slower loops than its right one. Where b is
-        # much the larger, computing (b a^T)^T gains more than transposing the small product costs.
+    def _affine(self, a: HostArray, weight: HostArray, bias: HostArray | None) -> HostArray:
         if a.ndim != 2 or a.dtype.char not in "fd":
-            plain: HostArray = super()._matmul_transposed(a, b)
+            plain: HostArray = super()._affine(a, weight, bias)
             return plain
-        rows = len(a)
+        rows, outputs = len(a), len(weight)
+        # NumPy's OpenBLAS packs its left operand by slower loops than its right one. Where that is
+        # much the larger, computing (W a^T)^T gains more than transposing the small product costs.
         if (
-            rows * _OUTPUTS_PER_ROW <= len(b)
+            rows * _OUTPUTS_PER_ROW <= outputs
             and 1 < rows <= _MOST_ROWS
-            and b.shape[1] >= _LEAST_INPUTS
-            and rows * b.size >= _LEAST_PRODUCTS
+            and weight.shape[1] >= _LEAST_INPUTS
+            and rows * weight.size >= _LEAST_PRODUCTS
             and a.dtype == float32
         ):
-            return np.ascontiguousarray(b.dot(a.T).T)
-        if rows * len(b) >= _FEW:
-            return dot(a, b.T)
-        product: HostArray = a.dot(b.T)
-        return product
+            out = np.ascontiguousarray(weight.dot(a.T).T)
+        elif rows * outputs >= _FEW:
+            return products.product(a, weight.T, bias)
+        else:
+            out = a.dot(weight.T)
+        if bias is not None:
+            out += bias
+        return out
 
     @override
     def linear_gradients(
@@ -188,6 +189,23 @@ class NumpyBackend(ArrayBackend):
         if not are_plain_products(g, x, weight):
             return super().linear_gradients(g, x, weight, bias)
         return (*linear_products(g.array, x, weight), self.sum(g, 0) if bias else None)
+
+    # -- linalg --
+
+    @override
+    def _lower_factor(self, a: HostArray) -> HostArray:
+        factor = linalg.cholesky(a)
+        return super()._lower_factor(a) if factor is None else factor
+
+    @override
+    def _substituted(self, a: HostArray, b: HostArray, lower: bool) -> HostArray:
+        solved = linalg.solve_triangular(a, b, lower)
+        return super()._substituted(a, b, lower) if solved is None else solved
+
+    @override
+    def cholesky_inverse(self, factor: RawTensor) -> RawTensor:
+        inverse = linalg.cholesky_inverse(factor.array)
+        return super().cholesky_inverse(factor) if inverse is None else RawTensor(inverse)
 
     # -- reduction --
 
@@ -251,7 +269,7 @@ class NumpyBackend(ArrayBackend):
         check_convolution(x, weight, bias, window, groups)
         if not convolution.is_known(x, weight, bias):
             return super().conv2d(x, weight, bias, window, groups)
-        made = Convolution(x.array, weight.array, window, groups, self._cutting)
+        made = self._convolution(x.array, weight.array, window, groups)
         return RawTensor(made.forward(None if bias is None else bias.array))
 
     @override
@@ -264,15 +282,20 @@ class NumpyBackend(ArrayBackend):
         groups: int,
         of_x: bool,
         of_weight: bool,
-    ) -> tuple[RawTensor | None, RawTensor | None]:
+        of_bias: bool,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
         if not convolution.is_known(g, x, weight):
-            return super().conv2d_gradients(g, x, weight, window, groups, of_x, of_weight)
-        made = Convolution(x.array, weight.array, window, groups, self._cutting)
-        dx, dw = made.gradients(g.array, of_x, of_weight)
-        return (
-            None if dx is None else RawTensor(dx),
-            None if dw is None else RawTensor(dw.reshape(weight.shape)),
-        )
+            return super().conv2d_gradients(g, x, weight, window, groups, of_x, of_weight, of_bias)
+        made = self._convolution(x.array, weight.array, window, groups)
+        found = made.gradients(g.array, of_x, of_weight, of_bias)
+        dx, dw, db = (None if each is None else RawTensor(each) for each in found)
+        return dx, None if dw is None else self.reshape(dw, weight.shape), db
+
+    def _convolution(
+        self, x: HostArray, weight: HostArray, window: Window, groups: int
+    ) -> Convolution:
+        """What computes a convolution of arrays of one dtype, of which none is empty."""
+        return Convolution(x, weight, window, groups, self._cutting)
 
     # -- network --
 
@@ -459,8 +482,7 @@ def dot(a: HostArray, b: HostArray) -> HostArray:
     if a.dtype.char not in "fd":
         small: HostArray = a.dot(b)
         return small
-    product: HostArray = a.dot(b, arena.empty((len(a), b.shape[1]), a.dtype))
-    return product
+    return products.product(a, b)
 
 
 def are_plain_products(g: RawTensor, x: RawTensor | None, weight: RawTensor | None) -> bool:

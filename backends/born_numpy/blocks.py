@@ -12,27 +12,30 @@ from born.backend.threads import POOL, taken
 from born.raw import HostArray
 
 BLOCK: Final = 128  # rows, of which few enough are added up one after the other
+_PIECES: Final = 2  # for each thread
 _PARALLEL: Final = 131_072  # elements from which a second thread pays
 
 
-def in_blocks(work: Callable[[int, int, int], object], rows: int, size: int) -> None:
-    """Run `work(first, last, number)` for each block of rows, on several threads if it is enough.
+def in_blocks(work: Callable[[int, int], object], rows: int, size: int) -> None:
+    """Run `work(first, last)` for ranges of whole blocks, on several threads if it is enough.
 
     Args:
         work: releases the interpreter's lock.
         rows: how many there are.
-        size: elements in all rows.
+        size: elements in all rows, of a loop that takes a nanosecond for each or so.
     """
-    blocks = deque(enumerate(range(0, rows, BLOCK)))
+    if size < _PARALLEL or POOL.workers < 2:
+        work(0, rows)
+        return
+    # Few calls: between two of them, a thread waits for the interpreter's lock.
+    step = -(-rows // (_PIECES * POOL.workers * BLOCK)) * BLOCK
+    pieces = deque(range(0, rows, step))
 
     def some() -> None:
-        for number, first in taken(blocks):
-            work(first, min(first + BLOCK, rows), number)
+        for first in taken(pieces):
+            work(first, min(first + step, rows))
 
-    if size < _PARALLEL:
-        some()
-    else:
-        POOL.share(some)
+    POOL.share(some)
 
 
 def column_sum(sums: HostArray) -> HostArray:

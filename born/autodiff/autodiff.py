@@ -19,7 +19,7 @@ from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
 from born.autodiff.fused import record_fused
 from born.autodiff.tape import Collector, Home, Node, OneTape, Origin, Tape, ThreadTape
-from born.backend import OPERATIONS, B, Backend, RandomState
+from born.backend import OPERATIONS, B, Backend, Operand, RandomState
 from born.errors import OperandError, ShapeError
 from born.fusion import Formula
 from born.raw import RawTensor, memory_of
@@ -160,6 +160,11 @@ _VIEWS: Final = frozenset(
 
 def recorded(name: str, derivative: Derivative) -> _Operation:
     """An operation with a derivative: computed by the inner backend, and recorded."""
+    if not (derivative.residuals or derivative.several or name in _VIEWS):
+        if derivative.tensors == slice(0, 1):
+            return _recorded_unary(name, derivative)
+        if derivative.tensors == slice(0, 2):
+            return _recorded_binary(name, derivative)
     rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
     keeps_result, several = derivative.keeps_result, derivative.several
     views = name in _VIEWS
@@ -204,6 +209,65 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                     tape.record(out[0] if residuals else out, origins, pullback, versions)
                 if views and memory_of(out.array) is memory_of(operands[0].array):
                     out.share_changes(operands[0])
+        return out
+
+    return operation
+
+
+def _recorded_unary(name: str, derivative: Derivative) -> _Operation:
+    """The same of one tensor: no step of it but those that such a record needs."""
+    rule, keeps_result = derivative.rule, derivative.keeps_result
+    reads = bool(derivative.read((True,)))
+
+    def operation(self: Autodiff[Any], x: RawTensor, /, *args: Any, **options: Any) -> RawTensor:
+        tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        inner = tape.inner
+        out: RawTensor = getattr(inner, name)(x, *args, **options)
+        if tape.depth and (origin := tape.origin_of(x)) is not None:
+            seen = _twin(out) if keeps_result else out
+            pullback = rule(inner, seen, (True,), x, *args, **options)
+            if pullback is not None:
+                versions = [(x, x.changes[0] if x.changes else 0)] if reads else []
+                if keeps_result:
+                    versions.append((seen, 0))
+                tape.record(out, (origin,), pullback, versions)
+        return out
+
+    return operation
+
+
+def _recorded_binary(name: str, derivative: Derivative) -> _Operation:
+    """The same of two operands, of which one may be a number."""
+    rule, keeps_result = derivative.rule, derivative.keeps_result
+    reads = {
+        required: derivative.read(required)
+        for required in ((True, False), (False, True), (True, True))
+    }
+
+    def operation(
+        self: Autodiff[Any], x: Operand, y: Operand, /, *args: Any, **options: Any
+    ) -> RawTensor:
+        tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
+        inner = tape.inner
+        out: RawTensor = getattr(inner, name)(x, y, *args, **options)
+        if not tape.depth:
+            return out
+        origins = tape.origin_of(x), tape.origin_of(y)
+        required = origins[0] is not None, origins[1] is not None
+        read = reads.get(required)
+        if read is None:
+            return out
+        seen = _twin(out) if keeps_result else out
+        pullback = rule(inner, seen, required, x, y, *args, **options)
+        if pullback is not None:
+            versions: list[tuple[RawTensor, int]] = []
+            for place in read:
+                each = y if place else x
+                if isinstance(each, RawTensor):
+                    versions.append((each, each.changes[0] if each.changes else 0))
+            if keeps_result:
+                versions.append((seen, 0))
+            tape.record(out, origins, pullback, versions)
         return out
 
     return operation

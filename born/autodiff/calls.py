@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, cast
 
 from born.autodiff.autodiff import Autodiff, is_autodiff, recording_level
@@ -16,7 +16,7 @@ from born.dtypes import is_floating
 from born.errors import OperandError, ShapeError, TapeError
 from born.operands import HELD, backend_mismatch
 from born.raw import RawTensor
-from born.tensor import Tensor
+from born.tensor import Tensor, is_tensor
 
 
 class Call:
@@ -60,6 +60,7 @@ class Call:
     ) -> None:
         # With a backend it is known what there is; integers among it are constants.
         what = "to differentiate by" if backend is None else None
+        numbers = _places(args, numbers)
         self.trees: Final = [_argument(args, number, what) for number in numbers]
         leaves = [leaf for tree in self.trees for leaf in tree.leaves]
         self.backend: Final[Any] = backend_of_leaves(leaves) if backend is None else backend
@@ -70,7 +71,7 @@ class Call:
         self.count = 0
         made: list[RawTensor] = []
         try:
-            with tape, holding(leaf.tensor.raw for leaf in leaves if leaf.held):
+            with tape, holding([leaf.tensor.raw for leaf in leaves if leaf.held]):
                 for leaf in leaves:
                     raw = leaf.tensor.raw
                     if leaf.held:
@@ -100,12 +101,13 @@ class Call:
                 pair = _pair(result) if has_aux else (result, None)
                 self.value: Any = pair[0]
                 self.aux: Any = pair[1]
-                self.outs: Final = [x.raw for x in tensors_of(self.value) if is_floating(x.dtype)]
+                results = tensors_of(self.value)
+                self.outs: Final = [x.raw for x in results if is_floating(x.dtype)]
                 self._origins = [tape.origin_of(raw) for raw in self.outs]
         except BaseException:
             tape.clear()
             raise
-        for x in (*tensors_of(self.value), *tensors_of(self.aux)):
+        for x in results if self.aux is None else [*results, *tensors_of(self.aux)]:
             tape.forget(x.raw)
 
     def _in_examples(self, value: Any, inner: Backend) -> Any:
@@ -179,9 +181,13 @@ def walk(
     return tape.walk(root, given[0], tape.inner, keep=keep)[0]
 
 
-@contextmanager
-def holding(raws: Iterable[RawTensor]) -> Generator[None]:
+def holding(raws: Sequence[RawTensor]) -> AbstractContextManager[None]:
     """A context in which the values of these may not leave born."""
+    return _holding(raws) if raws else nullcontext()
+
+
+@contextmanager
+def _holding(raws: Sequence[RawTensor]) -> Generator[None]:
     counts, mine = HELD.counts, list(raws)
     for raw in mine:
         counts[raw] = counts.get(raw, 0) + 1
@@ -233,12 +239,27 @@ def check_reaches(inner: Backend, backend: Backend, seeds: Sequence[RawTensor | 
         )
 
 
-def _argument(args: Sequence[Any], number: int, what: str | None) -> Tree:
-    if not 0 <= number < len(args):
-        raise ShapeError(
-            f"expected a positional argument number {number} to differentiate by, got "
-            f"{len(args)} positional arguments; pass it by position, or another argnums"
+def _places(args: Sequence[Any], numbers: Sequence[int]) -> Sequence[int]:
+    """The places of the arguments of these numbers, which may count from the last, as -1."""
+    count = len(args)
+    if len(numbers) == 1 and 0 <= numbers[0] < count:
+        return numbers
+    for number in numbers:
+        if not -count <= number < count:
+            raise ShapeError(
+                f"expected a positional argument number {number} to differentiate by, got "
+                f"{count} positional arguments; pass it by position, or another argnums"
+            )
+    places = [number % count for number in numbers]
+    if len(set(places)) != len(places):
+        raise OperandError(
+            f"expected different arguments to differentiate by, got the numbers {tuple(numbers)} "
+            f"of {count}; name each once"
         )
+    return places
+
+
+def _argument(args: Sequence[Any], number: int, what: str | None) -> Tree:
     tree = Tree(args[number], what)
     if not tree.leaves:
         raise TapeError(
@@ -250,6 +271,8 @@ def _argument(args: Sequence[Any], number: int, what: str | None) -> Tree:
 
 def tensors_of(value: object) -> list[Tensor[Any]]:
     """All tensors of a tree, in order."""
+    if is_tensor(value):
+        return [value]
     found: list[Tensor[Any]] = []
     mapped(value, found.append)
     return found

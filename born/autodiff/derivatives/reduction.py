@@ -30,6 +30,8 @@ def _restore_axes(b: Backend, y: RawTensor, shape: Shape, axis: Axis, keepdims: 
 def _sum(
     b: Backend, g: RawTensor, x_shape: Shape, axis: Axis = None, keepdims: bool = False
 ) -> RawTensor:
+    if axis is None and not keepdims:
+        return b.broadcast_to(g, x_shape)
     return b.broadcast_to(_restore_axes(b, g, x_shape, axis, keepdims), x_shape)
 
 

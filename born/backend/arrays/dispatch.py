@@ -64,7 +64,8 @@ class Dispatch:
             )
         if isinstance(y, RawTensor):
             b = y.array
-            return weak_scalar(name, x, b.dtype), b
+            weak = x.__class__ is float and b.dtype.kind == "f"
+            return x if weak else weak_scalar(name, x, b.dtype), b
         raise OperandError(
             f"expected at least one tensor in {name}, got {x!r} and {y!r}; "
             "use Python's own arithmetic for numbers"

@@ -34,7 +34,10 @@ class ArrayLinear(Linear, Dispatch):
                 product = self.xp.matmul(a.astype(float32), b.astype(float32))
                 return product.astype(a.dtype)
             # Two matrices go straight to BLAS by dot, a microsecond sooner than by matmul.
-            return self._dot(a, b) if a.ndim == b.ndim == 2 else self.xp.matmul(a, b)
+            if a.ndim == b.ndim == 2:
+                return self._dot(a, b)
+            # As does a matrix times a vector.
+            return a.dot(b) if a.ndim + b.ndim == 3 and a.ndim and b.ndim else self.xp.matmul(a, b)
         except ValueError as error:
             raise shape_mismatch("matmul", a, b, error) from error
 
@@ -52,21 +55,21 @@ class ArrayLinear(Linear, Dispatch):
             )
         # One large product in place of many small ones.
         flat = a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) if a.ndim > 2 else a
-        out = self._matmul_transposed(flat, w)
         if bias is not None:
             self._check_bias(x, weight, bias)
-            self._add_bias(out, bias.array)
+        out = self._affine(flat, w, None if bias is None else bias.array)
         return RawTensor(out.reshape(*a.shape[:-1], w.shape[0]) if a.ndim > 2 else out)
 
     def _dot(self, a: Array, b: Array) -> Array:
         """The product of two matrices of one dtype."""
         return a.dot(b)
 
-    def _add_bias(self, product: Array, bias: Array) -> None:
-        product += bias
-
-    def _matmul_transposed(self, a: Array, b: Array) -> Array:
-        return self._product(a, b.T)
+    def _affine(self, a: Array, weight: Array, bias: Array | None) -> Array:
+        """a W^T + b of matrices of one dtype."""
+        out = self._product(a, weight.T)
+        if bias is not None:
+            out += bias
+        return out
 
     def _check_bias(self, x: RawTensor, weight: RawTensor, bias: RawTensor) -> None:
         b, outputs = bias.array, weight.array.shape[:1]
