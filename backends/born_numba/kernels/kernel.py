@@ -94,18 +94,27 @@ class Kernel:
     """A loop compiled when first called: one machine code for each floating dtype."""
 
     def __init__(
-        self, function: Callable[..., Any], signature: Callable[[Any], Any], reassociate: bool
+        self,
+        function: Callable[..., Any],
+        signature: Callable[[Any], Any],
+        reassociate: bool,
+        names: Callable[[np.dtype[Any]], Mapping[str, Any]] | None,
     ) -> None:
         self._function = function
         self._signature = signature
         self._reassociate = reassociate
+        self._names = names
         self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
 
     def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
         compiled = self._compiled.get(dtype)
         if compiled is None:
             compiled = self._compiled[dtype] = compile_kernel(
-                self._function, self._signature, dtype, {}, reassociate=self._reassociate
+                self._function,
+                self._signature,
+                dtype,
+                {} if self._names is None else self._names(dtype),
+                reassociate=self._reassociate,
             )
         return compiled
 
@@ -153,13 +162,17 @@ def _functions(dtype: np.dtype[Any]) -> dict[str, Any]:
 
 
 def kernel(
-    signature: Callable[[Any], Any], *, reassociate: bool = False
+    signature: Callable[[Any], Any],
+    *,
+    reassociate: bool = False,
+    names: Callable[[np.dtype[Any]], Mapping[str, Any]] | None = None,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     """Make a function a kernel, whose signature for a floating type is `signature(type)`.
 
-    If it may `reassociate`, its sums are added up by vectors, in another order.
+    If it may `reassociate`, its sums are added up by vectors, in another order. `names(dtype)` is
+    what else it calls by name, if that depends on the dtype.
     """
-    return lambda function: Kernel(function, signature, reassociate)
+    return lambda function: Kernel(function, signature, reassociate, names)
 
 
 INDEX: Final = types.int64
