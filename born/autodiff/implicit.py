@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from born import ops
 from born.autodiff.custom import custom_vjp, level_for
-from born.autodiff.transforms import jacobian, vjp
+from born.autodiff.jacobians import jacobian, vjp
 from born.autodiff.trees import Tree, aligned, joined, mapped, parted
 from born.errors import LinAlgError, OperandError, ShapeError
 from born.tensor import Tensor
