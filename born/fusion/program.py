@@ -136,6 +136,7 @@ class GroupProgram:
         total_rounds: the round in which each total is summed up, from 0.
         value_rounds: the round before which each value is known, from 0.
         scalars: how many host scalars there are.
+        reads: the names of the rule's own scalars that the host scalars depend on.
         host_source: the Python text of `host`.
         host: from the rule's own scalars (and `t`) to the host scalars, in double.
         compiled: what backends make of it, under keys of their own.
@@ -149,6 +150,7 @@ class GroupProgram:
     total_rounds: tuple[int, ...]
     value_rounds: tuple[int, ...]
     scalars: int
+    reads: frozenset[str] = field(compare=False)
     host_source: str = field(compare=False)
     host: Callable[..., tuple[float, ...]] = field(compare=False, repr=False)
     compiled: dict[object, Any] = field(
@@ -224,6 +226,7 @@ class Program:
             on.
         by_ndim: whether the rule has asked for the number of axes of its parameter.
         least_ndim: the fewest axes that a parameter must have.
+        by_square: whether its matrices must have as many rows as columns.
     """
 
     arrays: tuple[str, ...]
@@ -240,6 +243,7 @@ class Program:
     sizes: tuple[str, ...] = field(default=(), compare=False)
     by_ndim: bool = field(default=False, compare=False)
     least_ndim: int = field(default=0, compare=False)
+    by_square: bool = field(default=False, compare=False)
 
     @property
     def targets(self) -> tuple[int, ...]:
