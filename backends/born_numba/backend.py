@@ -24,6 +24,7 @@ from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, update
 from born_numba.compiler import configuration
+from born_numba.convolution import Direct, is_direct
 from born_numba.fused import NumbaFormula
 from born_numba.kernels import images, indexing, linear, network, reduction
 from born_numba.kernels.kernel import Kernel
@@ -33,7 +34,7 @@ from born_numpy.arena import LARGE, empty, empty_like
 from born_numpy.attention import Rows
 from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.blocks import BLOCK, column_sum, in_blocks
-from born_numpy.convolution import Cutting
+from born_numpy.convolution import Convolution, Cutting
 from born_numpy.global_norm import add_squares, global_norm
 from born_numpy.recurrence import Step
 from born_numpy.staged import takes_codes
@@ -255,14 +256,12 @@ class NumbaBackend(NumpyBackend):
         arrays = w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
         loop, flat = network.layer_norm[a.dtype], a.reshape(rows)
         done: list[bool] = []
-
-        def some(first: int, last: int) -> None:
-            done.append(loop(flat, *arrays, first, last))
-
         if a.nbytes < LARGE:
-            some(0, len(flat))
+            done.append(loop(flat, *arrays, 0, len(flat)))
         else:
-            in_blocks(some, len(flat), a.size)
+            in_blocks(
+                lambda first, last: done.append(loop(flat, *arrays, first, last)), len(flat), a.size
+            )
         if not all(done):
             return super().layer_norm(x, weight, bias, axes, eps)
         return RawTensor(y), RawTensor(normal), RawTensor(scale)
@@ -307,6 +306,26 @@ class NumbaBackend(NumpyBackend):
             a.reshape(rows), z.reshape(rows), factors.reshape(-1), out.reshape(rows)
         )
         return RawTensor(out)
+
+    @override
+    def _attention_of_one(
+        self, q: HostArray, k: HostArray, v: HostArray, scale: float
+    ) -> tuple[RawTensor, RawTensor]:
+        dtype, strides = q.dtype, (q.strides, k.strides, v.strides)
+        along = {each[-1] for each in strides}
+        if (
+            q.ndim != 4
+            or along != {dtype.itemsize}
+            or not (dtype.isnative and q.flags.aligned and k.flags.aligned and v.flags.aligned)
+            or not intrinsics.layout_holds()
+        ):
+            return super()._attention_of_one(q, k, v, scale)
+        batch, heads = k.shape[:2]
+        y, total = np.empty((batch, heads, v.shape[3]), dtype), np.empty((batch, heads), dtype)
+        s = np.empty(k.shape[2], dtype)
+        loop = network.attention_of_one[dtype]
+        loop(id(q), id(k), id(v), k.shape, *strides, scale, s, y, total)
+        return RawTensor(y[:, :, None]), RawTensor(total[:, :, None, None])
 
     @override
     def _attention_rows(self, dtype: np.dtype[Any]) -> Rows:
@@ -390,6 +409,13 @@ class NumbaBackend(NumpyBackend):
     _cutting = Cutting(_cut, _add)
 
     @override
+    def _convolution(
+        self, x: HostArray, weight: HostArray, window: Window, groups: int
+    ) -> Convolution:
+        made = Direct if is_direct((x.shape[2], x.shape[3]), window, x.dtype) else Convolution
+        return made(x, weight, window, groups, self._cutting)
+
+    @override
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
         if not _is_loopable(x.array):
             return super().max_pool2d(x, window)
@@ -398,11 +424,14 @@ class NumbaBackend(NumpyBackend):
         rows, columns = window.counts((h, w))
         y = empty((n * c, rows, columns), x.dtype)
         winner = empty(y.shape, int64)
-        loop, planes = images.max_pool[x.dtype], x.array.reshape(n * c, h, w)
+        planes = x.array.reshape(n * c, h, w)
 
         def run(start: int, stop: int) -> None:
-            room = np.empty(columns, np.int32)
-            loop(planes, y, winner, *window, room, start, stop)
+            if window == _BY_TWO:
+                images.max_pool_by_two[x.dtype](planes, y, winner, start, stop)
+            else:
+                room = np.empty(columns, np.int32)
+                images.max_pool[x.dtype](planes, y, winner, *window, room, start, stop)
 
         _each_range(run, n * c, x.size)
         shape = n, c, rows, columns
@@ -413,13 +442,29 @@ class NumbaBackend(NumpyBackend):
         self, g: RawTensor, winner: RawTensor, size: Size, window: Window, /
     ) -> RawTensor:
         a, places = g.array, winner.array
-        if _is_loopable(a) and places.dtype == int64 and places.flags.carray:
-            out = np.zeros((*a.shape[:2], *size), a.dtype)
-            if images.max_pool_backward[a.dtype](a, places, out, *window):
-                return RawTensor(out)
-        return super().max_pool2d_backward(g, winner, size, window)
+        known = _is_loopable(a) and places.dtype == int64 and places.flags.carray
+        if not known or a.shape != places.shape or a.shape[2:] != window.counts(size):
+            return super().max_pool2d_backward(g, winner, size, window)
+        n, c, rows, columns = a.shape
+        out = empty((n * c, *size), a.dtype)
+        slopes, which = (each.reshape(n * c, rows, columns) for each in (a, places))
+        right: list[bool] = []
+
+        def run(start: int, stop: int) -> None:
+            if window == _BY_TWO and size[1] == 2 * columns:
+                loop = images.max_pool_by_two_backward[a.dtype]
+                right.append(loop(slopes, which, out, start, stop))
+            else:
+                loop = images.max_pool_backward[a.dtype]
+                right.append(loop(slopes, which, out, *window, start, stop))
+
+        _each_range(run, n * c, out.size)
+        if not all(right):
+            return super().max_pool2d_backward(g, winner, size, window)
+        return RawTensor(out.reshape(n, c, *size))
 
 
+_BY_TWO: Final = Window.of(2, 2)
 _QUICK: Final = 4  # elements of a sum that take as long as one that is normalised
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0

@@ -14,6 +14,9 @@ numba: Final[Any] = importlib.import_module("numba")
 types: Final[Any] = importlib.import_module("numba.types")
 configuration: Final[Any] = importlib.import_module("numba.core.config")
 ir: Final[Any] = importlib.import_module("llvmlite.ir")
+binding: Final[Any] = importlib.import_module("llvmlite.binding")
+models: Final[Any] = importlib.import_module("numba.extending").models
+register_model: Final[Any] = importlib.import_module("numba.extending").register_model
 
 # NUMBA_BOUNDSCHECK has no say in these: the shapes of their arrays are not all known to them.
 _OPTIONS: Final[dict[str, Any]] = {"error_model": "numpy", "boundscheck": False}
@@ -41,6 +44,11 @@ def embedded(function: Callable[..., Any]) -> Any:
 def contracted(function: Callable[..., Any]) -> Any:
     """As `inlined`, where LLVM may contract a product and a sum into one rounding."""
     return numba.njit(fastmath=_CONTRACT, forceinline=True, **_OPTIONS)(function)
+
+
+def reassociated(function: Callable[..., Any]) -> Any:
+    """As `contracted`, where sums may be added up in another order besides."""
+    return numba.njit(fastmath=_REASSOCIATE, **_OPTIONS)(function)
 
 
 def compiled(

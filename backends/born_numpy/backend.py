@@ -269,7 +269,7 @@ class NumpyBackend(ArrayBackend):
         check_convolution(x, weight, bias, window, groups)
         if not convolution.is_known(x, weight, bias):
             return super().conv2d(x, weight, bias, window, groups)
-        made = Convolution(x.array, weight.array, window, groups, self._cutting)
+        made = self._convolution(x.array, weight.array, window, groups)
         return RawTensor(made.forward(None if bias is None else bias.array))
 
     @override
@@ -282,15 +282,20 @@ class NumpyBackend(ArrayBackend):
         groups: int,
         of_x: bool,
         of_weight: bool,
-    ) -> tuple[RawTensor | None, RawTensor | None]:
+        of_bias: bool,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
         if not convolution.is_known(g, x, weight):
-            return super().conv2d_gradients(g, x, weight, window, groups, of_x, of_weight)
-        made = Convolution(x.array, weight.array, window, groups, self._cutting)
-        dx, dw = made.gradients(g.array, of_x, of_weight)
-        return (
-            None if dx is None else RawTensor(dx),
-            None if dw is None else RawTensor(dw.reshape(weight.shape)),
-        )
+            return super().conv2d_gradients(g, x, weight, window, groups, of_x, of_weight, of_bias)
+        made = self._convolution(x.array, weight.array, window, groups)
+        found = made.gradients(g.array, of_x, of_weight, of_bias)
+        dx, dw, db = (None if each is None else RawTensor(each) for each in found)
+        return dx, None if dw is None else self.reshape(dw, weight.shape), db
+
+    def _convolution(
+        self, x: HostArray, weight: HostArray, window: Window, groups: int
+    ) -> Convolution:
+        """What computes a convolution of arrays of one dtype, of which none is empty."""
+        return Convolution(x, weight, window, groups, self._cutting)
 
     # -- network --
 
@@ -344,7 +349,7 @@ class NumpyBackend(ArrayBackend):
         if not attention.is_tiled(q, k, v, mask):
             return super().attention(q, k, v, mask, causal, scale)
         if mask is None and attention.is_one_query(q.array, k.array, v.array):
-            return attention.of_one_query(q.array, k.array, v.array, scale)
+            return self._attention_of_one(q.array, k.array, v.array, scale)
         heads = attention.Heads.of(q, k, v, mask, causal, scale)
         return attention.attention(heads, self._attention_rows(q.dtype))
 
@@ -368,6 +373,12 @@ class NumpyBackend(ArrayBackend):
         do = self._attention_rows(q.dtype)
         return attention.gradients(heads, g.array, y.array, total.array, for_mask, do)
 
+    def _attention_of_one(
+        self, q: HostArray, k: HostArray, v: HostArray, scale: float
+    ) -> tuple[RawTensor, RawTensor]:
+        """`attention` of one query for each matrix of keys, all of which it sees."""
+        return attention.of_one_query(q, k, v, scale)
+
     def _attention_rows(self, dtype: np.dtype[Any]) -> Rows:
         """What is done with rows of scores of a dtype."""
         return ROWS
@@ -388,7 +399,7 @@ class NumpyBackend(ArrayBackend):
         cell: CellName = "tanh",
         reverse: bool = False,
     ) -> tuple[RawTensor, RawTensor]:
-        if not recurrence.is_known(z, initial, weight, bias):
+        if not z.size or not recurrence.is_known(z, initial, weight, bias):
             return super().recurrence(z, initial, weight, bias, mask, cell, reverse)
         check_recurrence(z, initial, weight, bias, mask, cell)
         over, there = (None if x is None else x.array for x in (bias, mask))

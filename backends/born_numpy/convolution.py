@@ -115,9 +115,9 @@ class Convolution:
         return y.reshape(self.batch, self.outputs, *self.counts)
 
     def gradients(
-        self, g: HostArray, of_x: bool, of_weight: bool
-    ) -> tuple[HostArray | None, HostArray | None]:
-        """The gradients of the images and of the kernels, each if wanted."""
+        self, g: HostArray, of_x: bool, of_weight: bool, of_bias: bool
+    ) -> tuple[HostArray | None, HostArray | None, HostArray | None]:
+        """The gradients of the images, of the kernels and of what is added, each if wanted."""
         g = np.ascontiguousarray(g).reshape(self.batch, self.groups, -1, self.places)
         dx = empty(self.x.shape, g.dtype) if of_x else None
         turned = np.ascontiguousarray(self.kernels.transpose(0, 2, 1))
@@ -134,12 +134,11 @@ class Convolution:
                 if dx is not None:
                     self._add(turned, slopes, dx[images], windows)
 
-        self.each(run)
-        if not of_weight:
-            return dx, None
+        if of_x or of_weight:
+            self.each(run)
         for piece in sorted(sums)[1:]:
             sums[0] += sums[piece]
-        return dx, sums[0]
+        return dx, sums[0] if of_weight else None, channel_sums(g) if of_bias else None
 
     def _room(self) -> HostArray:
         """Memory for the windows of a block."""
@@ -168,6 +167,18 @@ class Convolution:
         np.matmul(turned, g, out=self._matrices(windows))
         images[...] = 0
         self.cutting.add(windows, images, self.window)
+
+
+def channel_sums(g: HostArray) -> HostArray:
+    """The sum of images (N, ..., places) over the batch and the places, in one axis."""
+    with np.errstate(all="ignore"):
+        return over_batch(g.sum(axis=-1).reshape(len(g), -1)).astype(g.dtype)
+
+
+def over_batch(sums: HostArray) -> HostArray:
+    """The sum over the first of two axes, in double and by halves, as NumPy adds up a row."""
+    total: HostArray = np.ascontiguousarray(sums.T, np.float64).sum(axis=1)
+    return total
 
 
 def _blocks(start: int, stop: int, step: int) -> list[slice]:

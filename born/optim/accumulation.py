@@ -16,6 +16,7 @@ from born.optim.config import Config, cached
 from born.optim.plans import Plans
 from born.optim.rule import Rule, RuleFunction, free_name, wrapping
 from born.optim.scalars import Scalar
+from born.optim.slot import Slot
 from born.optim.treatment import Treatment
 from born.raw import RawTensor
 from born.validation import integer
@@ -51,6 +52,7 @@ def accumulated(rule: Rule, k: int) -> Rule:
         rule,
         function=_every_kth(rule.function, k, due, number),
         slots=(*rule.slots, slot),
+        slot_kinds={**rule.slot_kinds, slot: Slot(meaning=f"of{k}")},
         scalars={**scalars, due: Every(k), number: Counting(k, _itself)},
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from typing import Any, Final, NamedTuple, Self, TypeAlias, cast, overload
@@ -47,6 +47,8 @@ class Rule:
             that start as zeros.
         scalars: keyword argument -> value, or a function of `t`, for all but `t`.
         slot_codecs: slot -> what it is kept as, of `born.fusion.codec.CODECS`, one byte an element.
+        carried: from a parameter and its slots to the number that it stands for, where that is not
+            the parameter as it is computed: what it is rounded to, or kept exact in a slot.
         by_unit: whether it takes parameters of more than two axes, such as kernels of a
             convolution, as matrices with a row for each unit: their first axis.
 
@@ -69,6 +71,7 @@ class Rule:
     slot_kinds: Mapping[str, Slot] = field(default_factory=dict[str, Slot])
     slot_codecs: Mapping[str, str] = field(default_factory=dict[str, str])
     by_unit: bool = False
+    carried: Callable[[Any, Sequence[Any]], Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "function", _taking_t(self.function))

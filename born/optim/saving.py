@@ -7,6 +7,7 @@ from born.errors import StateDictError
 from born.optim import state as states
 from born.optim.accumulation import BATCHES
 from born.optim.holding import C_co, Holding
+from born.optim.slot import PARAMETER
 from born.optim.slots import Coded, by_name, coded_slots
 from born.optim.weights import Weights
 from born.raw import RawTensor
@@ -42,22 +43,45 @@ class Saving(Holding[B, C_co]):
         return Weights(self, name)
 
     def weights_of(self, name: str, index: int) -> RawTensor:
-        """The value that `weights` gives one parameter: here a slot; override it for others."""
-        raw, live = self._raws[index], self._live.get(f"{name}.{index}")
-        rule = self._rules[index]
-        if not self._counts[index] and name in rule.own_slots and rule.kind(name).start == "p":
+        """The value that `weights` gives one parameter: its own if only others have such weights.
+
+        What parameters are projected to, weights are too.
+        """
+        found = self._weight(name, index)
+        if found is None:
+            everywhere = range(len(self._raws))
+            if all(self._weight(name, other) is None for other in everywhere):
+                raise StateDictError(self._no_weights(name))
+            return self._raws[index]
+        own = self._counts[index] and found is not self._raws[index]
+        return self._projecting.nearest(index, found) if own else found
+
+    def _weight(self, name: str, index: int) -> RawTensor | None:
+        """What a parameter has under a name, if its rule has something."""
+        raw, rule, count = self._raws[index], self._rules[index], self._counts[index]
+        config = self._treatments[index].config
+        own = dict(zip(rule.own_slots, self._buffers[index], strict=False))
+        kind = self._kind_of(config)
+        made = kind.weights_from(name, config, max(count, 1), raw, own.__getitem__, self._inner)
+        if made is not None:
+            return made if count else raw
+        slot = own.get(name)
+        if not count and name in rule.own_slots and rule.kind(name).start == PARAMETER:
             return raw  # which may have been loaded since the slot was made
-        if live is None or live.shape != raw.shape:
-            kept = [
-                slot
-                for slot in dict.fromkeys(key.rpartition(".")[0] for key in self._live)
-                if (x := self._live.get(f"{slot}.{index}")) is not None and x.shape == raw.shape
-            ]
-            raise StateDictError(
-                f"{self._checks.label(index)}: expected a slot of its shape, one of "
-                f"{', '.join(kept) or '(none)'}, got {name!r}; correct the name"
-            )
-        return live
+        return slot if slot is not None and slot.shape == raw.shape else None
+
+    def _no_weights(self, name: str) -> str:
+        """The text of an error about weights that there are not."""
+        kept = [
+            slot
+            for rule, own, raw in zip(self._rules, self._buffers, self._raws, strict=True)
+            for slot, buffer in zip(rule.own_slots, own, strict=False)
+            if buffer.shape == raw.shape and slot not in rule.slot_codecs
+        ]
+        return (
+            f"expected a slot of the parameters' shape, one of "
+            f"{', '.join(dict.fromkeys(kept)) or '(none)'}, got {name!r}; correct the name"
+        )
 
     def state_dict(self, *, decoded: bool = False) -> dict[str, RawTensor]:
         """A snapshot of the state; nothing in it aliases what the optimizer goes on to use.

@@ -183,6 +183,23 @@ def test_windows_of_images(numba: Backend, batch: tuple[int, int], sizes: Any, d
     assert_alike(numba, "max_pool2d_backward", g, winner, (6, 7), window)
 
 
+@floating
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 2, 2), (3, 2, 7, 9), (2, 3, 4, 6), (2, 2, 6, 16), (1, 3, 5, 34), (41, 4, 30, 28)],
+)
+def test_pooling_by_two(numba: Backend, shape: tuple[int, ...], dtype: str) -> None:
+    window, rng = Window.of(2, 2), np.random.default_rng(0)
+    for x in (
+        draw(shape, dtype, 1, special=True),
+        rng.integers(0, 2, shape).astype(dtype),  # many tie
+    ):
+        assert_alike(numba, "max_pool2d", x, window)
+        y, winner = call(NUMPY, "max_pool2d", x, window)
+        g = draw(y.shape, dtype, 2)
+        assert_alike(numba, "max_pool2d_backward", g, winner, shape[2:], window)
+
+
 def test_first_of_equal_elements_wins(numba: Backend) -> None:
     x = np.array([[[[1, 1], [1, 1]]], [[[np.nan, 2], [np.nan, 3]]]], np.float32)
     assert_alike(numba, "max_pool2d", x, Window.of(2, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import born
 from born import nn, optim
 from born.backend import Backend
-from born.errors import ParameterError
+from born.errors import ParameterError, StateDictError
 from born.optim import schedules
 from born.raw import RawTensor
 from born.tensor import Tensor
@@ -139,3 +140,47 @@ def test_noise_and_rounding_by_chance_are_independent(backend: Backend) -> None:
     moved = p.astype("float64").numpy() - 1.5
     error = moved.std() / np.sqrt(moved.size)
     assert abs(moved.mean() + 0.00199890) < 5 * error  # 0.002 in bfloat16
+
+
+def test_weights_that_only_a_group_has(backend: Backend) -> None:
+    free, plain = _parameter(backend, 1.0, 2.0, name="free"), _parameter(backend, 3.0, name="plain")
+    alone = _parameter(backend, 1.0, 2.0, name="free")
+    config = optim.ScheduleFreeAdamWConfig(lr=0.1)
+    joint = optim.AdamW([free, plain], lr=0.1, groups=[optim.Group("free", config=config)])
+    single = optim.ScheduleFreeAdamW([alone], config)
+    assert _list(joint.weights("x").state_dict()["free"]) == [1.0, 2.0]
+    for _ in range(3):
+        joint.step(_ones(free, plain))
+        single.step(_ones(alone))
+    expected = _list(single.weights("x").state_dict()["free"])
+    found = {name: _list(x) for name, x in joint.weights("x").state_dict().items()}
+    own = {"free": _list(free), "plain": _list(plain)}
+    assert found == {"free": expected, "plain": own["plain"]}
+    with joint.weights("x"):
+        assert (_list(free), _list(plain)) == (expected, own["plain"])
+    assert (_list(free), _list(plain)) == (own["free"], own["plain"])
+    assert _list(joint.weights("m").state_dict()["free"]) == own["free"]
+    with pytest.raises(StateDictError, match=r"one of z, v, m, got 'y'; correct the name"):
+        joint.weights("y")
+
+
+def test_a_state_is_not_taken_for_one_of_another_meaning(backend: Backend) -> None:
+    def make(**options: Any) -> optim.Optimizer[Any, Any]:
+        p = _parameter(backend, 1.0, name="p")
+        optimizer = optim.SGD([p], lr=0.1, **options)
+        optimizer.step(_ones(p))
+        return optimizer
+
+    def gathered(k: int) -> Any:
+        return [functools.partial(optim.accumulated, k=k)]
+
+    mean, decay = make(average="uniform"), make(average=0.9)
+    for options, saved in (({"average": "uniform"}, decay), ({"average": 0.9}, mean)):
+        with pytest.raises(StateDictError, match=r"'average\.(uniform\.)?0': unexpected"):
+            make(**options).load_state_dict(saved.state_dict())
+    with pytest.raises(StateDictError, match=r"'sum\.of2\.0': missing[\s\S]*'sum\.of4\.0': unexp"):
+        make(wrappers=gathered(2)).load_state_dict(make(wrappers=gathered(4)).state_dict())
+    make(average=0.99).load_state_dict(decay.state_dict())  # as a schedule of it would go on
+    for slower in (2, 7):  # in whose updates the parameter steps back follows from t
+        looking = make(wrappers=[functools.partial(optim.lookahead, k=slower)])
+        looking.load_state_dict(make(wrappers=[optim.lookahead]).state_dict())

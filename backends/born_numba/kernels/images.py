@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from born_numba import pairs
 from born_numba.compiler import inlined, types
-from born_numba.kernels.kernel import INDEX, WINDOW, inf, kernel
+from born_numba.kernels.kernel import INDEX, WINDOW, inf, kernel, zero
+from born_numba.pairs import PAIRS
 
 
 @inlined
@@ -118,25 +120,9 @@ def max_pool(
     """
     height, width = x.shape[1], x.shape[2]
     rows, columns = y.shape[1], y.shape[2]
-    halved = kernel == (2, 2) and stride == (2, 2) and padding == (0, 0) and dilation == (1, 1)
     for plane in range(start, stop):
         for r in range(rows):
             best = y[plane, r]
-            if halved:  # the most frequent, in one loop
-                above, below, which = x[plane, 2 * r], x[plane, 2 * r + 1], winner[plane, r]
-                for q in range(columns):
-                    top, place = above[2 * q], np.int32(0)
-                    value = above[2 * q + 1]
-                    won = (value > top) | ((value != value) & (top == top))
-                    top, place = value if won else top, np.int32(1) if won else place
-                    value = below[2 * q]
-                    won = (value > top) | ((value != value) & (top == top))
-                    top, place = value if won else top, np.int32(2) if won else place
-                    value = below[2 * q + 1]
-                    won = (value > top) | ((value != value) & (top == top))
-                    best[q] = value if won else top
-                    which[q] = np.int32(3) if won else place
-                continue
             best[:] = -inf
             room[:] = -1
             for i in range(kernel[0]):
@@ -174,21 +160,102 @@ def max_pool(
                 winner[plane, r, q] = max(room[q], 0)
 
 
-@kernel(lambda t: types.boolean(t[:, :, :, ::1], INDEX[:, :, :, ::1], t[:, :, :, ::1], *WINDOW))
+@kernel(
+    lambda t: types.boolean(t[:, :, ::1], INDEX[:, :, ::1], t[:, :, ::1], *WINDOW, *[INDEX] * 2)
+)
 def max_pool_backward(
-    g: Any, winner: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: Any
+    g: Any,
+    winner: Any,
+    out: Any,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    start: Any,
+    stop: Any,
 ) -> Any:
-    """Each window's gradient added to the element that won; whether all winners were in range."""
-    for n in range(g.shape[0]):
-        for c in range(g.shape[1]):
-            for r in range(g.shape[2]):
-                for q in range(g.shape[3]):
-                    place = winner[n, c, r, q]
-                    if place < 0 or place >= kernel[0] * kernel[1]:
-                        return False
-                    i, j = divmod(place, kernel[1])
-                    h = r * stride[0] + i * dilation[0] - padding[0]
-                    w = q * stride[1] + j * dilation[1] - padding[1]
-                    if 0 <= h < out.shape[2] and 0 <= w < out.shape[3]:
-                        out[n, c, h, w] += g[n, c, r, q]
+    """Each window's gradient added to the element that won; whether all winners were in range.
+
+    Of planes from `start` to `stop`, which are written first.
+    """
+    height, width = out.shape[1], out.shape[2]
+    for plane in range(start, stop):
+        out[plane] = 0
+        for r in range(g.shape[1]):
+            for q in range(g.shape[2]):
+                place = winner[plane, r, q]
+                if place < 0 or place >= kernel[0] * kernel[1]:
+                    return False
+                i, j = divmod(place, kernel[1])
+                h = r * stride[0] + i * dilation[0] - padding[0]
+                w = q * stride[1] + j * dilation[1] - padding[1]
+                if 0 <= h < height and 0 <= w < width:
+                    out[plane, h, w] += g[plane, r, q]
     return True
+
+
+# What the two loops below call by name, which `Kernel` puts in: see `born_numba.pairs`.
+choose: Any = None
+part: Any = None
+
+
+@kernel(
+    lambda t: types.void(t[:, :, ::1], t[:, :, ::1], INDEX[:, :, ::1], *[INDEX] * 2),
+    names=pairs.operations,
+)
+def max_pool_by_two(x: Any, y: Any, winner: Any, start: Any, stop: Any) -> None:
+    """`max_pool` of windows of two by two, side by side."""
+    rows, columns = y.shape[1], y.shape[2]
+    size, height, width = x.itemsize, x.shape[1], x.shape[2]
+    end = stop * rows * columns
+    for plane in range(start, stop):
+        for r in range(rows):
+            place = (plane * rows + r) * columns
+            left = x.size - (plane * height + 2 * r + 1) * width
+            above = x[plane, 2 * r].ctypes.data
+            to, which = y[plane, r].ctypes.data, winner[plane, r].ctypes.data
+            q = 0
+            # What is written past a row is written again by the next: not so in the last ones.
+            while q < columns and place + q + PAIRS <= end and 2 * (q + PAIRS) <= left:
+                source = above + 2 * q * size
+                choose(source, source + width * size, to + q * size, which + q * 8)
+                q += PAIRS
+            while q < columns:
+                best, won = x[plane, 2 * r, 2 * q], 0
+                for k in range(1, 4):
+                    value = x[plane, 2 * r + k // 2, 2 * q + k % 2]
+                    if value > best or (value != value and best == best):
+                        best, won = value, k
+                y[plane, r, q] = best
+                winner[plane, r, q] = won
+                q += 1
+
+
+@kernel(
+    lambda t: types.boolean(t[:, :, ::1], INDEX[:, :, ::1], t[:, :, ::1], *[INDEX] * 2),
+    names=pairs.operations,
+)
+def max_pool_by_two_backward(g: Any, winner: Any, out: Any, start: Any, stop: Any) -> Any:
+    """`max_pool_backward` of windows of two by two that leave no column over."""
+    rows, columns = g.shape[1], g.shape[2]
+    size, end, seen = g.itemsize, stop * g.shape[1] * g.shape[2], 0
+    for plane in range(start, stop):
+        for r in range(rows):
+            place = (plane * rows + r) * columns
+            slopes, which = g[plane, r].ctypes.data, winner[plane, r].ctypes.data
+            for side in range(2):
+                to = out[plane, 2 * r + side].ctypes.data
+                q = 0
+                while q < columns and place + q + PAIRS <= end:
+                    seen |= part(slopes + q * size, which + q * 8, 2 * side, to + 2 * q * size)
+                    q += PAIRS
+                while q < columns:
+                    won = winner[plane, r, q]
+                    seen |= won
+                    for k in range(2):
+                        slope = g[plane, r, q]
+                        out[plane, 2 * r + side, 2 * q + k] = slope if won == 2 * side + k else zero
+                    q += 1
+        for h in range(2 * rows, out.shape[1]):
+            out[plane, h] = 0
+    return 0 <= seen < 4

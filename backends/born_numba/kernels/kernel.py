@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -94,32 +94,67 @@ class Kernel:
     """A loop compiled when first called: one machine code for each floating dtype."""
 
     def __init__(
-        self, function: Callable[..., Any], signature: Callable[[Any], Any], reassociate: bool
+        self,
+        function: Callable[..., Any],
+        signature: Callable[[Any], Any],
+        reassociate: bool,
+        names: Callable[[np.dtype[Any]], Mapping[str, Any]] | None,
     ) -> None:
         self._function = function
         self._signature = signature
         self._reassociate = reassociate
+        self._names = names
         self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
 
     def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
         compiled = self._compiled.get(dtype)
         if compiled is None:
-            source = inspect.getsource(self._function)
-            compiled = compile_loop(
-                source[source.index("def ") :],
-                self._function.__name__,
-                self._signature(numba.from_dtype(dtype)),
-                {
-                    **self._function.__globals__,
-                    "real": dtype.type,
-                    **{name: _functions(dtype)[name] for name in ("sigmoid", "tanh")},
-                    "zero": dtype.type(0),
-                    **(_IN_FLOAT32 if dtype == np.float32 else {}),
-                },
+            compiled = self._compiled[dtype] = compile_kernel(
+                self._function,
+                self._signature,
+                dtype,
+                {} if self._names is None else self._names(dtype),
                 reassociate=self._reassociate,
             )
-            self._compiled[dtype] = compiled
         return compiled
+
+
+def compile_kernel(
+    function: Callable[..., Any],
+    signature: Callable[[Any], Any],
+    dtype: np.dtype[Any],
+    names: Mapping[str, Any],
+    *,
+    reassociate: bool = False,
+    note: str = "",
+) -> Callable[..., Any]:
+    """A function's machine code for a dtype, from disk if it is there.
+
+    Args:
+        function: whose text is compiled.
+        signature: called with Numba's type of the dtype.
+        dtype: float32 or float64.
+        names: what the text means by its global names, if not what its module does.
+        reassociate: whether sums may be added up in another order.
+        note: a comment that tells the text from the same one with other names.
+    """
+    source = inspect.getsource(function)
+    meant = {
+        **function.__globals__,
+        "real": dtype.type,
+        **{name: _functions(dtype)[name] for name in ("sigmoid", "tanh")},
+        "zero": dtype.type(0),
+        **(_IN_FLOAT32 if dtype == np.float32 else {}),
+        **names,
+    }
+    loop: Callable[..., Any] = compile_loop(
+        note + source[source.index("def ") :],
+        function.__name__,
+        signature(numba.from_dtype(dtype)),
+        meant,
+        reassociate=reassociate,
+    )
+    return loop
 
 
 def _functions(dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -127,13 +162,17 @@ def _functions(dtype: np.dtype[Any]) -> dict[str, Any]:
 
 
 def kernel(
-    signature: Callable[[Any], Any], *, reassociate: bool = False
+    signature: Callable[[Any], Any],
+    *,
+    reassociate: bool = False,
+    names: Callable[[np.dtype[Any]], Mapping[str, Any]] | None = None,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     """Make a function a kernel, whose signature for a floating type is `signature(type)`.
 
-    If it may `reassociate`, its sums are added up by vectors, in another order.
+    If it may `reassociate`, its sums are added up by vectors, in another order. `names(dtype)` is
+    what else it calls by name, if that depends on the dtype.
     """
-    return lambda function: Kernel(function, signature, reassociate)
+    return lambda function: Kernel(function, signature, reassociate, names)
 
 
 INDEX: Final = types.int64

@@ -45,7 +45,7 @@ def _conv2d(
     of_bias = len(required) > 2 and required[2]
 
     def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
-        found = b.conv2d_gradients(g, x, weight, window, groups, of_x, of_weight)
-        return (*found, b.sum(g, (0, 2, 3)) if of_bias else None)[: len(required)]
+        found = b.conv2d_gradients(g, x, weight, window, groups, of_x, of_weight, of_bias)
+        return found[: len(required)]
 
     return pullback

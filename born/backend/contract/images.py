@@ -72,8 +72,9 @@ class Images(Primitives):
         groups: int,
         of_x: bool,
         of_weight: bool,
-    ) -> tuple[RawTensor | None, RawTensor | None]:
-        """The gradients of `conv2d` for its images and its weight, each if wanted."""
+        of_bias: bool,
+    ) -> tuple[RawTensor | None, RawTensor | None, RawTensor | None]:
+        """The gradients of `conv2d` for its images, its weight and its bias, each if wanted."""
         n, channels, height, width = x.shape
         outputs, _, kh, kw = shape = weight.shape
         places, taps = g.shape[2] * g.shape[3], channels // groups * kh * kw
@@ -89,7 +90,7 @@ class Images(Primitives):
             columns = self.reshape(self.unfold(x, window), (n, groups, taps, places))
             products = self.matmul(grouped, self.transpose(columns, (0, 1, 3, 2)))
             weight_gradient = self.reshape(self.sum(products, 0), shape)
-        return x_gradient, weight_gradient
+        return x_gradient, weight_gradient, self.sum(g, (0, 2, 3)) if of_bias else None
 
     @optional
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
