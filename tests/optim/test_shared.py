@@ -190,7 +190,9 @@ def test_products_need_square_matrices(cpu_backend: Backend) -> None:
         parameter(np.ones(s), cpu_backend, n) for n, s in (("s", (2, 2)), ("w", (2, 3)))
     )
     Squared([square], lr=0.1)
-    message = r"parameter 1 \('w'\): .*test_shared.py, line \d+ .* matmul needs matrices of as many rows"
+    message = (
+        r"parameter 1 \('w'\): .*test_shared.py, line \d+ .* matmul needs matrices of as many rows"
+    )
     with pytest.raises(RuleError, match=message):
         Squared([square, wide], lr=0.1)
 
