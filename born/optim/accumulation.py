@@ -183,7 +183,7 @@ class Accumulation:
     def counts(self) -> dict[str, int]:
         """What is counted, by name."""
         counts = {f"gathered.{index}": count for index, count in enumerate(self.gathered)}
-        return {**counts, BATCHES: self.batches}
+        return {**counts, BATCHES: self.batches, ACCUMULATE: self.k}
 
     def take_counts(self, counts: Mapping[str, int]) -> None:
         """Take what `counts` has given, of another."""
@@ -193,6 +193,8 @@ class Accumulation:
 
 BATCHES: Final = "batches.0"
 """The name, in a state, of how many batches there were since the last update."""
+ACCUMULATE: Final = "accumulate.0"
+"""The name, in a state, of how many batches there are to an update."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -454,6 +454,29 @@ class Reporter:
             self.skipped += 1
         return outcome.is_left_out
 
+    def counts(self) -> dict[str, int]:
+        """What it has seen, by name: a run that is resumed tells the same of it."""
+        if self.policy == "ignore":
+            return {}
+        none = Fault("", 0, 0)
+        faults = [self.first.get(index, none) for index in range(len(self.names))]
+        return {
+            SKIPPED: self.skipped,
+            **{f"{FAULT_STEP}.{index}": fault.step for index, fault in enumerate(faults)},
+            **{f"{FAULT_ELEMENTS}.{index}": fault.elements for index, fault in enumerate(faults)},
+        }
+
+    def take_counts(self, counts: Mapping[str, int]) -> None:
+        """Take what `counts` has given, of another."""
+        if self.policy == "ignore":
+            return
+        self.skipped = counts[SKIPPED]
+        self.first = {
+            index: Fault(name, step, counts[f"{FAULT_ELEMENTS}.{index}"])
+            for index, name in enumerate(self.names)
+            if (step := counts[f"{FAULT_STEP}.{index}"])
+        }
+
     def unless_skipped(self, new: RawTensor, old: RawTensor) -> RawTensor:
         """`new`, or `old` if the last step, of which that is not yet known, is skipped."""
         if self.pending is None or not self.skips:
@@ -487,6 +510,11 @@ class Reporter:
         """The first fault of each parameter that had one, the earliest first."""
         return tuple(sorted(self.first.values(), key=lambda fault: fault.step))
 
+
+SKIPPED: Final = "skipped.0"
+FAULT_STEP: Final = "fault_step"
+FAULT_ELEMENTS: Final = "fault_elements"
+"""Names, in a state, of how many steps were skipped, and of each parameter's first fault."""
 
 _SHOWN: Final = 8
 """How many parameters an error names."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from born.backend import B
 from born.errors import StateDictError
 from born.optim import state as states
-from born.optim.accumulation import BATCHES
+from born.optim.accumulation import ACCUMULATE, BATCHES
 from born.optim.holding import C_co, Holding
+from born.optim.report import SKIPPED
 from born.optim.slot import PARAMETER
 from born.optim.slots import Coded, by_name, coded_slots
 from born.optim.weights import Weights
@@ -94,7 +95,9 @@ class Saving(Holding[B, C_co]):
             `{slot}.{index}` -> what the rule carries for that parameter, of its shape
             and dtype, such as `velocity.0`; and `t.{index}` -> the number of updates
             it has had, int64 of shape (). With `accumulate` there are `gradient_sum.{index}` and
-            `gathered.{index}`, the gradients of the batches so far, and `batches.0`, too. What is
+            `gathered.{index}`, the gradients of the batches so far, `batches.0` and `accumulate.0`,
+            too; with a policy for what is not finite, `skipped.0` and each parameter's first fault,
+            `fault_step.{index}` and `fault_elements.{index}`. What is
             kept in one byte an element has its codec in its name, as `m.int8.0`.
 
         >>> p = nn.Parameter(born.zeros((2, 3), backend))
@@ -118,14 +121,17 @@ class Saving(Holding[B, C_co]):
 
     def state_owners(self) -> dict[str, int | None]:
         """Whose each entry of `state_dict` is: the index of a parameter, or None for all."""
-        shared = {BATCHES, *(f"{slot}.0" for slot in self._shared)}
+        shared = {BATCHES, ACCUMULATE, SKIPPED, *(f"{slot}.0" for slot in self._shared)}
         return {
             key: None if key in shared else int(key.rpartition(".")[2]) for key in self.live_state()
         }
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
-        return states.mismatches(self._inner, self._live, self._numbered, state)
+        counts = self._numbered
+        state = states.adapted(state, counts)
+        lines = states.mismatches(self._inner, self._live, counts, state)
+        return lines or states.amid(counts, state)
 
     def load_state_dict(self, state: states.OptimizerState, *, encode: bool = False) -> None:
         """Write a state into the optimizer's buffers, all of it or nothing.
@@ -146,10 +152,12 @@ class Saving(Holding[B, C_co]):
             remedy = states.remedy(self._coded, state)
             expected = f"a state dict of this {type(self).__name__}"
             raise StateDictError(mismatch_text(expected, lines, remedy))
-        counts = states.write(self._inner, self._live, self._numbered, state)
+        numbered = self._numbered
+        counts = states.write(self._inner, self._live, numbered, states.adapted(state, numbered))
         self._updates = [counts[f"t.{index}"] for index in range(len(self._raws))]
         if self._accumulation is not None:
             self._accumulation.take_counts(counts)
+        self._reporter.take_counts(counts)
 
     @property
     def _live(self) -> dict[str, RawTensor]:
@@ -162,6 +170,7 @@ class Saving(Holding[B, C_co]):
     def _numbered(self) -> dict[str, int]:
         """The counts by name."""
         counts = {f"t.{index}": count for index, count in enumerate(self._counts)}
+        counts |= self._reporter.counts()
         return counts if self._accumulation is None else counts | self._accumulation.counts()
 
     @property
