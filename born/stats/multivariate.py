@@ -38,8 +38,8 @@ class MultivariateNormal:
 
         Raises:
             ShapeError: a covariance of another shape.
-            LinAlgError: a matrix is not positive definite. Of a diagonal with an element that is not
-                above 0 the density is NaN.
+            LinAlgError: a matrix is not positive definite. With a diagonal that has an element
+                not above 0 the density is NaN.
         """
         x, mean, cov = as_tensors("multivariate_normal.logpdf", x, mean, cov)
         rest = x - mean
