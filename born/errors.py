@@ -15,6 +15,7 @@ expected, what arrived, and what to do.
       MissingPackageError            ImportError
       OutOfMemoryError               MemoryError
       TapeError                      RuntimeError
+      NonFiniteError                 FloatingPointError
       LinAlgError
       GradientError                  ValueError
       MissingGradientError           KeyError
@@ -85,6 +86,32 @@ class OutOfMemoryError(BornError, MemoryError):
 
 class TapeError(BornError, RuntimeError):
     """A gradient asked of a tape that cannot give it."""
+
+
+class NonFiniteError(BornError, FloatingPointError):
+    """The first result that is NaN or infinite, though what it was computed from was finite.
+
+    Args:
+        message: all of the below in words.
+        operation: what computed it.
+        derivative_of: the operation whose derivative it belongs to; None in the forward pass.
+        filename: of the code that called the operation, or for a derivative that one.
+        line: in that file, from 1.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        operation: str = "",
+        derivative_of: str | None = None,
+        filename: str = "",
+        line: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.derivative_of = derivative_of
+        self.filename = filename
+        self.line = line
 
 
 class LinAlgError(BornError, numpy.linalg.LinAlgError):

@@ -39,9 +39,9 @@ FACES = (
 SURFACE = {
     "born": "RawTensor Tensor arange available_backends eye full get_backend ones rand randn"
     " progress tensor from_dlpack zeros",
-    "born.autodiff": "Autodiff Gradients Tape backward check_gradients checkpointed custom_vjp grad"
-    " hessian hessian_diagonal hvp implicit jacobian jvp per_example_gradients scan stop_gradient"
-    " value_and_grad vjp",
+    "born.autodiff": "Autodiff Gradients Tape backward check_gradients checkpointed custom_vjp"
+    " detect_nonfinite grad hessian hessian_diagonal hvp implicit jacobian jvp"
+    " per_example_gradients scan stop_gradient value_and_grad vjp",
     "born.backend": "ArrayBackend Backend available_backends get_backend",
     "born.checkpoint": "CheckpointWarning PartialLoad Store from_torch load load_weights save"
     " to_torch verify",

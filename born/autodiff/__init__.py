@@ -7,6 +7,7 @@ from born.autodiff.autodiff import Autodiff as Autodiff
 from born.autodiff.checks import check_gradients as check_gradients
 from born.autodiff.custom import checkpointed as checkpointed
 from born.autodiff.custom import custom_vjp as custom_vjp
+from born.autodiff.detection import detect_nonfinite as detect_nonfinite
 from born.autodiff.gradients import Gradients as Gradients
 from born.autodiff.gradients import backward as backward
 from born.autodiff.implicit import implicit as implicit

@@ -90,7 +90,7 @@ class Autodiff(Backend, Generic[B]):
             inner, nested, beneath = as_now, True, tape
         if batching:
             inner, nested = Batching(inner), True
-        return Tape(self.owner, inner, nested=nested, home=home, beneath=beneath)
+        return tape.kind(self.owner, inner, nested=nested, home=home, beneath=beneath)
 
     @contextmanager
     def beneath(self, tape: Tape) -> Generator[None]:
@@ -102,7 +102,7 @@ class Autodiff(Backend, Generic[B]):
         home = self._local
         before = home.tape
         try:
-            home.tape = Tape(self.owner, tape.inner, nested=tape.nested, beneath=tape.beneath)
+            home.tape = tape.kind(self.owner, tape.inner, nested=tape.nested, beneath=tape.beneath)
             yield
         finally:
             home.tape = before

@@ -210,6 +210,9 @@ class Tape:
     0
     """
 
+    kind: type[Tape]
+    """What records inside of a function that `grad` differentiates while this one is in place."""
+
     def __init__(
         self,
         owner: object,
@@ -221,7 +224,7 @@ class Tape:
     ) -> None:
         self.depth = 0
         self.of_function: Final = home is not None
-        self.inner: Final = inner
+        self.inner = inner
         self.nested: Final = nested
         self.opening: weakref.ref[Any] | None = None
         self._entered: list[tuple[weakref.ref[Any] | None, int]] = []  # and the depth before
@@ -608,6 +611,9 @@ class Tape:
         ]
 
 
+Tape.kind = Tape
+
+
 class Collector(Tape):
     """What stands in for a tape that is to record a function as one operation.
 
@@ -620,6 +626,7 @@ class Collector(Tape):
     def __init__(self, tape: Tape) -> None:
         super().__init__(tape.owner, tape.inner, nested=tape.nested, beneath=tape.beneath)
         self.depth = 1
+        self.kind = tape.kind
         self.found: dict[RawTensor, Origin] = {}
         self._tape = tape
 
