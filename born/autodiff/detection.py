@@ -11,7 +11,7 @@ import inspect
 import math
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
@@ -130,6 +130,9 @@ class _Naming(Tape):
         super().record(out, parents, named, versions)
 
 
+_Naming.kind = _Naming
+
+
 class _Checking(Backend):
     """A backend that looks at each result of another.
 
@@ -200,7 +203,7 @@ class _Checking(Backend):
         operation, filename, line = call
         of, where = None, "in the forward pass, called"
         if _CALLS.pulled:
-            of, filename, line = _CALLS.pulled[-1]
+            of = _CALLS.pulled[-1][0]
             where = f"in the derivative of {of}, which was called"
         operands = ", ".join(f"{x.dtype} {x.shape}" for x in tensors)
         return NonFiniteError(
@@ -228,20 +231,24 @@ def _whole(x: RawTensor) -> RawTensor:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """What lies in sequences and mappings."""
+    """What lies in lists and tuples."""
     if isinstance(value, list | tuple):
         for each in cast("Sequence[Any]", value):
             yield from _leaves(each)
-    elif isinstance(value, Mapping):
-        yield from _leaves(list(cast("Mapping[Any, Any]", value).values()))
     else:
         yield value
 
 
 def _caller() -> tuple[str, int]:
-    """The file and the line of the latest call from outside of born."""
+    """The file and the line of the latest call from outside of born.
+
+    Of a derivative it is where the operation was called that it is of, unless other code calls
+    from within: the backward of `custom_vjp`, say.
+    """
     frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename.startswith(_HOME):
+        if frame.f_code.co_name == "named" and frame.f_code.co_filename == __file__:
+            return _CALLS.pulled[-1][1:]
         frame = frame.f_back
     return ("?", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
@@ -253,7 +260,7 @@ def _method(name: str) -> Callable[..., Any]:
             return compute(*args, **options)
         with _quiet():
             results = compute(*args, **options)
-            self.check(name, results, (args, options))
+            self.check(name, results, (args, *options.values()))
             return results
 
     method.__name__, method.__qualname__ = name, f"_Checking.{name}"

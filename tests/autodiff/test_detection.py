@@ -12,7 +12,15 @@ import pytest
 
 import born
 from born import fusion, nn, ops, optim
-from born.autodiff import Autodiff, backward, detect_nonfinite, grad, per_example_gradients
+from born.autodiff import (
+    Autodiff,
+    backward,
+    checkpointed,
+    custom_vjp,
+    detect_nonfinite,
+    grad,
+    per_example_gradients,
+)
 from born.autodiff.tape import Tape
 from born.backend import Backend
 from born.errors import NonFiniteError, OperandError
@@ -94,9 +102,17 @@ def test_second_derivative_and_examples(backend: Backend) -> None:
     def power(x: Tensor[Any]) -> Tensor[Any]:
         return (x**1.5).sum()  # whose second derivative at 0 is infinite
 
+    def saving(x: Tensor[Any]) -> tuple[Tensor[Any], Tensor[Any]]:
+        return power(x), x
+
+    def reciprocal(x: Tensor[Any], g: Tensor[Any]) -> Tensor[Any]:
+        return g / x
+
     x = born.tensor([0.0], recorder)
     error = found(lambda: grad(lambda x: grad(power)(x).sum())(x), recorder, "in the derivative")
     line_of(error, power, 1)
+    found(lambda: grad(checkpointed(power))(x - 1.0), recorder)
+    line_of(found(lambda: grad(custom_vjp(power, saving, reciprocal))(x), recorder), reciprocal, 1)
     batch = born.tensor([[1.0], [-1.0]], recorder)
     weight = born.tensor([1.0], recorder)
 
