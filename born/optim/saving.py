@@ -43,8 +43,11 @@ class Saving(Holding[B, C_co]):
 
     def weights_of(self, name: str, index: int) -> RawTensor:
         """The value that `weights` gives one parameter: here a slot; override it for others."""
-        raw, live = self._raws[index], self._live.get(f"{name}.{index}")
-        rule = self._rules[index]
+        raw, rule = self._raws[index], self._rules[index]
+        if name == "average" and self._around.average is not None:
+            # The outermost: what is inside may keep one of its own, and has that name then.
+            name = max((x for x in rule.own_slots if x.rstrip("_") == name), key=len)
+        live = self._live.get(f"{name}.{index}")
         if not self._counts[index] and name in rule.own_slots and rule.kind(name).start == "p":
             return raw  # which may have been loaded since the slot was made
         if live is None or live.shape != raw.shape:
