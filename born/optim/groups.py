@@ -43,6 +43,8 @@ class Group:
             when the optimizer's learning rate is set or scheduled.
         freeze: leave them as they are. Their gradients are checked, their state and their count of
             updates stay; `parameter.requires_grad = False` spares the gradients as well.
+            State is there from the start, and saved, so that files fit frozen or thawed;
+            `explain()` tells its memory. To spare it, leave them out, and `add_group` them later.
         config: the config of another optimizer, whose rule they follow: one optimizer, with one
             state.
         fields: of the optimizer's config, other values: `weight_decay=0.0`. Where an optimizer has

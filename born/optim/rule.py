@@ -150,21 +150,31 @@ class Rule:
         """The rule as backends compile it, for a matrix; traced once for each shape of config."""
         return self.program_for(2)
 
-    def program_for(self, ndim: int) -> Program:
+    def program_for(
+        self, ndim: int, varying: Iterable[str] = (), *, square: bool = True
+    ) -> Program:
         """The program for parameters of so many axes; most rules have one for all.
 
+        Args:
+            ndim: how many.
+            varying: the scalars that are not the same for all parameters of an optimizer.
+            square: whether they have as many rows as columns.
+
         Raises:
-            RuleError: the rule needs more axes.
+            RuleError: the rule needs more axes, or square matrices.
         """
         if self.by_unit:
             ndim = min(ndim, 2)
         ranks = tuple((name, kind.rank) for name, kind in self.slot_kinds.items())
-        arguments = self.function, self.slots, (*self.scalars, "t"), ranks
+        own = tuple(name for name in self.scalars if name in varying)
+        arguments = self.function, self.slots, (*self.scalars, "t"), ranks, own
         program = _traced(*arguments, 2)
         if ndim != 2 and (program.by_ndim or ndim < program.least_ndim):
             program = _traced(*arguments, ndim)
         else:
             ndim = 2
+        if program.by_square and not square:
+            _traced(*arguments, ndim, square=False)  # raises, and names the line
         return _coded(*arguments, ndim, self._codecs) if self.slot_codecs else program
 
     @property
@@ -286,7 +296,7 @@ def rule(function: Any = None, /, **kinds: Slot) -> Any:
         _check_slots("kinds", kinds, names.slots)
         formula = _taking_t(_variant(function, names.slots, names.choices))
         ranks = tuple((name, kind.rank) for name, kind in kinds.items())
-        _traced(formula, names.slots, (*names.scalars, "t"), ranks, 2)
+        _traced(formula, names.slots, (*names.scalars, "t"), ranks, (), 2)
         vars(function)[_KINDS] = dict(kinds)
         return function
 
@@ -299,9 +309,12 @@ def _traced(
     slots: tuple[str, ...],
     scalars: tuple[str, ...],
     ranks: tuple[tuple[str, str], ...],
+    varying: tuple[str, ...],
     ndim: int,
+    *,
+    square: bool = True,
 ) -> Program:
-    return trace(function, slots, scalars, dict(ranks), ndim)
+    return trace(function, slots, scalars, dict(ranks), ndim, varying, square=square)
 
 
 @cached
@@ -310,10 +323,11 @@ def _coded(
     slots: tuple[str, ...],
     scalars: tuple[str, ...],
     ranks: tuple[tuple[str, str], ...],
+    varying: tuple[str, ...],
     ndim: int,
     codecs: tuple[str, ...],
 ) -> Program:
-    return replace(_traced(function, slots, scalars, ranks, ndim), codecs=codecs)
+    return replace(_traced(function, slots, scalars, ranks, varying, ndim), codecs=codecs)
 
 
 def _check_slots(what: str, named: Mapping[str, Any], slots: tuple[str, ...]) -> None:
