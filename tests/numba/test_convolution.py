@@ -141,9 +141,9 @@ def test_arrays_that_may_not_be_written(stride: int) -> None:
     for each in (x, weight, bias, g):
         each.flags.writeable = False
     backend = numba_backend()
-    raws = [RawTensor(each) for each in (x, weight, bias, g)]
-    y = backend.conv2d(*raws[:3], window)
-    found = backend.conv2d_gradients(raws[3], *raws[:2], window, 1, True, True, True)
+    images, kernels = RawTensor(x), RawTensor(weight)
+    y = backend.conv2d(images, kernels, RawTensor(bias), window)
+    found = backend.conv2d_gradients(RawTensor(g), images, kernels, window, 1, True, True, True)
     expected = results(Convolution(x, weight, window, 1, CUTTING), bias, g)
     for one, other in zip((y, *found), expected, strict=True):
         assert one is not None
