@@ -24,7 +24,7 @@ from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, update
 from born_numba.compiler import configuration
-from born_numba.convolution import Direct, is_direct
+from born_numba.convolution import Direct, is_direct, writeable
 from born_numba.fused import NumbaFormula
 from born_numba.kernels import images, indexing, linear, network, reduction
 from born_numba.kernels.kernel import Kernel
@@ -256,14 +256,12 @@ class NumbaBackend(NumpyBackend):
         arrays = w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
         loop, flat = network.layer_norm[a.dtype], a.reshape(rows)
         done: list[bool] = []
-
-        def some(first: int, last: int) -> None:
-            done.append(loop(flat, *arrays, first, last))
-
         if a.nbytes < LARGE:
-            some(0, len(flat))
+            done.append(loop(flat, *arrays, 0, len(flat)))
         else:
-            in_blocks(some, len(flat), a.size)
+            in_blocks(
+                lambda first, last: done.append(loop(flat, *arrays, first, last)), len(flat), a.size
+            )
         if not all(done):
             return super().layer_norm(x, weight, bias, axes, eps)
         return RawTensor(y), RawTensor(normal), RawTensor(scale)
@@ -308,6 +306,26 @@ class NumbaBackend(NumpyBackend):
             a.reshape(rows), z.reshape(rows), factors.reshape(-1), out.reshape(rows)
         )
         return RawTensor(out)
+
+    @override
+    def _attention_of_one(
+        self, q: HostArray, k: HostArray, v: HostArray, scale: float
+    ) -> tuple[RawTensor, RawTensor]:
+        dtype, strides = q.dtype, (q.strides, k.strides, v.strides)
+        along = {each[-1] for each in strides}
+        if (
+            q.ndim != 4
+            or along != {dtype.itemsize}
+            or not (dtype.isnative and q.flags.aligned and k.flags.aligned and v.flags.aligned)
+            or not intrinsics.layout_holds()
+        ):
+            return super()._attention_of_one(q, k, v, scale)
+        batch, heads = k.shape[:2]
+        y, total = np.empty((batch, heads, v.shape[3]), dtype), np.empty((batch, heads), dtype)
+        s = np.empty(k.shape[2], dtype)
+        loop = network.attention_of_one[dtype]
+        loop(id(q), id(k), id(v), k.shape, *strides, scale, s, y, total)
+        return RawTensor(y[:, :, None]), RawTensor(total[:, :, None, None])
 
     @override
     def _attention_rows(self, dtype: np.dtype[Any]) -> Rows:
@@ -395,7 +413,7 @@ class NumbaBackend(NumpyBackend):
         self, x: HostArray, weight: HostArray, window: Window, groups: int
     ) -> Convolution:
         made = Direct if is_direct((x.shape[2], x.shape[3]), window, x.dtype) else Convolution
-        return made(x, weight, window, groups, self._cutting)
+        return made(writeable(x), weight, window, groups, self._cutting)
 
     @override
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:

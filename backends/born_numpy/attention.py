@@ -27,6 +27,7 @@ _CAUSAL_ROWS: Final = 64
 _PIECES: Final = 4  # at least, for each thread, so that none waits long for the last
 _SERIAL: Final = 32_768
 """Scores below which a second thread costs more than it does."""
+_FEW_KEYS: Final = 262_144  # elements of all keys that one query passes over sooner alone
 
 
 def is_tiled(q: RawTensor, k: RawTensor, v: RawTensor, mask: RawTensor | None) -> bool:
@@ -45,7 +46,7 @@ def is_one_query(q: HostArray, k: HostArray, v: HostArray) -> bool:
     return (
         q.shape[-2] == 1
         and shape[-2] > 0
-        and k.size < _SERIAL
+        and k.size < _FEW_KEYS
         and q.shape[:-2] == shape[:-2] == v.shape[:-2]
     )
 

@@ -349,7 +349,7 @@ class NumpyBackend(ArrayBackend):
         if not attention.is_tiled(q, k, v, mask):
             return super().attention(q, k, v, mask, causal, scale)
         if mask is None and attention.is_one_query(q.array, k.array, v.array):
-            return attention.of_one_query(q.array, k.array, v.array, scale)
+            return self._attention_of_one(q.array, k.array, v.array, scale)
         heads = attention.Heads.of(q, k, v, mask, causal, scale)
         return attention.attention(heads, self._attention_rows(q.dtype))
 
@@ -373,6 +373,12 @@ class NumpyBackend(ArrayBackend):
         do = self._attention_rows(q.dtype)
         return attention.gradients(heads, g.array, y.array, total.array, for_mask, do)
 
+    def _attention_of_one(
+        self, q: HostArray, k: HostArray, v: HostArray, scale: float
+    ) -> tuple[RawTensor, RawTensor]:
+        """`attention` of one query for each matrix of keys, all of which it sees."""
+        return attention.of_one_query(q, k, v, scale)
+
     def _attention_rows(self, dtype: np.dtype[Any]) -> Rows:
         """What is done with rows of scores of a dtype."""
         return ROWS
@@ -393,7 +399,7 @@ class NumpyBackend(ArrayBackend):
         cell: CellName = "tanh",
         reverse: bool = False,
     ) -> tuple[RawTensor, RawTensor]:
-        if not recurrence.is_known(z, initial, weight, bias):
+        if not z.size or not recurrence.is_known(z, initial, weight, bias):
             return super().recurrence(z, initial, weight, bias, mask, cell, reverse)
         check_recurrence(z, initial, weight, bias, mask, cell)
         over, there = (None if x is None else x.array for x in (bias, mask))

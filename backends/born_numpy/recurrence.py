@@ -19,6 +19,7 @@ from born.backend.threads import POOL, taken
 from born.raw import HostArray, RawTensor
 from born_numpy.arena import empty
 from born_numpy.blas import one_thread
+from born_numpy.products import product
 
 _SERIAL: Final = 4_000_000
 """Multiplications in all steps below which a second thread costs more than it does."""
@@ -151,10 +152,11 @@ def gradients(
 
     _each(batch, z.size * width, run)
     end, rows = order[0], of_q.reshape(length * batch, -1)
-    of_weight = np.dot(of_q[end].T, initial[0])
+    with one_thread():  # it is small, and BLAS's threads would wait awake for more
+        of_weight = np.dot(of_q[end].T, initial[0])
     if length > 1:
         later, earlier = (of_q[:-1], states[0, 1:]) if reverse else (of_q[1:], states[0, :-1])
-        of_weight += np.dot(later.reshape(-1, later.shape[2]).T, earlier.reshape(-1, width))
+        of_weight += product(later.reshape(-1, later.shape[2]).T, earlier.reshape(-1, width))
     return of_z, of_initial, of_weight, rows
 
 

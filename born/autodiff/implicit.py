@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, TypeVar
 
 from born import ops
 from born.autodiff.custom import custom_vjp, level_for
-from born.autodiff.transforms import jacobian, vjp
-from born.autodiff.trees import Tree, aligned, mapped
+from born.autodiff.jacobians import jacobian, vjp
+from born.autodiff.trees import Tree, aligned, joined, mapped, parted
 from born.errors import LinAlgError, OperandError, ShapeError
 from born.tensor import Tensor
 
@@ -69,45 +68,26 @@ def implicit(solver: Callable[..., X], residual: Callable[..., Any]) -> Callable
 
         def solved(*args: Any) -> Tensor[Any]:
             unknowns[:] = [Tree(solver(*args))]
-            return _joined(unknowns[0])
+            form = unknowns[0]
+            if not form.leaves or any(leaf.held for leaf in form.leaves):
+                raise OperandError(
+                    "expected a solver that returns a tensor or a tree of tensors, got "
+                    f"{type(form.value).__name__}; return the unknowns"
+                )
+            return joined(form)
 
         def equations(x: Tensor[Any], *args: Any) -> Tensor[Any]:
             form = unknowns[0]
-            found: Any = residual(_parted(x, form), *args)
+            found: Any = residual(parted(x, form), *args)
             if not form.is_tensor:
                 aligned(form, found, "a residual")
-            return found if form.is_tensor else _joined(Tree(found))
+            return found if form.is_tensor else joined(Tree(found))
 
         x = _implicit(solved, equations)(*args)
-        solution: X = _parted(x, unknowns[0])
+        solution: X = parted(x, unknowns[0])
         return solution
 
     return find
-
-
-def _joined(tree: Tree) -> Tensor[Any]:
-    """A tensor, or all of a tree in one vector."""
-    if tree.is_tensor:
-        return tree.tensors[0]
-    if not tree.leaves or any(leaf.held for leaf in tree.leaves):
-        raise OperandError(
-            "expected a solver that returns a tensor or a tree of tensors, got "
-            f"{type(tree.value).__name__}; return the unknowns"
-        )
-    return ops.concatenate([ops.ravel(x) for x in tree.tensors])
-
-
-def _parted(x: Tensor[Any], form: Tree) -> Any:
-    """The tree that a vector was made of."""
-    if form.is_tensor:
-        return x
-    ends = [0, *itertools.accumulate(leaf.size for leaf in form.tensors)]
-    return form.filled(
-        [
-            ops.reshape(x[start:stop], leaf.shape)
-            for (start, stop), leaf in zip(itertools.pairwise(ends), form.tensors, strict=True)
-        ]
-    )
 
 
 def _implicit(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from typing_extensions import TypeIs
 
+from born import ops
 from born.backend.arguments import is_tuple
 from born.dtypes import is_floating
 from born.errors import DTypeError, OperandError, ShapeError, TapeError
@@ -99,6 +101,26 @@ def mapped(value: Any, function: Callable[[Tensor[Any]], Any]) -> Any:
     if not children:
         return value
     return _rebuilt(value, {key: mapped(child, function) for key, _, child in children})
+
+
+def joined(tree: Tree) -> Tensor[Any]:
+    """A tensor as it is, or the floating ones of a tree, of one dtype, end to end in a vector."""
+    if tree.is_tensor:
+        return tree.tensors[0]
+    return ops.concatenate([ops.ravel(x) for x in tree.tensors])
+
+
+def parted(x: Tensor[Any], form: Tree) -> Any:
+    """The tree of some form that a vector was joined from."""
+    if form.is_tensor:
+        return x
+    ends = [0, *itertools.accumulate(leaf.size for leaf in form.tensors)]
+    return form.filled(
+        [
+            ops.reshape(x[start:stop], leaf.shape)
+            for (start, stop), leaf in zip(itertools.pairwise(ends), form.tensors, strict=True)
+        ]
+    )
 
 
 def paths_of(value: object, path: str = "") -> dict[str, Tensor[Any]]:

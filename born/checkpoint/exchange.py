@@ -11,7 +11,8 @@ import numpy as np
 from born import optim
 from born.errors import CheckpointMismatchError, OperandError
 from born.fusion.codec import kept_as
-from born.optim import Config, Optimizer
+from born.nn import Parameter
+from born.optim import Config, Group, Optimizer
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
 from born.validation import mismatch_text
@@ -59,7 +60,7 @@ _HOW["AdamW"] = {**_HOW["Adam"], "decoupled_weight_decay": True}
 
 
 class Imported(NamedTuple):
-    """What `from_torch` makes of a state: a config, and what `load_state_dict` takes.
+    """What `from_torch` makes of a state: a config, what `load_state_dict` takes, and groups.
 
     >>> from born.checkpoint import Imported
     >>> Imported(optim.SGDConfig(lr=0.5), {"t.0": 0}).config.lr
@@ -68,6 +69,7 @@ class Imported(NamedTuple):
 
     config: Config
     state: dict[str, HostArray | int]
+    groups: Sequence[Group] = ()
 
 
 def from_torch(
@@ -92,8 +94,9 @@ def from_torch(
             did not say which Adam it was.
 
     Returns:
-        The config, and a state for `load_state_dict`. PyTorch does not count the updates of SGD:
-        parameters with a velocity are taken to have had one.
+        The config of PyTorch's first group, a state for `load_state_dict`, and a group for each
+        further one with other options. PyTorch does not count the updates of SGD: parameters with
+        a velocity are taken to have had one.
 
     Raises:
         CheckpointMismatchError: names, shapes or options have no counterpart; the message
@@ -107,8 +110,8 @@ def from_torch(
     ...     "param_groups": [{"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0,
     ...                       "amsgrad": False, "params": [0], "param_names": ["weight"]}],
     ... }
-    >>> config, state = checkpoint.from_torch(theirs, layer.named_parameters())
-    >>> optimizer = optim.Adam(layer.parameters(), config)
+    >>> config, state, groups = checkpoint.from_torch(theirs, layer.named_parameters())
+    >>> optimizer = optim.Adam(layer.parameters(), config, groups=groups)
     >>> optimizer.load_state_dict(state)
     >>> optimizer.timestep
     7
@@ -123,13 +126,17 @@ def from_torch(
             "weights and make a new optimizer"
         )
     lines: list[str] = []
-    config = _config(optimizer, groups, lines)
-    slots = _slots(optimizer, groups[0])
+    configs = [_config(optimizer, group, lines) for group in groups]
+    number_of = {key: number for number, group in enumerate(groups) for key in group["params"]}
+    members: list[list[Tensor[Any]]] = [[] for _ in groups]
     state: dict[str, HostArray | int] = {}
     for index, (name, parameter) in enumerate(parameters):
         if name not in called:
             lines.append(f"{name!r}: missing")
             continue
+        number = number_of[called[name]]
+        members[number].append(parameter)
+        slots = _slots(optimizer, groups[number])
         entry = cast("Mapping[str, Any]", entries.get(called[name], {}))
         present = [slot for slot in slots.values() if entry.get(slot) is not None]
         if present and len(present) != len(slots):
@@ -148,8 +155,14 @@ def from_torch(
         raise CheckpointMismatchError(
             mismatch_text(f"PyTorch's state of {optimizer} for these parameters", lines, remedy)
         )
-    assert config is not None  # there would be a line
-    return Imported(config, state)
+    config, *others = [each for each in configs if each is not None]  # else there is a line
+    made: list[Group] = []
+    for other, held in zip(others, members[1:], strict=True):
+        names_of = [each.name for each in dataclasses.fields(config)]
+        own = {x: getattr(other, x) for x in names_of if getattr(other, x) != getattr(config, x)}
+        if held and own:
+            made.append(Group(cast("list[Parameter[Any]]", held), **own))
+    return Imported(config, state, made)
 
 
 def to_torch(
@@ -165,7 +178,8 @@ def to_torch(
         optimizer: `SGD`, `Adam` or `AdamW`.
         named_parameters: name and parameter of what it holds, such as `model.named_parameters()`.
         names: the same names in the order of PyTorch's optimizer; by default, that of
-            `named_parameters`.
+            `named_parameters`. Parameters of no group are PyTorch's first group, those of groups
+            the next, each in this order.
         tensor: what makes an array one of PyTorch's tensors: `torch.from_numpy`.
 
     Raises:
@@ -189,7 +203,9 @@ def to_torch(
     order = [name for name in paths.values() if name in places] if names is None else list(names)
     lines = [f"{name!r}: missing" for name in order if name not in places]
     lines += [f"{name!r}: unexpected" for name in places if name not in order]
-    options = _torch_options(optimizer, lines)
+    parts = _parted(optimizer, order, places)
+    options = [_torch_options(optimizer, [places[name] for name in part], lines) for part in parts]
+    order = [name for part in parts for name in part]
     if lines:
         remedy = "name every parameter of the optimizer once"
         raise CheckpointMismatchError(
@@ -210,8 +226,25 @@ def to_torch(
         if count and arrays:
             step = {} if kind == "SGD" else {"step": tensor(np.array(count, np.float32))}
             state[position] = {**step, **arrays}
-    group = {**options, **_HOW[kind], "params": list(range(len(order))), "param_names": order}
-    return {"state": state, "param_groups": [group]}
+    groups = list[dict[str, Any]]()
+    first = 0
+    for own, part in zip(options, parts, strict=True):
+        numbers = list(range(first, first + len(part)))
+        groups.append({**own, **_HOW[kind], "params": numbers, "param_names": part})
+        first += len(part)
+    return {"state": state, "param_groups": groups}
+
+
+def _parted(
+    optimizer: Optimizer[Any], order: Sequence[str], places: Mapping[str, int]
+) -> list[list[str]]:
+    """The names of the parameters of no group, if there are any, and of each group."""
+    members = optimizer.group_members
+    grouped = {index for own in members for index in own}
+    known = [name for name in order if name in places]
+    parts = [[name for name in known if places[name] not in grouped]]
+    parts += [[name for name in known if places[name] in own] for own in members]
+    return [part for part in parts if part]
 
 
 def _parts(
@@ -263,29 +296,41 @@ def _kind(group: Mapping[str, Any]) -> str:
     return f"an optimizer with {', '.join(key for key in group if key != 'params')}"
 
 
-def _config(kind: str, groups: Sequence[Mapping[str, Any]], lines: list[str]) -> Config | None:
+def _config(kind: str, group: Mapping[str, Any], lines: list[str]) -> Config | None:
     """The config with PyTorch's options; lines say which have no counterpart."""
     config_type = cast("type[Config]", getattr(optim, f"{kind}Config"))
     known = {each.name for each in dataclasses.fields(config_type)}
     values: dict[str, Any] = {}
     before = len(lines)
     for option in _OPTIONS[kind]:
-        found = [_plain(group[option]) for group in groups if option in group]
-        if any(value != found[0] for value in found):
-            lines.append(f"{option}: expected one for all parameters, got {found}")
-        elif found and option in known:
+        found = [_plain(group[option])] if option in group else []
+        if found and option in known:
             values[option] = found[0]
         elif found and found[0]:
             lines.append(f"{option}: expected {_OPTIONS[kind][option]}, got {found[0]}")
     return None if len(lines) > before else config_type(**values)
 
 
-def _torch_options(optimizer: Optimizer[Any], lines: list[str]) -> dict[str, Any]:
-    """PyTorch's options; lines say what it does not have."""
-    config, kind = optimizer.config, type(optimizer).__name__
+def _torch_options(
+    optimizer: Optimizer[Any], members: Sequence[int], lines: list[str]
+) -> dict[str, Any]:
+    """PyTorch's options for some parameters of one group; lines say what it does not have."""
+    kind = type(optimizer).__name__
+    first = optimizer.parameters[members[0]]
+    config = optimizer.config_of(first)
     options = dict(_OPTIONS[kind])
+    frozen = [
+        group for group in optimizer.groups if group.freeze and group.holds(first.name, first)
+    ]
+    lines += [f"{group}: expected parameters that train, got frozen ones" for group in frozen]
+    if not isinstance(config, optimizer.config_type):
+        lines.append(f"expected the settings of one optimizer, got {config} for a group")
+        return options
+    count = max(cast("int", optimizer.live_state()[f"t.{index}"]) for index in members)
     for each in dataclasses.fields(config):
-        value = optimizer.lr if each.name == "lr" else getattr(config, each.name)
+        value = getattr(config, each.name)
+        if each.name == "lr" and callable(value):
+            value = value(count + 1)
         if each.name in options:
             options[each.name] = value
             if callable(value):

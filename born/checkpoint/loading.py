@@ -33,6 +33,8 @@ from born.errors import CheckpointMismatchError, OperandError
 from born.nn import Module
 from born.nn.state import StateValue, value_mismatches
 from born.optim import Config, Group, Optimizer
+from born.optim.accumulation import ACCUMULATE
+from born.optim.state import RECORDS, amid
 from born.raw import RawTensor
 from born.tensor import Tensor
 from born.validation import choice, flag, mismatch_text
@@ -528,13 +530,10 @@ def _plan_optimizer(
         if not lines:
             slots = _slots(ours, index)
             for slot, key in slots.items():
-                if slot not in entries:
-                    lines.append(f"{slot}: missing")
-                    continue
-                value, reasons = _value(plan, optimizer, before + entries[slot], values[key])
+                entry = before + entries[slot] if slot in entries else None
+                loaded[key], reasons = _entry(plan, optimizer, entry, key, values[key])
                 lines += [f"{slot}: {reason}" for reason in reasons]
-                loaded[key] = value
-            lines += [f"{slot}: unexpected" for slot in entries if slot not in slots]
+            lines += [f"{slot}: unexpected" for slot in entries if slot not in (*slots, *RECORDS)]
         stored = [each for each in loaded.values() if isinstance(each, Stored)]
         if plan.take(before + called, lines, stored):
             state |= loaded
@@ -548,6 +547,8 @@ def _plan_optimizer(
             plan.unused.append(before + called)
             if not plan.options.partial:
                 plan.mismatches.append(f"{title}: {called!r}: unexpected")
+    counts = {key: value for key, value in values.items() if isinstance(value, int)}
+    plan.mismatches += [f"{title}: {line}" for line in amid(counts, state)]
     plan.optimizers[name] = state
 
 
@@ -592,6 +593,17 @@ def _parameter_mismatches(
     if other.dtype not in (None, parameter.dtype.name) and not plan.options.convert:
         lines.append(f"expected dtype {parameter.dtype}, got {other.dtype}")
     return lines
+
+
+def _entry(
+    plan: _Plan, optimizer: Optimizer[Any], name: str | None, key: str, live: RawTensor | int
+) -> tuple[StateValue | int, list[str]]:
+    """As `_value`, of an entry that the file may not have."""
+    if name is not None:
+        return _value(plan, optimizer, name, live)
+    if key.rpartition(".")[0] in RECORDS:
+        return (live if key == ACCUMULATE else 0), []
+    return live, ["missing"]
 
 
 def _value(

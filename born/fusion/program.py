@@ -7,7 +7,7 @@ What is of rank group, one number for all parameters, is a `GroupProgram` beside
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -136,6 +136,7 @@ class GroupProgram:
         total_rounds: the round in which each total is summed up, from 0.
         value_rounds: the round before which each value is known, from 0.
         scalars: how many host scalars there are.
+        reads: the names of the rule's own scalars that the host scalars depend on.
         host_source: the Python text of `host`.
         host: from the rule's own scalars (and `t`) to the host scalars, in double.
         compiled: what backends make of it, under keys of their own.
@@ -149,6 +150,7 @@ class GroupProgram:
     total_rounds: tuple[int, ...]
     value_rounds: tuple[int, ...]
     scalars: int
+    reads: frozenset[str] = field(compare=False)
     host_source: str = field(compare=False)
     host: Callable[..., tuple[float, ...]] = field(compare=False, repr=False)
     compiled: dict[object, Any] = field(
@@ -224,6 +226,7 @@ class Program:
             on.
         by_ndim: whether the rule has asked for the number of axes of its parameter.
         least_ndim: the fewest axes that a parameter must have.
+        by_square: whether its matrices must have as many rows as columns.
     """
 
     arrays: tuple[str, ...]
@@ -240,6 +243,7 @@ class Program:
     sizes: tuple[str, ...] = field(default=(), compare=False)
     by_ndim: bool = field(default=False, compare=False)
     least_ndim: int = field(default=0, compare=False)
+    by_square: bool = field(default=False, compare=False)
 
     @property
     def targets(self) -> tuple[int, ...]:
@@ -283,6 +287,33 @@ class Program:
             ranks[Ref(RESULT, number)] = TENSOR if rank in (HOST, GROUP) else rank
         return ranks
 
+    def numbered(self) -> tuple[dict[Ref, int], list[int]]:
+        """The stage of each value, from 0, and the first stage of each round of totals."""
+        ranks, group = self.all_ranks(), self.group
+        stage: dict[Ref, int] = {Ref(ARRAY, i): 0 for i in range(len(self.arrays))}
+        stage |= {Ref(SCALAR, i): 0 for i in range(self.scalars)}
+        boundaries = [0]
+        for finished in range((group.rounds if group else 0) + 1):
+            if group is not None and finished:
+                boundaries.append(
+                    max(
+                        stage[ref]
+                        for ref, number in zip(self.totals, group.total_rounds, strict=True)
+                        if number == finished - 1
+                    )
+                )
+            if group is not None:
+                for i, number in enumerate(group.value_rounds):
+                    if number == finished:
+                        stage[Ref(VALUE, i)] = boundaries[-1]
+            for number, (op, args) in enumerate(self.instructions):
+                ref = Ref(RESULT, number)
+                if ref not in stage and all(arg in stage for arg in args):
+                    of_elements = any(ranks[arg] == ELEMENT for arg in args)
+                    ends = (op in REDUCTIONS and of_elements) or matrix_function(op) is not None
+                    stage[ref] = max((stage[arg] for arg in args), default=0) + ends
+        return stage, boundaries
+
     def is_boolean(self, ref: Ref) -> bool:
         """Whether a value is a truth value."""
         if ref.kind == VALUE and self.group is not None:
@@ -299,12 +330,35 @@ class Program:
 
     def __str__(self) -> str:
         names = {Ref(ARRAY, i): name for i, name in enumerate(self.arrays)}
-        lines = [f"{self.name}({', '.join(self.arrays)})"]
-        for number, instruction in enumerate(self.instructions):
-            lines.append(f"  {_line(number, instruction, names)}")
+        shown = [
+            name if self.rank(i) == ELEMENT else f"{name}: {self.rank(i)}"
+            for i, name in enumerate(self.arrays)
+        ]
+        lines = [_line(*each, names) for each in enumerate(self.instructions)]
+        if self.staged:
+            lines = self._with_stages(lines)
         for target, output in zip(self.targets, self.outputs, strict=True):
-            lines.append(f"  {self.arrays[target]} <- {names.get(output, str(output))}")
-        return "\n".join(lines)
+            lines.append(f"{self.arrays[target]} <- {names.get(output, str(output))}")
+        text = "\n".join([f"{self.name}({', '.join(shown)})", *(f"  {line}" for line in lines)])
+        return text if self.group is None else f"{text}\n{self.group}"
+
+    def _with_stages(self, lines: Sequence[str]) -> list[str]:
+        """The lines of instructions under headings, with the rank of what is not of elements."""
+        ranks, (stage, _) = self.all_ranks(), self.numbered()
+        under: dict[int, list[str]] = {}
+        width = max(map(len, lines), default=0)
+        for number, (line, (_, args)) in enumerate(zip(lines, self.instructions, strict=True)):
+            ref = Ref(RESULT, number)
+            rank = ranks[ref]
+            told = [] if rank == ELEMENT else [rank]
+            told += [f"total{i}" for i, total in enumerate(self.totals) if total == ref]
+            # What ends a stage is computed in it, from its arguments.
+            place = max((stage[arg] for arg in args), default=0)
+            text = f"  {line:{width}}  # {', of all: '.join(told)}" if told else f"  {line}"
+            under.setdefault(place, []).append(text)
+        return [
+            line for number in sorted(under) for line in (f"stage {number + 1}", *under[number])
+        ]
 
 
 def _shown(ref: Ref, names: dict[Ref, str], result: str = RESULT) -> str:

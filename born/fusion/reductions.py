@@ -68,6 +68,8 @@ def norm(x: Any, /, axis: int | None = None) -> Any:
     >>> norm(-3.0)
     3.0
     """
+    if isinstance(x, Symbol):
+        return expression.sqrt((x * x).reduce("sum", axis, "norm"))
     return expression.sqrt(sum(x * x, axis))
 
 

@@ -100,9 +100,7 @@ class Stages:
         self._dtypes = dtypes
         self._compute = compute
         self._ranks = program.all_ranks()
-        self._stage: dict[Ref, int] = {Ref(ARRAY, i): 0 for i in range(len(program.arrays))}
-        self._stage |= {Ref(SCALAR, i): 0 for i in range(program.scalars)}
-        boundaries = self._find_stages()
+        self._stage, boundaries = program.numbered()
         self._own = [i for i in range(len(program.arrays)) if program.rank(i) == ELEMENT]
         pairs = zip(program.targets, program.outputs, strict=True)
         self._outputs = {i: ref for i, ref in pairs if ref != Ref(ARRAY, i)}
@@ -114,31 +112,6 @@ class Stages:
         self._early = self._find_early()
         self.stages = [self._staged(number) for number in range(last + 1)]
         self.starts = (*boundaries, last + 1)
-
-    def _find_stages(self) -> list[int]:
-        """The stage of each value; returns the first stage of each round."""
-        program, group = self.program, self.program.group
-        boundaries = [0]
-        for finished in range((group.rounds if group else 0) + 1):
-            if group is not None and finished:
-                boundaries.append(
-                    max(
-                        self._stage[ref]
-                        for ref, number in zip(program.totals, group.total_rounds, strict=True)
-                        if number == finished - 1
-                    )
-                )
-            if group is not None:
-                for i, number in enumerate(group.value_rounds):
-                    if number == finished:
-                        self._stage[Ref(VALUE, i)] = boundaries[-1]
-            for number, (op, args) in enumerate(program.instructions):
-                ref = Ref(RESULT, number)
-                if ref not in self._stage and all(arg in self._stage for arg in args):
-                    of_elements = any(self._ranks[arg] == ELEMENT for arg in args)
-                    ends = (op in REDUCTIONS and of_elements) or matrix_function(op) is not None
-                    self._stage[ref] = max((self._stage[arg] for arg in args), default=0) + ends
-        return boundaries
 
     def _is_element(self, ref: Ref) -> bool:
         return self._ranks[ref] == ELEMENT

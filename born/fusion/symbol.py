@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
 from born.fusion import expression
@@ -87,13 +87,23 @@ class Writer:
         ndim: the number of axes of the parameter.
         by_ndim: whether the rule has asked for it.
         least_ndim: the fewest axes with which the rule could be traced.
+        square: whether the parameter has as many rows as columns.
+        by_square: whether the rule could not be traced if it had not.
         ranks: the rank of each array and result.
-        varying: the host values, by text, that are not the same for all tensors.
+        varying: the host values, by text, that are not the same for all tensors: t, and what the
+            caller names.
         sizes: the sizes of the parameter that the host needs.
         kind: what is traced, for messages: a rule or a formula.
     """
 
-    def __init__(self, ndim: int = 2, kind: str = "rule") -> None:
+    def __init__(
+        self,
+        ndim: int = 2,
+        kind: str = "rule",
+        varying: Iterable[str] = (),
+        *,
+        square: bool = True,
+    ) -> None:
         self.kind = kind
         self.instructions: dict[Instruction, Ref] = {}
         self.host: dict[str, str] = {}
@@ -102,8 +112,10 @@ class Writer:
         self.ndim = ndim
         self.by_ndim = False
         self.least_ndim = 0
+        self.square = square
+        self.by_square = False
         self.ranks: dict[Ref, str] = {}
-        self.varying = {"t"}
+        self.varying = {"t", *varying}
         self.sizes: dict[str, None] = {}
 
     def need_axes(self, least: int, what: str) -> None:
@@ -115,6 +127,15 @@ class Writer:
             raise TypeError(
                 f"{what} needs {needed}, and the parameter is {kind}, of {self.ndim} axes; choose "
                 "another formula for it, by p.ndim"
+            )
+
+    def need_square(self, what: str) -> None:
+        """Refuse a parameter that `what` cannot multiply by another of its shape."""
+        self.by_square = True
+        if not self.square:
+            raise TypeError(
+                f"{what} needs matrices of as many rows as columns, and the parameter's are not; "
+                "give it to an optimizer with another rule, by a group"
             )
 
     def hand_over(self, text: str) -> Ref:
@@ -199,13 +220,17 @@ class Symbol:
         _check_kinds("total", (self,))
         return self.writer.write("total", self._factors(), GROUP)
 
-    def reduce(self, op: str, axis: int | None) -> Symbol:
-        """The sum, mean or max of all elements, or of each row (-1) or column (-2)."""
+    def reduce(self, op: str, axis: int | None, called: str | None = None) -> Symbol:
+        """The sum, mean or max of all elements, or of each row (-1) or column (-2).
+
+        Errors name the function that the rule has `called`, if it is another.
+        """
         rank, writer = self.rank, self.writer
-        what = f"{op}(x)" if axis is None else f"{op}(x, axis={axis})"
+        what = called or op
+        what = f"{what}(x)" if axis is None else f"{what}(x, axis={axis})"
         if axis not in (None, -1, -2):
             raise TypeError(f"{what} has no such axis; rows are reduced by axis=-1, columns by -2")
-        _check_kinds(op, (self,))
+        _check_kinds(called or op, (self,))
         if axis is None:
             left = rank in (ELEMENT, ROWS, COLUMNS, MATRIX)
         else:
@@ -245,6 +270,8 @@ class Symbol:
         name = op.partition("_")[0]
         values = (self, *(other for other in others if isinstance(other, Symbol)))
         self.writer.need_axes(2, name)
+        if name == "matmul":
+            self.writer.need_square(name)
         if any(value.rank not in (ELEMENT, HOST) for value in values) or self.rank != ELEMENT:
             raise TypeError(f"{name} takes matrices, not a value of rank {self.rank}")
         _check_kinds(op, (self, *others))

@@ -50,6 +50,9 @@ def trace(
     scalars: Iterable[str],
     ranks: Mapping[str, str] | None = None,
     ndim: int = 2,
+    varying: Iterable[str] = (),
+    *,
+    square: bool = True,
 ) -> Program:
     """Trace a rule.
 
@@ -59,6 +62,9 @@ def trace(
         scalars: the names of its keyword arguments, `t` among them.
         ranks: slot -> its rank, for those that are not of rank element.
         ndim: the number of axes of the parameter.
+        varying: the scalars, beside `t`, that are not the same for all parameters: what joins them
+            with values of rank group is computed for each.
+        square: whether the parameter has as many rows as columns.
 
     Raises:
         RuleError: as for `born.optim.rule`.
@@ -80,8 +86,9 @@ def trace(
     """
     arrays, names = ("p", "g", *slots), tuple(scalars)
     kinds = tuple((ranks or {}).get(name, ELEMENT) for name in arrays)
+    own = frozenset(varying)
     _check_names(function, arrays, names)
-    record, again = (_recorded(function, arrays, kinds, names, ndim) for _ in range(2))
+    record, again = (_recorded(function, arrays, kinds, names, ndim, own, square) for _ in range(2))
     if record != again:
         raise RuleError(
             f"{definition_of(function)}: expected a rule that computes the same whenever it is "
@@ -103,6 +110,7 @@ def trace(
         sizes=record.sizes,
         by_ndim=record.by_ndim,
         least_ndim=record.least_ndim,
+        by_square=record.by_square,
     )
 
 
@@ -120,6 +128,7 @@ class _Record:
     sizes: tuple[str, ...]
     by_ndim: bool
     least_ndim: int
+    by_square: bool
 
     @property
     def is_staged(self) -> bool:
@@ -161,6 +170,7 @@ def _staged(
                 f"the same for all parameters, got one that depends on p.{sizes[0]}; add it up "
                 "over all parameters with total"
             )
+        reads = frozenset(name for name in names if _reaches(record, name, handed))
         source = _host_source(names, record, handed, sizes=False)
         group = GroupProgram(
             slots=tuple(name for name, kind in zip(arrays, kinds, strict=True) if kind == GROUP),
@@ -171,6 +181,7 @@ def _staged(
             total_rounds=split.total_rounds,
             value_rounds=split.value_rounds,
             scalars=len(handed),
+            reads=reads,
             host_source=source,
             host=_compiled(function, source),
         )
@@ -191,6 +202,7 @@ def _staged(
         sizes=record.sizes,
         by_ndim=record.by_ndim,
         least_ndim=record.least_ndim,
+        by_square=record.by_square,
     )
 
 
@@ -242,9 +254,11 @@ def _recorded(
     kinds: tuple[str, ...],
     names: tuple[str, ...],
     ndim: int,
+    varying: frozenset[str],
+    square: bool,
 ) -> _Record:
     """What one call writes down."""
-    writer = Writer(ndim)
+    writer = Writer(ndim, varying=varying, square=square)
     symbols: list[Symbol] = []
     for index, kind in enumerate(kinds):
         writer.ranks[Ref(ARRAY, index)] = kind
@@ -284,6 +298,7 @@ def _recorded(
         tuple(writer.sizes),
         writer.by_ndim,
         writer.least_ndim,
+        writer.by_square,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from typing_extensions import override
@@ -11,11 +11,12 @@ from typing_extensions import override
 from born import ops
 from born.backend import B
 from born.dtypes import DTypeLike, as_dtype
-from born.errors import ConfigError, ShapeError
+from born.errors import ConfigError, DTypeError, ShapeError
 from born.nn.dropout import Dropout
 from born.nn.linear import Linear
 from born.nn.module import Module
 from born.nn.normalization import LayerNorm
+from born.operands import backend_mismatch
 from born.ops.linear import Activation
 from born.raw import HostArray
 from born.tensor import B2, Tensor
@@ -26,31 +27,104 @@ class KeyValueCache:
     """The keys and values of the tokens that were seen, for generating one after another.
 
     Hand one to each attention layer of a model; it grows by what the layer is called with.
-    Nothing in it is recorded: it is for use, not for training.
+    It is for use, not for training: no gradient passes to what it holds from before.
 
-    >>> layer, cache = MultiHeadAttention(4, 2, backend), KeyValueCache()
+    Args:
+        limit: how many tokens it may hold, for which it takes memory at once; no limit by default,
+            and memory that doubles when it is full.
+
+    >>> layer, cache = MultiHeadAttention(4, 2, backend), KeyValueCache(limit=8)
     >>> for token in range(3):
     ...     y = layer(born.zeros((1, 1, 4), backend), causal=True, cache=cache)
     >>> cache.length
     3
     """
 
-    def __init__(self) -> None:
-        self._kept: tuple[Tensor[Any], Tensor[Any]] | None = None
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = None if limit is None else integer("limit", limit)
+        self._length = 0
+        self._rooms: tuple[Tensor[Any], Tensor[Any]] | None = None
 
     @property
     def length(self) -> int:
         """How many tokens it holds."""
-        return 0 if self._kept is None else self._kept[0].shape[-2]
+        return self._length
+
+    def reset(self) -> None:
+        """Forget all tokens, for another text."""
+        self._length, self._rooms = 0, None  # what it gave may still be held
 
     def extended(self, k: Tensor[B], v: Tensor[B]) -> tuple[Tensor[B], Tensor[B]]:
-        """All keys and values, those given last."""
-        if self._kept is not None:
-            k, v = (
-                ops.concatenate([a, b], axis=-2) for a, b in zip(self._kept, (k, v), strict=True)
+        """All keys and values, those given last, each (..., tokens, width of a head).
+
+        The results lie in the memory of the cache, where nothing writes to them later.
+
+        Raises:
+            ShapeError: more tokens than its limit, or another shape than that of what it holds.
+            BackendMismatchError: tensors of another backend than that of what it holds.
+            DTypeError: another dtype.
+        """
+        start, stop = self._length, self._length + k.raw.shape[-2]
+        if self.limit is not None and stop > self.limit:
+            raise ShapeError(
+                f"expected at most {self.limit} tokens in a cache, got {start} and "
+                f"{stop - start} more; reset it, or make it with a larger limit"
             )
-        self._kept = k.detach(), v.detach()
+        rooms = self._with_room(k, v, stop)
+        try:
+            for room, new in zip(rooms, (k, v), strict=True):
+                room.backend.assign(_tokens(room, start, stop).raw, new.raw)
+        except (ShapeError, DTypeError) as error:
+            held, got = (
+                " and ".join(f"{x.dtype} {(*x.shape[:-2], '...', x.shape[-1])}" for x in xs)
+                for xs in (rooms, (k, v))
+            )
+            raise type(error)(
+                f"expected keys and values like those in the cache, {held}, got {got}; reset it "
+                "before another batch"
+            ) from error
+        self._length = stop
+        if k.raw.node is None and v.raw.node is None:
+            return _tokens(rooms[0], 0, stop), _tokens(rooms[1], 0, stop)
+        k, v = (
+            ops.concatenate([_tokens(room, 0, start), new], axis=-2)
+            for room, new in zip(rooms, (k, v), strict=True)
+        )
         return k, v
+
+    def _with_room(self, k: Tensor[B], v: Tensor[B], stop: int) -> tuple[Tensor[B], Tensor[B]]:
+        """Memory of keys and of values for this many tokens, with those that it holds."""
+        rooms: tuple[Tensor[B], Tensor[B]] | None = self._rooms if self._length else None
+        if rooms is not None:
+            for x in (k, v):
+                if x.backend is not rooms[0].backend:
+                    raise backend_mismatch(rooms[0].backend, x.backend)
+            if rooms[0].raw.shape[-2] >= stop:
+                return rooms
+        count = self.limit or max(_LEAST_ROOM, 1 << (stop - 1).bit_length())
+        made = [_room(x, count) for x in rooms or (k, v)]
+        for room, old in zip(made, rooms or (), strict=False):
+            held = _tokens(old, 0, self._length).raw
+            room.backend.assign(_tokens(room, 0, self._length).raw, held)
+        self._rooms = made[0], made[1]
+        return self._rooms
+
+
+_LEAST_ROOM: Final = 16  # tokens
+
+
+def _room(x: Tensor[B], tokens: int) -> Tensor[B]:
+    shape = (*x.shape[:-2], tokens, x.shape[-1])
+    return Tensor(x.backend.zeros(shape, x.dtype), x.backend)
+
+
+def _tokens(room: Tensor[B], start: int, stop: int) -> Tensor[B]:
+    """Some tokens of a room, in its memory."""
+    part = room.backend.getitem(room.raw, (..., slice(start, stop), _ALL))
+    return Tensor(part, room.backend)
+
+
+_ALL: Final = slice(None)
 
 
 class MultiHeadAttention(Module[B]):

@@ -64,7 +64,7 @@ class LayerNorm(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise `x`, of shape `(..., *normalized_shape)`."""
-        _check_trailing(x.shape, self.weight.shape)
+        _check_trailing(x.raw.shape, self.weight.raw.shape)
         return ops.layer_norm(x, self.weight, self.bias, axes=self.weight.ndim, eps=self.eps)
 
 
@@ -102,7 +102,7 @@ class RMSNorm(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise `x`, of shape `(..., *normalized_shape)`."""
-        _check_trailing(x.shape, self.weight.shape)
+        _check_trailing(x.raw.shape, self.weight.raw.shape)
         return ops.rms_norm(x, self.weight, axes=self.weight.ndim, eps=self.eps)
 
 

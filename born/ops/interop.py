@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from born.ops import creation, elementwise, indexing, reduction, shape, statistics
+from born.ops import creation, elementwise, indexing, order, reduction, sampled, shape, statistics
 from born.ops.linear import matmul
 from born.tensor import NUMPY_FUNCTIONS, NUMPY_UFUNCS
 
@@ -29,6 +29,15 @@ _STATISTICS: Final[dict[str, str]] = {
     """,
 }
 """How many arguments by position mean the same -> the functions."""
+
+
+def _statistic(name: str) -> Callable[..., Any]:
+    """A function of one of the three modules that statistics are in."""
+    found: Callable[..., Any] = next(
+        getattr(each, name) for each in (statistics, order, sampled) if name in vars(each)
+    )
+    return found
+
 
 _SHAPES: Final = """
 append array_split atleast_1d atleast_2d atleast_3d block broadcast_to column_stack concatenate
@@ -70,7 +79,7 @@ NUMPY_FUNCTIONS.update(
         "copy": (creation.copy, 1),
         "where": (elementwise.where, 3),
         **{
-            name: (getattr(statistics, name), int(count))
+            name: (_statistic(name), int(count))
             for count, names in _STATISTICS.items()
             for name in names.split()
         },

@@ -76,8 +76,8 @@ def attention(
     values = raw_operand("attention", backend, v)
     over = optional_operand("attention", backend, mask)
     _check_attention(q, k, v, mask)
-    factor: float = q.shape[-1] ** -0.5 if scale is None else float(scale)
-    heads, groups = (x.shape[-3] if x.ndim > 2 else 1 for x in (q, k))
+    factor: float = queries.shape[-1] ** -0.5 if scale is None else float(scale)
+    heads, groups = [shape[-3] if len(shape) > 2 else 1 for shape in (queries.shape, keys.shape)]
     if groups in (1, heads):
         y, _ = backend.attention(queries, keys, values, over, causal, factor)
         return Tensor(y, backend)
@@ -98,19 +98,21 @@ def _grouped(backend: Backend, x: RawTensor, groups: int) -> RawTensor:
 
 
 def _check_attention(q: Tensor[B], k: Tensor[B], v: Tensor[B], mask: Tensor[B] | None) -> None:
-    a, b, c = q.shape, k.shape, v.shape
+    a, b, c = q.raw.shape, k.raw.shape, v.raw.shape
     if min(len(a), len(b), len(c)) < 2 or a[-1] != b[-1] or b[-2] != c[-2]:
         raise ShapeError(
             "expected queries (..., T, D), keys (..., S, D) and values (..., S, E) in attention, "
             f"got {a}, {b} and {c}; transpose or reshape them"
         )
-    heads, groups, others = (shape[-3] if len(shape) > 2 else 1 for shape in (a, b, c))
+    heads, groups, others = [shape[-3] if len(shape) > 2 else 1 for shape in (a, b, c)]
     if groups != others or (groups and heads % groups and heads != 1):
         raise ShapeError(
             "expected as many heads of keys as of values in attention, and a multiple of them of "
             f"queries, got {a}, {b} and {c}; the heads are the third axis from the end"
         )
-    dtype = q.dtype
+    dtype = q.raw.dtype
+    if mask is None and dtype == k.raw.dtype == v.raw.dtype:
+        return
     for other in (k, v) if mask is None or mask.dtype == bool_ else (k, v, mask):
         if other.dtype != dtype:
             raise DTypeError(
@@ -423,7 +425,10 @@ def _check_channels(name: str, x: Tensor[B], each: Tensor[B] | None) -> None:
 
 
 def _check_trailing(x: Tensor[B], weight: Tensor[B] | None, axes: int) -> None:
-    if weight is not None and weight.shape != x.shape[x.ndim - axes :]:
+    if weight is None:
+        return
+    shape = x.raw.shape
+    if weight.raw.shape != shape[len(shape) - axes :]:
         raise ShapeError(
             f"expected a weight and bias of shape {x.shape[x.ndim - axes :]}, the last {axes} "
             f"axes of {x.shape}, got {weight.shape}; reshape them or change axes"

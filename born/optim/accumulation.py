@@ -16,6 +16,7 @@ from born.optim.config import Config, cached
 from born.optim.plans import Plans
 from born.optim.rule import Rule, RuleFunction, free_name, wrapping
 from born.optim.scalars import Scalar
+from born.optim.slot import Slot
 from born.optim.treatment import Treatment
 from born.raw import RawTensor
 from born.validation import integer
@@ -51,6 +52,7 @@ def accumulated(rule: Rule, k: int) -> Rule:
         rule,
         function=_every_kth(rule.function, k, due, number),
         slots=(*rule.slots, slot),
+        slot_kinds={**rule.slot_kinds, slot: Slot(meaning=f"of{k}")},
         scalars={**scalars, due: Every(k), number: Counting(k, _itself)},
     )
 
@@ -181,7 +183,7 @@ class Accumulation:
     def counts(self) -> dict[str, int]:
         """What is counted, by name."""
         counts = {f"gathered.{index}": count for index, count in enumerate(self.gathered)}
-        return {**counts, BATCHES: self.batches}
+        return {**counts, BATCHES: self.batches, ACCUMULATE: self.k}
 
     def take_counts(self, counts: Mapping[str, int]) -> None:
         """Take what `counts` has given, of another."""
@@ -191,6 +193,8 @@ class Accumulation:
 
 BATCHES: Final = "batches.0"
 """The name, in a state, of how many batches there were since the last update."""
+ACCUMULATE: Final = "accumulate.0"
+"""The name, in a state, of how many batches there are to an update."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

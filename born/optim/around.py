@@ -6,7 +6,7 @@ listed in `wrapped`; what is around the whole of a step, in `Optimizer.step`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, cast
 
@@ -16,8 +16,9 @@ from born.backend import Backend
 from born.errors import ConfigError
 from born.optim.averaging import Average, averaged, checked_average
 from born.optim.clipping import check_options
+from born.optim.following import Parted, parted
 from born.optim.loss_scale import LossScale, check_loss_scale
-from born.optim.nonfinite import check_policy, check_watch
+from born.optim.nonfinite import SKIPPING, check_policy, check_watch
 from born.optim.precision import PLAIN, Precision, checked_precision
 from born.optim.projections import Projection
 from born.optim.rule import Rule
@@ -72,15 +73,29 @@ class Around:
         check_loss_scale(self.loss_scale)
 
     def wrapped(
-        self, treatments: Sequence[Treatment], dtypes: Sequence[np.dtype[Any]]
+        self,
+        treatments: Sequence[Treatment],
+        dtypes: Sequence[np.dtype[Any]],
+        projected: Collection[int],
     ) -> list[Treatment]:
-        """Parameters' rules with what surrounds them; equal rules stay one object."""
-        made: dict[int, Rule] = {}
-        for each in treatments:
-            if id(each.rule) not in made:
-                made[id(each.rule)] = self._wrapped(each.rule)
-        rules = self.precision.applied([made[id(each.rule)] for each in treatments], dtypes)
-        return [each._replace(rule=rule) for each, rule in zip(treatments, rules, strict=True)]
+        """Parameters' rules with what surrounds them; equal rules stay one object.
+
+        Those that are `projected` are parted in the update and what follows it.
+        """
+        made: dict[tuple[int, bool], Parted] = {}
+        found: list[Parted] = []
+        for index, each in enumerate(treatments):
+            key = id(each.rule), index in projected
+            if key not in made:
+                rule = self._wrapped(each.rule)
+                skips = self.nonfinite in SKIPPING
+                made[key] = parted(rule, skips) if key[1] else Parted(rule, None)
+            found.append(made[key])
+        rules = self.precision.applied([each.update for each in found], dtypes)
+        return [
+            each._replace(rule=rule, after=own.after)
+            for each, rule, own in zip(treatments, rules, found, strict=True)
+        ]
 
     def _wrapped(self, rule: Rule) -> Rule:
         """A rule with what surrounds it, from the inside to the outside."""

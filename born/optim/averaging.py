@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from born.errors import ConfigError
 from born.fusion import where
-from born.optim.config import cached
 from born.optim.fields import DecayRate, UnitInterval, checker
-from born.optim.rule import Rule, RuleFunction, free_name, wrapping
+from born.optim.following import followed
+from born.optim.rule import Rule, free_name
 from born.optim.scalars import Scalar
-from born.optim.slot import PARAMETER, Slot
 from born.validation import integer
 
 Average: TypeAlias = Scalar | Literal["uniform"]
@@ -35,18 +34,10 @@ def averaged(rule: Rule, decay: Average = 0.999) -> Rule:
     >>> kept.function(4.0, 1.0, 4.0, **kept.scalars, t=1)
     (3.0, 3.5)
     """
-    slot, name = free_name(rule, "average"), None
-    scalars, checked = dict(rule.scalars), checked_average(decay)
-    if not isinstance(checked, str):
-        name = free_name(rule, "average_decay")
-        scalars[name] = checked
-    return replace(
-        rule,
-        function=_with_average(rule.function, name),
-        slots=(*rule.slots, slot),
-        slot_kinds={**rule.slot_kinds, slot: Slot(start=PARAMETER)},
-        scalars=scalars,
-    )
+    slot, checked = free_name(rule, "average"), checked_average(decay)
+    if isinstance(checked, str):
+        return followed(rule, _with_mean, slot, {}, meaning=checked)
+    return followed(rule, _with_average, slot, {free_name(rule, "average_decay"): checked})
 
 
 def lookahead(rule: Rule, k: int = 5, alpha: Scalar = 0.5) -> Rule:
@@ -72,13 +63,7 @@ def lookahead(rule: Rule, k: int = 5, alpha: Scalar = 0.5) -> Rule:
     )
     every = Every(integer("k", k, 1, ConfigError))
     alpha = checker("lookahead.alpha", UnitInterval)(alpha)
-    return replace(
-        rule,
-        function=_with_lookahead(rule.function, share, now),
-        slots=(*rule.slots, slot),
-        slot_kinds={**rule.slot_kinds, slot: Slot(start=PARAMETER)},
-        scalars={**rule.scalars, share: alpha, now: every},
-    )
+    return followed(rule, _with_lookahead, slot, {share: alpha, now: every})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,27 +97,19 @@ def checked_average(decay: Any) -> Average:
 _check_decay = checker("average", DecayRate)
 
 
-@cached  # equal rules share one function, and so one program
-def _with_average(function: RuleFunction, name: str | None) -> RuleFunction:
-    def kept(p: Any, g: Any, *slots: Any, t: Any, **scalars: Any) -> tuple[Any, ...]:
-        decay = 1 - 1 / t if name is None else scalars.pop(name)
-        *own, average = slots
-        stepped, *state = function(p, g, *own, t=t, **scalars)
-        # Not from what the slot was made with: p may have been loaded since.
-        average = where(t == 1, p, average)
-        return stepped, *state, decay * average + (1 - decay) * stepped
-
-    return wrapping(kept, function)
+def _with_average(p: Any, stepped: Any, average: Any, t: Any, decay: Any) -> tuple[Any, Any]:
+    # Not from what the slot was made with: p may have been loaded since.
+    average = where(t == 1, p, average)
+    return stepped, decay * average + (1 - decay) * stepped
 
 
-@cached
-def _with_lookahead(function: RuleFunction, share: str, now: str) -> RuleFunction:
-    def slowed(p: Any, g: Any, *slots: Any, t: Any, **scalars: Any) -> tuple[Any, ...]:
-        alpha, due = scalars.pop(share), scalars.pop(now) > 0
-        *own, slow = slots
-        stepped, *state = function(p, g, *own, t=t, **scalars)
-        slow = where(t == 1, p, slow)
-        moved = where(due, slow + alpha * (stepped - slow), slow)
-        return where(due, moved, stepped), *state, moved
+def _with_mean(p: Any, stepped: Any, average: Any, t: Any) -> tuple[Any, Any]:
+    return _with_average(p, stepped, average, t, 1 - 1 / t)
 
-    return wrapping(slowed, function)
+
+def _with_lookahead(
+    p: Any, stepped: Any, slow: Any, t: Any, alpha: Any, now: Any
+) -> tuple[Any, Any]:
+    slow = where(t == 1, p, slow)
+    moved = where(now > 0, slow + alpha * (stepped - slow), slow)
+    return where(now > 0, moved, stepped), moved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -114,6 +115,22 @@ def check_memory(backend: Backend, parameters: Sequence[Parameter[Any]]) -> None
             )
         if stop > end:
             end, owner = stop, index
+
+
+def pattern_remedy(select: object, parameters: Sequence[Parameter[Any]]) -> str:
+    """What to do about a pattern that matches none of these."""
+    if isinstance(select, str):
+        parts = select.split(".")
+        for place in range(1, len(parts)):
+            shorter = ".".join(parts[place:])
+            if shorter.strip("*?.") and any(fnmatchcase(p.name, shorter) for p in parameters):
+                return (
+                    "names begin at the module whose parameters() were taken first; write "
+                    f"{shorter!r}, or take those of the whole model first"
+                )
+        if not any(p.name for p in parameters):
+            return "they have no names before they are in a module; pass the model, or a list"
+    return "correct what it selects"
 
 
 def distinct_names(parameters: Sequence[Parameter[Any]]) -> list[str]:

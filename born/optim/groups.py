@@ -12,7 +12,7 @@ from typing_extensions import override
 from born import validation
 from born.errors import ConfigError, ConfigTypeError, ParameterError
 from born.nn import Module, Parameter
-from born.optim.checks import label
+from born.optim.checks import label, pattern_remedy
 from born.optim.config import Config, observe, value_as_json, value_from_json
 from born.optim.fields import NonNegative, checker
 from born.optim.scalars import Scalar
@@ -36,11 +36,15 @@ class Group:
 
     Args:
         select: which parameters: a pattern for their names as of `fnmatch`, such as `"*.bias"`; a
-            function of a name and a parameter; or a parameter, or a list of them.
+            function of a name and a parameter; or a parameter, or a list of them. Names begin at
+            the module whose `parameters()` were taken first: after `model.encoder.parameters()`
+            they are without `encoder.`, also in an optimizer of the model.
         lr_scale: what their learning rate is multiplied by, a number or a schedule; it goes along
             when the optimizer's learning rate is set or scheduled.
         freeze: leave them as they are. Their gradients are checked, their state and their count of
             updates stay; `parameter.requires_grad = False` spares the gradients as well.
+            State is there from the start, and saved, so that files fit frozen or thawed;
+            `explain()` tells its memory. To spare it, leave them out, and `add_group` them later.
         config: the config of another optimizer, whose rule they follow: one optimizer, with one
             state.
         fields: of the optimizer's config, other values: `weight_decay=0.0`. Where an optimizer has
@@ -264,7 +268,8 @@ def group_numbers(
         if not held:
             raise ParameterError(
                 f"expected {group} to match a parameter, got none among "
-                f"{_listed(range(len(parameters)), parameters)}; correct what it selects"
+                f"{_listed(range(len(parameters)), parameters)}; "
+                f"{pattern_remedy(group.select, parameters)}"
             )
         twice = [i for i in held if numbers[i] is not None]
         if twice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Generic, cast
 
 from typing_extensions import TypeVar
@@ -17,11 +17,12 @@ from born.optim.config import Config
 from born.optim.groups import Group, checked_groups, group_numbers
 from born.optim.incoming import Incoming
 from born.optim.plans import Plans, programs
+from born.optim.projecting import Projecting
 from born.optim.projections import selected
-from born.optim.report import Reporter
+from born.optim.report import Reporter, lr_of_all
 from born.optim.rule import Rule
 from born.optim.ruled import Ruled
-from born.optim.scalars import Scalar, value_at
+from born.optim.scalars import Scalar
 from born.optim.slots import described, own_slots, shared_slots
 from born.optim.treatment import Treatment, treatments
 from born.optim.weights import Weights
@@ -57,9 +58,9 @@ class Holding(Ruled, Generic[B, C_co]):
             self._counts if self._updates else []
         )  # after a wait, before the reporter is copied
         numbers = group_numbers(groups, parameters)
-        treatments = self._treated(self._config, groups, numbers, parameters)
         check_memory(inner, parameters)
         projected = selected(self._around.projections, parameters)
+        treatments = self._treated(self._config, groups, numbers, parameters, projected)
         raws, rules = [p.raw for p in parameters], [each.rule for each in treatments]
         programs(raws, treatments, checks)
         self._check_slots(rules)
@@ -76,13 +77,16 @@ class Holding(Ruled, Generic[B, C_co]):
             return self._around.outermost(reporter.around(rule))
 
         plans = Plans(inner, targets, checks, treatments, looked_at)
+        projecting = Projecting(
+            inner, parameters, projected, treatments, buffers, self._around, reporter
+        )
         k, gathering = self._around.accumulate, None
         if k > 1:
             gathering = Accumulation(k, inner, raws, checks, self._accumulation)
         self._parameters, self._groups, self._numbers = parameters, groups, numbers
         self._raws, self._checks, self._projected = raws, checks, projected
         self._buffers, self._shared, self._plans = buffers, shared, plans
-        self._accumulation = gathering
+        self._accumulation, self._projecting = gathering, projecting
         self._updates = [*counts, *(0 for _ in new)]
         self._reporter = reporter
         self._incoming = Incoming(type(self).__name__, parameters, checks)
@@ -94,9 +98,10 @@ class Holding(Ruled, Generic[B, C_co]):
         groups: Sequence[Group],
         numbers: Sequence[int | None],
         parameters: Sequence[Parameter[Any]],
+        projected: Collection[int],
     ) -> list[Treatment]:
         found = treatments(self._kind_of, config, groups, numbers, parameters)
-        return self._around.wrapped(found, [p.dtype for p in parameters])
+        return self._around.wrapped(found, [p.dtype for p in parameters], projected)
 
     def _take(self, treatments: list[Treatment]) -> None:
         self._treatments = treatments
@@ -169,6 +174,7 @@ class Holding(Ruled, Generic[B, C_co]):
         checked = cast("C_co", self._config if config is None else self._checked_config(config))
         treatments, chosen, numbers = self._proposed(checked, groups)
         self._plans.take(treatments)
+        self._projecting.take(treatments)
         self._config, self._groups, self._numbers = checked, chosen, numbers
         self._take(treatments)
 
@@ -178,7 +184,7 @@ class Holding(Ruled, Generic[B, C_co]):
         """The treatments by a config and groups, if they can be, with what they follow from."""
         chosen = self._groups if groups is None else checked_groups(groups)
         numbers = self._numbers if groups is None else group_numbers(chosen, self._parameters)
-        treatments = self._treated(config, chosen, numbers, self._parameters)
+        treatments = self._treated(config, chosen, numbers, self._parameters, self._projected)
         self._check_slots([each.rule for each in treatments])
         return treatments, chosen, numbers
 
@@ -258,12 +264,14 @@ class Holding(Ruled, Generic[B, C_co]):
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step.
+        """The learning rate of the next step, for parameters of no group.
+
+        A report tells what each was updated with: `report.lrs`.
 
         Set it, to what the config accepts, for the steps that follow: a number takes the place
         of a schedule.
         """
-        return value_at(self._config.lr, self.timestep + 1)
+        return lr_of_all(self._config, self._treatments, self._counts)
 
     @lr.setter
     def lr(self, lr: Scalar) -> None:

@@ -6,7 +6,7 @@ Nothing here waits for a device: whether a step changes anything is decided wher
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -18,6 +18,8 @@ from born.optim.rule import Rule, RuleFunction
 from born.optim.slot import Slot
 
 POLICIES: Final = ("raise", "skip", "zero", "keep", "ignore")
+SKIPPING: Final = ("raise", "skip")
+"""The policies that leave out a whole step."""
 WATCHED: Final = ("grad_norm", "param_norm", "update_norm", "update_ratio")
 """What a step can tell of each parameter; see `Optimizer`."""
 
@@ -80,7 +82,7 @@ def observed(
     elements = tuple(rule.kind(slot).rank == ELEMENT for slot in rule.slots)
     return replace(
         rule,
-        function=_observed(rule.function, policy, added, kept, elements),
+        function=_observed(rule.function, policy, added, kept, elements, rule.carried),
         slots=(*rule.slots, *added),
         slot_kinds={**rule.slot_kinds, **dict.fromkeys(added, Slot(TENSOR))},
     )
@@ -93,6 +95,7 @@ def _observed(
     added: tuple[str, ...],
     kept: tuple[bool, ...],
     elements: tuple[bool, ...],
+    carried: Callable[[Any, Sequence[Any]], Any] | None,
 ) -> RuleFunction:
     @functools.wraps(function)
     def stepped(p: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
@@ -123,7 +126,10 @@ def _observed(
         if "step_param_norm" in added:
             values["step_param_norm"] = norm(p)
         if "step_update_norm" in added:
-            values["step_update_norm"] = norm(new[0] - p)
+            before, after = p, new[0]
+            if carried is not None:
+                before, after = carried(p, old[1:]), carried(after, new[1:])
+            values["step_update_norm"] = norm(after - before)
         return (*new, *[values[name] for name in added])
 
     vars(stepped).pop("__signature__", None)  # which knows fewer slots

@@ -7,12 +7,13 @@ parameters with their groups and settings; `stepping.py`, the step; `saving.py`,
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, cast, overload
 
 from born.backend import B
 from born.backend.update import UpdateKernel
-from born.errors import ParameterError
+from born.errors import ConfigError, ParameterError
 from born.nn import Module, Parameter
 from born.optim.around import Around, Wrapper
 from born.optim.averaging import Average
@@ -225,11 +226,51 @@ class Optimizer(Stepping[B, C_co], Saving[B, C_co]):
         self._check_own_values("to copy an optimizer", "copy the model alone")
         return self.to(copy.deepcopy(self._parameters, memo))
 
+    def __copy__(self) -> Self:
+        """For the same parameters, with a state of its own."""
+        return self.to(self._parameters)
+
+    def _named_groups(self) -> list[Group]:
+        """The groups as pickle takes them: where it does not find a function, by what it selects.
+
+        Raises:
+            ConfigError: a function among the settings that pickle does not find by its name.
+        """
+        groups: list[Group] = []
+        for group, members in zip(self._groups, self.group_members, strict=True):
+            named = group
+            if callable(group.select) and _unpicklable(group.select) is not None:
+                named = group.replace(select=[self._parameters[index] for index in members])
+            groups.append(named)
+            settings = {"lr_scale": group.lr_scale, "config": group.config, **group.fields}
+            _check_picklable({f"{name} of {group}": x for name, x in settings.items()})
+        _check_picklable({"config": self._config, **self._around.keywords()})
+        return groups
+
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle, best together with the model: `pickle.dumps((model, optimizer))`."""
         self._check_own_values("to pickle an optimizer", "pickle the model alone")
-        options = {"groups": self._groups, **self._around.keywords()}
+        options = {"groups": self._named_groups(), **self._around.keywords()}
         return _resumed, (type(self), self._parameters, self._config, self.state_dict(), options)
+
+
+def _unpicklable(value: object) -> str | None:
+    """Why pickle refuses a setting, if it does."""
+    try:
+        pickle.dumps(value)
+    except Exception as error:  # of whichever kind an object in it raises
+        return str(error)
+    return None
+
+
+def _check_picklable(settings: Mapping[str, object]) -> None:
+    for name, value in settings.items():
+        reason = _unpicklable(value)
+        if reason is not None:
+            raise ConfigError(
+                f"{name}: expected settings that pickle finds by their names, got {value!r} "
+                f"({reason}); define its functions at the top of a module, or write a checkpoint"
+            )
 
 
 def _resumed(

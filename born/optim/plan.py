@@ -199,12 +199,11 @@ class Plan:
         """Take the scalars of rules, one for each parameter."""
         for bundle in self.bundles:
             bundle.take_scalars(treatments)
-        hosts = {
-            (id(common), id(each.rule)): each.rule.host(common.host, each.config)
-            for each, program in zip(treatments, self.programs, strict=True)
-            if (common := program.group) is not None
-        }
-        self._common_hosts = list(hosts.values())
+        self._common_host: Callable[..., Scalars] | None = None
+        for each, program in zip(treatments, self.programs, strict=True):
+            if program.group is not None:  # of all alike
+                self._common_host = each.rule.host(program.group.host, each.config)
+                break
 
     def run(
         self,
@@ -234,6 +233,7 @@ class Plan:
                 updated(step.indices)
             return
         joined: list[tuple[PreparedStep, tuple[list[Scalars], list[int] | None]]] = []
+        shared = self._common_scalars(max(counts) + 1, given)
         for step, scalars, sets in ready:
             if step.bundle.program.group is None:
                 step.prepared.run(scalars, sets)
@@ -241,7 +241,6 @@ class Plan:
                 joined.append((step.prepared, (scalars, sets)))
         if joined:
             common = self._commons[0]
-            shared = self._common_scalars(max(counts) + 1, given)
             own = [slots[name] for name in common.slots]
             group = self._backend.begin_group(common, own, shared)
             run_together([each for each, _ in joined], [each for _, each in joined], group)
@@ -249,13 +248,8 @@ class Plan:
             updated(step.indices)
 
     def _common_scalars(self, t: int, given: Mapping[str, Any]) -> Scalars:
-        values = [self.bundles[0].computed(host, t, given) for host in self._common_hosts]
-        if any(each != values[0] for each in values[1:]):
-            raise RuleError(
-                "expected rules whose values of rank group depend on the same numbers, got "
-                f"{', '.join(map(str, values))}; give the parameters one config"
-            )
-        return values[0]
+        assert self._common_host is not None, "a plan without values of rank group has none"
+        return self.bundles[0].computed(self._common_host, t, given)
 
 
 def _sizes(program: Program, shape: Shape, number: int) -> tuple[int, ...]:

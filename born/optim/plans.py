@@ -14,6 +14,7 @@ from born.optim.checks import StepChecks
 from born.optim.clipping import scaled
 from born.optim.plan import Plan
 from born.optim.rule import Rule
+from born.optim.scalars import Scalar
 from born.optim.treatment import Treatment
 from born.raw import RawTensor
 
@@ -109,10 +110,48 @@ def programs(
     raws: Sequence[RawTensor], treatments: Sequence[Treatment], checks: StepChecks
 ) -> list[Program]:
     """The program of each parameter; equal ones are one object."""
+    varying = _varying(treatments)
     found: list[Program] = []
     for index, (raw, each) in enumerate(zip(raws, treatments, strict=True)):
+        ndim, seen = len(raw.shape), each.rule.seen(raw.shape)
         try:
-            found.append(each.rule.program_for(len(raw.shape)))
+            square = ndim < 2 or seen[-1] == seen[-2]
+            found.append(each.rule.program_for(ndim, varying, square=square))
         except RuleError as error:
             raise RuleError(f"{checks.label(index)}: {error}") from error
+    if varying:
+        _check_common(treatments, found, checks)
     return found
+
+
+def _varying(treatments: Sequence[Treatment]) -> frozenset[str]:
+    """The scalars by which rules that compute values of rank group differ."""
+    rules = list({id(each.rule): each.rule for each in treatments}.values())
+    if len(rules) == 1:
+        return frozenset()
+    first: dict[str, Scalar] = {}
+    differing = set[str]()
+    for rule in rules:
+        if rule.program.group is None:
+            continue
+        for name, value in rule.scalars.items():
+            if first.setdefault(name, value) != value:
+                differing.add(name)
+    return frozenset(differing)
+
+
+def _check_common(
+    treatments: Sequence[Treatment], programs: Sequence[Program], checks: StepChecks
+) -> None:
+    """Refuse scalars that differ although what all parameters have in common depends on them."""
+    first: dict[str, tuple[int, Scalar]] = {}
+    for index, (each, program) in enumerate(zip(treatments, programs, strict=True)):
+        scalars = each.rule.scalars
+        for name in sorted(program.group.reads & scalars.keys()) if program.group else ():
+            other, value = first.setdefault(name, (index, scalars[name]))
+            if scalars[name] != value:
+                raise RuleError(
+                    f"{program.name}: expected one {name} for all parameters, since what they have "
+                    f"in common depends on it, got {value} for {checks.label(other)} and "
+                    f"{scalars[name]} for {checks.label(index)}; leave it out of the groups"
+                )

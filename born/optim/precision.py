@@ -5,9 +5,9 @@ All of it is written around the rule, as a formula: so every optimizer has it, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from born.optim.fields import AUTO, Interval
 from born.optim.rule import Rule, RuleFunction, free_name
 from born.optim.slot import PARAMETER, Slot
 from born.validation import type_error
+
+Carried: TypeAlias = Callable[[Any, Sequence[Any]], Any]
+"""From a parameter and its slots to the number that it stands for."""
 
 MASTER: Final = "master"
 STOCHASTIC: Final = "stochastic"
@@ -85,18 +88,22 @@ class Precision(Settings):
         return replace(rule, slot_codecs=dict.fromkeys(coded, self.slots)) if coded else rule
 
     def _with_parameters(self, rule: Rule, dtype: np.dtype[Any]) -> Rule:
-        if not is_half(dtype) or self.parameters == "nearest":
+        if not is_half(dtype):
             return rule
+        if self.parameters == "nearest":
+            return replace(rule, carried=_as_rounded(dtype.name))
         if self.parameters == STOCHASTIC:
             function = _with_chance(rule.function, dtype.name, self.seed)
             return replace(rule, function=function)
         if self.parameters == MASTER:
             slot = free_name(rule, "master")
             function = _with_master(rule.function, dtype.name)
-            return _with_slot(rule, function, slot, "float32", Slot(start=PARAMETER))
+            kept = _with_slot(rule, function, slot, "float32", Slot(start=PARAMETER))
+            return replace(kept, carried=_as_master(dtype.name, len(rule.slots)))
         slot = free_name(rule, "compensation")
         function = _with_compensation(rule.function, dtype.name)
-        return _with_slot(rule, function, slot, "bfloat16", Slot())
+        kept = _with_slot(rule, function, slot, "bfloat16", Slot())
+        return replace(kept, carried=_as_compensated(dtype.name, len(rule.slots)))
 
 
 PLAIN: Final = Precision()
@@ -126,12 +133,47 @@ def _with_slot(rule: Rule, function: RuleFunction, slot: str, dtype: str, kind: 
     )
 
 
+def _exact_by_master(p: Any, master: Any, dtype: str) -> Any:
+    """The master; where p was written by something else, such as loaded weights, p counts."""
+    return where(rounded(master, dtype) == p, master, p)
+
+
+def _exact_by_compensation(p: Any, lost: Any, dtype: str) -> Any:
+    """p and what it lost."""
+    # What was lost is at most half a unit of p in the last place; half of that, rounded itself,
+    # never makes another p. If it does, p was written by something else, and counts alone.
+    return where(rounded(p + 0.5 * lost, dtype) == p, p + lost, p)
+
+
+@cached
+def _as_rounded(dtype: str) -> Carried:
+    def carried(p: Any, slots: Sequence[Any]) -> Any:
+        return rounded(p, dtype)
+
+    return carried
+
+
+@cached
+def _as_master(dtype: str, place: int) -> Carried:
+    def carried(p: Any, slots: Sequence[Any]) -> Any:
+        return _exact_by_master(rounded(p, dtype), slots[place], dtype)
+
+    return carried
+
+
+@cached
+def _as_compensated(dtype: str, place: int) -> Carried:
+    def carried(p: Any, slots: Sequence[Any]) -> Any:
+        return _exact_by_compensation(p, rounded(slots[place], "bfloat16"), dtype)
+
+    return carried
+
+
 @cached  # equal rules share one function, and so one program
 def _with_master(function: RuleFunction, dtype: str) -> RuleFunction:
     def mastered(p: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
         *own, master = slots
-        # Where p was written by something else, such as a projection or loaded weights, it counts.
-        exact = where(rounded(master, dtype) == p, master, p)
+        exact = _exact_by_master(p, master, dtype)
         stepped, *state = function(exact, g, *own, **scalars)
         return stepped, *state, stepped
 
@@ -142,9 +184,7 @@ def _with_master(function: RuleFunction, dtype: str) -> RuleFunction:
 def _with_compensation(function: RuleFunction, dtype: str) -> RuleFunction:
     def compensated(p: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
         *own, lost = slots
-        # What was lost is at most half a unit of p in the last place; half of that, rounded itself,
-        # never makes another p. If it does, p was written by something else, and counts alone.
-        exact = where(rounded(p + 0.5 * lost, dtype) == p, p + lost, p)
+        exact = _exact_by_compensation(p, lost, dtype)
         stepped, *state = function(exact, g, *own, **scalars)
         near = rounded(stepped, dtype)
         return near, *state, stepped - near

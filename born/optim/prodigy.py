@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from typing_extensions import override
 
 from born.backend import B
 from born.fusion import V, abs, maximum, sqrt, total, where
-from born.optim.config import Presets, UpdateConfig
+from born.optim.config import Presets, UpdateConfig, cached
 from born.optim.fields import AUTO, Decay, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
@@ -58,8 +57,12 @@ class ProdigyConfig(UpdateConfig):
     """The dtype of the first value of the parameter."""
 
 
-def _root_at(schedule: Callable[[int], float], t: int) -> float:
-    return sqrt(schedule(t))
+@cached  # equal schedules have equal roots, which groups may share
+def _root_of(schedule: Callable[[int], float]) -> Callable[[int], float]:
+    def root(t: int) -> float:
+        return sqrt(schedule(t))
+
+    return root
 
 
 @rule(
@@ -98,12 +101,13 @@ def prodigy(
     (0.5, 0.5, 0.25, 1.0, 1.0, 0.5, 0.0)
     """
     correction = sqrt(1 - beta2**t) / (1 - beta1**t) if bias_correction else 1.0
-    step = lr * correction * d
+    rate = lr * correction
+    step = rate * d
     m = beta1 * m + (1 - beta1) * d * g
     v = beta2 * v + (1 - beta2) * d * d * g * g
-    weight = d / d0 * (d if safeguard_warmup else step)
+    weight = d / d0 * (where(lr > 0, d, 0.0) if safeguard_warmup else step)
     s = beta3 * s + weight * g
-    numerator = beta3 * numerator + d / d0 * step * total(g * (origin - p))
+    numerator = beta3 * numerator + d / d0 * d * total(rate * g * (origin - p))
     length = total(abs(s))
     estimate = d_coef * numerator / where(length > 0, length, 1.0)
     d = maximum(d, where(length > 0, estimate, 0.0))
@@ -144,7 +148,7 @@ class Prodigy(Optimizer[B, ProdigyConfig]):
     @override
     def rule(cls, config: ProdigyConfig) -> Rule:
         beta2 = config.betas[1]
-        root = partial(_root_at, beta2) if callable(beta2) else sqrt(beta2)
+        root = _root_of(beta2) if callable(beta2) else sqrt(beta2)
         beta3 = root if config.beta3 is None else config.beta3
         decays = config.decay == "decoupled" and config.weight_decay != 0.0
         undecayed = Rule.from_config(prodigy, config, beta3=beta3, decays=decays)

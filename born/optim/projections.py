@@ -24,6 +24,7 @@ from born.backend import B
 from born.creation import arange, full, tensor
 from born.errors import BornError, ConfigError, ParameterError, ShapeError
 from born.nn import Parameter
+from born.optim.checks import pattern_remedy
 from born.optim.config import Settings
 from born.optim.fields import Interval
 from born.tensor import Tensor
@@ -314,7 +315,8 @@ def selected(
             names = ", ".join(repr(p.name) for p in parameters[:10])
             raise ParameterError(
                 f"expected {projection} to match a parameter, got none among {names}"
-                f"{', ...' if len(parameters) > 10 else ''}; correct the pattern"
+                f"{', ...' if len(parameters) > 10 else ''}; "
+                f"{pattern_remedy(projection.select, parameters)}"
             )
         for index in matches:
             found.setdefault(index, []).append(projection)

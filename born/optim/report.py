@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from typing_extensions import override
@@ -16,7 +16,7 @@ from born.nn import Parameter
 from born.optim.checks import distinct_names
 from born.optim.clipping import MAX_NORM, NORM, SCALE
 from born.optim.config import Config
-from born.optim.nonfinite import NONFINITE, WATCHED, observed, reductions
+from born.optim.nonfinite import NONFINITE, SKIPPING, WATCHED, observed, reductions
 from born.optim.rule import Rule
 from born.optim.scalars import value_at
 from born.optim.treatment import Treatment
@@ -53,7 +53,9 @@ class StepReport:
     """
 
     step: int
-    """The number t of the update, from 1. A step that is skipped has it, and the next one."""
+    """The number t of the update, from 1. A step that is skipped has it, and the next one.
+
+    Of parameters that joined later, or were frozen for a while, it is the largest of all."""
 
     # Of a step without options; set where it is otherwise, so that to make a report takes no time.
     _missing: Sequence[int] = ()
@@ -64,12 +66,17 @@ class StepReport:
     _is_gathered = False
 
     def __init__(
-        self, reporter: Reporter, config: Config, treatments: Sequence[Treatment], step: int
+        self,
+        reporter: Reporter,
+        config: Config,
+        treatments: Sequence[Treatment],
+        counts: Sequence[int],
     ) -> None:
         self._reporter = reporter
         self._config = config
         self._treatments = treatments
-        self.step = step
+        self._counts = counts[:]
+        self.step = max(counts) + 1
 
     def with_options(self, slots: Mapping[str, RawTensor], given: Mapping[str, float]) -> None:
         """Take what gradients were multiplied by."""
@@ -91,18 +98,42 @@ class StepReport:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the step, for parameters of no group."""
-        return value_at(self._config.lr, self.step)
+        """The learning rate of the step, for parameters of no group; `lrs` has that of each.
+
+        Of several it is that of those with most updates.
+        """
+        return lr_of_all(self._config, self._treatments, self._counts, self._idle)
 
     @property
     def group_lrs(self) -> dict[int, float]:
-        """The number of a group of parameters -> its learning rate."""
-        configs = {each.group: each.config for each in self._treatments}
+        """The number of a group of parameters -> its learning rate, as of `lr`.
+
+        Where an optimizer treats some of a group by another config, as `Muon` does, it is that of
+        the first that follows its own.
+        """
+        return group_lrs(self._config, self._treatments, self._counts, self._idle)
+
+    @property
+    def lrs(self) -> dict[str, float]:
+        """The learning rate that each parameter with a gradient was updated with, by its name.
+
+        >>> old, new = (nn.Parameter(born.zeros(1, backend), name) for name in ("old", "new"))
+        >>> optimizer = optim.SGD([old], lr=optim.schedules.Linear(0.4, 0.0, steps=4))
+        >>> for parameters in ([old], [old, new]):
+        ...     optimizer.add_group(optim.Group(new)) if new in parameters else None
+        ...     report = optimizer.step({p.raw: p.tensor.raw for p in parameters})
+        >>> report.lrs
+        {'old': 0.3, 'new': 0.4}
+        """
         return {
-            group: value_at(config.lr, self.step)
-            for group, config in configs.items()
-            if group is not None
+            self._reporter.names[index]: value_at(each.config.lr, count + 1)
+            for index, (each, count) in enumerate(zip(self._treatments, self._counts, strict=True))
+            if index not in self._idle
         }
+
+    @property
+    def _idle(self) -> frozenset[int]:
+        return frozenset(self._missing)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -131,7 +162,10 @@ class StepReport:
         """For each name in the optimizer's `watch`: parameter -> value.
 
         Of those that had a gradient: the norms of the gradient (scaled, not yet clipped), of the
-        parameter before the step, of its change, and the last over the one before.
+        parameter before the step, of its change, and the last over the one before. The change is
+        the one that training goes on from: of a parameter of 16 bits after it is rounded, and so 0
+        where all steps are lost; of the master, or with what Kahan keeps, where there is that. It
+        is measured before projections.
         """
         if self._outcome is None:
             return {}
@@ -253,6 +287,49 @@ class StepReport:
         return math.hypot(*self._values(name).values())
 
 
+def lr_of_all(
+    config: Config,
+    treatments: Sequence[Treatment],
+    counts: Sequence[int],
+    idle: Collection[int] = (),
+) -> float:
+    """The learning rate of an update, of parameters that are in no group.
+
+    Args:
+        config: of the optimizer.
+        treatments: of its parameters.
+        counts: how many updates each has had before.
+        idle: those that are not updated; they count only if all are.
+    """
+    own = [i for i, each in enumerate(treatments) if each.group is None and not each.frozen]
+    own = own or list(range(len(counts)))
+    return value_at(config.lr, 1 + max(counts[i] for i in _busy(own, idle)))
+
+
+def group_lrs(
+    config: Config,
+    treatments: Sequence[Treatment],
+    counts: Sequence[int],
+    idle: Collection[int] = (),
+) -> dict[int, float]:
+    """The learning rate of each group in an update; as for `lr_of_all`."""
+    members: dict[int, list[int]] = {}
+    for index, each in enumerate(treatments):
+        if each.group is not None:
+            members.setdefault(each.group, []).append(index)
+    rates: dict[int, float] = {}
+    for group, indices in members.items():
+        own = [i for i in indices if isinstance(treatments[i].config, type(config))]
+        busy = _busy(own or indices, idle)
+        first = max(busy, key=lambda i: counts[i])
+        rates[group] = value_at(treatments[first].config.lr, counts[first] + 1)
+    return rates
+
+
+def _busy(indices: Sequence[int], idle: Collection[int]) -> Sequence[int]:
+    return [i for i in indices if i not in idle] or indices
+
+
 def _ratio(update: float, size: float) -> float:
     return update / size if size else (math.inf if update else 0.0)
 
@@ -313,7 +390,7 @@ class Reporter:
         self.backend: Final = backend
         self.policy: Final = policy
         self.watch: Final = tuple(watch)
-        self.skips: Final = policy in ("raise", "skip")
+        self.skips: Final = policy in SKIPPING
         self.rows: Final = {name: row for row, name in enumerate(reductions(policy, watch))}
         self.names: list[str] = []
         self.slots: list[tuple[RawTensor, ...]] = []
@@ -377,6 +454,29 @@ class Reporter:
             self.skipped += 1
         return outcome.is_left_out
 
+    def counts(self) -> dict[str, int]:
+        """What it has seen, by name: a run that is resumed tells the same of it."""
+        if self.policy == "ignore":
+            return {}
+        none = Fault("", 0, 0)
+        faults = [self.first.get(index, none) for index in range(len(self.names))]
+        return {
+            SKIPPED: self.skipped,
+            **{f"{FAULT_STEP}.{index}": fault.step for index, fault in enumerate(faults)},
+            **{f"{FAULT_ELEMENTS}.{index}": fault.elements for index, fault in enumerate(faults)},
+        }
+
+    def take_counts(self, counts: Mapping[str, int]) -> None:
+        """Take what `counts` has given, of another."""
+        if self.policy == "ignore":
+            return
+        self.skipped = counts[SKIPPED]
+        self.first = {
+            index: Fault(name, step, counts[f"{FAULT_ELEMENTS}.{index}"])
+            for index, name in enumerate(self.names)
+            if (step := counts[f"{FAULT_STEP}.{index}"])
+        }
+
     def unless_skipped(self, new: RawTensor, old: RawTensor) -> RawTensor:
         """`new`, or `old` if the last step, of which that is not yet known, is skipped."""
         if self.pending is None or not self.skips:
@@ -384,6 +484,11 @@ class Reporter:
         backend, row = self.backend, self.rows[NONFINITE]
         counts = backend.stack([self.slots[index][row] for index in self.pending.indices])
         return backend.where(backend.equal(backend.sum(counts), 0.0), new, old)
+
+    def applied(self) -> RawTensor:
+        """1 if the last step was applied, 0 if it is skipped: a float64 on the device."""
+        one, zero = (self.backend.full((), x, "float64") for x in (1.0, 0.0))
+        return self.unless_skipped(one, zero)
 
     def _text(self, outcome: Outcome, bad: Mapping[int, int]) -> str:
         listed = [f"{self.names[index]!r} ({count} elements)" for index, count in bad.items()]
@@ -405,6 +510,11 @@ class Reporter:
         """The first fault of each parameter that had one, the earliest first."""
         return tuple(sorted(self.first.values(), key=lambda fault: fault.step))
 
+
+SKIPPED: Final = "skipped.0"
+FAULT_STEP: Final = "fault_step"
+FAULT_ELEMENTS: Final = "fault_elements"
+"""Names, in a state, of how many steps were skipped, and of each parameter's first fault."""
 
 _SHOWN: Final = 8
 """How many parameters an error names."""

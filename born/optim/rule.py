@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from typing import Any, Final, NamedTuple, Self, TypeAlias, cast, overload
@@ -48,6 +48,8 @@ class Rule:
             that start as zeros.
         scalars: keyword argument -> value, or a function of `t`, for all but `t`.
         slot_codecs: slot -> what it is kept as, of `born.fusion.codec.CODECS`, one byte an element.
+        carried: from a parameter and its slots to the number that it stands for, where that is not
+            the parameter as it is computed: what it is rounded to, or kept exact in a slot.
         by_unit: whether it takes parameters of more than two axes, such as kernels of a
             convolution, as matrices with a row for each unit: their first axis.
 
@@ -73,6 +75,7 @@ class Rule:
     slot_codecs: Mapping[str, str] = field(default_factory=dict[str, str])
     by_unit: bool = False
     order: tuple[int, ...] | None = None
+    carried: Callable[[Any, Sequence[Any]], Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "function", _taking_t(self.function))
@@ -151,21 +154,31 @@ class Rule:
         """The rule as backends compile it, for a matrix; traced once for each shape of config."""
         return self.program_for(2)
 
-    def program_for(self, ndim: int) -> Program:
+    def program_for(
+        self, ndim: int, varying: Iterable[str] = (), *, square: bool = True
+    ) -> Program:
         """The program for parameters of so many axes; most rules have one for all.
 
+        Args:
+            ndim: how many.
+            varying: the scalars that are not the same for all parameters of an optimizer.
+            square: whether they have as many rows as columns.
+
         Raises:
-            RuleError: the rule needs more axes.
+            RuleError: the rule needs more axes, or square matrices.
         """
         if self.by_unit:
             ndim = min(ndim, 2)
         ranks = tuple((name, kind.rank) for name, kind in self.slot_kinds.items())
-        arguments = self.function, self.slots, (*self.scalars, "t"), ranks
+        own = tuple(name for name in self.scalars if name in varying)
+        arguments = self.function, self.slots, (*self.scalars, "t"), ranks, own
         program = _traced(*arguments, 2)
         if ndim != 2 and (program.by_ndim or ndim < program.least_ndim):
             program = _traced(*arguments, ndim)
         else:
             ndim = 2
+        if program.by_square and not square:
+            _traced(*arguments, ndim, square=False)  # raises, and names the line
         return _coded(*arguments, ndim, self._codecs) if self.slot_codecs else program
 
     @property
@@ -293,7 +306,7 @@ def rule(function: Any = None, /, **kinds: Slot) -> Any:
         _check_slots("kinds", kinds, names.slots)
         formula = _taking_t(_variant(function, names.slots, names.choices))
         ranks = tuple((name, kind.rank) for name, kind in kinds.items())
-        _traced(formula, names.slots, (*names.scalars, "t"), ranks, 2)
+        _traced(formula, names.slots, (*names.scalars, "t"), ranks, (), 2)
         vars(function)[_KINDS] = dict(kinds)
         return function
 
@@ -306,9 +319,12 @@ def _traced(
     slots: tuple[str, ...],
     scalars: tuple[str, ...],
     ranks: tuple[tuple[str, str], ...],
+    varying: tuple[str, ...],
     ndim: int,
+    *,
+    square: bool = True,
 ) -> Program:
-    return trace(function, slots, scalars, dict(ranks), ndim)
+    return trace(function, slots, scalars, dict(ranks), ndim, varying, square=square)
 
 
 @cached
@@ -317,10 +333,11 @@ def _coded(
     slots: tuple[str, ...],
     scalars: tuple[str, ...],
     ranks: tuple[tuple[str, str], ...],
+    varying: tuple[str, ...],
     ndim: int,
     codecs: tuple[str, ...],
 ) -> Program:
-    return replace(_traced(function, slots, scalars, ranks, ndim), codecs=codecs)
+    return replace(_traced(function, slots, scalars, ranks, varying, ndim), codecs=codecs)
 
 
 def _check_slots(what: str, named: Mapping[str, Any], slots: tuple[str, ...]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
+from born.backend import Backend
 from born.errors import ConfigTypeError, RuleError
 from born.nn import Parameter
 from born.optim.config import KINDS, Config, check_names, required_fields
 from born.optim.rule import Rule, RuleFunction
 from born.optim.transforms import decayed
+from born.raw import RawTensor
 
 
 class Ruled:
@@ -56,6 +59,30 @@ class Ruled:
         which the config has as a field, the same object for all of them.
         """
         return cast("Config", config)
+
+    @classmethod
+    def weights_from(
+        cls,
+        name: str,
+        config: Any,
+        t: int,
+        p: RawTensor,
+        slot: Callable[[str], RawTensor],
+        backend: Backend,
+    ) -> RawTensor | None:
+        """What `optimizer.weights(name)` gives one parameter, or None: a slot of that name.
+
+        Override it to make weights of the state, as the schedule-free optimizers do.
+
+        Args:
+            name: of the weights.
+            config: that the parameter follows.
+            t: how many updates it has had, at least one.
+            p: its value.
+            slot: gives a slot by its name.
+            backend: the one that computes.
+        """
+        return None
 
     @classmethod
     def has_one_rule(cls) -> bool:

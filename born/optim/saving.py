@@ -5,8 +5,10 @@ from __future__ import annotations
 from born.backend import B
 from born.errors import StateDictError
 from born.optim import state as states
-from born.optim.accumulation import BATCHES
+from born.optim.accumulation import ACCUMULATE, BATCHES
 from born.optim.holding import C_co, Holding
+from born.optim.report import SKIPPED
+from born.optim.slot import PARAMETER
 from born.optim.slots import Coded, by_name, coded_slots
 from born.optim.weights import Weights
 from born.raw import RawTensor
@@ -42,25 +44,48 @@ class Saving(Holding[B, C_co]):
         return Weights(self, name)
 
     def weights_of(self, name: str, index: int) -> RawTensor:
-        """The value that `weights` gives one parameter: here a slot; override it for others."""
-        raw, rule = self._raws[index], self._rules[index]
+        """The value that `weights` gives one parameter: its own if only others have such weights.
+
+        What parameters are projected to, weights are too.
+        """
+        found = self._weight(name, index)
+        if found is None:
+            everywhere = range(len(self._raws))
+            if all(self._weight(name, other) is None for other in everywhere):
+                raise StateDictError(self._no_weights(name))
+            return self._raws[index]
+        own = self._counts[index] and found is not self._raws[index]
+        return self._projecting.nearest(index, found) if own else found
+
+    def _weight(self, name: str, index: int) -> RawTensor | None:
+        """What a parameter has under a name, if its rule has something."""
+        raw, rule, count = self._raws[index], self._rules[index], self._counts[index]
         if name == "average" and self._around.average is not None:
             # The outermost: what is inside may keep one of its own, and has that name then.
-            name = max((x for x in rule.own_slots if x.rstrip("_") == name), key=len)
-        live = self._live.get(f"{name}.{index}")
-        if not self._counts[index] and name in rule.own_slots and rule.kind(name).start == "p":
+            name = max((x for x in rule.own_slots if x.rstrip("_") == name), key=len, default=name)
+        config = self._treatments[index].config
+        own = dict(zip(rule.own_slots, self._buffers[index], strict=False))
+        kind = self._kind_of(config)
+        made = kind.weights_from(name, config, max(count, 1), raw, own.__getitem__, self._inner)
+        if made is not None:
+            return made if count else raw
+        slot = own.get(name)
+        if not count and name in rule.own_slots and rule.kind(name).start == PARAMETER:
             return raw  # which may have been loaded since the slot was made
-        if live is None or live.shape != raw.shape:
-            kept = [
-                slot
-                for slot in dict.fromkeys(key.rpartition(".")[0] for key in self._live)
-                if (x := self._live.get(f"{slot}.{index}")) is not None and x.shape == raw.shape
-            ]
-            raise StateDictError(
-                f"{self._checks.label(index)}: expected a slot of its shape, one of "
-                f"{', '.join(kept) or '(none)'}, got {name!r}; correct the name"
-            )
-        return live
+        return slot if slot is not None and slot.shape == raw.shape else None
+
+    def _no_weights(self, name: str) -> str:
+        """The text of an error about weights that there are not."""
+        kept = [
+            slot
+            for rule, own, raw in zip(self._rules, self._buffers, self._raws, strict=True)
+            for slot, buffer in zip(rule.own_slots, own, strict=False)
+            if buffer.shape == raw.shape and slot not in rule.slot_codecs
+        ]
+        return (
+            f"expected a slot of the parameters' shape, one of "
+            f"{', '.join(dict.fromkeys(kept)) or '(none)'}, got {name!r}; correct the name"
+        )
 
     def state_dict(self, *, decoded: bool = False) -> dict[str, RawTensor]:
         """A snapshot of the state; nothing in it aliases what the optimizer goes on to use.
@@ -73,7 +98,9 @@ class Saving(Holding[B, C_co]):
             `{slot}.{index}` -> what the rule carries for that parameter, of its shape
             and dtype, such as `velocity.0`; and `t.{index}` -> the number of updates
             it has had, int64 of shape (). With `accumulate` there are `gradient_sum.{index}` and
-            `gathered.{index}`, the gradients of the batches so far, and `batches.0`, too. What is
+            `gathered.{index}`, the gradients of the batches so far, `batches.0` and `accumulate.0`,
+            too; with a policy for what is not finite, `skipped.0` and each parameter's first fault,
+            `fault_step.{index}` and `fault_elements.{index}`. What is
             kept in one byte an element has its codec in its name, as `m.int8.0`.
 
         >>> p = nn.Parameter(born.zeros((2, 3), backend))
@@ -97,14 +124,17 @@ class Saving(Holding[B, C_co]):
 
     def state_owners(self) -> dict[str, int | None]:
         """Whose each entry of `state_dict` is: the index of a parameter, or None for all."""
-        shared = {BATCHES, *(f"{slot}.0" for slot in self._shared)}
+        shared = {BATCHES, ACCUMULATE, SKIPPED, *(f"{slot}.0" for slot in self._shared)}
         return {
             key: None if key in shared else int(key.rpartition(".")[2]) for key in self.live_state()
         }
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
-        return states.mismatches(self._inner, self._live, self._numbered, state)
+        counts = self._numbered
+        state = states.adapted(state, counts)
+        lines = states.mismatches(self._inner, self._live, counts, state)
+        return lines or states.amid(counts, state)
 
     def load_state_dict(self, state: states.OptimizerState, *, encode: bool = False) -> None:
         """Write a state into the optimizer's buffers, all of it or nothing.
@@ -125,10 +155,12 @@ class Saving(Holding[B, C_co]):
             remedy = states.remedy(self._coded, state)
             expected = f"a state dict of this {type(self).__name__}"
             raise StateDictError(mismatch_text(expected, lines, remedy))
-        counts = states.write(self._inner, self._live, self._numbered, state)
+        numbered = self._numbered
+        counts = states.write(self._inner, self._live, numbered, states.adapted(state, numbered))
         self._updates = [counts[f"t.{index}"] for index in range(len(self._raws))]
         if self._accumulation is not None:
             self._accumulation.take_counts(counts)
+        self._reporter.take_counts(counts)
 
     @property
     def _live(self) -> dict[str, RawTensor]:
@@ -141,6 +173,7 @@ class Saving(Holding[B, C_co]):
     def _numbered(self) -> dict[str, int]:
         """The counts by name."""
         counts = {f"t.{index}": count for index, count in enumerate(self._counts)}
+        counts |= self._reporter.counts()
         return counts if self._accumulation is None else counts | self._accumulation.counts()
 
     @property

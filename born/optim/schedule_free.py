@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from typing_extensions import override
 
-from born.backend import B
+from born.backend import B, Backend
 from born.errors import ConfigError
 from born.fusion import V, maximum, minimum, sqrt, where
 from born.optim.config import Presets, UpdateConfig
@@ -157,14 +158,18 @@ class ScheduleFreeSGD(Optimizer[B, ScheduleFreeSGDConfig]):
         from_zero = config.warmup_from_zero and config.warmup > 0
         return decayed(Rule.from_config(schedule_free_sgd, config, from_zero=from_zero), config)
 
+    @classmethod
     @override
-    def weights_of(self, name: str, index: int) -> RawTensor:
-        if name != "x":
-            return super().weights_of(name, index)
-        config, count = self._treatments[index].config, self._counts[index]
-        if not isinstance(config, ScheduleFreeSGDConfig) or not count:
-            return self._raws[index]
-        return _x(self, index, value_at(config.momentum, count))
+    def weights_from(
+        cls,
+        name: str,
+        config: ScheduleFreeSGDConfig,
+        t: int,
+        p: RawTensor,
+        slot: Callable[[str], RawTensor],
+        backend: Backend,
+    ) -> RawTensor | None:
+        return _x(p, slot("z"), value_at(config.momentum, t), backend) if name == "x" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,20 +305,22 @@ class ScheduleFreeAdamW(Optimizer[B, ScheduleFreeAdamWConfig]):
         )
         return decayed(made, config.replace(weight_decay=0.0) if own else config)
 
+    @classmethod
     @override
-    def weights_of(self, name: str, index: int) -> RawTensor:
-        if name != "x":
-            return super().weights_of(name, index)
-        config, count = self._treatments[index].config, self._counts[index]
-        if not isinstance(config, ScheduleFreeAdamWConfig) or not count:
-            return self._raws[index]
-        return _x(self, index, value_at(config.betas[0], count))
+    def weights_from(
+        cls,
+        name: str,
+        config: ScheduleFreeAdamWConfig,
+        t: int,
+        p: RawTensor,
+        slot: Callable[[str], RawTensor],
+        backend: Backend,
+    ) -> RawTensor | None:
+        return _x(p, slot("z"), value_at(config.betas[0], t), backend) if name == "x" else None
 
 
-def _x(optimizer: Optimizer[Any, Any], index: int, beta: float) -> RawTensor:
+def _x(y: RawTensor, z: RawTensor, beta: float, backend: Backend) -> RawTensor:
     """x = (y - (1 - β) z) / β."""
-    backend, y = optimizer.parameters[index].backend.innermost, optimizer.parameters[index].raw
-    z = optimizer.weights_of("z", index)
     y_part = backend.mul(y if y.dtype == z.dtype else backend.astype(y, z.dtype), 1 / beta)
     x: RawTensor = backend.add(y_part, backend.mul(z, (beta - 1) / beta))
     return x if x.dtype == y.dtype else backend.astype(x, y.dtype)

@@ -34,6 +34,8 @@ class Slot:
         exact: keep it as numbers even where `Precision.slots` keeps others in one byte: for sums
             that grow for long, and for what parameters are computed from directly. Copies of the
             parameter are exact by themselves.
+        meaning: what tells it from others under its name, which are not to be taken for it: in a
+            state it is `{slot}.{meaning}.{index}`.
 
     Raises:
         RuleError: an unknown rank, or a copy of the parameter of another rank than element.
@@ -45,6 +47,7 @@ class Slot:
     rank: str = ELEMENT
     start: float | str = 0.0
     exact: bool = field(default=False, repr=False)
+    meaning: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if self.rank not in RANKS:

@@ -55,9 +55,9 @@ def by_name(rules: Sequence[Rule], buffers: Sequence[Sequence[RawTensor]]) -> di
 
     What is coded has its codec in its name, as in `m.int8.0`: other codes are not taken for it.
     """
-    names = dict.fromkeys(_stored_name(rule, slot) for rule in rules for slot in rule.own_slots)
+    names = dict.fromkeys(stored_name(rule, slot) for rule in rules for slot in rule.own_slots)
     owned = [
-        {_stored_name(rule, slot): buffer for slot, buffer in zip(rule.own_slots, own, strict=True)}
+        {stored_name(rule, slot): buffer for slot, buffer in zip(rule.own_slots, own, strict=True)}
         for rule, own in zip(rules, buffers, strict=True)
     ]
     return {
@@ -68,9 +68,10 @@ def by_name(rules: Sequence[Rule], buffers: Sequence[Sequence[RawTensor]]) -> di
     }
 
 
-def _stored_name(rule: Rule, slot: str) -> str:
-    codec = rule.slot_codecs.get(slot)
-    return slot if codec is None else f"{slot}.{codec}"
+def stored_name(rule: Rule, slot: str, *, decoded: bool = False) -> str:
+    """What a slot is called in a state, without the number of its parameter."""
+    meaning, codec = rule.kind(slot).meaning, rule.slot_codecs.get(slot, "")
+    return ".".join(each for each in (slot, meaning, "" if decoded else codec) if each)
 
 
 class Coded(NamedTuple):
@@ -89,11 +90,12 @@ class Coded(NamedTuple):
 
 def coded_slots(rules: Sequence[Rule], raws: Sequence[RawTensor]) -> dict[str, Coded]:
     """The slots that are coded, by their names in the state."""
-    return {
-        f"{_stored_name(rule, slot)}.{i}": Coded(f"{slot}.{i}", codec, raw.shape)
-        for i, (rule, raw) in enumerate(zip(rules, raws, strict=True))
-        for slot, codec in rule.slot_codecs.items()
-    }
+    coded: dict[str, Coded] = {}
+    for i, (rule, raw) in enumerate(zip(rules, raws, strict=True)):
+        for slot, codec in rule.slot_codecs.items():
+            name = f"{stored_name(rule, slot, decoded=True)}.{i}"
+            coded[f"{stored_name(rule, slot)}.{i}"] = Coded(name, codec, raw.shape)
+    return coded
 
 
 def described(rules: Sequence[Rule], raws: Sequence[RawTensor]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import Any, Final, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from born.dtypes import float32, int64, is_floating
 from born.fusion.codec import coded_size, kept_as
 from born.nn import state as parameters
 from born.nn.state import StateValue, StoredTensor
+from born.optim.accumulation import ACCUMULATE, BATCHES
 from born.optim.slots import Coded
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
@@ -21,6 +22,43 @@ Buffers: TypeAlias = Mapping[str, RawTensor]
 
 OptimizerState: TypeAlias = Mapping[str, StateValue | int]
 """What may be loaded: arrays of any kind, and plain integers for the counts."""
+
+
+def adapted(state: OptimizerState, counts: Mapping[str, int]) -> OptimizerState:
+    """A state with those of `RECORDS` that an optimizer with these counts keeps, and no others.
+
+    Where it has none, as one that was saved with other policies, nothing was recorded.
+    """
+    if not isinstance(cast("object", state), Mapping):
+        return state  # which is refused
+    kept = {name: value for name, value in state.items() if name in counts or not _records(name)}
+    for name in counts:
+        if name not in kept and _records(name):
+            kept[name] = counts[name] if name == ACCUMULATE else 0
+    return kept
+
+
+def _records(name: str) -> bool:
+    return name.rpartition(".")[0] in RECORDS
+
+
+def amid(counts: Mapping[str, int], state: OptimizerState) -> list[str]:
+    """Why a state, amid batches for an update of another number of them, cannot be loaded."""
+    if ACCUMULATE not in counts:
+        return []
+    values = [_as_array(state[name]) for name in (ACCUMULATE, BATCHES)]
+    theirs, batches = (int(value.item()) if _is_count(value) else 0 for value in values)
+    if theirs == counts[ACCUMULATE] or not batches:
+        return []
+    return [
+        f"{ACCUMULATE!r}: expected gradients for accumulate={counts[ACCUMULATE]}, got {batches} of "
+        f"{theirs} that were added up for accumulate={theirs}; save after an update, or go on with "
+        f"accumulate={theirs}"
+    ]
+
+
+RECORDS: Final = ("skipped", "fault_step", "fault_elements", "accumulate")
+"""Entries that a state may lack, or have without need."""
 
 
 def mismatches(

@@ -147,7 +147,7 @@ class Stepping(Holding[B, C_co]):
                 if index in self._incoming.frozen or not raw.requires_grad:
                     means[index] = None
             return self._updated(means, None, max_norm)
-        report = StepReport(self._reporter, self._config, self._treatments, max(self._counts) + 1)
+        report = StepReport(self._reporter, self._config, self._treatments, self._counts)
         report.with_missing([index for index, g in enumerate(gradients) if g is None])
         report.as_gathered()
         return report
@@ -162,12 +162,14 @@ class Stepping(Holding[B, C_co]):
         reporter, counts = self._reporter, self._updates
         if reporter.pending is not None:
             reporter.settle(counts)
-        report = StepReport(reporter, self._config, self._treatments, max(counts) + 1)
+        report = StepReport(reporter, self._config, self._treatments, counts)
         if None in gradients:
             report.with_missing([index for index, g in enumerate(gradients) if g is None])
         if slots or given:
             report.with_options(slots, given)
             slots = {**self._shared, **slots}
+        if self._projected:
+            self._projecting.keep(gradients, counts)
         if not reporter.rows:
             plan.run(gradients, counts, self._count, slots or self._shared, given)
             return report
@@ -192,15 +194,7 @@ class Stepping(Holding[B, C_co]):
             else:
                 changes[0] += 1  # which is what it does, without a call for each
         if self._projected:
-            self._project(indices)
-
-    def _project(self, indices: Sequence[int]) -> None:
-        """Hold some parameters to their projections."""
-        for index in indices:
-            raw = self._raws[index]
-            for projection in self._projected.get(index, ()):
-                projected = projection(Tensor(raw, self._inner)).raw
-                self._inner.assign(raw, self._reporter.unless_skipped(projected, raw))
+            self._projecting.run(indices, counts)
 
     def scale_loss(self, loss: Tensor[B]) -> Tensor[B]:
         """A loss times the present `loss_scale`, for the backward pass; without one, as it is."""

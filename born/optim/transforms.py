@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from born.errors import ConfigError
-from born.fusion import V, all_finite, maximum, mean, minimum, norm, where
+from born.fusion import V, all_finite, isfinite, maximum, mean, minimum, norm, where
 from born.fusion.program import ELEMENT
 from born.optim.config import Config, UpdateConfig, cached
 from born.optim.projections import Box, NonNegative, Projection, UnitNorm
@@ -306,13 +307,12 @@ def _if_finite(function: RuleFunction, elements: tuple[int, ...]) -> RuleFunctio
     @functools.wraps(function)
     def safe(p: V, g: V, *slots: V, **scalars: float) -> tuple[V, ...]:
         old, new = (p, *slots), function(p, g, *slots, **scalars)
-        finite = [all_finite(new[i]) for i in elements]
-
-        def kept(before: Any, after: Any) -> Any:
-            for each in finite:
-                after = where(each, after, before)
-            return after
-
-        return tuple([kept(before, after) for before, after in zip(old, new, strict=True)])
+        # One sum over all of them, so that parameters of different rules can share it.
+        fine: Any = isfinite(new[0])
+        for i in elements[1:]:
+            fine = fine & isfinite(new[i])
+        finite = all_finite(where(fine, 0.0, math.inf))
+        pairs = zip(old, new, strict=True)
+        return tuple([where(finite, after, before) for before, after in pairs])
 
     return safe

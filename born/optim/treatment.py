@@ -20,12 +20,14 @@ class Treatment(NamedTuple):
         rule: what follows from them; equal ones are one object.
         group: the number of its group, or None.
         frozen: whether it stays as it is.
+        after: what follows the rule once the parameter is projected.
     """
 
     config: Config
     rule: Rule
     group: int | None
     frozen: bool
+    after: Rule | None = None
 
 
 class Kind(Protocol):

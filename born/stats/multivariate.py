@@ -38,7 +38,8 @@ class MultivariateNormal:
 
         Raises:
             ShapeError: a covariance of another shape.
-            LinAlgError: it is not positive definite.
+            LinAlgError: a matrix is not positive definite. With a diagonal that has an element
+                not above 0 the density is NaN.
         """
         x, mean, cov = as_tensors("multivariate_normal.logpdf", x, mean, cov)
         rest = x - mean
@@ -47,6 +48,7 @@ class MultivariateNormal:
         constant = 0.5 * size * LOG_2PI
         if cov.ndim < 2:
             variances = ops.broadcast_to(_checked(cov, size), (size,))
+            variances = ops.where(variances > 0.0, variances, math.nan)
             return -0.5 * (rest * rest / variances + ops.log(variances)).sum(axis=-1) - constant
         columns = ops.transpose(rest.reshape(-1, size))
         density, *_ = rest.backend.gaussian(_checked(cov, size).raw, columns.raw)

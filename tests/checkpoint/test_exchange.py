@@ -118,7 +118,7 @@ def test_from_pytorch_and_on_together(kind: str, options: dict[str, Any], steps:
     for number in range(steps):
         theirs.step(number)
     ours = _Ours(theirs.values())
-    config, state = checkpoint.from_torch(theirs.optimizer.state_dict(), ours.named)
+    config, state, _ = checkpoint.from_torch(theirs.optimizer.state_dict(), ours.named)
     ours.optimizer = ours.made(kind, config)
     ours.optimizer.load_state_dict(state)
     _assert_together(ours, theirs, steps)
@@ -148,7 +148,7 @@ def test_to_pytorch_and_on_together(
             theirs.parameters[name].copy_(torch.tensor(value))
     _assert_together(ours, theirs, steps)
     # And back again, through PyTorch.
-    config, back = checkpoint.from_torch(
+    config, back, _ = checkpoint.from_torch(
         theirs.optimizer.state_dict(), ours.named, names=theirs.order
     )
     other = ours.made(kind, config)
@@ -189,8 +189,13 @@ def test_states_without_a_counterpart_are_refused() -> None:
     two = _adam_state()
     two["param_groups"].append({**two["param_groups"][0], "lr": 0.5, "params": [1]})
     two["param_groups"][1]["param_names"] = ["q"]
-    with pytest.raises(CheckpointMismatchError, match="lr: expected one for all parameters, got"):
-        checkpoint.from_torch(two, [("p", p), ("q", p)])
+    assert checkpoint.from_torch(two, [("p", p), ("q", p)]).groups == [optim.Group([p], lr=0.5)]
+    frozen = optim.Adam([p], lr=0.1, groups=[optim.Group([p], freeze=True)])
+    with pytest.raises(CheckpointMismatchError, match="expected parameters that train, got frozen"):
+        checkpoint.to_torch(frozen, [("p", p)])
+    mixed = optim.Adam([p], lr=0.1, groups=[optim.Group([p], config=optim.SGDConfig())])
+    with pytest.raises(CheckpointMismatchError, match="expected the settings of one optimizer"):
+        checkpoint.to_torch(mixed, [("p", p)])
     optimizer = optim.Adam([p], optim.AdamConfig())
     with pytest.raises(CheckpointMismatchError, match=r"'q': missing\n  'p': unexpected"):
         checkpoint.to_torch(optimizer, [("p", p)], names=["q"])
@@ -260,3 +265,66 @@ def test_a_dtype_that_born_does_not_know_is_named(tmp_path: Path) -> None:
     model = nn.Linear(2, 1, NumpyBackend(), bias=False)
     with pytest.raises(CheckpointMismatchError, match=r"dtypes that born knows \(F64, .*of I16"):
         checkpoint.load_weights(path, model)
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("kind", "options", "own"),
+    [
+        ("AdamW", {"lr": 0.1, "weight_decay": 0.1}, {"weight_decay": 0.0, "lr": 0.05}),
+        ("Adam", {"lr": 0.1, "betas": (0.5, 0.9)}, {"betas": (0.8, 0.95), "amsgrad": True}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9}, {"momentum": 0.0, "lr": 0.3}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9}, {"momentum": 0.5, "weight_decay": 0.1}),
+    ],
+)
+def test_groups_go_to_pytorch_and_back(
+    kind: str, options: dict[str, Any], own: dict[str, Any]
+) -> None:
+    torch: Any = importlib.import_module("torch")
+    backend = NumpyBackend()
+    draw = np.random.default_rng(3)
+    start = {name: np.asarray(draw.normal(size=shape)) for name, shape in SHAPES.items()}
+
+    def go_theirs(held: dict[str, Any], optimizer: Any, steps: range) -> None:
+        for t in steps:
+            for name, p in held.items():
+                p.grad = torch.tensor(_gradient(t + 3, name))
+            optimizer.step()
+
+    def go_ours(held: dict[str, nn.Parameter[Any]], optimizer: Any, steps: range) -> None:
+        for t in steps:
+            optimizer.step(
+                {
+                    p.raw: born.tensor(np.asarray(_gradient(t + 3, name)), backend).raw
+                    for name, p in held.items()
+                }
+            )
+
+    ours = {n: nn.Parameter(born.tensor(x, backend), n) for n, x in start.items()}
+    groups = [optim.Group("bias", **own)]
+    optimizer = getattr(optim, kind)(list(ours.values()), groups=groups, **options)
+    go_ours(ours, optimizer, range(3))
+    theirs = {n: torch.nn.Parameter(torch.tensor(p.numpy().copy())) for n, p in ours.items()}
+    bare = [{"params": [("weight", theirs["weight"]), ("gain", theirs["gain"])]}]
+    bare += [{"params": [("bias", theirs["bias"])]}]
+    other = getattr(torch.optim, kind)(bare, lr=7.0)  # all of its options come with the state
+    state = checkpoint.to_torch(optimizer, ours.items(), tensor=torch.from_numpy)
+    names = [group["param_names"] for group in state["param_groups"]]
+    assert names == [["weight", "gain"], ["bias"]]
+    other.load_state_dict(state)
+    go_theirs(theirs, other, range(3, 6))
+    go_ours(ours, optimizer, range(3, 6))
+    for name, p in ours.items():
+        np.testing.assert_allclose(p.numpy(), theirs[name].detach().numpy(), rtol=1e-12)
+    back = {
+        n: nn.Parameter(born.tensor(p.detach().numpy().copy(), backend), n)
+        for n, p in theirs.items()
+    }
+    config, entries, found = checkpoint.from_torch(other.state_dict(), back.items())
+    again = getattr(optim, kind)(list(back.values()), config, groups=found)
+    again.load_state_dict(entries)
+    assert again.config_of(back["bias"]) == optimizer.config_of(ours["bias"])
+    go_theirs(theirs, other, range(6, 9))
+    go_ours(back, again, range(6, 9))
+    for name, p in back.items():
+        np.testing.assert_allclose(p.numpy(), theirs[name].detach().numpy(), rtol=1e-12)

@@ -7,8 +7,9 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import pytest
@@ -333,3 +334,23 @@ def test_it_leaves_as_it_came() -> None:
         assert backend.cupy is sys.modules["cupy"]
         assert all(sys.modules[name] is not old for name, old in zip(names, before, strict=True))
     assert [sys.modules.get(name) for name in names] == before
+
+
+def test_what_is_compiled_is_kept_for_other_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if host.compiler() is None:
+        pytest.skip(host.NEEDS_COMPILER)
+
+    def refuse(command: object) -> NoReturn:
+        raise AssertionError(f"it was compiled before: {command}")
+
+    monkeypatch.setenv(host.FOLDER_VARIABLE, str(tmp_path))
+    text = head("twice", "int *xs") + " { xs[threadIdx.x] *= 2; }"
+    for _ in range(2):
+        monkeypatch.setattr(host, "_kernels", {})  # as in a new process
+        xs = np.arange(3, dtype=np.int32)
+        host.launch(Source("twice", text), 1, 3, [xs])
+        assert xs.tolist() == [0, 2, 4]
+        monkeypatch.setattr(host, "_output", refuse)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".o", ".so"]

@@ -13,7 +13,7 @@ import born
 from born import nn, ops
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
-from born.errors import ConfigError, DTypeError, ShapeError
+from born.errors import BackendMismatchError, ConfigError, DTypeError, ShapeError
 from born.raw import HostArray
 from tests.operations import naive
 from tests.operations.computing import computing
@@ -81,6 +81,85 @@ def test_generation_with_a_cache_is_the_whole_at_once(backend: Backend) -> None:
     assert cache.length == 6
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("keys", [1, 7, 70])
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("case", ["plain", "views", "nan", "far"])
+def test_one_query_is_as_one_of_two(
+    case: str, lead: tuple[int, ...], keys: int, dtype: str, backend: Backend
+) -> None:
+    arrays = [drawn(*lead, 1, 6), drawn(*lead, 2 * keys, 6), drawn(*lead, 2 * keys, 5)]
+    if case == "nan":
+        arrays[1][..., 0, 0] = np.nan
+    if case == "far":  # all products are minus infinity: nothing is seen
+        arrays[0][...], arrays[1][...] = 1e200, -1e200
+    with np.errstate(over="ignore"):
+        q, *both = (born.tensor(x.astype(dtype), backend) for x in arrays)
+    k, v = (x[..., ::2, :] if case == "views" else x[..., :keys, :] for x in both)
+    alone = ops.attention(q, k, v, causal=True).numpy()
+    twice = ops.attention(ops.concatenate([q, q], axis=-2), k, v).numpy()
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(alone, twice[..., :1, :], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("limit", [None, 40])
+def test_a_cache_grows_and_is_used_again(limit: int | None, backend: Backend) -> None:
+    layer = nn.MultiHeadAttention(8, 2, backend, rotary=True, dtype="float64")
+    cache = nn.KeyValueCache(limit)
+    for batch in (3, 3, 2):
+        x = born.tensor(drawn(batch, 40, 8), backend)
+        whole = layer(x, causal=True).numpy()
+        cache.reset()
+        assert cache.length == 0
+        for i in range(40):
+            part = layer(x[:, i : i + 1], causal=True, cache=cache).numpy()
+            np.testing.assert_allclose(part[:, 0], whole[:, i], rtol=1e-12, atol=1e-14)
+        assert cache.length == 40
+
+
+def test_what_a_cache_gave_stays_while_it_grows(backend: Backend) -> None:
+    cache, x = nn.KeyValueCache(), born.tensor(drawn(1, 2, 5, 4), backend)
+    first, _ = cache.extended(x, x)
+    before = first.numpy().copy()
+    for _ in range(8):
+        cache.extended(-x, -x)
+    np.testing.assert_array_equal(first.numpy(), before)
+    assert cache.length == 45
+
+
+def test_a_gradient_passes_to_the_tokens_of_a_call_and_no_further(backend: Backend) -> None:
+    autodiff = Autodiff(backend)
+    x = nn.Parameter(born.tensor(drawn(1, 1, 2, 4), autodiff))
+    cache = nn.KeyValueCache()
+    with autodiff.tape:
+        cache.extended(x * 1.0, x * 1.0)
+        k, v = cache.extended(x * 2.0, x * 3.0)
+        loss = (k + v).sum()
+    assert k.shape == (1, 1, 4, 4)
+    assert (backend.to_numpy(backward(loss)[x]) == 5.0).all()
+
+
+def test_a_failed_call_leaves_a_cache_as_it_was(backend: Backend) -> None:
+    cache, x = nn.KeyValueCache(4), born.tensor(drawn(2, 1, 3, 4), backend)
+    cache.extended(x, x)
+    other = computing("numpy")
+    for wrong, kind, text in (
+        (x, ShapeError, "at most 4 tokens in a cache, got 3 and 3 more; reset it"),
+        (x[:1, :, :1], ShapeError, r"float64 \(2, 1, '...', 4\), got float64 \(1, 1, "),
+        (
+            x[:, :, :1].astype("float32"),
+            DTypeError,
+            "like those in the cache, float64 .*, got float32 ",
+        ),
+        (born.tensor(drawn(2, 1, 1, 4), other), BackendMismatchError, "one backend object"),
+    ):
+        with pytest.raises(kind, match=f"^expected .*{text}"):
+            cache.extended(wrong, wrong)
+        assert cache.length == 3
+    k, _ = cache.extended(x[:, :, :1], x[:, :, :1])
+    np.testing.assert_array_equal(k.numpy(), x.numpy()[:, :, [0, 1, 2, 0]])
+
+
 def test_rotary_products_see_distances_only(backend: Backend) -> None:
     q, k = (born.tensor(np.tile(drawn(1, 8), (9, 1)), backend) for _ in range(2))
     products = (nn.rotary(q) @ nn.rotary(k).T).numpy()
@@ -111,6 +190,7 @@ REFUSALS: Final[list[tuple[Callable[[Any], object], type[Exception], str]]] = [
     (lambda b: nn.MultiHeadAttention(6, 2, b, rotary=True), ConfigError, "even width of a head"),
     (lambda b: nn.MultiHeadAttention(6, 2, b)(born.zeros((3, 6), b)), ShapeError, "tokens, 6"),
     (lambda b: nn.rotary(born.zeros((2, 3), b)), ShapeError, "an even last axis"),
+    (lambda b: nn.KeyValueCache(0), ConfigError, "limit"),
     (lambda b: nn.sinusoidal(2, 3, b), ConfigError, "an even width"),
     (lambda b: attended(b, (2, 3), (2, 4), (2, 3)), ShapeError, "queries"),
     (lambda b: attended(b, (3,), (2, 3), (2, 3)), ShapeError, "queries"),

@@ -157,6 +157,17 @@ def test_gradients_of_gradients(backend: Backend) -> None:
     np.testing.assert_allclose((found * direction).sum(), (ends[0] - ends[1]) / 2 / step, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_of_nothing_has_gradients_of_zero(kind: str, autodiff: Autodiff[Backend]) -> None:
+    layer = made(kind, autodiff)
+    with autodiff.tape:
+        loss = layer(born.zeros((STEPS, 0, INPUTS), autodiff, dtype=F64))[0].sum()
+    found = backward(loss)
+    for parameter in layer.parameters():
+        assert not autodiff.to_numpy(found[parameter.raw]).any()
+        assert found[parameter.raw].shape == parameter.shape
+
+
 def test_dropout_is_between_layers_and_in_training(backend: Backend) -> None:
     layer = made("gru", backend, num_layers=2, dropout=1.0)
     bare = made("gru", backend, num_layers=2)

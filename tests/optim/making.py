@@ -12,6 +12,7 @@ import born
 from born import nn, optim
 from born.autodiff import Autodiff
 from born.backend import B, Backend
+from born.optim.state import RECORDS
 from born.raw import HostArray, RawTensor
 from tests.optim.cases import SLOTS
 
@@ -92,8 +93,12 @@ def loss_of(model: nn.Sequential[Any], autodiff: Autodiff[Backend]) -> born.Tens
 
 
 def contents(optimizer: Optimizer) -> dict[str, HostArray]:
-    """Everything that an update may change, on the host."""
-    state = {key: optimizer.backend.to_numpy(x) for key, x in optimizer.state_dict().items()}
+    """Everything that an update may change, on the host; not what was seen of gradients."""
+    state = {
+        key: optimizer.backend.to_numpy(x)
+        for key, x in optimizer.state_dict().items()
+        if key.rpartition(".")[0] not in RECORDS
+    }
     values = {f"p.{i}": p.numpy() for i, p in enumerate(optimizer.parameters)}
     return state | values
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import born
-from born import nn, optim
+from born import checkpoint, nn, optim
 from born.backend import Backend
-from born.errors import ParameterError
+from born.errors import BornError, ConfigError, ParameterError, StateDictError
 from born.optim import schedules
 from born.raw import RawTensor
 from born.tensor import Tensor
@@ -139,3 +141,171 @@ def test_noise_and_rounding_by_chance_are_independent(backend: Backend) -> None:
     moved = p.astype("float64").numpy() - 1.5
     error = moved.std() / np.sqrt(moved.size)
     assert abs(moved.mean() + 0.00199890) < 5 * error  # 0.002 in bfloat16
+
+
+def test_weights_that_only_a_group_has(backend: Backend) -> None:
+    free, plain = _parameter(backend, 1.0, 2.0, name="free"), _parameter(backend, 3.0, name="plain")
+    alone = _parameter(backend, 1.0, 2.0, name="free")
+    config = optim.ScheduleFreeAdamWConfig(lr=0.1)
+    joint = optim.AdamW([free, plain], lr=0.1, groups=[optim.Group("free", config=config)])
+    single = optim.ScheduleFreeAdamW([alone], config)
+    assert _list(joint.weights("x").state_dict()["free"]) == [1.0, 2.0]
+    for _ in range(3):
+        joint.step(_ones(free, plain))
+        single.step(_ones(alone))
+    expected = _list(single.weights("x").state_dict()["free"])
+    found = {name: _list(x) for name, x in joint.weights("x").state_dict().items()}
+    own = {"free": _list(free), "plain": _list(plain)}
+    assert found == {"free": expected, "plain": own["plain"]}
+    with joint.weights("x"):
+        assert (_list(free), _list(plain)) == (expected, own["plain"])
+    assert (_list(free), _list(plain)) == (own["free"], own["plain"])
+    assert _list(joint.weights("m").state_dict()["free"]) == own["free"]
+    with pytest.raises(StateDictError, match=r"one of z, v, m, got 'y'; correct the name"):
+        joint.weights("y")
+
+
+def test_a_state_is_not_taken_for_one_of_another_meaning(backend: Backend) -> None:
+    def make(**options: Any) -> optim.Optimizer[Any, Any]:
+        p = _parameter(backend, 1.0, name="p")
+        optimizer = optim.SGD([p], lr=0.1, **options)
+        optimizer.step(_ones(p))
+        return optimizer
+
+    def gathered(k: int) -> Any:
+        return [functools.partial(optim.accumulated, k=k)]
+
+    mean, decay = make(average="uniform"), make(average=0.9)
+    for options, saved in (({"average": "uniform"}, decay), ({"average": 0.9}, mean)):
+        with pytest.raises(StateDictError, match=r"'average\.(uniform\.)?0': unexpected"):
+            make(**options).load_state_dict(saved.state_dict())
+    with pytest.raises(StateDictError, match=r"'sum\.of2\.0': missing[\s\S]*'sum\.of4\.0': unexp"):
+        make(wrappers=gathered(2)).load_state_dict(make(wrappers=gathered(4)).state_dict())
+    make(average=0.99).load_state_dict(decay.state_dict())  # as a schedule of it would go on
+    for slower in (2, 7):  # in whose updates the parameter steps back follows from t
+        looking = make(wrappers=[functools.partial(optim.lookahead, k=slower)])
+        looking.load_state_dict(make(wrappers=[optim.lookahead]).state_dict())
+
+
+def test_a_pattern_that_matches_nothing_is_told_what_would(backend: Backend) -> None:
+    model = nn.Sequential(nn.Linear(2, 3, backend), nn.Linear(3, 2, backend))
+    whole = r"none among '0.weight', '0.bias', '1.weight', '1.bias'; correct what it selects"
+    with pytest.raises(ParameterError, match=whole):
+        optim.SGD(model, lr=0.1, groups=[optim.Group("head.*")])
+    layer = nn.Linear(2, 3, backend).parameters()
+    short = (
+        r"none among 'weight', 'bias'; names begin at .*; write 'bias', or take those of the whole"
+    )
+    with pytest.raises(ParameterError, match=short):
+        optim.SGD(layer, lr=0.1, groups=[optim.Group("0.bias")])
+    with pytest.raises(ParameterError, match=short):
+        optim.SGD(layer, lr=0.1, projections=[optim.NonNegative("0.bias")])
+    with pytest.raises(ParameterError, match="they have no names before they are in a module"):
+        optim.SGD([_parameter(backend, 1.0)], lr=0.1, groups=[optim.Group("p")])
+
+
+def test_groups_by_a_function_are_copied_and_pickled(backend: Backend) -> None:
+    a, b = _parameter(backend, 1.0, name="a.bias"), _parameter(backend, 1.0, name="b")
+    group = optim.Group(lambda name, p: name.endswith("bias"), lr=0.5)
+    optimizer = optim.SGD([a, b], lr=1.0, groups=[group])
+    for other in (copy.deepcopy(optimizer), copy.copy(optimizer), _pickled(optimizer)):
+        assert other.group_members == [[0]]
+        assert [other.config_of(p).lr for p in other.parameters] == [0.5, 1.0]
+    assert copy.deepcopy(optimizer).groups == (group,)
+    assert _pickled(optimizer).groups[0].selection == "[a.bias]"
+
+    def rate(t: int) -> float:
+        return 0.1
+
+    def same(rule: optim.Rule) -> optim.Rule:
+        return rule
+
+    for refused, text in (
+        (optim.SGD([a], lr=rate), "config: expected settings that pickle finds"),
+        (optim.SGD([a], lr=0.1, wrappers=[same]), "wrappers: expected settings"),
+        (
+            optim.SGD([a], lr=0.1, groups=[optim.Group("a.*", lr=rate)]),
+            r"lr of Group\('a\.\*'.*or write a checkpoint",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            pickle.dumps(refused)
+        assert copy.deepcopy(refused).config == refused.config
+
+
+def _pickled(optimizer: optim.Optimizer[Any, Any]) -> optim.Optimizer[Any, Any]:
+    copied: optim.Optimizer[Any, Any] = pickle.loads(pickle.dumps(optimizer))
+    return copied
+
+
+@pytest.mark.parametrize("policy", ["skip", "zero"])
+def test_what_was_seen_goes_along(policy: str, backend: Backend, tmp_path: Path) -> None:
+    def run(optimizer: optim.Optimizer[Any, Any], steps: range) -> list[dict[str, float]]:
+        a, b = optimizer.parameters
+        told: list[dict[str, float]] = []
+        for t in steps:
+            grads = _ones(a, b)
+            if t in (1, 3):
+                grads |= _ones(b if t == 1 else a, value=np.inf)
+            told.append(optimizer.step(grads).to_dict())
+        return told
+
+    def make(nonfinite: str = policy) -> optim.Optimizer[Any, Any]:
+        pair = [_parameter(backend, 1.0, 2.0, name=name) for name in "ab"]
+        return optim.Adam(pair, lr=0.1, nonfinite=nonfinite)
+
+    whole = make()
+    told = run(whole, range(6))
+    for cut in range(6):
+        first, file = make(), tmp_path / "run.safetensors"
+        run(first, range(cut))
+        checkpoint.save(file, optimizer=first)
+        loaded, stated, quiet = make(), make(), make("ignore")
+        checkpoint.load(file, optimizer=loaded)
+        checkpoint.load(file, optimizer=quiet)  # which has no use for what was seen
+        stated.load_state_dict(first.state_dict())
+        for p, q in zip(first.parameters, stated.parameters, strict=True):
+            q.assign(p)
+        for each in (loaded, stated, copy.deepcopy(first), _pickled(first)):
+            assert run(each, range(cut, 6)) == told[cut:]
+            assert each.faults == whole.faults
+        quiet.load_state_dict(stated.state_dict())
+        stated.load_state_dict(make("ignore").state_dict())
+        assert stated.faults == ()
+    assert [(each.parameter, each.step) for each in whole.faults] == [("b", 2), ("a", 4)]
+
+
+@pytest.mark.parametrize("to_file", [True, False])
+def test_batches_for_another_update_are_refused(
+    to_file: bool, backend: Backend, tmp_path: Path
+) -> None:
+    def make(k: int, steps: int) -> tuple[Any, Any]:
+        p = _parameter(backend, 1.0, name="p")
+        optimizer = optim.SGD([p], lr=1.0, momentum=0.5, accumulate=k)
+        for _ in range(steps):
+            optimizer.step(_ones(p))
+        return p, optimizer
+
+    def load(into: Any, source: Any) -> None:
+        if to_file:
+            checkpoint.save(tmp_path / "run.safetensors", optimizer=source)
+            checkpoint.load(tmp_path / "run.safetensors", optimizer=into)
+        else:
+            into.load_state_dict(source.state_dict())
+
+    amid, after = make(4, 7)[1], make(4, 4)[1]
+    q, other = make(2, 0)
+    before = {key: np.asarray(backend.to_numpy(x)) for key, x in other.state_dict().items()}
+    with pytest.raises(
+        BornError,
+        match=r"accumulate\.0': expected gradients for accumulate=2, got 3 of 4 that were added up",
+    ):
+        load(other, amid)
+    for key, x in other.state_dict().items():
+        assert (backend.to_numpy(x) == before[key]).all(), key
+    load(make(4, 0)[1], amid)
+    load(other, after)  # between updates it is exact
+    other.step(_ones(q))
+    assert other.timestep == 1
+    other.step(_ones(q))
+    assert (other.timestep, _list(q)) == (2, [1.0 - 1.5])

@@ -14,6 +14,7 @@ from born.backend import Backend
 from born.errors import ConfigError, GradientError
 from born.optim import schedules
 from born.optim.nonfinite import POLICIES
+from born.optim.state import RECORDS
 from born.raw import HostArray, RawTensor
 from tests.optim.making import (
     ADAM,
@@ -209,7 +210,8 @@ def test_state_is_that_of_a_plain_optimizer(backend: Backend) -> None:
     optimizer = with_policy(ADAM, backend, "skip", watch=("update_ratio",))
     go(optimizer, 0, {0: np.nan})
     plain = make(ADAM, three(backend))
-    assert optimizer.state_dict().keys() == plain.state_dict().keys()
+    seen = {x for x in optimizer.state_dict() if x.rpartition(".")[0] in RECORDS}
+    assert optimizer.state_dict().keys() - seen == plain.state_dict().keys()
     plain.load_state_dict(optimizer.state_dict())
     assert plain.timestep == 0
 

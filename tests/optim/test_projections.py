@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -254,3 +256,127 @@ def test_what_cannot_be_projected_is_refused() -> None:
         projections.monotonic(born.zeros((), NUMPY))
     with pytest.raises(ShapeError, match=r"expected an axis of 1, got 3"):
         projections.monotonic(born.zeros(3, NUMPY), axis=3)
+
+
+# -- what follows an update --------------------------------------------------------------
+
+
+class Followed:
+    """SGD whose steps are projected, and then averaged, or taken back as by lookahead."""
+
+    def __init__(self, start: Array, project: Callable[[Array], Array]) -> None:
+        self.p, self.project = start, project
+        self.average = self.slow = project(start)
+
+    def step(self, g: Array, t: int, decay: float | None, k: int | None) -> None:
+        self.p = self.project(self.p - 0.3 * g)
+        if k is not None and t % k == 0:
+            self.slow = self.slow + 0.5 * (self.p - self.slow)
+            self.p = self.slow
+        if decay is not None:
+            self.average = decay * self.average + (1 - decay) * self.p
+        self.p = self.project(self.p)
+
+
+KINDS: Final[dict[str, tuple[optim.Projection, Callable[..., born.Tensor[Any]]]]] = {
+    "simplex": (optim.Simplex(), projections.simplex),
+    "monotonic": (optim.Monotonic(margin=0.1), partial(projections.monotonic, margin=0.1)),
+    "non-negative": (optim.NonNegative(), projections.non_negative),
+    "unit norm": (optim.UnitNorm(), partial(projections.unit_norm, axis=-1)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("average", "k"), [(0.8, None), ("uniform", None), (0.8, 2), (None, 2)])
+def test_what_follows_an_update_sees_what_is_projected(
+    kind: str, average: Any, k: int | None, backend: Backend
+) -> None:
+    if backend.name == "numba" and (kind != "simplex" or k is None):
+        pytest.skip("another kernel to compile for each")
+    projection, function = KINDS[kind]
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(2, 5))
+    p, free = (parameter(start, backend, name, "float64") for name in ("p", "free"))
+    optimizer = optim.SGD(
+        [p, free],
+        lr=0.3,
+        average=average,
+        nonfinite="skip",
+        projections=[dataclasses.replace(projection, select="p")],
+        wrappers=[] if k is None else [lambda rule: optim.lookahead(rule, k=k)],
+    )
+    held = Followed(start, lambda x: apply(function, x))
+    loose = Followed(start, lambda x: x)
+    for t in range(1, 6):
+        g = rng.normal(size=start.shape)
+        bad = {x.raw: raw(np.full(start.shape, np.nan), backend, "float64") for x in (p, free)}
+        optimizer.step(bad)  # which changes nothing
+        optimizer.step({x.raw: raw(g, backend, "float64") for x in (p, free)})
+        decay = 1 - 1 / t if average == "uniform" else average
+        for each in (held, loose):
+            each.step(g, t, decay, k)
+        np.testing.assert_allclose(p.numpy(), held.p, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(free.numpy(), loose.p, rtol=1e-12, atol=1e-14)
+    values = [p.numpy()]
+    if average is not None:
+        averaged = {n: x.numpy() for n, x in optimizer.weights("average").state_dict().items()}
+        np.testing.assert_allclose(averaged["free"], loose.average, rtol=1e-12, atol=1e-14)
+        expected = apply(function, held.average)
+        np.testing.assert_allclose(averaged["p"], expected, rtol=1e-12, atol=1e-14)
+        if kind != "unit norm":  # of what is allowed, an average is
+            np.testing.assert_allclose(held.average, expected, rtol=1e-12, atol=1e-14)
+        values.append(averaged["p"])
+    for value in values:
+        np.testing.assert_allclose(value, apply(function, value), rtol=1e-14, atol=1e-15)
+
+
+def test_what_is_projected_goes_on_after_a_resume(backend: Backend) -> None:
+    def make() -> tuple[Any, Any]:
+        p = parameter([[0.5, 0.9, -1.0]], backend, "p", "bfloat16")
+        return p, optim.Adam(
+            [p],
+            lr=0.1,
+            average=0.9,
+            projections=[optim.Simplex()],
+            precision=optim.Precision(parameters="master"),
+            wrappers=[lambda rule: optim.lookahead(rule, k=2)],
+        )
+
+    (p, whole), (q, other) = make(), make()
+    for t in range(5):
+        whole.step(gradients([p], 0.1 * t))
+        master = backend.to_numpy(whole.state_dict()["master.0"])
+        assert master.sum() == pytest.approx(1.0, abs=1e-6)
+        assert (master >= 0.0).all()
+        assert (backend.to_numpy(p.raw) == master.astype(p.dtype)).all()
+        if t == 2:
+            q.assign(p)
+            other.load_state_dict(whole.state_dict())
+        elif t > 2:
+            other.step(gradients([q], 0.1 * t))
+    for key, value in whole.state_dict().items():
+        assert (backend.to_numpy(value) == backend.to_numpy(other.state_dict()[key])).all(), key
+    assert (p.numpy() == q.numpy()).all()
+    copied = copy.deepcopy(whole)
+    assert copied.timestep == 5
+
+
+@pytest.mark.parametrize("base", [optim.ScheduleFreeSGDConfig(lr=0.5), optim.ASGDConfig(lr=0.5)])
+def test_weights_that_a_rule_keeps_are_allowed_ones(base: Any, backend: Backend) -> None:
+    p = parameter([0.5, 0.9, -1.0], backend, "p", "float64")
+    optimizer = optim.create(base, [p], projections=[optim.Simplex()])
+    for t in range(4):
+        optimizer.step({p.raw: raw([0.3 * t, -1.0, 1.0], backend, "float64")})
+    name = "x" if isinstance(base, optim.ScheduleFreeSGDConfig) else "average"
+    x = optimizer.weights(name).state_dict()["p"].numpy()
+    assert (x >= 0).all()
+    assert x.sum() == pytest.approx(1.0, abs=1e-15)
+
+
+def test_what_follows_an_update_is_last_among_the_wrappers() -> None:
+    p = parameter([1.0], NUMPY, "p")
+    late, early = ([optim.cautious, optim.lookahead], [optim.lookahead, optim.cautious])
+    optim.SGD([p], lr=0.1, projections=[optim.NonNegative()], wrappers=late)
+    optim.SGD([p], lr=0.1, wrappers=early)
+    with pytest.raises(ConfigError, match=r"write them last: wrappers=\[optim.cautious, optim.loo"):
+        optim.SGD([p], lr=0.1, projections=[optim.NonNegative()], wrappers=early)

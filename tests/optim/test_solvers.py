@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import born
 from born import nn, optim
-from born.autodiff import Autodiff, backward
+from born.autodiff import Autodiff, backward, grad
 from born.backend import Backend
 from born.errors import (
     ConfigError,
@@ -652,3 +652,38 @@ def test_a_result_is_a_dict_with_attributes() -> None:
     assert "message: 'the gradient is small enough'" in repr(result)
     with pytest.raises(AttributeError, match=r"expected one of x, fun, .* got 'y'"):
         _ = result.y
+
+
+def test_trees_of_tensors_are_minimised_over(backend: Backend) -> None:
+    home = Autodiff(Autodiff(backend))
+    x0 = {
+        "scale": born.tensor([1.0, 2.0], home, dtype="float64"),
+        "rest": [born.tensor([[0.5]], home, dtype="float64"), "a name"],
+    }
+
+    def residuals(tree: Any, shift: float) -> Any:
+        a, (b, _) = tree["scale"], tree["rest"]
+        return born.ops.concatenate([a - shift, (a * b)[0] - 6.0])
+
+    def loss(tree: Any, shift: float) -> Any:
+        return (residuals(tree, shift) ** 2).sum()
+
+    def gradient(tree: Any, shift: float) -> Any:
+        return grad(loss)(tree, shift)
+
+    for jac in (gradient, None):
+        found = optim.minimize(loss, x0, args=3.0, jac=jac)
+        assert found.success
+        np.testing.assert_allclose(found.x["scale"].numpy(), [3.0, 3.0], atol=1e-4)
+        np.testing.assert_allclose(found.x["rest"][0].numpy(), [[2.0]], atol=1e-4)
+        assert found.x["rest"][1] == "a name"
+        assert found.jac["rest"][0].shape == (1, 1)
+    newton = optim.minimize(loss, x0, args=3.0, method="newton-cg")
+    assert newton.success
+    fit = optim.least_squares(residuals, x0, args=3.0)
+    np.testing.assert_allclose(fit.x["rest"][0].numpy(), [[2.0]], atol=1e-6)
+    with pytest.raises(ShapeError, match="a gradient with scale, rest, got scale"):
+        optim.minimize(loss, x0, args=3.0, jac=lambda tree, _: {"scale": tree["scale"]})
+    mixed = {"a": x0["scale"], "b": born.ones(2, home)}
+    with pytest.raises(DTypeError, match="tensors of one dtype, got float32, float64"):
+        optim.minimize(loss, mixed)

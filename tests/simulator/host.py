@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -28,12 +30,18 @@ from born_cupy.kernels.source import PRELUDE
 
 NEEDS_COMPILER: Final = "no C++ compiler to run kernels on the host with: install g++"
 
-_HEADER: Final = Path(__file__).with_name("cuda_on_host.h")
+FOLDER_VARIABLE: Final = "BORN_HOST_KERNELS"
+"""Names the folder that keeps what was compiled, for other processes; without it, none is kept."""
+
+_HERE: Final = Path(__file__).parent
+_HEADER: Final = _HERE / "cuda_on_host.h"
+_THREADS: Final = _HERE / "cuda_on_host.cpp"
 _OPTIONS: Final = (
     "-std=c++17",
     "-O1",
     "-w",
     "-fPIC",
+    "-fvisibility=hidden",  # each library has threads of its own
     "-nostdinc++",  # headers of C only, which compile in a third of the time
     "-ffp-contract=off",
     "-fno-strict-aliasing",
@@ -173,8 +181,20 @@ _kernels: Final[dict[tuple[str, str], HostKernel]] = {}
 
 
 @functools.cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="born_host_")
+def _folder(kept: str | None) -> tuple[Path, object]:
+    """Where libraries are written, and what deletes it in the end."""
+    if kept:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        return Path(kept), None
+    temporary = tempfile.TemporaryDirectory(prefix="born_host_")
+    return Path(temporary.name), temporary
+
+
+@functools.cache
+def _common(path: str) -> str:
+    """What all libraries depend on beside their own text."""
+    version = _output([path, "-dumpfullversion", "-dumpmachine"])
+    return "\n".join((version, *_OPTIONS, _HEADER.read_text(), _THREADS.read_text()))
 
 
 def _compiled(text: str) -> ctypes.PyDLL:
@@ -182,21 +202,36 @@ def _compiled(text: str) -> ctypes.PyDLL:
     path = compiler()
     if path is None:
         pytest.skip(NEEDS_COMPILER)
-    folder = Path(tempfile.mkdtemp(dir=_folder().name))
-    unit, made, library = (folder / f"unit{suffix}" for suffix in (".cpp", ".o", ".so"))
-    unit.write_text(text)
-    compiling: list[str | Path] = [path, *_OPTIONS, "-c", unit, "-o", made]
-    linking: list[str | Path] = [path, "-shared", made, "-o", library]
-    for command in (compiling, linking):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise LaunchError(f"the kernels do not compile for the host:\n{done.stderr}")
-    return ctypes.PyDLL(str(library))
+    folder, _ = _folder(os.environ.get(FOLDER_VARIABLE))
+    threads = _made(path, folder, _THREADS.read_text(), ".o", "-c")
+    return ctypes.PyDLL(str(_made(path, folder, text, ".so", "-shared", threads)))
+
+
+def _made(path: str, folder: Path, text: str, suffix: str, *options: str | Path) -> Path:
+    """The file that a text is compiled to, once for all processes that keep it in one folder."""
+    name = hashlib.sha256(f"{_common(path)}\0{text}".encode()).hexdigest()[:32]
+    result = folder / f"{name}{suffix}"
+    if not result.exists():
+        own = Path(tempfile.mkdtemp(dir=folder))
+        unit, made = own / "unit.cpp", own / result.name
+        unit.write_text(text)
+        _output([path, *_OPTIONS, f"-I{_HERE}", unit, *options, "-o", made])
+        os.replace(made, result)
+        shutil.rmtree(own)
+    return result
+
+
+def _output(command: Sequence[str | Path]) -> str:
+    """What the compiler prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LaunchError(f"the kernels do not compile for the host:\n{done.stderr}")
+    return done.stdout
 
 
 def _unit(sources: Sequence[Source]) -> str:
     """One text of all kernels, each in a namespace of its own."""
-    parts = [f'#include "{_HEADER}"\n{PRELUDE}']
+    parts = [f'#include "{_HEADER.name}"\n{PRELUDE}']
     parts.append('NAMED(half_bits, "float16")\nNAMED(bfloat_bits, "bfloat16")\n')
     for number, source in enumerate(sources):
         # Its own name would clash with its namesakes, and hide a function of C in its text.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from typing import Any, Final, cast
 
@@ -276,3 +277,10 @@ def test_a_covariance_that_is_none(cpu_backend: Backend) -> None:
     cov = born.tensor(np.array([[1.0, 2.0], [2.0, 1.0]]), cpu_backend)
     with pytest.raises(LinAlgError):
         stats.multivariate_normal.logpdf(born.zeros(2, cpu_backend, "float64"), cov=cov)
+
+
+def test_a_diagonal_that_is_no_variance_has_no_density(cpu_backend: Backend) -> None:
+    x = born.zeros(2, cpu_backend, "float64")
+    for bad in (0.0, -1.0, math.nan):
+        cov = born.tensor(np.array([1.0, bad]), cpu_backend)
+        assert math.isnan(stats.multivariate_normal.logpdf(x, cov=cov).item())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from born_numba.compiler import types
+import numpy as np
+
+from born_numba.compiler import numba, types
+from born_numba.intrinsics import DATA, pointer, read64
 from born_numba.kernels.kernel import (
     INDEX,
     exp,
@@ -21,6 +24,8 @@ from born_numba.kernels.kernel import (
     whole,
     zero,
 )
+
+carray: Final[Any] = numba.carray
 
 
 @kernel(lambda t: types.float64(t[:, ::1], INDEX[::1], t[:, ::1]))
@@ -189,6 +194,70 @@ def attention_weights(scores: Any, scale: Any, first: Any, total: Any) -> None:
             for j in range(seen):
                 s[i, j] *= share
             total[h, i] = -inf if mass == 0 else shift + log(mass)
+
+
+@kernel(
+    lambda t: types.void(
+        *[types.uint64] * 3,
+        *[types.UniTuple(INDEX, 4)] * 4,
+        types.float64,
+        t[::1],
+        t[:, :, ::1],
+        t[:, ::1],
+    ),
+    reassociate=True,
+)
+def attention_of_one(
+    q_: Any,
+    k_: Any,
+    v_: Any,
+    shape: Any,
+    q_strides: Any,
+    k_strides: Any,
+    v_strides: Any,
+    scale: Any,
+    s: Any,
+    y: Any,
+    total: Any,
+) -> None:
+    """Attention of one query for each matrix of keys, in arrays at addresses; k of a shape."""
+    batch, heads, keys, depth = shape
+    width = y.shape[2]
+    factor = real(scale)
+    bits = s.view(whole)
+    for b in range(batch):
+        for h in range(heads):
+            at = read64(q_ + DATA) + np.uint64(b * q_strides[0] + h * q_strides[1])
+            q = carray(pointer(at), (depth,), real)
+            at = read64(k_ + DATA) + np.uint64(b * k_strides[0] + h * k_strides[1])
+            top = least
+            for j in range(keys):
+                k = carray(pointer(at + np.uint64(j * k_strides[2])), (depth,), real)
+                product = zero
+                for d in range(depth):
+                    product += q[d] * k[d]
+                s[j] = product * factor
+            for j in range(keys):
+                top = max(top, ordered(bits[j]))
+            shift = float_of(ordered(top))
+            if not shift > -inf and shift == shift:
+                shift = zero
+            mass = zero
+            for j in range(keys):
+                weight = exp(s[j] - shift)
+                s[j] = weight
+                mass += weight
+            share = zero if mass == 0 else 1 / mass
+            total[b, h] = -inf if mass == 0 else shift + log(mass)
+            out = y[b, h]
+            for d in range(width):
+                out[d] = zero
+            at = read64(v_ + DATA) + np.uint64(b * v_strides[0] + h * v_strides[1])
+            for j in range(keys):
+                v = carray(pointer(at + np.uint64(j * v_strides[2])), (width,), real)
+                weight = s[j] * share
+                for d in range(width):
+                    out[d] += weight * v[d]
 
 
 @kernel(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from typing_extensions import override
@@ -134,8 +135,12 @@ class ArrayIndexing(Indexing, Dispatch):
 
 def _index_arrays(index: Index) -> Index:
     if is_tuple(index):
-        return tuple(_index_arrays(part) for part in index)
+        # Most parts are slices or numbers, which need no look.
+        return tuple([part if part.__class__ in _PLAIN else _index_arrays(part) for part in index])
     return index.array if isinstance(index, RawTensor) else index
+
+
+_PLAIN: Final = (slice, int, type(...))
 
 
 def _is_basic(index: Index) -> bool:

@@ -105,7 +105,8 @@ class Linalg(Primitives):
         factor = self.cholesky(x)
         scaled = self.solve_triangular(factor, y)
         n = factor.shape[-1]
-        diagonal = self.sum(self.mul(factor, self.eye(n, n, factor.dtype)), -1)
+        flat = self.reshape(factor, (*factor.shape[:-2], n * n))
+        diagonal = self.getitem(flat, (..., slice(0, None, n + 1)))
         determinant = self.sum(self.log(diagonal), -1, keepdims=True)
         square = self.sum(self.mul(scaled, scaled), -2)
         density = self.sub(self.mul(square, -0.5), determinant)

@@ -37,6 +37,8 @@ def minimize(
     ============================== ========================= ===============================
     a NumPy array, list or number  fun(array, \\*args)        by differences, as in SciPy
     a tensor                       fun(tensor, \\*args)       by the tape
+    a dict, list, tuple or         fun(tree, \\*args)         by the tape
+    dataclass of tensors
     a model, or parameters         fun(\\*args), after the    by the tape
                                    parameters were set
     ============================== ========================= ===============================

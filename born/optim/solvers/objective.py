@@ -1,4 +1,4 @@
-"""What a solver minimizes: a function of arrays, of tensors, or of a model's parameters.
+"""What a solver minimizes: a function of arrays, of tensors or trees of them, or of parameters.
 
 Inside, a point is one vector in double on the device of x0, whatever x0 is made of.
 """
@@ -17,6 +17,7 @@ from typing_extensions import override
 import born.ops as ops
 from born.autodiff import Autodiff, backward, hvp
 from born.autodiff.transforms import value_and_grad
+from born.autodiff.trees import Tree, aligned, joined, parted
 from born.backend import Backend, get_backend
 from born.creation import tensor
 from born.dtypes import is_floating
@@ -280,7 +281,7 @@ class OfTensors(Objective):
     def call(self, x: Vector) -> Any:
         self.nfev += 1
         with self.as_called():
-            return self._fun(self.to_user(x), *self.args)
+            return self._fun(self._tensor(x, self._home), *self.args)
 
     @override
     def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
@@ -311,6 +312,35 @@ class OfTensors(Objective):
                 "return one number for each of x"
             )
         return Tensor(raw, self._inner).reshape(-1).astype("float64")
+
+
+class OfTrees(OfTensors):
+    """A function of a dict, list, tuple or dataclass of tensors, at any depth."""
+
+    def __init__(
+        self, fun: Callable[..., Any], x0: Tree, args: object, jac: Any, hessp: Any
+    ) -> None:
+        self._form = x0
+
+        def of_vector(x: Tensor[Any], *args: Any) -> Any:
+            return fun(parted(x, x0), *args)
+
+        def product(x: Tensor[Any], v: Tensor[Any], *args: Any) -> Any:
+            assert hessp is not None
+            return hessp(parted(x, x0), parted(v, x0), *args)
+
+        super().__init__(of_vector, joined(x0), args, jac, None if hessp is None else product)
+
+    @override
+    def to_user(self, x: Vector) -> Any:
+        return parted(super().to_user(x), self._form)
+
+    @override
+    def _checked(self, gradient: Any) -> Vector:
+        if isinstance(gradient, Tensor):  # of the vector, by the tape
+            return super()._checked(gradient)
+        aligned(self._form, gradient, "a gradient")
+        return super()._checked(joined(Tree(gradient)))
 
 
 class OfParameters(Objective):
@@ -432,11 +462,29 @@ def objective_of(
         objective = OfParameters(fun, parameters, args, jac)
     elif is_tensor(x0):
         objective = OfTensors(fun, x0, args, jac, hessp)
+    elif (tree := _tensors_in(x0)) is not None:
+        objective = OfTrees(fun, tree, args, jac, hessp)
     else:
         objective = OfArrays(fun, x0, args, jac, hessp)
     if objective.start().size == 0:
         raise ShapeError("expected x0 with at least one element, got none; there is nothing to fit")
     return objective
+
+
+def _tensors_in(x0: object) -> Tree | None:
+    """A tree of tensors; None for anything else."""
+    if isinstance(x0, np.ndarray | float | int):
+        return None
+    tree = Tree(x0)
+    if not tree.leaves or any(leaf.held for leaf in tree.leaves):
+        return None
+    dtypes = sorted({leaf.tensor.dtype.name for leaf in tree.leaves})
+    if len(dtypes) > 1:
+        raise DTypeError(
+            f"expected x0 of tensors of one dtype, got {', '.join(dtypes)}; convert them with "
+            '.astype("float64")'
+        )
+    return tree
 
 
 def as_parameters(x0: object) -> Any:
