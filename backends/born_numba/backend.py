@@ -24,7 +24,7 @@ from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, update
 from born_numba.compiler import configuration
-from born_numba.convolution import Direct, is_direct
+from born_numba.convolution import Direct, is_direct, writeable
 from born_numba.fused import NumbaFormula
 from born_numba.kernels import images, indexing, linear, network, reduction
 from born_numba.kernels.kernel import Kernel
@@ -413,7 +413,7 @@ class NumbaBackend(NumpyBackend):
         self, x: HostArray, weight: HostArray, window: Window, groups: int
     ) -> Convolution:
         made = Direct if is_direct((x.shape[2], x.shape[3]), window, x.dtype) else Convolution
-        return made(x, weight, window, groups, self._cutting)
+        return made(writeable(x), weight, window, groups, self._cutting)
 
     @override
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:

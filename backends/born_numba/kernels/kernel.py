@@ -126,7 +126,7 @@ def compile_kernel(
     names: Mapping[str, Any],
     *,
     reassociate: bool = False,
-    note: str = "",
+    suffix: str = "",
 ) -> Callable[..., Any]:
     """A function's machine code for a dtype, from disk if it is there.
 
@@ -136,9 +136,11 @@ def compile_kernel(
         dtype: float32 or float64.
         names: what the text means by its global names, if not what its module does.
         reassociate: whether sums may be added up in another order.
-        note: a comment that tells the text from the same one with other names.
+        suffix: of the function's name, if there are others of the same text and signature. Numba
+            links machine code from the disk by names, and would take one for the other.
     """
-    source = inspect.getsource(function)
+    name = function.__name__ + suffix
+    source = inspect.getsource(function).replace(f"def {function.__name__}(", f"def {name}(", 1)
     meant = {
         **function.__globals__,
         "real": dtype.type,
@@ -148,8 +150,8 @@ def compile_kernel(
         **names,
     }
     loop: Callable[..., Any] = compile_loop(
-        note + source[source.index("def ") :],
-        function.__name__,
+        source[source.index("def ") :],
+        name,
         signature(numba.from_dtype(dtype)),
         meant,
         reassociate=reassociate,
