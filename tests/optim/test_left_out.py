@@ -11,6 +11,7 @@ import born
 from born import nn, optim
 from born.backend import Backend
 from born.errors import ConfigError, ParameterError
+from born.optim.around import Wrapper
 from tests.optim.making import parameter, raw
 
 
@@ -129,7 +130,7 @@ def test_parameters_that_overlap_themselves_are_refused(backend: Backend) -> Non
 
 def test_the_same_noise_twice_is_refused(backend: Backend) -> None:
     p = parameter(np.zeros(3), backend)
-    twice = [
+    twice: list[Wrapper] = [
         lambda rule: optim.noisy(rule, 0.1),
         optim.cautious,
         lambda rule: optim.noisy(rule, 0.2),
@@ -141,7 +142,7 @@ def test_the_same_noise_twice_is_refused(backend: Backend) -> None:
 
 def test_average_is_that_of_the_keyword(backend: Backend) -> None:
     p = parameter(np.zeros(2), backend)
-    inner = [lambda rule: optim.averaged(rule, 0.5)]
+    inner: list[Wrapper] = [lambda rule: optim.averaged(rule, 0.5)]
     optimizer = optim.SGD([p], lr=1.0, average=0.9, wrappers=inner)
     optimizer.step({p.raw: raw([1.0, 1.0], backend)})
     with optimizer.weights("average"):
@@ -150,7 +151,7 @@ def test_average_is_that_of_the_keyword(backend: Backend) -> None:
 
 def test_unit_norm_leaves_numbers_without_axes_alone(backend: Backend) -> None:
     model = [parameter(np.ones((2, 2)), backend), parameter(3.0, backend)]
-    held = [lambda rule: optim.projected(rule, optim.UnitNorm())]
+    held: list[Wrapper] = [lambda rule: optim.projected(rule, optim.UnitNorm())]
     optimizer = optim.SGD(model, lr=1.0, wrappers=held)
     optimizer.step({p.raw: raw(np.ones(p.shape) * 2, backend) for p in model})
     np.testing.assert_allclose(np.linalg.norm(model[0].numpy(), axis=-1), 1.0, rtol=1e-6)

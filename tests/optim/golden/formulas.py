@@ -8,6 +8,7 @@ checks: no helpers shared with it, no rearranging.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -231,7 +232,7 @@ def mlx_muon(
     return p - lr * update
 
 
-def newton_schulz(x: Any, divisor: Any) -> Any:
+def newton_schulz(x: Any, divisor: Callable[[Any], Any]) -> Any:
     """Jordan et al.: five iterations."""
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
