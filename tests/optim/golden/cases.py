@@ -654,6 +654,7 @@ _PRODIGY: Final[list[Fields]] = [
     {},
     {"d0": 0.1, "eps": EPS, "d_coef": 2.0, **B},
     {"d0": 0.1, "safeguard_warmup": True, "beta3": 0.8, **L2},
+    {"d0": 0.1, "growth_rate": 1.02},
 ]
 
 PRODIGY: Final = [
