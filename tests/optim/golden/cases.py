@@ -654,11 +654,15 @@ _PRODIGY: Final[list[Fields]] = [
     {},
     {"d0": 0.1, "eps": EPS, "d_coef": 2.0, **B},
     {"d0": 0.1, "safeguard_warmup": True, "beta3": 0.8, **L2},
-    {"d0": 0.1, "growth_rate": 1.02},
 ]
 
 PRODIGY: Final = [
     *_same("Prodigy", "prodigyopt", "Prodigy", *_PRODIGY),
+    # Elsewhere the estimate stays where it starts: gradients do not lead from there.
+    *[
+        Case("Prodigy", "prodigyopt", "Prodigy", options, options, lr=1.0, pulled=True)
+        for options in ({"d0": 1e-3}, {"d0": 1e-3, "growth_rate": 1.1}, {"d0": 0.01, "d_coef": 2.0})
+    ],
     Case(
         "Prodigy",
         "prodigyopt",

@@ -54,12 +54,15 @@ def start() -> list[Array]:
     return [x.reshape(shape) for x, shape in zip(values, SHAPES, strict=True)]
 
 
-def gradient(index: int, t: int, together: bool = False) -> Array | None:
-    """The gradient of a parameter in step t, from 1; None before it joins."""
+def gradient(index: int, t: int, together: bool = False, pulled: bool = False) -> Array | None:
+    """The gradient of a parameter in step t, from 1; None before it joins. `pulled` takes all of
+    them the same way in each step, from where they start towards 0 and beyond."""
     if t < JOINED[index] and not together:
         return None
     shape = SHAPES[index]
     g = spread(int(np.prod(shape)), 10.0 * index + t) * (1.0 + index)
+    if pulled:
+        return g.reshape(shape) + 3.0 * (1.0 + index) * np.sign(start()[index])
     if g.size < 3:
         return g.reshape(shape)
     g[0] = 0.0  # never

@@ -257,7 +257,7 @@ def _run(case: Case, indices: list[int]) -> Array:
     rows: list[Array] = []
     for t in range(1, STEPS + 1):
         if t >= first:
-            gradients = [gradient(index, t, case.together) for index in indices]
+            gradients = [gradient(index, t, case.together, case.pulled) for index in indices]
             values = step(gradients, case.rate(t))
         if t in KEPT:
             rows.append(np.concatenate([np.asarray(value).reshape(-1) for value in values]))

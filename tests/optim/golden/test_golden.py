@@ -33,7 +33,7 @@ def run_born(case: Case, backend: Backend) -> Array:
     rows: list[Array] = []
     for t in range(1, STEPS + 1):
         optimizer.lr = case.rate(t)
-        given = [gradient(index, t, case.together) for index in range(len(SHAPES))]
+        given = [gradient(index, t, case.together, case.pulled) for index in range(len(SHAPES))]
         optimizer.step(
             {
                 p.raw: backend.from_numpy(g)
