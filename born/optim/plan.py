@@ -250,7 +250,7 @@ class Plan:
 
     def _common_scalars(self, t: int, given: Mapping[str, Any]) -> Scalars:
         values = [self.bundles[0].computed(host, t, given) for host in self._common_hosts]
-        if any(each != values[0] for each in values[1:]):
+        if len(values) > 1 and any(each != values[0] for each in values[1:]):
             raise RuleError(
                 "expected rules whose values of rank group depend on the same numbers, got "
                 f"{', '.join(map(str, values))}; give the parameters one config"
