@@ -45,7 +45,7 @@ def takes_codes(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> bool:
     )
 
 
-_WAVE: Final = 524_288
+_WAVE: Final = 1_048_576
 """Elements that go through all stages together, so that later ones find them in the cache."""
 
 
