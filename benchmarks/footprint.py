@@ -55,7 +55,7 @@ def measured(here: Place, job: Job = GPU_JOBS[0]) -> list[Footprint | Skipped]:
 
 
 def on_host(here: Place, jobs: Sequence[Job]) -> list[Footprint]:
-    """born on a CPU, before anything else has run: what NumPy's arrays take, kept or for a while."""
+    """born on a CPU, before anything else has run: what arrays take, kept or for a while."""
     tracemalloc.start()
     try:
         return [
@@ -71,9 +71,10 @@ def _of_arrays(backend: Backend, job: Job) -> int:
     """What there is more of behind some steps, and the most that one takes for a while."""
     gc.collect()
     before = _in_arrays()
-    optimizer, gradients = make_optimizer(job, job.arrays(seed=0), job.arrays(seed=1), backend)
-    for _ in range(_STEPS - 1):
-        optimizer.step(gradients)
+    arrays = [np.ones(shape, np.float32) for shape in job.shapes]
+    optimizer, gradients = make_optimizer(job, arrays, arrays, backend)
+    del arrays
+    optimizer.step(gradients)
     now, _ = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()
     optimizer.step(gradients)

@@ -154,8 +154,9 @@ def entries(job: Job, here: Place) -> list[Entry]:
 def overview(
     results: Sequence[Result], footprints: Sequence[Footprint | Skipped]
 ) -> list[dict[str, Any]]:
-    """For each optimizer, in JSON's types: its share of the limit, and how many times faster than
-    PyTorch's fastest it is, both as spreads; and the bytes that a step takes beyond what is held."""
+    """For each optimizer, in JSON's types: its share of the limit and how many times faster than
+    PyTorch's fastest it is, as spreads; and the bytes that a step takes beyond what is held.
+    """
     beyond = {
         (each.work, each.library): each.beyond for each in footprints if isinstance(each, Footprint)
     }
@@ -198,8 +199,8 @@ def overview_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 LEGEND: Final = (
-    "The limit moves every stream once: a rule of several passes takes longer. Beyond: the memory "
-    "of a step\nbeside parameters, gradients and state. Over PyTorch's: its time over born's, fused "
+    "The limit moves every stream once: a rule of several passes takes longer. Beyond: memory of "
+    "a step\nbeside parameters, gradients and state. Over PyTorch's: its time over born's, fused "
     "or else foreach;\nMuon's products are of float32 on both sides."
 )
 _COMPILED: Final = "born numba"

@@ -64,7 +64,8 @@ class Squares:
         self._columns[...] = self._lanes.T
         for lower, upper in self._halves:
             np.add(lower, upper, lower)
-        return self._columns[0].copy()
+        sums: HostArray = self._columns[0].copy()
+        return sums
 
 
 def sums_of_padded(padded: HostArray) -> HostArray:
