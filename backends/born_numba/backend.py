@@ -33,7 +33,7 @@ from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.blocks import BLOCK, column_sum, in_blocks
 from born_numpy.convolution import Cutting
 from born_numpy.global_norm import add_squares, global_norm
-from born_numpy.recurrence import Step
+from born_numpy.recurrence import Walk
 from born_numpy.staged import takes_codes
 
 
@@ -356,9 +356,9 @@ class NumbaBackend(NumpyBackend):
         return RawTensor(out), RawTensor(along.astype(a.dtype)), RawTensor(total.astype(a.dtype))
 
     @override
-    def _recurrent_step(self, cell: CellName, dtype: np.dtype[Any]) -> Step:
-        forward, backward = _CELLS[cell]
-        return Step(forward[dtype], backward[dtype])
+    def _recurrent_walk(self, cell: CellName, dtype: np.dtype[Any]) -> Walk:
+        forward, backward = kernels.CELLS[cell]
+        return Walk(forward[dtype], backward[dtype], uses_blas=False)
 
     # -- images --
 
@@ -417,12 +417,6 @@ class NumbaBackend(NumpyBackend):
 
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
-_CELLS: Final[dict[CellName, tuple[kernels.Kernel, kernels.Kernel]]] = {
-    "tanh": (kernels.tanh_cell, kernels.tanh_cell_backward),
-    "relu": (kernels.relu_cell, kernels.relu_cell_backward),
-    "lstm": (kernels.lstm_cell, kernels.lstm_cell_backward),
-    "gru": (kernels.gru_cell, kernels.gru_cell_backward),
-}
 _PARALLEL: Final = 131_072  # elements from which a second thread pays
 
 

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from born.backend import CellName
 from born_numba import functions, intrinsics
 from born_numba.cache import compile_loop
-from born_numba.compiler import inlined, numba, types
+from born_numba.compiler import contracted, inlined, numba, types
 
 _LOG2_E: Final = 1.44269504088896341
 _LN2_HIGH: Final = 0.693359375  # ln 2 in two parts, the first exact in float32
@@ -96,22 +97,37 @@ _IN_FLOAT32: Final = {
 
 
 class Kernel:
-    """A loop compiled when first called: one machine code for each floating dtype."""
+    """A loop compiled when first called: one machine code for each floating dtype.
+
+    Args:
+        function: the loop.
+        signature: from a floating type to the loop's.
+        reassociate: whether sums may be added up in another order.
+        inner: a function that the loop calls as `inner`, compiled into it.
+    """
 
     def __init__(
-        self, function: Callable[..., Any], signature: Callable[[Any], Any], reassociate: bool
+        self,
+        function: Callable[..., Any],
+        signature: Callable[[Any], Any],
+        reassociate: bool,
+        inner: Callable[..., Any] | None = None,
     ) -> None:
         self._function = function
         self._signature = signature
         self._reassociate = reassociate
+        self._inner = inner
         self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
 
     def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
         compiled = self._compiled.get(dtype)
         if compiled is None:
-            source = inspect.getsource(self._function)
+            source = _text(self._function)
+            if self._inner is not None:
+                name = self._inner.__name__
+                source = f"@inlined\n{_text(self._inner)}\ninner = {name}\n\n{source}"
             compiled = compile_loop(
-                source[source.index("def ") :],
+                source,
                 self._function.__name__,
                 self._signature(numba.from_dtype(dtype)),
                 {
@@ -125,6 +141,11 @@ class Kernel:
             )
             self._compiled[dtype] = compiled
         return compiled
+
+
+def _text(function: Callable[..., Any]) -> str:
+    source = inspect.getsource(function)
+    return source[source.index("def ") :]
 
 
 def _functions(dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -556,15 +577,6 @@ def batch_norm_planes_backward(
 # overlap.
 
 
-def _forward(t: Any) -> Any:
-    return types.void(*[t[:, ::1]] * 2, t[::1], *[t[:, ::1]] * 5, types.boolean[::1])
-
-
-def _backward(t: Any) -> Any:
-    return types.void(*[t[:, ::1]] * 12, types.boolean[::1])
-
-
-@kernel(_forward)
 def tanh_cell(
     z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
 ) -> None:
@@ -577,7 +589,6 @@ def tanh_cell(
             h[n] = h0[n]
 
 
-@kernel(_forward)
 def relu_cell(
     z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
 ) -> None:
@@ -591,7 +602,6 @@ def relu_cell(
             h[n] = h0[n]
 
 
-@kernel(_backward)
 def tanh_cell_backward(
     gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
     dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
@@ -610,7 +620,6 @@ def tanh_cell_backward(
             rest[n, j] = zero
 
 
-@kernel(_backward)
 def relu_cell_backward(
     gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
     dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
@@ -630,7 +639,6 @@ def relu_cell_backward(
             rest[n, j] = zero
 
 
-@kernel(_forward)
 def lstm_cell(
     z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
 ) -> None:
@@ -655,7 +663,6 @@ def lstm_cell(
             h[n], c[n] = h0[n], c0[n]
 
 
-@kernel(_backward)
 def lstm_cell_backward(
     gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
     dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
@@ -695,7 +702,6 @@ def lstm_cell_backward(
             rest[n, j] = zero
 
 
-@kernel(_forward)
 def gru_cell(
     z: Any, q: Any, bias: Any, h0: Any, c0: Any, h: Any, c: Any, kept: Any, t: Any
 ) -> None:
@@ -718,7 +724,6 @@ def gru_cell(
             h[n] = h0[n]
 
 
-@kernel(_backward)
 def gru_cell_backward(
     gh: Any, gc: Any, kept: Any, h0: Any, c0: Any, h: Any, c: Any,
     dh: Any, dc: Any, rest: Any, dz: Any, dq: Any, t: Any,
@@ -752,6 +757,129 @@ def gru_cell_backward(
             dq[n, j] = dz[n, j]
         for j in range(width):
             product[j] = dn[j] * r[j]
+
+
+# -- recurrent layers: all steps of a cell, as `born_numpy.recurrence.Walk` says --
+
+_STRIP: Final = 32  # rows of a matrix that stay in the nearest cache while all of x passes
+
+
+@contracted
+def product(x: Any, matrix: Any, out: Any) -> None:
+    """x @ matrix, for a few rows x and a matrix that stays in the cache from call to call.
+
+    BLAS lays a matrix out anew each time, which takes as long as a few rows do. Four rows by four
+    rows fill the registers, and LLVM vectorises along the result.
+    """
+    count, depth = x.shape
+    columns = matrix.shape[1]
+    out[:] = 0
+    for start in range(0, depth, _STRIP):
+        stop = min(start + _STRIP, depth)
+        whole_stop = start + (stop - start) // 4 * 4
+        for r in range(0, count // 4 * 4, 4):
+            o0, o1, o2, o3 = out[r], out[r + 1], out[r + 2], out[r + 3]
+            for k in range(start, whole_stop, 4):
+                m0, m1, m2, m3 = matrix[k], matrix[k + 1], matrix[k + 2], matrix[k + 3]
+                x00, x01, x02, x03 = x[r, k], x[r, k + 1], x[r, k + 2], x[r, k + 3]
+                x10, x11, x12, x13 = x[r + 1, k], x[r + 1, k + 1], x[r + 1, k + 2], x[r + 1, k + 3]
+                x20, x21, x22, x23 = x[r + 2, k], x[r + 2, k + 1], x[r + 2, k + 2], x[r + 2, k + 3]
+                x30, x31, x32, x33 = x[r + 3, k], x[r + 3, k + 1], x[r + 3, k + 2], x[r + 3, k + 3]
+                for j in range(columns):
+                    a, b, c, d = m0[j], m1[j], m2[j], m3[j]
+                    o0[j] = o0[j] + x00 * a + x01 * b + x02 * c + x03 * d
+                    o1[j] = o1[j] + x10 * a + x11 * b + x12 * c + x13 * d
+                    o2[j] = o2[j] + x20 * a + x21 * b + x22 * c + x23 * d
+                    o3[j] = o3[j] + x30 * a + x31 * b + x32 * c + x33 * d
+            for k in range(whole_stop, stop):
+                m0 = matrix[k]
+                x00, x10, x20, x30 = x[r, k], x[r + 1, k], x[r + 2, k], x[r + 3, k]
+                for j in range(columns):
+                    o0[j] += x00 * m0[j]
+                    o1[j] += x10 * m0[j]
+                    o2[j] += x20 * m0[j]
+                    o3[j] += x30 * m0[j]
+        for r in range(count // 4 * 4, count):
+            o0 = out[r]
+            for k in range(start, whole_stop, 4):
+                m0, m1, m2, m3 = matrix[k], matrix[k + 1], matrix[k + 2], matrix[k + 3]
+                x00, x01, x02, x03 = x[r, k], x[r, k + 1], x[r, k + 2], x[r, k + 3]
+                for j in range(columns):
+                    o0[j] = o0[j] + x00 * m0[j] + x01 * m1[j] + x02 * m2[j] + x03 * m3[j]
+            for k in range(whole_stop, stop):
+                m0, x00 = matrix[k], x[r, k]
+                for j in range(columns):
+                    o0[j] += x00 * m0[j]
+
+
+inner: Final[Any] = product  # what `Kernel` puts in is a cell
+
+
+def _all_steps(
+    z: Any, initial: Any, turned: Any, shift: Any, states: Any, kept: Any, mask: Any, q: Any,
+    reverse: Any, first: Any, last: Any,
+) -> None:  # fmt: skip
+    """All states of a cell, `inner`, for some rows."""
+    length, memory = z.shape[0], initial.shape[0] - 1
+    h, c = initial[0, first:last], initial[memory, first:last]
+    for place in range(length):
+        t = length - 1 - place if reverse else place
+        product(h, turned, q)
+        h0, c0 = h, c
+        h, c = states[0, t, first:last], states[memory, t, first:last]
+        there, held = mask[t, first:last], kept[t, first:last]
+        inner(z[t, first:last], q, shift, h0, c0, h, c, held, there)
+
+
+def _all_steps_backward(
+    g: Any, kept: Any, states: Any, initial: Any, weight: Any, mask: Any,
+    dh: Any, dc: Any, rest: Any, of_z: Any, of_q: Any, reverse: Any, first: Any, last: Any,
+) -> None:  # fmt: skip
+    """The gradients of `_all_steps`."""
+    length, memory = of_z.shape[0], initial.shape[0] - 1
+    for place in range(length - 1, -1, -1):
+        t = length - 1 - place if reverse else place
+        h, c = states[0, t, first:last], states[memory, t, first:last]
+        if place > 0:
+            earlier = t + 1 if reverse else t - 1
+            h0, c0 = states[0, earlier, first:last], states[memory, earlier, first:last]
+        else:
+            h0, c0 = initial[0, first:last], initial[memory, first:last]
+        gh, gc = g[0, t, first:last], g[memory, t, first:last]
+        dz, dq, there = of_z[t, first:last], of_q[t, first:last], mask[t, first:last]
+        inner(gh, gc, kept[t, first:last], h0, c0, h, c, dh, dc, rest, dz, dq, there)
+        product(dq, weight, dh)
+
+
+_RANGE: Final = (types.boolean, _INDEX, _INDEX)
+
+
+def _forward(t: Any) -> Any:
+    two, three = t[:, ::1], t[:, :, ::1]
+    arrays = three, three, two, t[::1], t[:, :, :, ::1], three, types.boolean[:, ::1], two
+    return types.void(*arrays, *_RANGE)
+
+
+def _backward(t: Any) -> Any:
+    two, three, four = t[:, ::1], t[:, :, ::1], t[:, :, :, ::1]
+    read = four, three, four, three, two, types.boolean[:, ::1]
+    return types.void(*read, two, two, two, three, three, *_RANGE)
+
+
+def _cell(forward: Callable[..., Any], backward: Callable[..., Any]) -> tuple[Kernel, Kernel]:
+    return (
+        Kernel(_all_steps, _forward, reassociate=False, inner=forward),
+        Kernel(_all_steps_backward, _backward, reassociate=False, inner=backward),
+    )
+
+
+CELLS: Final[dict[CellName, tuple[Kernel, Kernel]]] = {
+    "tanh": _cell(tanh_cell, tanh_cell_backward),
+    "relu": _cell(relu_cell, relu_cell_backward),
+    "lstm": _cell(lstm_cell, lstm_cell_backward),
+    "gru": _cell(gru_cell, gru_cell_backward),
+}
+"""Cell -> all its steps, and their gradients."""
 
 
 # -- images --
