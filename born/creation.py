@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast, overload
 
 import numpy as np
 
 from born.backend import B, Backend, Scalar
+from born.backend.arguments import normal_axis
 from born.dtypes import DTypeLike, as_dtype, bool_, check_fits, convert_exactly, float32, int64
 from born.errors import DomainError, OperandError, ShapeError
 from born.operands import ShapeLike, as_shape, check_backend, check_unrecorded
@@ -205,22 +206,50 @@ def arange(
     return Tensor(check_backend(backend).arange(first, last, step, dtype), backend)
 
 
+@overload
 def linspace(
     start: Tensor[B] | Scalar,
     stop: Tensor[B] | Scalar,
     num: int = 50,
     *,
     endpoint: bool = True,
+    retstep: Literal[False] = False,
+    axis: int = 0,
     backend: B | None = None,
     dtype: DTypeLike | None = None,
-) -> Tensor[B]:
+) -> Tensor[B]: ...
+@overload
+def linspace(
+    start: Tensor[B] | Scalar,
+    stop: Tensor[B] | Scalar,
+    num: int = 50,
+    *,
+    endpoint: bool = True,
+    retstep: Literal[True],
+    axis: int = 0,
+    backend: B | None = None,
+    dtype: DTypeLike | None = None,
+) -> tuple[Tensor[B], Tensor[B] | float]: ...
+def linspace(
+    start: Tensor[B] | Scalar,
+    stop: Tensor[B] | Scalar,
+    num: int = 50,
+    *,
+    endpoint: bool = True,
+    retstep: bool = False,
+    axis: int = 0,
+    backend: B | None = None,
+    dtype: DTypeLike | None = None,
+) -> Any:
     """Numbers at equal distances, from start to stop.
 
     Args:
         start, stop: numbers; or tensors, through which gradients pass, and of which each element
-            has numbers of its own, along a new axis in front.
+            has numbers of its own, along a new axis.
         num: how many.
         endpoint: whether stop is the last of them.
+        retstep: whether to return the distance too, as `(numbers, distance)`.
+        axis: where the new axis is, in front by default.
         backend: where the tensor lives, if neither start nor stop is a tensor.
         dtype: float32 by default, or that of the tensors.
 
@@ -240,8 +269,10 @@ def linspace(
                 f"expected a backend to make a tensor on, got start={start!r}, stop={stop!r} and "
                 "no backend; pass backend="
             )
-        points = np.linspace(cast("Scalar", start), cast("Scalar", stop), num, endpoint)
-        return tensor(points, backend, float32 if dtype is None else dtype)
+        ends = cast("tuple[Scalar, Scalar]", (start, stop))
+        points, step = np.linspace(*ends, num, endpoint, retstep=True)
+        made = tensor(points, backend, float32 if dtype is None else dtype)
+        return (made, float(step)) if retstep else made
     first = tensors[0]
     kind = np.float64 if first.dtype == np.float64 else np.float32
     steps = max(num - 1, 1) if endpoint else max(num, 1)
@@ -252,7 +283,16 @@ def linspace(
         first.backend.astype(first.backend.from_numpy(parts), first.dtype), first.backend
     )
     made = start * (1 - after) + stop * after
-    return made if dtype is None else made.astype(dtype)
+    if axis:
+        place = normal_axis(axis, made.ndim)
+        order = [*range(1, place + 1), 0, *range(place + 1, made.ndim)]
+        made = Tensor(made.backend.transpose(made.raw, order), made.backend)
+    made = made if dtype is None else made.astype(dtype)
+    if not retstep:
+        return made
+    intervals = num - 1 if endpoint else num
+    distance = stop - start
+    return made, distance / intervals if intervals else distance * math.nan
 
 
 def logspace(

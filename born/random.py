@@ -48,6 +48,7 @@ def normal(
     >>> born.random.normal(born.zeros(3, backend), 0.1).shape
     (3,)
     """
+    _check_scale("normal", scale)
     (loc, scale), size = _parameters("normal", (loc, scale), shape, backend)
     return loc + scale * randn(size, loc.backend, loc.dtype)
 
@@ -76,6 +77,7 @@ def exponential(
     >>> bool((born.random.exponential(2.0, 3, backend=backend) >= 0.0).all())
     True
     """
+    _check_scale("exponential", scale)
     (scale,), size = _parameters("exponential", (scale,), shape, backend)
     return scale * -ops.log1p(-rand(size, scale.backend, scale.dtype))
 
@@ -92,6 +94,7 @@ def laplace(
     >>> born.random.laplace(0.0, born.ones(2, backend)).shape
     (2,)
     """
+    _check_scale("laplace", scale)
     (loc, scale), size = _parameters("laplace", (loc, scale), shape, backend)
     twice = 2.0 * rand(size, loc.backend, loc.dtype) - 1.0
     # From (-1, 1): of -1 itself, which is as likely as any other number, the logarithm is infinite.
@@ -194,6 +197,7 @@ def gamma(
     >>> born.random.gamma(born.ones(2, backend), 3.0).shape
     (2,)
     """
+    _check_scale("gamma", scale)
     (a, scale), size = _parameters("gamma", (a, scale), shape, backend)
     return scale * ops.exp(_log_gamma("gamma", a, size))
 
@@ -356,6 +360,8 @@ def choice(
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _DEPTH: Final = 40.0  # e^-40 is below the rounding of a double
 _NEWTON: Final = 12
+_SHAPES: Final = {"gamma": "a", "beta": "a and b", "dirichlet": "alpha"}
+"""What the shapes of gamma draws are called by each function."""
 
 
 def _log_gamma(name: str, a: Tensor[Any], size: Shape) -> Tensor[Any]:
@@ -363,7 +369,7 @@ def _log_gamma(name: str, a: Tensor[Any], size: Shape) -> Tensor[Any]:
     whole = ops.broadcast_to(a, size)
     shapes = a.detach().numpy()
     if not np.all(shapes >= 0.0):
-        raise _out_of_range(name, "shapes of at least 0", shapes)
+        raise _out_of_range(name, f"{_SHAPES[name]} of at least 0", shapes)
     small = whole < 1.0
     raised = ops.where(small, whole + 1.0, whole)
     drawn = _on_host(name, a, size, raised.detach().numpy().astype(np.float64), of="standard_gamma")
@@ -509,6 +515,13 @@ def _known(x: Any) -> HostArray | None:
     array: HostArray | object = x.raw.array
     on_host = isinstance(array, np.ndarray) and not is_batched(x.raw)
     return cast("HostArray", array) if on_host else None
+
+
+def _check_scale(name: str, scale: Any) -> None:
+    """Refuse a scale below zero, or NaN, where its values are known."""
+    known = _known(scale)
+    if known is not None and not np.all(known >= 0.0):
+        raise _out_of_range(name, "scale of at least 0", known)
 
 
 def _check_weights(x: Tensor[Any], *, logarithms: bool) -> None:

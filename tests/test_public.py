@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
+import born
 from born import errors
-from tests.tools import ROOT
+from tests.tools import ROOT, output_of
 
 FACES = (
     "born",
@@ -245,3 +247,13 @@ def test_every_error_is_tested() -> None:
     expected = {name for _, tree in _sources(ROOT / "tests") for name in _expected_in(tree)}
     # The root is what users catch, not what born raises.
     assert set(_error_classes()) - expected - {"BornError"} == set()
+
+
+def test_packages_are_attributes_of_born() -> None:
+    code = "import born; print(*(getattr(born, name).__name__ for name in born._PACKAGES))"
+    packages = [face for face in FACES if face.count(".") == 1 and face.startswith("born.")]
+    found = output_of([sys.executable, "-c", code]).split()
+    assert set(packages) - {"born.backend", "born.plot"} <= set(found)
+    assert {name.partition(".")[2] for name in found} <= set(dir(born))
+    with pytest.raises(AttributeError, match=r"^module 'born' has no attribute 'optimm'$"):
+        _ = getattr(born, "optim" + "m")

@@ -220,6 +220,11 @@ def test_dirichlet_and_truncated_draws_are_differentiable(autodiff: AD) -> None:
 PROBABILITIES: Final = "of bernoulli inside their range, probabilities from 0 to 1"
 
 
+def _of_scale(name: str) -> Callable[[born.Tensor[Any]], Any]:
+    others = {"gamma": {"a": 1.0}}.get(name, {})
+    return lambda x: getattr(random, name)(scale=x * born.tensor([-1.0, 1.0], x.backend), **others)
+
+
 def _of_bernoulli(p: Any) -> Callable[[T], object]:
     return lambda x: random.bernoulli(p, 3, backend=x.backend)
 
@@ -259,7 +264,7 @@ REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = 
     "a shape that is little below zero": (
         lambda x: random.gamma(-1.0, backend=x.backend),
         DomainError,
-        "of gamma inside their range, shapes of at least 0, got values from -1.0",
+        "of gamma inside their range, a of at least 0, got values from -1.0",
     ),
     "a negative shape of beta": (
         lambda x: random.beta(-1.0 * x, 1.0),
@@ -271,6 +276,14 @@ REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = 
         DomainError,
         "of dirichlet inside their range",
     ),
+    **{
+        f"a negative scale of {name}": (
+            _of_scale(name),
+            DomainError,
+            f"of {name} inside their range, scale of at least 0, got values from -1.0 to 1.0",
+        )
+        for name in ("normal", "exponential", "laplace", "gamma")
+    },
     "a probability below zero": (_of_bernoulli(-1.0), DomainError, PROBABILITIES),
     "a probability above one": (_of_bernoulli(2.0), DomainError, PROBABILITIES),
     "a probability of NumPy's": (_of_bernoulli(np.float32(2.0)), DomainError, PROBABILITIES),

@@ -22,9 +22,10 @@ from born.errors import BackendUnavailableError
 from born.fusion import Formula, Program
 from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
-from born_numba import entry, intrinsics, kernels, update
+from born_numba import entry, intrinsics, update
 from born_numba.compiler import configuration
 from born_numba.fused import NumbaFormula
+from born_numba.kernels import images, indexing, linear, network, recurrence, reduction
 from born_numba.staged import StagedLoops
 from born_numpy import NumpyBackend
 from born_numpy.arena import LARGE, empty, empty_like
@@ -38,11 +39,11 @@ from born_numpy.staged import takes_codes
 
 
 def _cut(x: HostArray, out: HostArray, window: Window) -> None:
-    kernels.unfold[x.dtype](x, out, *window)
+    images.unfold[x.dtype](x, out, *window)
 
 
-def _add(windows: HostArray, images: HostArray, window: Window) -> None:
-    kernels.fold[images.dtype](windows, images, *window)
+def _add(windows: HostArray, image: HostArray, window: Window) -> None:
+    images.fold[image.dtype](windows, image, *window)
 
 
 class NumbaBackend(NumpyBackend):
@@ -112,7 +113,7 @@ class NumbaBackend(NumpyBackend):
         if not batch or not a.size or not _is_loopable(a):
             return super().sum(x, axis, keepdims)
         rows, columns = a.shape
-        loop = kernels.sum_rows[a.dtype]
+        loop = reduction.sum_rows[a.dtype]
         if rows <= SHORT:
             out = np.empty(columns, a.dtype)
             loop(a, out)
@@ -139,7 +140,7 @@ class NumbaBackend(NumpyBackend):
             super()._add_each(target, index, values)
             return
         width = math.prod(target.shape[1:])
-        wrong = kernels.add_rows[target.dtype](
+        wrong = indexing.add_rows[target.dtype](
             target.reshape(len(target), width), rows.reshape(-1), values.reshape(rows.size, width)
         )
         if wrong >= 0:
@@ -161,7 +162,7 @@ class NumbaBackend(NumpyBackend):
         a = y.array
         if a.size:
             rows = a if a.ndim == 2 else a.reshape(-1, a.shape[-1])
-            kernels.bias_relu[a.dtype](rows, bias.array)
+            linear.bias_relu[a.dtype](rows, bias.array)
         return y
 
     @override
@@ -184,7 +185,7 @@ class NumbaBackend(NumpyBackend):
             return super().linear_gradients(g, x, weight, bias, y)
         passed = np.empty_like(a) if a.nbytes < LARGE else empty_like(a)
         total = np.empty(a.shape[1], a.dtype)
-        kernels.bias_relu_backward[a.dtype](a, y.array, passed, total)
+        linear.bias_relu_backward[a.dtype](a, y.array, passed, total)
         return (*linear_products(passed, x, weight), RawTensor(total))
 
     # -- network --
@@ -201,7 +202,7 @@ class NumbaBackend(NumpyBackend):
         a, rows = logits.array, labels.array
         if _are_plain_losses(a, rows, label_smoothing, reduction) and a.shape[1] <= _NARROW:
             p = np.empty_like(a) if a.nbytes < LARGE else empty_like(a)
-            loss = kernels.cross_entropy[a.dtype](a, rows, p)
+            loss = network.cross_entropy[a.dtype](a, rows, p)
             if loss != _OUT_OF_RANGE:
                 return RawTensor(np.array(loss, a.dtype)), RawTensor(p)
         return super().cross_entropy(logits, labels, label_smoothing, reduction)
@@ -222,7 +223,7 @@ class NumbaBackend(NumpyBackend):
                 g, probabilities, labels, label_smoothing, reduction
             )
         out = np.empty_like(p) if p.nbytes < LARGE else empty_like(p)
-        if not kernels.cross_entropy_backward[p.dtype](p, rows, g.array.item(), out):
+        if not network.cross_entropy_backward[p.dtype](p, rows, g.array.item(), out):
             self.check_labels(probabilities, labels)
         return RawTensor(out)
 
@@ -248,7 +249,7 @@ class NumbaBackend(NumpyBackend):
         scale = empty((*a.shape[:-1], 1), a.dtype)
         rows = (-1, a.shape[-1])
         arrays = w, b, eps, y.reshape(rows), normal.reshape(rows), scale.reshape(-1)
-        loop, flat = kernels.layer_norm[a.dtype], a.reshape(rows)
+        loop, flat = network.layer_norm[a.dtype], a.reshape(rows)
         done: list[bool] = []
 
         def some(first: int, last: int, _: int = 0) -> None:
@@ -279,7 +280,7 @@ class NumbaBackend(NumpyBackend):
         rows, z = a.reshape(-1, columns), z.reshape(-1, columns)
         blocks = -(-len(rows) // BLOCK)
         along, total = np.empty((2, blocks, columns), a.dtype)
-        loop = kernels.layer_norm_gradients[a.dtype]
+        loop = network.layer_norm_gradients[a.dtype]
         arrays = rows, z, factors.reshape(-1), weight.array, out.reshape(rows.shape), along, total
         in_blocks(lambda first, last, block: loop(*arrays, first, last, block), len(rows), a.size)
         return RawTensor(out), RawTensor(column_sum(along)), RawTensor(column_sum(total))
@@ -298,14 +299,14 @@ class NumbaBackend(NumpyBackend):
             return super().layer_norm_backward(g, normal, scale, axes)
         out = empty_like(a)
         rows = (-1, a.shape[-1])
-        kernels.layer_norm_backward[a.dtype](
+        network.layer_norm_backward[a.dtype](
             a.reshape(rows), z.reshape(rows), factors.reshape(-1), out.reshape(rows)
         )
         return RawTensor(out)
 
     @override
     def _attention_rows(self, dtype: np.dtype[Any]) -> Rows:
-        return Rows(kernels.attention_weights[dtype], kernels.attention_slopes[dtype])
+        return Rows(network.attention_weights[dtype], network.attention_slopes[dtype])
 
     @override
     def batch_norm(
@@ -322,9 +323,9 @@ class NumbaBackend(NumpyBackend):
         mean, variance = np.empty(channels), np.empty(channels)
         arrays = (w, b, eps, _planes(y), _planes(normal), scale, mean, variance)
         if a.ndim == 2:
-            kernels.batch_norm_rows[a.dtype](a, *arrays)
+            network.batch_norm_rows[a.dtype](a, *arrays)
         else:
-            loop, planes = kernels.batch_norm_planes[a.dtype], _planes(a)
+            loop, planes = network.batch_norm_planes[a.dtype], _planes(a)
             _each_range(lambda start, stop: loop(planes, *arrays, start, stop), channels, a.size)
         if not np.isfinite(variance).all():
             return super().batch_norm(x, weight, bias, eps)
@@ -346,9 +347,9 @@ class NumbaBackend(NumpyBackend):
         along, total = np.empty(channels), np.empty(channels)
         arrays = (factors.reshape(-1), w, _planes(out), along, total)
         if a.ndim == 2:
-            kernels.batch_norm_rows_backward[a.dtype](a, z, *arrays)
+            network.batch_norm_rows_backward[a.dtype](a, z, *arrays)
         else:
-            loop = kernels.batch_norm_planes_backward[a.dtype]
+            loop = network.batch_norm_planes_backward[a.dtype]
             slopes, normals = _planes(a), _planes(z)
             _each_range(
                 lambda start, stop: loop(slopes, normals, *arrays, start, stop), channels, a.size
@@ -357,7 +358,7 @@ class NumbaBackend(NumpyBackend):
 
     @override
     def _recurrent_walk(self, cell: CellName, dtype: np.dtype[Any]) -> Walk:
-        forward, backward = kernels.CELLS[cell]
+        forward, backward = recurrence.CELLS[cell]
         return Walk(forward[dtype], backward[dtype], uses_blas=False)
 
     # -- images --
@@ -369,7 +370,7 @@ class NumbaBackend(NumpyBackend):
         n, c, h, w = image_shape(x)
         counts, taps = window.counts((h, w)), math.prod(window.kernel)
         out = empty((n, c, taps, *counts), x.dtype)
-        kernels.unfold[x.dtype](x.array, out, *window)
+        images.unfold[x.dtype](x.array, out, *window)
         return RawTensor(out.reshape(n, c, taps, math.prod(counts)))
 
     @override
@@ -379,7 +380,7 @@ class NumbaBackend(NumpyBackend):
         n, c = columns.shape[:2]
         taps = columns.array.reshape(n, c, math.prod(window.kernel), *window.counts(size))
         out = np.zeros((n, c, *size), columns.dtype)
-        kernels.fold[columns.dtype](taps, out, *window)
+        images.fold[columns.dtype](taps, out, *window)
         return RawTensor(out)
 
     _cutting = Cutting(_cut, _add)
@@ -393,7 +394,7 @@ class NumbaBackend(NumpyBackend):
         rows, columns = window.counts((h, w))
         y = empty((n * c, rows, columns), x.dtype)
         winner = empty(y.shape, int64)
-        loop, planes = kernels.max_pool[x.dtype], x.array.reshape(n * c, h, w)
+        loop, planes = images.max_pool[x.dtype], x.array.reshape(n * c, h, w)
 
         def run(start: int, stop: int) -> None:
             room = np.empty(columns, np.int32)
@@ -410,7 +411,7 @@ class NumbaBackend(NumpyBackend):
         a, places = g.array, winner.array
         if _is_loopable(a) and places.dtype == int64 and places.flags.carray:
             out = np.zeros((*a.shape[:2], *size), a.dtype)
-            if kernels.max_pool_backward[a.dtype](a, places, out, *window):
+            if images.max_pool_backward[a.dtype](a, places, out, *window):
                 return RawTensor(out)
         return super().max_pool2d_backward(g, winner, size, window)
 

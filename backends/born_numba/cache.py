@@ -72,7 +72,7 @@ def _folder(source: str, signature: Any, *options: bool) -> Path:
 def _package() -> str:
     """A hash of this package: a loop has what it calls and names from there compiled in."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

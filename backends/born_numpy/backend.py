@@ -21,7 +21,7 @@ from born.dtypes import DTypeLike, as_dtype, float32, int64, is_floating
 from born.fusion import Formula, GroupProgram, Program
 from born.fusion.activations import RELU_GRADIENT
 from born.raw import HostArray, RawTensor, Shape
-from born_numpy import alignment, arena, attention, convolution, products, recurrence
+from born_numpy import alignment, arena, attention, convolution, linalg, products, recurrence
 from born_numpy.attention import ROWS, Rows
 from born_numpy.blocks import in_blocks
 from born_numpy.convolution import Convolution
@@ -188,6 +188,23 @@ class NumpyBackend(ArrayBackend):
         if not are_plain_products(g, x, weight):
             return super().linear_gradients(g, x, weight, bias)
         return (*linear_products(g.array, x, weight), self.sum(g, 0) if bias else None)
+
+    # -- linalg --
+
+    @override
+    def _lower_factor(self, a: HostArray) -> HostArray:
+        factor = linalg.cholesky(a)
+        return super()._lower_factor(a) if factor is None else factor
+
+    @override
+    def _substituted(self, a: HostArray, b: HostArray, lower: bool) -> HostArray:
+        solved = linalg.solve_triangular(a, b, lower)
+        return super()._substituted(a, b, lower) if solved is None else solved
+
+    @override
+    def cholesky_inverse(self, factor: RawTensor) -> RawTensor:
+        inverse = linalg.cholesky_inverse(factor.array)
+        return super().cholesky_inverse(factor) if inverse is None else RawTensor(inverse)
 
     # -- reduction --
 

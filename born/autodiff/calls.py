@@ -60,6 +60,7 @@ class Call:
     ) -> None:
         # With a backend it is known what there is; integers among it are constants.
         what = "to differentiate by" if backend is None else None
+        numbers = _places(args, numbers)
         self.trees: Final = [_argument(args, number, what) for number in numbers]
         leaves = [leaf for tree in self.trees for leaf in tree.leaves]
         self.backend: Final[Any] = backend_of_leaves(leaves) if backend is None else backend
@@ -233,12 +234,25 @@ def check_reaches(inner: Backend, backend: Backend, seeds: Sequence[RawTensor | 
         )
 
 
-def _argument(args: Sequence[Any], number: int, what: str | None) -> Tree:
-    if not 0 <= number < len(args):
-        raise ShapeError(
-            f"expected a positional argument number {number} to differentiate by, got "
-            f"{len(args)} positional arguments; pass it by position, or another argnums"
+def _places(args: Sequence[Any], numbers: Sequence[int]) -> list[int]:
+    """The places of the arguments of these numbers, which may count from the last, as -1."""
+    count = len(args)
+    for number in numbers:
+        if not -count <= number < count:
+            raise ShapeError(
+                f"expected a positional argument number {number} to differentiate by, got "
+                f"{count} positional arguments; pass it by position, or another argnums"
+            )
+    places = [number % count for number in numbers]
+    if len(set(places)) != len(places):
+        raise OperandError(
+            f"expected different arguments to differentiate by, got the numbers {tuple(numbers)} "
+            f"of {count}; name each once"
         )
+    return places
+
+
+def _argument(args: Sequence[Any], number: int, what: str | None) -> Tree:
     tree = Tree(args[number], what)
     if not tree.leaves:
         raise TapeError(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from born import ops
 from born.autodiff.custom import custom_vjp, level_for
 from born.autodiff.transforms import jacobian, vjp
-from born.autodiff.trees import mapped
-from born.backend import B
+from born.autodiff.trees import Tree, aligned, mapped
 from born.errors import LinAlgError, OperandError, ShapeError
-from born.tensor import Tensor, is_tensor
+from born.tensor import Tensor
 
 DENSE: Final = 256
 """Up to so many variables the matrix is formed; of more, only products with it."""
@@ -24,9 +24,10 @@ _ROUNDS: Final = 20
 Product: TypeAlias = Callable[[Tensor[Any]], Tensor[Any]]
 
 
-def implicit(
-    solver: Callable[..., Tensor[B]], residual: Callable[..., Tensor[Any]]
-) -> Callable[..., Tensor[B]]:
+X = TypeVar("X")
+
+
+def implicit(solver: Callable[..., X], residual: Callable[..., Any]) -> Callable[..., X]:
     """`solver` with the derivative of the x that it finds, whatever way it finds it.
 
     Where r(x, a) = 0 defines x, the derivative by a is -(dr/dx)^-1 dr/da: one linear system
@@ -35,15 +36,15 @@ def implicit(
     `grad(f)`. Up to 256 variables dr/dx is formed; for more the system is solved by GMRES.
 
     Args:
-        solver: from arguments, tensors or trees or modules of them, to x. It is called with
-            constants and may do anything.
-        residual: from x and the same arguments to r, of the shape of x, by born's operations.
+        solver: from arguments, tensors or trees or modules of them, to x, a tensor or a tree of
+            tensors of one dtype. It is called with constants and may do anything.
+        residual: from x and the same arguments to r, of the form of x, by born's operations.
 
     Returns:
         a function of the arguments. It may be differentiated any number of times.
 
     Raises:
-        ShapeError: in the backward pass, if x and r differ in shape.
+        ShapeError: in the backward pass, if x and r differ in shape or form.
         LinAlgError: in the backward pass, if dr/dx is singular, or GMRES does not converge.
 
     >>> import born
@@ -62,21 +63,67 @@ def implicit(
     Source: Blondel and others (2022), "Efficient and modular implicit differentiation".
     """
 
-    def solved(*args: Any) -> Tensor[B]:
-        x = solver(*mapped(args, lambda tensor: tensor.detach()))
-        if not is_tensor(x):
-            raise OperandError(
-                f"expected a solver that returns a tensor, got {type(x).__name__}; join several "
-                "unknowns to one by ops.concatenate"
-            )
-        return x.detach()
+    @functools.wraps(solver)
+    def find(*args: Any) -> X:
+        unknowns: list[Tree] = []
 
-    def forward(*args: Any) -> tuple[Tensor[B], Any]:
+        def solved(*args: Any) -> Tensor[Any]:
+            unknowns[:] = [Tree(solver(*args))]
+            return _joined(unknowns[0])
+
+        def equations(x: Tensor[Any], *args: Any) -> Tensor[Any]:
+            form = unknowns[0]
+            found: Any = residual(_parted(x, form), *args)
+            if not form.is_tensor:
+                aligned(form, found, "a residual")
+            return found if form.is_tensor else _joined(Tree(found))
+
+        x = _implicit(solved, equations)(*args)
+        solution: X = _parted(x, unknowns[0])
+        return solution
+
+    return find
+
+
+def _joined(tree: Tree) -> Tensor[Any]:
+    """A tensor, or all of a tree in one vector."""
+    if tree.is_tensor:
+        return tree.tensors[0]
+    if not tree.leaves or any(leaf.held for leaf in tree.leaves):
+        raise OperandError(
+            "expected a solver that returns a tensor or a tree of tensors, got "
+            f"{type(tree.value).__name__}; return the unknowns"
+        )
+    return ops.concatenate([ops.ravel(x) for x in tree.tensors])
+
+
+def _parted(x: Tensor[Any], form: Tree) -> Any:
+    """The tree that a vector was made of."""
+    if form.is_tensor:
+        return x
+    ends = [0, *itertools.accumulate(leaf.size for leaf in form.tensors)]
+    return form.filled(
+        [
+            ops.reshape(x[start:stop], leaf.shape)
+            for (start, stop), leaf in zip(itertools.pairwise(ends), form.tensors, strict=True)
+        ]
+    )
+
+
+def _implicit(
+    solver: Callable[..., Tensor[Any]], residual: Callable[..., Tensor[Any]]
+) -> Callable[..., Tensor[Any]]:
+    """`implicit` of one tensor of unknowns."""
+
+    def solved(*args: Any) -> Tensor[Any]:
+        return solver(*mapped(args, lambda tensor: tensor.detach())).detach()
+
+    def forward(*args: Any) -> tuple[Tensor[Any], Any]:
         # Called again, beneath: so that what is beneath knows of this derivative, too.
         x = find(*args)
         return x, (x, args)
 
-    def backward(saved: Any, gradient: Tensor[B]) -> tuple[Any, ...]:
+    def backward(saved: Any, gradient: Tensor[Any]) -> tuple[Any, ...]:
         x, args = saved
         towards = _adjoint(residual, x, args, gradient)
         _, pull = vjp(lambda *rest: residual(x, *rest), *args)
@@ -84,8 +131,7 @@ def implicit(
 
     recorded = custom_vjp(solved, forward, backward)
 
-    @functools.wraps(solver)
-    def find(*args: Any) -> Tensor[B]:
+    def find(*args: Any) -> Tensor[Any]:
         return recorded(*args)
 
     return find
@@ -123,7 +169,7 @@ def _adjoint(
 
     if level_for(b, x, args) is None:
         return solve(b, x, *args)
-    return implicit(solve, equation)(b, x, *args)
+    return _implicit(solve, equation)(b, x, *args)
 
 
 def _gmres(product: Product, b: Tensor[Any]) -> Tensor[Any]:

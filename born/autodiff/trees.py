@@ -6,6 +6,7 @@ is not copied: it counts as its parameters, which are differentiated by wherever
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, cast
@@ -188,16 +189,32 @@ def _filled(value: object, rest: Iterator[Any], held: Callable[[Held], Any] | No
 
 
 def _rebuilt(value: Any, made: dict[Any, Any]) -> Any:
-    """The same container with other children."""
-    if _is_mapping(value):
-        return made
-    if _is_list(value):
-        return list(made.values())
-    if is_tuple(value):
-        return tuple(made.values()) if _field_names(value) is None else type(value)(**made)
-    # A dataclass: of the same class with other fields, which `__init__` need not take.
+    """The same container with other children, of its own type where one can be made."""
     kind: type[Any] = value.__class__
-    twin: Any = object.__new__(kind)
+    if kind is dict:
+        return made
+    children = list(made.values())
+    if kind is list:
+        return children
+    if kind is tuple:
+        return tuple(children)
+    if is_tuple(value):
+        return kind._make(children) if _field_names(value) is not None else kind(children)
+    if isinstance(value, dict | list):
+        # A copy keeps what it has besides, as the factory of a defaultdict.
+        twin: Any = copy.copy(cast("Any", value))
+        if isinstance(value, dict):
+            twin.update(made)
+        else:
+            twin[:] = children
+        return twin
+    if _is_mapping(value):
+        try:
+            return kind(made)
+        except TypeError:
+            return made
+    # A dataclass: of the same class with other fields, which `__init__` need not take.
+    twin = object.__new__(kind)
     held: dict[str, Any] = getattr(value, "__dict__", {})
     for name, each in {**held, **made}.items():
         object.__setattr__(twin, name, each)

@@ -718,7 +718,12 @@ def fmod(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:
     >>> ops.fmod(born.tensor([7.0, -7.0], backend), 3.0)
     Tensor([ 1., -1.], dtype=float32)
     """
-    return call_ufunc("fmod", x, y)
+    first = x if isinstance(x, Tensor) else y
+    if not isinstance(first, Tensor) or first.dtype.kind not in "iu":
+        return call_ufunc("fmod", x, y)
+    # Of integers: the remainder with the sign of y, less y where the signs differ.
+    other = remainder(x, y)
+    return where((other != 0) & ((other < 0) != (x < 0)), other - y, other)
 
 
 def copysign(x: Tensor[B] | Scalar, y: Tensor[B] | Scalar) -> Tensor[B]:

@@ -142,7 +142,7 @@ def pinv(x: Tensor[B], rtol: float | None = None) -> Tensor[B]:
     return Tensor(backend.pinv(x.raw, _tolerance("pinv", x, rtol)), backend)
 
 
-def lstsq(a: Tensor[B], b: Tensor[B], rtol: float | None = None) -> Tensor[B]:
+def lstsq(a: Tensor[B], b: Tensor[B], rcond: float | None = None) -> Tensor[B]:
     """The x of least length among those that minimise |a x - b|.
 
     Where NumPy returns a tuple of four, this is the first of them.
@@ -150,13 +150,15 @@ def lstsq(a: Tensor[B], b: Tensor[B], rtol: float | None = None) -> Tensor[B]:
     Args:
         a: shape (..., m, n), of any rank.
         b: a vector of shape (m,), or matrices (..., m, k).
-        rtol: as for `pinv`.
+        rcond: NumPy's name for the `rtol` of `pinv`; -1 for the dtype's epsilon alone.
 
     >>> a = born.tensor([[1.0], [1.0]], backend)
     >>> ops.linalg.lstsq(a, born.tensor([1.0, 3.0], backend)).numpy().round(5)
     array([2.], dtype=float32)
     """
-    return matmul(pinv(a, rtol), b)
+    if rcond is not None and rcond < 0:
+        rcond = _EPSILON.get(a.dtype.name, 0.0)
+    return matmul(pinv(a, rcond), b)
 
 
 def tensorsolve(a: Tensor[B], b: Tensor[B], axes: Sequence[int] | None = None) -> Tensor[B]:

@@ -1,41 +1,173 @@
-"""Reductions: `axis` and `keepdims` as in NumPy, over all axes by default."""
+"""Reductions: `axis` and `keepdims` as in NumPy, over all axes by default.
+
+`where=` is a tensor or an array of bools, broadcast against x, that says which elements count;
+`initial=` is a number that counts beside them.
+"""
 
 from __future__ import annotations
 
-from born.backend import Axis, B
-from born.backend.arguments import normal_axis
-from born.operands import backend_of
-from born.tensor import Tensor
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from born.backend import Axis, B, Scalar
+from born.backend.arguments import check_floating, normal_axes, normal_axis
+from born.dtypes import INTEGRAL, is_half
+from born.errors import DomainError, DTypeError
+from born.operands import as_number, backend_of, raw_operand
+from born.raw import HostArray, RawTensor
+from born.tensor import Tensor, is_tensor
+
+Mask: TypeAlias = "Tensor[Any] | HostArray | bool | None"
+"""Which elements count: all, without one."""
 
 
-def sum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def _mask(name: str, x: Tensor[B], where: Mask) -> RawTensor | None:
+    """A mask of bools that broadcasts to x, or None if all elements count."""
+    if where is None or where is True:
+        return None
+    backend = backend_of(name, x)
+    raw = (
+        raw_operand(name, backend, where)
+        if is_tensor(where)
+        else backend.from_numpy(np.asarray(where))
+    )
+    if raw.dtype != np.bool_:
+        raise DTypeError(
+            f"expected bools as where= of {name}, got {raw.dtype}; compare, as with x > 0"
+        )
+    return backend.broadcast_to(raw, x.shape)
+
+
+def _counted(name: str, x: Tensor[B], where: Mask, other: Scalar) -> Tensor[B]:
+    """x, with another number where an element does not count."""
+    mask = _mask(name, x, where)
+    if mask is None:
+        return x
+    other = bool(other) if x.dtype.kind == "b" else other
+    return Tensor(x.backend.where(mask, x.raw, other), x.backend)
+
+
+def _extreme(
+    name: str, x: Tensor[B], axis: Axis, keepdims: bool, initial: Scalar | None, where: Mask
+) -> Tensor[B]:
+    """The largest or the smallest element."""
+    backend = backend_of(name, x)
+    reduce, compare = (
+        (backend.max, backend.maximum) if name == "max" else (backend.min, backend.minimum)
+    )
+    if where is not None and where is not True:
+        if initial is None:
+            raise DomainError(
+                f"expected initial= beside where= in {name}, got none; pass the result of no "
+                "elements"
+            )
+        x = _counted(name, x, where, _end(name, x))
+    if initial is None:
+        return Tensor(reduce(x.raw, axis, keepdims), backend)
+    initial = as_number(name, initial)
+    axes = normal_axes(axis, x.ndim)
+    if not math.prod(x.shape[i] for i in axes):
+        shape = backend.sum(x.raw, axis, keepdims).shape
+        return Tensor(backend.full(shape, initial, x.dtype), backend)
+    return Tensor(compare(reduce(x.raw, axis, keepdims), initial), backend)
+
+
+def _end(name: str, x: Tensor[B]) -> Scalar:
+    """What no element is below, or above."""
+    if x.dtype.kind == "b":
+        return name == "min"
+    if x.dtype.kind in INTEGRAL:
+        limits = np.iinfo(x.dtype)
+        return int(limits.min if name == "max" else limits.max)
+    return -math.inf if name == "max" else math.inf
+
+
+def _number_of(x: Tensor[B], mask: RawTensor, axis: Axis, keepdims: bool) -> Tensor[B]:
+    """How many elements count, NaN for none."""
+    backend = x.backend
+    count = backend.astype(backend.sum(mask, axis, keepdims), x.dtype)
+    return Tensor(count, backend)
+
+
+def _over(total: Tensor[B], freedom: Tensor[B]) -> Tensor[B]:
+    """A total over a number, NaN where that is not positive."""
+    backend = total.backend
+    positive = backend.greater(freedom.raw, 0)
+    return Tensor(backend.div(total.raw, backend.where(positive, freedom.raw, math.nan)), backend)
+
+
+def _distances(name: str, x: Tensor[B], mask: RawTensor, axis: Axis) -> Tensor[B]:
+    """The distances from the mean of those that count, zero of the others."""
+    backend = x.backend
+    inside = Tensor(backend.where(mask, x.raw, 0), backend)
+    total = sum(inside, axis, True)
+    rest = inside - _over(total, _number_of(x, mask, axis, True))
+    return Tensor(backend.where(mask, rest.raw, 0), backend)
+
+
+def sum(
+    x: Tensor[B],
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    initial: Scalar | None = None,
+    where: Mask = None,
+) -> Tensor[B]:
     """The sum, sum_i x_i; of integers and bools, int64. Halves add up in float32.
 
     >>> ops.sum(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([4., 6.], dtype=float32)
     """
-    return Tensor(backend_of("sum", x).sum(x.raw, axis, keepdims), x.backend)
+    backend = backend_of("sum", x)
+    if where is not None:
+        x = _counted("sum", x, where, 0)
+    found = Tensor(backend.sum(x.raw, axis, keepdims), backend)
+    return found + as_number("sum", initial) if initial is not None else found
 
 
-def mean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def mean(
+    x: Tensor[B], axis: Axis = None, keepdims: bool = False, *, where: Mask = None
+) -> Tensor[B]:
     """The arithmetic mean of floating numbers, sum_i x_i / n; NaN of none.
 
     >>> ops.mean(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([2., 3.], dtype=float32)
     """
-    return Tensor(backend_of("mean", x).mean(x.raw, axis, keepdims), x.backend)
+    backend = backend_of("mean", x)
+    mask = _mask("mean", x, where)
+    if mask is None:
+        return Tensor(backend.mean(x.raw, axis, keepdims), backend)
+    check_floating("mean", x.raw)
+    if is_half(x.dtype):
+        return mean(x.astype("float32"), axis, keepdims, where=where).astype(x.dtype)
+    inside = Tensor(backend.where(mask, x.raw, 0), backend)
+    return _over(sum(inside, axis, keepdims), _number_of(x, mask, axis, keepdims))
 
 
-def var(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+def var(
+    x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False, *, where: Mask = None
+) -> Tensor[B]:
     """The variance, sum_i (x_i - mean(x))^2 / (n - ddof); NaN where n - ddof is not positive.
 
     >>> ops.var(born.tensor([1.0, 3.0], backend))
     Tensor(1., dtype=float32)
     """
-    return Tensor(backend_of("var", x).var(x.raw, axis, ddof, keepdims), x.backend)
+    backend = backend_of("var", x)
+    mask = _mask("var", x, where)
+    if mask is None:
+        return Tensor(backend.var(x.raw, axis, ddof, keepdims), backend)
+    check_floating("var", x.raw)
+    if is_half(x.dtype):
+        return var(x.astype("float32"), axis, ddof, keepdims, where=where).astype(x.dtype)
+    rest = _distances("var", x, mask, axis)
+    return _over(sum(rest * rest, axis, keepdims), _number_of(x, mask, axis, keepdims) - ddof)
 
 
-def std(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+def std(
+    x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False, *, where: Mask = None
+) -> Tensor[B]:
     """The standard deviation, the square root of `var`.
 
     Where all elements are equal its gradient is zero, which is a subgradient; that of
@@ -44,34 +176,68 @@ def std(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) 
     >>> ops.std(born.tensor([1.0, 3.0], backend))
     Tensor(1., dtype=float32)
     """
-    return Tensor(backend_of("std", x).std(x.raw, axis, ddof, keepdims), x.backend)
+    backend = backend_of("std", x)
+    mask = _mask("std", x, where)
+    if mask is None:
+        return Tensor(backend.std(x.raw, axis, ddof, keepdims), backend)
+    check_floating("std", x.raw)
+    if is_half(x.dtype):
+        return std(x.astype("float32"), axis, ddof, keepdims, where=where).astype(x.dtype)
+    length = norm(_distances("std", x, mask, axis), axis, keepdims)
+    freedom = _number_of(x, mask, axis, keepdims) - ddof
+    return _over(length, Tensor(backend.sqrt(backend.maximum(freedom.raw, 0)), backend))
 
 
-def prod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def prod(
+    x: Tensor[B],
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    initial: Scalar | None = None,
+    where: Mask = None,
+) -> Tensor[B]:
     """The product, x_1 ... x_n; of integers and bools, int64. Its gradient is exact at zeros too.
 
     >>> ops.prod(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([3., 8.], dtype=float32)
     """
-    return Tensor(backend_of("prod", x).prod(x.raw, axis, keepdims), x.backend)
+    backend = backend_of("prod", x)
+    if where is not None:
+        x = _counted("prod", x, where, 1)
+    found = Tensor(backend.prod(x.raw, axis, keepdims), backend)
+    return found * as_number("prod", initial) if initial is not None else found
 
 
-def max(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def max(
+    x: Tensor[B],
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    initial: Scalar | None = None,
+    where: Mask = None,
+) -> Tensor[B]:
     """The largest element; NaN where there is one. Those that tie share the gradient equally.
 
     >>> ops.max(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([3., 4.], dtype=float32)
     """
-    return Tensor(backend_of("max", x).max(x.raw, axis, keepdims), x.backend)
+    return _extreme("max", x, axis, keepdims, initial, where)
 
 
-def min(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def min(
+    x: Tensor[B],
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    initial: Scalar | None = None,
+    where: Mask = None,
+) -> Tensor[B]:
     """The smallest element; NaN where there is one. Those that tie share the gradient equally.
 
     >>> ops.min(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([1., 2.], dtype=float32)
     """
-    return Tensor(backend_of("min", x).min(x.raw, axis, keepdims), x.backend)
+    return _extreme("min", x, axis, keepdims, initial, where)
 
 
 def logsumexp(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
@@ -158,22 +324,32 @@ def argmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Ten
     return Tensor(backend_of("argmin", x).argmin(x.raw, axis, keepdims), x.backend)
 
 
-def any(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def any(
+    x: Tensor[B], axis: Axis = None, keepdims: bool = False, *, where: Mask = None
+) -> Tensor[B]:
     """Whether any element is non-zero.
 
     >>> ops.any(born.tensor([[0.0, 1.0], [0.0, 0.0]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
     """
-    return Tensor(backend_of("any", x).any(x.raw, axis, keepdims), x.backend)
+    backend = backend_of("any", x)
+    mask = _mask("any", x, where)
+    raw = x.raw if mask is None else backend.where(mask, backend.not_equal(x.raw, 0), False)
+    return Tensor(backend.any(raw, axis, keepdims), backend)
 
 
-def all(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def all(
+    x: Tensor[B], axis: Axis = None, keepdims: bool = False, *, where: Mask = None
+) -> Tensor[B]:
     """Whether every element is non-zero.
 
     >>> ops.all(born.tensor([[0.0, 1.0], [0.0, 1.0]], backend), axis=0)
     Tensor([False,  True], dtype=bool)
     """
-    return Tensor(backend_of("all", x).all(x.raw, axis, keepdims), x.backend)
+    backend = backend_of("all", x)
+    mask = _mask("all", x, where)
+    raw = x.raw if mask is None else backend.where(mask, backend.not_equal(x.raw, 0), True)
+    return Tensor(backend.all(raw, axis, keepdims), backend)
 
 
 def argsort(x: Tensor[B], axis: int | None = -1, *, descending: bool = False) -> Tensor[B]:

@@ -12,6 +12,7 @@ from born.backend import Axis, B, Scalar
 from born.backend.arguments import normal_axis
 from born.errors import DomainError, ShapeError
 from born.operands import ShapeLike, as_shape, backend_of, raw_index, raw_operands
+from born.ops.padding import MODES, Mode, Widths, padded
 from born.raw import Shape
 from born.tensor import Tensor, is_tensor
 from born.validation import integer
@@ -130,21 +131,60 @@ def flip(x: Tensor[B], axis: Axis = None) -> Tensor[B]:
 
 
 def pad(
-    x: Tensor[B], widths: int | tuple[int, int] | Sequence[tuple[int, int]], value: Scalar = 0
+    x: Tensor[B],
+    widths: Widths,
+    value: Scalar = 0,
+    *,
+    mode: Mode = "constant",
+    constant_values: Scalar | None = None,
+    end_values: Scalar | tuple[Scalar, Scalar] | Sequence[tuple[Scalar, Scalar]] = 0,
+    reflect_type: Literal["even", "odd"] = "even",
+    stat_length: Widths | None = None,
 ) -> Tensor[B]:
-    """With elements of one value added before and after along each axis.
+    """With elements added before and after along each axis.
 
     Args:
         x: of any shape.
         widths: how many, `(before, after)` for each axis; one pair, or one number, for all.
-        value: of the elements.
+        value: of the elements of mode `"constant"`.
+        mode: which elements, as in NumPy: `"constant"`; `"edge"`, the outermost of x; `"reflect"`,
+            x mirrored about them; `"symmetric"`, mirrored about its border; `"wrap"`, from the
+            other end; `"linear_ramp"`, on a line from the outermost to `end_values`; `"maximum"`,
+            `"minimum"` or `"mean"` of the outermost `stat_length` elements.
+        constant_values: NumPy's name of `value`.
+        end_values: where a ramp ends, in the forms of `widths`.
+        reflect_type: `"odd"` to mirror at a point: twice the outermost element less the even ones.
+        stat_length: in the forms of `widths`; all elements along the axis by default.
 
     >>> ops.pad(born.ones(2, backend), [(1, 2)])
     Tensor([0., 1., 1., 0., 0.], dtype=float32)
     >>> ops.pad(born.ones((2, 3), backend), 1).shape
     (4, 5)
+    >>> ops.pad(born.tensor([1.0, 2.0, 3.0], backend), 2, mode="reflect")
+    Tensor([3., 2., 1., 2., 3., 2., 1.], dtype=float32)
     """
-    return Tensor(backend_of("pad", x).pad(x.raw, _pairs(widths, x.ndim), value), x.backend)
+    backend = backend_of("pad", x)
+    if isinstance(cast("object", value), str):
+        raise DomainError(
+            f"expected a number as the value in pad, got {value!r}; pass mode={value!r}"
+        )
+    pairs = _pairs(widths, x.ndim)
+    # With constants first in any case, for its checks of the widths.
+    value = value if constant_values is None else constant_values
+    value = value if mode == "constant" else 0
+    value = bool(value) if x.dtype.kind == "b" and value in (0, 1) else value
+    constant = backend.pad(x.raw, pairs, value)
+    if mode == "constant":
+        return Tensor(constant, backend)
+    if mode not in MODES or reflect_type not in ("even", "odd"):
+        raise DomainError(
+            f"expected mode to be one of {', '.join(MODES)} in pad, and reflect_type even or odd, "
+            f"got {mode!r} and {reflect_type!r}; use one of them"
+        )
+    numbers: Any = [(None, None)] * x.ndim if stat_length is None else _pairs(stat_length, x.ndim)
+    if mode == "linear_ramp":
+        numbers = np.broadcast_to(np.asarray(end_values), (x.ndim, 2)).tolist()
+    return padded(x, pairs, mode, reflect_type, numbers)
 
 
 def _pairs(widths: Any, axes: int) -> Any:
@@ -578,17 +618,24 @@ def meshgrid(
 def ix_(*tensors: Tensor[B]) -> tuple[Tensor[B], ...]:
     """Vectors of integers as an index of their grid: `x[ops.ix_(rows, columns)]`.
 
+    A vector of bools stands for the places where it holds; a device is waited for to know them.
+
     >>> rows = born.tensor([0, 1], backend)
     >>> [each.shape for each in ops.ix_(rows, rows)]
     [(2, 1), (1, 2)]
     """
+    found: list[Tensor[B]] = []
     for x in tensors:
-        if x.ndim != 1 or x.dtype.kind not in "iu":
+        if x.ndim != 1 or x.dtype.kind not in "biu":
             raise ShapeError(
-                f"expected vectors of integers in ix_, got shape {x.shape} of {x.dtype}; "
-                "find the places of a mask first"
+                f"expected vectors of integers or bools in ix_, got shape {x.shape} of {x.dtype}; "
+                "pass places, or a mask"
             )
-    return meshgrid(*tensors, indexing="ij", sparse=True)
+        if x.dtype.kind == "b":
+            places = np.flatnonzero(x.numpy())
+            x = Tensor(x.backend.from_numpy(places.astype(np.int64)), x.backend)
+        found.append(x)
+    return meshgrid(*found, indexing="ij", sparse=True)
 
 
 def sliding_window(

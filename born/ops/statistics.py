@@ -17,15 +17,25 @@ from born.backend.arguments import check_floating, normal_axes, normal_axis
 from born.dtypes import INTEGRAL, is_floating, is_half
 from born.errors import DomainError, ShapeError
 from born.operands import backend_of, raw_operand
-from born.ops.elementwise import floor, isnan, logaddexp, maximum, minimum, where
+from born.ops.elementwise import floor, isfinite, isnan, logaddexp, maximum, minimum, where
 from born.ops.indexing import gather, searchsorted
 from born.ops.linear import matmul
 from born.ops.reduction import all as all_of
 from born.ops.reduction import along, argmax, argmin, argsort, cumprod, cumsum, mean, norm, prod
+from born.ops.reduction import any as any_of
 from born.ops.reduction import max as max_of
 from born.ops.reduction import min as min_of
 from born.ops.reduction import sum as sum_of
-from born.ops.shape import concatenate, expand_dims, flip, moveaxis, ravel, reshape, sliding_window
+from born.ops.shape import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    flip,
+    moveaxis,
+    ravel,
+    reshape,
+    sliding_window,
+)
 from born.raw import HostArray, Shape
 from born.tensor import Tensor
 from born.validation import integer, number
@@ -184,6 +194,8 @@ def quantile(
     axis: Axis = None,
     keepdims: bool = False,
     method: Method = "linear",
+    *,
+    weights: Tensor[B] | None = None,
 ) -> Tensor[B]:
     """The quantiles of the elements along the axes; NaN where there is one, or nothing.
 
@@ -193,6 +205,8 @@ def quantile(
         axis: the axes, all by default.
         keepdims: whether to keep them with length one.
         method: how to estimate one between two elements, NumPy's names; `"linear"` by default.
+        weights: of the elements, from 0 on, constant: of the shape of x, or a vector along a single
+            axis. As in NumPy, `method="inverted_cdf"` alone takes them.
 
     >>> ops.quantile(born.tensor([1.0, 2.0, 4.0], backend), [0.5, 0.75])
     Tensor([2., 3.], dtype=float32)
@@ -201,6 +215,12 @@ def quantile(
     wanted = _probabilities(q)
     rows = _rows(x, axis)
     n = rows.shape[-1]
+    if weights is not None:
+        if method != "inverted_cdf":
+            raise DomainError(
+                f"expected method='inverted_cdf' beside weights in quantile, got {method!r}; use it"
+            )
+        weights = _rows(_spread("quantile", x, weights, axis), axis)
     if method in _CONTINUOUS:
         alpha, beta = _CONTINUOUS[method]
         places = n * wanted + alpha + wanted * (1.0 - alpha - beta) - 1.0
@@ -214,6 +234,8 @@ def quantile(
     if not n:
         nothing = x.backend.full((*rows.shape[:-1], wanted.size), math.nan, x.dtype)
         found = Tensor(nothing, x.backend)
+    elif weights is not None:
+        found = _weighted(rows, wanted, weights)
     else:
         ordered = sort(rows)
         places = places.clip(0, n - 1)
@@ -258,6 +280,39 @@ def nanquantile(
     return _restored(_between(below, above, places - low), x, np.shape(q), axis, keepdims)
 
 
+def _weighted(rows: Tensor[B], wanted: HostArray, weights: Tensor[B]) -> Tensor[B]:
+    """The first elements up to which their share of the weights is what is wanted."""
+    weights = weights.detach().astype("float64")
+    if bool(any_of(weights < 0.0)):
+        raise DomainError(
+            "expected weights from 0 on in quantile, got one below; take their magnitudes"
+        )
+    order = argsort(rows)
+    shares = cumsum(gather(weights, order, -1), -1)
+    shares = expand_dims(shares / shares[..., -1:], -2)
+    at = Tensor(rows.backend.from_numpy(wanted[:, None]), rows.backend)
+    # What weighs nothing is no quantile, not even the lowest.
+    places = sum_of((shares < at) | (shares == 0.0), -1)
+    ordered = gather(rows, order, -1)
+    found = gather(ordered, minimum(places, rows.shape[-1] - 1), -1)
+    return where(isnan(ordered[..., -1:]), math.nan, found)
+
+
+def _spread(name: str, x: Tensor[B], weights: Tensor[B], axis: Axis) -> Tensor[B]:
+    """Weights of the shape of x, of such or of a vector along an axis."""
+    raw_operand(name, backend_of(name, x), weights)
+    if weights.shape == x.shape:
+        return weights
+    if not isinstance(axis, int) or weights.shape != (x.shape[normal_axis(axis, x.ndim)],):
+        raise ShapeError(
+            f"expected weights of shape {x.shape} in {name}, or a vector along one axis, got "
+            f"shape {weights.shape} and axis={axis}; broadcast them first"
+        )
+    place = normal_axis(axis, x.ndim)
+    column = reshape(weights, tuple(-1 if i == place else 1 for i in range(x.ndim)))
+    return broadcast_to(column, x.shape)
+
+
 def _probabilities(q: object) -> HostArray:
     try:
         wanted = np.asarray(q, np.float64).ravel()
@@ -299,13 +354,16 @@ def percentile(
     axis: Axis = None,
     keepdims: bool = False,
     method: Method = "linear",
+    *,
+    weights: Tensor[B] | None = None,
 ) -> Tensor[B]:
     """As `quantile`, of q in percent.
 
     >>> ops.percentile(born.tensor([1.0, 2.0, 4.0], backend), 75)
     Tensor(3., dtype=float32)
     """
-    return quantile(x, np.asarray(q, np.float64) / 100.0, axis, keepdims, method)
+    share = np.asarray(q, np.float64) / 100.0
+    return quantile(x, share, axis, keepdims, method, weights=weights)
 
 
 def nanpercentile(
@@ -380,29 +438,32 @@ def average(
     """
     if weights is None:
         return mean(x, axis, keepdims)
-    raw_operand("average", backend_of("average", x), weights)
     if is_half(x.dtype):
         wide = weights.astype("float32")
         return average(x.astype("float32"), axis, wide, keepdims).astype(x.dtype)
-    if weights.shape != x.shape:
-        if not isinstance(axis, int) or weights.shape != (x.shape[normal_axis(axis, x.ndim)],):
-            raise ShapeError(
-                f"expected weights of shape {x.shape} in average, or a vector along one axis, got "
-                f"shape {weights.shape} and axis={axis}; broadcast them first"
-            )
-        place = normal_axis(axis, x.ndim)
-        weights = reshape(weights, tuple(-1 if i == place else 1 for i in range(x.ndim)))
-    weights = weights + x * 0 if weights.shape != x.shape else weights
+    weights = _spread("average", x, weights, axis)
     return sum_of(x * weights, axis, keepdims) / sum_of(weights, axis, keepdims)
 
 
-def cov(x: Tensor[B], rowvar: bool = True, ddof: int = 1) -> Tensor[B]:
+def cov(
+    x: Tensor[B],
+    y: Tensor[B] | None = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: Tensor[B] | None = None,
+    aweights: Tensor[B] | None = None,
+) -> Tensor[B]:
     """The covariance matrix of variables.
 
     Args:
         x: a matrix, a variable a row; or one variable.
+        y: more variables of the same observations, in the same form.
         rowvar: False if a variable is a column.
-        ddof: the sum of products is over the number of observations less this.
+        bias: whether to divide by the number of observations n, not by n - 1.
+        ddof: to divide by n less this, whatever `bias` says.
+        fweights: how often each observation was made, a vector of integers.
+        aweights: the weights of the observations, a vector of numbers from 0 on.
 
     >>> ops.cov(born.tensor([[1.0, 3.0], [2.0, 6.0]], backend))
     Tensor([[2., 4.],
@@ -410,26 +471,71 @@ def cov(x: Tensor[B], rowvar: bool = True, ddof: int = 1) -> Tensor[B]:
     """
     _check_real("cov", x)
     if is_half(x.dtype):
-        return cov(x.astype("float32"), rowvar, ddof).astype(x.dtype)
-    if x.ndim > 2:
-        raise ShapeError(f"expected at most two axes in cov, got shape {x.shape}; reshape it")
-    rows = x if rowvar or x.ndim < 2 else x.T
-    rows = reshape(rows, (1, rows.size)) if rows.ndim < 2 else rows
-    centred = rows - mean(rows, 1, keepdims=True)
-    freedom = rows.shape[1] - ddof
-    product = matmul(centred, centred.T)
-    found = product / freedom if freedom > 0 else product * math.nan
+        wide = [None if each is None else each.astype("float32") for each in (y, aweights)]
+        single = x.astype("float32")
+        return cov(single, wide[0], rowvar, bias, ddof, fweights, wide[1]).astype(x.dtype)
+    rows = _variables(x, rowvar)
+    if y is not None:
+        raw_operand("cov", x.backend, y)
+        rows = concatenate([rows, _variables(y, rowvar)])
+    ddof = (0 if bias else 1) if ddof is None else ddof
+    n = rows.shape[1]
+    if fweights is None and aweights is None:
+        centred = rows - mean(rows, 1, keepdims=True)
+        freedom = n - ddof
+        product = matmul(centred, centred.T)
+        found = product / freedom if freedom > 0 else product * math.nan
+    else:
+        found = _weighted_covariance(rows, ddof, fweights, aweights)
     return reshape(found, ()) if rows.shape[0] == 1 else found
 
 
-def corrcoef(x: Tensor[B], rowvar: bool = True) -> Tensor[B]:
+def _variables(x: Tensor[B], rowvar: bool) -> Tensor[B]:
+    """A matrix of one variable in each row."""
+    if x.ndim > 2:
+        raise ShapeError(f"expected at most two axes in cov, got shape {x.shape}; reshape it")
+    rows = x if rowvar or x.ndim < 2 else x.T
+    return reshape(rows, (1, rows.size)) if rows.ndim < 2 else rows
+
+
+def _weighted_covariance(
+    rows: Tensor[B], ddof: int, fweights: Tensor[B] | None, aweights: Tensor[B] | None
+) -> Tensor[B]:
+    """The covariance of weighted observations, as NumPy defines it."""
+    for name, given in (("fweights", fweights), ("aweights", aweights)):
+        if given is None:
+            continue
+        raw_operand("cov", rows.backend, given)
+        if given.shape != (rows.shape[1],):
+            raise ShapeError(
+                f"expected {name} as a vector of {rows.shape[1]} in cov, got shape {given.shape}; "
+                "pass one weight for each observation"
+            )
+    if fweights is not None and fweights.dtype.kind not in "iu":
+        raise DomainError(
+            f"expected integers as fweights in cov, got {fweights.dtype}; pass aweights"
+        )
+    counts = None if fweights is None else fweights.astype(rows.dtype)
+    weights = counts if aweights is None else aweights
+    assert weights is not None
+    weights = weights * counts if counts is not None and aweights is not None else weights
+    total = sum_of(weights)
+    centred = rows - sum_of(rows * weights, 1, keepdims=True) / total
+    if ddof == 0 or aweights is None:
+        freedom = total - ddof
+    else:
+        freedom = total - ddof * sum_of(weights * aweights) / total
+    return matmul(centred * weights, centred.T) / where(freedom > 0.0, freedom, math.nan)
+
+
+def corrcoef(x: Tensor[B], y: Tensor[B] | None = None, rowvar: bool = True) -> Tensor[B]:
     """The matrix of correlation coefficients of variables; the arguments are those of `cov`.
 
     >>> ops.corrcoef(born.tensor([[1.0, 3.0], [2.0, 6.0]], backend)).numpy().round(5)
     array([[1., 1.],
            [1., 1.]], dtype=float32)
     """
-    matrix = cov(x, rowvar)
+    matrix = cov(x, y, rowvar)
     if matrix.ndim == 0:
         return matrix / matrix
     index = np.arange(matrix.shape[0])
@@ -825,6 +931,7 @@ def interp(
     fp: Tensor[B],
     left: float | None = None,
     right: float | None = None,
+    period: float | None = None,
 ) -> Tensor[B]:
     """The piecewise linear function through points, differentiable by all three tensors.
 
@@ -833,6 +940,8 @@ def interp(
         xp: the coordinates of the points, a vector in ascending order.
         fp: their values, as many.
         left, right: the values below the first and above the last; theirs by default.
+        period: after which the function repeats, as of angles; then xp may be in any order, and
+            left and right count for nothing.
 
     >>> xp, fp = born.tensor([0.0, 1.0], backend), born.tensor([0.0, 10.0], backend)
     >>> ops.interp(born.tensor([0.5, 3.0], backend), xp, fp)
@@ -844,17 +953,38 @@ def interp(
             f"expected two vectors of points of one length, at least one, in interp, got shapes "
             f"{xp.shape} and {fp.shape}; pass xp and fp"
         )
+    if period is not None:
+        if not number("period", period, error=DomainError):
+            raise DomainError("expected a period other than 0 in interp, got 0; leave it out")
+        period, left, right = math.fabs(period), None, None
+        x, xp = x % period, xp % period
+        order = argsort(xp)
+        xp, fp = xp[order], fp[order]
+        xp = concatenate([xp[-1:] - period, xp, xp[:1] + period])
+        fp = concatenate([fp[-1:], fp, fp[:1]])
     low, high = xp[0], xp[-1]
-    if xp.size == 1:
-        inside = fp[0] + x * 0
-    else:
-        after = searchsorted(xp, x, "right")
-        after = maximum(minimum(after, xp.size - 1), 1)
-        x0, x1, f0, f1 = xp[after - 1], xp[after], fp[after - 1], fp[after]
-        inside = f0 + (f1 - f0) * ((x - x0) / (x1 - x0))
+    inside = fp[0] + x * 0 if xp.size == 1 else _on_segments(x, xp, fp)
     # Outside the points are constants, through which x has no slope.
     inside = where(x < low, fp[0] if left is None else left, inside)
     return where(x > high, fp[-1] if right is None else right, inside)
+
+
+def _on_segments(x: Tensor[B], xp: Tensor[B], fp: Tensor[B]) -> Tensor[B]:
+    """The linear function between the two points around each x."""
+    after = searchsorted(xp, x, "right")
+    after = maximum(minimum(after, xp.size - 1), 1)
+    x0, x1, f0, f1 = xp[after - 1], xp[after], fp[after - 1], fp[after]
+    plain = isfinite(f0) & isfinite(f1) & (x1 != x0)
+    start, rise = where(plain, f0, 0.0), where(plain, f1, 0.0) - where(plain, f0, 0.0)
+    inside = start + rise * ((x - x0) / where(plain, x1 - x0, 1.0))
+    # Between what is infinite, or at points of one place, there is no slope: NumPy's rules.
+    c, c0, c1, e0, e1 = (each.detach() for each in (x, x0, x1, f0, f1))
+    slope = (e1 - e0) / (c1 - c0)
+    other = slope * (c - c0) + e0
+    other = where(isnan(other), slope * (c - c1) + e1, other)
+    other = where(isnan(other) & (e0 == e1), f0, other)
+    other = where(c == xp[-1].detach(), f1, where(c == c0, f0, other))
+    return where(plain | isnan(c), inside, other)
 
 
 def convolve(

@@ -61,6 +61,21 @@ class Settings:
         slots: Iterable[str] | None = vars(cls).get("__slots__")
         if slots is not None:
             cls.__slots__ = FieldDocs(cls, slots)
+        if "__repr__" not in vars(cls):  # or `dataclass` would write one that shows every field
+            cls.__repr__ = Settings.__repr__  # type: ignore[method-assign]  # the same again
+
+    @override
+    def __repr__(self) -> str:
+        """lr and what differs from its default."""
+        fields = [
+            (each, getattr(self, each.name)) for each in dataclasses.fields(cast("Any", self))
+        ]
+        shown = [
+            f"{each.name}={value!r}"
+            for each, value in fields
+            if each.name == "lr" or value != each.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __post_init__(self) -> None:
         for name, check in _checkers(type(self)).items():
@@ -144,21 +159,6 @@ class Config(Settings):
 
     lr: Scalar
     """The learning rate, which every optimizer has, so that `Optimizer.lr` can change it."""
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "__repr__" not in vars(cls):  # or `dataclass` would write one that shows every field
-            cls.__repr__ = Config.__repr__  # type: ignore[method-assign]  # the same again
-
-    @override
-    def __repr__(self) -> str:
-        fields = [(each, getattr(self, each.name)) for each in dataclasses.fields(self)]
-        shown = [
-            f"{each.name}={value!r}"
-            for each, value in fields
-            if each.name == "lr" or value != each.default
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
 
     @classmethod
     def like(cls, system: str, **fields: Any) -> Self:

@@ -189,8 +189,8 @@ class Projection(Settings, metaclass=ABCMeta):
     The pattern, as of `fnmatch`, is for the names of parameters; `"*"` is all of them. A parameter
     that several match is projected by each in turn.
 
-    >>> optim.Box("*.rate", low=0.0, high=1.0)
-    Box(select='*.rate', low=0.0, high=1.0)
+    >>> optim.Box("*.rate", low=-1.0, high=5.0)
+    Box(select='*.rate', low=-1.0, high=5.0)
     """
 
     __slots__: ClassVar[Iterable[str]] = ()

@@ -7,7 +7,6 @@ from typing import Final
 
 from born import ops
 from born.backend import B, Scalar
-from born.creation import eye
 from born.errors import ShapeError
 from born.ops import special
 from born.stats.arguments import LOG_2PI, as_tensors, inside
@@ -45,11 +44,13 @@ class MultivariateNormal:
         rest = x - mean
         rest = rest if rest.ndim else rest.reshape(1)
         size = rest.shape[-1]
-        factor = _factor(cov, size)
-        rows = rest.reshape(-1, size)
-        scaled = ops.linalg.solve_triangular(factor, ops.transpose(rows), lower=True)
-        square = (scaled * scaled).sum(axis=0).reshape(rest.shape[:-1])
-        return -0.5 * square - ops.log(ops.diagonal(factor)).sum() - 0.5 * size * LOG_2PI
+        constant = 0.5 * size * LOG_2PI
+        if cov.ndim < 2:
+            variances = ops.broadcast_to(_checked(cov, size), (size,))
+            return -0.5 * (rest * rest / variances + ops.log(variances)).sum(axis=-1) - constant
+        columns = ops.transpose(rest.reshape(-1, size))
+        density, *_ = rest.backend.gaussian(_checked(cov, size).raw, columns.raw)
+        return Tensor(density, rest.backend).reshape(rest.shape[:-1]) - constant
 
     def pdf(
         self,
@@ -61,9 +62,11 @@ class MultivariateNormal:
         return ops.exp(self.logpdf(x, mean, cov))
 
     def entropy(self, cov: Tensor[B]) -> Tensor[B]:
-        """The entropy in nats, of a covariance of shape (d, d)."""
+        """The entropy in nats, of a covariance of shape (d, d), or (d,) for its diagonal."""
         size = cov.shape[-1]
-        factor = _factor(cov, size)
+        if cov.ndim < 2:
+            return 0.5 * (ops.log(cov).sum() + size * (1.0 + LOG_2PI))
+        factor = ops.linalg.cholesky(_checked(cov, size))
         return ops.log(ops.diagonal(factor)).sum() + 0.5 * size * (1.0 + LOG_2PI)
 
 
@@ -92,17 +95,13 @@ class Dirichlet:
         return ops.exp(self.logpdf(x, alpha))
 
 
-def _factor(cov: Tensor[B], size: int) -> Tensor[B]:
-    """The lower triangular factor of a covariance."""
-    if cov.shape == (size, size) and cov.ndim == 2:
-        return ops.linalg.cholesky(cov)
-    if cov.shape not in ((), (1,), (size,)):
+def _checked(cov: Tensor[B], size: int) -> Tensor[B]:
+    if cov.shape not in ((), (1,), (size,), (size, size)):
         raise ShapeError(
             f"expected a covariance of shape ({size}, {size}), its diagonal or a number, got shape "
             f"{cov.shape}; the vectors have {size} elements"
         )
-    root = ops.broadcast_to(ops.sqrt(cov), (size,))
-    return ops.expand_dims(root, 1) * eye(size, cov.backend, dtype=cov.dtype)
+    return cov
 
 
 multivariate_normal: Final = MultivariateNormal()

@@ -500,6 +500,31 @@ def test_many_variables_are_solved_without_a_matrix(autodiff: AD) -> None:
         grad(lambda a: flat(a).sum())(a)
 
 
+def test_implicit_solves_for_a_tree_of_unknowns(autodiff: AD) -> None:
+    a, c = born.tensor([5.0, 7.0], autodiff, "float64"), born.tensor(6.0, autodiff, "float64")
+
+    def solver(a: T, c: T) -> dict[str, Any]:
+        root = ops.sqrt(a * a - 4.0 * c)
+        return {"larger": 0.5 * (a + root), "others": [0.5 * (a - root).sum(), "a name"]}
+
+    def residual(found: dict[str, Any], a: T, c: T) -> dict[str, Any]:
+        x, total = found["larger"], found["others"][0]
+        return {"larger": x * (a - x) - c, "others": [(a - x).sum() - total, "a name"]}
+
+    def loss(solve: Any, a: T, c: T) -> T:
+        found = solve(a, c)
+        product: T = (found["larger"] ** 2).sum() * found["others"][0]
+        return product
+
+    solve = implicit(solver, residual)
+    assert solve(a, c)["others"][1] == "a name"
+    for argnums in (1, 2):
+        first, second = (grad(loss, argnums)(each, a, c) for each in (solve, solver))
+        close(first, second.numpy(), 1e-12)
+    once = lambda each, a: (grad(loss, 1)(each, a, c) ** 2).sum()  # noqa: E731  # of both alike
+    close(grad(once, 1)(solve, a), grad(once, 1)(solver, a).numpy(), 1e-10)
+
+
 def _keyed_otherwise(x: T, *, chunk: int) -> Any:
     def step(c: dict[str, T], _: None) -> Any:
         return {"b": c["a"]}, None
@@ -509,9 +534,16 @@ def _keyed_otherwise(x: T, *, chunk: int) -> Any:
 
 REFUSED: Final[dict[str, tuple[Callable[[T], object], type[BornError], str]]] = {
     "a solver without a tensor": (
-        lambda x: implicit(lambda a: 1.0, lambda x, a: x)(x),  # type: ignore[arg-type,return-value]  # on purpose
+        lambda x: implicit(lambda a: 1.0, lambda x, a: x)(x),
         OperandError,
-        r"expected a solver that returns a tensor, got float; join several",
+        r"expected a solver that returns a tensor or a tree of tensors, got float; return the",
+    ),
+    "equations of another form": (
+        lambda x: grad(
+            lambda a: implicit(lambda a: {"x": a, "y": a}, lambda u, a: u["x"])(a)["x"].sum()
+        )(x),
+        ShapeError,
+        r"expected a residual with x, y, got Tensor; make a tree of one form",
     ),
     "too few equations": (
         lambda x: grad(lambda a: implicit(lambda a: a, lambda x, a: x.sum())(a).sum())(x),

@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import operator
+from collections import OrderedDict, UserDict, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -514,3 +518,34 @@ def test_what_is_refused(case: str, autodiff: AD) -> None:
         call(of(autodiff, 1.0, 2.0))
     assert autodiff.tape is before
     assert len(before) == 0
+
+
+class Named(dict[str, Any]):
+    """A dict that knows more than its items."""
+
+    title = ""
+
+
+def test_containers_keep_their_types(autodiff: AD) -> None:
+    def loss(tree: Any) -> Any:
+        parts: Any = list(tree.values()) if isinstance(tree, Mapping) else tree
+        return functools.reduce(operator.add, ((x * x).sum() for x in parts))
+
+    x, y = born.tensor([1.0, 2.0], autodiff), born.tensor(3.0, autodiff)
+    named = Named(b=y, a=x)
+    named.title = "two"
+    trees: list[Any] = [
+        OrderedDict(b=y, a=x),
+        defaultdict(list, b=y, a=x),
+        named,
+        MappingProxyType({"b": y, "a": x}),
+        UserDict({"b": y, "a": x}),
+    ]
+    gradient: Any = grad(loss)
+    for tree in trees:
+        found = gradient(tree)
+        assert type(found) is type(tree)
+        assert list(found) == ["b", "a"]
+        assert found["a"].tolist() == [2.0, 4.0]
+    assert gradient(trees[1]).default_factory is list
+    assert gradient(named).title == "two"

@@ -11,7 +11,7 @@ import pytest
 
 import born
 from born import ops
-from born.autodiff import Autodiff, backward, grad, hvp, value_and_grad
+from born.autodiff import Autodiff, backward, grad, hvp, jacobian, value_and_grad
 from born.backend import Backend
 from born.errors import BornError, OperandError, ShapeError, TapeError
 
@@ -336,3 +336,18 @@ def test_argnum_is_one_integer(argnum: Any, autodiff: Autodiff[Backend]) -> None
 
     with pytest.raises(OperandError, match="expected argnums as one integer or a tuple"):
         grad(square, argnum)(x)
+
+
+def test_arguments_may_be_counted_from_the_last(autodiff: AD) -> None:
+    x, y = born.tensor([2.0], autodiff), born.tensor([3.0], autodiff)
+
+    def function(x: born.Tensor[AD], y: born.Tensor[AD]) -> born.Tensor[AD]:
+        return (x * x * y).sum()
+
+    assert grad(function, argnums=-1)(x, y).tolist() == [4.0]
+    assert [each.tolist() for each in grad(function, argnums=(-1, 0))(x, y)] == [[4.0], [12.0]]
+    assert jacobian(function, argnums=-2)(x, y).tolist() == [12.0]
+    with pytest.raises(OperandError, match=r"different arguments .* numbers \(0, -2\) of 2"):
+        grad(function, argnums=(0, -2))(x, y)
+    with pytest.raises(ShapeError, match=r"argument number -3 .* 2 positional"):
+        grad(function, argnums=-3)(x, y)

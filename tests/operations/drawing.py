@@ -23,7 +23,11 @@ _Choice = TypeVar("_Choice")
 
 Results: TypeAlias = RawTensor | Sequence[RawTensor]
 
-Apply: TypeAlias = Callable[[Backend], Results] | Callable[[Backend, RawTensor], Results]
+Apply: TypeAlias = (
+    Callable[[Backend], Results]
+    | Callable[[Backend, RawTensor], Results]
+    | Callable[[Backend, RawTensor, RawTensor], Results]
+)
 """Calls an operation on a backend with the tensors of a case."""
 
 Reference: TypeAlias = (

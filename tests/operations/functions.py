@@ -7,6 +7,7 @@ check by drawn calls is checked here by one or a few fixed calls of each, which 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -776,4 +777,148 @@ enter(
     ours=lambda x: ops.linalg.cholesky(x + x.T, upper=True),
     reference=lambda x: np.linalg.cholesky(x + x.T).T,
     rounding=64.0,
+)
+
+# -- NumPy's keywords ----------------------------------------------------------------------
+
+_OURS: Final[Any] = ops
+_NP: Final[Any] = np
+"""For calls that the types do not follow."""
+
+_COUNTED: Final = np.array(
+    [[True, False, True, True], [False] * 3 + [True], [True, True] + [False] * 2]
+)
+"""Which elements of a matrix of 3 x 4 count."""
+
+for _name in ("sum", "prod", "mean", "var", "std", "max", "min"):
+    for _axis in (None, 1):
+        _beside: dict[str, Any] = {"initial": True} if _name in ("max", "min") else {}
+        same(
+            f"{_name}: where, {_axis}",
+            _MANY,
+            axis=_axis,
+            where=_COUNTED,
+            # Of one number alone the deviation has no second derivative.
+            _orders=VALUES if _name == "std" and _axis else 2,
+            **_beside,
+            _integers=_name in ("sum", "prod", "max", "min"),
+        )
+for _name in ("sum", "prod", "max", "min"):
+    same(f"{_name}: initial", _MANY / 3.0, axis=(0, 2), keepdims=True, initial=2, _integers=False)
+    same(f"{_name}: initial of none", np.zeros((0, 3)), axis=0, initial=2, _integers=True)
+for _name in ("any", "all"):
+    same(f"{_name}: where", _MANY, axis=0, where=_COUNTED, _orders=0, _integers=True)
+_ENDS: Final = np.array([[0.3, 1.9, -2.2, 4.7], [1.1, -0.6, 3.4, 0.2], [2.6, 5.3, -1.4, 0.9]])
+
+
+def _enter_pad(case: str, widths: Any, integers: bool = False, **options: Any) -> None:
+    enter(
+        f"pad: {case}",
+        _ENDS,
+        ours=lambda x: _OURS.pad(x, widths, **options),
+        reference=lambda x: _NP.pad(x, widths, **options),
+        integers=integers,
+        rounding=32.0,
+    )
+
+
+for _mode in ("edge", "reflect", "symmetric", "wrap", "linear_ramp", "maximum", "mean", "minimum"):
+    _places = _mode in ("edge", "reflect", "symmetric", "wrap")
+    _enter_pad(_mode, ((7, 5), (1, 9)), _places, mode=_mode)
+for _mode in ("reflect", "symmetric"):
+    _enter_pad(f"{_mode}, odd", (2, 6), mode=_mode, reflect_type="odd")
+_enter_pad("ends", 3, mode="linear_ramp", end_values=((1, 2), (3, -4)))
+_enter_pad("length", 3, mode="maximum", stat_length=((1, 2), (3, 9)))
+_enter_pad("constant_values", 3, constant_values=3)
+
+
+def _quantile(x: Any, weights: Any) -> Any:
+    return ops.quantile(x, [0.0, 0.3, 0.8, 1.0], 1, method="inverted_cdf", weights=weights)
+
+
+def _quantile_of_arrays(x: HostArray, weights: HostArray) -> Any:
+    return np.quantile(x, [0.0, 0.3, 0.8, 1.0], 1, method="inverted_cdf", weights=weights)
+
+
+enter("quantile: weights", _MANY, _WEIGHTS, ours=_quantile, reference=_quantile_of_arrays)
+enter(
+    "quantile: weights of an axis",
+    _MANY,
+    np.array([0.0, 2.0, 1.0]),
+    ours=_quantile,
+    reference=_quantile_of_arrays,
+    orders=VALUES,
+)
+enter(
+    "percentile: weights",
+    _MANY,
+    _WEIGHTS,
+    ours=lambda x, w: ops.percentile(x, 40, method="inverted_cdf", weights=w),
+    reference=lambda x, w: np.percentile(x, 40, method="inverted_cdf", weights=w),
+)
+same("cov: bias", _MANY[0], bias=True, _integers=False)
+same("cov: more variables", _MANY[0], between(-1.0, 1.0, 4), _integers=False)
+same("corrcoef: more variables", _MANY[0], between(-1.0, 1.0, 2, 4), _integers=False)
+enter(
+    "cov: counts",
+    _MANY[0],
+    ours=lambda x: ops.cov(x, fweights=born.tensor([1, 0, 2, 3], x.backend)),
+    reference=lambda x: np.cov(x, fweights=[1, 0, 2, 3]),
+)
+
+
+def _enter_cov(ddof: int) -> None:
+    enter(
+        f"cov: weights, {ddof}",
+        _MANY[0],
+        between(0.5, 2.0, 4),
+        ours=lambda x, w: ops.cov(
+            x, ddof=ddof, aweights=w, fweights=born.tensor([1, 3, 2, 3], x.backend)
+        ),
+        reference=lambda x, w: np.cov(x, ddof=ddof, aweights=w, fweights=[1, 3, 2, 3]),
+    )
+
+
+for _ddof in (0, 1, 2):
+    _enter_cov(_ddof)
+same(
+    "interp: period",
+    np.array([[-1.0, 0.15], [0.6, 2.2], [7.0, 1.9]]),
+    np.array([0.1, 2.5, -0.4, 8.3]),
+    np.array([1.0, -2.0, 0.4, 3.0]),
+    period=-3.0,
+    _integers=False,
+)
+for _case, _values in {
+    "jump": (0.0, 1.0, 5.0, 2.0, 3.0, 4.0),
+    "infinite jump": (0.0, math.inf, 5.0, 2.0, 3.0, 4.0),
+    "infinite": (0.0, 1.0, -math.inf, 2.0, math.inf, math.inf),
+    "infinite ends": (math.inf, 1.0, 2.0, 3.0, -math.inf, math.inf),
+}.items():
+    same(
+        f"interp: {_case}",
+        np.array([-1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, math.nan]),
+        np.array([0.0, 1.0, 1.0, 2.0, 3.0, 4.0]),
+        np.array(_values),
+        _orders=VALUES,
+        _integers=False,
+    )
+enter(
+    "linspace: axis",
+    between(-1.0, 1.0, 3),
+    between(-1.0, 1.0, 2, 1),
+    ours=lambda x, y: born.linspace(x, y, 5, axis=-1),
+    reference=lambda x, y: np.linspace(x, y, 5, axis=-1),
+)
+enter(
+    "linspace: distance",
+    between(-1.0, 1.0, 3),
+    ours=lambda x: born.linspace(x, 3.0, 5, retstep=True, endpoint=False)[1],
+    reference=lambda x: np.linspace(x, 3.0, 5, retstep=True, endpoint=False)[1],
+)
+enter(
+    "ix_: bools",
+    _ENDS,
+    ours=lambda x: x[ops.ix_(x[:, 0] > 1.0, born.tensor([3, 1], x.backend))],
+    reference=lambda x: x[_NP.ix_(x[:, 0] > 1.0, [3, 1])],
 )

@@ -112,6 +112,21 @@ def _cholesky(d: Draw) -> Case:
     )
 
 
+@ROWS.row("gaussian")
+def _gaussian(d: Draw) -> Case:
+    def apply(b: Backend, x: RawTensor, y: RawTensor) -> RawTensor:
+        return b.gaussian(b.add(x, transposed(b, x)), y)[0]
+
+    def reference(x: HostArray, y: HostArray) -> Any:
+        both = x + x.swapaxes(-1, -2)
+        square = np.sum(y * np.linalg.solve(both, y), -2)
+        return -0.5 * (square + np.linalg.slogdet(both)[1][..., None])
+
+    n, k, batch = d.choice(d.lengths), d.choice(d.lengths), d.shape()
+    x, y = _regular(d, n, batch), d.uniform((*batch, n, k))
+    return Case((x, y), apply, reference)
+
+
 @ROWS.row("eigh")
 def _eigh(d: Draw) -> Case:
     def apply(b: Backend, x: RawTensor) -> Any:

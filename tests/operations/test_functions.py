@@ -104,6 +104,39 @@ def test_integers_and_bools_are_those_of_numpy(name: str, backend_name: str) -> 
         np.testing.assert_array_equal(found.numpy(), expected)
 
 
+_PAD_OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "linear_ramp": {"end_values": (20, -3)},
+    "maximum": {},
+    "mean": {"stat_length": 3},
+    "minimum": {"stat_length": (1, 2)},
+    "reflect": {"reflect_type": "odd"},
+}
+
+
+def _padding(mode: str, options: dict[str, Any]) -> Callable[[Any, Any], Any]:
+    return lambda of, x: of.pad(x, 3, mode=mode, **options)
+
+
+INTEGERS: Final = np.array([[7, -7, 7, -7, 0, 6, 5], [3, 3, -3, -3, 2, -2, 0]])
+
+OF_INTEGERS: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "fmod": lambda of, x: of.fmod(x[0], x[1]),
+    "fmod by a number": lambda of, x: of.fmod(x, -3),
+    **{f"pad: {mode}": _padding(mode, options) for mode, options in _PAD_OPTIONS.items()},
+}
+"""What NumPy computes of signed integers as integers."""
+
+
+@pytest.mark.parametrize("name", OF_INTEGERS)
+def test_signed_integers_are_those_of_numpy(name: str, backend_name: str) -> None:
+    backend, call = computing(backend_name), OF_INTEGERS[name]
+    with np.errstate(divide="ignore"):
+        expected = call(np, INTEGERS)
+        found = call(ops, born.tensor(INTEGERS, backend))
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_derivatives_are_the_slopes(name: str, backend_name: str) -> None:
     function, backend = FUNCTIONS[name], computing(backend_name)
@@ -288,7 +321,11 @@ REFUSED: Final[dict[str, tuple[Callable[[Any], object], type[Exception], str]]] 
         r"that broadcast, got \[\(2, 3\), \(3, 2\)\]",
     ),
     "meshgrid": (lambda x: ops.meshgrid(x, indexing=_WRONG), DomainError, r'"xy" or "ij" .*yx'),
-    "ix_": (lambda x: ops.ix_(x), ShapeError, r"vectors of integers in ix_, got shape \(2, 3\)"),
+    "ix_": (
+        lambda x: ops.ix_(x),
+        ShapeError,
+        r"vectors of integers or bools in ix_, got shape \(2, 3\)",
+    ),
     "window": (lambda x: ops.sliding_window(x, 4, 1), ShapeError, r"at most 3 along axis 1, got 4"),
     "windows": (lambda x: ops.sliding_window(x, 4), ShapeError, r"as many lengths as axes"),
     "tril": (lambda x: ops.tril(x[0]), ShapeError, r"in tril, got shape \(3,\)"),
@@ -327,6 +364,37 @@ REFUSED: Final[dict[str, tuple[Callable[[Any], object], type[Exception], str]]] 
         r"weights of shape \(2, 3\) .* got shape \(3,\)",
     ),
     "cov": (lambda x: ops.cov(x[None]), ShapeError, r"at most two axes in cov"),
+    "cov: counts": (
+        lambda x: ops.cov(x, fweights=x[0]),
+        DomainError,
+        r"integers as fweights in cov, got float32",
+    ),
+    "cov: weights": (lambda x: ops.cov(x, aweights=x), ShapeError, r"aweights as a vector of 3"),
+    "quantile: weights": (
+        lambda x: ops.quantile(x, 0.5, weights=x),
+        DomainError,
+        r"method='inverted_cdf' beside weights in quantile, got 'linear'",
+    ),
+    "quantile: negative weights": (
+        lambda x: ops.quantile(x, 0.5, method="inverted_cdf", weights=x - 9.0),
+        DomainError,
+        r"weights from 0 on in quantile",
+    ),
+    "where": (lambda x: ops.sum(x, where=x), DTypeError, r"bools as where= of sum, got float32"),
+    "where without initial": (
+        lambda x: ops.max(x, where=x > 0.0),
+        DomainError,
+        r"initial= beside where= in max",
+    ),
+    "pad: a mode as the value": (lambda x: ops.pad(x, 1, _WRONG), DomainError, r"pass mode='yx'"),
+    "pad: mode": (lambda x: ops.pad(x, 1, mode=_WRONG), DomainError, r"one of constant, edge, "),
+    "pad: nothing": (lambda x: ops.pad(x[:0], 1, mode="edge"), ShapeError, r"axis 0 to pad with"),
+    "pad: length": (
+        lambda x: ops.pad(x, 1, mode="mean", stat_length=0),
+        DomainError,
+        r"stat_length from 1 on in pad, got 0",
+    ),
+    "period": (lambda x: ops.interp(x, x[0], x[0], period=0.0), DomainError, r"period other"),
     "nanargmax": (lambda x: ops.nanargmax(x * math.nan), DomainError, r"in nanargmax, got one"),
     "diff": (lambda x: ops.diff(x, -1), DomainError, r"from 0 on in diff, got -1"),
     "gradient": (lambda x: ops.gradient(x, 1.0, 2.0, 3.0), ShapeError, r"one distance, or 2"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -15,8 +17,9 @@ import born
 from born import ops
 from born.autodiff import Autodiff, backward, grad
 from born.backend import Backend
+from born.backend.contract.linalg import transposed
 from born.errors import DomainError, DTypeError, LinAlgError, OperandError, ShapeError
-from born.raw import HostArray
+from born.raw import HostArray, Shape
 from tests.operations.computing import computing
 from tests.tools import is_tuple
 
@@ -377,3 +380,36 @@ def test_gaussian_evidence_and_its_slope(backend: Backend) -> None:
     expected = 0.5 * (weights @ inner @ weights - np.trace(inverse @ inner))
     found = gradient_of(evidence, math.log(length), backend)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("installed", [True, False])
+def test_large_factors_and_triangular_systems(
+    installed: bool, batch: Shape, cpu_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not installed:
+        linalg = importlib.import_module("born_numpy.linalg")
+        monkeypatch.setattr(linalg, "_scipy", lambda: None)
+    b, draw = cpu_backend, np.random.default_rng(0)
+    n = 70  # more than what a call to LAPACK for each pays from
+    x = draw.standard_normal((*batch, n, n))
+    a = x @ x.swapaxes(-1, -2) + n * np.eye(n)
+    factor = b.cholesky(b.from_numpy(a))
+    np.testing.assert_allclose(b.to_numpy(factor), np.linalg.cholesky(a), rtol=1e-11, atol=1e-13)
+    inverse = b.to_numpy(b.cholesky_inverse(factor))
+    np.testing.assert_allclose(inverse @ a, np.broadcast_to(np.eye(n), a.shape), atol=1e-12)
+    y = draw.standard_normal((n, 3))
+    for lower, turned, across in itertools.product((True, False), repeat=3):
+        # The other triangle is not read; and the matrix may lie in memory either way.
+        part = np.tril(a) if lower else np.triu(a)
+        other = np.where(part == 0, np.nan, a)
+        raw = b.from_numpy(other.swapaxes(-1, -2) if across else other)
+        raw = transposed(b, raw) if across else raw
+        found = b.to_numpy(b.solve_triangular(raw, b.from_numpy(y), lower, turned))
+        expected = np.linalg.solve(part.swapaxes(-1, -2) if turned else part, y)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    with pytest.raises(LinAlgError, match="a positive definite matrix in cholesky"):
+        b.cholesky(b.from_numpy(-a))
+    a[..., 5, 5] = 0.0
+    with pytest.raises(LinAlgError, match="a matrix that has an inverse in solve_triangular"):
+        b.solve_triangular(b.from_numpy(a), b.from_numpy(y))

@@ -22,6 +22,7 @@ reveal_type(ops.relu(x))  # reveals: Tensor[Autodiff[NumpyBackend]]
 
 layer = nn.Linear(64, 10, backend)
 reveal_type(layer)  # reveals: Linear[Autodiff[NumpyBackend]]
+reveal_type(born.nn.Linear(64, 10, backend))  # reveals: Linear[Autodiff[NumpyBackend]]
 reveal_type(layer.weight)  # reveals: Parameter[Autodiff[NumpyBackend]]
 reveal_type(layer.weight.grad)  # reveals: Tensor[Autodiff[NumpyBackend]] | None
 reveal_type(layer(x))  # reveals: Tensor[Autodiff[NumpyBackend]]

@@ -68,14 +68,36 @@ def _strict(b: Backend, x: RawTensor) -> RawTensor:
 
 
 def _cholesky(b: Backend, g: RawTensor, y: RawTensor) -> RawTensor:
-    below = _product(b, t(b, y), triangle(b, g))
-    halved = b.sub(triangle(b, below), b.mul(b.mul(below, _one(b, y)), 0.5))
+    below = triangle(b, _product(b, t(b, y), triangle(b, g)))
+    halved = b.mul(below, b.sub(1.0, b.mul(_one(b, y), 0.5)))
     left = b.solve_triangular(y, halved, True, True)
     return _symmetric(b, b.solve_triangular(y, t(b, left), True, True))
 
 
 of_result("cholesky", _cholesky)
 of_result("inv", lambda b, g, y: b.neg(_product(b, t(b, y), g, t(b, y))))
+
+
+@pullback_of("gaussian", 2, residuals=True)
+def _gaussian(
+    b: Backend,
+    out: tuple[RawTensor, RawTensor, RawTensor],
+    required: Required,
+    x: RawTensor,
+    y: RawTensor,
+) -> Pullback:
+    _, factor, weights = out
+
+    def pullback(g: RawTensor) -> Sequence[RawTensor | None]:
+        towards = b.mul(weights, b.expand_dims(g, -2))
+        x_gradient = None
+        if required[0]:
+            total = _as_factor(b, b.mul(b.sum(g, -1), 0.5))
+            outer = _product(b, b.mul(towards, 0.5), t(b, weights))
+            x_gradient = b.sub(outer, b.mul(b.cholesky_inverse(factor), total))
+        return x_gradient, b.neg(towards) if required[1] else None
+
+    return pullback
 
 
 @pullback_of("solve", 2, keeps_result=True, reads=[[0], [0]])

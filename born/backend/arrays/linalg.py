@@ -33,7 +33,7 @@ class ArrayLinalg(Linalg, Dispatch):
     @override
     @halves_in_float32
     def cholesky(self, x: RawTensor, /) -> RawTensor:
-        return RawTensor(self._factored("cholesky", self._square("cholesky", x)))
+        return RawTensor(_translated("cholesky", self._lower_factor, self._square("cholesky", x)))
 
     @override
     @halves_in_float32
@@ -48,18 +48,7 @@ class ArrayLinalg(Linalg, Dispatch):
         a, b = self._system("solve_triangular", x, y)
         if transpose:
             a, lower = a.swapaxes(-1, -2), not lower
-        n, xp = a.shape[-1], self.xp
-        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        out = xp.array(xp.broadcast_to(b, (*batch, *b.shape[-2:])))
-        starts = range(0, n, _BLOCK)
-        for start in starts if lower else reversed(starts):
-            rows = slice(start, start + _BLOCK)
-            known = slice(0, start) if lower else slice(start + _BLOCK, n)
-            if start if lower else start + _BLOCK < n:
-                out[..., rows, :] -= a[..., rows, known] @ out[..., known, :]
-            block = xp.tril(a[..., rows, rows]) if lower else xp.triu(a[..., rows, rows])
-            out[..., rows, :] = self._solved("solve_triangular", block, out[..., rows, :])
-        return RawTensor(out)
+        return RawTensor(_translated("solve_triangular", self._substituted, a, b, lower=lower))
 
     @override
     @halves_in_float32
@@ -96,6 +85,7 @@ class ArrayLinalg(Linalg, Dispatch):
         return RawTensor(self._factored("inv", self._square("inv", x)))
 
     pinv = halves_in_float32(Linalg.pinv)
+    gaussian = halves_in_float32(Linalg.gaussian)
 
     @override
     @halves_in_float32
@@ -127,6 +117,27 @@ class ArrayLinalg(Linalg, Dispatch):
         even = a6 @ (c[12] * a6 + c[10] * a4 + c[8] * a2)
         v = even + c[6] * a6 + c[4] * a4 + c[2] * a2 + c[0] * one
         return self._solved("expm", v - u, v + u)
+
+    # -- how, which a backend may know better --
+
+    def _lower_factor(self, a: Array) -> Array:
+        factor: Array = self.xp.linalg.cholesky(a)
+        return factor
+
+    def _substituted(self, a: Array, b: Array, lower: bool) -> Array:
+        """The x of a x = b, in blocks of rows: products take most of the work."""
+        n, xp = a.shape[-1], self.xp
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        out = xp.array(xp.broadcast_to(b, (*batch, *b.shape[-2:])))
+        starts = range(0, n, _BLOCK)
+        for start in starts if lower else reversed(starts):
+            rows = slice(start, start + _BLOCK)
+            known = slice(0, start) if lower else slice(start + _BLOCK, n)
+            if start if lower else start + _BLOCK < n:
+                out[..., rows, :] -= a[..., rows, known] @ out[..., known, :]
+            block = xp.tril(a[..., rows, rows]) if lower else xp.triu(a[..., rows, rows])
+            out[..., rows, :] = self._solved("solve_triangular", block, out[..., rows, :])
+        return out
 
     # -- checked calls --
 

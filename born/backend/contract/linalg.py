@@ -5,6 +5,7 @@ Each takes a matrix in the last two axes, or any number of them in the axes befo
 
 from __future__ import annotations
 
+from born.backend.arguments import check_floating
 from born.backend.contract.operation import absent, optional, required
 from born.backend.contract.primitives import Primitives
 from born.raw import RawTensor
@@ -85,6 +86,30 @@ class Linalg(Primitives):
         """x^-1 y, or (x^T)^-1 y, reading one triangle of x; shapes as in `solve`."""
         part = triangle(self, x, lower)
         return self.solve(transposed(self, part) if transpose else part, y)
+
+    def cholesky_inverse(self, factor: RawTensor) -> RawTensor:
+        """(L L^T)^-1 from the factor L that `cholesky` gave."""
+        n = factor.shape[-1]
+        half = self.solve_triangular(factor, self.eye(n, n, factor.dtype))
+        return self.solve_triangular(factor, half, True, True)
+
+    @optional
+    def gaussian(self, x: RawTensor, y: RawTensor, /) -> tuple[RawTensor, RawTensor, RawTensor]:
+        """-(y^T x^-1 y + log det x) / 2 for each column of y: the log-density of a normal
+        distribution of covariance x, up to a constant.
+
+        For y of shape (..., n, k), the leading axes those of x. The residuals are the factor of x
+        and x^-1 y.
+        """
+        check_floating("gaussian", x)
+        factor = self.cholesky(x)
+        scaled = self.solve_triangular(factor, y)
+        n = factor.shape[-1]
+        diagonal = self.sum(self.mul(factor, self.eye(n, n, factor.dtype)), -1)
+        determinant = self.sum(self.log(diagonal), -1, keepdims=True)
+        square = self.sum(self.mul(scaled, scaled), -2)
+        density = self.sub(self.mul(square, -0.5), determinant)
+        return density, factor, self.solve_triangular(factor, scaled, True, True)
 
 
 def transposed(b: Primitives, x: RawTensor) -> RawTensor:
