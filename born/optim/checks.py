@@ -83,6 +83,8 @@ def _check_writeable(index: int, parameter: Parameter[Any]) -> None:
 
 def _check_overlap(index: int, parameter: Parameter[Any]) -> None:
     array: Any = parameter.raw.array
+    if not array.size:
+        return
     lengths, reach = zip(array.shape, getattr(array, "strides", array.shape), strict=True), 0
     # By falling strides no view of separate elements comes back to what is before it.
     for stride, length in sorted((abs(step), length) for length, step in lengths if length > 1):
