@@ -79,7 +79,7 @@ def ctc_loss(
         )
     spans = _lengths("input_lengths", input_lengths, batch, frames)
     sizes = _lengths("target_lengths", target_lengths, batch, labels.shape[1])
-    held = np.arange(labels.shape[1]) < sizes[:, None]
+    held = np.less(np.arange(labels.shape[1]), sizes[:, None])
     labels = np.where(held, labels, blank)
     _check_classes(labels[held], blank, classes)
     losses = _losses(log_probs, labels, spans, sizes, blank)
@@ -114,7 +114,8 @@ def _losses(
     index = np.broadcast_to(classes, (frames, batch, states))
     chances = ops.maximum(ops.gather(log_probs, there(np.ascontiguousarray(index)), 2), _NEVER)
     place = np.arange(states)
-    first = (place < 2) & (place <= 2 * sizes[:, None])
+    last = np.multiply(2, sizes[:, None])
+    first = np.less_equal(place, np.minimum(last, 1))
     may_skip = there(skips)
     # What starts before the first frame, so that no frame is special: 0 in the blank alone.
     reached = there(np.where(first, 0.0, _NEVER).astype(str(log_probs.dtype)))
@@ -128,10 +129,9 @@ def _losses(
         after = after + chances[t]
         running = t < spans
         reached = after if running.all() else ops.where(there(running[:, None]), after, reached)
-    ends = place == 2 * sizes[:, None]
-    ends |= place == 2 * sizes[:, None] - 1
-    ends &= (spans > 0)[:, None] | (place == 0)
-    return -ops.logsumexp(ops.where(there(ends), reached, _NEVER), axis=-1)
+    begun = np.logical_or(np.greater(spans, 0)[:, None], np.equal(place, 0))
+    ends = np.logical_or(np.equal(place, last), np.equal(place, np.subtract(last, 1)))
+    return -ops.logsumexp(ops.where(there(np.logical_and(ends, begun)), reached, _NEVER), axis=-1)
 
 
 def _integers(name: str, values: Any) -> HostArray:
