@@ -26,7 +26,7 @@ from benchmarks import (
     side_by_side,
     training_step,
 )
-from benchmarks.harness import Result, Settings, Work, run
+from benchmarks.harness import Result, Settings, Skipped, Work, run
 from benchmarks.libraries import Place
 from born.errors import BackendUnavailableError
 
@@ -124,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in benchmarks
         if name != _OPTIMIZERS  # long, and asked for by name
     }
+    if _OPTIMIZERS in chosen:
+        chosen[_OPTIMIZERS] = optimizers.settings(settings)
     _run(here, chosen, settings, path)
     return 0
 
@@ -132,14 +134,22 @@ def _run(here: Place, chosen: Mapping[str, Settings], settings: Settings, path: 
     benchmarks = CPU_BENCHMARKS if here.cupy is None else GPU_BENCHMARKS
     facts = machine.facts(here.cupy)
     print(machine.described(facts), end="\n\n", flush=True)
-    results = [
-        _announced(work, own) for name, own in chosen.items() for work in benchmarks[name](here)
-    ]
+    footprints: list[footprint.Footprint | Skipped] = []
+    if _OPTIMIZERS in chosen:  # first, so that nothing is there yet of what steps keep
+        footprints += footprint.on_host(optimizers.place(here), optimizers.JOBS)
+    measured = {
+        name: [_announced(work, own) for work in benchmarks[name](here)]
+        for name, own in chosen.items()
+    }
+    results = [result for each in measured.values() for result in each]
     print(report.tables(results))
-    footprints = footprint.measured(here) if here.cupy is not None and _STEP in chosen else []
-    if footprints:
+    if here.cupy is not None and _STEP in chosen:
+        footprints += footprint.measured(here)
         print(f"\n{report.footprint_table(footprints)}")
-    document = report.document(results, settings, facts, footprints)
+    overview = optimizers.overview(measured.get(_OPTIMIZERS, ()), footprints)
+    if overview:
+        print(f"\n{optimizers.overview_table(overview)}")
+    document = report.document(results, settings, facts, footprints, overview)
     path.write_text(report.dumped(document), encoding="utf-8")
     print(f"\nAll figures: {path}\n{figure.written(document, path.with_suffix('.png'))}")
 

@@ -60,6 +60,12 @@ def written(document: Json, path: Path) -> str:
     rated = [work for work in works if work["point"] is None and work["ours"]]
     curved = [work for work in works if work["point"] is not None]
     drawn: list[tuple[Path, Any]] = []
+    rows = document.get("overview", ())
+    summed_up = {row["work"] for row in rows}
+    rated = [work for work in rated if work["name"] not in summed_up]
+    if rows:
+        beside = path.with_name(f"{path.stem}-optimizers.png") if rated else path
+        drawn.append((beside, overview(figures, rows)))
     if rated:
         drawn.append((path, ratios(figures, rated)))
     if curved:
@@ -97,6 +103,59 @@ def ratios(figures: Any, works: Sequence[Json]) -> Any:
         top = _group(axes, work, ours, top)
     _finish_ratios(axes, ours, top)
     return figure
+
+
+def overview(figures: Any, rows: Sequence[Json]) -> Any:
+    """A row for each optimizer: its share of the limit, PyTorch's time over its own, its memory."""
+    height = len(rows) * _OVERVIEW_ROW + _HEADROOM
+    figure = figures.Figure(figsize=(_OVERVIEW_WIDTH, height), layout="constrained")
+    footer = 2.5 * _ROW / height
+    figure.get_layout_engine().set(rect=(0, footer, 1, 1 - footer), wspace=0.06)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, key in ((left, "limit"), (right, "ratio")):
+        for y, row in enumerate(rows):
+            if y % 2:
+                axes.axhspan(y - 0.5, y + 0.5, color=_FAINT, lw=0, zorder=0)
+            if row[key] is None:
+                continue
+            colour = _style(row["ours"] if key == "limit" else row["beside"])[0]
+            _dot(axes, row[key], y, colour)
+            _beside(axes, (1.0, _COLUMN), y, f"{row[key]['median']:.2f}", colour)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.grid(axis="x", color=_GREY, alpha=0.2, lw=0.6)
+        axes.axvline(1, color=_INK, lw=1.1, zorder=1)
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(labelsize=8.5)
+    left.set_yticks(range(len(rows)), [row["work"] for row in rows])
+    left.set_ylim(len(rows) - 0.5, -0.5)
+    left.set_xlim(0, max(1.1, *(row["limit"]["high"] for row in rows if row["limit"])))
+    left.set_xlabel("Share of the machine's limit\n(every stream moved once)", fontsize=9)
+    right.set_xscale("log")
+    low, high = right.get_xlim()
+    every = [step * 10.0**power for power in range(-2, 4) for step in _FINE]
+    right.set_xticks([tick for tick in every if min(low, 1) <= tick <= high])
+    right.xaxis.set_major_formatter("{x:g}")
+    right.xaxis.minorticks_off()
+    right.set_xlabel(
+        "Time of PyTorch's fastest over born's\n(1 or more: born is as fast)", fontsize=9
+    )
+    for y, row in enumerate(rows):
+        if row["beyond"] is not None:
+            megabytes = f"{row['beyond'] / 1e6:.2f} MB"
+            _beside(right, (1.0, _COLUMN + _MEMORY_COLUMN), y, megabytes, _INK)
+    _beside(right, (1.0, _COLUMN + _MEMORY_COLUMN), -1, "memory beyond", _GREY)
+    for name in dict.fromkeys(row["beside"] for row in rows if row["beside"]):
+        right.plot([], [], "o", ms=6, mec="white", color=_style(name)[0], label=name)
+    right.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=8.5,
+        borderaxespad=0.2, handletextpad=0.2, columnspacing=1.0,
+    )  # fmt: skip
+    return figure
+
+
+_OVERVIEW_WIDTH: Final = 10.5  # inches
+_OVERVIEW_ROW: Final = 0.24
+_MEMORY_COLUMN: Final = 62.0  # points
 
 
 def _rivals(work: Json) -> list[Json]:

@@ -1,12 +1,16 @@
-"""How much memory of a GPU an optimizer's step takes beyond what has to be there."""
+"""How much memory an optimizer's step takes beyond what has to be there."""
 
 from __future__ import annotations
 
 import functools
 import gc
 import importlib
+import tracemalloc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import numpy as np
 
 from benchmarks.harness import Competitor, Skipped
 from benchmarks.jobs import GPU_JOBS, Job
@@ -48,6 +52,40 @@ def measured(here: Place, job: Job = GPU_JOBS[0]) -> list[Footprint | Skipped]:
         else:
             found.append(each)
     return found
+
+
+def on_host(here: Place, jobs: Sequence[Job]) -> list[Footprint]:
+    """born on a CPU, before anything else has run: what arrays take, kept or for a while."""
+    tracemalloc.start()
+    try:
+        return [
+            Footprint(job.title, name, _of_arrays(make(), job))
+            for job in jobs
+            for name, make in here.backends.items()
+        ]
+    finally:
+        tracemalloc.stop()
+
+
+def _of_arrays(backend: Backend, job: Job) -> int:
+    """What there is more of behind some steps, and the most that one takes for a while."""
+    gc.collect()
+    before = _in_arrays()
+    arrays = [np.ones(shape, np.float32) for shape in job.shapes]
+    optimizer, gradients = make_optimizer(job, arrays, arrays, backend)
+    del arrays
+    optimizer.step(gradients)
+    now, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    optimizer.step(gradients)
+    _, most = tracemalloc.get_traced_memory()
+    return max(_in_arrays() - before - job.held, 0) + most - now
+
+
+def _in_arrays() -> int:
+    domain: Any = np.lib
+    chosen = tracemalloc.DomainFilter(True, domain.tracemalloc_domain)
+    return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([chosen]).traces)
 
 
 def _of_born(cupy: Any, backend: Backend, job: Job) -> int:

@@ -40,6 +40,7 @@ class Job:
         optax: the function and options of Optax's that does the same.
         slot_bytes: of an element, in each array of state.
         tolerance: between the competitors' parameters.
+        max_norm: what all gradients are clipped to, by their global norm.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Job:
     optax: tuple[str, Options]
     slot_bytes: tuple[int, ...]
     tolerance: float = EXACT
+    max_norm: float | None = None
 
     @property
     def elements(self) -> int:

@@ -138,6 +138,22 @@ def pytorch_entries(here: Place, make: Callable[[Any, Options], Step]) -> list[E
     return found
 
 
+def pytorch_fastest(make: Callable[[Any, Options], Step]) -> list[Entry]:
+    """PyTorch with the fastest way that it has to run an optimizer: fused, or else foreach."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        return [Skipped("PyTorch", f"{error}; run: {INSTALL}")]
+    for name, options in reversed(PYTORCH_VARIANTS.items()):
+        try:
+            step = make(torch, options)
+            step()
+        except (TypeError, RuntimeError):  # an optimizer without the option
+            continue
+        return [Competitor(name, make(torch, options))]
+    return [Skipped("PyTorch", f"PyTorch {torch.__version__} does not run it")]
+
+
 def entry(name: str, modules: Sequence[str], make: Callable[..., Step]) -> Entry:
     """A library that takes part if its modules import.
 

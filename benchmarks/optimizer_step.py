@@ -7,6 +7,7 @@ limit for moving as many bytes.
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def make_optimizer(
     """born's optimizer of a job over copies of arrays, and their gradients."""
     held = [nn.Parameter(born.tensor(array, backend)) for array in parameters]
     grads = {p.raw: backend.from_numpy(g) for p, g in zip(held, gradients, strict=True)}
-    return optim.create(job.config, held), grads
+    return optim.create(job.config, held, max_norm=job.max_norm), grads
 
 
 def born_step(job: Job, parameters: Arrays, gradients: Arrays, backend: Backend) -> Step:
@@ -189,10 +190,40 @@ def pytorch_step(
     probe = _Probe(held[0].detach())
 
     def step() -> _Probe:
+        if job.max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(held, job.max_norm, foreach=True)
         optimizer.step()
         return probe
 
-    return step
+    return step if name != "Muon" else _in_float32(torch, step)
+
+
+def _in_float32(torch: Any, step: Step) -> Step:
+    """Steps of PyTorch's Muon whose products are of float32, as born's: its own are of bfloat16."""
+    module = importlib.import_module("torch.optim._muon")
+    function = "_zeropower_via_newtonschulz"
+    own = getattr(module, function)
+
+    def orthogonalized(
+        x: Any, coefficients: tuple[float, float, float], steps: int, eps: float
+    ) -> Any:
+        a, b, c = coefficients
+        tall = x.size(0) > x.size(1)
+        x = x.T if tall else x
+        x = x / x.norm().clamp(min=eps)
+        for _ in range(steps):
+            gram = x @ x.T
+            x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        return x.T if tall else x
+
+    def wide() -> Any:
+        setattr(module, function, orthogonalized)
+        try:
+            return step()
+        finally:
+            setattr(module, function, own)
+
+    return wide
 
 
 def jax_step(job: Job, parameters: Arrays, gradients: Arrays, jax: Any, optax: Any) -> Step:

@@ -110,6 +110,7 @@ def document(
     settings: Settings,
     machine: Mapping[str, Any],
     footprints: Sequence[Footprint | Skipped] = (),
+    overview: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """A run in JSON's types: medians and quartiles, in seconds."""
     return {
@@ -118,6 +119,7 @@ def document(
         "settings": asdict(settings),
         "works": [_record(result) for result in results],
         "footprints": [asdict(each) for each in footprints],
+        **({"overview": list(overview)} if overview else {}),
     }
 
 

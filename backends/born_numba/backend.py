@@ -24,10 +24,9 @@ from born.fusion.activations import ERF
 from born.raw import HostArray, RawTensor
 from born_numba import entry, intrinsics, update
 from born_numba.compiler import configuration
-from born_numba.convolution import Direct, is_direct
+from born_numba.convolution import Direct, is_direct, writeable
 from born_numba.fused import NumbaFormula
-from born_numba.kernels import images, indexing, linear, network, reduction
-from born_numba.kernels.kernel import Kernel
+from born_numba.kernels import images, indexing, linear, network, recurrence, reduction
 from born_numba.staged import StagedLoops
 from born_numpy import NumpyBackend
 from born_numpy.arena import LARGE, empty, empty_like
@@ -36,7 +35,7 @@ from born_numpy.backend import are_plain_products, linear_products
 from born_numpy.blocks import BLOCK, column_sum, in_blocks
 from born_numpy.convolution import Convolution, Cutting
 from born_numpy.global_norm import add_squares, global_norm
-from born_numpy.recurrence import Step
+from born_numpy.recurrence import Walk
 from born_numpy.staged import takes_codes
 
 
@@ -380,9 +379,9 @@ class NumbaBackend(NumpyBackend):
         return RawTensor(out), RawTensor(along.astype(a.dtype)), RawTensor(total.astype(a.dtype))
 
     @override
-    def _recurrent_step(self, cell: CellName, dtype: np.dtype[Any]) -> Step:
-        forward, backward = _CELLS[cell]
-        return Step(forward[dtype], backward[dtype])
+    def _recurrent_walk(self, cell: CellName, dtype: np.dtype[Any]) -> Walk:
+        forward, backward = recurrence.CELLS[cell]
+        return Walk(forward[dtype], backward[dtype], uses_blas=False)
 
     # -- images --
 
@@ -413,7 +412,7 @@ class NumbaBackend(NumpyBackend):
         self, x: HostArray, weight: HostArray, window: Window, groups: int
     ) -> Convolution:
         made = Direct if is_direct((x.shape[2], x.shape[3]), window, x.dtype) else Convolution
-        return made(x, weight, window, groups, self._cutting)
+        return made(writeable(x), weight, window, groups, self._cutting)
 
     @override
     def max_pool2d(self, x: RawTensor, window: Window, /) -> tuple[RawTensor, RawTensor]:
@@ -468,12 +467,6 @@ _BY_TWO: Final = Window.of(2, 2)
 _QUICK: Final = 4  # elements of a sum that take as long as one that is normalised
 _NARROW: Final = 128  # columns up to which one pass beats NumPy's vectorised exp and sums
 _OUT_OF_RANGE: Final = -1.0
-_CELLS: Final[dict[CellName, tuple[Kernel, Kernel]]] = {
-    "tanh": (network.tanh_cell, network.tanh_cell_backward),
-    "relu": (network.relu_cell, network.relu_cell_backward),
-    "lstm": (network.lstm_cell, network.lstm_cell_backward),
-    "gru": (network.gru_cell, network.gru_cell_backward),
-}
 _PARALLEL: Final = 131_072  # elements from which a second thread pays
 
 

@@ -98,6 +98,11 @@ def is_direct(size: Size, window: Window, dtype: np.dtype[Any]) -> bool:
     )
 
 
+def writeable(array: HostArray) -> HostArray:
+    """The array, or a copy as the compiled loops take it: contiguous, and not read-only."""
+    return array if array.flags.carray else np.array(array, order="C")
+
+
 class Part(NamedTuple):
     """Some outputs of every group, in blocks of as many as a form has rows."""
 
@@ -137,7 +142,7 @@ class Direct(Convolution):
     def gradients(
         self, g: HostArray, of_x: bool, of_weight: bool, of_bias: bool
     ) -> tuple[HostArray | None, HostArray | None, HostArray | None]:
-        g = np.ascontiguousarray(g)
+        g = writeable(g)
         dx = dw = db = None
         # Zeros of the padding times what is not finite would be NaN where there is nothing.
         if of_weight:

@@ -97,8 +97,7 @@ class Simple(Elementwise):
         addresses, gathered = wave.gathered
         plan = wave.plan.made(self, lambda plan: addresses.planned(plan.numbers))
         own = gathered.addresses[wave.plan.places]
-        table = update.table_for(plan, own)
-        update.LoopStep(self._loop, plan, table, own).run(scalars, sets)
+        update.run_loop(self._loop, plan, update.table_for(plan, own), scalars, sets)
 
 
 class Loops(PassKernel):
@@ -133,19 +132,20 @@ class Loops(PassKernel):
         table = own.copy()
         # The names keep alive what the table knows by its address only.
         gradients = gathered.addresses[plan.places]
-        values = np.array(scalars, np.float64, ndmin=2)
         table[_OBJECTS], table[_GRADIENTS] = id(addresses.objects), id(gradients)
-        table[_SCALARS] = id(values)
+        if self._work.scalars:
+            values = np.array(scalars, np.float64, ndmin=2)
+            table[_SCALARS] = id(values)
         if sets is not None:
             chosen = np.array(sets, np.int64)
             table[_SETS] = id(chosen)
         inputs = [wave.input(ref, rank) for ref, rank in self._inputs]
-        extra = [
-            wave.scratch(ref, place).array
-            for place in range(len(plan.sizes) if self._extra else 0)
-            for ref in self._extra
-        ]
-        if extra:
+        if self._extra:
+            extra = [
+                wave.scratch(ref, place).array
+                for place in range(len(plan.sizes))
+                for ref in self._extra
+            ]
             objects = np.fromiter(map(id, extra), np.uint64, len(extra))
             table[_EXTRA] = id(objects)
         others = [*wave.rows.values(), *wave.blocks.values(), *inputs]
@@ -180,6 +180,7 @@ class Loops(PassKernel):
             _CHUNKS: np.array(chunks, np.int64).reshape(-1, 4),
             _SIZES: np.array(plan.sizes, np.int64),
             _FIRST: np.array(plan.first_rows, np.int64),
+            _SCALARS: np.zeros((1, 0)),
             _SETS: np.zeros(len(plan.sizes), np.int64),
         }
         others = len(self._work.reductions) + len(self._inputs)

@@ -512,17 +512,27 @@ class LoopStep(PreparedStep):
         values: RawTensor | None = None,
         finished: int = 0,
     ) -> None:
-        plan, table = self.plan, self.table
-        numbers = np.array(scalars, np.float64, ndmin=2)
-        table[_SCALARS] = id(numbers)
-        if sets is not None:
-            chosen = np.zeros(len(plan.sets), np.int64)
-            chosen[plan.numbers] = sets
-            table[_SETS] = id(chosen)
-        if plan.size < _PARALLEL:
-            self.loop(id(table))
-        else:
-            POOL.share(partial(self.loop, id(table)))
+        run_loop(self.loop, self.plan, self.table, scalars, sets)
+
+
+def run_loop(
+    loop: _Loop,
+    plan: Plan,
+    table: HostArray,
+    scalars: Sequence[Scalars],
+    sets: Sequence[int] | None,
+) -> None:
+    """Call a loop; its table knows by their addresses only what the caller keeps alive."""
+    numbers = np.array(scalars, np.float64, ndmin=2)
+    table[_SCALARS] = id(numbers)
+    if sets is not None:
+        chosen = np.zeros(len(plan.sets), np.int64)
+        chosen[plan.numbers] = sets
+        table[_SETS] = id(chosen)
+    if plan.size < _PARALLEL:
+        loop(id(table))
+    else:
+        POOL.share(partial(loop, id(table)))
 
 
 def table_for(plan: Plan, addresses: HostArray) -> HostArray:

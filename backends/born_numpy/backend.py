@@ -383,9 +383,9 @@ class NumpyBackend(ArrayBackend):
         """What is done with rows of scores of a dtype."""
         return ROWS
 
-    def _recurrent_step(self, cell: CellName, dtype: np.dtype[Any]) -> recurrence.Step:
-        """One step of a cell, over rows of arrays of this dtype."""
-        return recurrence.STEPS[cell]
+    def _recurrent_walk(self, cell: CellName, dtype: np.dtype[Any]) -> recurrence.Walk:
+        """All steps of a cell, over rows of arrays of this dtype."""
+        return recurrence.WALKS[cell]
 
     @override
     def recurrence(
@@ -404,8 +404,8 @@ class NumpyBackend(ArrayBackend):
         check_recurrence(z, initial, weight, bias, mask, cell)
         over, there = (None if x is None else x.array for x in (bias, mask))
         arrays = z.array, initial.array, weight.array
-        step = self._recurrent_step(cell, z.dtype)
-        return recurrence.recurrence(step, *arrays, over, there, cell, reverse)
+        walk = self._recurrent_walk(cell, z.dtype)
+        return recurrence.recurrence(walk, *arrays, over, there, cell, reverse)
 
     @override
     def recurrence_gradients(
@@ -426,7 +426,7 @@ class NumpyBackend(ArrayBackend):
                 g, z, initial, weight, bias, mask, states, kept, cell, reverse
             )
         dz, dh, dw, products = recurrence.gradients(
-            self._recurrent_step(cell, z.dtype),
+            self._recurrent_walk(cell, z.dtype),
             g.array,
             z.array,
             initial.array,

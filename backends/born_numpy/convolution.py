@@ -42,10 +42,10 @@ class Cutting(NamedTuple):
 
 
 def is_known(*tensors: RawTensor | None) -> bool:
-    """Whether all tensors are float32 or all float64, and none is empty."""
+    """Whether all tensors are float32 or all float64, in native order, and none empty."""
     dtypes = {x.dtype for x in tensors if x is not None}
     sizes = (x.size for x in tensors if x is not None)
-    return len(dtypes) == 1 and dtypes.pop().char in "fd" and all(sizes)
+    return dtypes in ({np.dtype(np.float32)}, {np.dtype(np.float64)}) and all(sizes)
 
 
 class Convolution:

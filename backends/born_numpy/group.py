@@ -21,6 +21,20 @@ from born_numpy.update import ufunc_name
 Line: TypeAlias = tuple[int, Callable[..., Any], tuple[int, ...]]
 """An instruction: where its result goes, what computes it, and where its arguments are."""
 
+Compute: TypeAlias = Callable[[list[Any]], None]
+"""Computes some of the values in a list from others."""
+
+
+def compiled(lines: Sequence[Line]) -> Compute:
+    """Instructions as one function of a list of values."""
+    names: dict[str, Any] = {f"f{n}": function for n, (_, function, _) in enumerate(lines)}
+    text = "def compute(known):\n    pass\n"
+    for n, (target, _, args) in enumerate(lines):
+        text += f"    known[{target}] = f{n}({', '.join(f'known[{arg}]' for arg in args)})\n"
+    exec(compile(text, "<values>", "exec"), names)
+    compute: Compute = names["compute"]
+    return compute
+
 
 class HostGroup(GroupUpdate):
     """One step of a group's program."""
@@ -40,13 +54,12 @@ class HostGroup(GroupUpdate):
         known = self._known
         self._round += 1
         rounds, values, _ = self._schedule
-        added, lines = rounds[self._round]
+        added, compute = rounds[self._round]
         for number, place in enumerate(added):
             known[place] = float(totals[0].array[number])
             for other in totals[1:]:
                 known[place] += float(other.array[number])
-        for target, compute, args in lines:
-            known[target] = compute(*[known[arg] for arg in args])
+        compute(known)
         return RawTensor(np.array([known[place] for place in values], np.float64))
 
     @override
@@ -56,7 +69,7 @@ class HostGroup(GroupUpdate):
             slot.array[...] = self._known[place]
 
 
-_Schedule: TypeAlias = tuple[list[tuple[list[int], list[Line]]], list[int], list[int]]
+_Schedule: TypeAlias = tuple[list[tuple[list[int], Compute]], list[int], list[int]]
 """For each round, where new totals go and what is computed; the places of values and outputs."""
 
 
@@ -73,10 +86,12 @@ def _scheduled(program: GroupProgram) -> _Schedule:
         rounds = [
             (
                 [places[ref] for ref in added],
-                [
-                    (places[ref], _of_numbers(op), tuple([places[arg] for arg in args]))
-                    for ref, op, args in computed
-                ],
+                compiled(
+                    [
+                        (places[ref], _of_numbers(op), tuple([places[arg] for arg in args]))
+                        for ref, op, args in computed
+                    ]
+                ),
             )
             for added, computed in program.schedule
         ]

@@ -77,9 +77,19 @@ class Tiles(PassKernel):
         pairs = zip(program.targets, program.outputs, strict=True)
         self._stores = any(ref != Ref(ARRAY, index) for index, ref in pairs)
         self._used = work.used
+        gradient = Ref(ARRAY, 1)
+        # Nothing but the squares of gradients is added up, as for a norm of all of them.
+        self._squares = not self._stores and [refs for _, refs in work.reductions] == [
+            (gradient, gradient)
+        ]
 
     @override
     def run(self, wave: Wave, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
+        if self._squares and not wave.staged.by_rows and wave.plan.made(self, _padded_length):
+            squares = wave.plan.made(self._kernel, _squares)
+            with np.errstate(all="ignore"):
+                wave.rows[self._numbers[0]] = squares.of([raw.array for raw in wave.gradients])
+            return
         wave.make_room(self._work)
         with np.errstate(all="ignore"):  # an infinite gradient is the caller's affair, not news
             if wave.staged.by_rows:
@@ -195,6 +205,10 @@ def _padded_length(plan: Plan) -> int:
     """A length of whole turns for the rows of small tensors; 0 if they take too much memory."""
     most = -(-min(max(plan.sizes), STRETCH) // LANES) * LANES
     return most if plan.has_single_rows and most * plan.total_rows <= _PADDED else 0
+
+
+def _squares(plan: Plan) -> sums.Squares:
+    return sums.Squares([target[0].shape for target in plan.targets])
 
 
 class _Kept:

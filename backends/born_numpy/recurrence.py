@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -44,24 +45,42 @@ class Step(NamedTuple):
     backward: Callable[..., Any]
 
 
+class Walk(NamedTuple):
+    """All steps of a cell, for some rows of a batch.
+
+    Attributes:
+        forward: called with z, the initial states, the turned weight, the bias, all states and what
+            is kept to be written, the mask (without columns for all rows), room for a product,
+            whether the order is reversed, and the first row and the one after the last.
+        backward: called with the gradients of all states, what was kept, all states, the initial
+            ones, the weight, the mask, zeros that end as dh, dc and rest of a `Step`, the
+            gradients of z and q to be written, the order and the rows.
+        uses_blas: whether products are those of BLAS, which has threads too.
+    """
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    uses_blas: bool
+
+
 def is_known(*tensors: RawTensor | None) -> bool:
     """Whether all tensors are float32 or all float64."""
     dtypes = {x.dtype for x in tensors if x is not None}
     return len(dtypes) == 1 and dtypes.pop().char in "fd"
 
 
-def _contiguous(mask: HostArray | None) -> HostArray | None:
-    return None if mask is None else np.ascontiguousarray(mask)
+def _rows_there(mask: HostArray | None, steps: int) -> HostArray:
+    return np.empty((steps, 0), np.bool_) if mask is None else np.ascontiguousarray(mask)
 
 
-def _each(batch: int, work: int, run: Callable[[int, int], None]) -> None:
+def _each(batch: int, work: int, uses_blas: bool, run: Callable[[int, int], None]) -> None:
     """Run for ranges of rows, on several threads if it is enough."""
     workers = min(POOL.workers, batch)
     if work < _SERIAL or workers < 2:
         run(0, batch)
         return
-    with one_thread() as limited:
-        if not limited:  # BLAS takes all threads for one product
+    with one_thread() if uses_blas else nullcontext(True) as free:
+        if not free:  # BLAS takes all threads for one product
             run(0, batch)
             return
         bounds = [batch * i // workers for i in range(workers + 1)]
@@ -75,7 +94,7 @@ def _each(batch: int, work: int, run: Callable[[int, int], None]) -> None:
 
 
 def recurrence(
-    step: Step,
+    walk: Walk,
     z: HostArray,
     initial: HostArray,
     weight: HostArray,
@@ -85,34 +104,25 @@ def recurrence(
     reverse: bool,
 ) -> tuple[RawTensor, RawTensor]:
     """All states, and what the gradients read."""
-    z, initial, mask = np.ascontiguousarray(z), np.ascontiguousarray(initial), _contiguous(mask)
+    z, initial = np.ascontiguousarray(z), np.ascontiguousarray(initial)
     length, batch, gates = z.shape
     width, dtype = weight.shape[1], z.dtype
+    there = _rows_there(mask, length)
     turned = np.ascontiguousarray(weight.T)
     shift = np.zeros(gates, dtype) if bias is None else np.ascontiguousarray(bias)
     states = empty((len(initial), length, batch, width), dtype)
     kept = empty((length, batch, _KEPT[cell] * width), dtype)
-    forward = step.forward
 
     def run(first: int, last: int) -> None:
         q = np.empty((last - first, gates), dtype)
-        rows = slice(first, last)
-        h, c = initial[0, rows], initial[-1, rows]
-        with np.errstate(all="ignore"):
-            for t in order_of(length, reverse):
-                np.dot(h, turned, out=q)
-                after, memory = states[0, t, rows], states[-1, t, rows]
-                forward(
-                    z[t, rows], q, shift, h, c, after, memory, kept[t, rows], _there(mask, t, rows)
-                )
-                h, c = after, memory
+        walk.forward(z, initial, turned, shift, states, kept, there, q, reverse, first, last)
 
-    _each(batch, z.size * width, run)
+    _each(batch, z.size * width, walk.uses_blas, run)
     return RawTensor(states), RawTensor(kept)
 
 
 def gradients(
-    step: Step,
+    walk: Walk,
     g: HostArray,
     z: HostArray,
     initial: HostArray,
@@ -125,33 +135,24 @@ def gradients(
 ) -> tuple[HostArray, HostArray, HostArray, HostArray]:
     """The gradients of z, the initial states, the weight and, row after row, the products."""
     g, initial, weight = map(np.ascontiguousarray, (g, initial, weight))
-    mask = _contiguous(mask)
     length, batch, _ = z.shape
     width, dtype = weight.shape[1], z.dtype
+    there = _rows_there(mask, length)
     of_z = empty(z.shape, dtype)
     of_q = empty(z.shape, dtype) if cell == "gru" else of_z
     of_initial = np.empty(initial.shape, dtype)
-    backward, order = step.backward, order_of(length, reverse)
 
     def run(first: int, last: int) -> None:
         dh, dc, rest = (np.zeros((last - first, width), dtype) for _ in range(3))
-        rows = slice(first, last)
-        with np.errstate(all="ignore"):
-            for place in range(length - 1, -1, -1):
-                t = order[place]
-                before = states[:, order[place - 1], rows] if place else initial[:, rows]
-                after, slopes, products = states[:, t, rows], g[:, t, rows], of_q[t, rows]
-                backward(
-                    *(slopes[0], slopes[-1], kept[t, rows], before[0], before[-1]),
-                    *(after[0], after[-1], dh, dc, rest, of_z[t, rows], products),
-                    _there(mask, t, rows),
-                )
-                np.dot(products, weight, out=dh)
-        of_initial[-1, rows] = dc
-        np.add(dh, rest, out=of_initial[0, rows])
+        walk.backward(
+            *(g, kept, states, initial, weight, there),
+            *(dh, dc, rest, of_z, of_q, reverse, first, last),
+        )
+        of_initial[-1, first:last] = dc
+        np.add(dh, rest, out=of_initial[0, first:last])
 
-    _each(batch, z.size * width, run)
-    end, rows = order[0], of_q.reshape(length * batch, -1)
+    _each(batch, z.size * width, walk.uses_blas, run)
+    end, rows = order_of(length, reverse)[0], of_q.reshape(length * batch, -1)
     with one_thread():  # it is small, and BLAS's threads would wait awake for more
         of_weight = np.dot(of_q[end].T, initial[0])
     if length > 1:
@@ -160,14 +161,45 @@ def gradients(
     return of_z, of_initial, of_weight, rows
 
 
-_ALL: Final = np.empty(0, np.bool_)
-
-
-def _there(mask: HostArray | None, t: int, rows: slice) -> HostArray:
-    return _ALL if mask is None else mask[t, rows]
-
-
 # -- the cells in NumPy -------------------------------------------------------------------------
+
+
+def _walk(step: Step) -> Walk:
+    """Step after step, with products of BLAS."""
+
+    def forward(
+        z: Any, initial: Any, turned: Any, shift: Any, states: Any, kept: Any, mask: Any, q: Any,
+        reverse: bool, first: int, last: int,
+    ) -> None:  # fmt: skip
+        rows = slice(first, last)
+        h, c = initial[0, rows], initial[-1, rows]
+        with np.errstate(all="ignore"):
+            for t in order_of(len(z), reverse):
+                np.dot(h, turned, out=q)
+                after, memory = states[0, t, rows], states[-1, t, rows]
+                step.forward(
+                    z[t, rows], q, shift, h, c, after, memory, kept[t, rows], mask[t, rows]
+                )
+                h, c = after, memory
+
+    def backward(
+        g: Any, kept: Any, states: Any, initial: Any, weight: Any, mask: Any,
+        dh: Any, dc: Any, rest: Any, of_z: Any, of_q: Any,
+        reverse: bool, first: int, last: int,
+    ) -> None:  # fmt: skip
+        rows, order = slice(first, last), order_of(len(of_z), reverse)
+        with np.errstate(all="ignore"):
+            for place in range(len(order) - 1, -1, -1):
+                t = order[place]
+                before = states[:, order[place - 1], rows] if place else initial[:, rows]
+                after, slopes, products = states[:, t, rows], g[:, t, rows], of_q[t, rows]
+                step.backward(
+                    *(slopes[0], slopes[-1], kept[t, rows], before[0], before[-1]),
+                    *(after[0], after[-1], dh, dc, rest, of_z[t, rows], products, mask[t, rows]),
+                )
+                np.dot(products, weight, out=dh)
+
+    return Walk(forward, backward, uses_blas=True)
 
 
 def _sigmoid(x: HostArray) -> None:
@@ -301,10 +333,10 @@ def _gru_backward(
     dq[:, 2 * width :] *= r
 
 
-STEPS: Final[dict[CellName, Step]] = {
-    "tanh": _simple(_bend, lambda h: 1 - h * h),
-    "relu": _simple(_rectify, lambda h: (h > 0).astype(h.dtype)),
-    "lstm": Step(_lstm, _lstm_backward),
-    "gru": Step(_gru, _gru_backward),
+WALKS: Final[dict[CellName, Walk]] = {
+    "tanh": _walk(_simple(_bend, lambda h: 1 - h * h)),
+    "relu": _walk(_simple(_rectify, lambda h: (h > 0).astype(h.dtype))),
+    "lstm": _walk(Step(_lstm, _lstm_backward)),
+    "gru": _walk(Step(_gru, _gru_backward)),
 }
 """The cells, in passes of NumPy over rows that fit in the cache."""

@@ -7,6 +7,7 @@ those of NumPy or of compiled loops.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +45,7 @@ def takes_codes(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> bool:
     )
 
 
-_WAVE: Final = 524_288
+_WAVE: Final = 1_048_576
 """Elements that go through all stages together, so that later ones find them in the cache."""
 
 
@@ -60,11 +61,16 @@ class StagedUpdate(UpdateKernel):
         self.passes = [
             None if stage.work is None else self.compile_pass(stage.work) for stage in stages.stages
         ]
+        rounds = program.group.total_rounds if program.group else ()
+        self.totals = [
+            [ref for ref, number in zip(program.totals, rounds, strict=True) if number == finished]
+            for finished in range(len(stages.starts) - 1)
+        ]
         # Matrices and values of rows and columns are one tensor's.
         self.alone = self.staged.by_rows or any(stage.matrices for stage in stages.stages)
-        rounds = zip(stages.starts, stages.starts[1:], strict=False)
         self.returns = any(
-            sum(work is not None for work in self.passes[start:stop]) > 1 for start, stop in rounds
+            sum(work is not None for work in self.passes[start:stop]) > 1
+            for start, stop in pairwise(stages.starts)
         )
         text = "".join(
             f"# stage {number}\n{work.source}\n"
@@ -185,10 +191,7 @@ class _Step(PreparedStep):
         return None if is_last else RawTensor(np.array(self._totals(finished)))
 
     def _totals(self, finished: int) -> list[float]:
-        program = self._kernel.program
-        rounds = program.group.total_rounds if program.group else ()
         return [
             sums.sum_of_list([x for wave in self._waves for x in wave.of_tensors(ref)])
-            for ref, number in zip(program.totals, rounds, strict=True)
-            if number == finished
+            for ref in self._kernel.totals[finished]
         ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from born.backend.lanes import LANES, STRETCH
-from born.raw import HostArray
+from born.raw import HostArray, Shape
 
 _FEW: Final = 32
 """Rows of lanes below which calls cost more than copies."""
@@ -24,6 +25,47 @@ def halved(lanes: HostArray) -> HostArray:
         half //= 2
     sums: HostArray = columns[0]
     return sums
+
+
+class Squares:
+    """The sums of the squares of small arrays, of which copies are kept in one piece of memory.
+
+    Args:
+        shapes: of the arrays.
+    """
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        sizes = [math.prod(shape) for shape in shapes]
+        turns = [-(-size // LANES) for size in sizes]
+        # Arrays of one turn are lanes as they are; others follow, and are added to theirs.
+        memory = np.zeros((len(shapes) + sum(n for n in turns if n > 1), LANES))
+        self._memory, self._lanes = memory, memory[: len(shapes)]
+        self._views: list[HostArray] = []
+        self._longer: list[tuple[HostArray, HostArray]] = []
+        used = len(shapes)
+        for number, (shape, size, count) in enumerate(zip(shapes, sizes, turns, strict=True)):
+            own = memory[number : number + 1]
+            if count > 1:
+                own = memory[used : used + count]
+                self._longer.append((own, self._lanes[number]))
+                used += count
+            self._views.append(own.reshape(-1)[:size].reshape(shape))
+        columns = np.empty((LANES, len(shapes)))
+        halves = [LANES >> n for n in range(1, LANES.bit_length())]
+        self._columns, self._halves = columns, [(columns[:n], columns[n : 2 * n]) for n in halves]
+
+    def of(self, arrays: Sequence[HostArray]) -> HostArray:
+        """The sums of arrays of these shapes."""
+        for view, array in zip(self._views, arrays, strict=True):
+            view[...] = array
+        np.multiply(self._memory, self._memory, out=self._memory)
+        for turns, lanes in self._longer:
+            np.add.reduce(turns, axis=0, out=lanes)
+        self._columns[...] = self._lanes.T
+        for lower, upper in self._halves:
+            np.add(lower, upper, lower)
+        sums: HostArray = self._columns[0].copy()
+        return sums
 
 
 def sums_of_padded(padded: HostArray) -> HostArray:
@@ -61,12 +103,13 @@ def sum_of_list(numbers: Sequence[float]) -> float:
     if len(numbers) > LANES:
         with np.errstate(all="ignore"):
             return float(sum_of_all(np.array(numbers)))
-    added = [0.0 + x for x in numbers]
-    half = 1 << max(len(added) - 1, 0).bit_length()
-    added += [0.0] * (half - len(added))
-    while half > 1:
-        half //= 2
-        added = [x + y for x, y in zip(added[:half], added[half:], strict=True)]
+    added = [0.0 + x for x in numbers] or [0.0]
+    left = len(added)
+    while left > 1:
+        half = 1 << (left - 1).bit_length() - 1
+        for number in range(half, left):
+            added[number - half] += added[number]
+        left = half
     return added[0]
 
 

@@ -20,9 +20,9 @@ from born.backend.update import Scalars, element_dtype
 from born.fusion import ARRAY, RESULT, SCALAR, VALUE, Program, Ref
 from born.fusion.program import COLUMNS, ELEMENT, MATRIX, REDUCTIONS, ROWS, TENSOR
 from born.fusion.stages import ZERO, Pass, Stages
-from born.raw import HostArray, RawTensor
+from born.raw import HostArray, RawTensor, Shape
 from born_numpy import sums
-from born_numpy.group import Line, operation
+from born_numpy.group import Compute, Line, compiled, operation
 from born_numpy.update import apart
 
 T = TypeVar("T")
@@ -81,9 +81,7 @@ class StagedProgram:
         self.places: Final = {ref: place for place, ref in enumerate(refs)}
         self.first_value = program.scalars
         self.truths = [i for i in range(values) if program.is_boolean(Ref(VALUE, i))]
-        self.small = [
-            [(place, self._line(place)) for place in stage.small] for stage in self.stages.stages
-        ]
+        self.small = [self._small(stage.small) for stage in self.stages.stages]
         self.scalars: list[Take] = [
             _taking([self.places[ref] for ref in stage.work.scalars] if stage.work else [])
             for stage in self.stages.stages
@@ -94,13 +92,19 @@ class StagedProgram:
             if program.rank(i) != ELEMENT and ref != Ref(ARRAY, i)
         ]
 
-    def _line(self, place: int) -> Line | None:
-        """An elementwise instruction; None of a reduction."""
-        op, args = self.program.instructions[place]
-        if op in REDUCTIONS:
-            return None
-        places = self.places
-        return places[Ref(RESULT, place)], operation(op), tuple([places[arg] for arg in args])
+    def _small(self, numbers: Sequence[int]) -> list[Compute | int]:
+        """What computes the values of instructions in order; of a reduction its number."""
+        places, found = self.places, list[Compute | int]()
+        lines: list[Line] = []
+        for number in numbers:
+            op, args = self.program.instructions[number]
+            if op in REDUCTIONS:
+                found += [compiled(lines), number]
+                lines = []
+            else:
+                target = places[Ref(RESULT, number)]
+                lines.append((target, operation(op), tuple([places[arg] for arg in args])))
+        return [*found, compiled(lines)] if lines else found
 
 
 def _taking(places: Sequence[int]) -> Take:
@@ -261,22 +265,23 @@ class Wave:
     def _compute(self, number: int) -> None:
         """The instructions of a stage below rank element."""
         known = self._known
-        for place, line in self.staged.small[number]:
-            if line is None:
-                value = self._reduced(*self.staged.program.instructions[place])
-                known[self.staged.places[Ref(RESULT, place)]] = value
+        for each in self.staged.small[number]:
+            if isinstance(each, int):
+                value = self._reduced(*self.staged.program.instructions[each])
+                known[self.staged.places[Ref(RESULT, each)]] = value
             else:
-                target, compute, args = line
-                known[target] = compute(*[known[arg] for arg in args])
+                each(known)
 
     def make_room(self, work: Pass) -> None:
         """Memory for what a pass reduces and materialises."""
         for place, _ in work.reductions:
             name, axis = REDUCTIONS[self.op(place)]
-            where = self.plan.layouts[0]
-            cells = where.matrices, where.blocks, where.columns
-            sizes = (self.plan.total_rows,) if axis != -2 else cells
-            kept = self.rows if axis != -2 else self.blocks
+            if axis == -2:
+                where = self.plan.layouts[0]
+                sizes: Shape = where.matrices, where.blocks, where.columns
+                kept = self.blocks
+            else:
+                sizes, kept = (self.plan.total_rows,), self.rows
             kept[place] = np.zeros(sizes) if name == "sum" else np.full(sizes, -np.inf)
         for ref in work.scratch:
             self._scratch[ref] = [

@@ -15,6 +15,7 @@ from born.autodiff.calls import Call, tensors_of
 from born.autodiff.tape import JointPullback, Origin, Tape
 from born.autodiff.trees import Tree, aligned
 from born.backend.arguments import is_tuple
+from born.backend.recomputing import recomputing
 from born.errors import OperandError, TapeError
 from born.raw import RawTensor
 from born.tensor import Tensor
@@ -100,7 +101,8 @@ def checkpointed(function: Callable[P, Y]) -> Callable[P, Y]:
 
     They are computed a second time when they are needed: memory for time. Parameters and other
     tensors that it uses get their gradients as ever, and what it draws at random is drawn
-    the same. What it changes in place, such as running averages, is changed twice.
+    the same. Parameters and buffers that it assigns, such as the running averages of
+    batch normalisation, are assigned the first time only.
 
     Args:
         function: from tensors, or trees of them, to a tensor or a tree; a layer, for instance.
@@ -151,9 +153,14 @@ def checkpointed(function: Callable[P, Y]) -> Callable[P, Y]:
             if drew:
                 backend.set_random_state(state)
             numbers = (0,) if tree.leaves else ()
-            call = Call(called, ((args, options),), numbers, {}, held=captured, backend=user)
-            if drew:
-                backend.set_random_state(before)
+            try:
+                with recomputing():
+                    call = Call(
+                        called, ((args, options),), numbers, {}, held=captured, backend=user
+                    )
+            finally:
+                if drew:
+                    backend.set_random_state(before)
             try:
                 seeds = aligned(Tree(call.value), gradient, "a gradient")
                 known = call.gradients(seeds)

@@ -28,6 +28,7 @@ from born.nn.attention import MultiHeadAttention as MultiHeadAttention
 from born.nn.attention import TransformerBlock as TransformerBlock
 from born.nn.attention import rotary as rotary
 from born.nn.attention import sinusoidal as sinusoidal
+from born.nn.ctc import ctc_loss as ctc_loss
 from born.nn.dropout import Dropout as Dropout
 from born.nn.embedding import Embedding as Embedding
 from born.nn.images import AdaptiveAvgPool1d as AdaptiveAvgPool1d

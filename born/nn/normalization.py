@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from born import ops
 from born.backend import B
+from born.backend.recomputing import is_recomputing
 from born.dtypes import DTypeLike
 from born.errors import ConfigError, ShapeError, TapeError
 from born.nn.module import Module
@@ -175,7 +176,8 @@ class _BatchNorm(Module[B]):
         weight = optional_operand("batch_norm", x.backend, self.weight)
         bias = optional_operand("batch_norm", x.backend, self.bias)
         y, _, _, batch_mean, batch_variance = x.backend.batch_norm(x.raw, weight, bias, self.eps)
-        if self.training and count and mean is not None and variance is not None:
+        tracked = self.training and count and not is_recomputing()
+        if tracked and mean is not None and variance is not None:
             self._track(mean, batch_mean, 1.0)
             self._track(variance, batch_variance, count / (count - 1))
         return Tensor(y, x.backend)

@@ -7,6 +7,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from born.backend import B
+from born.backend.recomputing import is_recomputing
 from born.dtypes import is_floating
 from born.errors import (
     BackendMismatchError,
@@ -63,6 +64,7 @@ class Held(Tensor[B]):
         """Write a value into its memory: optimizers and modules go on holding it.
 
         It is not recorded. A backward pass that needs the value from before is a `TapeError`.
+        Where `checkpointed` computes a function again, nothing is written again.
 
         Args:
             value: a tensor on its backend, or a NumPy array, of its shape and dtype.
@@ -93,6 +95,8 @@ class Held(Tensor[B]):
             raise ParameterError(f"{expected} for an array that can be written; copy it first")
         inner = self.backend.innermost
         if not isinstance(value, Tensor):
+            if is_recomputing():
+                return
             inner.assign(self.raw, inner.from_numpy(value))
             return
         if value.backend is not self.backend:
@@ -101,6 +105,8 @@ class Held(Tensor[B]):
                 f"move it with .to({self._kind}.backend)"
             )
         check_stays(value.raw, f"{type(self).__name__}.assign")
+        if is_recomputing():
+            return
         # Copied first: it may be a view of the same memory, such as its transpose.
         inner.assign(self.raw, inner.copy(value.raw))
 

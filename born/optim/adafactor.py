@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -35,6 +35,7 @@ class AdafactorConfig(UpdateConfig):
             "eps_in_square": True,
             "relative_step": False,
             "factor_from": 128,
+            "factored_axes": "largest",
             "decay": "independent",
         },
         "keras": {
@@ -63,6 +64,8 @@ class AdafactorConfig(UpdateConfig):
     """The largest root mean square of an update, before it is multiplied by the step."""
     factor_from: Annotated[int, Interval(1)] = 1
     """Matrices with fewer rows or columns keep all of v, as vectors do."""
+    factored_axes: Literal["last", "largest"] = "last"
+    """Which axes of more than two are rows and columns: the last two, or the two longest."""
     momentum: DecayRate = 0.0
     """How much of the average of updates is kept; with 0 there is none, which saves memory."""
     decay: Decay = "decoupled"
@@ -78,6 +81,27 @@ class AdafactorConfig(UpdateConfig):
     """The dtype of the v of vectors."""
     m_dtype: SlotDType = AUTO
     """The dtype of the average of updates."""
+
+
+def _factored(
+    g: V, row: V, column: V, new: float, eps1: float, eps_in_square: bool
+) -> tuple[V, V, V]:
+    """Algorithm 4: the means of g² over rows and over columns, and √v as they give it."""
+    added = eps1 if eps_in_square else 0.0
+    by_row: V = (1 - new) * row + new * (mean(g * g, axis=-1) + added)
+    by_column: V = (1 - new) * column + new * (mean(g * g, axis=-2) + added)
+    size: V = mean(by_row, axis=-2)
+    if eps_in_square:
+        return by_row, by_column, sqrt(by_row * by_column / size)
+    v = by_row * by_column / maximum(size, eps1)
+    return by_row, by_column, sqrt(maximum(v, eps1 * eps1))
+
+
+def _whole(g: V, v: V, new: float, eps1: float, eps_in_square: bool) -> tuple[V, V]:
+    """The average of g² of a vector, and √v."""
+    added = eps1 if eps_in_square else 0.0
+    v = (1 - new) * v + new * (g * g + added)
+    return v, sqrt(v if eps_in_square else maximum(v, eps1 * eps1))
 
 
 @rule(row=Slot("rows"), column=Slot("columns"))
@@ -111,30 +135,21 @@ def adafactor(
     rate = minimum(lr, 1 / sqrt(t)) if relative_step else lr
     if decay_from == "before":
         p = (1 - lr * weight_decay) * p
-    new = t**beta2_decay
-    added = eps1 if eps_in_square else 0.0
-    estimate: V
+    new = t**beta2_decay  # 1 - β2
     if row is not None and column is not None:
-        by_row: V = (1 - new) * row + new * (mean(g * g, axis=-1) + added)
-        by_column: V = (1 - new) * column + new * (mean(g * g, axis=-2) + added)
-        size: V = mean(by_row, axis=-2)
-        estimate = by_row * by_column / (size if eps_in_square else maximum(size, eps1))
-        row, column = by_row, by_column
+        row, column, root = _factored(g, row, column, new, eps1, eps_in_square)
     else:
         assert v is not None
-        v = estimate = (1 - new) * v + new * (g * g + added)
-    update: V = g / sqrt(estimate if eps_in_square else maximum(estimate, eps1 * eps1))
+        v, root = _whole(g, v, new, eps1, eps_in_square)
+    update: V = g / root
     squares: V = mean(update * update)
     sizes: V = mean(p * p)
     scale = maximum(sqrt(sizes), eps2) if scale_parameter else 1.0
     update = update * (rate / maximum(sqrt(squares) / clip, 1.0) * scale)
     if m is not None:
-        m = momentum * m + (1 - momentum) * update
-        update = m
-    if decay_from == "lr":
-        update = update + lr * weight_decay * p
-    elif decay_from == "step":
-        update = update + rate * scale * weight_decay * p
+        m = update = momentum * m + (1 - momentum) * update
+    if decay_from in ("lr", "step"):
+        update = update + (lr if decay_from == "lr" else rate * scale) * weight_decay * p
     return p - update, row, column, v, m
 
 
@@ -161,9 +176,9 @@ class Adafactor(Optimizer[B, AdafactorConfig]):
 
     Where other libraries differ: PyTorch computes the same, except that eps₁ of half precision is
     float32's here. Optax and Keras add 1e-30 to g² (`eps_in_square`), as does MLX. Optax has no
-    relative step, factors from 128 rows and columns on (`factor_from`), over the two largest axes,
-    and its decay does not have lr in it (`"independent"`). Keras decays before the parameter's size
-    is taken, MLX at the step's own rate (`decoupled_from`).
+    relative step, factors from 128 rows and columns on (`factor_from`), over the two longest axes
+    (`factored_axes`), and its decay does not have lr in it (`"independent"`). Keras decays before
+    the parameter's size is taken, MLX at the step's own rate (`decoupled_from`).
 
     Source: Shazeer and Stern (2018), "Adafactor: adaptive learning rates with sublinear memory
     cost", algorithms 4 and 5.
@@ -179,8 +194,14 @@ class Adafactor(Optimizer[B, AdafactorConfig]):
     @classmethod
     @override
     def rule_for(cls, config: AdafactorConfig, parameter: Parameter[Any]) -> Rule:
-        factored = len(parameter.shape) >= 2 and min(parameter.shape[-2:]) >= config.factor_from
-        return _rule(config, ("row", "column") if factored else ("v",), parameter.dtype)
+        shape, order = parameter.shape, tuple(range(len(parameter.shape)))
+        if config.factored_axes == "largest" and len(shape) > 2:
+            largest = sorted(map(int, np.argsort(shape)[-2:]))  # as Optax breaks ties
+            order = (*(axis for axis in order if axis not in largest), *largest)
+        if len(shape) < 2 or min(shape[axis] for axis in order[-2:]) < config.factor_from:
+            return _rule(config, ("v",), parameter.dtype)
+        rule = _rule(config, ("row", "column"), parameter.dtype)
+        return rule if order == tuple(range(len(shape))) else replace(rule, order=order)
 
 
 def _rule(config: AdafactorConfig, slots: tuple[str, ...], dtype: np.dtype[Any]) -> Rule:

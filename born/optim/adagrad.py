@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from typing_extensions import override
-
 from born.backend import B
 from born.fusion import V, sqrt, where
 from born.optim.config import Presets, UpdateConfig
 from born.optim.fields import AUTO, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
-from born.optim.rule import Rule, rule
-from born.optim.transforms import decayed
+from born.optim.rule import rule
+from born.optim.slot import Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +50,7 @@ class AdagradConfig(UpdateConfig):
     """The dtype of the sum, such as `"float32"`; one with few digits stops growing early."""
 
 
-@rule
+@rule(total=Slot(start="start"))
 def adagrad(
     p: V,
     g: V,
@@ -60,22 +58,21 @@ def adagrad(
     *,
     lr: float,
     lr_decay: float,
-    start: float,
     eps: float,
     t: int,
     eps_inside: bool = False,
-    started: bool = False,
 ) -> tuple[V, V]:
     """One update of Adagrad.
 
-    >>> adagrad(1.0, 2.0, 0.0, lr=0.5, lr_decay=0.0, start=0.0, eps=0.0, t=1)
+    >>> adagrad(1.0, 2.0, 0.0, lr=0.5, lr_decay=0.0, eps=0.0, t=1)
     (0.5, 4.0)
     """
-    if started:
-        total = where(t == 1, start, total)
     total = total + g * g
-    root = sqrt(total + eps) if eps_inside else sqrt(total) + eps
-    return p - lr / (1 + (t - 1) * lr_decay) * g / root, total
+    step = lr / (1 + (t - 1) * lr_decay) * g
+    if eps_inside:
+        seen = total > 0  # where there was no gradient nothing moves, even if eps is 0
+        return p - where(seen, step / sqrt(where(seen, total, 1.0) + eps), 0.0), total
+    return p - step / (sqrt(total) + eps), total
 
 
 class Adagrad(Optimizer[B, AdagradConfig]):
@@ -99,11 +96,7 @@ class Adagrad(Optimizer[B, AdagradConfig]):
     """
 
     config_type = AdagradConfig
-
-    @classmethod
-    @override
-    def rule(cls, config: AdagradConfig) -> Rule:
-        return decayed(Rule.from_config(adagrad, config, started=config.start != 0.0), config)
+    formula = adagrad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,7 +177,9 @@ class Adam(Optimizer[B, AdamConfig]):
     Where other libraries differ: PyTorch and Optax compute the same up to rounding, and GoMLX and
     Burn with a larger eps (1e-7, 1e-5). Keras, TensorFlow and itsubaki's autograd add eps before v
     is corrected (`eps_uncorrected`), as section 2 of the paper does in its faster form. MLX
-    corrects nothing unless asked (`bias_correction=False`). Of `amsgrad`, PyTorch keeps the
+    corrects nothing unless asked (`bias_correction=False`). Corrections are computed in double here
+    and in PyTorch, in float32 in Optax and Burn, in the dtype of the gradient in MLX and of the
+    parameter in Keras: with bfloat16 theirs are off by a percent. Of `amsgrad`, PyTorch keeps the
     largest v, and Optax the largest v̂ (`max_of`). weight_decay is scaled by √v̂ like the rest of
     the gradient; the decay that is not is `AdamW`'s.
 

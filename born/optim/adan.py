@@ -13,6 +13,7 @@ from born.optim.config import Presets, UpdateConfig
 from born.optim.fields import AUTO, Decay, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
+from born.optim.slot import UNSET, Slot
 from born.optim.transforms import decayed
 
 
@@ -49,7 +50,7 @@ class AdanConfig(UpdateConfig):
     """The dtype of the last gradient, such as `"bfloat16"`."""
 
 
-@rule
+@rule(n=Slot(start=UNSET))
 def adan(
     p: V,
     g: V,
@@ -72,15 +73,16 @@ def adan(
     """One update of Adan.
 
     >>> scalars = {"beta1": 0.5, "beta2": 0.5, "beta3": 0.75, "eps": 0.0, "eps_root": 0.0}
-    >>> adan(1.0, 2.0, 0.0, 0.0, 0.0, 0.0, lr=0.5, **scalars, weight_decay=0.0, t=1)
+    >>> adan(1.0, 2.0, 0.0, 0.0, -1.0, 0.0, lr=0.5, **scalars, weight_decay=0.0, t=1)
     (0.5, 1.0, 0.0, 1.0, 2.0)
     """
     share = 1 - beta2 if complement else beta2
-    difference = where(t == 1, 0.0, g - previous)
+    begun = n >= 0
+    difference = where(begun, g - previous, 0.0)
     ahead = g + share * difference
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * difference
-    n = beta3 * n + (1 - beta3) * ahead * ahead
+    n = beta3 * where(begun, n, 0.0) + (1 - beta3) * ahead * ahead
     step, step_ahead = lr / (1 - beta1**t), lr * share / (1 - beta2**t)
     root = sqrt(1 / (1 - beta3**t) * n + eps_root)
     p = p - (step * m + step_ahead * v) / (root + eps)

@@ -13,6 +13,7 @@ from born.optim.config import Presets, UpdateConfig
 from born.optim.fields import AUTO, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
+from born.optim.slot import UNSET, Slot
 from born.optim.transforms import decayed
 
 
@@ -43,7 +44,7 @@ class ADOPTConfig(UpdateConfig):
     """The dtype of the average of g²."""
 
 
-@rule
+@rule(v=Slot(start=UNSET))
 def adopt(
     p: V,
     g: V,
@@ -65,15 +66,16 @@ def adopt(
     >>> adopt(1.0, 2.0, 0.0, 4.0, lr=0.5, **scalars, t=2)
     (0.75, 0.5, 4.0)
     """
-    scaled = g / maximum(sqrt(v), eps)
+    begun = v >= 0
+    scaled = g / maximum(sqrt(where(begun, v, 0.0)), eps)
     if clipped:
         most = (t - 1) ** clip_power
         scaled = maximum(minimum(scaled, most), -most)
     moved = beta1 * m + (1 - beta1) * scaled
-    m = where(t == 1, m, moved)
+    m = where(begun, moved, m)
     step = beta1 * moved + (1 - beta1) * scaled if nesterov else moved
-    v = where(t == 1, g * g, beta2 * v + (1 - beta2) * g * g)
-    return where(t == 1, p, p - lr * step), m, v
+    v = where(begun, beta2 * v + (1 - beta2) * g * g, g * g)
+    return where(begun, p - lr * step, p), m, v
 
 
 class ADOPT(Optimizer[B, ADOPTConfig]):

@@ -11,7 +11,7 @@ from born.optim.config import Presets, UpdateConfig
 from born.optim.fields import AUTO, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import rule
-from born.optim.slot import Slot
+from born.optim.slot import UNSET, Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class ASGDConfig(UpdateConfig):
     """The dtype of the average, such as `"float32"`."""
 
 
-@rule(average=Slot(exact=True), rate=Slot("tensor", start="lr"))
+@rule(average=Slot(exact=True), rate=Slot("tensor", start=UNSET))
 def asgd(
     p: V,
     g: V,
@@ -51,13 +51,14 @@ def asgd(
 ) -> tuple[V, V, V]:
     """One update of ASGD.
 
-    >>> asgd(1.0, 2.0, 0.0, 0.25, lr=0.5, shrink=0.0, power=1.0, begin=0.0, t=1)
+    >>> asgd(1.0, 2.0, 0.0, -1.0, lr=0.5, shrink=0.0, power=1.0, begin=0.0, t=1)
     (0.0, 0.0, 0.5)
     """
-    rate = where(t == 1, lr, rate)
+    begun = rate >= 0
+    rate = where(begun, rate, lr)
     p = p * (1 - shrink * rate) - rate * g
     share = 1 / maximum(t - 1 - begin, 1.0)
-    average = where(t == 1, p, average + (p - average) * share)
+    average = where(begun, average + (p - average) * share, p)
     # What torch keeps is the rate of the next update.
     return p, average, 0.0 * rate + lr / (1 + shrink * lr * t) ** power
 
@@ -78,7 +79,8 @@ class ASGD(Optimizer[B, ASGDConfig]):
     >>> p.numpy().round(3), optimizer.state_dict()["average.0"].array.round(3)
     (array([0.7, 1.3], dtype=float32), array([0.75, 1.25], dtype=float32))
 
-    Where other libraries differ: PyTorch computes the same. A new lr takes effect an update late,
+    Where other libraries differ: PyTorch computes the same; the ASGD of pytorch_optimizer is
+    another algorithm, accelerated SGD. A new lr takes effect an update late,
     there and here.
 
     Source: Polyak and Juditsky (1992), "Acceleration of stochastic approximation by averaging".

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from born.backend import B
-from born.fusion import V, sign, sqrt, where
+from born.fusion import V, sign, sqrt
 from born.optim.config import Presets, UpdateConfig
 from born.optim.fields import AUTO, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import rule
+from born.optim.slot import Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,7 @@ class YogiConfig(UpdateConfig):
     """The dtype of v."""
 
 
-@rule
+@rule(m=Slot(start="start1"), v=Slot(start="start2"))
 def yogi(
     p: V,
     g: V,
@@ -122,18 +123,14 @@ def yogi(
     beta1: float,
     beta2: float,
     eps: float,
-    start1: float,
-    start2: float,
     t: int,
 ) -> tuple[V, V, V]:
     """One update of Yogi.
 
-    >>> scalars = {"beta1": 0.5, "beta2": 0.75, "eps": 0.0, "start1": 0.0, "start2": 0.0}
-    >>> yogi(1.0, 2.0, 0.0, 0.0, lr=0.5, **scalars, t=1)
+    >>> yogi(1.0, 2.0, 0.0, 0.0, lr=0.5, beta1=0.5, beta2=0.75, eps=0.0, t=1)
     (0.5, 1.0, 1.0)
     """
-    m = beta1 * where(t == 1, start1, m) + (1 - beta1) * g
-    v = where(t == 1, start2, v)
+    m = beta1 * m + (1 - beta1) * g
     v = v - (1 - beta2) * sign(v - g * g) * g * g
     correction = 1 / sqrt(1 - beta2**t)
     return p - lr / (1 - beta1**t) * m / (correction * sqrt(v) + eps), m, v

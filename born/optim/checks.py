@@ -63,6 +63,7 @@ def _check_parameter(index: int, parameter: Parameter[B], first: Parameter[B]) -
             'convert it with .astype("float32")'
         )
     _check_writeable(index, parameter)
+    _check_overlap(index, parameter)
     if parameter.backend is not first.backend:
         raise BackendMismatchError(
             f"{label(index, parameter)}: expected a parameter on {first.backend!r} like "
@@ -78,6 +79,22 @@ def _check_writeable(index: int, parameter: Parameter[Any]) -> None:
             f"{label(index, parameter)}: expected an array that can be written, got a read-only "
             "one; copy it"
         )
+
+
+def _check_overlap(index: int, parameter: Parameter[Any]) -> None:
+    array: Any = parameter.raw.array
+    if not array.size:
+        return
+    lengths, reach = zip(array.shape, getattr(array, "strides", array.shape), strict=True), 0
+    # By falling strides no view of separate elements comes back to what is before it.
+    for stride, length in sorted((abs(step), length) for length, step in lengths if length > 1):
+        if stride <= reach:
+            raise ParameterError(
+                f"{label(index, parameter)}: expected elements that do not share memory, got "
+                f"strides {array.strides} for the shape {array.shape}, as broadcasting makes them; "
+                "copy it"
+            )
+        reach += stride * (length - 1)
 
 
 def label(index: int, parameter: Parameter[Any]) -> str:

@@ -124,7 +124,7 @@ def check_options(scale: object, max_norm: object) -> None:
     if scale is not None and (isinstance(scale, bool) or not isinstance(scale, scales)):
         kind = "a number or a tensor of one element"
         raise type_error("scale", kind, scale, "pass a float", OperandError)
-    if max_norm is None:
+    if max_norm is None or (isinstance(max_norm, float) and 0 < max_norm < math.inf):
         return
     if isinstance(max_norm, bool) or not isinstance(max_norm, float | numbers.Real):
         raise type_error("max_norm", "a number", max_norm, "pass a float", OperandError)

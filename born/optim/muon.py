@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
 
 from typing_extensions import override
@@ -32,7 +32,7 @@ class MuonConfig(UpdateConfig):
     """
 
     presets: ClassVar[Presets] = {
-        "torch": {"lr": 1e-3, "weight_decay": 0.1},
+        "torch": {"lr": 1e-3, "weight_decay": 0.1, "exclude": ()},
         "optax": {
             "bias_correction": True,
             "eps": 1e-8,
@@ -40,6 +40,7 @@ class MuonConfig(UpdateConfig):
             "outputs": "columns",
             "others": _OPTAX_ADAM,
             "one_lr": True,
+            "exclude": (),
         },
         "keras": {
             "lr": 1e-3,
@@ -49,9 +50,17 @@ class MuonConfig(UpdateConfig):
             "scale": "match_rms_adamw",
             "others": _KERAS_ADAM,
             "one_lr": True,
+            "exclude": ("*embedding*",),
         },
-        "mlx": {"weight_decay": 0.01, "decay": "l2", "eps_added": True},
-        "burn": {"dampening": False},
+        "mlx": {
+            "weight_decay": 0.01,
+            "decay": "l2",
+            "eps_added": True,
+            "vectors": "momentum",
+            "kernels": "flat_last",
+            "exclude": (),
+        },
+        "burn": {"dampening": False, "exclude": ()},
     }
 
     lr: NonNegative = 0.02
@@ -82,14 +91,44 @@ class MuonConfig(UpdateConfig):
     inputs), with which learning rates of AdamW serve; √(outputs / inputs); or 1."""
     outputs: Literal["rows", "columns"] = "rows"
     """Which axis of a matrix counts its outputs: rows in born and PyTorch, columns in JAX."""
+    vectors: Literal["others", "momentum"] = "others"
+    """What becomes of vectors and single numbers: `others` sees to them, or they move by lr times
+    the average."""
+    kernels: Literal["others", "flat", "flat_last"] = "others"
+    """What becomes of parameters of more than two axes: `others` sees to them; or they are
+    matrices of their first axis by all others; or the same, with the scale of the last two axes."""
     exclude: tuple[str, ...] = ("*embed*", "*head*")
-    """Patterns of the names of matrices that `others` sees to, beside all that is not a matrix."""
+    """Patterns of names, in lower case, of what `others` sees to besides. A model that is a list,
+    such as `nn.Sequential`, names its parameters by numbers: give those of its embedding and of its
+    last layer, such as `("0.weight", "4.weight")`."""
     others: AdamWConfig = _ADAMW
-    """The settings of AdamW for all other parameters."""
+    """The settings of AdamW for all other parameters; `maximize` and `state_dtype` are those of
+    Muon wherever they are not its own."""
     one_lr: bool = False
     """Take lr for all other parameters too, in place of their own."""
     m_dtype: SlotDType = AUTO
     """The dtype of the average, such as `"bfloat16"`."""
+
+
+def _averaged(
+    g: V, m: V, momentum: float, t: int, nesterov: bool, dampening: bool, bias_correction: bool
+) -> tuple[V, V]:
+    """The average of gradients, and the direction that follows from it."""
+    new = 1 - momentum if dampening else 1.0
+    m = momentum * m + new * g
+    if nesterov and bias_correction:
+        ahead, now = 1 - momentum ** (t + 1), 1 - momentum**t
+        return m, momentum / ahead * m + new / now * g
+    if nesterov:
+        return m, momentum * m + new * g
+    return m, 1 / (1 - momentum**t) * m if bias_correction else m
+
+
+def _factor(scale: str, out: Any, into: Any) -> Any:
+    """What a step is multiplied by for the shape of its matrix."""
+    if scale == "original":
+        return sqrt(maximum(out / into, 1.0))
+    return 0.2 * sqrt(maximum(out, into)) if scale == "match_rms_adamw" else sqrt(out / into)
 
 
 @rule
@@ -112,6 +151,7 @@ def muon(
     eps_added: bool = False,
     scale: str = "original",
     outputs: str = "rows",
+    factor: float = 1.0,
 ) -> tuple[V, V]:
     """One update of Muon.
 
@@ -120,33 +160,42 @@ def muon(
     >>> muon(1.0, 2.0, 0.0, lr=0.5, momentum=0.5, **scalars, scale="none")
     (0.5, 1.0)
     """
-    new = 1 - momentum if dampening else 1.0
-    m = momentum * m + new * g
-    step = m
-    if nesterov and bias_correction:
-        ahead, now = 1 - momentum ** (t + 1), 1 - momentum**t
-        step = momentum / ahead * m + new / now * g
-    elif nesterov:
-        step = momentum * m + new * g
-    elif bias_correction:
-        step = 1 / (1 - momentum**t) * m
+    m, step = _averaged(g, m, momentum, t, nesterov, dampening, bias_correction)
     if eps_added:
         step, eps = step / (norm(step) + eps), 1.0
     coefficients = (coefficient1, coefficient2, coefficient3)
     step = orthogonalize(step, int(iterations), coefficients, eps)
     if scale == "none":
         return p - lr * step, m
+    if scale == "given":
+        return p - lr * factor * step, m
     sizes: Any = p  # a symbol knows the shape of its parameter
     out, into = sizes.rows, sizes.columns
     if outputs == "columns":
         out, into = into, out
-    if scale == "original":
-        factor = sqrt(maximum(out / into, 1.0))
-    elif scale == "match_rms_adamw":
-        factor = 0.2 * sqrt(maximum(out, into))
-    else:
-        factor = sqrt(out / into)
-    return p - lr * factor * step, m
+    return p - lr * _factor(scale, out, into) * step, m
+
+
+@rule
+def momentum_of_vectors(
+    p: V,
+    g: V,
+    m: V,
+    *,
+    lr: float,
+    momentum: float,
+    t: int,
+    nesterov: bool = True,
+    dampening: bool = True,
+    bias_correction: bool = False,
+) -> tuple[V, V]:
+    """One update of what has no singular values.
+
+    >>> momentum_of_vectors(1.0, 2.0, 0.0, lr=0.5, momentum=0.5, t=1)
+    (0.25, 1.0)
+    """
+    m, step = _averaged(g, m, momentum, t, nesterov, dampening, bias_correction)
+    return p - lr * step, m
 
 
 class Muon(Optimizer[B, MuonConfig]):
@@ -159,7 +208,8 @@ class Muon(Optimizer[B, MuonConfig]):
         p ← p - lr · √max(1, rows / columns) · orthogonalize(u)
 
     Vectors, biases, and matrices whose names match `exclude`, such as embeddings and the last
-    layer, are updated as by `AdamW`, with the config `others`: one optimizer, with one state.
+    layer, are updated as by `AdamW`, with the config `others`: one optimizer, with one state. In a
+    model whose layers have numbers for names, say which those are: `exclude=("0.*", "4.*")`.
 
     >>> matrix = nn.Parameter(born.tensor([[3.0, 4.0], [1.0, 2.0]], backend), "weight")
     >>> bias = nn.Parameter(born.zeros(2, backend), "bias")
@@ -170,8 +220,10 @@ class Muon(Optimizer[B, MuonConfig]):
     Where other libraries differ: PyTorch computes the same, with products in bfloat16, and refuses
     what is not a matrix. Optax corrects m as NAdam does (`bias_correction`) and counts outputs in
     columns. Keras and Burn sum instead of averaging (`dampening=False`); Keras scales steps to the
-    size of AdamW's. MLX decays by the gradient (`decay="l2"`). All but PyTorch and Burn add eps to
-    the norm.
+    size of AdamW's. MLX decays by the gradient (`decay="l2"`), moves vectors by their momentum
+    (`vectors`), and flattens what has more axes (`kernels="flat_last"`). All but PyTorch and Burn
+    add eps to the norm. None excludes anything by its name, but Keras what is called an embedding:
+    elsewhere users say what Muon is given.
 
     Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks"; Liu et
     al. (2025), "Muon is scalable for LLM training", for `"match_rms_adamw"`.
@@ -182,12 +234,41 @@ class Muon(Optimizer[B, MuonConfig]):
     @classmethod
     @override
     def rule(cls, config: MuonConfig) -> Rule:
-        return decayed(Rule.from_config(muon, config, iterations=str(config.steps)), config)
+        return _rule(config)
+
+    @classmethod
+    @override
+    def rule_for(cls, config: MuonConfig, parameter: Parameter[Any]) -> Rule:
+        shape = parameter.shape
+        if len(shape) < 2:
+            return decayed(Rule.from_config(momentum_of_vectors, config), config)
+        if len(shape) == 2 or config.kernels != "flat_last" or config.scale == "none":
+            return _rule(config)
+        out, into = shape[-2:] if config.outputs == "rows" else shape[:-3:-1]
+        return _rule(config, scale="given", factor=_factor(config.scale, out, into))
 
     @classmethod
     @override
     def config_for(cls, config: MuonConfig, parameter: Parameter[Any]) -> Config:
-        excluded = any(fnmatch(parameter.name, pattern) for pattern in config.exclude)
-        if len(parameter.shape) == 2 and not excluded:
-            return config
-        return config.others.replace(lr=config.lr) if config.one_lr else config.others
+        name, kinds = parameter.name.lower(), (config.vectors, config.vectors, "", config.kernels)
+        excluded = any(fnmatchcase(name, pattern.lower()) for pattern in config.exclude)
+        left = kinds[min(len(parameter.shape), 3)] == "others"
+        return _others(config) if left or excluded else config
+
+
+def _rule(config: MuonConfig, **values: Any) -> Rule:
+    values = {"iterations": str(config.steps), "factor": 1.0, **values}
+    rule = replace(Rule.from_config(muon, config, **values), by_unit=config.kernels != "others")
+    return decayed(rule, config)
+
+
+def _others(config: MuonConfig) -> AdamWConfig:
+    """The config of what Muon does not see to."""
+    others, changes = config.others, dict[str, Any]()
+    if config.one_lr:
+        changes["lr"] = config.lr
+    if config.maximize:
+        changes["maximize"] = True
+    if others.state_dtype == AUTO and config.state_dtype != AUTO:
+        changes["state_dtype"] = config.state_dtype
+    return others.replace(**changes) if changes else others

@@ -125,8 +125,9 @@ class NAdam(Optimizer[B, NAdamConfig]):
     array([0.894, 0.894], dtype=float32)
 
     Where other libraries differ: PyTorch computes the same. Keras takes momentum_decay = 1, with
-    which μ is nearly β1 after a hundred updates. Optax has no schedule (`warming=False`), nor has
-    `Adam` with `nesterov`.
+    which μ is nearly β1 after a hundred updates, and keeps one product of all μ for the optimizer,
+    where here and in PyTorch a parameter that joins late has one of its own. Optax has no schedule
+    (`warming=False`), nor has `Adam` with `nesterov`.
 
     Source: Dozat (2016), "Incorporating Nesterov momentum into Adam", algorithm 2.
     """

@@ -30,7 +30,7 @@ from born.optim import (
     sign,
     trust,
 )
-from born.optim.config import Config, field_types
+from born.optim.config import Config, check_names, field_types, required_fields
 from born.optim.optimizer import Optimizer
 
 _FAMILIES = (
@@ -98,6 +98,7 @@ def create(
         remedy = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(names())}"
         raise ConfigError(f"expected the name of an optimizer, got {optimizer!r}; {remedy}")
     own, others = _parted(named.config_type, fields)
+    check_names(named.config_type, own, required_fields(named.config_type))
     return named(parameters, named.config_type(**own), **others)
 
 

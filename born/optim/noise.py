@@ -27,7 +27,10 @@ def noisy(rule: Rule, std: Scalar, seed: int = 0) -> Rule:
         rule: what to give the gradients to.
         std: how large the noise is, a number or a schedule that falls, such as
             `lambda t: (0.01 / (1 + t) ** 0.55) ** 0.5`.
-        seed: of the noise, from 0.
+        seed: of the noise, from 0; another for each, where a rule is wrapped more than once.
+
+    Raises:
+        ConfigError: a seed out of range, or one that the rule has noise of already.
 
     Source: Neelakantan et al. (2015), "Adding gradient noise improves learning for very deep
     networks", section 3.
@@ -43,10 +46,16 @@ def noisy(rule: Rule, std: Scalar, seed: int = 0) -> Rule:
     first = integer("seed", seed, 0, ConfigError)
     if first >= _SEEDS:
         raise ConfigError(f"expected a seed below {_SEEDS:,}, got {seed}; choose a smaller one")
+    if first in _seeds(rule.function):
+        raise ConfigError(
+            f"expected another seed than that of the noise which the rule has already, got {seed}; "
+            "the same noise twice is twice as large, not another: write noisy(rule, std, seed=1)"
+        )
     function = _with_noise(rule.function, name, _OTHERS + first * _DRAWS)
     return replace(rule, function=function, scalars={**rule.scalars, name: checked})
 
 
+_SEED: Final = "noise_seed"  # the attribute of a formula with noise that holds its seed
 _DRAWS: Final = 4
 _OTHERS: Final = 2**23
 """Seeds below belong to stochastic rounding, which would draw the same bits."""
@@ -68,7 +77,17 @@ def _with_noise(function: RuleFunction, name: str, seed: int) -> RuleFunction:
             noise = point if noise is None else noise + point
         return function(p, g + (std / _DRAWS**0.5) * noise, *slots, t=t, **scalars)
 
+    vars(stirred)[_SEED] = (seed - _OTHERS) // _DRAWS
     return stirred
+
+
+def _seeds(function: Any) -> set[int]:
+    """The seeds of the noise that a formula has around it already."""
+    seeds = set[int]()
+    while function is not None:
+        seeds |= {vars(function)[_SEED]} if _SEED in getattr(function, "__dict__", {}) else set()
+        function = getattr(function, "__wrapped__", None)
+    return seeds
 
 
 def _chance(g: Any, share: float, t: Any, seed: int) -> Any:

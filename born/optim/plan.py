@@ -15,6 +15,7 @@ from born.backend import Backend
 from born.backend.update import Check, PreparedStep, Scalars, run_together
 from born.errors import RuleError
 from born.fusion import Program
+from born.optim.rule import Rule
 from born.optim.treatment import Treatment
 from born.raw import RawTensor, Shape
 
@@ -40,15 +41,14 @@ class Bundle:
             if number not in self._seen:  # those were checked in their own shape
                 check(indices[number], gradient)
 
-        # By the number in here: the shape that a gradient is seen in, if it is not its own.
-        self._seen: dict[int, Shape] = {}
+        # By the number in here: the rule that sees a gradient in another shape than its own.
+        self._seen: dict[int, Rule] = {}
         rules = [treatments[index].rule for index in indices]
-        if any(rule.by_unit for rule in rules):
-            shapes = [rule.seen(each[0].shape) for rule, each in zip(rules, targets, strict=True)]
+        if any(rule.by_unit or rule.order is not None for rule in rules):
             self._seen = {
-                number: shape
-                for number, (shape, each) in enumerate(zip(shapes, targets, strict=True))
-                if shape != each[0].shape
+                number: rule
+                for number, (rule, each) in enumerate(zip(rules, targets, strict=True))
+                if rule.order is not None or rule.seen(each[0].shape) != each[0].shape
             }
             targets = [
                 _seen(backend, each, self._seen[number]) if number in self._seen else each
@@ -83,11 +83,11 @@ class Bundle:
     def prepare(self, gradients: Sequence[RawTensor | None]) -> BundleStep | None:
         """The step of those with a gradient among the optimizer's; None if there are none."""
         own = [gradients[index] for index in self.indices]
-        for number, shape in self._seen.items():
+        for number, rule in self._seen.items():
             gradient = own[number]
             if gradient is not None:
                 self._check(self.indices[number], gradient)
-                own[number] = self._backend.reshape(gradient, shape)
+                own[number] = rule.view(self._backend, gradient)
         numbers: Sequence[int] = self._numbers
         indices: Sequence[int] = self.indices
         if None in own:
@@ -269,15 +269,15 @@ def _sizes(program: Program, shape: Shape, number: int) -> tuple[int, ...]:
     return tuple(known[name] for name in program.sizes)
 
 
-def _seen(backend: Backend, target: Sequence[RawTensor], shape: Shape) -> Sequence[RawTensor]:
-    """A parameter and its slots in another shape, in the same memory."""
+def _seen(backend: Backend, target: Sequence[RawTensor], rule: Rule) -> Sequence[RawTensor]:
+    """A parameter and its slots as a rule sees them, in the same memory."""
     size, seen = target[0].shape, list[RawTensor]()
     for raw in target:
-        view = backend.reshape(raw, shape) if raw.shape == size else raw
+        view = rule.view(backend, raw) if raw.shape == size else raw
         if backend.extent(view) != backend.extent(raw):
             raise RuleError(
                 f"expected a parameter of shape {size} in one piece of memory, to be seen as "
-                f"{shape}, got one with gaps or another order; copy it"
+                f"{rule.seen(size)}, got one with gaps or another order; copy it"
             )
         seen.append(view)
     return seen

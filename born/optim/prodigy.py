@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from typing_extensions import override
 
 from born.backend import B
-from born.fusion import V, abs, maximum, sqrt, total, where
+from born.fusion import V, abs, maximum, minimum, sqrt, total, where
 from born.optim.config import Presets, UpdateConfig, cached
-from born.optim.fields import AUTO, Decay, DecayRate, NonNegative, SlotDType
+from born.optim.fields import AUTO, Decay, DecayRate, Interval, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
 from born.optim.slot import Slot
@@ -43,6 +43,9 @@ class ProdigyConfig(UpdateConfig):
     """The first estimate. It should be too small; with transfer learning 1e-8 may be."""
     d_coef: NonNegative = 1.0
     """What estimates are multiplied by: 0.5 or 2 make training more careful or bolder."""
+    growth_rate: Annotated[float, Interval(1.0)] | None = None
+    """By how much the estimate may grow in an update, once it has grown at all: 1.02 is a kind of
+    warm-up; None bounds nothing."""
     bias_correction: bool = False
     """Multiply steps by √(1 - β2ᵗ) / (1 - β1ᵗ)."""
     safeguard_warmup: bool = False
@@ -70,6 +73,7 @@ def _root_of(schedule: Callable[[int], float]) -> Callable[[int], float]:
     origin=Slot(start="p"),
     d=Slot("group", start="d0"),
     numerator=Slot("group"),
+    most=Slot("group", start="d0"),
 )
 def prodigy(
     p: V,
@@ -80,6 +84,7 @@ def prodigy(
     origin: V,
     d: V,
     numerator: V,
+    most: V | None = None,
     *,
     lr: float,
     beta1: float,
@@ -88,17 +93,19 @@ def prodigy(
     eps: float,
     d0: float,
     d_coef: float,
+    growth_rate: float,
     weight_decay: float,
     t: int,
     bias_correction: bool = False,
     safeguard_warmup: bool = False,
     decays: bool = False,
-) -> tuple[V, V, V, V, V, V, V]:
+) -> tuple[V, V, V, V, V, V, V, V | None]:
     """One update of Prodigy.
 
     >>> scalars = {"beta1": 0.5, "beta2": 0.75, "beta3": 0.5, "eps": 0.0, "d0": 0.5, "d_coef": 1.0}
-    >>> prodigy(1.0, 2.0, 0.0, 0.0, 0.0, 1.0, 0.5, 0.0, lr=1.0, **scalars, weight_decay=0.0, t=1)
-    (0.5, 0.5, 0.25, 1.0, 1.0, 0.5, 0.0)
+    >>> scalars |= {"growth_rate": 1.0, "weight_decay": 0.0}
+    >>> prodigy(1.0, 2.0, 0.0, 0.0, 0.0, 1.0, 0.5, 0.0, lr=1.0, **scalars, t=1)
+    (0.5, 0.5, 0.25, 1.0, 1.0, 0.5, 0.0, None)
     """
     correction = sqrt(1 - beta2**t) / (1 - beta1**t) if bias_correction else 1.0
     rate = lr * correction
@@ -110,11 +117,17 @@ def prodigy(
     numerator = beta3 * numerator + d / d0 * d * total(rate * g * (origin - p))
     length = total(abs(s))
     estimate = d_coef * numerator / where(length > 0, length, 1.0)
-    d = maximum(d, where(length > 0, estimate, 0.0))
+    estimate = where(length > 0, estimate, 0.0)
+    if most is None:
+        d = maximum(d, estimate)
+    else:
+        grown = where(d > d0, d, maximum(d, estimate)) * growth_rate
+        most = maximum(most, estimate)
+        d = where(length > 0, minimum(most, grown), d)
     update = step * m / (sqrt(v) + d * eps)
     if decays:
         update = update + step * weight_decay * p
-    return p - update, m, v, s, origin, d, numerator
+    return p - update, m, v, s, origin, d, numerator, most
 
 
 class Prodigy(Optimizer[B, ProdigyConfig]):
@@ -151,5 +164,9 @@ class Prodigy(Optimizer[B, ProdigyConfig]):
         root = _root_of(beta2) if callable(beta2) else sqrt(beta2)
         beta3 = root if config.beta3 is None else config.beta3
         decays = config.decay == "decoupled" and config.weight_decay != 0.0
-        undecayed = Rule.from_config(prodigy, config, beta3=beta3, decays=decays)
+        keep = () if config.growth_rate is None else ("most",)
+        growth = config.growth_rate or 1.0
+        undecayed = Rule.from_config(
+            prodigy, config, keep=keep, beta3=beta3, growth_rate=growth, decays=decays
+        )
         return decayed(undecayed, config.replace(weight_decay=0.0) if decays else config)

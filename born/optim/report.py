@@ -118,12 +118,11 @@ class StepReport:
         """The learning rate that each parameter with a gradient was updated with, by its name.
 
         >>> old, new = (nn.Parameter(born.zeros(1, backend), name) for name in ("old", "new"))
-        >>> optimizer = optim.SGD([old], lr=optim.schedules.Linear(0.4, 0.0, steps=4))
-        >>> for parameters in ([old], [old, new]):
-        ...     optimizer.add_group(optim.Group(new)) if new in parameters else None
-        ...     report = optimizer.step({p.raw: p.tensor.raw for p in parameters})
-        >>> report.lrs
-        {'old': 0.3, 'new': 0.4}
+        >>> optimizer = optim.SGD([old], lr=optim.schedules.Linear(1.0, 0.0, steps=4))
+        >>> report = optimizer.step({old.raw: old.tensor.raw})
+        >>> optimizer.add_group(optim.Group(new))
+        >>> optimizer.step({p.raw: p.tensor.raw for p in (old, new)}).lrs
+        {'old': 0.75, 'new': 1.0}
         """
         return {
             self._reporter.names[index]: value_at(each.config.lr, count + 1)

@@ -8,11 +8,12 @@ from typing import ClassVar
 from typing_extensions import override
 
 from born.backend import B
-from born.fusion import V, maximum, sqrt, where
+from born.fusion import V, maximum, sqrt
 from born.optim.config import Presets, UpdateConfig
 from born.optim.fields import AUTO, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
+from born.optim.slot import Slot
 from born.optim.transforms import decayed
 
 
@@ -37,7 +38,13 @@ class RMSpropConfig(UpdateConfig):
         },
         "mlx": {},
         "burn": {"eps": 1e-5, "momentum": 0.9},
-        "gomlx": {"lr": 1e-3, "alpha": 0.999, "eps": 1e-7, "bias_correction": True},
+        "gomlx": {
+            "lr": 1e-3,
+            "alpha": 0.999,
+            "eps": 1e-7,
+            "bias_correction": True,
+            "decay": "decoupled",
+        },
     }
 
     lr: NonNegative = 0.01
@@ -68,7 +75,7 @@ class RMSpropConfig(UpdateConfig):
     """The dtype of the sum of scaled gradients."""
 
 
-@rule
+@rule(v=Slot(start="start"))
 def rmsprop(
     p: V,
     g: V,
@@ -80,21 +87,17 @@ def rmsprop(
     alpha: float,
     eps: float,
     momentum: float,
-    start: float,
     t: int,
     eps_inside: bool = False,
     nesterov: bool = False,
     lr_inside: bool = False,
     bias_correction: bool = False,
-    started: bool = False,
 ) -> tuple[V, V, V | None, V | None]:
     """One update of RMSprop.
 
-    >>> rmsprop(1.0, 2.0, 0.0, lr=0.5, alpha=0.75, eps=0.0, momentum=0.0, start=0.0, t=1)
+    >>> rmsprop(1.0, 2.0, 0.0, lr=0.5, alpha=0.75, eps=0.0, momentum=0.0, t=1)
     (0.0, 1.0, None, None)
     """
-    if started:
-        v = where(t == 1, start, v)
     v = alpha * v + (1 - alpha) * g * g
     correction = 1 / (1 - alpha**t) if bias_correction else 1.0
     spread = correction * v if bias_correction else v
@@ -130,7 +133,8 @@ class RMSprop(Optimizer[B, RMSpropConfig]):
 
     Where other libraries differ: PyTorch computes the same, but NaN where rounding makes v - mean²
     negative. Optax and Keras add eps under the root (`eps_inside`), keep lr in the buffer
-    (`lr_inside`) and take α = 0.9. GoMLX corrects v as Adam does, with α = 0.999. Burn has
+    (`lr_inside`) and take α = 0.9. GoMLX corrects v as Adam does, with α = 0.999,
+    and decays weights beside the update. Burn has
     eps = 1e-5 and momentum = 0.9. TensorFlow's began with v = 1 (`start`).
 
     Source: Tieleman and Hinton (2012), "Lecture 6.5: rmsprop"; Graves (2013), "Generating
@@ -144,5 +148,4 @@ class RMSprop(Optimizer[B, RMSpropConfig]):
     def rule(cls, config: RMSpropConfig) -> Rule:
         kept = {"mean": config.centered, "buffer": config.momentum != 0.0}
         keep = [slot for slot, there in kept.items() if there]
-        started = config.start != 0.0
-        return decayed(Rule.from_config(rmsprop, config, keep=keep, started=started), config)
+        return decayed(Rule.from_config(rmsprop, config, keep=keep), config)

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias, cast, overload
 
 import numpy as np
 
+from born.backend import Backend
 from born.dtypes import DTypeLike, as_dtype, float32, is_floating
 from born.errors import RuleError
 from born.fusion import Program, trace
@@ -20,7 +21,7 @@ from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
 from born.optim.scalars import Scalar, value_at
 from born.optim.slot import PARAMETER, Slot
-from born.raw import Shape
+from born.raw import RawTensor, Shape
 from born.validation import type_error
 
 RuleFunction: TypeAlias = Callable[..., Any]
@@ -52,6 +53,8 @@ class Rule:
         by_unit: whether it takes parameters of more than two axes, such as kernels of a
             convolution, as matrices with a row for each unit: their first axis.
 
+        order: in which order the formula sees the axes of a parameter, if not in their own.
+
     Raises:
         RuleError: a scalar that is not a number, a dtype that is not floating, or a dtype or
             kind of something that is not a slot.
@@ -71,6 +74,7 @@ class Rule:
     slot_kinds: Mapping[str, Slot] = field(default_factory=dict[str, Slot])
     slot_codecs: Mapping[str, str] = field(default_factory=dict[str, str])
     by_unit: bool = False
+    order: tuple[int, ...] | None = None
     carried: Callable[[Any, Sequence[Any]], Any] | None = None
 
     def __post_init__(self) -> None:
@@ -189,9 +193,15 @@ class Rule:
         >>> plain.seen((8, 3, 5, 5)), plain.seen((4,))
         ((8, 75), (4,))
         """
-        if not self.by_unit or len(shape) <= 2:
-            return shape
-        return shape[0], math.prod(shape[1:])
+        if self.by_unit and len(shape) > 2:
+            return shape[0], math.prod(shape[1:])
+        return shape if self.order is None else tuple(shape[axis] for axis in self.order)
+
+    def view(self, backend: Backend, raw: RawTensor) -> RawTensor:
+        """A parameter, or an array of its shape, as the formula sees it: in the same memory."""
+        if self.by_unit:
+            return backend.reshape(raw, self.seen(raw.shape))
+        return raw if self.order is None else backend.transpose(raw, self.order)
 
     def kind(self, slot: str) -> Slot:
         """The rank and the start of a slot."""

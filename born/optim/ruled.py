@@ -106,7 +106,7 @@ class Ruled:
                 f"{type(self).__name__}: expected a config_type, got none; write "
                 "config_type = the class of its config in the body of the class"
             )
-        if fields:
+        if fields or config is None:
             if config is not None:
                 raise ConfigTypeError(
                     f"expected a config or its fields for {type(self).__name__}, got both {config} "

@@ -60,6 +60,9 @@ class Saving(Holding[B, C_co]):
     def _weight(self, name: str, index: int) -> RawTensor | None:
         """What a parameter has under a name, if its rule has something."""
         raw, rule, count = self._raws[index], self._rules[index], self._counts[index]
+        if name == "average" and self._around.average is not None:
+            # The outermost: what is inside may keep one of its own, and has that name then.
+            name = max((x for x in rule.own_slots if x.rstrip("_") == name), key=len, default=name)
         config = self._treatments[index].config
         own = dict(zip(rule.own_slots, self._buffers[index], strict=False))
         kind = self._kind_of(config)

@@ -34,6 +34,7 @@ def averaged_step(
     weight_power: float,
     r: float,
     t: int,
+    from_zero: bool = False,
 ) -> tuple[V, V, V, V]:
     """From y and z to the next, and what the weights of the average are made from.
 
@@ -42,6 +43,8 @@ def averaged_step(
     """
     rate = lr * minimum(t / maximum(warmup, 1.0), 1.0)
     most = maximum(most, rate)
+    if from_zero:
+        rate = lr * minimum((t - 1) / warmup, 1.0)
     weight = t**r * most**weight_power
     weights = weights + weight
     share = where(weights > 0, weight / where(weights > 0, weights, 1.0), 0.0)
@@ -59,7 +62,7 @@ class ScheduleFreeSGDConfig(UpdateConfig):
     born.errors.ConfigError: ScheduleFreeSGDConfig.momentum: expected a float above 0, got 0.0; ...
     """
 
-    presets: ClassVar[Presets] = {"optax": {}}
+    presets: ClassVar[Presets] = {"optax": {"warmup_from_zero": True}}
 
     lr: NonNegative = 1.0
     """The length of a step: 10 to 50 times that of SGD with momentum and a schedule."""
@@ -67,6 +70,9 @@ class ScheduleFreeSGDConfig(UpdateConfig):
     """How far towards the average gradients are taken. It is not a momentum: 0.9 is usual."""
     warmup: Annotated[int, Interval(0)] = 0
     """Over so many updates lr rises to its full value, from 1 / warmup in the first."""
+    warmup_from_zero: bool = False
+    """Let the step rise from 0, an update later than its weight in the average, so that the first
+    moves nothing."""
     weight_power: NonNegative = 2.0
     """To which power of the largest lr so far a step counts in the average."""
     r: NonNegative = 0.0
@@ -93,6 +99,7 @@ def schedule_free_sgd(
     weight_power: float,
     r: float,
     t: int,
+    from_zero: bool = False,
 ) -> tuple[V, V, V, V]:
     """One update of schedule-free SGD.
 
@@ -112,6 +119,7 @@ def schedule_free_sgd(
         weight_power=weight_power,
         r=r,
         t=t,
+        from_zero=from_zero,
     )
 
 
@@ -135,14 +143,20 @@ class ScheduleFreeSGD(Optimizer[B, ScheduleFreeSGDConfig]):
     [-0.14  0.07]
 
     Where other libraries differ: schedulefree computes the same, with a train and an eval mode in
-    place of `weights`. In Optax a warm-up is a schedule of the base: its first step moves nothing.
+    place of `weights`. In Optax a warm-up is a schedule of the base: its first step moves nothing
+    (`warmup_from_zero`).
 
     Source: Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky (2024), "The road less scheduled",
     algorithm 1.
     """
 
     config_type = ScheduleFreeSGDConfig
-    formula = schedule_free_sgd
+
+    @classmethod
+    @override
+    def rule(cls, config: ScheduleFreeSGDConfig) -> Rule:
+        from_zero = config.warmup_from_zero and config.warmup > 0
+        return decayed(Rule.from_config(schedule_free_sgd, config, from_zero=from_zero), config)
 
     @classmethod
     @override
@@ -166,7 +180,10 @@ class ScheduleFreeAdamWConfig(UpdateConfig):
     0.0
     """
 
-    presets: ClassVar[Presets] = {"optax": {}, "keras": {"weight_power": 0.0, "decay_first": True}}
+    presets: ClassVar[Presets] = {
+        "optax": {"warmup_from_zero": True},
+        "keras": {"weight_power": 0.0, "decay_first": True},
+    }
 
     lr: NonNegative = 0.0025
     """About the largest change of an element in a step: one to ten times that of AdamW."""
@@ -183,6 +200,9 @@ class ScheduleFreeAdamWConfig(UpdateConfig):
     """Bounds the step where gradients vanish."""
     warmup: Annotated[int, Interval(0)] = 0
     """Over so many updates lr rises to its full value, from 1 / warmup in the first."""
+    warmup_from_zero: bool = False
+    """Let the step rise from 0, an update later than its weight in the average, so that the first
+    moves nothing."""
     weight_power: NonNegative = 2.0
     """To which power of the largest lr so far a step counts in the average."""
     r: NonNegative = 0.0
@@ -215,6 +235,7 @@ def schedule_free_adamw(
     r: float,
     weight_decay: float,
     t: int,
+    from_zero: bool = False,
     decay_with: str = "nothing",
 ) -> tuple[V, V, V, V, V]:
     """One update of schedule-free AdamW.
@@ -242,6 +263,7 @@ def schedule_free_adamw(
         weight_power=weight_power,
         r=r,
         t=t,
+        from_zero=from_zero,
     )
     return p, z, v, weights, most
 
@@ -261,7 +283,8 @@ class ScheduleFreeAdamW(Optimizer[B, ScheduleFreeAdamWConfig]):
     ...     print(p.numpy().round(2))
     [0.28 0.14]
 
-    Where other libraries differ: schedulefree computes the same, and Optax but for its warm-up.
+    Where other libraries differ: schedulefree computes the same, and Optax but for its warm-up
+    (`warmup_from_zero`).
     Keras weighs all steps alike (`weight_power=0`), and decays y first (`decay_first`).
 
     Source: Defazio et al. (2024), "The road less scheduled", section 3 and appendix B.
@@ -272,12 +295,15 @@ class ScheduleFreeAdamW(Optimizer[B, ScheduleFreeAdamWConfig]):
     @classmethod
     @override
     def rule(cls, config: ScheduleFreeAdamWConfig) -> Rule:
-        if config.decay != "decoupled" or config.weight_decay == 0.0:
-            undecayed = Rule.from_config(schedule_free_adamw, config, decay_with="nothing")
-            return decayed(undecayed, config)
-        where_to = "parameter" if config.decay_first else "update"
-        own = Rule.from_config(schedule_free_adamw, config, decay_with=where_to)
-        return decayed(own, config.replace(weight_decay=0.0))
+        own = config.decay == "decoupled" and config.weight_decay != 0.0
+        with_what = "parameter" if config.decay_first else "update"
+        made = Rule.from_config(
+            schedule_free_adamw,
+            config,
+            from_zero=config.warmup_from_zero and config.warmup > 0,
+            decay_with=with_what if own else "nothing",
+        )
+        return decayed(made, config.replace(weight_decay=0.0) if own else config)
 
     @classmethod
     @override

@@ -15,7 +15,7 @@ from born.optim.fields import AUTO, Decay, DecayRate, Interval, NonNegative, Slo
 from born.optim.optimizer import Optimizer
 from born.optim.rule import rule
 from born.optim.scalars import value_at
-from born.optim.slot import Slot
+from born.optim.slot import UNSET, Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ class RpropConfig(UpdateConfig):
             )
 
 
-@rule(size=Slot(exact=True))
+@rule(size=Slot(start=UNSET, exact=True))
 def rprop(
     p: V,
     g: V,
@@ -175,17 +175,16 @@ def rprop(
     eta2: float,
     step_size1: float,
     step_size2: float,
-    t: int,
 ) -> tuple[V, V, V]:
     """One update of Rprop.
 
     >>> factors = {"eta1": 0.5, "eta2": 1.25, "step_size1": 0.0, "step_size2": 50.0}
-    >>> rprop(1.0, 4.0, 2.0, 0.5, lr=0.1, **factors, t=2)
+    >>> rprop(1.0, 4.0, 2.0, 0.5, lr=0.1, **factors)
     (0.375, 4.0, 0.625)
     """
     turned = sign(g) * sign(previous)
     factor = where(turned > 0, eta2, where(turned < 0, eta1, 1.0))
-    size = minimum(maximum(where(t == 1, lr, size) * factor, step_size1), step_size2)
+    size = minimum(maximum(where(size < 0, lr, size) * factor, step_size1), step_size2)
     g = where(turned < 0, 0.0, g)
     return p - sign(g) * size, g, size
 

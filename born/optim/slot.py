@@ -14,6 +14,10 @@ from born.validation import type_error
 RANKS: Final = (ELEMENT, ROWS, COLUMNS, TENSOR, GROUP)
 PARAMETER: Final = "p"
 """The start of a slot that begins as a copy of the parameter."""
+UNSET: Final = -1.0
+"""The start of a slot that is never negative, and holds nothing yet. A rule asks the slot, not t,
+whether there was an update before: one whose gradients were not finite counts, and writes nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,8 @@ def projected(rule: Rule, projection: Projection) -> Rule:
     Args:
         rule: what updates p.
         projection: `NonNegative`, `Box`, or `UnitNorm` along the last axis or the one before; its
-            pattern does not matter. Others are no formulas: give them to the optimizer as
+            pattern does not matter, and parameters without that axis stay as they are. Others are
+            no formulas: give them to the optimizer as
             `projections=[...]`.
 
     Raises:
@@ -273,6 +274,8 @@ def _with_projection(function: RuleFunction, projection: Projection) -> RuleFunc
     def held(p: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
         stepped, *state = function(p, g, *slots, **scalars)
         if isinstance(projection, UnitNorm):
+            if getattr(p, "ndim", 2) < -projection.axis:
+                return stepped, *state
             size = norm(stepped, axis=projection.axis)
             count = getattr(p, "columns" if projection.axis == -1 else "rows", 1)
             none = where(size > 0, 0.0, 1.0)

@@ -13,7 +13,7 @@ from born.optim.config import Presets, UpdateConfig
 from born.optim.fields import AUTO, Decay, DecayRate, NonNegative, SlotDType
 from born.optim.optimizer import Optimizer
 from born.optim.rule import Rule, rule
-from born.optim.slot import Slot
+from born.optim.slot import UNSET, Slot
 from born.optim.transforms import decayed
 
 
@@ -225,7 +225,7 @@ class NovoGradConfig(UpdateConfig):
     """The dtype of the sum of scaled gradients, such as `"bfloat16"`."""
 
 
-@rule(v=Slot("tensor"))
+@rule(v=Slot("tensor", start=UNSET))
 def novograd(
     p: V,
     g: V,
@@ -237,17 +237,16 @@ def novograd(
     beta2: float,
     eps: float,
     weight_decay: float,
-    t: int,
     decays: bool = False,
 ) -> tuple[V, V, V]:
     """One update of NovoGrad.
 
     >>> scalars = {"beta1": 0.5, "beta2": 0.75, "eps": 0.0, "weight_decay": 0.0}
-    >>> novograd(1.0, 2.0, 0.0, 0.0, lr=0.5, **scalars, t=1)
+    >>> novograd(1.0, 2.0, 0.0, -1.0, lr=0.5, **scalars)
     (0.5, 1.0, 4.0)
     """
     square: V = sum(g * g)
-    v = where(t == 1, square, beta2 * v + (1 - beta2) * square)
+    v = where(v < 0, square, beta2 * v + (1 - beta2) * square)
     scaled = g / (sqrt(v) + eps)
     if decays:
         scaled = scaled + weight_decay * p

@@ -214,6 +214,44 @@ def test_checkpointed_layers_have_the_same_gradients(autodiff: AD) -> None:
     np.testing.assert_array_equal(values[0].numpy(), values[1].numpy())
 
 
+class _Counter(nn.Module[AD]):
+    """The calls so far times x: what it assigns is in its result."""
+
+    def __init__(self, backend: AD) -> None:
+        self.calls = nn.Buffer(born.zeros((), backend, dtype="float64"))
+
+    def forward(self, x: T) -> T:
+        self.calls.assign(self.calls + 1)
+        return self.calls * x
+
+
+def test_computing_anew_assigns_nothing(autodiff: AD) -> None:
+    x = of(autodiff, [0.5, -1.0], [2.0, 3.0], [1.0, -4.0])
+    found: list[list[Any]] = []
+    for wrap in (False, True):
+        counter = _Counter(autodiff)
+        model = nn.Sequential(nn.BatchNorm1d(2, autodiff, dtype="float64"), counter, nn.Dropout())
+        inside: Callable[[T], T] = checkpointed(model) if wrap else model
+        block = checkpointed(inside) if wrap else inside  # one in the other
+        autodiff.seed(3)
+        gradients = _slopes(autodiff, block, x)
+        gradients = _slopes(autodiff, block, x)
+        assert counter.calls.item() == 2
+        counter.calls.assign(np.array(7.0))  # outside, it is written again
+        assert counter.calls.item() == 7
+        state = [autodiff.to_numpy(raw) for raw in model.state_dict().values()]
+        found.append([*state, *(autodiff.to_numpy(gradients[p]) for p in model.parameters())])
+    for plain, anew in zip(*found, strict=True):
+        np.testing.assert_array_equal(plain, anew)
+        assert np.isfinite(plain).all()
+
+
+def _slopes(autodiff: AD, block: Callable[[T], T], x: T) -> Any:
+    with autodiff.tape:
+        loss = (block(x) * x).sum()
+    return backward(loss)
+
+
 def _gradient_of(autodiff: AD, parameter: T, value: Callable[[], T]) -> Any:
     with autodiff.tape:
         loss = value()

@@ -11,9 +11,9 @@ import pytest
 
 from born.backend import Window
 from born.backend.threads import Pool
-from born.raw import HostArray
+from born.raw import HostArray, RawTensor
 from born_numpy.convolution import CUTTING, Convolution
-from tests.fusion.kernels import NEEDS_NUMBA
+from tests.fusion.kernels import NEEDS_NUMBA, numba_backend
 
 pytest.importorskip("numba", reason=NEEDS_NUMBA)
 
@@ -52,7 +52,7 @@ CASES: Final = [
     Case((1, 4, 6, 7), 4, (3, 3), (2, 1), (2, 1), groups=4),  # one output a group
     Case((2, 2, 1, 2500), 3, (1, 5), (0, 2)),  # a row longer than the room for results
     Case((1, 2, 70, 40), 17, (3, 3), (1, 1)),  # rows that cross from room to room
-    Case((40, 3, 12, 20), 8, (3, 3), (1, 1)),  # a batch in pieces
+    Case((40, 3, 30, 28), 9, (3, 3), (1, 1)),  # a batch in pieces
     Case((1, 40, 14, 14), 40, (3, 3), (1, 1)),  # one image, outputs in pieces
 ]
 
@@ -130,3 +130,34 @@ def test_what_is_not_finite_stays_where_it_belongs(place: str, odd: float) -> No
 )
 def test_which_convolutions_are_direct(size: tuple[int, int], window: Window, direct: bool) -> None:
     assert convolution.is_direct(size, window, np.dtype(np.float32)) is direct
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_arrays_that_may_not_be_written(stride: int) -> None:
+    case = CASES[0]
+    x, weight, bias, g = arrays(case, "float32")
+    window = Window.of(case.kernel, stride, case.padding)
+    g = np.ascontiguousarray(g[:, :, ::stride, ::stride])
+    for each in (x, weight, bias, g):
+        each.flags.writeable = False
+    backend = numba_backend()
+    images, kernels = RawTensor(x), RawTensor(weight)
+    y = backend.conv2d(images, kernels, RawTensor(bias), window)
+    found = backend.conv2d_gradients(RawTensor(g), images, kernels, window, 1, True, True, True)
+    expected = results(Convolution(x, weight, window, 1, CUTTING), bias, g)
+    for one, other in zip((y, *found), expected, strict=True):
+        assert one is not None
+        np.testing.assert_allclose(one.array.ravel(), other.ravel(), rtol=1e-5, atol=1e-5)
+
+
+def test_loops_of_each_form_have_a_name_of_their_own() -> None:
+    # Numba links what different processes have compiled by name.
+    kernels, tiles = (
+        importlib.import_module(f"born_numba.{name}") for name in ("kernels.convolution", "tiles")
+    )
+    names = [
+        loop.py_func.__name__
+        for form in tiles.forms(64)
+        for loop in kernels.loops(form, np.dtype(np.float32))
+    ]
+    assert len(set(names)) == 4

@@ -275,3 +275,36 @@ def test_gradients_of_a_rectified_map(numba: Backend, shape: tuple[int, int], dt
     x, weight = draw((shape[0], 4), dtype, 2), draw((shape[1], 4), dtype, 3)
     assert_alike(numba, "linear_gradients", g, x, weight, True, y)
     assert_alike(numba, "linear_gradients", apart(g), x, weight, True, y)
+
+
+@floating
+@pytest.mark.parametrize("reverse", [False, True])
+def test_recurrent_products_of_any_size(numba: Backend, dtype: str, reverse: bool) -> None:
+    # Rows and depths beyond multiples of the four by four, and of the strips, of the loop.
+    steps, batch, width = 3, 6, 37
+    z, initial, weight, bias, g = (
+        draw(shape, dtype, seed) * 0.3
+        for seed, shape in enumerate(
+            [
+                (steps, batch, 3 * width),
+                (1, batch, width),
+                (3 * width, width),
+                (3 * width,),
+                (1, steps, batch, width),
+            ]
+        )
+    )
+    ours, theirs = (
+        call(backend, "recurrence", z, initial, weight, bias, cell="gru", reverse=reverse)
+        for backend in (numba, NUMPY)
+    )
+    np.testing.assert_allclose(ours[0], theirs[0], 0, 20 * TOLERANCE[dtype])
+    gradients = [
+        call(
+            *(backend, "recurrence_gradients", g, z, initial, weight, bias, None),
+            *(*found, "gru", reverse),
+        )
+        for backend, found in ((numba, ours), (NUMPY, theirs))
+    ]
+    for got, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(got, expected, 0, 50 * TOLERANCE[dtype])

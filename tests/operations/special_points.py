@@ -726,7 +726,7 @@ gather unfold
 MAKING: Final = "zeros ones full arange eye normal uniform from_numpy to_numpy assign copy"
 
 MATRICES: Final = """
-cholesky det eigh expm inv pinv qr slogdet solve solve_triangular svd
+cholesky det eigh expm gaussian inv pinv qr slogdet solve solve_triangular svd
 """
 _MATRICES: Final = (
     "is of whole matrices; singular ones and equal eigenvalues have tests of their own"

@@ -17,8 +17,8 @@ from born.backend.contract.elementwise import UFUNCS
 from born.errors import BornError, DTypeError, OperandError, ShapeError
 from born.ops.linear import Activation
 
-ELSEWHERE = "from_numpy to_numpy assign zeros ones full arange eye normal uniform"
-"""Creation and transfer, which `born` and `Tensor` offer."""
+ELSEWHERE = "from_numpy to_numpy assign zeros ones full arange eye normal uniform gaussian"
+"""What `born`, `Tensor` and `born.stats` offer: creation, transfer, and a density."""
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

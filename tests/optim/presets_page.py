@@ -24,6 +24,17 @@ TITLES: Final = {
 }
 """System -> what it is called."""
 
+AROUND: Final = {
+    "gomlx": """\
+What GoMLX says beside an optimizer: `clip_step_by_value` is `wrappers=[lambda rule:
+optim.clip_step(rule, value)]`, its back-off at the start `optim.warm_state(rule, steps)`;
+what `clip_nan` drops counts as 0 with
+`nonfinite="zero"`.""",
+    "autograd": """\
+Its hooks: `WeightDecay` is the field `weight_decay`, `ClipGrad` is `max_norm=...`.""",
+}
+"""System -> what surrounds its updates, and is no field of a config."""
+
 HEAD: Final = """\
 # Coming from another system
 
@@ -66,6 +77,7 @@ def text() -> str:
             presets = optimizer.config_type.presets
             if system in presets:
                 parts.append(f"| `{optimizer.__name__}` | {fields(presets[system])} |")
+        parts += ["", AROUND[system]] if system in AROUND else []
     return "\n".join(parts) + "\n"
 
 

@@ -420,6 +420,37 @@ def test_parameters_frozen_in_the_file_and_thawed_here_load(
         train(other, model)
 
 
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_state_goes_on_from_a_file_where_freezing_differs(
+    tmp_path: Path, backend: Backend, is_frozen: bool
+) -> None:
+    frozen = [optim.Group("0.*", freeze=True)]
+    there, here = (frozen, []) if is_frozen else ([], frozen)
+    model = make_model(backend)
+    optimizer = optim.Adam(model, lr=0.1)
+    train(optimizer, model)  # all of them, so that what freezes has a state
+    optimizer.groups = there
+    train(optimizer, model, 2)
+    path = tmp_path / "run.safetensors"
+    checkpoint.save(path, model=model, optimizer=optimizer)
+    other = make_model(backend)
+    loaded = optim.Adam(other, lr=0.1, groups=here)
+    checkpoint.load(path, model=other, optimizer=loaded, hyperparameters="current")
+    before = contents(loaded)
+    assert any(before["m.0"].ravel())
+    optimizer.groups = here  # the run that never stopped
+    train(optimizer, model)
+    train(loaded, other)
+    after = contents(loaded)
+    assert_same(after, contents(optimizer))
+    for i in range(4):
+        stays = i < 2 and not is_frozen
+        assert (after[f"m.{i}"].tobytes() == before[f"m.{i}"].tobytes()) == stays, i
+    assert [int(after[f"t.{i}"].item()) for i in range(4)] == (
+        [6, 6, 8, 8] if is_frozen else [5, 5, 8, 8]
+    )
+
+
 def test_functions_and_lists_are_found_again_by_their_parameters(
     tmp_path: Path, backend: Backend
 ) -> None:

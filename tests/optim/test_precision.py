@@ -230,6 +230,35 @@ def test_copies_of_parameters_and_what_has_a_dtype_stay_numbers(backend: Backend
     }
 
 
+def strayed(backend: Backend, slot: str, config: Any) -> float:
+    """How far a slot in int8 is from float32's, after the mean of the gradients moved."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(2, 512))
+    precisions = precise("nearest", slots="int8"), precise("nearest")
+    pair = [(parameter(np.zeros(512), backend), each) for each in precisions]
+    runs = [(p, optim.create(config, [p], precision=each)) for p, each in pair]
+    for t in range(500):
+        g = raw(means[t // 250] + rng.normal(size=512), backend)
+        for p, optimizer in runs:
+            optimizer.step({p.raw: g})
+    x, y = (
+        backend.to_numpy(optimizer.state_dict(decoded=True)[f"{slot}.0"]) for _, optimizer in runs
+    )
+    return float(np.linalg.norm(x - y) / np.linalg.norm(y))
+
+
+def test_averages_with_a_long_memory_need_numbers(backend: Backend) -> None:
+    """The limit that `Precision.slots` states, and the way out that it names."""
+    slow = optim.AdamConfig(betas=(0.9, 0.9999))
+    wide = optim.AdamConfig(betas=(0.9, 0.9999), v_dtype="float32")
+    assert strayed(backend, "m", slow) < 0.05
+    assert strayed(backend, "v", slow) > 0.15
+    assert strayed(backend, "v", wide) == 0
+    assert strayed(backend, "slow", optim.AdEMAMixConfig()) > 0.3
+    # m, which stays coded, moves nothing that the slow one is made of.
+    assert strayed(backend, "slow", optim.AdEMAMixConfig(slow_dtype="float32")) == 0
+
+
 def test_an_explanation_counts_the_bytes(backend: Backend) -> None:
     p = parameter(np.ones((300, 400)), backend, "w", "bfloat16")
     precision = precise("master", slots="int8")

@@ -217,10 +217,10 @@ def loops(form: Form, dtype: np.dtype[Any]) -> Loops:
         "lanes": form.bytes // dtype.itemsize,
         "size": dtype.itemsize,
     }
-    note = f"# {form}\n"
+    suffix = _suffix(form, dtype)
     return Loops(
-        compile_kernel(_correlate, _correlate_types, dtype, names, note=note),
-        compile_kernel(_slopes, _slopes_types, dtype, names, note=note),
+        compile_kernel(_correlate, _correlate_types, dtype, names, suffix=suffix),
+        compile_kernel(_slopes, _slopes_types, dtype, names, suffix=suffix),
     )
 
 
@@ -235,6 +235,11 @@ def _slopes_types(t: Any) -> Any:
     double = types.float64[:, :, ::1]
     arrays = images, images, double, double, lines, lines, INDEX[::1]
     return types.void(*arrays, *[INDEX] * 6)
+
+
+def _suffix(form: Form, dtype: np.dtype[Any]) -> str:
+    """What tells functions of one text by name, which Numba links machine code by."""
+    return f"_{form.rows}_{form.columns}_{form.bytes}_{dtype.name}"
 
 
 def _products(form: Form, dtype: np.dtype[Any]) -> Any:
@@ -252,6 +257,7 @@ def _products(form: Form, dtype: np.dtype[Any]) -> Any:
             sums = add_products(sums, numbers + t * step, lines, places + t * 8)
         write(sums, out, pitch * size)
 
+    run.__qualname__ = run.__name__ = "products" + _suffix(form, dtype)
     return inlined(run)
 
 
@@ -272,4 +278,5 @@ def _dots(form: Form, dtype: np.dtype[Any]) -> Any:
                 sums = add_rows(sums, a + s * width, pitch, b + s * width, places)
         add_totals(sums, out, taps * 8)
 
+    run.__qualname__ = run.__name__ = "dots" + _suffix(form, dtype)
     return inlined(run)

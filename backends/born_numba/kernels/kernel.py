@@ -91,19 +91,28 @@ _IN_FLOAT32: Final = {
 
 
 class Kernel:
-    """A loop compiled when first called: one machine code for each floating dtype."""
+    """A loop compiled when first called: one machine code for each floating dtype.
+
+    Args:
+        function: the loop.
+        signature: from a floating type to the loop's.
+        reassociate: whether sums may be added up in another order.
+        inner: a function that the loop calls as `inner`, compiled into it.
+    """
 
     def __init__(
         self,
         function: Callable[..., Any],
         signature: Callable[[Any], Any],
         reassociate: bool,
-        names: Callable[[np.dtype[Any]], Mapping[str, Any]] | None,
+        names: Callable[[np.dtype[Any]], Mapping[str, Any]] | None = None,
+        inner: Callable[..., Any] | None = None,
     ) -> None:
         self._function = function
         self._signature = signature
         self._reassociate = reassociate
         self._names = names
+        self._inner = inner
         self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
 
     def __getitem__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
@@ -114,6 +123,8 @@ class Kernel:
                 self._signature,
                 dtype,
                 {} if self._names is None else self._names(dtype),
+                suffix="" if self._inner is None else f"_{self._inner.__name__}",
+                inner=self._inner,
                 reassociate=self._reassociate,
             )
         return compiled
@@ -126,7 +137,8 @@ def compile_kernel(
     names: Mapping[str, Any],
     *,
     reassociate: bool = False,
-    note: str = "",
+    suffix: str = "",
+    inner: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """A function's machine code for a dtype, from disk if it is there.
 
@@ -136,25 +148,36 @@ def compile_kernel(
         dtype: float32 or float64.
         names: what the text means by its global names, if not what its module does.
         reassociate: whether sums may be added up in another order.
-        note: a comment that tells the text from the same one with other names.
+        suffix: of the function's name, if there are others of the same text and signature. Numba
+            links machine code from the disk by names, and would take one for the other.
+        inner: a function that the loop calls as `inner`, compiled into it.
     """
-    source = inspect.getsource(function)
+    name = function.__name__ + suffix
+    source = _text(function).replace(f"def {function.__name__}(", f"def {name}(", 1)
+    if inner is not None:
+        source = f"@inlined\n{_text(inner)}\ninner = {inner.__name__}\n\n{source}"
     meant = {
         **function.__globals__,
         "real": dtype.type,
         **{name: _functions(dtype)[name] for name in ("sigmoid", "tanh")},
         "zero": dtype.type(0),
+        "inlined": inlined,
         **(_IN_FLOAT32 if dtype == np.float32 else {}),
         **names,
     }
     loop: Callable[..., Any] = compile_loop(
-        note + source[source.index("def ") :],
-        function.__name__,
+        source,
+        name,
         signature(numba.from_dtype(dtype)),
         meant,
         reassociate=reassociate,
     )
     return loop
+
+
+def _text(function: Callable[..., Any]) -> str:
+    source = inspect.getsource(function)
+    return source[source.index("def ") :]
 
 
 def _functions(dtype: np.dtype[Any]) -> dict[str, Any]:

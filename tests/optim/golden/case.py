@@ -24,6 +24,7 @@ class Case:
         lr: the learning rate that each step's is made from.
         steady: whether the learning rate stays as it is.
         together: whether all parameters have gradients from the first step on.
+        pulled: whether gradients point the same way in each step.
         relative: by how much born may differ. Both sides round some twenty operations a step.
     """
 
@@ -37,6 +38,7 @@ class Case:
     relative: float = 1e-10
     steady: bool = False
     together: bool = False
+    pulled: bool = False
 
     @property
     def config(self) -> Any:
@@ -56,6 +58,7 @@ class Case:
             f"{name}={getattr(value, '__name__', value)}" for name, value in self.options.items()
         )
         how = ";steady" * self.steady + ";together" * self.together
+        how += ";pulled" * self.pulled
         return f"{self.library}.{self.function}({options};lr={self.lr}{how})"
 
     def __str__(self) -> str:

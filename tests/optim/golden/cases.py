@@ -180,6 +180,14 @@ ADAM: Final = [
     ),
     *_like("mlx", "Adam", "Adam", {}, {"eps": EPS}),
     *_like("mlx", "Adam", "Adam", {}, {"eps": EPS, "bias_correction": True, **B}, relative=SINGLE),
+    Case(
+        "Adam",
+        "formula",
+        "adam",
+        {"eps": EPS, **B},
+        {"eps": EPS, "bias_correction": True, **B},
+        "mlx",
+    ),
     *_like("burn", "Adam", "adam", {}, {**B, **L2}, library="formula", eps=1e-5),
     *_like("born-go", "Adam", "adam", {}, {"eps": EPS, **B}, library="formula"),
     *_like("autograd", "Adam", "autograd_adam", {}, {"eps": EPS, **B}, library="formula"),
@@ -205,6 +213,14 @@ ADAMW: Final = [
     *_like("keras", "AdamW", "AdamW", _KERAS, {"eps": EPS}, {"eps": EPS, "amsgrad": True, **L2}),
     *_like("mlx", "AdamW", "AdamW", {}, {"eps": EPS}),
     *_like("mlx", "AdamW", "AdamW", {}, {"bias_correction": True, **B, **L2}, relative=SINGLE),
+    Case(
+        "AdamW",
+        "formula",
+        "adam",
+        {"eps": 1e-8, "decoupled": True, **B, **L2},
+        {"bias_correction": True, **B, **L2},
+        "mlx",
+    ),
     *_like(
         "burn",
         "AdamW",
@@ -308,6 +324,17 @@ RMSPROP: Final = [
         eps=1e-7,
         corrected=True,
     ),
+    *_like(
+        "gomlx",
+        "RMSprop",
+        "rmsprop",
+        {},
+        L2,
+        library="formula",
+        alpha=0.999,
+        eps=1e-7,
+        corrected=True,
+    ),
 ]
 
 _START: Final = {"start": "initial_accumulator_value"}
@@ -323,6 +350,8 @@ ADAGRAD: Final = [
     ),
     *_like("torch", "Adagrad", "Adagrad", {}, {"eps": EPS}),
     *_like("optax", "Adagrad", "adagrad", _START, {"eps": EPS}, {"eps": EPS, "start": 0.0}),
+    # Where there was no gradient yet, and nothing else is in the sum, nothing moves.
+    *_like("optax", "Adagrad", "adagrad", _START, {"eps": 0.0, "start": 0.0}),
     *_like("keras", "Adagrad", "Adagrad", _START | _KERAS, {"eps": EPS}, {"start": 0.5, **L2}),
     *_like("mlx", "Adagrad", "Adagrad", {}, {"eps": EPS}),
     *_like("burn", "Adagrad", "adagrad", {}, {"lr_decay": 0.2}, library="formula", eps=1e-5),
@@ -509,8 +538,38 @@ ADAFACTOR: Final = [
             ({"multiply_by_parameter_scale": False}, {"scale_parameter": False}),
         )
     ],
+    *[
+        Case("Adafactor", "formula", "optax_adafactor", {"least": 2, **theirs}, ours, "optax")
+        for theirs, ours in (
+            ({}, {"factor_from": 2}),
+            ({"eps": 1e-3, "clip": 0.5}, {"factor_from": 2, "eps": (1e-3, 1e-3), "clip": 0.5}),
+            ({"momentum": 0.9, **L2}, {"factor_from": 2, "momentum": 0.9, **L2}),
+            ({"scaled": False}, {"factor_from": 2, "scale_parameter": False}),
+        )
+    ],
     *_like("optax", "Adafactor", "adafactor", {}, {}, relative=SINGLE),
+    *_like("optax", "Adafactor", "optax_adafactor", {}, {}, library="formula"),
     *_like("keras", "Adafactor", "Adafactor", _KERAS, {}, L2, relative=SINGLE),
+    *_like("keras", "Adafactor", "keras_adafactor", {}, {}, L2, library="formula"),
+    *_like(
+        "mlx",
+        "Adafactor",
+        "mlx_adafactor",
+        {},
+        {},
+        L2,
+        lr=0.01,
+        steady=True,
+        library="formula",
+    ),
+    Case(
+        "Adafactor",
+        "formula",
+        "mlx_adafactor",
+        {"relative": False, "momentum": 0.9, **L2},
+        {"relative_step": False, "momentum": 0.9, **L2},
+        "mlx",
+    ),
     *_like("mlx", "Adafactor", "Adafactor", {}, {}, L2, lr=0.01, steady=True, relative=SINGLE),
     *_like(
         "mlx",
@@ -523,21 +582,21 @@ ADAFACTOR: Final = [
 ]
 
 MUON: Final = [
-    *_same(
-        "Muon",
-        "torch",
-        "Muon",
-        {"weight_decay": 0.0},
-        L2 | {"momentum": 0.8, "nesterov": False},
-        L2 | {"eps": 3.0},
-    ),
+    *[
+        Case("Muon", "torch", "Muon", options, {**options, "exclude": ()})
+        for options in (
+            {"weight_decay": 0.0},
+            L2 | {"momentum": 0.8, "nesterov": False},
+            L2 | {"eps": 3.0},
+        )
+    ],
     Case(
         "Muon",
         "torch",
         "Muon",
         {"ns_steps": 3, "ns_coefficients": (2.0, -1.5, 0.5), "adjust_lr_fn": "match_rms_adamw"},
         {"steps": 3, "coefficients": (2.0, -1.5, 0.5), "scale": "match_rms_adamw"}
-        | {"weight_decay": 0.1},
+        | {"weight_decay": 0.1, "exclude": ()},
     ),
     *_like("torch", "Muon", "Muon", {}, {}),
     *_like("optax", "Muon", "muon", {}, {}),
@@ -559,7 +618,28 @@ MUON: Final = [
         "optax",
     ),
     *_like("keras", "Muon", "Muon", {}, {}, {"nesterov": False, **L2}, relative=SINGLE),
+    *_like("keras", "Muon", "keras_muon", {}, {}, {"nesterov": False, **L2}, library="formula"),
     *_like("mlx", "Muon", "Muon", {}, {}, {"nesterov": False, **L2}, relative=SINGLE),
+    *_like("mlx", "Muon", "mlx_muon", {}, {}, {"nesterov": False, **L2}, library="formula"),
+    *[
+        Case(
+            "Muon",
+            "formula",
+            "burn_muon",
+            {"momentum": 0.9, "scale": scale},
+            {"momentum": 0.9, "scale": scale},
+            "burn",
+        )
+        for scale in ("rms_to_rms", "none")
+    ],
+    Case(
+        "Muon",
+        "formula",
+        "burn_muon",
+        {"momentum": 0.9, "flat": True},
+        {"momentum": 0.9, "kernels": "flat"},
+        "burn",
+    ),
     Case(
         "Muon",
         "torch",
@@ -578,6 +658,11 @@ _PRODIGY: Final[list[Fields]] = [
 
 PRODIGY: Final = [
     *_same("Prodigy", "prodigyopt", "Prodigy", *_PRODIGY),
+    # Elsewhere the estimate stays where it starts: gradients do not lead from there.
+    *[
+        Case("Prodigy", "prodigyopt", "Prodigy", options, options, lr=1.0, pulled=True)
+        for options in ({"d0": 1e-3}, {"d0": 1e-3, "growth_rate": 1.1}, {"d0": 0.01, "d_coef": 2.0})
+    ],
     Case(
         "Prodigy",
         "prodigyopt",
@@ -620,7 +705,7 @@ SCHEDULE_FREE: Final = [
         "optax",
         "ScheduleFreeSGD",
         "schedule_free_sgd",
-        {"momentum": "b1"},
+        {"momentum": "b1", "warmup": "warmup_steps"},
         {},
         {"momentum": 0.7, **L2},
         steady=True,
@@ -640,11 +725,40 @@ SCHEDULE_FREE: Final = [
         "optax",
         "ScheduleFreeAdamW",
         "schedule_free_adamw",
-        _OPTAX,
+        {**_OPTAX, "warmup": "warmup_steps"},
         {},
         {"eps": EPS, **B, **L2},
         steady=True,
     ),
+    # Its warm-up counts in float32.
+    *[
+        case
+        for base, function, own in (
+            ("SGD", "sgd", {}),
+            ("AdamW", "adamw", {"eps": EPS, "weight_decay": 0.0}),
+        )
+        for case in (
+            Case(
+                f"ScheduleFree{base}",
+                "optax",
+                f"schedule_free_{function}",
+                {**own, "warmup_steps": 5},
+                {**own, "warmup": 5},
+                "optax",
+                relative=SINGLE,
+                steady=True,
+            ),
+            Case(
+                f"ScheduleFree{base}",
+                "formula",
+                "optax_schedule_free",
+                {"warmup": 5, **{name: own[name] for name in own if name == "eps"}},
+                {**own, "warmup": 5},
+                "optax",
+                steady=True,
+            ),
+        )
+    ],
     *_like("keras", "ScheduleFreeAdamW", "ScheduleFreeAdamW", _KERAS, {"eps": EPS}, L2),
 ]
 

@@ -1,13 +1,14 @@
 """Updates written out from papers and other systems' documentation, for arrays of any numbers.
 
 They are recorded with mpmath's, at 50 digits. Each is `(p, g, state, t, *, lr, ...) -> p`, where
-`state` is a dict that starts empty, and looks nothing like the rule that it checks: no shared
-helpers, no rearranging.
+`state` is a dict that holds the parameter's name at first, and looks nothing like the rule that it
+checks: no helpers shared with it, no rearranging.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -144,8 +145,10 @@ def rmsprop(
     eps: Any,
     momentum: Any = 0,
     corrected: bool = False,
+    weight_decay: Any = 0,
 ) -> Any:
-    """Burn's, with a sum of scaled gradients, and GoMLX's, which is Adam without m."""
+    """Burn's, with a sum of scaled gradients, and GoMLX's, which is AdamW without m."""
+    p = p * (1 - lr * weight_decay)
     v = state["v"] = alpha * state.get("v", 0) + (1 - alpha) * g**2
     v_hat = v / (1 - alpha**t) if corrected else v
     state["b"] = momentum * state.get("b", 0) + g / (sqrt(v_hat) + eps)
@@ -159,22 +162,171 @@ def adagrad(p: Any, g: Any, state: State, t: Any, *, lr: Any, eps: Any, lr_decay
 
 
 def burn_muon(
-    p: Any, g: Any, state: State, t: Any, *, lr: Any, momentum: Any, weight_decay: Any
+    p: Any,
+    g: Any,
+    state: State,
+    t: Any,
+    *,
+    lr: Any,
+    momentum: Any,
+    weight_decay: Any = 0,
+    scale: str = "original",
+    flat: bool = False,
 ) -> Any:
     """Burn: a sum of gradients, the norm bounded from below, PyTorch's scale by shape."""
     m = state["m"] = momentum * state.get("m", 0) + g
-    x = g + momentum * m
+    x = (g + momentum * m).reshape(p.shape[0], -1)
+    rows, columns = x.shape
+    x = newton_schulz(x, lambda length: max(length, mpmath.mpf(1e-7))).reshape(p.shape)
+    ratio = mpmath.mpf(rows) / columns
+    factor = {
+        "original": sqrt(max(mpmath.mpf(1), ratio)),
+        "rms_to_rms": sqrt(ratio),
+        "none": mpmath.mpf(1),
+    }[scale]
+    return p * (1 - lr * weight_decay) - lr * factor * x
+
+
+def keras_muon(
+    p: Any,
+    g: Any,
+    state: State,
+    t: Any,
+    *,
+    lr: Any,
+    nesterov: bool = True,
+    weight_decay: Any = 0.004,
+) -> Any:
+    """Keras: the size of AdamW's steps; AdamW, with its own decay, for all but matrices, and for
+    what is called an embedding."""
+    if len(np.shape(p)) != 2 or "embedding" in state["name"]:
+        p = p * (1 - lr * mpmath.mpf(0.004))
+        betas = [mpmath.mpf(0.9), mpmath.mpf(0.999)]
+        return autograd_adam(p, g, state, t, lr=lr, betas=betas, eps=mpmath.mpf(1e-7))
+    p = p * (1 - lr * weight_decay)
+    m = state["m"] = mpmath.mpf(0.95) * state.get("m", 0) + g
+    x = newton_schulz(g + mpmath.mpf(0.95) * m if nesterov else m, lambda x: x + mpmath.mpf(1e-7))
+    return p - lr * mpmath.mpf(0.2) * sqrt(mpmath.mpf(max(p.shape))) * x
+
+
+def mlx_muon(
+    p: Any,
+    g: Any,
+    state: State,
+    t: Any,
+    *,
+    lr: Any,
+    nesterov: bool = True,
+    weight_decay: Any = 0.01,
+) -> Any:
+    """MLX: L2, vectors by their momentum alone, more axes as a matrix, scaled by the last two."""
+    mu = mpmath.mpf(0.95)
+    g = g + mpmath.mpf(weight_decay) * p
+    v = state["v"] = mu * state.get("v", 0) + (1 - mu) * g
+    update = g * (1 - mu) + v * mu if nesterov else v
+    shape = np.shape(p)
+    if len(shape) >= 2:
+        flat = update.reshape(shape[0], -1)
+        update = newton_schulz(flat, lambda x: x + mpmath.mpf(1e-7)).reshape(shape)
+        lr = lr * sqrt(max(mpmath.mpf(1), mpmath.mpf(shape[-2]) / shape[-1]))
+    return p - lr * update
+
+
+def newton_schulz(x: Any, divisor: Callable[[Any], Any]) -> Any:
+    """Jordan et al.: five iterations."""
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    length = sqrt((x * x).sum())
-    x = x / (length if length > 1e-7 else mpmath.mpf(1e-7))
+    x = x / divisor(sqrt((x * x).sum()))
     a, b, c = map(mpmath.mpf, (3.4445, -4.775, 2.0315))
     for _ in range(5):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    x = x.T if tall else x
-    scale = sqrt(max(mpmath.mpf(1), mpmath.mpf(p.shape[0]) / p.shape[1]))
-    return p * (1 - lr * weight_decay) - lr * scale * x
+    return x.T if tall else x
+
+
+def rms(x: Any) -> Any:
+    """The root of the mean of all squares."""
+    return sqrt(np.mean(np.asarray(x * x, object)))
+
+
+def optax_adafactor(
+    p: Any,
+    g: Any,
+    state: State,
+    t: Any,
+    *,
+    lr: Any,
+    least: int = 128,
+    eps: Any = 1e-30,
+    clip: Any = 1.0,
+    momentum: Any = None,
+    weight_decay: Any = 0,
+    scaled: bool = True,
+) -> Any:
+    """Optax: over the two longest axes; no relative step; the decay does not have lr in it."""
+    shape = np.shape(p)
+    new = t ** mpmath.mpf(-0.8)
+    squares = np.asarray(g * g + mpmath.mpf(eps), object)
+    order = np.argsort(shape)
+    if len(shape) >= 2 and shape[order[-2]] >= least:
+        second, first = int(order[-2]), int(order[-1])
+        row = np.mean(squares, axis=first, keepdims=True)
+        column = np.mean(squares, axis=second, keepdims=True)
+        row = state["row"] = (1 - new) * state.get("row", 0) + new * row
+        column = state["column"] = (1 - new) * state.get("column", 0) + new * column
+        u = g / sqrt(row / np.mean(row, axis=second, keepdims=True)) / sqrt(column)
+    else:
+        v = state["v"] = (1 - new) * state.get("v", 0) + new * squares
+        u = g / sqrt(v)
+    u = u / max(mpmath.mpf(1), rms(u) / mpmath.mpf(clip)) * lr
+    if scaled:
+        u = u * max(rms(p), mpmath.mpf(1e-3))
+    if momentum is not None:
+        u = state["m"] = momentum * state.get("m", 0) + (1 - momentum) * u
+    return p - (u + weight_decay * p)
+
+
+def keras_adafactor(p: Any, g: Any, state: State, t: Any, *, lr: Any, weight_decay: Any = 0) -> Any:
+    """Keras: the last two axes, a relative step, and a decay before all else."""
+    p = p * (1 - lr * weight_decay)
+    u = _by_last_axes(g, state, t)
+    u = u / max(mpmath.mpf(1), rms(u))
+    return p - max(mpmath.mpf(1e-3), rms(p)) * min(lr, 1 / sqrt(t)) * u
+
+
+def mlx_adafactor(
+    p: Any,
+    g: Any,
+    state: State,
+    t: Any,
+    *,
+    lr: Any,
+    relative: bool = True,
+    momentum: Any = None,
+    weight_decay: Any = 0,
+) -> Any:
+    """MLX: its relative step is at most 0.01, and its decay at the rate of the step."""
+    rate = min(mpmath.mpf(0.01), 1 / sqrt(t)) if relative else lr
+    rate = rate * max(mpmath.mpf(1e-3), rms(p))
+    u = _by_last_axes(g, state, t)
+    u = rate * (u / max(mpmath.mpf(1), rms(u)))
+    if momentum is not None:
+        u = state["m"] = momentum * state.get("m", 0) + (1 - momentum) * u
+    return p - weight_decay * rate * p - u
+
+
+def _by_last_axes(g: Any, state: State, t: Any) -> Any:
+    """Shazeer and Stern, algorithm 4: g / √v, where v is of rank one."""
+    new = t ** mpmath.mpf(-0.8)
+    squares = np.asarray(g * g + mpmath.mpf(1e-30), object)
+    if squares.ndim < 2:
+        v = state["v"] = (1 - new) * state.get("v", 0) + new * squares
+        return g / sqrt(v)
+    row = np.mean(squares, axis=-1, keepdims=True)
+    column = np.mean(squares, axis=-2, keepdims=True)
+    row = state["row"] = (1 - new) * state.get("row", 0) + new * row
+    column = state["column"] = (1 - new) * state.get("column", 0) + new * column
+    return g / sqrt(row * column / np.mean(row, axis=-2, keepdims=True))
 
 
 def yogi(p: Any, g: Any, state: State, t: Any, *, lr: Any, betas: Any, eps: Any, start: Any) -> Any:
@@ -183,6 +335,25 @@ def yogi(p: Any, g: Any, state: State, t: Any, *, lr: Any, betas: Any, eps: Any,
     v = state.get("v", start + 0 * g)
     v = state["v"] = v - (1 - betas[1]) * np.sign(v - g**2) * g**2
     return p - lr * m / (1 - betas[0] ** t) / (sqrt(v / (1 - betas[1] ** t)) + eps)
+
+
+def optax_schedule_free(
+    p: Any, g: Any, state: State, t: Any, *, lr: Any, warmup: Any, eps: Any = None
+) -> Any:
+    """Optax: base steps warm up from 0, and their weights from 1 / warmup; SGD's, or with eps
+    AdamW's with betas of 0.9 and 0.999."""
+    beta = mpmath.mpf("0.9")
+    if eps is not None:
+        b2 = mpmath.mpf("0.999")
+        v = state["v"] = b2 * state.get("v", 0) + (1 - b2) * g**2
+        g = g / (sqrt(v / (1 - b2**t)) + eps)
+    z = state.get("z", p)
+    x = (p - (1 - beta) * z) / beta
+    z = state["z"] = z - lr * min((t - 1) / warmup, 1) * g
+    weight = (lr * min(t / warmup, 1)) ** 2
+    total = state["total"] = state.get("total", 0) + weight
+    x = x + weight / total * (z - x)
+    return beta * x + (1 - beta) * z
 
 
 def signum(p: Any, g: Any, state: State, t: Any, *, lr: Any, momentum: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tests.optim.golden import formulas
 from tests.optim.golden.case import Case
-from tests.optim.golden.data import JOINED, KEPT, SHAPES, STEPS, Array, gradient, start
+from tests.optim.golden.data import JOINED, KEPT, NAMES, SHAPES, STEPS, Array, gradient, start
 
 Step = Callable[[list[Array | None], float], list[Array]]
 """From the gradients and the learning rate of a step to the parameters after it."""
@@ -41,7 +41,7 @@ def _torch_step(
     return step
 
 
-def _torch(case: Case, values: list[Array], first: int) -> Step:
+def _torch(case: Case, values: list[Array], first: int, names: list[str]) -> Step:
     torch: Any = importlib.import_module("torch")
     torch.set_default_dtype(torch.float64)  # in which some of its scalars are kept
     options = {"foreach": False, **case.options}
@@ -58,7 +58,7 @@ def _torch(case: Case, values: list[Array], first: int) -> Step:
     return _torch_step(make, values, torch)
 
 
-def _timm(case: Case, values: list[Array], first: int) -> Step:
+def _timm(case: Case, values: list[Array], first: int, names: list[str]) -> Step:
     torch: Any = importlib.import_module("torch")
     _import_bare("timm")
     _import_bare("timm.optim")
@@ -90,7 +90,7 @@ def _adamw(values: list[Array]) -> Step:
     return step
 
 
-def _schedulefree(case: Case, values: list[Array], first: int) -> Step:
+def _schedulefree(case: Case, values: list[Array], first: int, names: list[str]) -> Step:
     torch: Any = importlib.import_module("torch")
     schedulefree: Any = importlib.import_module("schedulefree")
 
@@ -104,7 +104,7 @@ def _schedulefree(case: Case, values: list[Array], first: int) -> Step:
     return _torch_step(make, values, torch)
 
 
-def _prodigyopt(case: Case, values: list[Array], first: int) -> Step:
+def _prodigyopt(case: Case, values: list[Array], first: int, names: list[str]) -> Step:
     torch: Any = importlib.import_module("torch")
     prodigyopt: Any = importlib.import_module("prodigyopt")
 
@@ -125,7 +125,7 @@ def _import_bare(name: str) -> None:
         sys.modules[name] = package
 
 
-def _optax(case: Case, values: list[Array], first: int) -> Step:
+def _optax(case: Case, values: list[Array], first: int, names: list[str]) -> Step:
     jax: Any = importlib.import_module("jax")
     jax.config.update("jax_enable_x64", True)
     jnp: Any = importlib.import_module("jax.numpy")
@@ -135,7 +135,7 @@ def _optax(case: Case, values: list[Array], first: int) -> Step:
     options = {
         name: value(jnp) if callable(value) else value for name, value in case.options.items()
     }
-    if case.function == "rprop":
+    if case.function == "rprop" or "warmup_steps" in options:
         rule = make(learning_rate=case.rate(first), **options)
     else:
         rule = make(learning_rate=rates.__getitem__, **options)
@@ -152,7 +152,7 @@ def _optax(case: Case, values: list[Array], first: int) -> Step:
     return step
 
 
-def _keras(case: Case, values: list[Array], first: int) -> Step:
+def _keras(case: Case, values: list[Array], first: int, names: list[str]) -> Step:
     # On torch's tensors ScheduleFreeAdamW reads the z that it has just overwritten.
     os.environ["KERAS_BACKEND"] = "jax"
     jax: Any = importlib.import_module("jax")
@@ -160,7 +160,8 @@ def _keras(case: Case, values: list[Array], first: int) -> Step:
     keras: Any = importlib.import_module("keras")
     keras.config.set_floatx("float64")
     variables = [
-        keras.Variable(value, dtype="float64", name=f"v{i}") for i, value in enumerate(values)
+        keras.Variable(value, dtype="float64", name=name)
+        for name, value in zip(names, values, strict=True)
     ]
     optimizer = getattr(keras.optimizers, case.function)(
         learning_rate=case.rate(first), **case.options
@@ -176,9 +177,7 @@ def _keras(case: Case, values: list[Array], first: int) -> Step:
     return step
 
 
-def _mlx(case: Case, values: list[Array], first: int) -> Step:
-    if case.function == "Muon" and values[0].ndim != 2:
-        return _adamw(values)
+def _mlx(case: Case, values: list[Array], first: int, names: list[str]) -> Step:
     mx: Any = importlib.import_module("mlx.core")
     optimizers: Any = importlib.import_module("mlx.optimizers")
     mx.set_default_device(mx.cpu)
@@ -197,16 +196,17 @@ def _mlx(case: Case, values: list[Array], first: int) -> Step:
     return step
 
 
-def _formula(case: Case, values: list[Array], first: int) -> Step:
+def _formula(case: Case, values: list[Array], first: int, names: list[str]) -> Step:
     """A reference in mpmath, at 50 digits: arrays of its numbers."""
-    if case.function.endswith("muon") and values[0].ndim != 2:
+    matrices = (2, 3, 4) if case.options.get("flat") else (2,)
+    if case.function == "burn_muon" and values[0].ndim not in matrices:
         return _adamw(values)
     mpmath: Any = importlib.import_module("mpmath")
     mpmath.mp.dps = 50
     exact = np.vectorize(mpmath.mpf, otypes=[object])
     update = getattr(formulas, case.function)
     held: list[Any] = [exact(value) for value in values]
-    states: list[dict[str, Any]] = [{} for _ in held]
+    states: list[dict[str, Any]] = [{"name": name} for name in names]
     options = {name: _exact(value, mpmath) for name, value in case.options.items()}
     count = 0
 
@@ -228,7 +228,7 @@ def _exact(value: Any, mpmath: Any) -> Any:
     return mpmath.mpf(value) if isinstance(value, float) else [mpmath.mpf(item) for item in value]
 
 
-_MAKERS: Final[dict[str, Callable[[Case, list[Array], int], Step]]] = {
+_MAKERS: Final[dict[str, Callable[[Case, list[Array], int, list[str]], Step]]] = {
     "torch": _torch,
     "timm": _timm,
     "optax": _optax,
@@ -252,11 +252,12 @@ def record(case: Case) -> Array:
 def _run(case: Case, indices: list[int]) -> Array:
     first = 1 if len(indices) > 1 or case.together else JOINED[indices[0]]
     values = [start()[index] for index in indices]
-    step = _MAKERS[case.library](case, [value.copy() for value in values], first)
+    names = [NAMES[index] for index in indices]
+    step = _MAKERS[case.library](case, [value.copy() for value in values], first, names)
     rows: list[Array] = []
     for t in range(1, STEPS + 1):
         if t >= first:
-            gradients = [gradient(index, t, case.together) for index in indices]
+            gradients = [gradient(index, t, case.together, case.pulled) for index in indices]
             values = step(gradients, case.rate(t))
         if t in KEPT:
             rows.append(np.concatenate([np.asarray(value).reshape(-1) for value in values]))

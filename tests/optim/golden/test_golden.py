@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from born.backend import Backend
 from born.optim.config import UpdateConfig, field_types
 from tests.optim.golden.case import Case
 from tests.optim.golden.cases import CASES
-from tests.optim.golden.data import KEPT, SHAPES, STEPS, Array, gradient, start
+from tests.optim.golden.data import KEPT, NAMES, SHAPES, STEPS, Array, gradient, start
 from tests.optim.golden.recordings import LIBRARIES, recorded
 
 COMMON = set(field_types(UpdateConfig))
@@ -25,12 +25,15 @@ file_of = functools.cache(recorded)
 
 def run_born(case: Case, backend: Backend) -> Array:
     """The parameters after each of the kept steps."""
-    parameters = [nn.Parameter(born.tensor(value, backend)) for value in start()]
+    parameters = [
+        nn.Parameter(born.tensor(value, backend), name)
+        for name, value in zip(NAMES, start(), strict=True)
+    ]
     optimizer: Any = getattr(optim, case.name)(parameters, case.config.replace(lr=case.rate(1)))
     rows: list[Array] = []
     for t in range(1, STEPS + 1):
         optimizer.lr = case.rate(t)
-        given = [gradient(index, t, case.together) for index in range(len(SHAPES))]
+        given = [gradient(index, t, case.together, case.pulled) for index in range(len(SHAPES))]
         optimizer.step(
             {
                 p.raw: backend.from_numpy(g)
@@ -67,8 +70,11 @@ def test_table_is_complete(optimizer: Any) -> None:
     config, cases = optimizer.config_type, [c for c in CASES if c.name == optimizer.__name__]
     assert {case.system for case in cases} - {None} == set(config.presets)
     missing: list[str] = []
-    for name in set(field_types(config)) - COMMON:
-        if not name.endswith("_dtype"):  # no reference rounds as they say; tests/fusion does
-            values = {getattr(case.config, name) for case in cases}
-            missing += [] if len(values) > 1 else [name]
+    for name, kind in field_types(config).items():
+        if name in COMMON or name.endswith("_dtype"):
+            continue  # no reference rounds as the latter say; tests/fusion does
+        values = {getattr(case.config, name) for case in cases}
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        missing += [f"{name}={choice!r}" for choice in choices if choice not in values]
+        missing += [] if len(values) > 1 else [name]
     assert missing == []
