@@ -20,7 +20,7 @@ collect_ignore: list[str] = []
 if importlib.util.find_spec("numba") is None or importlib.util.find_spec("platformdirs") is None:
     collect_ignore += [
         str(path)
-        for path in Path(__file__).parent.glob("backends/born_numba/*.py")
+        for path in Path(__file__).parent.glob("backends/born_numba/**/*.py")
         if path.stem not in ("__init__", "entry")
     ]
 

@@ -150,7 +150,16 @@ class _Forward:
         self.tape: Tape = level.tape_of_function(batching=batching)
         with self.tape:
             self.call = Call(function, args, numbers, options)
+        self._is_lowest = level is self.call.backend
         self._pulled: tuple[list[RawTensor], list[Any]] | None = None
+
+    def pull(self, seeds: Sequence[RawTensor | None], *, keep: bool = False) -> list[RawTensor]:
+        """The gradients of the leaves, given those of the outs."""
+        if self._is_lowest:
+            return self.call.pull(seeds, keep=keep)
+        # A level above computes by what is in place beneath it, as it did in the call.
+        with self.tape:
+            return self.call.pull(seeds, keep=keep)
 
     def push(self, seeds: Sequence[RawTensor | None], *, keep: bool = False) -> list[RawTensor]:
         """The derivatives of the outs along the seeds, one for each leaf."""
@@ -240,7 +249,7 @@ def jacobian(function: Any, argnums: Any = 0, *, chunk_size: int | None = None) 
                     for row in zip(*columns, strict=True)
                 ]
             else:
-                table = _rows(batching, call.outs, call.leaves, call.pull, most)
+                table = _rows(batching, call.outs, call.leaves, forward.pull, most)
             table = [
                 [
                     batching.inner.reshape(x, (*out.shape, *leaf.shape))

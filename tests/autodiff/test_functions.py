@@ -302,6 +302,26 @@ def test_jacobian_of_trees_and_modules(rows: int, autodiff: AD) -> None:
     close(found["total"][1].numpy()[0, :, 0], np.ones(rows))
 
 
+def test_levels_of_autodiff_give_the_same(backend: Backend) -> None:
+    values = np.random.default_rng(0).normal(size=(3, 3))
+
+    def wide(w: Any) -> Any:
+        return ops.softmax(w @ w, axis=-1)
+
+    def tall(w: Any) -> Any:
+        return ops.concatenate([w @ w, ops.exp(w)], 0)
+
+    def found(level: Any) -> list[Any]:
+        w = born.tensor(values, level)
+        squares = hessian(lambda w: (wide(w) * w).sum())(w)
+        nested = jacobian(lambda w: jacobian(wide)(w).sum(0))(w)
+        return [x.numpy() for x in (jacobian(wide)(w), jacobian(tall)(w), squares, nested)]
+
+    one, two = Autodiff(backend), Autodiff(Autodiff(backend))
+    for once, twice in zip(found(one), found(two), strict=True):
+        close(twice, once)
+
+
 def test_hessian_its_product_and_its_diagonal_agree(autodiff: AD) -> None:
     labels = born.tensor(np.array([0, 2]), autodiff)
     draw = np.random.default_rng(0)
