@@ -22,6 +22,8 @@ x.requires_grad = True
 with backend.tape:
     y = ops.log(x) + x / 0.0 + x * x - x + ops.sqrt(x) + ops.exp(x)
     y = y + x.astype("float16").astype("float64")
+    y = y + y.sum() + ops.mean(y, axis=0) + ops.prod(x) + ops.max(x) + ops.cumsum(x, 0) + ops.std(x)
+    y = y + ops.layer_norm(x) + ops.norm(x) + (x @ x) + ops.median(x) + ops.quantile(x, 0.3)
     loss = (y + ops.softmax(x) + ops.var(x) + x ** 0.5).sum()
 assert np.isnan(backend.to_numpy(backward(loss)[x])).any()
 with warnings.catch_warnings(record=True) as caught:

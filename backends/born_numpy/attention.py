@@ -63,7 +63,7 @@ def of_one_query(
             largest[largest == -np.inf] = 0
         s -= largest
         np.exp(s, out=s)
-        sums = s.sum(axis=-1, keepdims=True)
+        sums = np.add.reduce(s, axis=-1, keepdims=True)
         y = np.matmul(s, v)
         if sums.all():
             y /= sums
@@ -142,7 +142,7 @@ def _weights(s: HostArray, scale: float, first: int, total: HostArray) -> None:
     largest = s.max(axis=2, keepdims=True, initial=-np.inf)
     s -= np.where(largest == -np.inf, 0, largest)
     np.exp(s, out=s)
-    sums = s.sum(axis=2, keepdims=True)
+    sums = np.add.reduce(s, axis=2, keepdims=True)
     s /= np.where(sums == 0, 1, sums)
     total[...] = np.where(sums == 0, -np.inf, largest + np.log(sums))[..., 0]
 

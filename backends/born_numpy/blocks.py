@@ -40,5 +40,5 @@ def in_blocks(work: Callable[[int, int], object], rows: int, size: int) -> None:
 
 def column_sum(sums: HostArray) -> HostArray:
     """The sum of blocks' sums, in double."""
-    total: HostArray = sums[0] if len(sums) == 1 else sums.sum(axis=0, dtype=np.float64)
+    total: HostArray = sums[0] if len(sums) == 1 else np.add.reduce(sums, axis=0, dtype=np.float64)
     return total.astype(sums.dtype, copy=False)

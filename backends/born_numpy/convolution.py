@@ -172,7 +172,7 @@ class Convolution:
 def channel_sums(g: HostArray) -> HostArray:
     """The sum of images (N, ..., places) over the batch and the places, in one axis."""
     with np.errstate(all="ignore"):
-        return over_batch(g.sum(axis=-1).reshape(len(g), -1)).astype(g.dtype)
+        return over_batch(np.add.reduce(g, axis=-1).reshape(len(g), -1)).astype(g.dtype)
 
 
 def over_batch(sums: HostArray) -> HostArray:

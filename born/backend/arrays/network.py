@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.arrays.dispatch import Dispatch, halves_in_float32
-from born.backend.arrays.sums import SHORT, long_sum
+from born.backend.arrays.sums import SHORT, long_sum, summed
 from born.backend.cells import check_recurrence
 from born.backend.contract.network import CellName, Network, Reduction
 from born.dtypes import float32, is_half
@@ -56,8 +56,8 @@ class ArrayNetwork(Network, Dispatch):
         if a.size > SHORT:
             return self._long_sum(a, axis, True).astype(a.dtype, copy=False)
         if is_half(a.dtype):
-            return a.sum(axis=axis, keepdims=True, dtype=float32).astype(a.dtype)
-        return a.sum(axis=axis, keepdims=True)
+            return summed(a, axis, True, float32).astype(a.dtype)
+        return summed(a, axis, True)
 
     @override
     def attention(
@@ -168,12 +168,12 @@ class ArrayNetwork(Network, Dispatch):
         losses = self.xp.log(total).reshape(labels.shape) - picked.reshape(labels.shape)
         if label_smoothing:
             classes = max(shifted.shape[-1], 1)
-            uniform = self.xp.log(total)[..., 0] - shifted.sum(axis=-1) / classes
+            uniform = self.xp.log(total)[..., 0] - summed(shifted, -1) / classes
             losses = losses * (1.0 - label_smoothing) + uniform * label_smoothing
         if reduction == "mean":
-            losses = losses.sum() / rows.size if rows.size else self.xp.float32(math.nan)
+            losses = summed(losses) / rows.size if rows.size else self.xp.float32(math.nan)
         elif reduction == "sum":
-            losses = losses.sum()
+            losses = summed(losses)
         dtype = logits.dtype
         return (
             RawTensor(self.xp.asarray(losses, dtype=dtype)),
@@ -221,11 +221,12 @@ class ArrayNetwork(Network, Dispatch):
         trailing = trailing_axes(normal, axes)
         if not g.size:
             return self.copy(g)
+        terms = math.prod(g.shape[axis] for axis in trailing)
         out = self.mul(g, normal).array
-        along = out.mean(axis=trailing, keepdims=True)
+        along = summed(out, trailing, True) / terms
         self.xp.multiply(normal.array, along, out=out)
         self.xp.subtract(g.array, out, out=out)
-        out -= g.array.mean(axis=trailing, keepdims=True)
+        out -= summed(g.array, trailing, True) / terms
         out *= scale.array
         return RawTensor(out)
 

@@ -20,8 +20,12 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _accumulation(declared: _Method) -> _Method:
-    """A reduction that adds up or multiplies, by the array's method of the same name."""
+    """A reduction that adds up or multiplies, by the array's method of the same name.
+
+    NumPy's method would warn of infinities in the name of NumPy, as its function does not.
+    """
     name = declared.__name__
+    reduce: Any = {"sum": np.add, "prod": np.multiply}[name].reduce
 
     def operation(
         self: Any, x: RawTensor, /, axis: Axis = None, keepdims: bool = False
@@ -35,6 +39,8 @@ def _accumulation(declared: _Method) -> _Method:
             short = a.size <= SHORT or (axis == 0 and len(a) <= SHORT)
             if not short and name == "sum" and a.dtype.kind in "fV":
                 out = self._long_sum(a, axis, keepdims)
+            elif a.__class__ is np.ndarray:
+                out = reduce(a, axis, wide, None, keepdims)
             else:
                 out = getattr(a, name)(axis=axis, keepdims=keepdims, dtype=wide)
         except (ValueError, TypeError, OverflowError) as error:

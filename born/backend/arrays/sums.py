@@ -23,6 +23,17 @@ SHORT: Final = 256
 microsecond counts. Their error is below half as many units in the last place."""
 
 
+def summed(
+    a: Array, axis: Axis = None, keepdims: bool = False, dtype: np.dtype[Any] | None = None
+) -> Array:
+    """`a.sum`. NumPy's method warns of infinities in the name of NumPy, not of its caller, which is
+    born here."""
+    if isinstance(a, np.ndarray):
+        add: Any = np.add  # whose stubs know no keepdims that is a variable
+        return add.reduce(a, axis, dtype, None, keepdims)
+    return a.sum(axis=axis, dtype=dtype, keepdims=keepdims)
+
+
 def long_sum(a: Array, axis: Axis, keepdims: bool) -> Array:
     """The sum of a floating array, in its dtype or a wider one, to a few units in the last place.
 
@@ -31,12 +42,12 @@ def long_sum(a: Array, axis: Axis, keepdims: bool) -> Array:
     axes = normal_axes(axis, a.ndim)
     terms = count(a.shape, axes)
     if terms <= SHORT:
-        return a.sum(axis=axis, keepdims=keepdims, dtype=accumulator(a.dtype))
+        return summed(a, axis, keepdims, accumulator(a.dtype))
     trailing = a.flags.c_contiguous and axes[0] == a.ndim - len(axes)
     if a.dtype.itemsize > 2 and (trailing or (len(axes) == a.ndim and a.flags.f_contiguous)):
-        return a.sum(axis=axis, keepdims=keepdims)  # pairwise
+        return summed(a, axis, keepdims)  # pairwise
     if a.dtype.itemsize < 4 or (a.dtype.itemsize == 4 and a.shape[-1] < _BLOCK):
-        return a.sum(axis=axis, keepdims=keepdims, dtype=np.float64)
+        return summed(a, axis, keepdims, _DOUBLE)
     for one in sorted(axes, key=lambda i: a.shape[i]):
         a = _sum_of_blocks(a, one)
     return (
@@ -53,14 +64,13 @@ def _sum_of_blocks(a: Array, axis: int) -> Array:
         blocks, rest = divmod(length, _BLOCK)
         lead = (slice(None),) * axis
         whole = a[(*lead, slice(0, blocks * _BLOCK))]
-        sums = whole.reshape(*before, blocks, _BLOCK, *after).sum(axis=axis + 1)
+        sums = summed(whole.reshape(*before, blocks, _BLOCK, *after), axis + 1)
         if rest:
             # The last sum takes what is left over.
-            sums[(*lead, slice(-1, None))] += a[(*lead, slice(-rest, None))].sum(
-                axis=axis, keepdims=True
-            )
+            sums[(*lead, slice(-1, None))] += summed(a[(*lead, slice(-rest, None))], axis, True)
         a = sums
-    return a.sum(axis=axis, keepdims=True)
+    return summed(a, axis, True)
 
 
+_DOUBLE: Final = np.dtype(np.float64)
 _BLOCK: Final = 32  # terms added up one after the other
