@@ -148,6 +148,8 @@ def operation(op: str) -> Callable[..., Any]:
     """An elementwise operation of programs on doubles."""
     if op == "where":
         return _where
+    if op == "pow":
+        return _power
     if op.startswith("cast_"):
         dtype = as_dtype(op.removeprefix("cast_"))
 
@@ -157,6 +159,18 @@ def operation(op: str) -> Callable[..., Any]:
         return rounded
     found: Callable[..., Any] = getattr(np, ufunc_name(op))
     return found
+
+
+def _power(x: Any, y: Any) -> Any:
+    """x**y, with the bits that it has where y is one number: NumPy squares for a 2 alone."""
+    if not isinstance(y, np.ndarray) or not y.ndim:
+        return np.power(x, y)
+    x, y = np.broadcast_arrays(x, y)
+    result = np.empty(y.shape)
+    for exponent in {float(each) for each in y.flat}:
+        own = y == exponent if exponent == exponent else np.isnan(y)
+        result[own] = np.power(x[own], exponent)
+    return result
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
