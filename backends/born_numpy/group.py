@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -163,13 +164,14 @@ def operation(op: str) -> Callable[..., Any]:
 
 def _power(x: Any, y: Any) -> Any:
     """x**y, with the bits that it has where y is one number: NumPy squares for a 2 alone."""
-    if not isinstance(y, np.ndarray) or not y.ndim:
+    if not np.ndim(y):
         return np.power(x, y)
-    x, y = np.broadcast_arrays(x, y)
-    result = np.empty(y.shape)
-    for exponent in {float(each) for each in y.flat}:
-        own = y == exponent if exponent == exponent else np.isnan(y)
-        result[own] = np.power(x[own], exponent)
+    shape = np.broadcast_shapes(np.shape(x), np.shape(y))
+    powers = np.broadcast_to(np.asarray(y, np.float64), shape)
+    numbers, result = np.broadcast_to(np.asarray(x, np.float64), shape), np.empty(shape)
+    for power in {float(each) for each in powers.flat}:
+        own = np.isnan(powers) if math.isnan(power) else np.equal(powers, power)
+        result[own] = np.power(numbers[own], power)
     return result
 
 
