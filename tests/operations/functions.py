@@ -844,7 +844,7 @@ enter("quantile: weights", _MANY, _WEIGHTS, ours=_quantile, reference=_quantile_
 enter(
     "quantile: weights of an axis",
     _MANY,
-    np.array([0.0, 2.0, 1.0]),
+    np.array([0.5, 2.0, 1.0]),
     ours=_quantile,
     reference=_quantile_of_arrays,
     orders=VALUES,
