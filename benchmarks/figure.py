@@ -143,19 +143,17 @@ def overview(figures: Any, rows: Sequence[Json]) -> Any:
         if row["beyond"] is not None:
             megabytes = f"{row['beyond'] / 1e6:.2f} MB"
             _beside(right, (1.0, _COLUMN + _MEMORY_COLUMN), y, megabytes, _INK)
-    _beside(right, (1.0, _COLUMN + _MEMORY_COLUMN), -1, "memory beyond", _GREY)
+    right.set_title("beyond", loc="right", fontsize=8.5, color=_GREY, x=_MEMORY_HEAD)
     for name in dict.fromkeys(row["beside"] for row in rows if row["beside"]):
         right.plot([], [], "o", ms=6, mec="white", color=_style(name)[0], label=name)
-    right.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=8.5,
-        borderaxespad=0.2, handletextpad=0.2, columnspacing=1.0,
-    )  # fmt: skip
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8.5)
     return figure
 
 
 _OVERVIEW_WIDTH: Final = 10.5  # inches
 _OVERVIEW_ROW: Final = 0.24
 _MEMORY_COLUMN: Final = 62.0  # points
+_MEMORY_HEAD: Final = 1.33  # widths of the axes
 
 
 def _rivals(work: Json) -> list[Json]:
