@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from typing_extensions import override
@@ -44,6 +44,15 @@ class KeyValueCache:
         self.limit = None if limit is None else integer("limit", limit)
         self._length = 0
         self._rooms: tuple[Tensor[Any], Tensor[Any]] | None = None
+
+    def __copy__(self) -> Self:
+        """One that goes on by itself, as branches of a text do."""
+        made = type(self)(self.limit)
+        if self._rooms is not None:
+            made._length = self._length
+            key, value = (Tensor(x.backend.copy(x.raw), x.backend) for x in self._rooms)
+            made._rooms = key, value
+        return made
 
     @property
     def length(self) -> int:

@@ -84,7 +84,7 @@ def attention(
     # An axis for the queries that share a key.
     queries = _grouped(backend, queries, groups)
     keys, values = backend.expand_dims(keys, -3), backend.expand_dims(values, -3)
-    if over is not None:
+    if over is not None and over.ndim > 1:
         shared = over.ndim < 3 or over.shape[-3] == 1
         over = backend.expand_dims(over, -3) if shared else _grouped(backend, over, groups)
     y, _ = backend.attention(queries, keys, values, over, causal, factor)

@@ -19,8 +19,8 @@ from born.errors import DomainError, ShapeError
 from born.operands import backend_of, raw_operand
 from born.ops.elementwise import floor, isnan, logaddexp, maximum, minimum, where
 from born.ops.indexing import gather
+from born.ops.reduction import all as all_of
 from born.ops.reduction import along, argsort, cumsum
-from born.ops.reduction import any as any_of
 from born.ops.reduction import sum as sum_of
 from born.ops.shape import (
     broadcast_to,
@@ -278,12 +278,14 @@ def nanquantile(
 def _weighted(rows: Tensor[B], wanted: HostArray, weights: Tensor[B]) -> Tensor[B]:
     """The first elements up to which their share of the weights is what is wanted."""
     weights = weights.detach().astype("float64")
-    if bool(any_of(weights < 0.0)):
+    if not bool(all_of(weights >= 0.0)):
         raise DomainError(
-            "expected weights from 0 on in quantile, got one below; take their magnitudes"
+            "expected weights from 0 on in quantile, got one below or NaN; take their magnitudes"
         )
     order = argsort(rows)
     shares = cumsum(gather(weights, order, -1), -1)
+    if not bool(all_of(shares[..., -1:] > 0.0)):
+        raise DomainError("expected a weight above 0 in quantile, got zeros alone; leave them out")
     shares = expand_dims(shares / shares[..., -1:], -2)
     at = Tensor(rows.backend.from_numpy(wanted[:, None]), rows.backend)
     # What weighs nothing is no quantile, not even the lowest.

@@ -10,6 +10,7 @@ import numpy as np
 from born.backend import B, Index, Scalar
 from born.dtypes import INTEGRAL
 from born.errors import DomainError, ShapeError
+from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
 
 Mode: TypeAlias = Literal[
@@ -73,14 +74,40 @@ def _along(axis: int, index: Any) -> Index:
 
 
 def _mirrored(x: Tensor[B], axis: int, width: tuple[int, int], mode: Any) -> Tensor[B]:
-    """With sums of elements, whose factors NumPy says."""
-    backend, one = x.backend, np.eye(x.shape[axis])
-    factors = np.pad(one, (width, (0, 0)), mode, reflect_type="odd")
-    matrix = backend.astype(backend.from_numpy(np.ascontiguousarray(factors.T)), x.dtype)
-    axes = list(range(x.ndim))
-    axes[axis], axes[-1] = axes[-1], axes[axis]  # exchanged, which undoes itself
-    product = backend.matmul(backend.transpose(x.raw, axes), matrix)
-    return Tensor(backend.transpose(product, axes), backend)
+    """With sums of a few elements at both ends, whose factors NumPy says."""
+    n, (before, after) = x.shape[axis], width
+    if max(width) < n:  # what is at an end depends on what lies near it
+        first, last = (
+            x[_along(axis, slice(0, before + 1))],
+            x[_along(axis, slice(n - after - 1, n))],
+        )
+        left = np.pad(np.eye(before + 1), ((before, 0), (0, 0)), mode, reflect_type="odd")[:before]
+        right = np.pad(np.eye(after + 1), ((0, after), (0, 0)), mode, reflect_type="odd")
+        right = right[after + 1 :]
+    else:
+        first = last = x
+        factors = np.pad(np.eye(n), (width, (0, 0)), mode, reflect_type="odd")
+        left, right = factors[:before], factors[before + n :]
+    parts = [_summed(first, axis, left), x, _summed(last, axis, right)]
+    return Tensor(x.backend.concatenate([part.raw for part in parts], axis), x.backend)
+
+
+def _summed(x: Tensor[B], axis: int, factors: HostArray) -> Tensor[B]:
+    """For each row of factors the sum of elements times it, but of none whose factor is 0."""
+    backend, rows = x.backend, len(factors)
+    terms = int(np.count_nonzero(factors, axis=1).max(initial=1))
+    order = np.argsort(np.equal(factors, 0.0), axis=1, kind="stable")
+    shape = tuple(-1 if i == axis else 1 for i in range(x.ndim))
+    total: RawTensor | None = None
+    for place in range(terms):
+        places = order[:, place]
+        own = factors[np.arange(rows), places].reshape(shape)
+        number = backend.astype(backend.from_numpy(own), x.dtype)
+        term = backend.mul(x[_along(axis, places)].raw, number)
+        term = backend.where(backend.from_numpy(np.not_equal(own, 0.0)), term, 0)
+        total = term if total is None else backend.add(total, term)
+    assert total is not None
+    return Tensor(total, backend)
 
 
 def _beside(

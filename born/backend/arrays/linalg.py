@@ -185,6 +185,8 @@ def _translated(name: str, function: Callable[..., Any], *arrays: Array, **optio
     """What LAPACK gives, its complaints as born's error."""
     try:
         return function(*arrays, **options)
+    except LinAlgError:
+        raise
     except np.linalg.LinAlgError as error:
         raise LinAlgError(
             f"expected {_WANTED.get(name, 'matrices with finite elements')} in {name}, got one "
