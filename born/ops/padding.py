@@ -103,8 +103,8 @@ def _summed(x: Tensor[B], axis: int, factors: HostArray) -> Tensor[B]:
         places = order[:, place]
         own = factors[np.arange(rows), places].reshape(shape)
         number = backend.astype(backend.from_numpy(own), x.dtype)
-        term = backend.mul(x[_along(axis, places)].raw, number)
-        term = backend.where(backend.from_numpy(np.not_equal(own, 0.0)), term, 0)
+        wanted = backend.from_numpy(np.not_equal(own, 0.0))
+        term = backend.mul(backend.where(wanted, x[_along(axis, places)].raw, 0), number)
         total = term if total is None else backend.add(total, term)
     assert total is not None
     return Tensor(total, backend)

@@ -20,7 +20,7 @@ def test_odd_padding_leaves_others_alone(
     mode: Any, width: tuple[int, int], cpu_backend: Backend
 ) -> None:
     x = np.array([np.inf, 1.0, 2.0, 3.0])
-    found = ops.pad(born.tensor(x, cpu_backend), width, mode, reflect_type="odd").numpy()
+    found = ops.pad(born.tensor(x, cpu_backend), width, mode=mode, reflect_type="odd").numpy()
     with np.errstate(invalid="ignore"):
         expected = np.pad(x, width, mode, reflect_type="odd")
     own = slice(width[0], width[0] + 4)
