@@ -26,7 +26,8 @@ def test_odd_padding_leaves_others_alone(
     own = slice(width[0], width[0] + 4)
     np.testing.assert_array_equal(found[own], x)
     if max(width) < 4:
-        np.testing.assert_array_equal(found, expected)
+        known = ~np.isnan(expected)  # NumPy has NaN for twice the edge less the edge
+        np.testing.assert_array_equal(found[known], expected[known])
 
 
 def test_weights_of_quantiles_are_checked(cpu_backend: Backend) -> None:
