@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from born.errors import ConfigError, OperandError
 from born.progress import Report
@@ -53,6 +53,9 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
     >>> [axes.get_ylabel() for axes in history(reports).axes]
     ['lr', 'norm', 'update / parameter']
     """
+    if isinstance(records, Mapping) or not isinstance(cast("object", records), Iterable):
+        remedy = "pass those of all steps, [record, ...]"
+        raise type_error("records", "a list of records", records, remedy, OperandError)
     rows = [_numbers(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     panels: dict[str, list[str]] = {
