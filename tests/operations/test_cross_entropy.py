@@ -136,14 +136,11 @@ def test_second_derivatives_by_logits_and_weights(kind: str, autodiff: Autodiff[
     target = born.tensor(drawn, autodiff)
     ignored = -9 if kind == "labels" else None
     for smoothing in (0.0, 0.2):
-        check_gradients(
-            lambda x, w, s=smoothing: ops.cross_entropy(
-                x, target, s, ignore_index=ignored, weight=w
-            ),
-            x,
-            w,
-            order=2,
-        )
+
+        def loss(x: Any, w: Any, smoothing: float = smoothing) -> Any:
+            return ops.cross_entropy(x, target, smoothing, ignore_index=ignored, weight=w)
+
+        check_gradients(loss, x, w, order=2)
 
 
 def test_halves_are_computed_in_float32(backend: Backend) -> None:
