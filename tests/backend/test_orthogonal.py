@@ -4,7 +4,7 @@ memory."""
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,7 +30,7 @@ def _drawn(shape: tuple[int, ...], dtype: str) -> HostArray:
 
 
 @contextmanager
-def _no_limit() -> Iterator[bool]:
+def _no_limit() -> Generator[bool]:
     """What `one_thread` gives without threadpoolctl."""
     yield False
 
