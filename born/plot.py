@@ -53,9 +53,12 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
     >>> [axes.get_ylabel() for axes in history(reports).axes]
     ['lr', 'norm', 'update / parameter']
     """
-    if isinstance(records, Mapping) or not isinstance(cast("object", records), Iterable):
+    given: object = records
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
         remedy = "pass those of all steps, [record, ...]"
-        raise type_error("records", "a list of records", records, remedy, OperandError)
+        raise type_error(
+            "records", "a list of records", cast("object", given), remedy, OperandError
+        )
     rows = [_numbers(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     panels: dict[str, list[str]] = {

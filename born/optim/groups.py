@@ -314,8 +314,8 @@ def _selection(select: object) -> Any:
         return tuple(cast("Sequence[Parameter[Any]]", items))
     kind = "a pattern, a function of (name, parameter), or a list of parameters"
     if isinstance(select, Module):
-        remedy = "write Group(model.head.parameters())"
-        raise type_error("Group.select", kind, select, remedy, ConfigError)
+        remedy, module = "write Group(model.head.parameters())", cast("object", select)
+        raise type_error("Group.select", kind, module, remedy, ConfigError)
     if callable(select) and not isinstance(select, type):
         if not takes(select, 2):
             remedy = "write lambda name, parameter: parameter.ndim < 2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import numpy as np
 import pytest
 
 import born
-import born.plot
 from born import checkpoint, nn, optim
 from born.backend import Backend
 from born.errors import BornError, ConfigError, ParameterError, RuleError, StateDictError
@@ -389,7 +389,7 @@ def test_numbers_of_wrappers_are_checked(wrapper: Any, keyword: str) -> None:
     ):
         with pytest.raises(ConfigError, match=text):
             wrapped(value)
-    rule = wrapped(lambda t: 2.5 - t)
+    rule = wrapped(_falling)
     assert 0.5 in rule.scalars_at(2).values()
     with pytest.raises(ConfigError, match=rf"{name}: expected a float .*, got -0\.5"):
         rule.scalars_at(3)
@@ -433,11 +433,20 @@ def test_wrappers_are_of_rules(wrapper: Any, backend: Backend) -> None:
         wrapper(optimizer)
 
 
+def _falling(t: int) -> float:
+    return 2.5 - t
+
+
+def _of_one(parameter: nn.Parameter[Any]) -> bool:
+    return parameter.ndim < 2
+
+
 def _refusals(model: nn.Module[Any]) -> list[tuple[Any, str]]:
-    optimizer = optim.SGD(model, lr=0.1)
-    (p, *_) = model.parameters()
-    accumulated: Any = optim.accumulated
+    whole: Any = born
+    plot: Any = importlib.import_module("born.plot")
     any_of: Any = optim
+    optimizer: Any = optim.SGD(model, lr=0.1)
+    p: Any = model.parameters()[0]
 
     def assign(name: str, value: object) -> None:
         setattr(optimizer, name, value)
@@ -455,34 +464,34 @@ def _refusals(model: nn.Module[Any]) -> list[tuple[Any, str]]:
         (lambda: any_of.layerwise([p]), r"expected model as a module, got \["),
         (lambda: any_of.create(None, [p]), "expected optimizer as a name or a config, got None"),
         (
-            lambda: optim.SGD(model, lr=0.1, projections=any_of.Box),
+            lambda: any_of.SGD(model, lr=0.1, projections=any_of.Box),
             "expected a list of projections",
         ),
-        (lambda: optim.SGD(model, lr=0.1, nonfinite=p), "expected nonfinite to be one of 'raise'"),
-        (lambda: optim.SGD(model, lr=0.1, watch=np.ones(2)), "expected watch to be a tuple of"),
+        (lambda: any_of.SGD(model, lr=0.1, nonfinite=p), "expected nonfinite to be one of 'raise'"),
+        (lambda: any_of.SGD(model, lr=0.1, watch=np.ones(2)), "expected watch to be a tuple of"),
         (lambda: any_of.Precision(slots=np.ones(2)), "Precision.slots: expected one of 'int8'"),
         (
-            lambda: optim.SGD(model, lr=0.1, wrappers=[accumulated]),
+            lambda: any_of.SGD(model, lr=0.1, wrappers=[optim.accumulated]),
             r"wrappers that take a rule alone, got accumulated\(rule.*k.*\); give it the rest",
         ),
         (
-            lambda: optim.SGD([{"params": [p], "lr": 0.5}], lr=0.1),  # type: ignore[list-item]  # as PyTorch's
+            lambda: any_of.SGD([{"params": [p], "lr": 0.5}], lr=0.1),
             r"0: expected a Parameter, got dict; .*groups=\[optim\.Group\(",
         ),
         (lambda: any_of.Group(model), r"Group\.select: expected .*write Group\(model\.head\.param"),
         (
-            lambda: any_of.Group(lambda p: p.ndim < 2),
+            lambda: any_of.Group(_of_one),
             r"Group\.select: expected .*write lambda name, parameter: parameter\.ndim < 2",
         ),
-        (lambda: optim.SGD(model, lr=lambda: 0.1), "a function of t, got .*write lambda t"),
-        (lambda: schedules.Constant(0.1)(1.5), "expected t as an integer, got 1.5"),
+        (lambda: any_of.SGD(model, lr=lambda: 0.1), "a function of t, got .*write lambda t"),
+        (lambda: any_of.schedules.Constant(0.1)(1.5), "expected t as an integer, got 1.5"),
         (lambda: any_of.schedules.text("cosine"), "expected schedule as a number, got 'cosine'"),
         (lambda: any_of.schedules.Plateau(0.1).observed(10**400), "expected a metric"),
         (lambda: any_of.projections.simplex(np.ones(2)), "expected x as a tensor, got array"),
         (lambda: any_of.projections.monotonic(p.tensor, axis=0.5), "expected axis as an integer"),
         (lambda: any_of.projections.box(p.tensor, "0", 1.0), "expected low as a number, got '0'"),
-        (lambda: born.plot.history({"loss": 1.0}), "expected records as a list of records, got {"),
-        (lambda: born.progress(100), "expected items as something to go through, got 100"),
+        (lambda: plot.history({"loss": 1.0}), "expected records as a list of records, got {"),
+        (lambda: whole.progress(100), "expected items as something to go through, got 100"),
     ]
 
 
