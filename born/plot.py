@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from born.errors import ConfigError, OperandError
 from born.progress import Report
@@ -53,12 +53,7 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
     >>> [axes.get_ylabel() for axes in history(reports).axes]
     ['lr', 'norm', 'update / parameter']
     """
-    given: object = records
-    if isinstance(given, Mapping) or not isinstance(given, Iterable):
-        remedy = "pass those of all steps, [record, ...]"
-        raise type_error(
-            "records", "a list of records", cast("object", given), remedy, OperandError
-        )
+    _check_several(records)
     rows = [_numbers(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     panels: dict[str, list[str]] = {
@@ -86,6 +81,14 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
             axes.axvline(t, color=_RED, alpha=0.35, linewidth=1.0, zorder=0)
     grid[-1].set_xlabel("step" + (f" ({len(skipped)} skipped, in red)" if skipped else ""))
     return figure
+
+
+def _check_several(records: object) -> None:
+    is_one = isinstance(records, Mapping) or hasattr(records, "to_dict")
+    is_several = isinstance(records, Iterable) and not is_one
+    if not is_several:
+        remedy = "pass those of all steps, [record, ...]"
+        raise type_error("records", "a list of records", records, remedy, OperandError)
 
 
 def _numbers(record: object) -> dict[str, float]:
