@@ -53,7 +53,9 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
     >>> [axes.get_ylabel() for axes in history(reports).axes]
     ['lr', 'norm', 'update / parameter']
     """
-    _check_several(records)
+    if not _is_several(records):
+        remedy = "pass those of all steps, [record, ...]"
+        raise type_error("records", "a list of records", records, remedy, OperandError)
     rows = [_numbers(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     panels: dict[str, list[str]] = {
@@ -83,12 +85,9 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
     return figure
 
 
-def _check_several(records: object) -> None:
+def _is_several(records: object) -> bool:
     is_one = isinstance(records, Mapping) or hasattr(records, "to_dict")
-    is_several = isinstance(records, Iterable) and not is_one
-    if not is_several:
-        remedy = "pass those of all steps, [record, ...]"
-        raise type_error("records", "a list of records", records, remedy, OperandError)
+    return isinstance(records, Iterable) and not is_one
 
 
 def _numbers(record: object) -> dict[str, float]:
