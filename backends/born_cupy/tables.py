@@ -39,10 +39,11 @@ class Table:
         near = self._whole[:WORDS].view(_NEAR)
         if self._length <= WORDS:
             return [_NOWHERE, near, self._tensors]
-        if self._sent is None:
+        sent = self._sent
+        if sent is None:
             # New memory for each step: the device may have yet to read what the last one sent.
-            self._sent = cupy.asarray(self._whole)
-        return [np.uint64(self._sent.data.ptr), near, self._tensors]
+            sent = self._sent = cupy.asarray(self._whole)
+        return [np.uint64(sent.data.ptr), near, self._tensors]
 
     def changed(self) -> None:
         """Send the words again before the next launch."""
