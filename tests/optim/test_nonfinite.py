@@ -110,7 +110,7 @@ FIRST_UPDATE = (
     optim.AdafactorConfig.like("optax"),
     optim.MuonConfig.like("optax"),
 )
-"""Also rules whose first update is another: undampened, without a correction, or all of an average."""
+"""Also rules whose first update is another: undampened, or all of an average."""
 
 
 @pytest.mark.parametrize("config", FIRST_UPDATE, ids=repr)
@@ -133,7 +133,7 @@ def test_first_good_gradient_is_the_first(config: optim.Config, backend: Backend
 
 
 def test_elements_that_begin_late_begin_from_no_state(backend: Backend) -> None:
-    # Their parameter's first update is over: PyTorch's velocity would be dampened here, too.
+    # The first update of their parameter is over, so theirs is dampened.
     p = parameter([1.0, 1.0], backend)
     optimizer = optim.SGD([p], DAMPENED, nonfinite="keep")
     optimizer.step({p.raw: raw([2.0, np.nan], backend)})
