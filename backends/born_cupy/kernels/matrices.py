@@ -14,7 +14,7 @@ import numpy as np
 from born.backend.lanes import LANES, STRETCH
 from born_cupy.kernels.source import THREADS, Source, ctype, head
 from born_cupy.kernels.sums import BLOCK_SUMS
-from born_cupy.kernels.table import PARAMETERS
+from born_cupy.kernels.table import FIND, PARAMETERS
 
 STRAIGHT: Final = 1
 TURNED: Final = 2
@@ -82,6 +82,7 @@ typedef {self._real} real;
 {before}
 
 {head(name, parameters)} {{
+    {FIND}
 {body}
 }}
 """
@@ -95,8 +96,9 @@ typedef {self._real} real;
         const i64 n = size - from < {SUMS} ? size - from : {SUMS};
         const real *at = x + m * size + from;
         double sum = 0;
+#pragma unroll 8
         for (i64 e = threadIdx.x; e < n; e += {LANES}) sum += (double)at[e] * (double)at[e];
-        sum = block_sum(sum, n);
+        sum = block_sum(sum);
         if (threadIdx.x == 0) sums[c] = sum;
     }}"""
         given = "const real *x, i64 matrices, i64 size, double *sums"
