@@ -712,11 +712,11 @@ def test_what_is_not_used_or_no_number_is_refused() -> None:
             r"expected hessp as a function of \(x, v\), got 3",
         ),
         (lambda: minimize(_square, None), "expected x0 as an array .*: None is not a number"),
-        (lambda: minimize(_square, ["3", "4"]), "expected x0 as an array .*: 3 is not a number"),
+        (lambda: minimize(_square, ["3", "4"]), "expected x0 as an array .*: '3' is not a number"),
         (lambda: minimize(_square, x0, jac=np.ones(2)), "expected jac as None, True or a function"),
         (
             lambda: minimize(_square, x0, jac=lambda x: "x"),
-            "expected a gradient of real numbers, got str: x is not a number",
+            "expected a gradient of real numbers, got str: 'x' is not a number",
         ),
         (
             lambda: squares(lambda x: None, x0),

@@ -519,9 +519,9 @@ def _real(values: Any) -> HostArray:
     """Numbers as an array in double; NumPy takes None for NaN, and '1' for 1."""
     array = np.asarray(values)
     if array.dtype.kind in "OSUMm":
-        wrong = [each for each in array.flat if not isinstance(each, Real)]
+        wrong = [each for each in array.reshape(-1).tolist() if not isinstance(each, Real)]
         if wrong or array.dtype.kind in "Mm":
-            raise TypeError(f"{wrong[0] if wrong else array.dtype!r} is not a number")
+            raise TypeError(f"{(wrong[0] if wrong else array.dtype)!r} is not a number")
     return array.astype(np.float64, copy=False)
 
 
