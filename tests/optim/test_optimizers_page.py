@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
+from born import optim
+from born.optim import schedules
 from born.optim.naming import OPTIMIZERS
+from born.optim.solvers.descent import Method
+from born.optim.solvers.squares import SquaresMethod
 from tests.optim.optimizers_page import PAGE, USES, text
 
 
@@ -13,3 +20,42 @@ def test_table_is_what_the_optimizers_say() -> None:
 
 def test_every_optimizer_has_a_use() -> None:
     assert list(USES) == list(OPTIMIZERS)
+
+
+def test_whatever_goes_around_an_update_is_said_when_to_use() -> None:
+    """By the tables of the pages: wrappers, projections, solvers, schedules and keywords."""
+    pages = {page.stem: page.read_text("utf-8") for page in PAGE.parent.glob("*.md")}
+    rows = {
+        name: " ".join(line for line in text.splitlines() if line.startswith("| `"))
+        for name, text in pages.items()
+    }
+    wrappers = [
+        name
+        for name, each in vars(optim).items()
+        if inspect.isfunction(each) and next(iter(inspect.signature(each).parameters), "") == "rule"
+    ]
+    assert len(wrappers) == 15
+    missing = [
+        name for name in wrappers if not re.search(rf"\boptim\.{name}\b", rows["optimizers"])
+    ]
+    signature = inspect.signature(optim.Optimizer.__init__)
+    keywords = [
+        each.name for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY
+    ]
+    missing += [name for name in keywords if f"{name}=" not in rows["optimizers"]]
+    kinds = [
+        ("schedules", schedules.Schedule, schedules),
+        ("projections", optim.Projection, optim),
+        ("solvers", Method, optim),
+        ("solvers", SquaresMethod, optim),
+    ]
+    for page, base, module in kinds:
+        missing += [
+            name
+            for name, each in vars(module).items()
+            if isinstance(each, type)
+            and issubclass(each, base)
+            and each is not base
+            and not re.search(rf"\b{name}\(", rows[page])
+        ]
+    assert missing == []
