@@ -46,6 +46,7 @@ _ALSO_ON_DEVICE: Final = (
     "check_rows",
     "global_norm",
     "linear_gradients",
+    "layer_norm_gradients",
     "attention_gradients",
     "from_dlpack",
     "to_dlpack",

@@ -157,6 +157,14 @@ def most_threads(source: Source) -> int:
     return int(bounds[0])
 
 
+def shared(source: Source) -> int:
+    """Bytes of the shared array of real numbers that the kernel's text asks the launch for."""
+    arrays = re.findall(r"DYNAMIC_SHARED\(R, \w+, (\d+)\)", source.text)
+    assert len(arrays) < 2, f"{source.name}: one array for the launch to make"
+    itemsize = 8 if "typedef double R" in source.text else 4
+    return sum(itemsize * int(count) for count in arrays)
+
+
 def kernel_of(source: Source) -> HostKernel:
     """A kernel, compiled."""
     build([source])
