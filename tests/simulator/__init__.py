@@ -68,7 +68,7 @@ def modules() -> dict[str, ModuleType]:
         memGetInfo=machine.memory_info,
     )
     driver = _module(
-        "cupy.cuda.driver",
+        "cupy_backends.cuda.api.driver",
         CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=(
             compiler.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         ),
@@ -111,6 +111,7 @@ def modules() -> dict[str, ModuleType]:
         "cupyx.scipy",
         "cupy_backends",
         "cupy_backends.cuda",
+        "cupy_backends.cuda.api",
         "cupy_backends.cuda.libs",
     )
     return {made.__name__: made for made in (*every, *map(_module, parents))}

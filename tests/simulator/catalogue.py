@@ -57,8 +57,11 @@ def every_source() -> Iterator[Source]:
     for name in DTYPE_NAMES:
         dtype = as_dtype(name)
         yield indexing.add_in_order(dtype)
-        yield images.unfold(dtype)
-        yield images.fold(dtype)
+        for narrow in _EITHER:
+            yield images.unfold(dtype, narrow)
+            yield images.columns(dtype, narrow)
+            yield images.fold(dtype, narrow)
+            yield images.fold_columns(dtype, narrow)
         if name in indexing.ATOMIC:
             yield indexing.add_atomically(dtype)
         if name in FLOATING_NAMES:
@@ -90,8 +93,10 @@ def _floating(name: str) -> Iterator[Source]:
         yield network.norm(dtype, *options)
     yield network.norm_backward(dtype, True, True)
     yield network.reduce_losses(dtype)
-    yield images.max_pool(dtype)
-    yield images.max_pool_backward(dtype)
+    for narrow in _EITHER:
+        yield images.max_pool(dtype, narrow)
+        yield images.max_pool_backward(dtype, narrow)
+        yield from (images.exchange(dtype, narrow, bias) for bias in _EITHER)
     for depth, width, mask in ((16, 64, ""), (64, 32, "bool"), (128, 128, "number")):
         shape = attention.Shape(dtype, depth, width, mask)
         yield attention.forward(shape)

@@ -78,11 +78,11 @@ CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: Final = 8
 _FREE_SHARED: Final = 48 * 1024  # bytes that a launch may ask for without leave
 
 
-def funcSetAttribute(func: Function, attribute: int, value: int) -> None:
+def funcSetAttribute(f: Function, attribute: int, value: int) -> None:
     assert attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     if value > SHARED_MEMORY:
         raise CUDARuntimeError(1, "CUDA_ERROR_INVALID_VALUE: invalid argument")
-    func.most_shared = value
+    f.most_shared = value
 
 
 class Function:
