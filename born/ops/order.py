@@ -140,12 +140,13 @@ def unique(
     (Tensor([1, 2], dtype=int64), Tensor([1, 2], dtype=int64))
     """
     backend = backend_of("unique", x)
+    axis = axis if axis is None else normal_axis(axis, x.ndim)
     host = on_host(x)
     _, first, inverse, counts = np.unique(
         host, return_index=True, return_inverse=True, return_counts=True, axis=axis
     )
     row = ravel(x) if axis is None else x
-    values = row[(*(slice(None),) * (0 if axis is None else normal_axis(axis, x.ndim)), first)]
+    values = row[(*(slice(None),) * (axis or 0), first)]
     extra = ((return_index, first), (return_inverse, inverse), (return_counts, counts))
     asked = [
         Tensor(backend.from_numpy(np.asarray(each)), backend) for wanted, each in extra if wanted
@@ -278,9 +279,10 @@ def nanquantile(
 def _weighted(rows: Tensor[B], wanted: HostArray, weights: Tensor[B]) -> Tensor[B]:
     """The first elements up to which their share of the weights is what is wanted."""
     weights = weights.detach().astype("float64")
-    if not bool(all_of(weights >= 0.0)):
+    if not bool(all_of((weights >= 0.0) & (weights < math.inf))):
         raise DomainError(
-            "expected weights from 0 on in quantile, got one below or NaN; take their magnitudes"
+            "expected finite weights from 0 on in quantile, got one below, infinite or NaN; take "
+            "their magnitudes"
         )
     order = argsort(rows)
     shares = cumsum(gather(weights, order, -1), -1)

@@ -181,9 +181,11 @@ def pad(
             f"expected mode to be one of {', '.join(MODES)} in pad, and reflect_type even or odd, "
             f"got {mode!r} and {reflect_type!r}; use one of them"
         )
-    numbers: Any = [(None, None)] * x.ndim if stat_length is None else _pairs(stat_length, x.ndim)
+    numbers: Any = [(None, None)] * x.ndim
     if mode == "linear_ramp":
-        numbers = np.broadcast_to(np.asarray(end_values), (x.ndim, 2)).tolist()
+        numbers = _pairs_of_each("end_values", end_values, x.ndim)
+    elif stat_length is not None:
+        numbers = _pairs_of_each("stat_length", stat_length, x.ndim)
     return padded(x, pairs, mode, reflect_type, numbers)
 
 
@@ -193,6 +195,16 @@ def _pairs(widths: Any, axes: int) -> Any:
         widths = (widths, widths)
     one = len(widths) == 2 and all(isinstance(each, SupportsIndex) for each in widths)
     return [tuple(widths)] * axes if one else widths
+
+
+def _pairs_of_each(name: str, given: Any, axes: int) -> Any:
+    try:
+        return np.broadcast_to(np.asarray(given), (axes, 2)).tolist()
+    except ValueError as error:
+        raise ShapeError(
+            f"expected {name} of pad as a pair for each of {axes} axes, as one pair or one number, "
+            f"got {given!r}; pass as many as there are axes"
+        ) from error
 
 
 # -- axes ----------------------------------------------------------------------------------

@@ -23,6 +23,9 @@ __device__ inline i64 locate(const u64 *first, i64 tensors, i64 c) {
     return low;
 }"""
 
+PARAMETERS: Final = "const u64 *table, i64 tensors, const double *values"
+"""What kernels of stages are given: the table, and the values of a group."""
+
 MAX_BLOCKS: Final = 2**31 - 1
 """The largest grid of one axis."""
 
