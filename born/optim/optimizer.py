@@ -17,7 +17,7 @@ from born.errors import ConfigError, ParameterError
 from born.nn import Module, Parameter
 from born.optim.around import Around, Wrapper
 from born.optim.averaging import Average
-from born.optim.checks import checked_parameters, mismatches
+from born.optim.checks import checked_parameters, mismatches, several_parameters
 from born.optim.config import Config
 from born.optim.explain import Explanation, explanation
 from born.optim.groups import Group, checked_groups
@@ -205,7 +205,7 @@ class Optimizer(Stepping[B, C_co], Saving[B, C_co]):
         >>> other, other.timestep
         (Adam(1 parameter, AdamConfig(lr=0.5)), 1)
         """
-        moved = parameters.parameters() if isinstance(parameters, Module) else list(parameters)
+        moved = several_parameters(parameters)
         groups = [group.moved(self._parameters, moved) for group in self._groups]
         options = self._around.keywords()
         twin = type(self)(moved, self._config, groups=groups, **options)
