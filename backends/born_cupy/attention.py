@@ -6,9 +6,7 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from typing_extensions import override
 
-from born.backend.arrays.network import ArrayNetwork
 from born.raw import Array, RawTensor
 from born_cupy.kernels import attention as kernels
 from born_cupy.kernels.attention import MOST, SIDE, TILE, Shape
@@ -18,26 +16,22 @@ from born_cupy.launch import Launching
 _HEADS: Final = (0, 2, 1, 3)  # from (batch, tokens, heads, depth), or back
 
 
-class CupyAttention(ArrayNetwork, Launching):
-    """By kernels that hold a tile of scores; by products where rows are too long for these."""
+class Tiled(Launching):
+    """Attention by kernels that hold a tile of scores; None where rows are too long for these."""
 
-    @override
-    def attention(
+    def _attended(
         self,
         q: RawTensor,
         k: RawTensor,
         v: RawTensor,
-        mask: RawTensor | None = None,
-        /,
-        causal: bool = False,
-        scale: float = 1.0,
-    ) -> tuple[RawTensor, RawTensor]:
-        self._check_dtypes("attention", q, k, v)
-        self._require_floating("attention", q.array)
-        shape = self._shape(q, v, mask)
-        lead = _lead(q, k, v, mask)
+        mask: RawTensor | None,
+        causal: bool,
+        scale: float,
+    ) -> tuple[RawTensor, RawTensor] | None:
+        """The result, and the logarithm of each row's sum of exponentials."""
+        shape, lead = self._shape(q, v, mask), _lead(q, k, v, mask)
         if shape is None or 0 in (*lead, *q.shape, *k.shape, *v.shape):
-            return super().attention(q, k, v, mask, causal, scale)
+            return None
         heads = [self._heads(x.array, lead) for x in (q, k, v)]
         y = self._like(heads[0], v.shape[-1])
         totals = self.xp.empty((*lead, q.shape[-2], 1), real(q.dtype))
@@ -49,8 +43,7 @@ class CupyAttention(ArrayNetwork, Launching):
         self._launch_blocks(kernels.forward(shape), blocks, THREADS, arguments)
         return RawTensor(y.reshape((*lead, *y.shape[2:]))), RawTensor(totals)
 
-    @override
-    def attention_gradients(
+    def _attention_slopes(
         self,
         g: RawTensor,
         q: RawTensor,
@@ -61,12 +54,11 @@ class CupyAttention(ArrayNetwork, Launching):
         total: RawTensor,
         causal: bool,
         scale: float,
-        for_mask: bool,
-    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
-        shape = self._shape(q, v, mask)
-        lead = _lead(q, k, v, mask)
-        if for_mask or shape is None or 0 in (*lead, *q.shape, *k.shape, *v.shape):
-            return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
+    ) -> tuple[RawTensor, RawTensor, RawTensor] | None:
+        """The gradients of q, k and v, not summed to shapes."""
+        shape, lead = self._shape(q, v, mask), _lead(q, k, v, mask)
+        if shape is None or 0 in (*lead, *q.shape, *k.shape, *v.shape):
+            return None
         gradient, *heads, result = (self._heads(x.array, lead) for x in (g, q, k, v, y))
         dq, dk, dv = (self._like(x, x.shape[-1]) for x in heads)
         along = self.xp.empty(total.shape, total.dtype)
@@ -82,7 +74,7 @@ class CupyAttention(ArrayNetwork, Launching):
             blocks = math.prod(lead) * -(-count // TILE)
             self._launch_blocks(source, blocks, THREADS, arguments)
         dq, dk, dv = (RawTensor(x.reshape((*lead, *x.shape[2:]))) for x in (dq, dk, dv))
-        return dq, dk, dv, None
+        return dq, dk, dv
 
     def _shape(self, q: RawTensor, v: RawTensor, mask: RawTensor | None) -> Shape | None:
         """What kernels there are for; None where a block's memory is too small for them."""

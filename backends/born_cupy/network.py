@@ -14,7 +14,7 @@ from born.backend.arguments import check_losses, check_probability, normal_axis,
 from born.backend.arrays.dispatch import declared_as
 from born.backend.arrays.network import ArrayNetwork
 from born.raw import RawTensor
-from born_cupy.attention import CupyAttention
+from born_cupy.attention import Tiled
 from born_cupy.kernels import network
 from born_cupy.kernels.source import real
 from born_cupy.launch import int64_of
@@ -41,7 +41,7 @@ def _along_axis(declared: _Method) -> _Method:
     return declared_as(declared, operation)
 
 
-class CupyNetwork(CupyAttention):
+class CupyNetwork(ArrayNetwork, Tiled):
     """One kernel each way; halves are computed in float32 and rounded once."""
 
     @override
@@ -118,6 +118,45 @@ class CupyNetwork(CupyAttention):
             compute.type(labels.size if reduction == "mean" else 1),
         )
         return RawTensor(result)
+
+    # -- attention --
+
+    @override
+    def attention(
+        self,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None = None,
+        /,
+        causal: bool = False,
+        scale: float = 1.0,
+    ) -> tuple[RawTensor, RawTensor]:
+        self._check_dtypes("attention", q, k, v)
+        self._require_floating("attention", q.array)
+        found = self._attended(q, k, v, mask, causal, scale)
+        return found or super().attention(q, k, v, mask, causal, scale)
+
+    @override
+    def attention_gradients(
+        self,
+        g: RawTensor,
+        q: RawTensor,
+        k: RawTensor,
+        v: RawTensor,
+        mask: RawTensor | None,
+        y: RawTensor,
+        total: RawTensor,
+        causal: bool,
+        scale: float,
+        for_mask: bool,
+    ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
+        found = None
+        if not for_mask:
+            found = self._attention_slopes(g, q, k, v, mask, y, total, causal, scale)
+        if found is None:
+            return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
+        return *found, None
 
     # -- normalisation --
 
