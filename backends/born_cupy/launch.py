@@ -66,7 +66,7 @@ class Launching(Dispatch):
                 else argument
                 for argument in arguments
             ]
-            self.compile(source)(blocks, threads, given, None)
+            self.compile(source)(blocks, threads, given)
 
     def _column_sums(self, g: RawTensor, *mask: Any) -> RawTensor:
         """The sums of a matrix's columns.

@@ -53,7 +53,8 @@ from born_cupy.kernels.stages import (
     totals as totals_kernel,
 )
 from born_cupy.kernels.table import MAX_BLOCKS
-from born_cupy.update import checked, readable
+from born_cupy.tables import Table
+from born_cupy.update import Memory, checked
 
 _WORD: Final = 8
 """Bytes of a double."""
@@ -178,21 +179,22 @@ class _Bound(BoundUpdate):
         self._arrays = [[raw.array for raw in target] for target in targets]
         self._shapes = [arrays[0].shape for arrays in self._arrays]
         self._contiguous = all(a.flags.c_contiguous for arrays in self._arrays for a in arrays)
-        self._latest: tuple[Sequence[int], list[_Plan]] = (), []
+        self._latest: tuple[Sequence[int], list[_Plan], Memory] = (), [], Memory([])
 
     @override
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
         kernel = self._kernel
-        checked(kernel.context, kernel.dtypes[1], self._shapes, numbers, gradients, self._check)
-        slopes = [gradient.array for gradient in gradients]
+        slopes = checked(
+            kernel.context, kernel.dtypes[1], self._shapes, numbers, gradients, self._check
+        )
         with kernel.context:
             if self._contiguous:
-                latest, plans = self._latest
+                latest, plans, memory = self._latest
                 if latest != numbers:
-                    plans = _planned(kernel, [self._arrays[number] for number in numbers])
-                    self._latest = numbers, plans
-                parameters = [self._arrays[number][0] for number in numbers]
-                return _Step(kernel, plans, readable(parameters, slopes), [])
+                    arrays = [self._arrays[number] for number in numbers]
+                    plans, memory = _planned(kernel, arrays), Memory([own[0] for own in arrays])
+                    self._latest = numbers, plans, memory
+                return _Step(kernel, plans, *memory.readable(slopes), [])
             # By way of contiguous copies, which are written back.
             targets = [self._arrays[number] for number in numbers]
             copies = [[cupy.ascontiguousarray(array) for array in every] for every in targets]
@@ -203,7 +205,9 @@ class _Bound(BoundUpdate):
                 if copy is not array
             ]
             plans = _planned(kernel, copies)
-            return _Step(kernel, plans, [a.copy(order="C") for a in slopes], written)
+            slopes = [array.copy(order="C") for array in slopes]
+            memory = Memory([own[0] for own in copies])
+            return _Step(kernel, plans, *memory.readable(slopes), written)
 
 
 def _planned(kernel: CupyStages, arrays: Sequence[Sequence[Array]]) -> list[_Plan]:
@@ -232,10 +236,12 @@ class _Step(PreparedStep):
         kernel: CupyStages,
         plans: Sequence[_Plan],
         gradients: Sequence[Array],
+        addresses: HostArray,
         written: Sequence[tuple[Array, Array]],
     ) -> None:
         self._kernel = kernel
-        self._waves = [_Wave(kernel, plan, gradients) for plan in plans]
+        self._gradients = gradients  # held until they have been read
+        self._waves = [_Wave(kernel, plan, addresses) for plan in plans]
         self._written = written
 
     @override
@@ -274,50 +280,45 @@ class _Step(PreparedStep):
         sums = cupy.empty(len(refs), np.float64)
         if len(self._waves) == 1:
             (wave,) = self._waves
-            addresses, tensors = wave.table, wave.tensors
-            starts = [kernel.stages.places.known[ref] * tensors for ref in refs]
+            table = wave.table
+            starts = [kernel.stages.places.known[ref] * wave.tensors for ref in refs]
         else:
             tensors = sum(wave.tensors for wave in self._waves)
             listed = np.empty((len(refs), tensors), np.uint64)
             for wave in self._waves:
                 for row, ref in zip(listed, refs, strict=True):
                     row[wave.places] = wave.addresses(ref)
-            addresses = cupy.asarray(listed)
+            table = Table(listed.reshape(-1), tensors, [])
             starts = [place * tensors for place in range(len(refs))]
-        launch, stream = kernel.compile(totals_kernel()), kernel.context.stream
+        launch = kernel.compile(totals_kernel())
         for place, start in enumerate(starts):
-            arguments = [addresses, np.int64(start), np.int64(tensors), sums, np.int64(place)]
-            launch(1, THREADS, arguments, stream)
+            launch(1, THREADS, [*table.arguments(), np.int64(start), sums[place:]])
         return RawTensor(sums)
 
 
 class _Wave:
-    """Some tensors in one step."""
+    """Some tensors in one step, until it is begun without a table."""
 
-    def __init__(self, kernel: CupyStages, plan: _Plan, gradients: Sequence[Array]) -> None:
+    def __init__(self, kernel: CupyStages, plan: _Plan, addresses: HostArray) -> None:
         self._kernel = kernel
         self._plan = plan
         self.places = plan.places
         self.tensors = len(plan.arrays)
-        own = gradients if plan.places is None else [gradients[place] for place in plan.places]
-        self._gradients = own
+        self._addresses = addresses if plan.places is None else addresses[plan.places]
         self._memory = cupy.empty(max(plan.doubles, 1), np.float64)
         self._stacks: dict[Ref, Array] = {}
-        self._words: HostArray = plan.words
-        self._rows: HostArray = plan.words
-        self._table: Array | None = None
+        self.table: Table
 
     def begin(self, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
         """Take what the host gives."""
-        plan, table = self._plan, self._kernel.stages.places
-        given = np.array(scalars, np.float64).reshape(-1)
-        self._words = np.concatenate((plan.words, given.view(np.uint64)))
-        self._rows = rows = plan.rows(self._words, table.count)
+        plan, places = self._plan, self._kernel.stages.places
+        self.table = Table(plan.words, self.tensors, scalars)
+        self._rows = rows = plan.rows(self.table.words, places.count)
         rows[plan.kept] += np.uint64(self._memory.data.ptr)
-        rows[1] = [array.data.ptr for array in self._gradients]
+        rows[1] = self._addresses
         if sets is not None:
             own = sets if plan.places is None else [sets[place] for place in plan.places]
-            rows[table.first + 1] = own
+            rows[places.first + 1] = own
 
     def release(self) -> None:
         """Let go of what only this step needs."""
@@ -328,18 +329,9 @@ class _Wave:
         row: HostArray = self._rows[self._kernel.stages.places.known[ref]]
         return row
 
-    @property
-    def table(self) -> Array:
-        """The table, on the device."""
-        if self._table is None:
-            # New memory for each step: the device may have yet to read what the last one sent.
-            self._table = cupy.asarray(self._words)
-        return self._table
-
     def _launch(self, source: Source, blocks: int, values: Array, *others: Any) -> None:
-        kernel = self._kernel
-        arguments = [self.table, np.int64(self.tensors), values, *others]
-        kernel.compile(source)(min(blocks, MAX_BLOCKS), THREADS, arguments, kernel.context.stream)
+        arguments = [*self.table.arguments(), values, *others]
+        self._kernel.compile(source)(min(blocks, MAX_BLOCKS), THREADS, arguments)
 
     def go_through(self, number: int, values: RawTensor | None) -> None:
         """One stage."""
@@ -373,7 +365,7 @@ class _Wave:
                 stack.nbytes // self.tensors
             )
             self._rows[places[ref]] = np.uint64(stack.data.ptr) + offsets
-            self._table = None
+            self.table.changed()
 
     def _apply(self, place: int, values: Array) -> None:
         """A matrix function of all tensors, by products of stacks."""
@@ -382,7 +374,7 @@ class _Wave:
         if not x.size:
             return
         if matrix_function(op) == "matmul":
-            result[...] = cupy.matmul(x, self._stacks[args[1]])
+            result[...] = x @ self._stacks[args[1]]
         else:
             self._orthogonalize(place, x, result, values)
 
@@ -417,14 +409,14 @@ class _Wave:
         height = min(rows, columns)
         chunks = -(-height * height // matrices.CHUNK)
         for step in range(1, kernels.steps + 1):
-            square = cupy.matmul(straight, turned)
-            product = cupy.matmul(square, square)  # the square is its own transpose
+            square = straight @ turned
+            product = square @ square  # the square is its own transpose
             self._launch(
                 kernels.mixed, count * chunks, values, square, product, *counts,
                 np.int64(height * height),
             )  # fmt: skip
             del product
-            product = cupy.matmul(square, straight)
+            product = square @ straight
             del square
             own = last if step == kernels.steps else written
             move(kernels.advanced, own, straight, product, straight, turned)
@@ -443,19 +435,14 @@ class CupyGroup(GroupUpdate):
         compile: Compile,
     ) -> None:
         super().__init__(program)
-        self._slots = slots
         self._context = context
         self._compile = compile
         self._kernels: GroupKernels = group_kernels(program)
         self._round = -1
-        start = np.zeros(max(len(self._kernels.places), 1))
-        first = len(slots)
-        start[first : first + len(scalars)] = scalars
+        self._given = [*(slot.array for slot in slots), *map(np.float64, scalars)]
         with context:
-            self._known = cupy.asarray(start)
-            for place, slot in enumerate(slots):
-                self._known[place] = slot.array
-            self._values = cupy.zeros(max(len(program.values), 1), np.float64)
+            self._known = cupy.empty(max(len(self._kernels.places), 1), np.float64)
+            self._values = cupy.empty(max(len(program.values), 1), np.float64)
 
     @override
     def values(self, totals: Sequence[RawTensor]) -> RawTensor:
@@ -466,15 +453,12 @@ class CupyGroup(GroupUpdate):
                 added = totals[0].array if totals else self._values
                 for other in totals[1:]:
                     added = added + other.array
-                arguments = [self._known, added, self._values]
-                self._compile(source)(1, 32, arguments, self._context.stream)
+                self._compile(source)(1, 32, [self._known, added, self._values, *self._given])
         return RawTensor(self._values)
 
     @override
     def finish(self) -> None:
-        with self._context:
-            for slot, ref in zip(self._slots, self.program.outputs, strict=True):
-                slot.array[...] = self._known[self._kernels.places[ref]]
+        """Nothing: the kernel of the last round has written the slots."""
 
 
 @cache

@@ -84,9 +84,9 @@ def test_heads_that_share_keys_and_lie_among_tokens(cupy: Any) -> None:
     expected = computed(born.get_backend("numpy"), wide, None, False)
     # (batch, tokens, heads, depth), turned, as layers make it.
     turned = [np.ascontiguousarray(x.swapaxes(1, 2)) for x in arrays]
-    raws = [backend.transpose(backend.from_numpy(x), (0, 2, 1, 3)) for x in turned]
-    y, total = backend.attention(*raws[:3], causal=False, scale=0.3)
-    slopes = backend.attention_gradients(raws[3], *raws[:3], None, y, total, False, 0.3, False)
+    a, b, c, h = (backend.transpose(backend.from_numpy(x), (0, 2, 1, 3)) for x in turned)
+    y, total = backend.attention(a, b, c, causal=False, scale=0.3)
+    slopes = backend.attention_gradients(h, a, b, c, None, y, total, False, 0.3, False)
     found = [backend.to_numpy(x).astype(np.float64) for x in (y, *slopes[:3]) if x is not None]
     compare(found, expected)
     assert y.array.strides[1] < y.array.strides[2]  # in the order of the queries

@@ -14,7 +14,7 @@ import numpy as np
 from born.backend.lanes import LANES, STRETCH
 from born_cupy.kernels.source import THREADS, Source, ctype, head
 from born_cupy.kernels.sums import BLOCK_SUMS
-from born_cupy.kernels.table import PARAMETERS
+from born_cupy.kernels.table import FIND, PARAMETERS
 
 STRAIGHT: Final = 1
 TURNED: Final = 2
@@ -82,6 +82,7 @@ typedef {self._real} real;
 {before}
 
 {head(name, parameters)} {{
+    {FIND}
 {body}
 }}
 """

@@ -40,7 +40,7 @@ from born.fusion.stages import ZERO, Pass, Stages
 from born_cupy.kernels.matrices import OrthogonalKernels
 from born_cupy.kernels.source import Source, ctype, head
 from born_cupy.kernels.sums import BLOCK_SUMS, LEAST
-from born_cupy.kernels.table import LOCATE, PARAMETERS
+from born_cupy.kernels.table import FIND, LOCATE, PARAMETERS, TABLE
 from born_cupy.kernels.update import CHUNK, UpdateWriter, expression, indented
 
 FLAT: Final = "flat"
@@ -225,6 +225,7 @@ typedef double real;
 {BLOCK_SUMS}
 
 {head(name, PARAMETERS)} {{
+    {FIND}
     for (i64 i = blockIdx.x; i < tensors; i += gridDim.x) {{
         const double *s = {self.places.scalars};
         const i64 matrices = {self.places.number("matrices")};
@@ -443,6 +444,7 @@ typedef {ctype(self.real)} real;
 {BLOCK_SUMS}
 
 {head(self.name, PARAMETERS)} {{
+    {FIND}
     const u64 *first = {self.places.chunks(self.kind)};
     const i64 pieces = (i64)first[tensors];
     for (i64 c = blockIdx.x; c < pieces; c += gridDim.x) {{
@@ -471,6 +473,7 @@ class _FlatWriter(_PassWriter):
 {LOCATE}
 
 {head(self.name, PARAMETERS)} {{
+    {FIND}
     const u64 *first = {self.places.chunks(self.kind)};
     const i64 chunks = (i64)first[tensors];
     for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
@@ -574,16 +577,16 @@ class _CellsWriter(_PassWriter):
 
 @cache
 def totals() -> Source:
-    """The sum of a value of each tensor, from the addresses of these values."""
-    parameters = "const u64 *addresses, i64 start, i64 tensors, double *sums, i64 place"
+    """The sum of a value of each tensor, from the addresses of these values in a table."""
     text = f"""{BLOCK_SUMS}
 
-{head("totals", parameters)} {{
-    double sum = 0;
+{head("totals", f"{TABLE}, i64 start, double *sum")} {{
+    {FIND}
+    double x = 0;
     for (i64 i = threadIdx.x; i < tensors; i += {LANES})
-        sum += *(const double *)addresses[start + i];
-    sum = block_sum(sum, tensors);
-    if (threadIdx.x == 0) sums[place] = sum;
+        x += *(const double *)table[start + i];
+    x = block_sum(x, tensors);
+    if (threadIdx.x == 0) *sum = x;
 }}
 """
     return Source("totals", text, exact=True)
@@ -592,41 +595,56 @@ def totals() -> Source:
 class GroupKernels:
     """The kernels of a group's program: one for each round that computes something.
 
+    Each is given memory for what rounds hand on, the totals of the last one, the values, the
+    slots and the scalars. The last writes the slots.
+
     Attributes:
-        places: where each value is among the doubles that they work on.
+        places: where each total and result is among the doubles that rounds hand on.
         rounds: the kernels.
     """
 
     def __init__(self, program: GroupProgram) -> None:
         refs = [
-            *(Ref(ARRAY, i) for i in range(len(program.slots))),
-            *(Ref(SCALAR, i) for i in range(program.scalars)),
             *(Ref(TOTAL, i) for i in range(program.totals)),
             *(Ref(RESULT, i) for i in range(len(program.instructions))),
         ]
         self.program = program
         self.places = {ref: place for place, ref in enumerate(refs)}
+        slots = [f"double *slot{i}" for i in range(len(program.slots))]
+        scalars = [f"double s{i}" for i in range(program.scalars)]
+        given = ["double *known", "const double *totals", "double *values"]
+        self._parameters = ", ".join([*given, *slots, *scalars])
         self.rounds = [self._round(number) for number in range(program.rounds + 1)]
 
+    def _text(self, ref: Ref) -> str:
+        if ref.kind == ARRAY:
+            return f"*slot{ref.index}"
+        return f"s{ref.index}" if ref.kind == SCALAR else f"known[{self.places[ref]}]"
+
     def _round(self, number: int) -> Source | None:
-        places, program = self.places, self.program
+        program = self.program
         added, computed = program.schedule[number]
-        lines = [f"known[{places[ref]}] = totals[{i}];" for i, ref in enumerate(added)]
+        lines = [f"{self._text(ref)} = totals[{i}];" for i, ref in enumerate(added)]
         for ref, op, args in computed:
-            texts = [f"known[{places[arg]}]" for arg in args]
-            lines.append(f"known[{places[ref]}] = {expression(op, texts, double=True)};")
+            texts = [f"({self._text(arg)})" for arg in args]
+            lines.append(f"{self._text(ref)} = {expression(op, texts, double=True)};")
         lines += [
-            f"values[{i}] = known[{places[ref]}];"
+            f"values[{i}] = {self._text(ref)};"
             for i, ref in enumerate(program.values)
             if program.value_rounds[i] == number
         ]
+        if number == program.rounds:
+            pairs = list(enumerate(program.outputs))
+            changed = [(i, ref) for i, ref in pairs if ref != Ref(ARRAY, i)]
+            lines += [f"const double new{i} = {self._text(ref)};" for i, ref in changed]
+            lines += [f"*slot{i} = new{i};" for i, _ in changed]
         if not lines:
             return None
         name = f"group_{number + 1}"
         text = f"""\
 typedef double real;
 
-{head(name, "double *known, const double *totals, double *values", threads=32)} {{
+{head(name, self._parameters, threads=32)} {{
     if (threadIdx.x) return;
 {indented(4, lines)}
 }}
