@@ -262,7 +262,7 @@ _NEAR: Final = "near_words"
 
 def _fits(kind: str, argument: Any) -> bool:
     if kind == _NEAR:
-        return _is_by_value(argument) and argument.nbytes == 8 * WORDS
+        return _is_by_value(argument)
     if not kind.endswith("*"):
         return is_numpy_scalar(argument) and argument.dtype.name == kind
     if not is_host_array(argument) or kind == "void*":
@@ -274,7 +274,7 @@ def _fits(kind: str, argument: Any) -> bool:
 
 def _is_by_value(argument: object) -> TypeIs[HostArray]:
     """Whether an argument is a structure, which CuPy takes from an array of one element."""
-    return is_host_array(argument) and argument.dtype.kind == "V" and argument.size == 1
+    return is_host_array(argument) and argument.size == 1 and argument.nbytes == 8 * WORDS
 
 
 def is_host_array(value: object) -> TypeIs[HostArray]:
