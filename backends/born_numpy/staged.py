@@ -6,6 +6,7 @@ those of NumPy or of compiled loops.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -48,6 +49,10 @@ def takes_codes(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> bool:
 _WAVE: Final = 1_048_576
 """Elements that go through all stages together, so that later ones find them in the cache."""
 
+_MATRICES: Final = 349_525
+"""Elements of matrices that go through all stages together: in float32 and with two work matrices
+for each they take 4 MB."""
+
 
 class StagedUpdate(UpdateKernel):
     """A program of several stages; a subclass says how a pass over the elements is run."""
@@ -66,8 +71,8 @@ class StagedUpdate(UpdateKernel):
             [ref for ref, number in zip(program.totals, rounds, strict=True) if number == finished]
             for finished in range(len(stages.starts) - 1)
         ]
-        # Matrices and values of rows and columns are one tensor's.
-        self.alone = self.staged.by_rows or any(stage.matrices for stage in stages.stages)
+        self.alone = self.staged.by_rows  # values of rows and columns are one tensor's
+        self.matrices = any(stage.matrices for stage in stages.stages)
         self.returns = any(
             sum(work is not None for work in self.passes[start:stop]) > 1
             for start, stop in pairwise(stages.starts)
@@ -106,10 +111,13 @@ class StagedUpdate(UpdateKernel):
 
     def in_waves(self, sizes: Sequence[int], places: Sequence[int]) -> list[Sequence[int]]:
         """Some places parted where later stages would find the cache filled with others."""
+        most = _WAVE if self.returns else math.inf
+        if self.matrices:  # small ones together take no more memory than a large one
+            most = max(_MATRICES, *sizes)
         starts: list[int] = []
         size = 0
         for number, place in enumerate(places):
-            if not starts or self.alone or (self.returns and size + sizes[place] > _WAVE):
+            if not starts or self.alone or size + sizes[place] > most:
                 starts.append(number)
                 size = 0
             size += sizes[place]
