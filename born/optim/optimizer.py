@@ -57,7 +57,8 @@ class Optimizer(Stepping[B, C_co], Saving[B, C_co]):
             kept in.
         nonfinite: what to do about gradients with NaN or infinities. `"raise"` an error, or
             `"skip"` the step: neither changes a byte, nor the count of updates. `"zero"` counts
-            such elements as 0; `"keep"` leaves them and their state alone. `"ignore"` by default.
+            such elements as 0; `"keep"` leaves them and their state alone, but for the count of
+            updates, which is their parameter's. `"ignore"` by default.
         watch: which of `"grad_norm"`, `"param_norm"`, `"update_norm"` and `"update_ratio"` the
             `StepReport` tells of each parameter.
         loss_scale: for float16: what `scale_loss` multiplies a loss by, and steps divide gradients

@@ -189,7 +189,8 @@ def cautious(rule: Rule) -> Rule:
 def finite_only(rule: Rule) -> Rule:
     """`rule`, changing nothing at all if any element of any parameter became NaN or infinite by it.
 
-    The count of updates goes on.
+    The count of updates goes on, so that a rule whose first update is another, such as SGD with
+    dampening, has had it then. With `nonfinite="skip"`, an optimizer does not count such steps.
 
     >>> safe = finite_only(Rule(lambda p, g: (p - g,), slots=(), scalars={}))
     >>> safe.function(4.0, float("nan"), t=1)
