@@ -21,7 +21,7 @@ from born.backend import B, Reduction
 from born.backend.arguments import check_floating
 from born.errors import DomainError, DTypeError, ShapeError
 from born.fusion import abs, exp, log, minimum, softplus, sqrt, where
-from born.operands import raw_operand
+from born.operands import backend_of, raw_operand
 from born.ops.fused import fused, fused_as
 from born.ops.losses import (
     at_labels,
@@ -243,8 +243,8 @@ def nll_loss(
     >>> nll_loss(log_p, born.tensor([0, 1], backend), "none").numpy().tolist()
     [0.5, 0.25]
     """
+    raw_operand("nll_loss", backend_of("nll_loss", log_probabilities), labels)
     check_floating("nll_loss", log_probabilities.raw)
-    raw_operand("nll_loss", log_probabilities.backend, labels)
     check_class_weight("nll_loss", log_probabilities, weight)
     known, keep = known_labels(log_probabilities, labels, ignore_index)
     losses = at_labels(log_probabilities, known)
@@ -297,8 +297,9 @@ def cosine_similarity(x: Tensor[B], y: Tensor[B], axis: int = -1, eps: float = 1
     0.96
     """
     number("eps", eps, low=0.0)
+    backend = backend_of("cosine_similarity", x)
     for tensor in (x, y):
-        check_floating("cosine_similarity", tensor.raw)
+        check_floating("cosine_similarity", raw_operand("cosine_similarity", backend, tensor))
 
     whole = _common("cosine_similarity", x.shape, y.shape)
     x, y = ops.broadcast_to(x, whole), ops.broadcast_to(y, whole)
@@ -415,6 +416,7 @@ def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
     >>> accuracy(logits, born.tensor(np.array([1, 1]), backend))
     0.5
     """
+    raw_operand("accuracy", backend_of("accuracy", logits), labels)
     if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
         raise ShapeError(
             f"expected labels of shape {logits.shape[:-1]} for logits of shape {logits.shape} "
@@ -431,6 +433,7 @@ def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
 
 
 def _check_alike(name: str, predictions: Tensor[B], targets: Tensor[B]) -> None:
+    raw_operand(name, backend_of(name, predictions), targets)
     # (n,) and (n, 1) would broadcast to (n, n), the classic silent mistake.
     if predictions.shape != targets.shape:
         raise ShapeError(

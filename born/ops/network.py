@@ -372,6 +372,7 @@ def _of_channels(x: Tensor[B], ndim: int) -> Tensor[B]:
 
 
 def _check_channels(name: str, x: Tensor[B], each: Tensor[B] | None) -> None:
+    optional_operand(name, backend_of(name, x), each)
     if x.ndim < 2 or (each is not None and each.shape != x.shape[1:2]):
         raise ShapeError(
             f"expected a tensor of shape (batch, channels, ...) in {name}, and one number for each "

@@ -77,6 +77,7 @@ def partition(x: Tensor[B], kth: int, axis: int | None = -1) -> Tensor[B]:
     >>> ops.partition(born.tensor([3.0, 1.0, 2.0], backend), 1)
     Tensor([1., 2., 3.], dtype=float32)
     """
+    backend_of("partition", x)
     x, axis = along(x, axis)
     normal_axis(kth, x.shape[normal_axis(axis, x.ndim)])
     return sort(x, axis)
@@ -88,6 +89,7 @@ def argpartition(x: Tensor[B], kth: int, axis: int | None = -1) -> Tensor[B]:
     >>> ops.argpartition(born.tensor([3.0, 1.0, 2.0], backend), 1)
     Tensor([1, 2, 0], dtype=int64)
     """
+    backend_of("argpartition", x)
     x, axis = along(x, axis)
     normal_axis(kth, x.shape[normal_axis(axis, x.ndim)])
     return argsort(x, axis)
@@ -107,6 +109,7 @@ def topk(
     >>> ops.topk(born.tensor([3.0, 1.0, 2.0], backend), 2)
     (Tensor([3., 2.], dtype=float32), Tensor([0, 2], dtype=int64))
     """
+    backend_of("topk", x)
     axis, k = normal_axis(axis, x.ndim), integer("k", k, None, ShapeError)
     if not 0 <= k <= x.shape[axis]:
         raise ShapeError(

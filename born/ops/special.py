@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from born import fusion, validation
+from born import fusion, operands, validation
 from born.backend import B, Scalar
 from born.errors import DomainError
 from born.ops.elementwise import call_ufunc, neg, sigmoid, softplus, where
@@ -227,6 +227,7 @@ def multigammaln(a: Tensor[B], d: int) -> Tensor[B]:
     >>> ops.special.multigammaln(born.tensor([1.0], backend), 1).numpy().round(4)
     array([0.], dtype=float32)
     """
+    operands.backend_of("multigammaln", a)
     d = validation.integer("d", d, 1, DomainError)
     total = where(a > 0.5 * (d - 1), gammaln(a), math.nan)
     for j in range(1, d):

@@ -102,6 +102,7 @@ def average(
     >>> ops.average(born.tensor([1.0, 5.0], backend), weights=weights)
     Tensor(2., dtype=float32)
     """
+    backend_of("average", x)
     if weights is None:
         found = mean(x, axis, keepdims)
         if not returned:
@@ -244,6 +245,7 @@ def _numbers(name: str, x: Tensor[B], other: float) -> Tensor[B]:
 
 def _known(name: str, x: Tensor[B], where: Mask) -> Tensor[B] | None:
     """Which elements are numbers and count; None if all are and do."""
+    backend_of(name, x)
     given = mask_of(name, x, where)
     counts = None if given is None else Tensor(given, x.backend)
     if x.dtype.kind in INTEGRAL:

@@ -25,10 +25,22 @@ from born.fusion import (
     Program,
     Ref,
 )
-from born.fusion.program import COLUMNS, ELEMENT, MATRIX, REDUCTIONS, ROWS, TENSOR, TOTAL, join
+from born.fusion.program import (
+    COLUMNS,
+    ELEMENT,
+    MATRIX,
+    REDUCTIONS,
+    ROWS,
+    TENSOR,
+    TOTAL,
+    join,
+    matrix_function,
+)
 from born.fusion.stages import ZERO, Pass, Stages
+from born_cupy.kernels.matrices import OrthogonalKernels
 from born_cupy.kernels.source import Source, ctype, head
-from born_cupy.kernels.table import LOCATE
+from born_cupy.kernels.sums import BLOCK_SUMS, LEAST
+from born_cupy.kernels.table import FIND, LOCATE, PARAMETERS, TABLE
 from born_cupy.kernels.update import CHUNK, UpdateWriter, expression, indented
 
 FLAT: Final = "flat"
@@ -50,6 +62,21 @@ def count_pieces(kind: str, where: Layout, size: int) -> int:
     return groups if kind == WHOLE else groups * -(-columns // CHUNK)
 
 
+def deal(program: Program, work: Pass) -> list[str]:
+    """How tensors are dealt out in each launch of a pass."""
+    axes = [REDUCTIONS[program.instructions[place].op][1] for place, _ in work.reductions]
+    pairs = zip(work.program.targets, work.program.outputs, strict=True)
+    stores = any(ref != Ref(ARRAY, index) for index, ref in pairs)
+    # Sums of columns come before anything that they read is overwritten.
+    kinds = [CELLS] if -2 in axes else []
+    if stores or any(axis != -2 for axis in axes):
+        if not axes and not goes_by_rows(program):
+            kinds.append(FLAT)
+        else:
+            kinds.append(STRIPS if all(axis == -2 for axis in axes) else WHOLE)
+    return kinds
+
+
 class Places:
     """The rows of the table.
 
@@ -60,7 +87,10 @@ class Places:
         known: of each value of lower rank that is kept.
         partial: of what each reduction gives of rows, or of blocks of columns.
         first: the row of the first number: those of `NUMBERS` follow each other.
-        count: how many rows there are.
+        count: how many rows there are. Behind them lie, for each of `kinds`, the pieces before
+            each tensor and in all, and then the sets of scalars.
+        kinds: the ways in which tensors are dealt out.
+        scalars: the text of where the scalars of tensor i are.
     """
 
     NUMBERS = ("size", "set", "matrices", "height", "columns", "block", "blocks")
@@ -91,6 +121,16 @@ class Places:
         self.first = next(rows)
         self.count = self.first + len(self.NUMBERS)
         self.ranks = ranks
+        works = [stage.work for stage in stages.stages if stage.work is not None]
+        self.kinds = list(dict.fromkeys(k for work in works for k in deal(program, work)))
+        behind = f"{self.count} * tensors + {len(self.kinds)} * (tensors + 1)"
+        self.scalars = (
+            f"(const double *)(table + {behind}) + {program.scalars} * {self.number('set')}"
+        )
+
+    def chunks(self, kind: str) -> str:
+        """The text of where the pieces before each tensor are, of one way to deal tensors out."""
+        return f"table + {self.count} * tensors + {self.kinds.index(kind)} * (tensors + 1)"
 
     def number(self, name: str) -> str:
         """The text of a number of tensor i."""
@@ -118,6 +158,7 @@ class StageKernels:
         small: for each stage, what is computed before its pass, if there is anything.
         ends: for each stage that ends a round, what its reductions give.
         passes: for each stage, its launches: how tensors are dealt out, and a kernel.
+        orthogonal: of each instruction that orthogonalizes, its kernels.
     """
 
     def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
@@ -141,27 +182,31 @@ class StageKernels:
             [] if stage.work is None else self._passes(number, stage.work)
             for number, stage in enumerate(self.stages.stages)
         ]
+        self.orthogonal = {
+            place: OrthogonalKernels(
+                place,
+                int(op.removeprefix("orthogonalize_")),
+                self.compute,
+                [self.places.value(arg) for arg in args[1:]],
+                self.places.scalars,
+            )
+            for place, (op, args) in enumerate(program.instructions)
+            if matrix_function(op) == "orthogonalize"
+        }
 
     @property
     def sources(self) -> list[Source]:
         """All of them."""
         launched = [source for stage in self.passes for _, source in stage]
+        launched += [each for kernels in self.orthogonal.values() for each in kernels.sources]
         return [*(source for source in (*self.small, *self.ends) if source), *launched]
 
     def _passes(self, number: int, work: Pass) -> list[tuple[str, Source]]:
-        axes = [REDUCTIONS[self.program.instructions[place].op][1] for place, _ in work.reductions]
-        pairs = zip(work.program.targets, work.program.outputs, strict=True)
-        stores = any(ref != Ref(ARRAY, index) for index, ref in pairs)
-        launches: list[tuple[str, Source]] = []
-        if -2 in axes:  # before anything that it reads is overwritten
-            launches.append((CELLS, _CellsWriter(self, number, work).source()))
-        if stores or any(axis != -2 for axis in axes):
-            if not axes and not self.by_rows:
-                launches.append((FLAT, _FlatWriter(self, number, work).source()))
-            else:
-                kind = STRIPS if all(axis == -2 for axis in axes) else WHOLE
-                launches.append((kind, _RowsWriter(self, number, work, kind).source()))
-        return launches
+        writers = {FLAT: _FlatWriter, CELLS: _CellsWriter, STRIPS: _RowsWriter, WHOLE: _RowsWriter}
+        return [
+            (kind, writers[kind](self, number, work, kind).source())
+            for kind in deal(self.program, work)
+        ]
 
     def _between(self, number: int, name: str) -> Source | None:
         before: list[str] = []
@@ -179,9 +224,10 @@ typedef double real;
 
 {BLOCK_SUMS}
 
-{head(name, _PARAMETERS)} {{
+{head(name, PARAMETERS)} {{
+    {FIND}
     for (i64 i = blockIdx.x; i < tensors; i += gridDim.x) {{
-        const double *s = scalars + {self.program.scalars} * {self.places.number("set")};
+        const double *s = {self.places.scalars};
         const i64 matrices = {self.places.number("matrices")};
         const i64 height = {self.places.number("height")};
         const i64 columns = {self.places.number("columns")};
@@ -192,53 +238,6 @@ typedef double real;
 """
         return Source(name, text, exact=True)
 
-
-_PARAMETERS: Final = (
-    "const u64 *table, i64 tensors, const u64 *first, const double *scalars, const double *values"
-)
-
-LEAST: Final = "double_of(0xfff0000000000000ull)"
-"""Less than any number, in C."""
-
-BLOCK_SUMS: Final = f"""\
-// The sum and the largest of a value over the block's threads, added in halves; only the first n
-// have one, and the others zeros, or less than any number.
-__device__ inline double larger(double x, double y) {{ return x > y || x != x ? x : y; }}
-__device__ inline double block_sum(double x, i64 n) {{
-    __shared__ double sums[{LANES}];
-    __syncthreads();
-    sums[threadIdx.x] = x;
-    for (int half = {LANES} / 2; half; half /= 2) {{
-        if (half >= n) continue;
-        __syncthreads();
-        if ((int)threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-    }}
-    __syncthreads();
-    return sums[0];
-}}
-__device__ inline double block_max(double x, i64 n) {{
-    __shared__ double most[{LANES}];
-    __syncthreads();
-    most[threadIdx.x] = x;
-    for (int half = {LANES} / 2; half; half /= 2) {{
-        if (half >= n) continue;
-        __syncthreads();
-        if ((int)threadIdx.x < half)
-            most[threadIdx.x] = larger(most[threadIdx.x], most[threadIdx.x + half]);
-    }}
-    __syncthreads();
-    return most[0];
-}}
-__device__ inline double sum_of(const double *x, i64 n) {{
-    double sum = 0;
-    for (i64 e = threadIdx.x; e < n; e += {LANES}) sum += x[e];
-    return block_sum(sum, n);
-}}
-__device__ inline double max_of(const double *x, i64 n) {{
-    double most = {LEAST};
-    for (i64 e = threadIdx.x; e < n; e += {LANES}) most = larger(x[e], most);
-    return block_max(most, n);
-}}"""
 
 _COUNTS: Final = {
     TENSOR: "1",
@@ -362,10 +361,11 @@ class _SmallWriter:
 class _PassWriter(UpdateWriter):
     """What the kernels of a pass have in common."""
 
-    def __init__(self, kernels: StageKernels, number: int, work: Pass) -> None:
+    def __init__(self, kernels: StageKernels, number: int, work: Pass, kind: str) -> None:
         self.kernels = kernels
         self.places = kernels.places
         self.work = work
+        self.kind = kind
         self.name = f"pass_{number + 1}"
         self.refs = [*[None] * kernels.places.own, *work.inputs, *work.scratch]
         super().__init__(work.program, work.dtypes)
@@ -386,10 +386,7 @@ class _PassWriter(UpdateWriter):
 
     @override
     def setup(self) -> list[str]:
-        lines = [
-            f"const double *s = scalars + {self.kernels.program.scalars} * "
-            f"{self.places.number('set')};"
-        ]
+        lines = [f"const double *s = {self.places.scalars};"]
         lines += [
             f"const real s{k} = (real)({self.places.value(ref)});"
             for k, ref in enumerate(self.work.scalars)
@@ -433,6 +430,10 @@ class _PassWriter(UpdateWriter):
         name, _ = REDUCTIONS[self.kernels.program.instructions[place].op]
         return "0" if name == "sum" else LEAST
 
+    def source(self) -> Source:
+        """The kernel."""
+        raise NotImplementedError
+
     def whole(self, body: Sequence[str]) -> Source:
         """The kernel of a body for each piece of tensor i."""
         text = f"""\
@@ -442,7 +443,9 @@ typedef {ctype(self.real)} real;
 
 {BLOCK_SUMS}
 
-{head(self.name, _PARAMETERS)} {{
+{head(self.name, PARAMETERS)} {{
+    {FIND}
+    const u64 *first = {self.places.chunks(self.kind)};
     const i64 pieces = (i64)first[tensors];
     for (i64 c = blockIdx.x; c < pieces; c += gridDim.x) {{
         const i64 i = locate(first, tensors, c);
@@ -460,8 +463,8 @@ typedef {ctype(self.real)} real;
 class _FlatWriter(_PassWriter):
     """A pass over elements alone, by vectors."""
 
+    @override
     def source(self) -> Source:
-        """The kernel."""
         shifted = [f"x{index} += start;" for index in self.arrays]
         body = self.loops()
         text = f"""\
@@ -469,7 +472,9 @@ class _FlatWriter(_PassWriter):
 
 {LOCATE}
 
-{head(self.name, _PARAMETERS)} {{
+{head(self.name, PARAMETERS)} {{
+    {FIND}
+    const u64 *first = {self.places.chunks(self.kind)};
     const i64 chunks = (i64)first[tensors];
     for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
         const i64 i = locate(first, tensors, c);
@@ -487,12 +492,8 @@ class _FlatWriter(_PassWriter):
 class _RowsWriter(_PassWriter):
     """A pass row by row, with the sums of rows."""
 
-    def __init__(self, kernels: StageKernels, number: int, work: Pass, kind: str) -> None:
-        super().__init__(kernels, number, work)
-        self.kind = kind
-
+    @override
     def source(self) -> Source:
-        """The kernel."""
         reductions = [
             (place, refs)
             for place, refs in self.work.reductions
@@ -536,8 +537,8 @@ class _RowsWriter(_PassWriter):
 class _CellsWriter(_PassWriter):
     """The sums of the columns of a pass, in blocks of rows."""
 
+    @override
     def source(self) -> Source:
-        """The kernel."""
         self.name = f"columns_of_{self.name}"
         self.stored = {}
         reductions = [
@@ -576,15 +577,16 @@ class _CellsWriter(_PassWriter):
 
 @cache
 def totals() -> Source:
-    """Sums of a value of each tensor, from the addresses of these values; a block for each sum."""
+    """The sum of a value of each tensor, from the addresses of these values in a table."""
     text = f"""{BLOCK_SUMS}
 
-{head("totals", "const u64 *addresses, i64 tensors, double *sums")} {{
-    double sum = 0;
+{head("totals", f"{TABLE}, i64 start, double *sum")} {{
+    {FIND}
+    double x = 0;
     for (i64 i = threadIdx.x; i < tensors; i += {LANES})
-        sum += *(const double *)addresses[blockIdx.x * tensors + i];
-    sum = block_sum(sum, tensors);
-    if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+        x += *(const double *)table[start + i];
+    x = block_sum(x, tensors);
+    if (threadIdx.x == 0) *sum = x;
 }}
 """
     return Source("totals", text, exact=True)
@@ -593,41 +595,56 @@ def totals() -> Source:
 class GroupKernels:
     """The kernels of a group's program: one for each round that computes something.
 
+    Each is given memory for what rounds hand on, the totals of the last one, the values, the
+    slots and the scalars. The last writes the slots.
+
     Attributes:
-        places: where each value is among the doubles that they work on.
+        places: where each total and result is among the doubles that rounds hand on.
         rounds: the kernels.
     """
 
     def __init__(self, program: GroupProgram) -> None:
         refs = [
-            *(Ref(ARRAY, i) for i in range(len(program.slots))),
-            *(Ref(SCALAR, i) for i in range(program.scalars)),
             *(Ref(TOTAL, i) for i in range(program.totals)),
             *(Ref(RESULT, i) for i in range(len(program.instructions))),
         ]
         self.program = program
         self.places = {ref: place for place, ref in enumerate(refs)}
+        slots = [f"double *slot{i}" for i in range(len(program.slots))]
+        scalars = [f"double s{i}" for i in range(program.scalars)]
+        given = ["double *known", "const double *totals", "double *values"]
+        self._parameters = ", ".join([*given, *slots, *scalars])
         self.rounds = [self._round(number) for number in range(program.rounds + 1)]
 
+    def _text(self, ref: Ref) -> str:
+        if ref.kind == ARRAY:
+            return f"*slot{ref.index}"
+        return f"s{ref.index}" if ref.kind == SCALAR else f"known[{self.places[ref]}]"
+
     def _round(self, number: int) -> Source | None:
-        places, program = self.places, self.program
+        program = self.program
         added, computed = program.schedule[number]
-        lines = [f"known[{places[ref]}] = totals[{i}];" for i, ref in enumerate(added)]
+        lines = [f"{self._text(ref)} = totals[{i}];" for i, ref in enumerate(added)]
         for ref, op, args in computed:
-            texts = [f"known[{places[arg]}]" for arg in args]
-            lines.append(f"known[{places[ref]}] = {expression(op, texts, double=True)};")
+            texts = [f"({self._text(arg)})" for arg in args]
+            lines.append(f"{self._text(ref)} = {expression(op, texts, double=True)};")
         lines += [
-            f"values[{i}] = known[{places[ref]}];"
+            f"values[{i}] = {self._text(ref)};"
             for i, ref in enumerate(program.values)
             if program.value_rounds[i] == number
         ]
+        if number == program.rounds:
+            pairs = list(enumerate(program.outputs))
+            changed = [(i, ref) for i, ref in pairs if ref != Ref(ARRAY, i)]
+            lines += [f"const double new{i} = {self._text(ref)};" for i, ref in changed]
+            lines += [f"*slot{i} = new{i};" for i, _ in changed]
         if not lines:
             return None
         name = f"group_{number + 1}"
         text = f"""\
 typedef double real;
 
-{head(name, "double *known, const double *totals, double *values", threads=32)} {{
+{head(name, self._parameters, threads=32)} {{
     if (threadIdx.x) return;
 {indented(4, lines)}
 }}
