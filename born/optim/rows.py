@@ -57,8 +57,10 @@ class Rows:
             if not callable(value):
                 return value
             if id(value) not in known:
-                is_product = type(value) is Product  # such as that of lr and a group's lr_scale
-                known[id(value)] = value.of(value_at, t) if is_product else value(t)
+                if isinstance(value, Product):  # such as that of lr and a group's lr_scale
+                    known[id(value)] = value.of(value_at, t)
+                else:
+                    known[id(value)] = value(t)
             return known[id(value)]
 
         numbers = range(len(self)) if chosen is None else chosen

@@ -18,7 +18,7 @@ def adam(p: Any, g: Any, m: Any, *, lr: Any, beta: Any, eps: Any, decay: Any, t:
 
 
 HOST = trace(adam, ["m"], ["lr", "beta", "eps", "decay", "t"]).host
-NAMES = "lr", "beta", "eps", "decay"
+NAMES: tuple[str, ...] = "lr", "beta", "eps", "decay"
 
 
 def rows_of(kind: str) -> list[dict[str, float]]:
