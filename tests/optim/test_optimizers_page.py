@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import Any
 
 from born import optim
 from born.optim import schedules
@@ -38,21 +39,23 @@ def test_whatever_goes_around_an_update_is_said_when_to_use() -> None:
     missing = [
         name for name in wrappers if not re.search(rf"\boptim\.{name}\b", rows["optimizers"])
     ]
-    signature = inspect.signature(optim.Optimizer.__init__)
+    made: Any = optim.Optimizer.__init__
+    signature = inspect.signature(made)
     keywords = [
         each.name for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY
     ]
     missing += [name for name in keywords if f"{name}=" not in rows["optimizers"]]
-    kinds = [
-        ("schedules", schedules.Schedule, schedules),
-        ("projections", optim.Projection, optim),
-        ("solvers", Method, optim),
-        ("solvers", SquaresMethod, optim),
+    of_optim = dict[str, Any](vars(optim))
+    kinds: list[tuple[str, Any, dict[str, Any]]] = [
+        ("schedules", schedules.Schedule, vars(schedules)),
+        ("projections", optim.Projection, of_optim),
+        ("solvers", Method, of_optim),
+        ("solvers", SquaresMethod, of_optim),
     ]
-    for page, base, module in kinds:
+    for page, base, found in kinds:
         missing += [
             name
-            for name, each in vars(module).items()
+            for name, each in found.items()
             if isinstance(each, type)
             and issubclass(each, base)
             and each is not base
