@@ -329,9 +329,11 @@ class _Wave:
         row: HostArray = self._rows[self._kernel.stages.places.known[ref]]
         return row
 
-    def _launch(self, source: Source, blocks: int, values: Array, *others: Any) -> None:
+    def _launch(
+        self, source: Source, blocks: int, values: Array, *others: Any, threads: int = THREADS
+    ) -> None:
         arguments = [*self.table.arguments(), values, *others]
-        self._kernel.compile(source)(min(blocks, MAX_BLOCKS), THREADS, arguments)
+        self._kernel.compile(source)(min(blocks, MAX_BLOCKS), threads, arguments)
 
     def go_through(self, number: int, values: RawTensor | None) -> None:
         """One stage."""
@@ -341,11 +343,11 @@ class _Wave:
         self._make([*(stage.work.scratch if stage.work else ()), *self._results(stage.matrices)])
         small, end = stages.small[number], stages.ends[number]
         if small is not None:
-            self._launch(small, self.tensors, known)
+            self._launch(small, self.tensors, known, threads=stages.threads)
         for kind, source in stages.passes[number]:
             self._launch(source, self._plan.pieces[kind], known)
         if end is not None:
-            self._launch(end, self.tensors, known)
+            self._launch(end, self.tensors, known, threads=stages.threads)
         for place in stage.matrices:
             self._apply(place, known)
         for ref in stage.work.scratch if stage.work else ():

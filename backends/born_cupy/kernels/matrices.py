@@ -96,8 +96,9 @@ typedef {self._real} real;
         const i64 n = size - from < {SUMS} ? size - from : {SUMS};
         const real *at = x + m * size + from;
         double sum = 0;
+#pragma unroll 8
         for (i64 e = threadIdx.x; e < n; e += {LANES}) sum += (double)at[e] * (double)at[e];
-        sum = block_sum(sum, n);
+        sum = block_sum(sum);
         if (threadIdx.x == 0) sums[c] = sum;
     }}"""
         given = "const real *x, i64 matrices, i64 size, double *sums"

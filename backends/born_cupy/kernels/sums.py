@@ -10,41 +10,46 @@ LEAST: Final = "double_of(0xfff0000000000000ull)"
 """Less than any number, in C."""
 
 BLOCK_SUMS: Final = f"""\
-// The sum and the largest of a value over the block's threads, added in halves; only the first n
-// have one, and the others zeros, or less than any number.
+// The sum and the largest of a value over a block's first {LANES} threads, added in halves, for
+// thread 0; where fewer have one, the others have zeros, or less than any number.
 __device__ inline double larger(double x, double y) {{ return x > y || x != x ? x : y; }}
-__device__ inline double block_sum(double x, i64 n) {{
+__device__ inline double block_sum(double x) {{
     __shared__ double sums[{LANES}];
     __syncthreads();
-    sums[threadIdx.x] = x;
-    for (int half = {LANES} / 2; half; half /= 2) {{
-        if (half >= n) continue;
-        __syncthreads();
-        if ((int)threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-    }}
+    if (threadIdx.x < {LANES}) sums[threadIdx.x] = x;
     __syncthreads();
-    return sums[0];
+    if (threadIdx.x < 32) {{
+        const double *s = sums + threadIdx.x;
+        x = ((s[0] + s[128]) + (s[64] + s[192])) + ((s[32] + s[160]) + (s[96] + s[224]));
+        for (int half = 16; half; half /= 2) x += __shfl_down_sync(0xffffffffu, x, half);
+    }}
+    return x;
 }}
-__device__ inline double block_max(double x, i64 n) {{
+__device__ inline double block_max(double x) {{
     __shared__ double most[{LANES}];
     __syncthreads();
-    most[threadIdx.x] = x;
-    for (int half = {LANES} / 2; half; half /= 2) {{
-        if (half >= n) continue;
-        __syncthreads();
-        if ((int)threadIdx.x < half)
-            most[threadIdx.x] = larger(most[threadIdx.x], most[threadIdx.x + half]);
-    }}
+    if (threadIdx.x < {LANES}) most[threadIdx.x] = x;
     __syncthreads();
-    return most[0];
+    if (threadIdx.x < 32) {{
+        for (int k = 32; k < {LANES}; k += 32) x = larger(x, most[threadIdx.x + k]);
+        for (int half = 16; half; half /= 2)
+            x = larger(x, __shfl_down_sync(0xffffffffu, x, half));
+    }}
+    return x;
 }}
 __device__ inline double sum_of(const double *x, i64 n) {{
     double sum = 0;
-    for (i64 e = threadIdx.x; e < n; e += {LANES}) sum += x[e];
-    return block_sum(sum, n);
+    if (threadIdx.x < {LANES}) {{
+#pragma unroll 8
+        for (i64 e = threadIdx.x; e < n; e += {LANES}) sum += x[e];
+    }}
+    return block_sum(sum);
 }}
 __device__ inline double max_of(const double *x, i64 n) {{
     double most = {LEAST};
-    for (i64 e = threadIdx.x; e < n; e += {LANES}) most = larger(x[e], most);
-    return block_max(most, n);
+    if (threadIdx.x < {LANES}) {{
+#pragma unroll 8
+        for (i64 e = threadIdx.x; e < n; e += {LANES}) most = larger(x[e], most);
+    }}
+    return block_max(most);
 }}"""
