@@ -175,9 +175,10 @@ def _divisor(x: Any, eps: Any, added: Any, preconditioning: str) -> Any:
     """What tensors are divided by at first; see `born.backend.orthogonal`, which is for arrays."""
     if preconditioning == "frobenius":
         return expression.maximum(_length(x), eps) + added
-    square = x @ _turned(x)
+    square: Any = x @ _turned(x)
     if preconditioning == "aol":
-        sums = expression.abs(square).sum(axis=-1, keepdims=True)
+        size: Any = expression.abs(square)
+        sums = size.sum(axis=-1, keepdims=True)
         return expression.sqrt(expression.maximum(sums, eps))
     if preconditioning == "schatten":
         return expression.sqrt(expression.maximum(_length(square), eps))
