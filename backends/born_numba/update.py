@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -278,6 +278,11 @@ def instruction_text(op: str, args: tuple[Ref, ...]) -> str:
         return codecs.rounding_text(dtype, values)
     if op == "where" and args[0].kind == SCALAR:
         values[0] = f"{values[0]} != 0"
+    return operation_text(op, values)
+
+
+def operation_text(op: str, values: Sequence[str]) -> str:
+    """The text of an operation on these."""
     pattern = _TEXTS.get(op)
     text = f"{op}({', '.join(values)})" if pattern is None else pattern.format(*values)
     return f"bool({text})" if op in BOOLEAN and op.startswith("logical") else text
@@ -383,6 +388,7 @@ class Plan(NamedTuple):
         sets: which set of scalars each tensor takes, int64: the first.
         table: what the loop is given, but for what differs from call to call.
         size: how many elements the pieces have in all.
+        chosen: the latest choice of sets that does not change, and its array.
     """
 
     numbers: HostArray
@@ -390,6 +396,17 @@ class Plan(NamedTuple):
     sets: HostArray
     table: HostArray
     size: int
+    chosen: list[tuple[tuple[int, ...], HostArray]]
+
+    def choice(self, sets: Sequence[int]) -> HostArray:
+        """Which set of scalars each bound tensor takes, given those of the plan's."""
+        if self.chosen and self.chosen[0][0] is sets:
+            return self.chosen[0][1]
+        choice = np.zeros(len(self.sets), np.int64)
+        choice[self.numbers] = sets
+        if isinstance(sets, tuple):
+            self.chosen[:] = [(sets, choice)]
+        return choice
 
 
 class Addresses:
@@ -442,7 +459,7 @@ class Addresses:
             len(places),
             len(chunks),
         )
-        return Plan(places, chunks, sets, table, int(chunks[:, 2].sum()))
+        return Plan(places, chunks, sets, table, int(chunks[:, 2].sum()), [])
 
     def gathered(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> Gathered | None:
         """The gradients of some tensors, if loops can go through all of the arrays."""
@@ -523,11 +540,11 @@ def run_loop(
     sets: Sequence[int] | None,
 ) -> None:
     """Call a loop; its table knows by their addresses only what the caller keeps alive."""
-    numbers = np.array(scalars, np.float64, ndmin=2)
+    width = len(scalars[0])  # of all: np.array would look at each of them first
+    numbers = np.fromiter(chain.from_iterable(scalars), np.float64, len(scalars) * width)
     table[_SCALARS] = id(numbers)
     if sets is not None:
-        chosen = np.zeros(len(plan.sets), np.int64)
-        chosen[plan.numbers] = sets
+        chosen = plan.choice(sets)
         table[_SETS] = id(chosen)
     if plan.size < _PARALLEL:
         loop(id(table))
