@@ -1,44 +1,31 @@
-"""Passes of rules of several stages as compiled loops over rows.
-
-A loop computes a part of a row and keeps what is to be reduced of it, then adds that up: so the
-compiler finds two simple loops.
-"""
+"""Passes of rules of several stages as compiled loops over rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, Final
 
 import numpy as np
 from typing_extensions import override
 
-from born.backend import lanes
+from born.backend import Backend
 from born.backend.threads import POOL
 from born.backend.update import BoundUpdate, Check, Scalars, accept, element_dtype
-from born.fusion import ARRAY, Program, Ref
-from born.fusion.program import COLUMNS, ELEMENT, REDUCTIONS, ROWS
+from born.fusion import Program
+from born.fusion.program import ELEMENT, ROWS
 from born.fusion.stages import Pass
 from born.raw import HostArray, RawTensor
 from born_numba import update
-from born_numba.update import (
-    LOADS,
-    SIGNATURE,
-    STORES,
-    Addresses,
-    NumbaUpdate,
-    compile_text,
-    instruction_text,
-)
+from born_numba.rounds import PARALLEL, Round
+from born_numba.rows import NAMES, Reduced, RowText, reduced, room_text
+from born_numba.update import SIGNATURE, Addresses, NumbaUpdate, compile_text
 from born_numpy.passes import Elementwise, PassKernel, Tiles
 from born_numpy.staged import BoundStages, StagedUpdate
 from born_numpy.waves import Plan, Wave
 
-LANES: Final = lanes.LANES
-_TURNS: Final = 4  # through the lanes at once, so that each lane is read and written once for all
-_PART: Final = _TURNS * LANES  # elements of a row at a time: those kept stay in the first cache
 _CHUNK: Final = 32_768  # elements that a thread takes at a time, at least
-_PARALLEL: Final = 524_288  # elements from which a second thread pays; as for other updates
+_PER_THREAD: Final = 4  # tensors at least, if each is taken by one thread
 
 # What the table of a call holds: the addresses of array objects, then numbers.
 # Behind the last come the addresses of what is reduced, then of the inputs below rank element.
@@ -48,6 +35,36 @@ _HEIGHT, _COLUMNS, _BLOCK, _BLOCKS, _PIECES, _NEXT, _OTHERS = range(8, 15)
 
 class StagedLoops(StagedUpdate):
     """A program of several stages whose passes are compiled loops."""
+
+    def __init__(
+        self, backend: Backend, program: Program, dtypes: tuple[np.dtype[Any], ...]
+    ) -> None:
+        super().__init__(backend, program, dtypes)
+        self._rounds = [
+            Round(self.staged, finished) if Round.is_possible(self.staged, finished) else None
+            for finished in range(len(self.totals))
+        ]
+        self.source += "".join(f"# whole tensors\n{x.source}\n" for x in self._rounds if x)
+
+    @override
+    def together(self, sizes: Sequence[int], gathered: Any) -> list[Sequence[int]]:
+        if gathered is None or not any(self._rounds):
+            return super().together(sizes, gathered)
+        # Enough tensors for each thread, so that all threads end at about the same time.
+        total, most = sum(sizes), PARALLEL
+        if total >= PARALLEL:
+            most = min(total // (_PER_THREAD * POOL.workers), PARALLEL)
+        small = [place for place, size in enumerate(sizes) if size <= most]
+        large = [place for place, size in enumerate(sizes) if size > most]
+        return [*([small] if small else []), *self.in_waves(sizes, large)]
+
+    @override
+    def go(self, wave: Wave, finished: int) -> None:
+        whole = self._rounds[finished]
+        if whole is None or wave.gathered is None or max(wave.plan.sizes) > PARALLEL:
+            super().go(wave, finished)
+        else:
+            whole.run(wave)
 
     @override
     def compile_pass(self, work: Pass) -> PassKernel:
@@ -96,7 +113,7 @@ class Simple(Elementwise):
             return
         addresses, gathered = wave.gathered
         plan = wave.plan.made(self, lambda plan: addresses.planned(plan.numbers))
-        own = gathered.addresses[wave.plan.places]
+        own = wave.plan.own_of_array(gathered.addresses)
         update.run_loop(self._loop, plan, update.table_for(plan, own), scalars, sets)
 
 
@@ -106,15 +123,17 @@ class Loops(PassKernel):
     def __init__(self, kernel: StagedUpdate, work: Pass) -> None:
         self._by_rows = kernel.staged.by_rows
         self._work = work
-        ops = tuple(
-            (*REDUCTIONS[kernel.program.instructions[number].op], refs)
-            for number, refs in work.reductions
-        )
-        self.source, self._loop = _loop(work.program, work.dtypes, len(kernel.staged.own), ops)
+        own, ops = len(kernel.staged.own), reduced(kernel.program, work)
+        self.source = _source(work.program, work.dtypes, own, ops)
+        self._compute = element_dtype(work.program, work.dtypes)
         pairs = list(zip(work.inputs, work.ranks, strict=True))
         self._inputs = [(ref, rank) for ref, rank in pairs if rank != ELEMENT]
         self._extra = [*(ref for ref, rank in pairs if rank == ELEMENT), *work.scratch]
         self._tiles: Tiles | None = None
+
+    @cached_property
+    def _loop(self) -> Callable[[int], int]:
+        return _compiled(self.source, self._compute)
 
     @override
     def run(self, wave: Wave, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
@@ -131,7 +150,7 @@ class Loops(PassKernel):
         own, *_ = plan.made(self, self._planned)
         table = own.copy()
         # The names keep alive what the table knows by its address only.
-        gradients = gathered.addresses[plan.places]
+        gradients = plan.own_of_array(gathered.addresses)
         table[_OBJECTS], table[_GRADIENTS] = id(addresses.objects), id(gradients)
         if self._work.scalars:
             values = np.array(scalars, np.float64, ndmin=2)
@@ -150,7 +169,7 @@ class Loops(PassKernel):
             table[_EXTRA] = id(objects)
         others = [*wave.rows.values(), *wave.blocks.values(), *inputs]
         table[_OTHERS:] = [id(array) for array in others]
-        if plan.size < _PARALLEL:
+        if plan.size < PARALLEL:
             self._loop(id(table))
         else:
             POOL.share(partial(self._loop, id(table)))
@@ -198,42 +217,28 @@ class Loops(PassKernel):
         return table, *arrays.values()
 
 
-_Reduced = tuple[tuple[str, int | None, tuple[Ref, ...]], ...]
-
-
 @cache
-def _loop(
-    program: Program, dtypes: tuple[np.dtype[Any], ...], own: int, reductions: _Reduced
-) -> tuple[str, Callable[[int], int]]:
-    source = _source(program, dtypes, own, reductions)
-    names = {**globals(), "real": element_dtype(program, dtypes).type}
-    return source, compile_text(source, "update", SIGNATURE, names)
+def _compiled(source: str, compute: np.dtype[Any]) -> Callable[[int], int]:
+    names = {**globals(), **NAMES, "real": compute.type}
+    loop: Callable[[int], int] = compile_text(source, "update", SIGNATURE, names)
+    return loop
 
 
 def _source(
-    program: Program, dtypes: tuple[np.dtype[Any], ...], own: int, reductions: _Reduced
+    program: Program, dtypes: tuple[np.dtype[Any], ...], own: int, reductions: Reduced
 ) -> str:
     """The text of a pass whose first `own` arrays are the tensor's, its gradient the second."""
-    used = program.last_use()
-    operands = list(dict.fromkeys(ref for _, _, refs in reductions for ref in refs))
-    read = {ref.index for ref in (*used, *operands) if ref.kind == ARRAY}
-    stored = {
-        index: ref
-        for index, ref in zip(program.targets, program.outputs, strict=True)
-        if ref != Ref(ARRAY, index)
-    }
-    lower = [i for i in range(len(dtypes)) if program.rank(i) in (ROWS, COLUMNS)]
-    elements = [i for i in range(len(dtypes)) if i not in lower]
-    arrays = {index: f"{letter}_{index}" for index, letter in enumerate(program.arrays)}
-    rows = [k for k, (_, axis, _) in enumerate(reductions) if axis != -2]
-    cells = [k for k, (_, axis, _) in enumerate(reductions) if axis == -2]
+    row = RowText(program, dtypes, reductions)
+    inputs = [i for i in range(len(dtypes)) if i in row.lower]
+    extra = len(dtypes) - len(inputs) - own
+    others = len(row.rows), len(reductions)
     lines = [
-        f"# {program.name}, computes in {element_dtype(program, dtypes).name}",
+        row.source,
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
         f"    objects = carray(data(table, _OBJECTS), (1, {own}), np.uint64)",
         "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
-        f"    extra = carray(data(table, _EXTRA), (1, {len(elements) - own}), np.uint64)",
+        f"    extra = carray(data(table, _EXTRA), (1, {extra}), np.uint64)",
         "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
         f"    scalars = carray(data(table, _SCALARS), (1, {program.scalars}), np.float64)",
         "    sets = carray(data(table, _SETS), (1,), np.int64)",
@@ -245,21 +250,20 @@ def _source(
         "    blocks = np.int64(word(table, _BLOCKS))",
     ]
     lines += [
-        f"    result{k} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
-        for n, k in enumerate(rows)
+        f"    result{n} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
+        for n in range(others[0])
     ]
     lines += [
         f"    at_sum{k} = read64(word(table, _OTHERS + {n}) + DATA)"
-        for n, k in enumerate(cells, len(rows))
+        for n, k in enumerate(row.cells, others[0])
     ]
     lines += [
-        f"    {arrays[i]} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
+        f"    {_of_rows(i)} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
         if program.rank(i) == ROWS
         else f"    at{i} = read64(word(table, _OTHERS + {n}) + DATA)"
-        for n, i in enumerate(lower, len(reductions))
+        for n, i in enumerate(inputs, others[1])
     ]
-    lines += [f"    kept{n} = np.empty(_PART, real)" for n in range(len(operands))]
-    lines += [f"    lanes{k} = np.empty(LANES, np.float64)" for k in rows]
+    lines += [f"    {line}" for line in room_text([row])]
     lines += [
         "    while True:",
         f"        c = take(table + np.uint64({8 * _NEXT}))",
@@ -273,27 +277,13 @@ def _source(
     lines += [
         f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
     ]
-    # Arrays begin where a part does: a place counted from there is not negative, which the compiler
-    # would otherwise ask of each element.
-    views: list[str] = []
+    elements = [i for i in range(len(dtypes)) if i not in inputs]
     for place, index in enumerate(elements):
-        if index not in stored and index not in read:
-            continue
-        dtype = dtypes[index]
-        element = "uint16" if dtype.itemsize == 2 else dtype.name
         object_ = f"objects[i, {place}]" if place < own else f"extra[place, {place - own}]"
         if place == 1:
             object_ = "gradients[place]"
-        lines.append(f"        at{index} = read64({object_} + DATA)")
-        address = f"at{index} + start * np.uint64({dtype.itemsize})"
-        views.append(f"{arrays[index]} = carray(pointer({address}), (count,), np.{element})")
-    for index in lower:
-        if program.rank(index) == COLUMNS:
-            address = f"at{index} + np.uint64(8) * np.uint64(across + first)"
-            views.append(f"{arrays[index]} = carray(pointer({address}), (count,), np.float64)")
-    for k in cells:
-        address = f"at_sum{k} + np.uint64(8) * np.uint64(cell + first)"
-        views.append(f"sum{k} = carray(pointer({address}), (count,), np.float64)")
+        if index in row.elements:
+            lines.append(f"        at{index} = read64({object_} + DATA)")
     lines += [
         "        for row in range(chunks[c, 1], chunks[c, 1] + chunks[c, 2]):",
         "            base = row * columns",
@@ -302,102 +292,14 @@ def _source(
         "            cell = (row // height * blocks + row % height // block) * columns",
     ]
     lines += [
-        f"            a{i} = real({arrays[i]}[row])" for i in lower if program.rank(i) == ROWS
+        f"            a{i} = real({_of_rows(i)}[row])" for i in inputs if program.rank(i) == ROWS
     ]
-    for k in rows:
-        start = "0.0" if reductions[k][0] == "sum" else "-np.inf"
-        lines.append(f"            lanes{k}[:] = {start}")
-    part = "_PART" if operands else "length"
+    lines.append(f"            results = {row.name}({', '.join(row.arguments)})")
     lines += [
-        f"            for first in range(0, length, {part}):",
-        f"                count = min({part}, length - first)",
-        "                start = np.uint64(base + first)",
-        *(f"                {view}" for view in views),
-        "                for j in range(count):",
-        *update.numbering(program, 20),
+        f"            result{n}[firsts[place] + row] = results[{n}]" for n in range(others[0])
     ]
-    for index in elements:
-        if index in read:
-            load = LOADS.get(dtypes[index].name, "{}[j]").format(arrays[index])
-            lines.append(f"                    a{index} = real({load})")
-    lines += [
-        f"                    a{i} = real({arrays[i]}[j])"
-        for i in lower
-        if program.rank(i) == COLUMNS
-    ]
-    for number, (op, args) in enumerate(program.instructions):
-        lines.append(f"                    r{number} = {instruction_text(op, args)}")
-    lines += [f"                    kept{n}[j] = {ref}" for n, ref in enumerate(operands)]
-    for index, ref in stored.items():
-        value = STORES.get(dtypes[index].name, "{}").format(ref)
-        lines.append(f"                    {arrays[index]}[j] = {value}")
-    lines += _reducing(reductions, operands)
     return "\n".join(lines) + "\n"
 
 
-def _reducing(reductions: _Reduced, operands: Sequence[Ref]) -> list[str]:
-    """The lines that add up what a part of a row has left, and behind the row, its lanes."""
-    rows = [k for k, (_, axis, _) in enumerate(reductions) if axis != -2]
-    cells = [k for k, (_, axis, _) in enumerate(reductions) if axis == -2]
-    lines: list[str] = []
-    for k in rows:
-        refs = list(dict.fromkeys(reductions[k][2]))
-        kept = [operands.index(ref) for ref in refs]
-        lines += ["                if count == _PART:"]
-        lines += [
-            f"                    part{n}_{turn} = kept{n}[{turn} * LANES : {turn + 1} * LANES]"
-            for n in kept
-            for turn in range(_TURNS)
-        ]
-        lines += [
-            "                    for lane in range(LANES):",
-            f"                        x = lanes{k}[lane]",
-        ]
-        for turn in range(_TURNS):
-            added = _added(reductions[k], operands, "x", "part", "lane", f"_{turn}")
-            lines.append(f"                        {added}")
-        added = _added(reductions[k], operands, f"lanes{k}[lane]", "part", "lane")
-        lines += [
-            f"                        lanes{k}[lane] = x",
-            "                else:",
-            "                    for turn in range(0, count, LANES):",
-            "                        width = min(LANES, count - turn)",
-            *(f"                        part{n} = kept{n}[turn : turn + width]" for n in kept),
-            "                        for lane in range(width):",
-            f"                            {added}",
-        ]
-    for k in cells:
-        added = _added(reductions[k], operands, f"sum{k}[j]", "kept", "j")
-        lines += ["                for j in range(count):", f"                    {added}"]
-    for k in rows:
-        a, b = f"lanes{k}[lane]", "upper[lane]"
-        joined = f"{a} + {b}"
-        if reductions[k][0] == "max":
-            joined = f"{a} if {a} > {b} or {a} != {a} else {b}"
-        lines += [
-            "            half = LANES // 2",
-            "            while half:",
-            f"                upper = lanes{k}[half : 2 * half]",
-            "                for lane in range(half):",
-            f"                    {a} = {joined}",
-            "                half //= 2",
-            f"            result{k}[firsts[place] + row] = lanes{k}[0]",
-        ]
-    return lines
-
-
-def _added(
-    reduction: tuple[str, int | None, tuple[Ref, ...]],
-    operands: Sequence[Ref],
-    target: str,
-    array: str,
-    place: str,
-    which: str = "",
-) -> str:
-    """The text that adds an element to a sum, or takes the larger."""
-    name, _, refs = reduction
-    factors = [f"np.float64({array}{operands.index(ref)}{which}[{place}])" for ref in refs]
-    if name == "sum":
-        return f"{target} += {' * '.join(factors)}"
-    (x,) = factors
-    return f"{target} = {x} if {x} > {target} or {x} != {x} else {target}"
+def _of_rows(index: int) -> str:
+    return f"rows{index}"

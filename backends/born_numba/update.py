@@ -278,6 +278,11 @@ def instruction_text(op: str, args: tuple[Ref, ...]) -> str:
         return codecs.rounding_text(dtype, values)
     if op == "where" and args[0].kind == SCALAR:
         values[0] = f"{values[0]} != 0"
+    return operation_text(op, values)
+
+
+def operation_text(op: str, values: Sequence[str]) -> str:
+    """The text of an operation on these."""
     pattern = _TEXTS.get(op)
     text = f"{op}({', '.join(values)})" if pattern is None else pattern.format(*values)
     return f"bool({text})" if op in BOOLEAN and op.startswith("logical") else text
