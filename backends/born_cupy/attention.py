@@ -129,7 +129,7 @@ class Tiled(Launching):
     ) -> list[Any]:
         inner = lead[-1] if lead else 1
         sizes = (inner, q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1])
-        return [*sizes, np.bool_(causal), real(q.dtype).type(scale)]
+        return [*sizes, np.int32(causal), real(q.dtype).type(scale)]
 
 
 def _lead(*tensors: RawTensor | None) -> tuple[int, ...]:
