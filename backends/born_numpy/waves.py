@@ -18,7 +18,16 @@ from born.backend.lanes import goes_by_rows, layout
 from born.backend.plain_update import apply_matrix_function
 from born.backend.update import Scalars, element_dtype
 from born.fusion import ARRAY, RESULT, SCALAR, VALUE, Program, Ref
-from born.fusion.program import COLUMNS, ELEMENT, MATRIX, REDUCTIONS, ROWS, TENSOR, matrix_function
+from born.fusion.program import (
+    COLUMNS,
+    ELEMENT,
+    MATRIX,
+    REDUCTIONS,
+    ROWS,
+    TENSOR,
+    matrix_function,
+    orthogonalization,
+)
 from born.fusion.stages import ZERO, Pass, Stages
 from born.raw import HostArray, RawTensor, Shape
 from born_numpy import sums
@@ -382,9 +391,10 @@ class Wave:
         given = list(zip(*columns, strict=True))
         if matrix_function(op) == "orthogonalize":
             arrays = [x.array if args[0] in operands else x.array.copy() for x, *_ in given]
-            steps = int(op.removeprefix("orthogonalize_"))
             scalars = [each[1:] for each in given]
-            results = orthogonalize_all(self.staged.backend, arrays, scalars, steps)
+            results = orthogonalize_all(
+                self.staged.backend, arrays, scalars, *orthogonalization(op)
+            )
         else:
             products = [apply_matrix_function(self.staged.backend, op, *each) for each in given]
             results = [np.ascontiguousarray(product.array) for product in products]

@@ -77,17 +77,27 @@ REDUCTIONS: Final = {
 double; a sum of two arguments is one of their products."""
 
 MATRIX_FUNCTIONS: Final = ("matmul", "orthogonalize")
-"""The operations that need whole matrices. The steps of an orthogonalization are in its name."""
+"""The operations that need whole matrices; see also `orthogonalization`."""
 
 
 def matrix_function(op: str) -> str | None:
     """Which of the `MATRIX_FUNCTIONS` an operation is.
 
-    >>> matrix_function("orthogonalize_5"), matrix_function("mul")
+    >>> matrix_function("orthogonalize_5_aol"), matrix_function("mul")
     ('orthogonalize', None)
     """
     name = op.partition("_")[0]
     return name if name in MATRIX_FUNCTIONS else None
+
+
+def orthogonalization(op: str) -> tuple[int, str]:
+    """The steps and the preconditioning that the name of an operation tells.
+
+    >>> orthogonalization("orthogonalize_5_aol")
+    (5, 'aol')
+    """
+    _, steps, preconditioning = op.split("_")
+    return int(steps), preconditioning
 
 
 _STOCHASTIC: Final = "stochastic_"

@@ -169,7 +169,7 @@ def _score(shape: Shape) -> str:
     masks = _MASKS[shape.mask]
     more = f", {masks}, i64 m_row, i64 m_column" if masks else ""
     return f"""\
-__device__ inline R score(R product, i64 t, i64 s, i64 queries, i64 keys, bool causal,
+__device__ inline R score(R product, i64 t, i64 s, i64 queries, i64 keys, int causal,
                           R scale{more}) {{
     if (t >= queries || s >= keys || (causal && s > t + keys - queries)) return NOTHING;
     R x = product * scale;
@@ -197,7 +197,7 @@ def _source(
     masks = _MASKS[shape.mask]
     parameters = [operands, *(_PLACES.format(each) for each in names)]
     parameters += [f"{masks}, {_PLACES.format('m')}, i64 m_column"] if masks else []
-    parameters += ["i64 inner, i64 queries, i64 keys, i64 depth, i64 width, bool causal, R scale"]
+    parameters += ["i64 inner, i64 queries, i64 keys, i64 depth, i64 width, int causal, R scale"]
     shared = shape.shared(*tiles)
     moved = [f"{each}s += outer * {each}_outer + in * {each}_inner;" for each in names]
     moved += ["masks += outer * m_outer + in * m_inner;"] if masks else []
