@@ -7,7 +7,7 @@ derivatives are worked out.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Generic, cast
 
@@ -166,22 +166,8 @@ def recorded(name: str, derivative: Derivative) -> Operation:
     rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
     keeps_result, several = derivative.keeps_result, derivative.several
     views = name in _VIEWS
-    reads: dict[Required, list[int]] = {}
+    versions_of = _versions_of(derivative)
     composition: Operation = getattr(Backend, name)
-
-    def versions_of(required: Required, operands: Sequence[Any], seen: Any) -> list[Any]:
-        """What the pullback reads, and how often each has changed."""
-        read = reads.get(required)
-        if read is None:
-            read = reads[required] = derivative.read(required)
-        versions = [
-            (x, x.changes[0] if x.changes else 0)
-            for i in read
-            if isinstance(x := operands[i], RawTensor)
-        ]
-        if keeps_result:
-            versions += [(y, 0) for y in seen] if several else [(seen, 0)]
-        return versions
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
         tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
@@ -213,6 +199,29 @@ def recorded(name: str, derivative: Derivative) -> Operation:
         return out
 
     return operation
+
+
+def _versions_of(derivative: Derivative) -> Callable[..., list[tuple[RawTensor, int]]]:
+    """A function that says what a pullback reads, and how often each has changed."""
+    keeps_result, several = derivative.keeps_result, derivative.several
+    reads: dict[Required, list[int]] = {}
+
+    def versions(
+        required: Required, operands: Sequence[Any], seen: Any
+    ) -> list[tuple[RawTensor, int]]:
+        read = reads.get(required)
+        if read is None:
+            read = reads[required] = derivative.read(required)
+        found = [
+            (x, x.changes[0] if x.changes else 0)
+            for i in read
+            if isinstance(x := operands[i], RawTensor)
+        ]
+        if keeps_result:
+            found += [(y, 0) for y in seen] if several else [(seen, 0)]
+        return found
+
+    return versions
 
 
 def _recorded_unary(name: str, derivative: Derivative) -> Operation:

@@ -39,15 +39,14 @@ def test_whatever_goes_around_an_update_is_said_when_to_use() -> None:
     missing = [
         name for name in wrappers if not re.search(rf"\boptim\.{name}\b", rows["optimizers"])
     ]
-    made: Any = optim.Optimizer.__init__
-    signature = inspect.signature(made)
+    of_optim: dict[str, Any] = dict(vars(optim))
+    signature = inspect.signature(of_optim["Optimizer"].__init__)
     keywords = [
         each.name for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY
     ]
     missing += [name for name in keywords if f"{name}=" not in rows["optimizers"]]
-    of_optim = dict[str, Any](vars(optim))
     kinds: list[tuple[str, Any, dict[str, Any]]] = [
-        ("schedules", schedules.Schedule, vars(schedules)),
+        ("schedules", schedules.Schedule, dict(vars(schedules))),
         ("projections", optim.Projection, of_optim),
         ("solvers", Method, of_optim),
         ("solvers", SquaresMethod, of_optim),
