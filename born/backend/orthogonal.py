@@ -38,9 +38,14 @@ def orthogonalize(
 
 
 def divisor(
-    backend: Primitives, x: RawTensor, eps: float, added: float, preconditioning: str
+    backend: Primitives,
+    x: RawTensor,
+    eps: float | RawTensor,
+    added: float | RawTensor,
+    preconditioning: str,
 ) -> RawTensor:
-    """What the matrices of the last two axes are divided by at first."""
+    """What the matrices of the last two axes are divided by at first; each may have its own eps,
+    and its own number that is added."""
     if preconditioning == "frobenius":
         length = backend.add(backend.maximum(_norms(backend, x), eps), added)
         return backend.astype(length, x.dtype)

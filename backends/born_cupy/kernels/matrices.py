@@ -37,7 +37,8 @@ class OrthogonalKernels:
         place: the number of the instruction.
         steps: how many iterations there are.
         compute: the dtype of the matrices.
-        numbers: texts of the coefficients and eps of tensor i.
+        preconditioning: by which norm matrices are divided; these kernels know "frobenius".
+        numbers: texts of tensor i's coefficients, eps, and what is added to the norm.
         scalars: the text of where its scalars are.
 
     Attributes:
@@ -52,17 +53,19 @@ class OrthogonalKernels:
         self,
         place: int,
         steps: int,
+        preconditioning: str,
         compute: np.dtype[Any],
         numbers: Sequence[str],
         scalars: str,
     ) -> None:
         self.steps = steps
+        self.preconditioning = preconditioning
         self._real = ctype(compute)
         self._place = place
         self._scalars = scalars
-        a, b, c, eps = (f"({number})" for number in numbers)
+        a, b, c, eps, added = (f"({number})" for number in numbers)
         self.squares = self._squares()
-        self.lengths = self._lengths(eps)
+        self.lengths = self._lengths(eps, added)
         self.divided = self._moved("divided", "x[at] / (real)lengths[m]", "const double *lengths")
         self.mixed = self._mixed(b, c)
         self.advanced = self._moved("advanced", f"(real){a} * x[at] + y[at]", "const real *y")
@@ -71,7 +74,8 @@ class OrthogonalKernels:
     def sources(self) -> list[Source]:
         """All of them."""
         moved = [self.mixed, self.advanced] if self.steps else []
-        return [self.squares, self.lengths, self.divided, *moved]
+        divided = [self.squares, self.lengths, self.divided]
+        return [*(divided if self.preconditioning == "frobenius" else []), *moved]
 
     def _source(self, name: str, given: str, body: str, before: str = "") -> Source:
         name = f"{name}_{self._place}"
@@ -104,13 +108,14 @@ typedef {self._real} real;
         given = "const real *x, i64 matrices, i64 size, double *sums"
         return self._source("squares", given, body, BLOCK_SUMS)
 
-    def _lengths(self, eps: str) -> Source:
+    def _lengths(self, eps: str, added: str) -> Source:
         body = f"""\
     for (i64 m = blockIdx.x; m < matrices; m += gridDim.x) {{
         const i64 i = m / each;
         const double *s = {self._scalars};
         const double length = sqrt(sum_of(sums + m * stretches, stretches));
-        if (threadIdx.x == 0) lengths[m] = length > {eps} || length != length ? length : {eps};
+        if (threadIdx.x == 0)
+            lengths[m] = (length > {eps} || length != length ? length : {eps}) + {added};
     }}"""
         given = "const double *sums, i64 matrices, i64 each, i64 stretches, double *lengths"
         return self._source("lengths", given, body, BLOCK_SUMS)
