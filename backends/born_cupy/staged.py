@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from born.backend import Backend
 from born.backend.lanes import Layout, layout
-from born.backend.orthogonal import divisor
+from born.backend.orthogonal import largest_eigenvalues
 from born.backend.update import (
     BoundUpdate,
     Check,
@@ -317,12 +317,9 @@ class _Wave:
         self._rows = rows = plan.rows(self.table.words, places.count)
         rows[plan.kept] += np.uint64(self._memory.data.ptr)
         rows[1] = self._addresses
-        own: Sequence[int] = [0] * self.tensors
         if sets is not None:
             own = sets if plan.places is None else [sets[place] for place in plan.places]
             rows[places.first + 1] = own
-        if self._kernel.has_matrices:
-            self._scalars: HostArray = np.array(scalars, np.float64)[own]
 
     def release(self) -> None:
         """Let go of what only this step needs."""
@@ -391,6 +388,12 @@ class _Wave:
         size = rows * columns
         count = x.size // size  # of matrices
         counts = np.int64(count), np.int64(count // self.tensors)  # and of each tensor
+        x = x.reshape(count, rows, columns)
+        lengths = self._lengths(kernels, x, values)
+        if lengths.size > count:  # one for each row
+            shape = (count, 1, columns) if rows > columns else (count, rows, 1)
+            x = x / lengths.reshape(shape).astype(x.dtype)
+            lengths = cupy.ones(count, np.float64)
         straight = result.reshape(count, rows, columns)
         turned = cupy.empty((count, columns, rows), x.dtype)
         written = matrices.STRAIGHT | matrices.TURNED
@@ -401,17 +404,8 @@ class _Wave:
             shape = np.int64(height), np.int64(width)
             self._launch(source, count * tiles, values, *arrays, np.int32(into), *counts, *shape)
 
-        given = x.reshape(count, rows, columns)
-        if kernels.preconditioning == "frobenius":
-            stretches = np.int64(-(-size // matrices.SUMS))
-            sums = cupy.empty(count * int(stretches), np.float64)
-            lengths = cupy.empty(count, np.float64)
-            self._launch(kernels.squares, sums.size, values, x, counts[0], np.int64(size), sums)
-            self._launch(kernels.lengths, count, values, sums, *counts, stretches, lengths)
-            own = matrices.STRAIGHT if not kernels.steps else written
-            move(kernels.divided, own, given, lengths, straight, turned)
-        else:
-            self._divide(place, kernels.preconditioning, given, straight, turned)
+        own = matrices.STRAIGHT if not kernels.steps else written
+        move(kernels.divided, own, x, lengths, straight, turned)
         # From here on with no more rows than columns.
         last = matrices.STRAIGHT
         if rows > columns:
@@ -432,23 +426,30 @@ class _Wave:
             move(kernels.advanced, own, straight, product, straight, turned)
             del product
 
-    def _divide(
-        self, place: int, preconditioning: str, x: Array, straight: Array, turned: Array
-    ) -> None:
-        """Matrices over norms that take products, by the backend's operations."""
-        backend, (_, args) = self._kernel.backend, self._kernel.program.instructions[place]
-        each = len(x) // self.tensors
-        eps, added = (
-            RawTensor(cupy.asarray(np.repeat(self._scalars[:, arg.index], each).reshape(-1, 1, 1)))
-            for arg in args[-2:]
-        )
-        wide, other = (x, turned) if x.shape[1] <= x.shape[2] else (x.transpose(0, 2, 1), straight)
-        matrix = RawTensor(cupy.ascontiguousarray(wide))
-        length = divisor(backend, matrix, eps, added, preconditioning)
-        divided = backend.div(matrix, length).array
-        own = straight if other is turned else turned
-        own[...] = divided
-        other[...] = divided.transpose(0, 2, 1)
+    def _lengths(self, kernels: matrices.OrthogonalKernels, x: Array, values: Array) -> Array:
+        """What each matrix, or each of the rows that are the fewer, is divided by at first."""
+        measured = x
+        if kernels.preconditioning != "frobenius":
+            turned = cupy.ascontiguousarray(x.swapaxes(-1, -2))
+            measured = turned @ x if x.shape[-2] > x.shape[-1] else x @ turned
+        count, *shape = measured.shape
+        stretches = 1
+        if kernels.preconditioning == "aol":
+            sums = cupy.abs(measured).sum(axis=-1, dtype=np.float64).reshape(-1)
+            count *= shape[0]
+        elif kernels.preconditioning == "spectral":
+            largest = largest_eigenvalues(self._kernel.backend, RawTensor(measured))
+            sums = cupy.ascontiguousarray(largest.array).reshape(-1)
+        else:
+            size = shape[0] * shape[1]
+            stretches = -(-size // matrices.SUMS)
+            sums = cupy.empty(count * stretches, np.float64)
+            given = np.int64(count), np.int64(size), sums
+            self._launch(kernels.squares, count * stretches, values, measured, *given)
+        lengths = cupy.empty(count, np.float64)
+        counts = np.int64(count), np.int64(count // self.tensors), np.int64(stretches)
+        self._launch(kernels.lengths, count, values, sums, *counts, lengths)
+        return lengths
 
 
 class CupyGroup(GroupUpdate):

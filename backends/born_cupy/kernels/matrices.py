@@ -36,14 +36,17 @@ class OrthogonalKernels:
     Args:
         place: the number of the instruction.
         steps: how many iterations there are.
+        preconditioning: by which norm matrices are divided at first.
         compute: the dtype of the matrices.
-        preconditioning: by which norm matrices are divided; these kernels know "frobenius".
-        numbers: texts of tensor i's coefficients, eps, and what is added to the norm.
+        numbers: texts of the coefficients, eps and what is added to the norm, of tensor i.
         scalars: the text of where its scalars are.
 
     Attributes:
+        steps: as given.
+        preconditioning: as given.
         squares: of stretches of each matrix the sum of squares.
-        lengths: of each matrix what it is divided by.
+        lengths: of each matrix, or of each row, what it is divided by; from sums of squares, or for
+            "aol" of absolute values.
         divided: each matrix over its length.
         mixed: b A + c A A.
         advanced: a X and the product of what was mixed with X.
@@ -74,8 +77,7 @@ class OrthogonalKernels:
     def sources(self) -> list[Source]:
         """All of them."""
         moved = [self.mixed, self.advanced] if self.steps else []
-        divided = [self.squares, self.lengths, self.divided]
-        return [*(divided if self.preconditioning == "frobenius" else []), *moved]
+        return [self.squares, self.lengths, self.divided, *moved]
 
     def _source(self, name: str, given: str, body: str, before: str = "") -> Source:
         name = f"{name}_{self._place}"
@@ -109,13 +111,17 @@ typedef {self._real} real;
         return self._source("squares", given, body, BLOCK_SUMS)
 
     def _lengths(self, eps: str, added: str) -> Source:
+        root = "" if self.preconditioning == "aol" else "sqrt"
+        bound = f"(norm > {eps} || norm != norm ? norm : {eps})"
+        length = f"{bound} + {added}"
+        if self.preconditioning in ("schatten", "aol"):
+            length = f"sqrt({bound})"
         body = f"""\
     for (i64 m = blockIdx.x; m < matrices; m += gridDim.x) {{
         const i64 i = m / each;
         const double *s = {self._scalars};
-        const double length = sqrt(sum_of(sums + m * stretches, stretches));
-        if (threadIdx.x == 0)
-            lengths[m] = (length > {eps} || length != length ? length : {eps}) + {added};
+        const double norm = {root}(sum_of(sums + m * stretches, stretches));
+        if (threadIdx.x == 0) lengths[m] = {length};
     }}"""
         given = "const double *sums, i64 matrices, i64 each, i64 stretches, double *lengths"
         return self._source("lengths", given, body, BLOCK_SUMS)
