@@ -17,7 +17,11 @@ _HEADS: Final = (0, 2, 1, 3)  # from (batch, tokens, heads, depth), or back
 
 
 class Tiled(Launching):
-    """Attention by kernels that hold a tile of scores; None where rows are too long for these."""
+    """Attention by kernels that hold a tile of scores.
+
+    None where rows are too long for these, and where so few queries would leave them idle that
+    products are faster, as in generation.
+    """
 
     def _attended(
         self,
@@ -30,7 +34,7 @@ class Tiled(Launching):
     ) -> tuple[RawTensor, RawTensor] | None:
         """The result, and the logarithm of each row's sum of exponentials."""
         shape, lead = self._shape(q, v, mask), _lead(q, k, v, mask)
-        if shape is None or 0 in (*lead, *q.shape, *k.shape, *v.shape):
+        if shape is None or 0 in (*lead, *k.shape, *v.shape):
             return None
         heads = [self._heads(x.array, lead) for x in (q, k, v)]
         y = self._like(heads[0], v.shape[-1])
@@ -57,7 +61,7 @@ class Tiled(Launching):
     ) -> tuple[RawTensor, RawTensor, RawTensor] | None:
         """The gradients of q, k and v, not summed to shapes."""
         shape, lead = self._shape(q, v, mask), _lead(q, k, v, mask)
-        if shape is None or 0 in (*lead, *q.shape, *k.shape, *v.shape):
+        if shape is None or 0 in (*lead, *k.shape, *v.shape):
             return None
         gradient, *heads, result = (self._heads(x.array, lead) for x in (g, q, k, v, y))
         dq, dk, dv = (self._like(x, x.shape[-1]) for x in heads)
@@ -82,7 +86,7 @@ class Tiled(Launching):
         kind = "" if mask is None else "bool" if mask.dtype.kind == "b" else "number"
         shape = Shape(q.dtype, depth, width, kind)
         fits = max(depth, width) <= MOST and shape.most_shared <= self.context.shared
-        return shape if fits else None
+        return shape if fits and q.shape[-2] >= SIDE else None
 
     def _heads(self, array: Array, lead: tuple[int, ...]) -> Any:
         """An array as (outer, inner, rows, columns), its columns side by side: a view if it can."""

@@ -46,7 +46,7 @@ def divisor(
         return backend.astype(length, x.dtype)
     square = backend.matmul(x, backend.transpose(x, turned(x)))
     if preconditioning == "spectral":
-        largest = backend.sqrt(_largest_eigenvalues(backend, square))
+        largest = backend.sqrt(largest_eigenvalues(backend, square))
         length = backend.add(backend.maximum(largest, eps), added)
     elif preconditioning == "schatten":
         length = backend.sqrt(backend.maximum(_norms(backend, square), eps))
@@ -69,7 +69,7 @@ def _norms(backend: Primitives, x: RawTensor) -> RawTensor:
     return backend.sqrt(backend.sum(backend.mul(wide, wide), (-2, -1), keepdims=True))
 
 
-def _largest_eigenvalues(backend: Primitives, square: RawTensor) -> RawTensor:
+def largest_eigenvalues(backend: Primitives, square: RawTensor) -> RawTensor:
     """Those of x x^T: of the norms of its powers, the root that is as high as the power.
 
     With each squaring the power is twice as high, and what other eigenvalues add half as much.

@@ -47,7 +47,8 @@ def compare(found: list[HostArray], expected: list[HostArray], dtype: str = "flo
 @pytest.mark.parametrize("mask", ["", "bool", "number", "row"])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(
-    "sizes", [(1, 1, 1, 1), (63, 65, 16, 5), (64, 64, 64, 32), (130, 70, 3, 64), (5, 130, 33, 128)]
+    "sizes",
+    [(16, 1, 1, 1), (63, 65, 16, 5), (64, 64, 64, 32), (130, 70, 3, 64), (17, 130, 33, 128)],
 )
 def test_values_and_gradients(
     cupy: Any, sizes: tuple[int, int, int, int], causal: bool, mask: str
@@ -70,7 +71,7 @@ def test_values_and_gradients(
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("lead", [(), (3,), (2, 1, 2)])
 def test_dtypes_and_leading_axes(cupy: Any, dtype: str, lead: tuple[int, ...]) -> None:
-    arrays = drawn(lead, 9, 70, 20, 24, dtype=dtype)
+    arrays = drawn(lead, 19, 70, 20, 24, dtype=dtype)
     exact = [x.astype(np.float64) for x in arrays]
     expected = computed(born.get_backend("numpy"), exact, None, True)
     compare(computed(CupyBackend(), arrays, None, True), expected, dtype)
@@ -93,19 +94,22 @@ def test_heads_that_share_keys_and_lie_among_tokens(cupy: Any) -> None:
 
 
 def test_a_query_that_sees_nothing_and_numbers_that_are_not_finite(cupy: Any) -> None:
-    arrays = drawn((1, 1), 6, 3, 4, 4)
+    arrays = drawn((1, 1), 20, 17, 4, 4)
     found = computed(CupyBackend(), arrays, None, True)
     assert (found[0][0, 0, :3] == 0).all()
     assert (found[1][0, 0, :3] == 0).all()
-    arrays[0][0, 0, 4, 1] = np.nan
+    arrays[0][0, 0, 18, 1] = np.nan
     with np.errstate(all="ignore"):
         spoiled = computed(CupyBackend(), arrays, None, True)[0]
     rows = np.isnan(spoiled[0, 0]).all(axis=-1)
-    assert rows.tolist() == [False] * 4 + [True, False]
+    assert rows.tolist() == [False] * 18 + [True, False]
 
 
-def test_rows_too_long_for_tiles_take_products(cupy: Any) -> None:
-    arrays = drawn((2,), 5, 7, 130, 4)
+@pytest.mark.parametrize("sizes", [(20, 7, 130, 4), (2, 7, 3, 4)])
+def test_long_rows_and_few_queries_take_products(
+    cupy: Any, sizes: tuple[int, int, int, int]
+) -> None:
+    arrays = drawn((2,), *sizes)
     exact = [x.astype(np.float64) for x in arrays]
     expected = computed(born.get_backend("numpy"), exact, None, False)
     compare(computed(CupyBackend(), arrays, None, False), expected)

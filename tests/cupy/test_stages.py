@@ -88,6 +88,22 @@ def test_stages_have_the_bits_of_numpy(
         assert_same_bits(got[key], array, f"{name} {key}")
 
 
+@pytest.mark.parametrize("name", ["spectral", "schatten", "aol"])
+def test_preconditionings_are_numpys(name: str, device: Backend) -> None:
+    results: list[list[Any]] = []
+    for backend in (NumpyBackend(), device):
+        ps = [parameter(np.ones(shape), backend, dtype="float64") for shape in ((3, 5), (6, 4))]
+        config = optim.MuonConfig(lr=0.1, preconditioning=name, eps=1e-3, eps_added=True)  # type: ignore[arg-type]  # of a list
+        optimizer = optim.Muon(ps, config)
+        for t in range(2):
+            gs = [np.sin(np.arange(p.size) * 1.7 + t + 1).reshape(p.shape) for p in ps]
+            grads = [raw(g, backend, "float64") for g in gs]
+            optimizer.step({p.raw: g for p, g in zip(ps, grads, strict=True)})
+        results.append([p.numpy() for p in ps])
+    for expected, got in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-11)  # sums are added up in another order
+
+
 def test_a_clipped_step_takes_few_launches_for_all_tensors(
     device: Backend, launches: list[str]
 ) -> None:
@@ -146,8 +162,22 @@ def test_some_tensors_join_late(device: Backend) -> None:
         assert_same_bits(got, expected, "late")
 
 
+@pytest.mark.parametrize(
+    ("preconditioning", "added"),
+    [
+        ("frobenius", False),
+        ("frobenius", True),
+        ("spectral", True),
+        ("schatten", False),
+        ("aol", False),
+    ],
+)
 def test_matrices_of_one_shape_are_multiplied_together(
-    device: Backend, launches: list[str], monkeypatch: pytest.MonkeyPatch
+    preconditioning: Any,
+    added: bool,
+    device: Backend,
+    launches: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from born_cupy import staged
 
@@ -158,7 +188,8 @@ def test_matrices_of_one_shape_are_multiplied_together(
         rng = np.random.default_rng(0)
         ps = [parameter(rng.normal(size=shape), backend) for shape in shapes]
         other = optim.Group(ps[:1], lr=0.01, eps=3.0, coefficients=(1.5, -0.5, 0.1))
-        optimizer = optim.Muon(ps, lr=0.1, kernels="flat", groups=[other])
+        options: Any = {"preconditioning": preconditioning, "eps_added": added}
+        optimizer = optim.Muon(ps, lr=0.1, kernels="flat", groups=[other], **options)
         for step in range(2):
             chosen = ps if step else ps[1:]
             grads = {p.raw: raw(rng.normal(size=p.shape), backend) for p in chosen}
@@ -166,7 +197,8 @@ def test_matrices_of_one_shape_are_multiplied_together(
             optimizer.step(grads, max_norm=2.0)
         results.append([p.numpy() for p in ps])
     # Two stacks of (40, 24), and one each of (5, 7) and (2, 35).
-    assert sum(name.startswith("squares") for name in launches) == 4
+    squares = sum(name.startswith("squares") for name in launches)
+    assert squares == (4 if preconditioning in ("frobenius", "schatten") else 0)
     assert sum(name.startswith("advanced") for name in launches) == 4 * 5
     for got, expected in zip(results[1], results[0], strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
