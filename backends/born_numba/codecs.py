@@ -85,8 +85,8 @@ def inverse_of_int8(scale: Any) -> Any:
 
 @embedded
 def size_of_int8(code: Any, inverse: Any, scale: Any) -> Any:
-    """The number that a byte without a sign stands for."""
-    fraction = np.float32(np.int32(code)) * inverse
+    """The number that a byte without a sign, as a float32, stands for."""
+    fraction = code * inverse
     fraction *= fraction
     fraction *= fraction
     return fraction * scale
@@ -95,7 +95,7 @@ def size_of_int8(code: Any, inverse: Any, scale: Any) -> Any:
 @embedded
 def decode_int8(code: Any, mask: Any, inverse: Any, scale: Any) -> Any:
     """The number that a byte stands for; `scale` without its sign."""
-    value = size_of_int8(code & mask, inverse, scale)
+    value = size_of_int8(np.float32(np.int32(code & mask)), inverse, scale)
     return -value if code > mask else value
 
 
@@ -112,15 +112,16 @@ def encode_int8(x: Any, codes: Any, count: Any, at: Any, key: Any) -> Any:
     inverse = _ONE / (scale * up)
     levels = np.float32(127.0) if negative else np.float32(255.0)
     level = _127TH if negative else _255TH
-    top = np.int32(126) if negative else np.int32(254)
+    top = np.float32(126.0) if negative else np.float32(254.0)
     for j in range(count):
         value = x[j]
         size = abs(value)
-        below = min(np.int32(np.sqrt(np.sqrt(size * up * inverse)) * levels), top)
+        below = np.float32(np.int32(np.sqrt(np.sqrt(size * up * inverse)) * levels))
+        below = min(below, top)
         low = size_of_int8(below, level, scale)
-        high = size_of_int8(below + np.int32(1), level, scale)
+        high = size_of_int8(below + _ONE, level, scale)
         goes_up = size - low > share(at, j, key) * (high - low)
-        magnitude = below + (np.int32(1) if goes_up else np.int32(0))
+        magnitude = np.int32(below + (_ONE if goes_up else _ZERO))
         least = np.int32(1) if size > _ZERO else np.int32(0)
         sign = np.int32(128) if value < _ZERO else np.int32(0)
         codes[j] = np.uint8(max(magnitude, least) | sign)

@@ -87,7 +87,7 @@ def encode(
     `start` on, by chance."""
     with np.errstate(all="ignore"):
         for rows, x in _blocks(codes, values, xp):
-            shares = None
+            shares: Any = _SINGLE(0.5)
             if key is not None:
                 words = random_words(start, x.size, key, xp) >> np.uint32(8)
                 shares = (words.astype(np.float32) * _SINGLE(SHARE)).reshape(x.shape)
@@ -143,8 +143,6 @@ def _encode(x: Any, codec: str, xp: Any, rows: Any, shares: Any) -> None:
     if codec == INT8:
         levels = xp.where(unsigned, _SINGLE(255), _SINGLE(127))
         fraction = xp.sqrt(xp.sqrt(size * up * inverse)) * levels
-        if shares is None:
-            fraction += _SINGLE(0.5)
         magnitude, top = fraction.astype(np.uint8), levels.astype(np.uint8)
         stored = xp.where(unsigned & usable, -scale, scale)
     else:
@@ -152,16 +150,13 @@ def _encode(x: Any, codec: str, xp: Any, rows: Any, shares: Any) -> None:
         fraction = size * up * (inverse * _SINGLE(format.largest))
         bits = (fraction * _SINGLE(1 / format.up)).view(np.uint32)
         shift = np.uint32(format.shift)
-        if shares is None:
-            bits = bits + np.uint32((1 << (format.shift - 1)) - 1) + (bits >> shift & np.uint32(1))
         magnitude, top = (bits >> shift).astype(np.uint8), np.uint8(format.top)
         stored = scale
-    if shares is not None:
-        # Compared as they are decoded, so that what was decoded is never between two.
-        below = xp.minimum(magnitude, top - np.uint8(1))
-        low = _sizes(below, codec, unsigned, scale, xp)
-        high = _sizes(below + np.uint8(1), codec, unsigned, scale, xp)
-        magnitude = below + (size - low > shares * (high - low)).astype(np.uint8)
+    # Compared as they are decoded, so that what was decoded is never between two.
+    below = xp.minimum(magnitude, top - np.uint8(1))
+    low = _sizes(below, codec, unsigned, scale, xp)
+    high = _sizes(below + np.uint8(1), codec, unsigned, scale, xp)
+    magnitude = below + (size - low > shares * (high - low)).astype(np.uint8)
     magnitude = xp.maximum(magnitude, (size > 0).astype(np.uint8))
     stored = xp.where(scale < np.inf, stored, _SINGLE(np.nan)).astype(np.float32)
     rows[:, :SCALE] = stored.view(np.uint8)

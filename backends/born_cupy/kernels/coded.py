@@ -107,7 +107,8 @@ template <int shift> struct Float8 {{
 
 // Write what the threads of a block have kept of `count` elements, from number `at` on, as bytes.
 template <class C>
-__device__ inline void encode(u8 *block, const float *kept, int count, u32 at, u32 key) {{
+__device__ inline void encode(u8 *block, const float *kept, int count, u32 at, u32 key,
+                              bool nearest = false) {{
     u32 top = 0, negative = 0;
     for (int e = threadIdx.x; e < count; e += blockDim.x) {{
         const u32 bits = bits_of(kept[e]);
@@ -127,7 +128,7 @@ __device__ inline void encode(u8 *block, const float *kept, int count, u32 at, u
         if (usable) {{
             code = C::below(size * up * factor, negative);
             const float low = C::decode((u8)code, stored), high = C::decode((u8)(code + 1), stored);
-            code += size - low > share(at + e, key) * (high - low);
+            code += size - low > (nearest ? 0.5f : share(at + e, key)) * (high - low);
             code = (code == 0 && size > 0.0f ? 1 : code) | (x < 0.0f ? 128 : 0);
         }}
         block[{SCALE} + e] = (u8)code;
@@ -169,7 +170,8 @@ NAMES: Final = {
 @cache
 def decode(codec: str) -> Source:
     """The numbers that bytes stand for: (codes, values, size)."""
-    text = f"""{helpers()}
+    text = f"""{ROUNDING}
+{helpers()}
 {head("born_decode", "const u8 *codes, float *values, i64 size")} {{
     {EACH} {{
         const u8 *block = codes + i / {BLOCK} * {codecs.FULL};
@@ -182,12 +184,16 @@ def decode(codec: str) -> Source:
 
 @cache
 def encode(codec: str) -> Source:
-    """Numbers as bytes, a block of threads for each block of them: (values, codes, size)."""
-    text = f"""{helpers()}
-{head("born_encode", "const float *values, u8 *codes, i64 size")} {{
+    """Numbers as bytes, a block of threads for each block of them: (values, codes, size, key, and
+    whether to take the nearest)."""
+    arguments = "const float *values, u8 *codes, i64 size, u32 key, int nearest"
+    text = f"""{ROUNDING}
+{helpers()}
+{head("born_encode", arguments)} {{
     const i64 first = (i64)blockIdx.x * {BLOCK};
     const int count = (int)min(size - first, (i64){BLOCK});
-    encode<{NAMES[codec]}>(codes + (i64)blockIdx.x * {codecs.FULL}, values + first, count);
+    u8 *block = codes + (i64)blockIdx.x * {codecs.FULL};
+    encode<{NAMES[codec]}>(block, values + first, count, (u32)first, key, nearest);
 }}
 """
     return Source("born_encode", text, exact=True)
