@@ -61,10 +61,10 @@ class StagedLoops(StagedUpdate):
     @override
     def go(self, wave: Wave, finished: int) -> None:
         whole = self._rounds[finished]
-        if whole is None or wave.gathered is None or max(wave.plan.sizes) > PARALLEL:
-            super().go(wave, finished)
-        else:
+        if whole is not None and wave.gathered is not None and wave.plan.largest <= PARALLEL:
             whole.run(wave)
+        else:
+            super().go(wave, finished)
 
     @override
     def compile_pass(self, work: Pass) -> PassKernel:

@@ -214,7 +214,11 @@ class Muon(Optimizer[B, MuonConfig]):
 
     Vectors, biases, and matrices whose names match `exclude`, such as embeddings and the last
     layer, are updated as by `AdamW`, with the config `others`: one optimizer, with one state. In a
-    model whose layers have numbers for names, say which those are: `exclude=("0.*", "4.*")`.
+    model whose layers have numbers for names, say which those are, in one line, of
+    which the second gives them settings of their own::
+
+        optim.Muon(model, exclude=("0.*", "4.*"), others=optim.AdamWConfig(lr=3e-4))
+        optim.Muon(model, groups=[optim.Group("[04].*", config=optim.AdamWConfig(lr=3e-4))])
 
     >>> matrix = nn.Parameter(born.tensor([[3.0, 4.0], [1.0, 2.0]], backend), "weight")
     >>> bias = nn.Parameter(born.zeros(2, backend), "bias")
