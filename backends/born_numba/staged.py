@@ -21,22 +21,25 @@ from born.fusion.program import COLUMNS, ELEMENT, REDUCTIONS, ROWS
 from born.fusion.stages import Pass
 from born.raw import HostArray, RawTensor
 from born_numba import update
+from born_numba.compiler import inlined
+from born_numba.intrinsics import float64_at, put_float64
 from born_numba.update import (
-    LOADS,
     SIGNATURE,
-    STORES,
     Addresses,
     NumbaUpdate,
     compile_text,
     instruction_text,
+    load_text,
+    names_of,
+    scalar_text,
+    store_text,
 )
 from born_numpy.passes import Elementwise, PassKernel, Tiles
 from born_numpy.staged import BoundStages, StagedUpdate
 from born_numpy.waves import Plan, Wave
 
 LANES: Final = lanes.LANES
-_TURNS: Final = 4  # through the lanes at once, so that each lane is read and written once for all
-_PART: Final = _TURNS * LANES  # elements of a row at a time: those kept stay in the first cache
+_PART: Final = 4 * LANES  # elements of a row at a time: those kept stay in the first cache
 _CHUNK: Final = 32_768  # elements that a thread takes at a time, at least
 _PARALLEL: Final = 524_288  # elements from which a second thread pays; as for other updates
 
@@ -224,40 +227,32 @@ def _source(
     }
     lower = [i for i in range(len(dtypes)) if program.rank(i) in (ROWS, COLUMNS)]
     elements = [i for i in range(len(dtypes)) if i not in lower]
-    arrays = {index: f"{letter}_{index}" for index, letter in enumerate(program.arrays)}
+    arrays = names_of(program)
     rows = [k for k, (_, axis, _) in enumerate(reductions) if axis != -2]
     cells = [k for k, (_, axis, _) in enumerate(reductions) if axis == -2]
     lines = [
         f"# {program.name}, computes in {element_dtype(program, dtypes).name}",
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
-        f"    objects = carray(data(table, _OBJECTS), (1, {own}), np.uint64)",
-        "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
-        f"    extra = carray(data(table, _EXTRA), (1, {len(elements) - own}), np.uint64)",
-        "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
-        f"    scalars = carray(data(table, _SCALARS), (1, {program.scalars}), np.float64)",
-        "    sets = carray(data(table, _SETS), (1,), np.int64)",
-        "    sizes = carray(data(table, _SIZES), (1,), np.int64)",
-        "    firsts = carray(data(table, _FIRST), (1,), np.int64)",
+        "    objects = memory(table, _OBJECTS)",
+        "    gradients = memory(table, _GRADIENTS)",
+        "    extra = memory(table, _EXTRA)",
+        "    chunks = memory(table, _CHUNKS)",
+        "    scalars = memory(table, _SCALARS)",
+        "    sets = memory(table, _SETS)",
+        "    sizes = memory(table, _SIZES)",
+        "    firsts = memory(table, _FIRST)",
         "    height = np.int64(word(table, _HEIGHT))",
         "    columns = np.int64(word(table, _COLUMNS))",
         "    block = np.int64(word(table, _BLOCK))",
         "    blocks = np.int64(word(table, _BLOCKS))",
     ]
-    lines += [
-        f"    result{k} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
-        for n, k in enumerate(rows)
+    others = [
+        *(f"result{k}" for k in rows),
+        *(f"sums{k}" for k in cells),
+        *(arrays[i] if program.rank(i) == ROWS else f"at{i}" for i in lower),
     ]
-    lines += [
-        f"    at_sum{k} = read64(word(table, _OTHERS + {n}) + DATA)"
-        for n, k in enumerate(cells, len(rows))
-    ]
-    lines += [
-        f"    {arrays[i]} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
-        if program.rank(i) == ROWS
-        else f"    at{i} = read64(word(table, _OTHERS + {n}) + DATA)"
-        for n, i in enumerate(lower, len(reductions))
-    ]
+    lines += [f"    {name} = memory(table, _OTHERS + {n})" for n, name in enumerate(others)]
     lines += [f"    kept{n} = np.empty(_PART, real)" for n in range(len(operands))]
     lines += [f"    lanes{k} = np.empty(LANES, np.float64)" for k in rows]
     lines += [
@@ -265,44 +260,43 @@ def _source(
         f"        c = take(table + np.uint64({8 * _NEXT}))",
         "        if c >= np.int64(word(table, _PIECES)):",
         "            return 0",
-        "        i = chunks[c, 0]",
-        "        place = chunks[c, 3]",
-        "        size = sizes[place]",
-        "        k = sets[place]",
+        "        i = int64_at(chunks, 4 * c)",
+        "        first_row = int64_at(chunks, 4 * c + 1)",
+        "        end_row = first_row + int64_at(chunks, 4 * c + 2)",
+        "        place = int64_at(chunks, 4 * c + 3)",
+        "        size = int64_at(sizes, place)",
+        "        k = int64_at(sets, place)",
     ]
     lines += [
-        f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
+        f"        s{number} = {scalar_text(program, number)}" for number in range(program.scalars)
     ]
-    # Arrays begin where a part does: a place counted from there is not negative, which the compiler
-    # would otherwise ask of each element.
     views: list[str] = []
     for place, index in enumerate(elements):
         if index not in stored and index not in read:
             continue
         dtype = dtypes[index]
-        element = "uint16" if dtype.itemsize == 2 else dtype.name
-        object_ = f"objects[i, {place}]" if place < own else f"extra[place, {place - own}]"
+        object_ = f"objects, {own} * i + {place}"
+        if place >= own:
+            object_ = f"extra, {len(elements) - own} * place + {place - own}"
         if place == 1:
-            object_ = "gradients[place]"
-        lines.append(f"        at{index} = read64({object_} + DATA)")
-        address = f"at{index} + start * np.uint64({dtype.itemsize})"
-        views.append(f"{arrays[index]} = carray(pointer({address}), (count,), np.{element})")
+            object_ = "gradients, place"
+        lines.append(f"        at{index} = read64(uint64_at({object_}) + DATA)")
+        views.append(f"{arrays[index]} = at{index} + start * np.uint64({dtype.itemsize})")
     for index in lower:
         if program.rank(index) == COLUMNS:
             address = f"at{index} + np.uint64(8) * np.uint64(across + first)"
-            views.append(f"{arrays[index]} = carray(pointer({address}), (count,), np.float64)")
-    for k in cells:
-        address = f"at_sum{k} + np.uint64(8) * np.uint64(cell + first)"
-        views.append(f"sum{k} = carray(pointer({address}), (count,), np.float64)")
+            views.append(f"{arrays[index]} = {address}")
     lines += [
-        "        for row in range(chunks[c, 1], chunks[c, 1] + chunks[c, 2]):",
+        "        for row in range(first_row, end_row):",
         "            base = row * columns",
         "            length = min(columns, size - base)",
         "            across = row // height * columns",
         "            cell = (row // height * blocks + row % height // block) * columns",
     ]
     lines += [
-        f"            a{i} = real({arrays[i]}[row])" for i in lower if program.rank(i) == ROWS
+        f"            a{i} = real(float64_at({arrays[i]}, row))"
+        for i in lower
+        if program.rank(i) == ROWS
     ]
     for k in rows:
         start = "0.0" if reductions[k][0] == "sum" else "-np.inf"
@@ -318,10 +312,10 @@ def _source(
     ]
     for index in elements:
         if index in read:
-            load = LOADS.get(dtypes[index].name, "{}[j]").format(arrays[index])
+            load = load_text(dtypes[index], arrays[index])
             lines.append(f"                    a{index} = real({load})")
     lines += [
-        f"                    a{i} = real({arrays[i]}[j])"
+        f"                    a{i} = real(float64_at({arrays[i]}, j))"
         for i in lower
         if program.rank(i) == COLUMNS
     ]
@@ -329,75 +323,147 @@ def _source(
         lines.append(f"                    r{number} = {instruction_text(op, args)}")
     lines += [f"                    kept{n}[j] = {ref}" for n, ref in enumerate(operands)]
     for index, ref in stored.items():
-        value = STORES.get(dtypes[index].name, "{}").format(ref)
-        lines.append(f"                    {arrays[index]}[j] = {value}")
+        line = store_text(dtypes[index], arrays[index], str(ref))
+        lines.append(f"                    {line}")
     lines += _reducing(reductions, operands)
     return "\n".join(lines) + "\n"
 
 
 def _reducing(reductions: _Reduced, operands: Sequence[Ref]) -> list[str]:
     """The lines that add up what a part of a row has left, and behind the row, its lanes."""
-    rows = [k for k, (_, axis, _) in enumerate(reductions) if axis != -2]
-    cells = [k for k, (_, axis, _) in enumerate(reductions) if axis == -2]
-    lines: list[str] = []
-    for k in rows:
-        refs = list(dict.fromkeys(reductions[k][2]))
-        kept = [operands.index(ref) for ref in refs]
-        lines += ["                if count == _PART:"]
-        lines += [
-            f"                    part{n}_{turn} = kept{n}[{turn} * LANES : {turn + 1} * LANES]"
-            for n in kept
-            for turn in range(_TURNS)
-        ]
-        lines += [
-            "                    for lane in range(LANES):",
-            f"                        x = lanes{k}[lane]",
-        ]
-        for turn in range(_TURNS):
-            added = _added(reductions[k], operands, "x", "part", "lane", f"_{turn}")
-            lines.append(f"                        {added}")
-        added = _added(reductions[k], operands, f"lanes{k}[lane]", "part", "lane")
-        lines += [
-            f"                        lanes{k}[lane] = x",
-            "                else:",
-            "                    for turn in range(0, count, LANES):",
-            "                        width = min(LANES, count - turn)",
-            *(f"                        part{n} = kept{n}[turn : turn + width]" for n in kept),
-            "                        for lane in range(width):",
-            f"                            {added}",
-        ]
-    for k in cells:
-        added = _added(reductions[k], operands, f"sum{k}[j]", "kept", "j")
-        lines += ["                for j in range(count):", f"                    {added}"]
-    for k in rows:
-        a, b = f"lanes{k}[lane]", "upper[lane]"
-        joined = f"{a} + {b}"
-        if reductions[k][0] == "max":
-            joined = f"{a} if {a} > {b} or {a} != {a} else {b}"
-        lines += [
-            "            half = LANES // 2",
-            "            while half:",
-            f"                upper = lanes{k}[half : 2 * half]",
-            "                for lane in range(half):",
-            f"                    {a} = {joined}",
-            "                half //= 2",
-            f"            result{k}[firsts[place] + row] = lanes{k}[0]",
-        ]
-    return lines
+    parts: list[str] = []
+    rows: list[str] = []
+    for k, (name, axis, refs) in enumerate(reductions):
+        known = list(dict.fromkeys(refs))
+        how = name if len(refs) == 1 else "squares" if len(known) == 1 else "products"
+        kept = ", ".join(f"kept{operands.index(ref)}" for ref in known)
+        if axis == -2:
+            parts.append(
+                f"{how}_below(sums{k} + np.uint64(8) * np.uint64(cell + first), {kept}, count)"
+            )
+            continue
+        parts.append(f"{how}_of_part(lanes{k}, {kept}, count)")
+        joined = f"joined_{name}(lanes{k})"
+        rows.append(f"put_float64(result{k}, int64_at(firsts, place) + row, {joined})")
+    return [
+        *(f"                {line}" for line in parts),
+        *(f"            {line}" for line in rows),
+    ]
 
 
-def _added(
-    reduction: tuple[str, int | None, tuple[Ref, ...]],
-    operands: Sequence[Ref],
-    target: str,
-    array: str,
-    place: str,
-    which: str = "",
-) -> str:
-    """The text that adds an element to a sum, or takes the larger."""
-    name, _, refs = reduction
-    factors = [f"np.float64({array}{operands.index(ref)}{which}[{place}])" for ref in refs]
-    if name == "sum":
-        return f"{target} += {' * '.join(factors)}"
-    (x,) = factors
-    return f"{target} = {x} if {x} > {target} or {x} != {x} else {target}"
+# -- what loops call, compiled once for all of them --
+
+# A place that is unsigned is not negative, which the compiler would otherwise ask of each element.
+
+
+@inlined
+def sum_of_part(lanes: Any, x: Any, count: Any) -> None:
+    """Add the elements of a part to the lanes."""
+    if count == _PART:
+        for lane in range(LANES):
+            total = lanes[lane] + np.float64(x[lane])
+            for turn in range(LANES, _PART, LANES):
+                total += np.float64(x[lane + turn])
+            lanes[lane] = total
+        return
+    for turn in range(0, count, LANES):
+        for lane in range(min(LANES, count - turn)):
+            lanes[lane] += np.float64(x[np.uint64(turn + lane)])
+
+
+@inlined
+def squares_of_part(lanes: Any, x: Any, count: Any) -> None:
+    """Add the squares of the elements of a part to the lanes."""
+    if count == _PART:
+        for lane in range(LANES):
+            total = lanes[lane] + np.float64(x[lane]) * np.float64(x[lane])
+            for turn in range(LANES, _PART, LANES):
+                total += np.float64(x[lane + turn]) * np.float64(x[lane + turn])
+            lanes[lane] = total
+        return
+    for turn in range(0, count, LANES):
+        for lane in range(min(LANES, count - turn)):
+            lanes[lane] += np.float64(x[np.uint64(turn + lane)]) * np.float64(
+                x[np.uint64(turn + lane)]
+            )
+
+
+@inlined
+def products_of_part(lanes: Any, x: Any, y: Any, count: Any) -> None:
+    """Add the products of the elements of two parts to the lanes."""
+    if count == _PART:
+        for lane in range(LANES):
+            total = lanes[lane] + np.float64(x[lane]) * np.float64(y[lane])
+            for turn in range(LANES, _PART, LANES):
+                total += np.float64(x[lane + turn]) * np.float64(y[lane + turn])
+            lanes[lane] = total
+        return
+    for turn in range(0, count, LANES):
+        for lane in range(min(LANES, count - turn)):
+            lanes[lane] += np.float64(x[np.uint64(turn + lane)]) * np.float64(
+                y[np.uint64(turn + lane)]
+            )
+
+
+@inlined
+def larger(x: Any, y: Any) -> Any:
+    """The larger of two numbers, and NaN if either is."""
+    return x if x > y or x != x else y
+
+
+@inlined
+def max_of_part(lanes: Any, x: Any, count: Any) -> None:
+    """Raise the lanes to the elements of a part."""
+    for turn in range(0, count, LANES):
+        for lane in range(min(LANES, count - turn)):
+            lanes[lane] = larger(np.float64(x[np.uint64(turn + lane)]), lanes[lane])
+
+
+@inlined
+def joined_sum(lanes: Any) -> Any:
+    """The sum of the lanes, of the upper half and the lower one again and again."""
+    half = LANES // 2
+    while half:
+        for lane in range(half):
+            lanes[lane] += lanes[half + lane]
+        half //= 2
+    return lanes[0]
+
+
+@inlined
+def joined_max(lanes: Any) -> Any:
+    """The largest of the lanes."""
+    half = LANES // 2
+    while half:
+        for lane in range(half):
+            lanes[lane] = larger(lanes[lane], lanes[half + lane])
+        half //= 2
+    return lanes[0]
+
+
+@inlined
+def sum_below(sums: Any, x: Any, count: Any) -> None:
+    """Add the elements of a part to the sums of their columns, at an address."""
+    for j in range(count):
+        put_float64(sums, j, float64_at(sums, j) + np.float64(x[j]))
+
+
+@inlined
+def squares_below(sums: Any, x: Any, count: Any) -> None:
+    """Add the squares of the elements of a part to the sums of their columns."""
+    for j in range(count):
+        put_float64(sums, j, float64_at(sums, j) + np.float64(x[j]) * np.float64(x[j]))
+
+
+@inlined
+def products_below(sums: Any, x: Any, y: Any, count: Any) -> None:
+    """Add the products of the elements of two parts to the sums of their columns."""
+    for j in range(count):
+        put_float64(sums, j, float64_at(sums, j) + np.float64(x[j]) * np.float64(y[j]))
+
+
+@inlined
+def max_below(sums: Any, x: Any, count: Any) -> None:
+    """Raise the largest elements of columns to those of a part."""
+    for j in range(count):
+        put_float64(sums, j, larger(np.float64(x[j]), float64_at(sums, j)))

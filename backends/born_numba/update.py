@@ -66,11 +66,15 @@ _TEXTS: Final = {
 }
 """The operations that a loop does not call by name."""
 
-LOADS: Final = {
-    "float16": "float32_of_half({}[j])",
-    "bfloat16": "float32_of_bits(np.uint32({}[j]) << np.uint32(16))",
+_LOADS: Final = {
+    "float16": "float32_of_half({})",
+    "bfloat16": "float32_of_bits(np.uint32({}) << np.uint32(16))",
 }
-STORES: Final = {"float16": "half_of_float32({})", "bfloat16": "bfloat16_of_float32({})"}
+_STORES: Final = {
+    "float16": "half_of_float32({})",
+    "bfloat16": "bfloat16_of_float32({})",
+    "float32": "np.float32({})",
+}
 
 
 carray: Final[Any] = numba.carray  # for the texts
@@ -101,9 +105,9 @@ def word(table: Any, number: Any) -> Any:
 
 
 @inlined
-def data(table: Any, number: Any) -> Any:
-    """Where the memory of an array is whose address a table holds."""
-    return intrinsics.pointer(intrinsics.read64(word(table, number) + intrinsics.DATA))
+def memory(table: Any, number: Any) -> Any:
+    """The address of the memory of an array whose address a table holds."""
+    return intrinsics.read64(word(table, number) + intrinsics.DATA)
 
 
 def is_compilable(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> bool:
@@ -162,45 +166,74 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         f"# computes in {element_dtype(program, dtypes).name}",
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
-        f"    objects = carray(data(table, _OBJECTS), (1, {len(dtypes)}), np.uint64)",
-        "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
-        "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
-        f"    scalars = carray(data(table, _SCALARS), (1, {program.scalars}), np.float64)",
-        "    sets = carray(data(table, _SETS), (1,), np.int64)",
+        "    objects = memory(table, _OBJECTS)",
+        "    gradients = memory(table, _GRADIENTS)",
+        "    chunks = memory(table, _CHUNKS)",
+        "    scalars = memory(table, _SCALARS)",
+        "    sets = memory(table, _SETS)",
         "    while True:",
         f"        c = take(table + np.uint64({8 * _NEXT}))",
         "        if c >= np.int64(word(table, _PIECES)):",
         "            return 0",
-        "        i = chunks[c, 0]",
-        "        start = np.uint64(chunks[c, 1])",
-        "        n = chunks[c, 2]",
-        "        k = sets[i]",
+        "        i = int64_at(chunks, 4 * c)",
+        "        first = int64_at(chunks, 4 * c + 1)",
+        "        n = int64_at(chunks, 4 * c + 2)",
+        "        start = np.uint64(first)",
+        "        k = int64_at(sets, i)",
     ]
     # Rounded here, without the warning that NumPy would give where one is out of range.
     lines += [
-        f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
+        f"        s{number} = {scalar_text(program, number)}" for number in range(program.scalars)
     ]
     loads: list[str] = []
-    arrays = [f"{letter}_{index}" for index, letter in enumerate(program.arrays)]
+    arrays = names_of(program)
     for index, dtype in enumerate(dtypes):
         if index not in stored and Ref(ARRAY, index) not in used:
             continue
-        element = "uint16" if dtype.itemsize == 2 else dtype.name
-        object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
-        address = f"read64({object_} + DATA) + start * np.uint64({dtype.itemsize})"
-        lines.append(f"        {arrays[index]} = carray(pointer({address}), (n,), np.{element})")
-        load = LOADS.get(dtype.name, "{}[j]").format(arrays[index])
+        address = f"{_object_text(index, len(dtypes))} + start * np.uint64({dtype.itemsize})"
+        lines.append(f"        {arrays[index]} = {address}")
         if Ref(ARRAY, index) in used:
-            loads.append(f"            a{index} = real({load})")
+            loads.append(f"            a{index} = real({load_text(dtype, arrays[index])})")
     lines += ["        for j in range(n):", *numbering(program), *loads]
     for number, (op, args) in enumerate(program.instructions):
         lines.append(f"            r{number} = {instruction_text(op, args)}")
     for index, ref in stored.items():
-        value = STORES.get(dtypes[index].name, "{}").format(ref)
-        lines.append(f"            {arrays[index]}[j] = {value}")
+        lines.append(f"            {store_text(dtypes[index], arrays[index], str(ref))}")
     if not stored:
         lines.append("            pass")
     return "\n".join(lines) + "\n"
+
+
+def names_of(program: Program) -> list[str]:
+    """What the arrays of a program are called in the texts of loops."""
+    return [f"{letter}_{index}" for index, letter in enumerate(program.arrays)]
+
+
+def scalar_text(program: Program, number: int) -> str:
+    """The text of a scalar from row `k` of those given."""
+    return f"real(float64_at(scalars, {program.scalars} * k + {number}))"
+
+
+def _object_text(index: int, width: int) -> str:
+    """The text that finds the memory of array `index` of tensor `i`, of `width` arrays."""
+    place = (
+        f"objects, {width} * i + {index}"
+        if index != 1
+        else "gradients, int64_at(chunks, 4 * c + 3)"
+    )
+    return f"read64(uint64_at({place}) + DATA)"
+
+
+def load_text(dtype: np.dtype[Any], address: str, place: str = "j") -> str:
+    """The text that reads a number of an array."""
+    element = "uint16" if dtype.itemsize == 2 else dtype.name
+    return _LOADS.get(dtype.name, "{}").format(f"{element}_at({address}, {place})")
+
+
+def store_text(dtype: np.dtype[Any], address: str, value: str, place: str = "j") -> str:
+    """The line that writes one."""
+    element = "uint16" if dtype.itemsize == 2 else dtype.name
+    return f"put_{element}({address}, {place}, {_STORES.get(dtype.name, '{}').format(value)})"
 
 
 def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
@@ -216,7 +249,9 @@ def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     lines += _source(replace(program, codecs=()), plain).splitlines()
     # All that is set up for a chunk stays, but for the arrays of the chunk, which become a block's.
     body = next(n for n, line in enumerate(lines) if line.startswith("        for j in range(n):"))
-    head = [line for line in lines[:body] if " = carray(pointer(" not in line]
+    arrays = names_of(program)
+    chunk = tuple(f"        {name} = " for name in arrays)
+    head = [line for line in lines[:body] if not line.startswith(chunk)]
     entry = head.index("    while True:")
     kept = [f"    kept{i} = np.empty({BLOCK}, np.float32)" for i in stored if program.codec(i)]
     blocks: list[str] = []
@@ -225,24 +260,21 @@ def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     for index, dtype in enumerate(dtypes):
         if index not in stored and Ref(ARRAY, index) not in used:
             continue
-        object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
-        blocks.append(f"        at{index} = read64({object_} + DATA)")
+        blocks.append(f"        at{index} = {_object_text(index, len(dtypes))}")
         codec = program.codec(index)
         if codec:
             views += codecs.block_text(codec, index)
             load = codecs.load_text(codec, index)
         else:
-            name = f"{program.arrays[index]}_{index}"
-            element = "uint16" if dtype.itemsize == 2 else dtype.name
-            address = f"at{index} + start * np.uint64({dtype.itemsize})"
-            views.append(f"{name} = carray(pointer({address}), (count,), np.{element})")
-            load = LOADS.get(dtype.name, "{}[j]").format(name)
+            views.append(f"{arrays[index]} = at{index} + start * np.uint64({dtype.itemsize})")
+            load = load_text(dtype, arrays[index])
         if Ref(ARRAY, index) in used:
             loads.append(f"                a{index} = real({load})")
     lines = [*head[:entry], *kept, *head[entry:], *blocks]
     lines += [
-        f"        for first in range(chunks[c, 1], chunks[c, 1] + n, {BLOCK}):",
-        f"            count = min({BLOCK}, chunks[c, 1] + n - first)",
+        "        end = first + n",
+        f"        for first in range(first, end, {BLOCK}):",
+        f"            count = min({BLOCK}, end - first)",
         "            start = np.uint64(first)",
         *(f"            {view}" for view in views),
         "            for j in range(count):",
@@ -255,8 +287,7 @@ def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         if program.codec(index):
             lines.append(f"                kept{index}[j] = np.float32({ref})")
         else:
-            value = STORES.get(dtypes[index].name, "{}").format(ref)
-            lines.append(f"                {program.arrays[index]}_{index}[j] = {value}")
+            lines.append(f"                {store_text(dtypes[index], arrays[index], str(ref))}")
     lines += [
         f"            {codecs.store_text(program.codec(index), index)}"
         for index in stored
@@ -287,16 +318,16 @@ _MISMATCH: Final = '''\
 def first_mismatch(arguments):
     """The place in numbers of the first gradient that is not like its parameter, or -1."""
     table = read64(arguments + DATA)
-    objects = read64(word(table, _OBJECTS) + DATA)
-    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)
-    numbers = carray(data(table, _NUMBERS), (1,), np.uint64)
-    sizes = carray(data(table, _SIZES), (1,), np.uint64)
+    objects = memory(table, _OBJECTS)
+    gradients = memory(table, _GRADIENTS)
+    numbers = memory(table, _NUMBERS)
+    sizes = memory(table, _SIZES)
     row = np.uint64(8) * word(table, _ARRAYS)
     descr, width = word(table, _DTYPE), word(table, _WIDTH)
     for place in range(word(table, _TENSORS)):
-        number = numbers[place]
+        number = uint64_at(numbers, place)
         p = read64(objects + row * number)
-        g = gradients[place]
+        g = uint64_at(gradients, place)
         if read64(p + DESCR) != descr or read32(p + FLAGS) & _WRITEABLE != _WRITEABLE:
             return place
         if read64(g + DESCR) != descr or read32(g + FLAGS) & _USABLE != _USABLE:
@@ -312,7 +343,7 @@ def first_mismatch(arguments):
             if read64(theirs + np.uint64(8) * np.uint64(axis)) != length:
                 return place
             size *= length
-        if size != sizes[number]:
+        if size != uint64_at(sizes, number):
             return place
         mine = read64(p + DATA)
         other = read64(g + DATA)
@@ -334,7 +365,7 @@ def squares(objects, sizes, lanes):
     """Add the squares of the elements of arrays to the lanes, element i to lane i mod LANES."""
     for k in range(len(objects)):
         n = sizes[k]
-        x = carray(pointer(read64(objects[k] + DATA)), (n,), element)
+        x = read64(objects[k] + DATA)
         whole = n // LANES * LANES
         for start in range(0, whole, LANES):
             for lane in range(LANES):
@@ -349,10 +380,9 @@ def squares(objects, sizes, lanes):
 
 @cache
 def _squares_loop(dtype: np.dtype[Any]) -> Callable[..., None]:
-    load = LOADS.get(dtype.name, "{}[j]").format("x").replace("[j]", "[start + lane]")
-    element = np.uint16 if dtype.itemsize == 2 else dtype.type
+    load = load_text(dtype, "x", "start + lane")
     signature = types.void(types.uint64[::1], types.int64[::1], types.float64[::1])
-    names = {"LANES": global_norm.LANES, "element": element}
+    names = {"LANES": global_norm.LANES}
     # The key of the cache is the text, which must differ where the names do.
     text = f"# {dtype.name}, {global_norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
     loop: Callable[..., None] = compile_text(text, "squares", signature, names)
