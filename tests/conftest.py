@@ -32,8 +32,8 @@ settings.register_profile(
 )
 settings.load_profile("born")
 
-# Compilers and Hypothesis leave millions of objects alive, which Python's collector would go through
-# again and again: a fifth of the time that Numba compiles for. Tests that count on it call it.
+# Numba leaves millions of objects alive, which Python's collector would go through again and again:
+# a sixth of the time that it compiles for. Tests that count on the collector call it.
 gc.set_threshold(50_000, 50, 50)
 
 

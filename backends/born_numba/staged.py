@@ -383,9 +383,8 @@ def squares_of_part(lanes: Any, x: Any, count: Any) -> None:
         return
     for turn in range(0, count, LANES):
         for lane in range(min(LANES, count - turn)):
-            lanes[lane] += np.float64(x[np.uint64(turn + lane)]) * np.float64(
-                x[np.uint64(turn + lane)]
-            )
+            value = np.float64(x[np.uint64(turn + lane)])
+            lanes[lane] += value * value
 
 
 @inlined
@@ -400,9 +399,8 @@ def products_of_part(lanes: Any, x: Any, y: Any, count: Any) -> None:
         return
     for turn in range(0, count, LANES):
         for lane in range(min(LANES, count - turn)):
-            lanes[lane] += np.float64(x[np.uint64(turn + lane)]) * np.float64(
-                y[np.uint64(turn + lane)]
-            )
+            place = np.uint64(turn + lane)
+            lanes[lane] += np.float64(x[place]) * np.float64(y[place])
 
 
 @inlined
