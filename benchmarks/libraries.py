@@ -123,12 +123,9 @@ def pytorch_entries(here: Place, make: Callable[[Any, Options], Step]) -> list[E
         here: the place.
         make: the module, and options of the optimizer -> what does the work once.
     """
-    try:
-        torch = importlib.import_module("torch")
-    except ImportError as error:
-        return [Skipped("PyTorch", f"{error}; run: {INSTALL}")]
-    if here.cupy is not None and not torch.cuda.is_available():
-        return [Skipped("PyTorch", f"{torch.__version__} sees no GPU; install a build with CUDA")]
+    torch = _torch(here)
+    if isinstance(torch, Skipped):
+        return [torch]
     found: list[Entry] = []
     for name, options in PYTORCH_VARIANTS.items():
         try:
@@ -138,12 +135,11 @@ def pytorch_entries(here: Place, make: Callable[[Any, Options], Step]) -> list[E
     return found
 
 
-def pytorch_fastest(make: Callable[[Any, Options], Step]) -> list[Entry]:
+def pytorch_fastest(here: Place, make: Callable[[Any, Options], Step]) -> list[Entry]:
     """PyTorch with the fastest way that it has to run an optimizer: fused, or else foreach."""
-    try:
-        torch = importlib.import_module("torch")
-    except ImportError as error:
-        return [Skipped("PyTorch", f"{error}; run: {INSTALL}")]
+    torch = _torch(here)
+    if isinstance(torch, Skipped):
+        return [torch]
     for name, options in reversed(PYTORCH_VARIANTS.items()):
         try:
             step = make(torch, options)
@@ -152,6 +148,17 @@ def pytorch_fastest(make: Callable[[Any, Options], Step]) -> list[Entry]:
             continue
         return [Competitor(name, make(torch, options))]
     return [Skipped("PyTorch", f"PyTorch {torch.__version__} does not run it")]
+
+
+def _torch(here: Place) -> Any:
+    """PyTorch's module, or why it does not take part."""
+    try:
+        torch: Any = importlib.import_module("torch")
+    except ImportError as error:
+        return Skipped("PyTorch", f"{error}; run: {INSTALL}")
+    if here.cupy is not None and not torch.cuda.is_available():
+        return Skipped("PyTorch", f"{torch.__version__} sees no GPU; install a build with CUDA")
+    return torch
 
 
 def entry(name: str, modules: Sequence[str], make: Callable[..., Step]) -> Entry:

@@ -146,7 +146,7 @@ def entries(job: Job, here: Place) -> list[Entry]:
     """born, PyTorch where it has the optimizer, and the limit."""
     parameters, gradients = job.arrays(seed=0), job.arrays(seed=1)
     step = functools.partial(pytorch_step, job, parameters, gradients, here.device)
-    beside = pytorch_fastest(step) if job.pytorch[0] else []
+    beside = pytorch_fastest(here, step) if job.pytorch[0] else []
     ours = born_part(job, here, parameters, gradients)
     return [*ours, *beside, *limit.part(job, here, parameters, gradients)]
 

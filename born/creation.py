@@ -276,7 +276,13 @@ def linspace(
     first = tensors[0]
     kind = np.float64 if first.dtype == np.float64 else np.float32
     steps = max(num - 1, 1) if endpoint else max(num, 1)
-    shape = np.broadcast_shapes(*(each.shape for each in tensors))
+    try:
+        shape = np.broadcast_shapes(*(each.shape for each in tensors))
+    except ValueError as error:
+        raise ShapeError(
+            f"expected ends that broadcast in linspace, got shapes {tensors[0].shape} and "
+            f"{tensors[1].shape}; reshape one of them"
+        ) from error
     parts = (np.arange(num) / steps).astype(kind).reshape(num, *(1 for _ in shape))
     # Exact at both ends, whatever the numbers.
     after = Tensor(

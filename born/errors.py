@@ -2,7 +2,8 @@
 
 Each derives from `BornError` and from the builtin that a Python programmer expects, so
 both `except BornError` and `except ValueError` work. Each message states what was
-expected, what arrived, and what to do.
+expected, what arrived, and what to do; and if another function than the one that found the fault
+was called, its name in parentheses.
 
     BornError                        Exception
       ShapeError                     ValueError
@@ -36,11 +37,51 @@ expected, what arrived, and what to do.
 
 from __future__ import annotations
 
+import inspect
+import re
+from types import FrameType
+from typing import Any, Final
+
 import numpy.linalg
+
+_NAMING: Final = (
+    "born.creation",
+    "born.nn",
+    "born.ops",
+    "born.random",
+    "born.stats",
+    "born.tensor",
+)
+"""The modules whose public functions and layers errors name."""
 
 
 class BornError(Exception):
     """The root of born's errors."""
+
+    def __init__(self, *args: Any) -> None:
+        if args and isinstance(args[0], str):
+            name = _called(inspect.currentframe())
+            if name and not re.search(rf"\b{name}\b", args[0]):
+                args = (f"{args[0]} (in {name})", *args[1:])
+        super().__init__(*args)
+
+
+def _called(frame: FrameType | None) -> str:
+    """The function or layer that was called from outside of born, if it is one to name."""
+    entry = None
+    while frame is not None and _is_own(frame):
+        entry, frame = frame, frame.f_back
+    if entry is None or not entry.f_globals["__name__"].startswith(_NAMING):
+        return ""
+    owner, _, name = entry.f_code.co_qualname.rpartition(".")
+    if name == "__call__":
+        return type(entry.f_locals.get("self")).__name__
+    return "" if name.startswith(("_", "<")) or "<" in owner else name
+
+
+def _is_own(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.startswith(("born.", "born_")) and frame.f_code.co_name != "<module>"
 
 
 class ShapeError(BornError, ValueError):

@@ -53,6 +53,9 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
     >>> [axes.get_ylabel() for axes in history(reports).axes]
     ['lr', 'norm', 'update / parameter']
     """
+    if not _is_several(records):
+        remedy = "pass those of all steps, [record, ...]"
+        raise type_error("records", "a list of records", records, remedy, OperandError)
     rows = [_numbers(record) for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     panels: dict[str, list[str]] = {
@@ -80,6 +83,11 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
             axes.axvline(t, color=_RED, alpha=0.35, linewidth=1.0, zorder=0)
     grid[-1].set_xlabel("step" + (f" ({len(skipped)} skipped, in red)" if skipped else ""))
     return figure
+
+
+def _is_several(records: object) -> bool:
+    is_one = isinstance(records, Mapping) or hasattr(records, "to_dict")
+    return isinstance(records, Iterable) and not is_one
 
 
 def _numbers(record: object) -> dict[str, float]:

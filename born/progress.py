@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Mapping, Sized
 from contextlib import suppress
-from typing import Any, ClassVar, Final, Generic, Protocol, TextIO, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TextIO, TypeAlias, TypeVar, cast
 
 from typing_extensions import override
 
@@ -79,6 +79,9 @@ def progress(
     step 2/4  loss 0.5  .../step
     step 4/4  loss 0.25  .../step
     """
+    if not isinstance(cast("object", items), Iterable):
+        remedy = "write range(1000) for so many steps"
+        raise type_error("items", "something to go through", items, remedy, OperandError)
     done = integer("done", done, 0, DomainError)
     if total is None and isinstance(items, Sized):
         total = done + len(items)

@@ -7,9 +7,10 @@ that `ConfigError` becomes `ConfigTypeError` for the wrong type.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from numbers import Real
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -114,6 +115,19 @@ def choice(
         listed = ", ".join([first, *others[:-1]]) + "".join(f" or {last}" for last in others[-1:])
         raise error(f"expected {name}={listed}, got {value!r}; {first} is the usual one")
     return value
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments, as far as it says."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # as of many that are written in C
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def mismatch_text(expected: str, mismatches: Sequence[str], remedy: str) -> str:

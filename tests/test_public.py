@@ -50,7 +50,7 @@ SURFACE = {
     " Buffer Conv1d Conv2d ConvTranspose2d Dropout Embedding Flatten GRU GroupNorm InstanceNorm2d"
     " LSTM LayerNorm Linear MaxPool1d MaxPool2d Module Parameter RMSNorm RNN ReLU Sequential"
     " Upsample accuracy binary_cross_entropy_with_logits cosine_similarity cross_entropy ctc_loss"
-    " huber_loss kl_div l1_loss mse_loss nll_loss triplet_margin_loss",
+    " huber_loss kl_div l1_loss mse_loss nll_loss smooth_l1_loss triplet_margin_loss",
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
     " Group LossScale Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer"
     " Precision SGD SGDConfig Simplex UnitNorm accumulated averaged centralized clip_step clipped"

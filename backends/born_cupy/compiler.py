@@ -29,10 +29,11 @@ class Kernel:
         self.source = source
         self._function = function
 
-    def __call__(self, blocks: int, threads: int, arguments: Sequence[Any], stream: Any) -> None:
-        """Launch and return at once; arguments are of the very types that the text declares."""
+    def __call__(self, blocks: int, threads: int, arguments: Sequence[Any]) -> None:
+        """Launch on the current stream and return at once; arguments are of the very types that
+        the text declares."""
         if blocks:
-            self._function((blocks,), (threads,), arguments, 0, stream)
+            self._function((blocks,), (threads,), arguments)
 
 
 class Compiler:

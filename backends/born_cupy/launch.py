@@ -66,7 +66,7 @@ class Launching(Dispatch):
                 else argument
                 for argument in arguments
             ]
-            self.compile(source)(blocks, threads, given, None)
+            self.compile(source)(blocks, threads, given)
 
     def _draw(self, source: Source, count: int, double: bool, *arguments: Any) -> None:
         """Launch a kernel of `kernels.random.drawing`, and move on past what it draws."""

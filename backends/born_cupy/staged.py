@@ -1,14 +1,15 @@
 """Updates of several stages on the device: for each stage one launch or two over all tensors.
 
 Nothing here waits: what is of lower rank than element stays in device memory. A rule with matrix
-functions goes tensor by tensor, so that it needs memory for the largest alone.
+functions takes tensors of one shape together, as many as a stack of `_STACK` bytes holds, and
+multiplies them by one product: beside what is held, it needs five such stacks, or five times the
+largest tensor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,6 @@ from typing_extensions import override
 
 from born.backend import Backend
 from born.backend.lanes import Layout, layout
-from born.backend.plain_update import apply_matrix_function
 from born.backend.update import (
     BoundUpdate,
     Check,
@@ -26,13 +26,21 @@ from born.backend.update import (
     UpdateKernel,
     accept,
 )
-from born.fusion import RESULT, SCALAR, VALUE, GroupProgram, Program, Ref, total
-from born.fusion.program import COLUMNS, ELEMENT, GROUP, MATRIX, REDUCTIONS, ROWS
+from born.fusion import RESULT, GroupProgram, Program, Ref, total
+from born.fusion.program import (
+    COLUMNS,
+    ELEMENT,
+    GROUP,
+    MATRIX,
+    REDUCTIONS,
+    ROWS,
+    matrix_function,
+)
 from born.fusion.tracing import trace
-from born.raw import Array, HostArray, RawTensor
+from born.raw import Array, HostArray, RawTensor, Shape
 from born_cupy.compiler import Kernel
 from born_cupy.device import DeviceContext, cupy
-from born_cupy.kernels import Source
+from born_cupy.kernels import Source, matrices
 from born_cupy.kernels.source import THREADS
 from born_cupy.kernels.stages import (
     GroupKernels,
@@ -45,10 +53,14 @@ from born_cupy.kernels.stages import (
     totals as totals_kernel,
 )
 from born_cupy.kernels.table import MAX_BLOCKS
-from born_cupy.update import checked, readable
+from born_cupy.tables import Table
+from born_cupy.update import Memory, checked
 
 _WORD: Final = 8
 """Bytes of a double."""
+
+_STACK: Final = 2**24
+"""Bytes of matrices that are multiplied at once: enough to keep a large device busy."""
 
 Compile = Callable[[Source], Kernel]
 
@@ -83,30 +95,29 @@ class _Plan:
     """Some tensors that go through the stages together, as far as they stay the same.
 
     Attributes:
-        numbers: which of the bound tensors.
-        places: where their gradients are among those of a step.
-        layouts: how each is cut into rows.
-        words: the table, without gradients, and with offsets of what has yet to be made.
+        places: which of a step's they are; None if they are all of them.
+        arrays: of each the parameter and its slots.
+        words: the table without gradients and scalars, and with offsets of what has yet to be made.
         kept: the rows of the table that hold such offsets.
         doubles: how many doubles have to be made.
-        firsts: how tensors are dealt out -> the pieces before each tensor, and in all.
+        pieces: how tensors are dealt out -> how many pieces there are.
     """
 
     def __init__(
         self,
         kernel: CupyStages,
         arrays: Sequence[Sequence[Array]],
-        numbers: Sequence[int],
-        places: slice,
+        places: Sequence[int] | None = None,
     ) -> None:
-        self.numbers = numbers
         self.places = places
         self.arrays = arrays
         stages, program = kernel.stages, kernel.program
         table = stages.places
         self.layouts = [layout(own[0].shape, stages.by_rows) for own in arrays]
         sizes = [own[0].size for own in arrays]
-        self.words = words = np.zeros((table.count, len(arrays)), np.uint64)
+        tensors = len(arrays)
+        self.words = np.zeros(table.count * tensors + len(table.kinds) * (tensors + 1), np.uint64)
+        words = self.rows(self.words, table.count)
         elements = [i for i in range(len(program.arrays)) if program.rank(i) == ELEMENT]
         for row, index in enumerate(elements):
             if index != 1:
@@ -133,13 +144,18 @@ class _Plan:
             ],
             np.uint64,
         ).T
-        kinds = dict.fromkeys(kind for stage in stages.passes for kind, _ in stage)
-        self.firsts = {
-            kind: np.cumsum(
-                [0, *(count_pieces(kind, *each) for each in zip(self.layouts, sizes, strict=True))]
-            ).astype(np.uint64)
-            for kind in kinds
-        }
+        self.pieces: dict[str, int] = {}
+        firsts = self.words[table.count * tensors :].reshape(-1, tensors + 1)
+        for first, kind in zip(firsts, table.kinds, strict=True):
+            own = [count_pieces(kind, *each) for each in zip(self.layouts, sizes, strict=True)]
+            first[1:] = np.cumsum(own)
+            self.pieces[kind] = sum(own)
+
+    def rows(self, words: HostArray, count: int) -> HostArray:
+        """The rows of a table, each a number for every tensor."""
+        tensors = len(self.arrays)
+        rows: HostArray = words[: count * tensors].reshape(count, tensors)
+        return rows
 
     def _counts(self, rank: str) -> list[int]:
         """How many values of a rank each tensor has."""
@@ -163,21 +179,22 @@ class _Bound(BoundUpdate):
         self._arrays = [[raw.array for raw in target] for target in targets]
         self._shapes = [arrays[0].shape for arrays in self._arrays]
         self._contiguous = all(a.flags.c_contiguous for arrays in self._arrays for a in arrays)
-        self._latest: tuple[Sequence[int], list[_Plan]] = (), []
+        self._latest: tuple[Sequence[int], list[_Plan], Memory] = (), [], Memory([])
 
     @override
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
         kernel = self._kernel
-        checked(kernel.context, kernel.dtypes[1], self._shapes, numbers, gradients, self._check)
-        slopes = [gradient.array for gradient in gradients]
+        slopes = checked(
+            kernel.context, kernel.dtypes[1], self._shapes, numbers, gradients, self._check
+        )
         with kernel.context:
             if self._contiguous:
-                latest, plans = self._latest
+                latest, plans, memory = self._latest
                 if latest != numbers:
-                    plans = self._planned(self._arrays, numbers)
-                    self._latest = numbers, plans
-                parameters = [self._arrays[number][0] for number in numbers]
-                return _Step(kernel, plans, readable(parameters, slopes), [])
+                    arrays = [self._arrays[number] for number in numbers]
+                    plans, memory = _planned(kernel, arrays), Memory([own[0] for own in arrays])
+                    self._latest = numbers, plans, memory
+                return _Step(kernel, plans, *memory.readable(slopes), [])
             # By way of contiguous copies, which are written back.
             targets = [self._arrays[number] for number in numbers]
             copies = [[cupy.ascontiguousarray(array) for array in every] for every in targets]
@@ -187,21 +204,28 @@ class _Bound(BoundUpdate):
                 for array, copy in zip(*pairs, strict=True)
                 if copy is not array
             ]
-            plans = self._planned(copies, range(len(copies)))
-            return _Step(kernel, plans, [a.copy(order="C") for a in slopes], written)
+            plans = _planned(kernel, copies)
+            slopes = [array.copy(order="C") for array in slopes]
+            memory = Memory([own[0] for own in copies])
+            return _Step(kernel, plans, *memory.readable(slopes), written)
 
-    def _planned(self, arrays: Sequence[Sequence[Array]], numbers: Sequence[int]) -> list[_Plan]:
-        count = len(numbers)
-        length = 1 if self._kernel.has_matrices else count
-        return [
-            _Plan(
-                self._kernel,
-                [arrays[number] for number in numbers[start : start + length]],
-                numbers[start : start + length],
-                slice(start, start + length),
-            )
-            for start in range(0, count, length)
+
+def _planned(kernel: CupyStages, arrays: Sequence[Sequence[Array]]) -> list[_Plan]:
+    """All tensors at once; or, for matrix functions, stacks of one shape."""
+    if not kernel.has_matrices:
+        return [_Plan(kernel, arrays)]
+    by_shape: dict[Shape, list[int]] = {}
+    for place, own in enumerate(arrays):
+        by_shape.setdefault(own[0].shape, []).append(place)
+    plans: list[_Plan] = []
+    for places in by_shape.values():
+        size = arrays[places[0]][0].size * kernel.stages.compute.itemsize
+        stacks = -(-len(places) // max(_STACK // max(size, 1), 1))
+        plans += [
+            _Plan(kernel, [arrays[place] for place in own], own)
+            for own in (places[number::stacks] for number in range(stacks))
         ]
+    return plans
 
 
 class _Step(PreparedStep):
@@ -212,10 +236,12 @@ class _Step(PreparedStep):
         kernel: CupyStages,
         plans: Sequence[_Plan],
         gradients: Sequence[Array],
+        addresses: HostArray,
         written: Sequence[tuple[Array, Array]],
     ) -> None:
         self._kernel = kernel
-        self._waves = [_Wave(kernel, plan, gradients[plan.places]) for plan in plans]
+        self._gradients = gradients  # held until they have been read
+        self._waves = [_Wave(kernel, plan, addresses) for plan in plans]
         self._written = written
 
     @override
@@ -251,124 +277,152 @@ class _Step(PreparedStep):
         refs = [
             ref for ref, number in zip(program.totals, rounds, strict=True) if number == finished
         ]
-        addresses = np.concatenate(
-            [
-                np.array([wave.addresses(ref) for ref in refs], np.uint64).reshape(len(refs), -1)
-                for wave in self._waves
-            ],
-            axis=1,
-        )
         sums = cupy.empty(len(refs), np.float64)
-        arguments = [cupy.asarray(addresses), np.int64(addresses.shape[1]), sums]
-        kernel.compile(totals_kernel())(len(refs), THREADS, arguments, kernel.context.stream)
+        if len(self._waves) == 1:
+            (wave,) = self._waves
+            table = wave.table
+            starts = [kernel.stages.places.known[ref] * wave.tensors for ref in refs]
+        else:
+            tensors = sum(wave.tensors for wave in self._waves)
+            listed = np.empty((len(refs), tensors), np.uint64)
+            for wave in self._waves:
+                for row, ref in zip(listed, refs, strict=True):
+                    row[wave.places] = wave.addresses(ref)
+            table = Table(listed.reshape(-1), tensors, [])
+            starts = [place * tensors for place in range(len(refs))]
+        launch = kernel.compile(totals_kernel())
+        for place, start in enumerate(starts):
+            launch(1, THREADS, [*table.arguments(), np.int64(start), sums[place:]])
         return RawTensor(sums)
 
 
 class _Wave:
-    """Some tensors in one step."""
+    """Some tensors in one step, until it is begun without a table."""
 
-    def __init__(self, kernel: CupyStages, plan: _Plan, gradients: Sequence[Array]) -> None:
+    def __init__(self, kernel: CupyStages, plan: _Plan, addresses: HostArray) -> None:
         self._kernel = kernel
         self._plan = plan
-        self._gradients = gradients
+        self.places = plan.places
+        self.tensors = len(plan.arrays)
+        self._addresses = addresses if plan.places is None else addresses[plan.places]
         self._memory = cupy.empty(max(plan.doubles, 1), np.float64)
-        self._made: dict[Ref, list[Array]] = {}
-        self._words = plan.words.copy()
-        self._words[plan.kept] += np.uint64(self._memory.data.ptr)
-        self._words[1] = [array.data.ptr for array in gradients]
-        self._table: list[Array] | None = None
+        self._stacks: dict[Ref, Array] = {}
+        self.table: Table
 
     def begin(self, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
         """Take what the host gives."""
-        table, plan = self._kernel.stages.places, self._plan
+        plan, places = self._plan, self._kernel.stages.places
+        self.table = Table(plan.words, self.tensors, scalars)
+        self._rows = rows = plan.rows(self.table.words, places.count)
+        rows[plan.kept] += np.uint64(self._memory.data.ptr)
+        rows[1] = self._addresses
         if sets is not None:
-            self._words[table.first + 1] = sets[plan.places]
-        self._host = scalars[sets[plan.places.start] if sets is not None else 0]
-        self._scalars: HostArray = np.array(scalars, np.float64).reshape(-1)
+            own = sets if plan.places is None else [sets[place] for place in plan.places]
+            rows[places.first + 1] = own
 
     def release(self) -> None:
         """Let go of what only this step needs."""
-        self._made.clear()
+        self._stacks.clear()
 
     def addresses(self, ref: Ref) -> HostArray:
         """Where a value of each tensor is."""
-        row: HostArray = self._words[self._kernel.stages.places.known[ref]]
+        row: HostArray = self._rows[self._kernel.stages.places.known[ref]]
         return row
 
-    def _arguments(self) -> list[Array]:
-        """The table, the pieces for each way to deal tensors out, and the scalars."""
-        if self._table is None:
-            parts = [
-                self._words.reshape(-1),
-                *self._plan.firsts.values(),
-                self._scalars.view(np.uint64),
-            ]
-            # New memory for each step: the device may have yet to read what the last one sent.
-            whole = cupy.asarray(np.concatenate(parts))
-            ends = np.cumsum([0, *map(len, parts)]).tolist()
-            self._table = [whole[start:stop] for start, stop in pairwise(ends)]
-        return self._table
-
-    def _launch(self, source: Source, kind: str | None, blocks: int, values: Array) -> None:
-        kernel = self._kernel
-        table, *firsts, scalars = self._arguments()
-        place = 0 if kind is None else list(self._plan.firsts).index(kind)
-        first = firsts[place] if firsts else table
-        count = np.int64(len(self._plan.layouts))
-        arguments = [table, count, first, scalars.view(np.float64), values]
-        kernel.compile(source)(min(blocks, MAX_BLOCKS), THREADS, arguments, kernel.context.stream)
+    def _launch(
+        self, source: Source, blocks: int, values: Array, *others: Any, threads: int = THREADS
+    ) -> None:
+        arguments = [*self.table.arguments(), values, *others]
+        self._kernel.compile(source)(min(blocks, MAX_BLOCKS), threads, arguments)
 
     def go_through(self, number: int, values: RawTensor | None) -> None:
         """One stage."""
-        stages, plan = self._kernel.stages, self._plan
+        stages = self._kernel.stages
         stage = stages.stages.stages[number]
         known = self._memory if values is None else values.array
-        small = stages.small[number]
-        if stage.work is not None and stage.work.scratch:
-            self._make(stage.work.scratch)
+        self._make([*(stage.work.scratch if stage.work else ()), *self._results(stage.matrices)])
+        small, end = stages.small[number], stages.ends[number]
         if small is not None:
-            self._launch(small, None, len(plan.layouts), known)
+            self._launch(small, self.tensors, known, threads=stages.threads)
         for kind, source in stages.passes[number]:
-            self._launch(source, kind, int(plan.firsts[kind][-1]), known)
-        end = stages.ends[number]
+            self._launch(source, self._plan.pieces[kind], known)
         if end is not None:
-            self._launch(end, None, len(plan.layouts), known)
+            self._launch(end, self.tensors, known, threads=stages.threads)
         for place in stage.matrices:
             self._apply(place, known)
+        for ref in stage.work.scratch if stage.work else ():
+            del self._stacks[ref]
+
+    def _results(self, places: Sequence[int]) -> list[Ref]:
+        return [Ref(RESULT, place) for place in places]
 
     def _make(self, refs: Sequence[Ref]) -> None:
-        """Memory for operands of matrix functions."""
-        compute = self._kernel.stages.compute
+        """Stacks for operands and results of matrix functions."""
+        places = self._kernel.stages.places.elements
         for ref in refs:
-            self._keep(ref, [cupy.empty(own[0].shape, compute) for own in self._plan.arrays])
-
-    def _keep(self, ref: Ref, arrays: list[Array]) -> None:
-        self._made[ref] = arrays
-        row = self._kernel.stages.places.elements[ref]
-        self._words[row] = [array.data.ptr for array in arrays]
-        self._table = None
+            shape = self._plan.arrays[0][0].shape
+            stack = cupy.empty((self.tensors, *shape), self._kernel.stages.compute)
+            self._stacks[ref] = stack
+            offsets = np.arange(self.tensors, dtype=np.uint64) * np.uint64(
+                stack.nbytes // self.tensors
+            )
+            self._rows[places[ref]] = np.uint64(stack.data.ptr) + offsets
+            self.table.changed()
 
     def _apply(self, place: int, values: Array) -> None:
-        """A matrix function, of each tensor, by the backend's products."""
+        """A matrix function of all tensors, by products of stacks."""
         op, args = self._kernel.program.instructions[place]
-        results: list[Array] = []
-        for number in range(len(self._plan.layouts)):
-            given = [self._argument(arg, number, values) for arg in args]
-            result = apply_matrix_function(self._kernel.backend, op, *given)
-            results.append(cupy.ascontiguousarray(result.array))
-        self._keep(Ref(RESULT, place), results)
+        x, result = self._stacks[args[0]], self._stacks[Ref(RESULT, place)]
+        if not x.size:
+            return
+        if matrix_function(op) == "matmul":
+            result[...] = x @ self._stacks[args[1]]
+        else:
+            self._orthogonalize(place, x, result, values)
 
-    def _argument(self, ref: Ref, number: int, values: Array) -> RawTensor | float:
-        """An argument of a matrix function: a matrix or a number."""
-        if ref in self._made:
-            return RawTensor(self._made[ref][number])
-        if ref.kind == SCALAR:
-            return self._host[ref.index]
-        compute = self._kernel.stages.compute
-        if ref.kind == VALUE:
-            return RawTensor(values[ref.index].astype(compute))
-        offset = int(self._plan.words[self._kernel.stages.places.known[ref]][number]) // _WORD
-        return RawTensor(self._memory[offset].astype(compute))
+    def _orthogonalize(self, place: int, x: Array, result: Array, values: Array) -> None:
+        """As `born.backend.orthogonal` does it."""
+        kernels = self._kernel.stages.orthogonal[place]
+        rows, columns = x.shape[-2:]
+        size = rows * columns
+        count = x.size // size  # of matrices
+        counts = np.int64(count), np.int64(count // self.tensors)  # and of each tensor
+        stretches = -(-size // matrices.SUMS)
+        sums = cupy.empty(count * stretches, np.float64)
+        lengths = cupy.empty(count, np.float64)
+        self._launch(kernels.squares, count * stretches, values, x, counts[0], np.int64(size), sums)
+        self._launch(kernels.lengths, count, values, sums, *counts, np.int64(stretches), lengths)
+        straight = result.reshape(count, rows, columns)
+        turned = cupy.empty((count, columns, rows), x.dtype)
+        written = matrices.STRAIGHT | matrices.TURNED
+
+        def move(source: Source, into: int, *arrays: Array) -> None:
+            _, height, width = arrays[0].shape
+            tiles = -(-height // matrices.TILE) * -(-width // matrices.TILE)
+            shape = np.int64(height), np.int64(width)
+            self._launch(source, count * tiles, values, *arrays, np.int32(into), *counts, *shape)
+
+        own = matrices.STRAIGHT if not kernels.steps else written
+        move(kernels.divided, own, x.reshape(count, rows, columns), lengths, straight, turned)
+        # From here on with no more rows than columns.
+        last = matrices.STRAIGHT
+        if rows > columns:
+            straight, turned, last = turned, straight, matrices.TURNED
+        height = min(rows, columns)
+        chunks = -(-height * height // matrices.CHUNK)
+        for step in range(1, kernels.steps + 1):
+            square = straight @ turned
+            product = square @ square  # the square is its own transpose
+            self._launch(
+                kernels.mixed, count * chunks, values, square, product, *counts,
+                np.int64(height * height),
+            )  # fmt: skip
+            del product
+            product = square @ straight
+            del square
+            own = last if step == kernels.steps else written
+            move(kernels.advanced, own, straight, product, straight, turned)
+            del product
 
 
 class CupyGroup(GroupUpdate):
@@ -383,19 +437,14 @@ class CupyGroup(GroupUpdate):
         compile: Compile,
     ) -> None:
         super().__init__(program)
-        self._slots = slots
         self._context = context
         self._compile = compile
         self._kernels: GroupKernels = group_kernels(program)
         self._round = -1
-        start = np.zeros(max(len(self._kernels.places), 1))
-        first = len(slots)
-        start[first : first + len(scalars)] = scalars
+        self._given = [*(slot.array for slot in slots), *map(np.float64, scalars)]
         with context:
-            self._known = cupy.asarray(start)
-            for place, slot in enumerate(slots):
-                self._known[place] = slot.array
-            self._values = cupy.zeros(max(len(program.values), 1), np.float64)
+            self._known = cupy.empty(max(len(self._kernels.places), 1), np.float64)
+            self._values = cupy.empty(max(len(program.values), 1), np.float64)
 
     @override
     def values(self, totals: Sequence[RawTensor]) -> RawTensor:
@@ -406,15 +455,12 @@ class CupyGroup(GroupUpdate):
                 added = totals[0].array if totals else self._values
                 for other in totals[1:]:
                     added = added + other.array
-                arguments = [self._known, added, self._values]
-                self._compile(source)(1, 32, arguments, self._context.stream)
+                self._compile(source)(1, 32, [self._known, added, self._values, *self._given])
         return RawTensor(self._values)
 
     @override
     def finish(self) -> None:
-        with self._context:
-            for slot, ref in zip(self._slots, self.program.outputs, strict=True):
-                slot.array[...] = self._known[self._kernels.places[ref]]
+        """Nothing: the kernel of the last round has written the slots."""
 
 
 @cache

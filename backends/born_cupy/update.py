@@ -25,6 +25,7 @@ from born_cupy.kernels import Source
 from born_cupy.kernels.source import THREADS
 from born_cupy.kernels.table import MAX_BLOCKS, count_chunks
 from born_cupy.kernels.update import CHUNK, update
+from born_cupy.tables import Table
 
 
 class CupyUpdate(UpdateKernel):
@@ -47,12 +48,40 @@ class CupyUpdate(UpdateKernel):
         return _Bound(self, targets, check)
 
 
+class Memory:
+    """Where some parameters are, to compare it with where their gradients are."""
+
+    def __init__(self, parameters: Sequence[Array]) -> None:
+        self._starts = np.array([array.data.ptr for array in parameters], np.uint64)
+        self._ends = self._starts + np.array([array.nbytes for array in parameters], np.uint64)
+
+    def readable(self, gradients: Sequence[Array]) -> tuple[Sequence[Array], HostArray]:
+        """Gradients as a kernel can read them while it writes the parameters, and where they are.
+
+        Those with gaps, and those that overlap their parameter, are copied.
+        """
+        starts = np.array([array.data.ptr for array in gradients], np.uint64)
+        apart = (starts < self._ends) & (starts != self._starts)
+        if apart.any():
+            ends = starts + (self._ends - self._starts)
+            apart &= self._starts < ends
+        whole = [array.flags.c_contiguous for array in gradients]
+        if False not in whole and not apart.any():
+            return gradients, starts
+        copies = [
+            array if each and not other else array.copy(order="C")
+            for array, each, other in zip(gradients, whole, apart, strict=True)
+        ]
+        return copies, np.array([array.data.ptr for array in copies], np.uint64)
+
+
 class _Plan:
     """How to update some of the bound tensors.
 
     Attributes:
         numbers: which of them.
         arrays: of each the parameter and its slots.
+        memory: where the parameters are.
         words: the table, without gradients and with the first set of scalars for all.
         blocks: how many chunks there are, a block for each.
     """
@@ -60,6 +89,7 @@ class _Plan:
     def __init__(self, numbers: Sequence[int], arrays: Sequence[Sequence[Array]]) -> None:
         self.numbers = tuple(numbers)
         self.arrays = [arrays[number] for number in numbers]
+        self.memory = Memory([own[0] for own in self.arrays])
         tensors, columns = len(numbers), 1 + len(arrays[0])  # the gradient's comes second
         sizes = np.array([p.size for p, *_ in self.arrays], np.uint64)
         addresses = np.array([[a.data.ptr for a in every] for every in self.arrays], np.uint64)
@@ -76,18 +106,6 @@ class _Plan:
         return rows
 
 
-def readable(parameters: Sequence[Array], gradients: Sequence[Array]) -> list[Array]:
-    """Gradients as a kernel can read them while it writes the parameters: some are copies."""
-    ours = np.array([array.data.ptr for array in parameters], np.uint64)
-    lengths = np.array([array.nbytes for array in parameters], np.uint64)
-    theirs = np.array([array.data.ptr for array in gradients], np.uint64)
-    overlap = (theirs < ours + lengths) & (ours < theirs + lengths) & (theirs != ours)
-    return [
-        array.copy(order="C") if apart or not array.flags.c_contiguous else array
-        for array, apart in zip(gradients, overlap, strict=True)
-    ]
-
-
 def checked(
     context: DeviceContext,
     dtype: np.dtype[Any],
@@ -95,18 +113,19 @@ def checked(
     numbers: Sequence[int],
     gradients: Sequence[RawTensor],
     check: Check,
-) -> None:
-    """Have each gradient checked that is not plainly like its parameter."""
-    kind = cupy.ndarray
-    for number, gradient in zip(numbers, gradients, strict=True):
-        array = gradient.array
+) -> list[Array]:
+    """The arrays of gradients; each is checked that is not plainly like its parameter."""
+    kind, device = cupy.ndarray, context.device
+    arrays = [gradient.array for gradient in gradients]
+    for number, array, gradient in zip(numbers, arrays, gradients, strict=True):
         if not (
             array.__class__ is kind
             and array.shape == shapes[number]
             and array.dtype == dtype
-            and array.data.device_id == context.device
+            and array.data.device_id == device
         ):
             check(number, gradient)
+    return arrays
 
 
 class _Bound(BoundUpdate):
@@ -132,13 +151,13 @@ class _Bound(BoundUpdate):
     @override
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
         kernel = self._kernel
-        checked(kernel.context, kernel.dtypes[1], self._shapes, numbers, gradients, self._check)
-        arrays = [gradient.array for gradient in gradients]
-        with self._kernel.context:
+        arrays = checked(
+            kernel.context, kernel.dtypes[1], self._shapes, numbers, gradients, self._check
+        )
+        with kernel.context:
             if self._contiguous:
                 plan = self._plan_for(numbers)
-                parameters = [own[0] for own in plan.arrays]
-                return _Step(self._kernel, plan, readable(parameters, arrays), [])
+                return _Step(kernel, plan, *plan.memory.readable(arrays), [])
             # By way of contiguous copies, which are written back.
             targets = [self._arrays[number] for number in numbers]
             copies = [[cupy.ascontiguousarray(array) for array in every] for every in targets]
@@ -149,7 +168,8 @@ class _Bound(BoundUpdate):
                 if copy is not array
             ]
             plan = _Plan(range(len(numbers)), copies)
-            return _Step(self._kernel, plan, [a.copy(order="C") for a in arrays], written)
+            slopes = [array.copy(order="C") for array in arrays]
+            return _Step(kernel, plan, *plan.memory.readable(slopes), written)
 
 
 @dataclass(slots=True)
@@ -159,6 +179,7 @@ class _Step(PreparedStep):
     kernel: CupyUpdate
     plan: _Plan
     gradients: Sequence[Array]
+    addresses: HostArray
     written: Sequence[tuple[Array, Array]]
 
     @override
@@ -170,17 +191,12 @@ class _Step(PreparedStep):
         finished: int = 0,
     ) -> None:
         kernel, plan = self.kernel, self.plan
-        words = plan.words.copy()
-        rows = plan.rows(words)
-        rows[1] = [array.data.ptr for array in self.gradients]
+        table = Table(plan.words, len(plan.numbers), scalars)
+        rows = plan.rows(table.words)
+        rows[1] = self.addresses
         if sets is not None:
             rows[-1] = sets
-        numbers = np.array(scalars, np.float64).reshape(-1)
         with kernel.context:
-            # New memory for each step: the device may have yet to read what the last one sent.
-            table = cupy.asarray(np.concatenate((words, numbers.view(np.uint64))))
-            arguments = [table, np.int64(len(plan.numbers)), table[words.size :].view(np.float64)]
-            blocks = min(plan.blocks, MAX_BLOCKS)
-            kernel.launch(blocks, THREADS, arguments, kernel.context.stream)
+            kernel.launch(min(plan.blocks, MAX_BLOCKS), THREADS, table.arguments())
             for array, copy in self.written:
                 array[...] = copy

@@ -6,6 +6,7 @@ those of NumPy or of compiled loops.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -48,6 +49,10 @@ def takes_codes(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> bool:
 _WAVE: Final = 1_048_576
 """Elements that go through all stages together, so that later ones find them in the cache."""
 
+_MATRICES: Final = 349_525
+"""Elements of matrices that go through all stages together: in float32 and with two work matrices
+for each they take 4 MB."""
+
 
 class StagedUpdate(UpdateKernel):
     """A program of several stages; a subclass says how a pass over the elements is run."""
@@ -66,8 +71,8 @@ class StagedUpdate(UpdateKernel):
             [ref for ref, number in zip(program.totals, rounds, strict=True) if number == finished]
             for finished in range(len(stages.starts) - 1)
         ]
-        # Matrices and values of rows and columns are one tensor's.
-        self.alone = self.staged.by_rows or any(stage.matrices for stage in stages.stages)
+        self.alone = self.staged.by_rows  # values of rows and columns are one tensor's
+        self.matrices = any(stage.matrices for stage in stages.stages)
         self.returns = any(
             sum(work is not None for work in self.passes[start:stop]) > 1
             for start, stop in pairwise(stages.starts)
@@ -143,11 +148,14 @@ class BoundStages(BoundUpdate):
     def _planned(self, numbers: Sequence[int]) -> list[Plan]:
         """Tensors that go through the stages of a round together."""
         kernel = self.kernel
+        sizes = [self.targets[number][0].size for number in numbers]
+        most = _WAVE if kernel.returns else math.inf
+        if kernel.matrices:  # small ones together take no more memory than a large one
+            most = max(_MATRICES, *sizes)
         starts: list[int] = []
         size = 0
-        for place, number in enumerate(numbers):
-            own = self.targets[number][0].size
-            if not starts or kernel.alone or (kernel.returns and size + own > _WAVE):
+        for place, own in enumerate(sizes):
+            if not starts or kernel.alone or size + own > most:
                 starts.append(place)
                 size = 0
             size += own

@@ -18,11 +18,13 @@ from born.backend.lanes import goes_by_rows, layout
 from born.backend.plain_update import apply_matrix_function
 from born.backend.update import Scalars, element_dtype
 from born.fusion import ARRAY, RESULT, SCALAR, VALUE, Program, Ref
-from born.fusion.program import COLUMNS, ELEMENT, MATRIX, REDUCTIONS, ROWS, TENSOR
+from born.fusion.program import COLUMNS, ELEMENT, MATRIX, REDUCTIONS, ROWS, TENSOR, matrix_function
 from born.fusion.stages import ZERO, Pass, Stages
 from born.raw import HostArray, RawTensor, Shape
 from born_numpy import sums
+from born_numpy.arena import empty
 from born_numpy.group import Compute, Line, compiled, operation
+from born_numpy.orthogonal import orthogonalize_all
 from born_numpy.update import apart
 
 T = TypeVar("T")
@@ -285,7 +287,7 @@ class Wave:
             kept[place] = np.zeros(sizes) if name == "sum" else np.full(sizes, -np.inf)
         for ref in work.scratch:
             self._scratch[ref] = [
-                RawTensor(np.empty(target[0].shape, self.staged.compute))
+                RawTensor(empty(target[0].shape, self.staged.compute))
                 for target in self.plan.targets
             ]
 
@@ -300,8 +302,17 @@ class Wave:
                 else:
                     value = self._closed(place)
                 self._known[self.staged.places[Ref(RESULT, place)]] = value
-        for place in stage.matrices:
-            self._apply(place)
+        if not stage.matrices:
+            return
+        found = {ref: self._scratch[ref] for ref in (stage.work.scratch if stage.work else ())}
+        used = [
+            arg for place in stage.matrices for arg in self.staged.program.instructions[place][1]
+        ]
+        once = [ref for ref in found if used.count(ref) == 1]
+        results = {Ref(RESULT, place): self._apply(place, once) for place in stage.matrices}
+        for ref in found:
+            del self._scratch[ref]
+        self._scratch |= results
 
     @_quietly
     def _closed(self, place: int) -> Value:
@@ -340,18 +351,20 @@ class Wave:
         return rows.reshape(matrices, 1, 1)
 
     @_quietly
-    def _apply(self, place: int) -> None:
-        """A matrix function, of each tensor."""
+    def _apply(self, place: int, operands: Sequence[Ref]) -> list[RawTensor]:
+        """A matrix function, of each tensor; it may overwrite these operands."""
         op, args = self.staged.program.instructions[place]
-        results: list[RawTensor] = []
-        for number in range(len(self.plan.targets)):
-            given = [
-                self._scratch[arg][number] if arg in self._scratch else float(self.value(arg))
-                for arg in args
-            ]
-            result = apply_matrix_function(self.staged.backend, op, *given)
-            results.append(RawTensor(np.ascontiguousarray(result.array)))
-        self._scratch[Ref(RESULT, place)] = results
+        columns = [self._scratch.get(arg) or self.of_tensors(arg) for arg in args]
+        given = list(zip(*columns, strict=True))
+        if matrix_function(op) == "orthogonalize":
+            arrays = [x.array if args[0] in operands else x.array.copy() for x, *_ in given]
+            steps = int(op.removeprefix("orthogonalize_"))
+            scalars = [each[1:] for each in given]
+            results = orthogonalize_all(self.staged.backend, arrays, scalars, steps)
+        else:
+            products = [apply_matrix_function(self.staged.backend, op, *each) for each in given]
+            results = [np.ascontiguousarray(product.array) for product in products]
+        return list(map(RawTensor, results))
 
     # -- arrays ------------------------------------------------------------------------------
 

@@ -27,7 +27,8 @@ ROOT: Final = Path(__file__).parents[2]
 SECONDS: Final[Mapping[str, float]] = {
     "device": 30,
     "smoke": 45,
-    "optimizers": 130,
+    "optimizers": 100,
+    "rules": 120,
     "networks": 120,
     "host": 50,
 }
@@ -41,6 +42,9 @@ TESTS: Final = "tests"
 # Bits of updates and values and gradients of every operation first; then what crosses a border.
 _TEST_FILES: Final = (
     "tests/fusion/test_update.py",
+    "tests/fusion/test_stages.py",
+    "tests/fusion/test_codecs.py",
+    "tests/optim/test_bits.py",
     "tests/optim/test_fused.py",
     "tests/operations/test_values.py",
     "tests/operations/test_derivatives.py",
@@ -144,7 +148,7 @@ def _tests(out: Path, seconds: float, rehearse: bool) -> Outcome:
         "-p",
         "benchmarks.gpu.reporting",
     ]
-    command += ["--simulator", *_REHEARSED] if rehearse else ["-n", "8", *_TEST_FILES]
+    command += ["--simulator", *_REHEARSED] if rehearse else ["-n", "12", *_TEST_FILES]
     status, took, _ = _run(TESTS, command, out, seconds, {REPORT: str(report)})
     lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     entries: list[dict[str, Any]] = [json.loads(each) for each in lines]

@@ -11,19 +11,27 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 import born
-from benchmarks import footprint, libraries, limit, models, optimizer_step, training_step
+from benchmarks import (
+    footprint,
+    libraries,
+    limit,
+    models,
+    optimizer_step,
+    training_step,
+)
+from benchmarks import optimizers as every
 from benchmarks.classifier import Network
 from benchmarks.gpu.figures import Recorder
 from benchmarks.harness import Competitor, Settings, Work, run
-from benchmarks.jobs import Job, adam, gpt2_shapes, sgd
+from benchmarks.jobs import Job, Shape, adam, gpt2_shapes
 from benchmarks.libraries import Place
 from benchmarks.models import CnnSizes, GptSizes
 from born import nn, optim
@@ -45,11 +53,12 @@ class Sizes:
         large: elements of one large tensor.
         small: number of small tensors, and their elements.
         gpt2: shapes of GPT-2's parameters.
-        each: elements of the tensor that every optimizer steps.
+        rules: what is stepped with each optimizer.
         network: the dense network.
         gpt: the GPT.
         cnn: the convolutional network.
         settings: how thoroughly steps are timed.
+        briefly: the same where there are many works.
     """
 
     copied: int
@@ -57,11 +66,12 @@ class Sizes:
     large: int
     small: tuple[int, int]
     gpt2: list[tuple[int, ...]]
-    each: int
+    rules: Sequence[Job]
     network: Network
     gpt: GptSizes
     cnn: CnnSizes
     settings: Settings
+    briefly: Settings
 
 
 DEVICE: Final = Sizes(
@@ -70,23 +80,38 @@ DEVICE: Final = Sizes(
     large=100_000_000,
     small=(200, 10_000),
     gpt2=gpt2_shapes(),
-    each=16_000_000,
+    rules=every.JOBS,
     network=Network((784, 4096, 4096, 10), batch=1024),
     gpt=models.GPU_GPT,
     cnn=models.GPU_CNN,
     settings=Settings(rounds=12, pause=0.0, settle=0.02, sample=0.05, warm_up=0.15, budget=12.0),
+    briefly=Settings(rounds=6, pause=0.0, settle=0.01, sample=0.02, warm_up=0.05, budget=3.0),
 )
+
+
+def _tiny(shapes: Sequence[Shape]) -> list[Shape]:
+    """Two tensors at most, of two or three elements along each axis."""
+    return [tuple(min(length, 3 - axis) for axis, length in enumerate(s)) for s in shapes[:2]]
+
+
+def _staged(job: Job) -> bool:
+    """Whether a job is of the few whose step is more than one pass over elements."""
+    return len(job.shapes) > 1 or len(job.shapes[0]) > 1
+
+
+_ONCE: Final = Settings(rounds=3, pause=0.0, settle=0.0, sample=0.0, warm_up=0.0)
 REHEARSAL: Final = Sizes(
     copied=2**12,
     epochs=1,
     large=1_000,
     small=(3, 10),
     gpt2=gpt2_shapes(vocabulary=7, context=5, width=4, layers=1),
-    each=100,
+    rules=[replace(job, shapes=_tiny(job.shapes)) for job in every.JOBS if _staged(job)],
     network=Network((6, 8, 8, 3), batch=4),
     gpt=GptSizes(layers=1, width=8, heads=2, vocabulary=5, context=4, batch=2),
     cnn=CnnSizes(side=8, channels=(2, 3), hidden=5, batch=2),
-    settings=Settings(rounds=3, pause=0.0, settle=0.0, sample=0.0, warm_up=0.0),
+    settings=_ONCE,
+    briefly=_ONCE,
 )
 
 
@@ -111,11 +136,11 @@ class Context:
         """The module."""
         return self.here.cupy
 
-    def time(self, work: Work) -> None:
+    def time(self, work: Work, settings: Settings | None = None) -> None:
         """Time a work and record what each competitor took; a failure does not stop the next."""
         print(f"-- {work.name}", flush=True)
         try:
-            result = run(work, self.sizes.settings)
+            result = run(work, settings or self.sizes.settings)
         except Exception as error:
             traceback.print_exc(file=sys.stdout)
             self.failures.append(f"{work.name}: {type(error).__name__}: {error}")
@@ -215,14 +240,13 @@ def _losses(inner: Backend, images: Any, labels: Any, epochs: int) -> list[float
 
 
 def optimizers(context: Context) -> None:
-    """Steps of Adam on one large tensor, many small ones and a GPT-2, and of each optimizer."""
+    """Steps of Adam on one large tensor, many small ones and a GPT-2."""
     sizes = context.sizes
     count, elements = sizes.small
     jobs = [
         adam("Adam, 1 tensor of 100M", [(sizes.large,)]),
         adam("Adam, 200 tensors of 10k", count * [(elements,)]),
         adam("Adam, the 148 tensors of GPT-2 small", sizes.gpt2),
-        *every_optimizer([(sizes.each,)]),
     ]
     for job in jobs:
         (work,) = optimizer_step.works(context.here, [job])
@@ -230,9 +254,11 @@ def optimizers(context: Context) -> None:
         _free(context.cupy)
 
 
-def every_optimizer(shapes: list[tuple[int, ...]]) -> list[Job]:
-    """One tensor for each optimizer that born has."""
-    return [adam("Adam, 16M", shapes), sgd("SGD with momentum, 16M", shapes)]
+def rules(context: Context) -> None:
+    """A step of every optimizer."""
+    for work in every.works(context.here, context.sizes.rules):
+        context.time(work, context.sizes.briefly)
+        _free(context.cupy)
 
 
 def networks(context: Context) -> None:
@@ -320,6 +346,7 @@ PIECES: Final[Mapping[str, Callable[[Context], None]]] = {
     "device": device,
     "smoke": smoke,
     "optimizers": optimizers,
+    "rules": rules,
     "networks": networks,
     "host": host,
 }

@@ -18,13 +18,7 @@ def orthogonalize(
     turned = [*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2]
     tall = x.shape[-2] > x.shape[-1]
     x = backend.transpose(x, turned) if tall else x
-    if len(x.shape) == 2:
-        length = backend.global_norm([x])
-    else:
-        wide = backend.astype(x, "float64")
-        squares = backend.sum(backend.mul(wide, wide), (-2, -1), keepdims=True)
-        length = backend.sqrt(squares)
-    x = backend.div(x, backend.astype(backend.maximum(length, eps), x.dtype))
+    x = backend.div(x, divisor(backend, x, eps))
     for _ in range(steps):
         square = backend.matmul(x, backend.transpose(x, turned))
         # It is its own transpose, and a matrix times its transpose is what BLAS has a routine for
@@ -33,3 +27,14 @@ def orthogonalize(
         inner = backend.add(backend.mul(square, b), backend.mul(fourth, c))
         x = backend.add(backend.mul(x, a), backend.matmul(inner, x))
     return backend.transpose(x, turned) if tall else x
+
+
+def divisor(backend: Primitives, x: RawTensor, eps: float) -> RawTensor:
+    """What the matrices of the last two axes are divided by at first: their norms, or eps."""
+    if len(x.shape) == 2:
+        length = backend.global_norm([x])
+    else:
+        wide = backend.astype(x, "float64")
+        squares = backend.sum(backend.mul(wide, wide), (-2, -1), keepdims=True)
+        length = backend.sqrt(squares)
+    return backend.astype(backend.maximum(length, eps), x.dtype)

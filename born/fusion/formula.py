@@ -216,10 +216,18 @@ def replayed(writer: Writer, formula: Formula) -> dict[Ref, Term]:
         Ref(ARRAY, i): array_symbol(writer, i, truth) for i, truth in enumerate(formula.truths)
     }
     values |= {Ref(CONSTANT, i): number for i, number in enumerate(formula.constants)}
-    values |= {Ref(SCALAR, i): Symbol(writer, text=f"s{i}") for i in range(formula.scalars)}
+    truths = {ref for op, args in formula.instructions for ref in _conditions(op, args)}
+    for i in range(formula.scalars):
+        ref = Ref(SCALAR, i)
+        values[ref] = Symbol(writer, text=f"s{i}", boolean=ref in truths)
     for number, (op, args) in enumerate(formula.instructions):
         values[Ref(RESULT, number)] = applied(op, *(values[arg] for arg in args))
     return values
+
+
+def _conditions(op: str, args: Sequence[Ref]) -> Sequence[Ref]:
+    """The arguments of an operation that are truth values."""
+    return args if op.startswith("logical_") else args[:1] if op == "where" else ()
 
 
 def applied(op: str, *args: Term) -> Term:

@@ -50,6 +50,7 @@ from born.nn.loss import kl_div as kl_div
 from born.nn.loss import l1_loss as l1_loss
 from born.nn.loss import mse_loss as mse_loss
 from born.nn.loss import nll_loss as nll_loss
+from born.nn.loss import smooth_l1_loss as smooth_l1_loss
 from born.nn.loss import triplet_margin_loss as triplet_margin_loss
 from born.nn.module import Module as Module
 from born.nn.module import Stateless as Stateless

@@ -16,7 +16,7 @@ from born.nn.dropout import Dropout
 from born.nn.linear import Linear
 from born.nn.module import Module
 from born.nn.normalization import LayerNorm
-from born.operands import backend_mismatch
+from born.operands import backend_mismatch, backend_of
 from born.ops.linear import Activation
 from born.raw import HostArray
 from born.tensor import B2, Tensor
@@ -215,6 +215,7 @@ class MultiHeadAttention(Module[B]):
         `mask` and `causal` are those of `ops.attention`; a mask is of shape `(batch, 1, T, S)` or
         one that broadcasts to `(batch, heads, T, S)`.
         """
+        backend_of(type(self).__name__, x)
         if x.ndim != 3 or x.shape[-1] != self.width:
             raise ShapeError(
                 f"expected x of shape (batch, tokens, {self.width}), got {x.shape}; reshape it"
@@ -330,6 +331,7 @@ def rotary(x: Tensor[B], start: int = 0, base: float = 10_000.0) -> Tensor[B]:
     array([[ 1.   ,  1.   ],
            [-0.301,  1.382]], dtype=float32)
     """
+    backend_of("rotary", x)
     if x.ndim < 2 or x.shape[-1] % 2:
         raise ShapeError(
             f"expected an even last axis and positions before it in rotary, got shape {x.shape}; "

@@ -13,6 +13,7 @@ from born.errors import DTypeError
 from born.nn import init
 from born.nn.module import Module
 from born.nn.parameter import Parameter
+from born.operands import raw_operand
 from born.tensor import B2, Tensor
 from born.validation import integer
 
@@ -52,6 +53,7 @@ class Embedding(Module[B]):
 
         A row that the table does not have is an `IndexOutOfRangeError`.
         """
+        raw_operand("Embedding", self.weight.backend, x)
         rows = self.weight.shape[0]
         if x.dtype.kind not in "iu":
             raise DTypeError(

@@ -3,12 +3,16 @@
 Predictions come first, then targets of the same shape and dtype: nothing is broadcast.
 `reduction` says what becomes of the losses of the elements: `"mean"` (the default) and `"sum"`
 give a scalar, `"none"` leaves them as they are, and another is a `DomainError`.
+
+`weight` of a loss of elements has a shape that broadcasts to that of the predictions, and their
+dtype; the mean is then over the sum of the weights. What weighs 0 adds nothing, even if its loss
+is infinite.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -17,25 +21,36 @@ from born.backend import B, Reduction
 from born.backend.arguments import check_floating
 from born.errors import DomainError, DTypeError, ShapeError
 from born.fusion import abs, exp, log, minimum, softplus, sqrt, where
-from born.ops.fused import fused
+from born.operands import backend_of, raw_operand
+from born.ops.fused import fused, fused_as
+from born.ops.losses import (
+    at_labels,
+    check_class_weight,
+    check_weight_dtype,
+    counted,
+    known_labels,
+    label_weights,
+    reduced,
+    weighted,
+)
 from born.raw import Shape
 from born.tensor import Tensor
-from born.validation import choice, number
+from born.validation import choice, flag, number
 
 _LEAST_SQUARE: Final = 1e-24  # of a distance: nothing beside others, and its root has a slope
 
 
-@fused
+@fused_as("mse_loss")
 def _squared(x: Any, target: Any) -> Any:
     return (x - target) * (x - target)
 
 
-@fused
+@fused_as("l1_loss")
 def _absolute(x: Any, target: Any) -> Any:
     return abs(x - target)
 
 
-@fused
+@fused_as("huber_loss")
 def _huber(x: Any, target: Any, *, delta: float) -> Any:
     # Both branches at once: c (|r| - c/2) with c = min(|r|, delta).
     distance = abs(x - target)
@@ -43,25 +58,40 @@ def _huber(x: Any, target: Any, *, delta: float) -> Any:
     return near * (distance - 0.5 * near)
 
 
-@fused
-def _logistic(x: Any, target: Any) -> Any:
-    return target * softplus(-x) + (1 - target) * softplus(x)
+@fused_as("smooth_l1_loss")
+def _smooth(x: Any, target: Any, *, beta: float) -> Any:
+    distance = abs(x - target)
+    near = minimum(distance, beta)
+    return near / beta * (distance - 0.5 * near)
 
 
-@fused
+@fused_as("binary_cross_entropy_with_logits")
+def _logistic(x: Any, target: Any, weight: Any, pos_weight: Any) -> Any:
+    # What an infinite logit is sure of costs nothing: 0 inf is 0 here.
+    ones, zeros = counted(target, softplus(-x)), counted(1.0 - target, softplus(x))
+    return counted(weight, pos_weight * ones + zeros)
+
+
+@fused_as("kl_div")
 def _divergence(log_q: Any, p: Any) -> Any:
     # Where p is 0, so is p log p; its logarithm is taken of 1 there.
     there = p > 0
     return where(there, p * (log(where(there, p, 1.0)) - log_q), 0.0 * p)
 
 
-@fused
+@fused_as("kl_div")
 def _divergence_of_logs(log_q: Any, log_p: Any) -> Any:
-    return exp(log_p) * (log_p - log_q)
+    none = log_p <= -math.inf
+    known = where(none, 0.0, log_p)
+    return where(none, 0.0, exp(known) * (known - log_q))
 
 
 def mse_loss(
-    predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "mean"
+    predictions: Tensor[B],
+    targets: Tensor[B],
+    reduction: Reduction = "mean",
+    *,
+    weight: Tensor[B] | None = None,
 ) -> Tensor[B]:
     """(prediction - target)^2.
 
@@ -69,21 +99,32 @@ def mse_loss(
     2.0
     """
     _check_alike("mse_loss", predictions, targets)
-    return _reduced(_squared(predictions, targets), reduction)
+    return _averaged("mse_loss", _squared(predictions, targets), reduction, weight)
 
 
-def l1_loss(predictions: Tensor[B], targets: Tensor[B], reduction: Reduction = "mean") -> Tensor[B]:
+def l1_loss(
+    predictions: Tensor[B],
+    targets: Tensor[B],
+    reduction: Reduction = "mean",
+    *,
+    weight: Tensor[B] | None = None,
+) -> Tensor[B]:
     """|prediction - target|.
 
     >>> l1_loss(born.tensor([1.0, 2.0], backend), born.tensor([1.0, 4.0], backend)).item()
     1.0
     """
     _check_alike("l1_loss", predictions, targets)
-    return _reduced(_absolute(predictions, targets), reduction)
+    return _averaged("l1_loss", _absolute(predictions, targets), reduction, weight)
 
 
 def huber_loss(
-    predictions: Tensor[B], targets: Tensor[B], delta: float = 1.0, reduction: Reduction = "mean"
+    predictions: Tensor[B],
+    targets: Tensor[B],
+    delta: float = 1.0,
+    reduction: Reduction = "mean",
+    *,
+    weight: Tensor[B] | None = None,
 ) -> Tensor[B]:
     """r^2/2 where |r| <= delta, delta (|r| - delta/2) beyond, r = prediction - target.
 
@@ -94,6 +135,7 @@ def huber_loss(
         targets: of that shape.
         delta: where the line begins, a positive number in the units of r.
         reduction: as for every loss.
+        weight: as for every loss of elements; PyTorch's mean is over the number of elements here.
 
     Source: Huber (1964), "Robust Estimation of a Location Parameter".
 
@@ -103,28 +145,77 @@ def huber_loss(
     """
     number("delta", delta, low=math.ulp(0.0))
     _check_alike("huber_loss", predictions, targets)
-    return _reduced(_huber(predictions, targets, delta=float(delta)), reduction)
+    losses = _huber(predictions, targets, delta=float(delta))
+    return _averaged("huber_loss", losses, reduction, weight)
+
+
+def smooth_l1_loss(
+    predictions: Tensor[B],
+    targets: Tensor[B],
+    beta: float = 1.0,
+    reduction: Reduction = "mean",
+    *,
+    weight: Tensor[B] | None = None,
+) -> Tensor[B]:
+    """r^2 / (2 beta) where |r| < beta, |r| - beta/2 beyond: `huber_loss` over its delta.
+
+    Its slope far out is 1 for any beta.
+
+    Args:
+        predictions: of any shape.
+        targets: of that shape.
+        beta: where the line begins, in the units of r; at 0 this is `l1_loss`.
+        reduction: as for every loss.
+        weight: as for every loss of elements.
+
+    Source: Girshick (2015), "Fast R-CNN", arXiv:1504.08083, equation 3.
+
+    >>> targets = born.zeros((2,), backend)
+    >>> x = born.tensor([1.0, 4.0], backend)
+    >>> smooth_l1_loss(x, targets, 2.0, reduction="none").numpy().tolist()
+    [0.25, 3.0]
+    """
+    number("beta", beta, low=0.0)
+    _check_alike("smooth_l1_loss", predictions, targets)
+    smooth = _smooth(predictions, targets, beta=float(beta)) if beta else None
+    losses = _absolute(predictions, targets) if smooth is None else smooth
+    return _averaged("smooth_l1_loss", losses, reduction, weight)
 
 
 def binary_cross_entropy_with_logits(
-    logits: Tensor[B], targets: Tensor[B], reduction: Reduction = "mean"
+    logits: Tensor[B],
+    targets: Tensor[B],
+    reduction: Reduction = "mean",
+    *,
+    weight: Tensor[B] | None = None,
+    pos_weight: Tensor[B] | None = None,
 ) -> Tensor[B]:
-    """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)).
+    """-w (p t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))).
 
-    It is computed as t softplus(-x) + (1 - t) softplus(x), which neither overflows nor loses
-    the small losses of confident predictions.
+    It is computed by softplus, which neither overflows nor loses the small losses of confident
+    predictions.
 
     Args:
         logits: x, of any shape, unnormalised.
         targets: t, probabilities from 0 to 1; their range is not checked.
-        reduction: as for every loss.
+        reduction: as for every loss; the mean is over the number of elements, weighted or not.
+        weight: w, of a shape that broadcasts to that of x; 1 by default.
+        pos_weight: p, of such a shape as well, how much more what is there counts than what is
+            not: that of a class is often how many examples are without it over how many with; 1
+            by default.
 
     >>> logits, targets = born.tensor([0.0, 100.0], backend), born.tensor([1.0, 1.0], backend)
     >>> binary_cross_entropy_with_logits(logits, targets, reduction="sum").item()
     0.693...
     """
-    _check_alike("binary_cross_entropy_with_logits", logits, targets)
-    return _reduced(_logistic(logits, targets), reduction)
+    name = "binary_cross_entropy_with_logits"
+    _check_alike(name, logits, targets)
+    weights: list[Tensor[B] | float] = []
+    for argument, given in (("weight", weight), ("pos_weight", pos_weight)):
+        if given is not None:
+            _check_weight(name, argument, logits, given)
+        weights.append(1.0 if given is None else given)
+    return reduced(_logistic(logits, targets, *weights), reduction)
 
 
 def nll_loss(
@@ -152,24 +243,16 @@ def nll_loss(
     >>> nll_loss(log_p, born.tensor([0, 1], backend), "none").numpy().tolist()
     [0.5, 0.25]
     """
+    raw_operand("nll_loss", backend_of("nll_loss", log_probabilities), labels)
     check_floating("nll_loss", log_probabilities.raw)
-    keep = labels == labels if ignore_index is None else labels != ignore_index
-    known = ops.where(keep, labels, 0)
-    log_probabilities.backend.check_labels(log_probabilities.raw, known.raw)
-    rows = known.astype("int64").reshape(*known.shape, 1)
-    picked = -ops.gather(log_probabilities, rows, axis=-1).reshape(known.shape)
-    weights = keep.astype(str(log_probabilities.dtype))
-    if weight is not None:
-        if weight.shape != log_probabilities.shape[-1:]:
-            raise ShapeError(
-                f"expected a weight for each of the {log_probabilities.shape[-1]} classes, got "
-                f"shape {weight.shape}; pass one number for each"
-            )
-        weights = ops.where(keep, ops.take(weight, known), 0)
-    losses = ops.where(keep, picked * weights, 0.0)
-    if choice("reduction", reduction, get_args(Reduction), DomainError) == "mean":
-        return losses.sum() / weights.sum()
-    return _reduced(losses, reduction)
+    check_class_weight("nll_loss", log_probabilities, weight)
+    known, keep = known_labels(log_probabilities, labels, ignore_index)
+    losses = at_labels(log_probabilities, known)
+    if keep is None and weight is None:
+        return reduced(losses, reduction)
+    weights = label_weights(losses, known, keep, weight)
+    losses = losses if keep is None else ops.where(keep, losses, 0.0)
+    return reduced(weighted(weights, losses), reduction, weights.sum())
 
 
 def kl_div(
@@ -197,7 +280,7 @@ def kl_div(
     if reduction == "batchmean":
         return terms.sum() / max(terms.shape[0] if terms.ndim else 1, 1)
     choice("reduction", reduction, ("mean", "sum", "none", "batchmean"), DomainError)
-    return _reduced(terms, reduction)
+    return reduced(terms, reduction)
 
 
 def cosine_similarity(x: Tensor[B], y: Tensor[B], axis: int = -1, eps: float = 1e-8) -> Tensor[B]:
@@ -214,8 +297,9 @@ def cosine_similarity(x: Tensor[B], y: Tensor[B], axis: int = -1, eps: float = 1
     0.96
     """
     number("eps", eps, low=0.0)
+    backend = backend_of("cosine_similarity", x)
     for tensor in (x, y):
-        check_floating("cosine_similarity", tensor.raw)
+        check_floating("cosine_similarity", raw_operand("cosine_similarity", backend, tensor))
 
     whole = _common("cosine_similarity", x.shape, y.shape)
     x, y = ops.broadcast_to(x, whole), ops.broadcast_to(y, whole)
@@ -250,9 +334,13 @@ def triplet_margin_loss(
     margin: float = 1.0,
     reduction: Reduction = "mean",
     *,
+    p: float = 2.0,
     eps: float = 1e-6,
+    swap: bool = False,
 ) -> Tensor[B]:
-    """max(|a - p + eps| - |a - n + eps| + margin, 0): like things near, others a margin further.
+    """max(d(a, p) - d(a, n) + margin, 0): like things near, others a margin further.
+
+        d(x, y) = (sum_i |x_i - y_i + eps|^p)^(1/p)
 
     Args:
         anchors: a, shape (..., width).
@@ -260,10 +348,13 @@ def triplet_margin_loss(
         negatives: n, of that shape, each to be far from it.
         margin: how much farther, at least 0.
         reduction: as for every loss.
+        p: of the norm, at least 1; 2 by default, `math.inf` for the largest difference.
         eps: added to every difference, so that the norm has a slope at zero; at least 0.
+        swap: whether d(p, n) stands for d(a, n) where it is less: negatives are to be far from
+            both.
 
     Source: Balntas et al. (2016), "Learning local feature descriptors with triplets and shallow
-    convolutional neural networks", section 3; the loss is older.
+    convolutional neural networks", section 3, of which `swap` is; the loss is older.
 
     >>> a, p = born.tensor([[0.0, 0.0]], backend), born.tensor([[3.0, 4.0]], backend)
     >>> triplet_margin_loss(a, p, p * 2.0, margin=7.0).item()
@@ -271,16 +362,47 @@ def triplet_margin_loss(
     """
     number("margin", margin, low=0.0)
     number("eps", eps, low=0.0)
+    if p != math.inf:
+        number("p", p, low=1.0)
+    flag("swap", swap)
     for other in (positives, negatives):
         _check_alike("triplet_margin_loss", anchors, other)
     if not anchors.ndim:
         raise ShapeError("expected vectors in triplet_margin_loss, got numbers; stack them")
 
-    def distance(x: Tensor[B]) -> Tensor[B]:
-        gap = anchors - x + eps
-        return _root((gap * gap).sum(axis=-1), least=_LEAST_SQUARE)
+    def distance(x: Tensor[B], y: Tensor[B]) -> Tensor[B]:
+        return _length(x - y + eps, p)
 
-    return _reduced(ops.relu(distance(positives) - distance(negatives) + margin), reduction)
+    far = distance(anchors, negatives)
+    if swap:
+        far = ops.minimum(far, distance(positives, negatives))
+    return reduced(ops.relu(distance(anchors, positives) - far + margin), reduction)
+
+
+def _length(gap: Tensor[B], p: float) -> Tensor[B]:
+    """The norms of vectors along the last axis, whose gradient is zero at zero."""
+    if p == math.inf:
+        return ops.abs(gap).max(axis=-1)
+    if p == 1.0:
+        return ops.abs(gap).sum(axis=-1)
+    if p == 2.0:
+        return _root((gap * gap).sum(axis=-1), least=_LEAST_SQUARE)
+    # Of what is scaled to 1, so that no power overflows or vanishes.
+    largest = ops.abs(gap.detach()).max(axis=-1, keepdims=True)
+    scale = ops.where(largest > 0.0, largest, 1.0)
+    total = _power(gap, scale, p=float(p)).sum(axis=-1)
+    return _power_root(total, scale.reshape(total.shape), p=float(p))
+
+
+@fused
+def _power(x: Any, scale: Any, *, p: float) -> Any:
+    return (abs(x) / scale) ** p
+
+
+@fused
+def _power_root(x: Any, scale: Any, *, p: float) -> Any:
+    there = x > 0.0
+    return where(there, scale * where(there, x, 1.0) ** (1.0 / p), 0.0 * x)
 
 
 def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
@@ -294,6 +416,7 @@ def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
     >>> accuracy(logits, born.tensor(np.array([1, 1]), backend))
     0.5
     """
+    raw_operand("accuracy", backend_of("accuracy", logits), labels)
     if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
         raise ShapeError(
             f"expected labels of shape {logits.shape[:-1]} for logits of shape {logits.shape} "
@@ -310,17 +433,33 @@ def accuracy(logits: Tensor[B], labels: Tensor[B]) -> float:
 
 
 def _check_alike(name: str, predictions: Tensor[B], targets: Tensor[B]) -> None:
+    raw_operand(name, backend_of(name, predictions), targets)
     # (n,) and (n, 1) would broadcast to (n, n), the classic silent mistake.
     if predictions.shape != targets.shape:
         raise ShapeError(
-            f"expected targets of the shape of the predictions, {predictions.shape}, got "
-            f"{targets.shape}; reshape one of them"
+            f"expected targets of the shape of the predictions in {name}, {predictions.shape}, "
+            f"got {targets.shape}; reshape one of them"
         )
     for tensor in (predictions, targets):
         check_floating(name, tensor.raw)
 
 
-def _reduced(losses: Tensor[B], reduction: Reduction) -> Tensor[B]:
-    if choice("reduction", reduction, get_args(Reduction), DomainError) == "none":
-        return losses
-    return losses.mean() if reduction == "mean" else losses.sum()
+def _averaged(
+    name: str, losses: Tensor[B], reduction: Reduction, weight: Tensor[B] | None
+) -> Tensor[B]:
+    """Losses of elements, weighted, as `reduction` says."""
+    if weight is None:
+        return reduced(losses, reduction)
+    _check_weight(name, "weight", losses, weight)
+    whole = ops.broadcast_to(weight, losses.shape)
+    return reduced(weighted(whole, losses), reduction, whole.sum())
+
+
+def _check_weight(name: str, argument: str, x: Tensor[B], weight: Tensor[B]) -> None:
+    raw_operand(name, x.backend, weight)
+    if _common(name, x.shape, weight.shape) != x.shape:
+        raise ShapeError(
+            f"expected {argument} in {name} to broadcast to the shape {x.shape} of the "
+            f"predictions, got {weight.shape}; reshape it"
+        )
+    check_weight_dtype(name, x, weight)

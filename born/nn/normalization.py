@@ -14,7 +14,7 @@ from born.dtypes import DTypeLike
 from born.errors import ConfigError, ShapeError, TapeError
 from born.nn.module import Module
 from born.nn.parameter import Buffer, Parameter
-from born.operands import optional_operand
+from born.operands import backend_of, optional_operand
 from born.raw import RawTensor, Shape
 from born.tensor import B2, Tensor
 from born.validation import flag, integer, number, shape
@@ -65,6 +65,7 @@ class LayerNorm(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise `x`, of shape `(..., *normalized_shape)`."""
+        backend_of(type(self).__name__, x)
         _check_trailing(x.raw.shape, self.weight.raw.shape)
         return ops.layer_norm(x, self.weight, self.bias, axes=self.weight.ndim, eps=self.eps)
 
@@ -103,6 +104,7 @@ class RMSNorm(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise `x`, of shape `(..., *normalized_shape)`."""
+        backend_of(type(self).__name__, x)
         _check_trailing(x.raw.shape, self.weight.raw.shape)
         return ops.rms_norm(x, self.weight, axes=self.weight.ndim, eps=self.eps)
 
@@ -151,6 +153,7 @@ class _BatchNorm(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise each channel of `x`."""
+        backend_of(type(self).__name__, x)
         if x.ndim not in self._axes or x.shape[1] != self.num_features:
             raise ShapeError(
                 f"expected a tensor of shape {self._shape} with {self.num_features} channels, got "
@@ -324,6 +327,7 @@ class GroupNorm(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise `x`, of shape `(batch, num_channels, ...)`."""
+        backend_of(type(self).__name__, x)
         if x.ndim < 2 or x.shape[1] != self.num_channels:
             raise ShapeError(
                 f"expected a tensor of shape (batch, {self.num_channels}, ...), got {x.shape}; "
@@ -381,6 +385,7 @@ class InstanceNorm2d(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise `x`, of shape `(batch, num_features, height, width)`."""
+        backend_of(type(self).__name__, x)
         if x.ndim != 4 or x.shape[1] != self.num_features:
             raise ShapeError(
                 f"expected images of shape (batch, {self.num_features}, height, width), got "

@@ -15,6 +15,7 @@ from born.fusion.cells import GATES
 from born.nn import init
 from born.nn.module import Module
 from born.nn.parameter import Parameter
+from born.operands import backend_of
 from born.raw import Shape
 from born.tensor import B2, Tensor
 from born.validation import choice, flag, integer, number
@@ -73,6 +74,7 @@ class _Recurrent(Module[B]):
         self, x: Tensor[B], initial: list[Tensor[B]] | None, mask: Tensor[B] | None
     ) -> tuple[Tensor[B], list[Tensor[B]]]:
         """The result, and each of the last states, of shape (layers directions, batch, width)."""
+        backend_of(type(self).__name__, x)
         if x.ndim != 3 or x.shape[2] != self.input_size:
             order = "batch, steps" if self.batch_first else "steps, batch"
             raise ShapeError(

@@ -9,6 +9,7 @@ from typing_extensions import override
 from born.backend import B
 from born.errors import ShapeError
 from born.nn.module import Stateless
+from born.operands import backend_of
 from born.tensor import Tensor
 from born.validation import integer
 
@@ -28,6 +29,7 @@ class Flatten(Stateless):
 
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        backend_of(type(self).__name__, x)
         if x.ndim < self.start_axis:
             raise ShapeError(
                 f"expected a tensor of at least {self.start_axis} axes to flatten from axis "

@@ -590,6 +590,7 @@ def round(x: Tensor[B], decimals: int = 0) -> Tensor[B]:
     >>> ops.round(born.tensor([1.25, 2.5], backend), 1)
     Tensor([1.2, 2.5], dtype=float32)
     """
+    backend_of("round", x)
     decimals = integer("decimals", decimals, None, DomainError)
     if decimals == 0:
         return rint(x)

@@ -110,6 +110,7 @@ def conv1d(
     (1, 2, 2)
     """
     _check_lines("conv1d", x)
+    raw_operand("conv1d", backend_of("conv1d", x), weight)
     if weight.ndim != 3:
         raise ShapeError(
             "expected a weight of shape (out, channels / groups, length) in conv1d, got "
@@ -157,6 +158,9 @@ def conv_transpose2d(
     >>> ops.conv_transpose2d(x, w, stride=2).shape
     (1, 3, 4, 4)
     """
+    backend = backend_of("conv_transpose2d", x)
+    raw_operand("conv_transpose2d", backend, weight)
+    optional_operand("conv_transpose2d", backend, bias)
     if x.ndim != 4 or weight.ndim != 4 or groups < 1 or x.shape[1] % groups:
         raise ShapeError(
             "expected images (batch, channels, height, width) and a weight (channels, out / "
@@ -409,6 +413,7 @@ def _lines(old: int, new: int, step: float, aligned: bool) -> HostArray:
 
 
 def _check_images(name: str, x: Tensor[B]) -> None:
+    backend_of(name, x)
     if x.ndim != 4 or not x.shape[2] * x.shape[3]:
         raise ShapeError(
             f"expected images of shape (batch, channels, height, width) with pixels in {name}, got "
@@ -417,6 +422,7 @@ def _check_images(name: str, x: Tensor[B]) -> None:
 
 
 def _check_lines(name: str, x: Tensor[B]) -> None:
+    backend_of(name, x)
     if x.ndim != 3:
         raise ShapeError(
             f"expected lines of shape (batch, channels, length) in {name}, got {x.shape}; "

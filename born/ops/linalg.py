@@ -173,7 +173,7 @@ def tensorsolve(a: Tensor[B], b: Tensor[B], axes: Sequence[int] | None = None) -
     >>> ops.linalg.tensorsolve(a, born.ones((2, 2), backend)).shape
     (2, 2)
     """
-    backend_of("tensorsolve", a)
+    raw_operand("tensorsolve", backend_of("tensorsolve", a), b)
     if axes is not None:
         a = moveaxis(a, tuple(axes), tuple(range(-len(axes), 0)))
     shape = a.shape[b.ndim :]
@@ -247,6 +247,8 @@ def solve_sylvester(a: Tensor[B], b: Tensor[B], q: Tensor[B]) -> Tensor[B]:
             [2., 2.]], dtype=float32)
     """
     backend = backend_of("solve_sylvester", a)
+    for each in (b, q):
+        raw_operand("solve_sylvester", backend, each)
     m, n = _matrix_shape("solve_sylvester", q)
     if a.shape != (m, m) or b.shape != (n, n) or q.ndim != 2:
         raise ShapeError(

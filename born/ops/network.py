@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from born.backend import B, Backend, CellName, Reduction
-from born.backend.arguments import check_floating, check_losses
-from born.dtypes import bool_, is_floating, is_half
+from born.backend.arguments import check_floating
+from born.dtypes import bool_, is_floating
 from born.errors import DTypeError, OperandError, ShapeError
 from born.fusion import sqrt
 from born.operands import backend_of, optional_operand, raw_operand
-from born.ops import elementwise, indexing
 from born.ops.fused import fused
+from born.ops.losses import composed_cross_entropy
 from born.raw import RawTensor
 from born.tensor import Tensor
 
@@ -179,7 +179,8 @@ def cross_entropy(
 
     where q is 1 at the label, mixed with `label_smoothing` of the uniform distribution
     (Szegedy et al., 2016, arXiv:1512.00567, section 7). With weights the mean is over the
-    sum of the labels' weights, as in PyTorch.
+    sum of the labels' weights, as in PyTorch. A class of weight or probability 0 adds nothing,
+    even with a logit of -inf, for which PyTorch has NaN.
 
     Args:
         logits: shape (..., classes), floating. The classes are the last axis; in
@@ -189,8 +190,9 @@ def cross_entropy(
         label_smoothing: from 0, the default, to 1. 0.1 keeps a classifier from becoming
             too sure.
         reduction: `"mean"` by default, `"sum"`, or `"none"` for one loss a label.
-        ignore_index: a label that stands for none, such as -100: its loss is 0, and the mean
-            does not count it. By default every label counts.
+        ignore_index: a label that stands for none, such as -100: its loss is 0, whatever its
+            logits are, and the mean does not count it; that of no label is NaN. By default every
+            label counts.
         weight: w, of shape (classes,), for classes that are rare or matter more; 1 by default.
 
     Raises:
@@ -207,58 +209,11 @@ def cross_entropy(
     soft = classes.array.ndim == logits.raw.array.ndim and is_floating(classes.array.dtype)
     if soft or ignore_index is not None or weight is not None:
         check_floating("cross_entropy", logits.raw)
-        check_losses(label_smoothing, reduction)
-        dtype = logits.dtype
-        if is_half(dtype):  # computed in float32, and rounded once
-            wide = [None if x is None else x.astype("float32") for x in (logits, weight)]
-            logits, weight = cast("Tensor[B]", wide[0]), wide[1]
-            labels = labels.astype("float32") if is_floating(labels.dtype) else labels
-        losses, total = _weighted(logits, labels, label_smoothing, ignore_index, weight)
-        if reduction != "none":
-            losses = losses.sum() / total if reduction == "mean" else losses.sum()
-        return losses.astype(dtype) if losses.dtype != dtype else losses
+        return composed_cross_entropy(
+            logits, labels, label_smoothing, reduction, ignore_index, weight
+        )
     loss, _ = backend.cross_entropy(logits.raw, classes, label_smoothing, reduction)
     return Tensor(loss, backend)
-
-
-def _weighted(
-    logits: Tensor[B],
-    labels: Tensor[B],
-    smoothing: float,
-    ignored: int | None,
-    weight: Tensor[B] | None,
-) -> tuple[Tensor[B], Tensor[B] | int]:
-    """The losses of `cross_entropy`, and what their mean divides by."""
-    count = logits.shape[-1] if logits.ndim else 0
-    if weight is not None and weight.shape != (count,):
-        raise ShapeError(
-            f"expected a weight for each of the {count} classes, got shape {weight.shape}; "
-            f"pass one of shape ({count},)"
-        )
-    soft = is_floating(labels.dtype) and labels.ndim == logits.ndim
-    if soft and (labels.shape != logits.shape or ignored is not None):
-        got = "ignore_index beside them" if labels.shape == logits.shape else f"{labels.shape}"
-        raise ShapeError(
-            f"expected probabilities of the logits' shape {logits.shape}, and no ignore_index, got "
-            f"{got}; pass integer labels for that"
-        )
-    log_p = log_softmax(logits)
-    terms = -log_p if weight is None else -(log_p * weight)
-    if soft:
-        q = labels * (1.0 - smoothing) + smoothing / count if smoothing else labels
-        losses = (q * terms).sum(axis=-1)
-        return losses, max(losses.size, 1)
-    keep = labels == labels if ignored is None else labels != ignored
-    known = elementwise.where(keep, labels, 0)
-    logits.backend.check_labels(logits.raw, known.raw)
-    rows = known.astype("int64").reshape(*known.shape, 1)
-    losses = indexing.gather(terms, rows, axis=-1).reshape(known.shape)
-    if smoothing:
-        losses = losses * (1.0 - smoothing) + terms.sum(axis=-1) * (smoothing / count)
-    weights = keep.astype(logits.dtype)
-    if weight is not None:
-        weights = elementwise.where(keep, indexing.take(weight, known), 0)
-    return elementwise.where(keep, losses, 0), weights.sum()
 
 
 def layer_norm(
@@ -417,6 +372,7 @@ def _of_channels(x: Tensor[B], ndim: int) -> Tensor[B]:
 
 
 def _check_channels(name: str, x: Tensor[B], each: Tensor[B] | None) -> None:
+    optional_operand(name, backend_of(name, x), each)
     if x.ndim < 2 or (each is not None and each.shape != x.shape[1:2]):
         raise ShapeError(
             f"expected a tensor of shape (batch, channels, ...) in {name}, and one number for each "

@@ -77,6 +77,7 @@ def partition(x: Tensor[B], kth: int, axis: int | None = -1) -> Tensor[B]:
     >>> ops.partition(born.tensor([3.0, 1.0, 2.0], backend), 1)
     Tensor([1., 2., 3.], dtype=float32)
     """
+    backend_of("partition", x)
     x, axis = along(x, axis)
     normal_axis(kth, x.shape[normal_axis(axis, x.ndim)])
     return sort(x, axis)
@@ -88,6 +89,7 @@ def argpartition(x: Tensor[B], kth: int, axis: int | None = -1) -> Tensor[B]:
     >>> ops.argpartition(born.tensor([3.0, 1.0, 2.0], backend), 1)
     Tensor([1, 2, 0], dtype=int64)
     """
+    backend_of("argpartition", x)
     x, axis = along(x, axis)
     normal_axis(kth, x.shape[normal_axis(axis, x.ndim)])
     return argsort(x, axis)
@@ -107,6 +109,7 @@ def topk(
     >>> ops.topk(born.tensor([3.0, 1.0, 2.0], backend), 2)
     (Tensor([3., 2.], dtype=float32), Tensor([0, 2], dtype=int64))
     """
+    backend_of("topk", x)
     axis, k = normal_axis(axis, x.ndim), integer("k", k, None, ShapeError)
     if not 0 <= k <= x.shape[axis]:
         raise ShapeError(
@@ -140,12 +143,13 @@ def unique(
     (Tensor([1, 2], dtype=int64), Tensor([1, 2], dtype=int64))
     """
     backend = backend_of("unique", x)
+    axis = axis if axis is None else normal_axis(axis, x.ndim)
     host = on_host(x)
     _, first, inverse, counts = np.unique(
         host, return_index=True, return_inverse=True, return_counts=True, axis=axis
     )
     row = ravel(x) if axis is None else x
-    values = row[(*(slice(None),) * (0 if axis is None else normal_axis(axis, x.ndim)), first)]
+    values = row[(*(slice(None),) * (axis or 0), first)]
     extra = ((return_index, first), (return_inverse, inverse), (return_counts, counts))
     asked = [
         Tensor(backend.from_numpy(np.asarray(each)), backend) for wanted, each in extra if wanted
@@ -278,9 +282,10 @@ def nanquantile(
 def _weighted(rows: Tensor[B], wanted: HostArray, weights: Tensor[B]) -> Tensor[B]:
     """The first elements up to which their share of the weights is what is wanted."""
     weights = weights.detach().astype("float64")
-    if not bool(all_of(weights >= 0.0)):
+    if not bool(all_of((weights >= 0.0) & (weights < math.inf))):
         raise DomainError(
-            "expected weights from 0 on in quantile, got one below or NaN; take their magnitudes"
+            "expected finite weights from 0 on in quantile, got one below, infinite or NaN; take "
+            "their magnitudes"
         )
     order = argsort(rows)
     shares = cumsum(gather(weights, order, -1), -1)

@@ -23,7 +23,7 @@ Mask: TypeAlias = "Tensor[Any] | HostArray | bool | None"
 """Which elements count: all, without one."""
 
 
-def _mask(name: str, x: Tensor[B], where: Mask) -> RawTensor | None:
+def mask_of(name: str, x: Tensor[B], where: Mask) -> RawTensor | None:
     """A mask of bools that broadcasts to x, or None if all elements count."""
     if where is None or where is True:
         return None
@@ -42,20 +42,20 @@ def _mask(name: str, x: Tensor[B], where: Mask) -> RawTensor | None:
 
 def _counted(name: str, x: Tensor[B], where: Mask, other: Scalar) -> Tensor[B]:
     """x, with another number where an element does not count."""
-    mask = _mask(name, x, where)
+    mask = mask_of(name, x, where)
     if mask is None:
         return x
     other = bool(other) if x.dtype.kind == "b" else other
     return Tensor(x.backend.where(mask, x.raw, other), x.backend)
 
 
-def _extreme(
+def extreme(
     name: str, x: Tensor[B], axis: Axis, keepdims: bool, initial: Scalar | None, where: Mask
 ) -> Tensor[B]:
-    """The largest or the smallest element."""
+    """The largest or the smallest element, as the name ends in `max` or `min`."""
     backend = backend_of(name, x)
     reduce, compare = (
-        (backend.max, backend.maximum) if name == "max" else (backend.min, backend.minimum)
+        (backend.max, backend.maximum) if name.endswith("max") else (backend.min, backend.minimum)
     )
     if where is not None and where is not True:
         if initial is None:
@@ -77,11 +77,11 @@ def _extreme(
 def _end(name: str, x: Tensor[B]) -> Scalar:
     """What no element is below, or above."""
     if x.dtype.kind == "b":
-        return name == "min"
+        return name.endswith("min")
     if x.dtype.kind in INTEGRAL:
         limits = np.iinfo(x.dtype)
-        return int(limits.min if name == "max" else limits.max)
-    return -math.inf if name == "max" else math.inf
+        return int(limits.min if name.endswith("max") else limits.max)
+    return -math.inf if name.endswith("max") else math.inf
 
 
 def _number_of(x: Tensor[B], mask: RawTensor, axis: Axis, keepdims: bool) -> Tensor[B]:
@@ -136,7 +136,7 @@ def mean(
     Tensor([2., 3.], dtype=float32)
     """
     backend = backend_of("mean", x)
-    mask = _mask("mean", x, where)
+    mask = mask_of("mean", x, where)
     if mask is None:
         return Tensor(backend.mean(x.raw, axis, keepdims), backend)
     check_floating("mean", x.raw)
@@ -155,7 +155,7 @@ def var(
     Tensor(1., dtype=float32)
     """
     backend = backend_of("var", x)
-    mask = _mask("var", x, where)
+    mask = mask_of("var", x, where)
     if mask is None:
         return Tensor(backend.var(x.raw, axis, ddof, keepdims), backend)
     check_floating("var", x.raw)
@@ -177,7 +177,7 @@ def std(
     Tensor(1., dtype=float32)
     """
     backend = backend_of("std", x)
-    mask = _mask("std", x, where)
+    mask = mask_of("std", x, where)
     if mask is None:
         return Tensor(backend.std(x.raw, axis, ddof, keepdims), backend)
     check_floating("std", x.raw)
@@ -221,7 +221,7 @@ def max(
     >>> ops.max(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([3., 4.], dtype=float32)
     """
-    return _extreme("max", x, axis, keepdims, initial, where)
+    return extreme("max", x, axis, keepdims, initial, where)
 
 
 def min(
@@ -237,7 +237,7 @@ def min(
     >>> ops.min(born.tensor([[1.0, 2.0], [3.0, 4.0]], backend), axis=0)
     Tensor([1., 2.], dtype=float32)
     """
-    return _extreme("min", x, axis, keepdims, initial, where)
+    return extreme("min", x, axis, keepdims, initial, where)
 
 
 def logsumexp(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
@@ -333,7 +333,7 @@ def any(
     Tensor([False,  True], dtype=bool)
     """
     backend = backend_of("any", x)
-    mask = _mask("any", x, where)
+    mask = mask_of("any", x, where)
     raw = x.raw if mask is None else backend.where(mask, backend.not_equal(x.raw, 0), False)
     return Tensor(backend.any(raw, axis, keepdims), backend)
 
@@ -347,7 +347,7 @@ def all(
     Tensor([False,  True], dtype=bool)
     """
     backend = backend_of("all", x)
-    mask = _mask("all", x, where)
+    mask = mask_of("all", x, where)
     raw = x.raw if mask is None else backend.where(mask, backend.not_equal(x.raw, 0), True)
     return Tensor(backend.all(raw, axis, keepdims), backend)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from born.backend import B
 from born.backend.arguments import normal_axes, normal_axis
 from born.errors import DomainError, ShapeError
+from born.operands import backend_of, raw_operand
 from born.ops.elementwise import isfinite, isnan, maximum, minimum, where
 from born.ops.indexing import searchsorted
 from born.ops.linear import matmul
@@ -45,6 +46,7 @@ def diff(
     >>> ops.diff(born.tensor([1.0, 4.0, 9.0], backend))
     Tensor([3., 5.], dtype=float32)
     """
+    backend_of("diff", x)
     n = integer("n", n, None, DomainError)
     if n < 0:
         raise DomainError(f"expected a number of times from 0 on in diff, got {n}; use cumsum")
@@ -78,6 +80,7 @@ def trapezoid(
     pairs = y[(*before, slice(1, None))] + y[(*before, slice(0, -1))]
     if x is None:
         return sum_of(pairs * (0.5 * dx), axis)
+    raw_operand("trapezoid", y.backend, x)
     if x.ndim == 1:
         x = reshape(x, tuple(-1 if i == axis else 1 for i in range(y.ndim)))
     return sum_of(pairs * diff(x, axis=axis) * 0.5, axis)
@@ -198,6 +201,8 @@ def interp(
     Tensor([ 5., 10.], dtype=float32)
     """
     check_real("interp", x)
+    for each in (xp, fp):
+        raw_operand("interp", x.backend, each)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ShapeError(
             f"expected two vectors of points of one length, at least one, in interp, got shapes "
@@ -262,6 +267,7 @@ def correlate(
     Tensor([2., 3.], dtype=float32)
     """
     check_real("convolve", x)
+    raw_operand("convolve", x.backend, y)
     if x.ndim != 1 or y.ndim != 1 or not x.size or not y.size:
         raise ShapeError(
             f"expected two vectors that are not empty in convolve, got shapes {x.shape} and "

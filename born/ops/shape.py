@@ -11,7 +11,14 @@ from typing_extensions import TypeIs
 from born.backend import Axis, B, Scalar
 from born.backend.arguments import normal_axis
 from born.errors import DomainError, ShapeError
-from born.operands import ShapeLike, as_shape, backend_of, raw_index, raw_operands
+from born.operands import (
+    ShapeLike,
+    as_shape,
+    backend_of,
+    raw_index,
+    raw_operand,
+    raw_operands,
+)
 from born.ops.padding import MODES, Mode, Widths, padded
 from born.raw import Shape
 from born.tensor import Tensor, is_tensor
@@ -181,9 +188,11 @@ def pad(
             f"expected mode to be one of {', '.join(MODES)} in pad, and reflect_type even or odd, "
             f"got {mode!r} and {reflect_type!r}; use one of them"
         )
-    numbers: Any = [(None, None)] * x.ndim if stat_length is None else _pairs(stat_length, x.ndim)
+    numbers: Any = [(None, None)] * x.ndim
     if mode == "linear_ramp":
-        numbers = np.broadcast_to(np.asarray(end_values), (x.ndim, 2)).tolist()
+        numbers = _pairs_of_each("end_values", end_values, x.ndim)
+    elif stat_length is not None:
+        numbers = _pairs_of_each("stat_length", stat_length, x.ndim)
     return padded(x, pairs, mode, reflect_type, numbers)
 
 
@@ -195,6 +204,16 @@ def _pairs(widths: Any, axes: int) -> Any:
     return [tuple(widths)] * axes if one else widths
 
 
+def _pairs_of_each(name: str, given: Any, axes: int) -> Any:
+    try:
+        return np.broadcast_to(np.asarray(given), (axes, 2)).tolist()
+    except ValueError as error:
+        raise ShapeError(
+            f"expected {name} of pad as a pair for each of {axes} axes, as one pair or one number, "
+            f"got {given!r}; pass as many as there are axes"
+        ) from error
+
+
 # -- axes ----------------------------------------------------------------------------------
 
 
@@ -204,6 +223,7 @@ def ravel(x: Tensor[B]) -> Tensor[B]:
     >>> ops.ravel(born.zeros((2, 3), backend)).shape
     (6,)
     """
+    backend_of("ravel", x)
     return reshape(x, (x.size,))
 
 
@@ -248,6 +268,7 @@ def rollaxis(x: Tensor[B], axis: int, start: int = 0) -> Tensor[B]:
     >>> ops.rollaxis(born.zeros((2, 3, 4), backend), 2).shape
     (4, 2, 3)
     """
+    backend_of("rollaxis", x)
     axis = normal_axis(axis, x.ndim)
     start = start + x.ndim if start < 0 else start
     return moveaxis(x, axis, start - 1 if axis < start else start)
@@ -273,6 +294,7 @@ def rot90(x: Tensor[B], k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor[B]
     Tensor([[2, 4],
             [1, 3]], dtype=int64)
     """
+    backend_of("rot90", x)
     first, second = _axes(axes, x.ndim)
     if k % 4 == 2:
         return flip(x, (first, second))
@@ -314,6 +336,7 @@ def roll(
     >>> ops.roll(born.tensor([1, 2, 3, 4], backend), 1)
     Tensor([4, 1, 2, 3], dtype=int64)
     """
+    backend_of("roll", x)
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), x.shape)
     axes, shifts = _integers("axis", axis), _integers("shift", shift)
@@ -409,6 +432,7 @@ def column_stack(tensors: Sequence[Tensor[B]]) -> Tensor[B]:
     Tensor([[1., 0.],
             [1., 0.]], dtype=float32)
     """
+    raw_operands("column_stack", tensors)
     columns = [x if x.ndim > 1 else reshape(x, (x.size, 1)) for x in tensors]
     return concatenate(columns, 1)
 
@@ -419,6 +443,8 @@ def append(x: Tensor[B], values: Tensor[B], axis: int | None = None) -> Tensor[B
     >>> ops.append(born.ones(2, backend), born.zeros(1, backend))
     Tensor([1., 1., 0.], dtype=float32)
     """
+    backend = backend_of("append", x)
+    raw_operand("append", backend, values)
     if axis is None:
         return concatenate([ravel(x), ravel(values)])
     return concatenate([x, values], axis)
@@ -472,6 +498,7 @@ def array_split(x: Tensor[B], sections: int | Sequence[int], axis: int = 0) -> l
     >>> [part.shape for part in ops.array_split(born.zeros(5, backend), 2)]
     [(3,), (2,)]
     """
+    backend_of("array_split", x)
     if isinstance(sections, int) and sections > 0:
         short, longer = divmod(x.shape[normal_axis(axis, x.ndim)], sections)
         sections = [i * short + min(i, longer) for i in range(1, sections)]
@@ -484,6 +511,7 @@ def hsplit(x: Tensor[B], sections: int | Sequence[int]) -> list[Tensor[B]]:
     >>> [part.shape for part in ops.hsplit(born.zeros((2, 4), backend), 2)]
     [(2, 2), (2, 2)]
     """
+    backend_of("hsplit", x)
     return split(x, sections, 0 if x.ndim == 1 else 1)
 
 
@@ -511,6 +539,7 @@ def unstack(x: Tensor[B], axis: int = 0) -> tuple[Tensor[B], ...]:
     >>> ops.unstack(born.tensor([[1, 2], [3, 4]], backend))
     (Tensor([1, 2], dtype=int64), Tensor([3, 4], dtype=int64))
     """
+    backend_of("unstack", x)
     before = (slice(None),) * normal_axis(axis, x.ndim)
     return tuple(x[(*before, i)] for i in range(x.shape[axis]))
 
@@ -529,6 +558,7 @@ def tile(x: Tensor[B], reps: int | Sequence[int]) -> Tensor[B]:
     Tensor([[1, 2, 1, 2],
             [1, 2, 1, 2]], dtype=int64)
     """
+    backend_of("tile", x)
     counts = as_shape(reps)
     axes = max(x.ndim, len(counts))
     counts = (1,) * (axes - len(counts)) + counts
@@ -550,6 +580,7 @@ def repeat(x: Tensor[B], repeats: int | Sequence[int], axis: int | None = None) 
     >>> ops.repeat(born.tensor([1, 2], backend), 2)
     Tensor([1, 1, 2, 2], dtype=int64)
     """
+    backend_of("repeat", x)
     if axis is None:
         x, axis = ravel(x), 0
     axis = normal_axis(axis, x.ndim)
@@ -575,6 +606,8 @@ def broadcast_arrays(*tensors: Tensor[B]) -> tuple[Tensor[B], ...]:
     >>> [x.shape for x in ops.broadcast_arrays(born.ones((2, 1), backend), born.ones(3, backend))]
     [(2, 3), (2, 3)]
     """
+    if tensors:
+        raw_operands("broadcast_arrays", tensors)
     try:
         shape = np.broadcast_shapes(*(x.shape for x in tensors))
     except ValueError as error:
@@ -604,6 +637,8 @@ def meshgrid(
         raise DomainError(
             f'expected indexing "xy" or "ij" in meshgrid, got {indexing!r}; use one of them'
         )
+    if tensors:
+        raw_operands("meshgrid", tensors)
     count = len(tensors)
     places = list(range(count))
     if indexing == "xy" and count > 1:
@@ -654,6 +689,7 @@ def sliding_window(
     Tensor([[1, 2, 3],
             [2, 3, 4]], dtype=int64)
     """
+    backend_of("sliding_window", x)
     lengths = as_shape(window)
     axes = list(range(x.ndim)) if axis is None else _axes(axis, x.ndim)
     if len(axes) != len(lengths):
@@ -775,4 +811,5 @@ def diagflat(x: Tensor[B], k: int = 0) -> Tensor[B]:
     >>> ops.diagflat(born.ones((1, 2), backend)).shape
     (2, 2)
     """
+    backend_of("diagflat", x)
     return diag(ravel(x), k)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from born import fusion
+from born import fusion, operands, validation
 from born.backend import B, Scalar
 from born.errors import DomainError
-from born.ops.elementwise import call_ufunc, neg, sigmoid, softplus
+from born.ops.elementwise import call_ufunc, neg, sigmoid, softplus, where
 from born.ops.elementwise import erf as erf
 from born.ops.elementwise import exp2 as exp2
 from born.ops.elementwise import expm1 as expm1
@@ -220,10 +220,16 @@ def multigammaln(a: Tensor[B], d: int) -> Tensor[B]:
 
         d (d - 1) / 4 log(pi) + sum_j gammaln(a - j / 2)                    j = 0, ..., d - 1
 
+    Args:
+        a: a floating tensor, above (d - 1) / 2; NaN elsewhere, where SciPy raises an error.
+        d: an integer from 1 on.
+
     >>> ops.special.multigammaln(born.tensor([1.0], backend), 1).numpy().round(4)
     array([0.], dtype=float32)
     """
-    total = gammaln(a)
+    operands.backend_of("multigammaln", a)
+    d = validation.integer("d", d, 1, DomainError)
+    total = where(a > 0.5 * (d - 1), gammaln(a), math.nan)
     for j in range(1, d):
         total = total + gammaln(a - 0.5 * j)
     return total + 0.25 * d * (d - 1) * math.log(math.pi)

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from born.backend import Axis, B
+from born.backend import Axis, B, Scalar
 from born.dtypes import INTEGRAL, is_floating, is_half
 from born.errors import DomainError, ShapeError
 from born.operands import backend_of, raw_operand
 from born.ops.elementwise import isnan, where
 from born.ops.linear import matmul
 from born.ops.order import check_real, on_host, spread
+from born.ops.reduction import (
+    Mask,
+    argmax,
+    argmin,
+    cumprod,
+    cumsum,
+    extreme,
+    mask_of,
+    mean,
+    prod,
+    std,
+    var,
+)
 from born.ops.reduction import all as all_of
-from born.ops.reduction import argmax, argmin, cumprod, cumsum, mean, norm, prod
 from born.ops.reduction import max as max_of
 from born.ops.reduction import min as min_of
 from born.ops.reduction import sum as sum_of
@@ -49,28 +61,74 @@ def count_nonzero(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Te
     return sum_of(x != 0, axis, keepdims)
 
 
+@overload
 def average(
-    x: Tensor[B], axis: Axis = None, weights: Tensor[B] | None = None, keepdims: bool = False
-) -> Tensor[B]:
+    x: Tensor[B],
+    axis: Axis = None,
+    weights: Tensor[B] | None = None,
+    returned: Literal[False] = False,
+    *,
+    keepdims: bool = False,
+) -> Tensor[B]: ...
+@overload
+def average(
+    x: Tensor[B],
+    axis: Axis = None,
+    weights: Tensor[B] | None = None,
+    *,
+    returned: Literal[True],
+    keepdims: bool = False,
+) -> tuple[Tensor[B], Tensor[B]]: ...
+def average(
+    x: Tensor[B],
+    axis: Axis = None,
+    weights: Tensor[B] | None = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
+) -> Tensor[B] | tuple[Tensor[B], Tensor[B]]:
     """The mean, each element weighted: sum_i w_i x_i / sum_i w_i.
+
+    With weights it waits for a device, since a sum of zero is a `DomainError`.
 
     Args:
         x: a floating tensor.
         axis: the axes, all by default.
         weights: of the shape of x, or a vector along a single axis; the mean without them.
+        returned: whether to return the sums of the weights as well.
         keepdims: whether to keep the axes with length one.
 
     >>> weights = born.tensor([3.0, 1.0], backend)
     >>> ops.average(born.tensor([1.0, 5.0], backend), weights=weights)
     Tensor(2., dtype=float32)
     """
+    backend_of("average", x)
     if weights is None:
-        return mean(x, axis, keepdims)
-    if is_half(x.dtype):
-        wide = weights.astype("float32")
-        return average(x.astype("float32"), axis, wide, keepdims).astype(x.dtype)
+        found = mean(x, axis, keepdims)
+        if not returned:
+            return found
+        number = x.size // max(found.size, 1)
+        return found, Tensor(x.backend.full(found.shape, number, found.dtype), x.backend)
+    dtype = x.dtype
+    if is_half(dtype):
+        x, weights = x.astype("float32"), weights.astype("float32")
     weights = spread("average", x, weights, axis)
-    return sum_of(x * weights, axis, keepdims) / sum_of(weights, axis, keepdims)
+    total = _total_weight("average", weights, axis, keepdims)
+    found = (sum_of(x * weights, axis, keepdims) / total).astype(dtype)
+    return (found, total.astype(dtype)) if returned else found
+
+
+def _total_weight(
+    name: str, weights: Tensor[B], axis: Axis = None, keepdims: bool = False
+) -> Tensor[B]:
+    """The sums of weights, none of them zero."""
+    total = sum_of(weights, axis, keepdims)
+    if not bool(all_of(total.detach() != 0.0)):
+        raise DomainError(
+            f"expected weights in {name} whose sum is not 0, got a sum of 0, by which nothing is "
+            "divided; leave out what nothing counts in"
+        )
+    return total
 
 
 def cov(
@@ -139,6 +197,11 @@ def _weighted_covariance(
                 f"expected {name} as a vector of {rows.shape[1]} in cov, got shape {given.shape}; "
                 "pass one weight for each observation"
             )
+        if not bool(all_of(given.detach() >= 0)):
+            raise DomainError(
+                f"expected {name} from 0 on in cov, got one below or NaN; leave such observations "
+                "out"
+            )
     if fweights is not None and fweights.dtype.kind not in "iu":
         raise DomainError(
             f"expected integers as fweights in cov, got {fweights.dtype}; pass aweights"
@@ -147,7 +210,7 @@ def _weighted_covariance(
     weights = counts if aweights is None else aweights
     assert weights is not None
     weights = weights * counts if counts is not None and aweights is not None else weights
-    total = sum_of(weights)
+    total = _total_weight("cov", weights)
     centred = rows - sum_of(rows * weights, 1, keepdims=True) / total
     if ddof == 0 or aweights is None:
         freedom = total - ddof
@@ -174,28 +237,54 @@ def corrcoef(x: Tensor[B], y: Tensor[B] | None = None, rowvar: bool = True) -> T
 # -- of numbers, without NaN ---------------------------------------------------------------
 
 
-def _numbers(x: Tensor[B], other: float) -> Tensor[B]:
+def _numbers(name: str, x: Tensor[B], other: float) -> Tensor[B]:
     """x, with another number for NaN."""
-    backend_of("a reduction", x)
+    backend_of(name, x)
     return x if x.dtype.kind in INTEGRAL else where(isnan(x), other, x)
 
 
-def nansum(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def _known(name: str, x: Tensor[B], where: Mask) -> Tensor[B] | None:
+    """Which elements are numbers and count; None if all are and do."""
+    backend_of(name, x)
+    given = mask_of(name, x, where)
+    counts = None if given is None else Tensor(given, x.backend)
+    if x.dtype.kind in INTEGRAL:
+        return counts
+    return x == x if counts is None else counts & (x == x)
+
+
+def nansum(
+    x: Tensor[B],
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    initial: Scalar | None = None,
+    where: Mask = None,
+) -> Tensor[B]:
     """The sum of the elements that are numbers.
 
     >>> ops.nansum(born.tensor([1.0, float("nan")], backend))
     Tensor(1., dtype=float32)
     """
-    return sum_of(_numbers(x, 0.0), axis, keepdims)
+    known = _known("nansum", x, where)
+    return sum_of(x, axis, keepdims, initial=initial, where=known)
 
 
-def nanprod(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def nanprod(
+    x: Tensor[B],
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    initial: Scalar | None = None,
+    where: Mask = None,
+) -> Tensor[B]:
     """The product of the elements that are numbers.
 
     >>> ops.nanprod(born.tensor([2.0, float("nan")], backend))
     Tensor(2., dtype=float32)
     """
-    return prod(_numbers(x, 1.0), axis, keepdims)
+    known = _known("nanprod", x, where)
+    return prod(x, axis, keepdims, initial=initial, where=known)
 
 
 def nancumsum(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
@@ -204,7 +293,7 @@ def nancumsum(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
     >>> ops.nancumsum(born.tensor([1.0, float("nan"), 2.0], backend))
     Tensor([1., 1., 3.], dtype=float32)
     """
-    return cumsum(_numbers(x, 0.0), axis)
+    return cumsum(_numbers("nancumsum", x, 0.0), axis)
 
 
 def nancumprod(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
@@ -213,94 +302,96 @@ def nancumprod(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
     >>> ops.nancumprod(born.tensor([2.0, float("nan"), 3.0], backend))
     Tensor([2., 2., 6.], dtype=float32)
     """
-    return cumprod(_numbers(x, 1.0), axis)
+    return cumprod(_numbers("nancumprod", x, 1.0), axis)
 
 
-def _counts(x: Tensor[B], axis: Axis, keepdims: bool = False) -> Tensor[B]:
-    """How many numbers there are."""
-    return sum_of(x == x, axis, keepdims)
-
-
-def nanmean(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def nanmean(
+    x: Tensor[B], axis: Axis = None, keepdims: bool = False, *, where: Mask = None
+) -> Tensor[B]:
     """The mean of the elements that are numbers; NaN of none.
 
     >>> ops.nanmean(born.tensor([1.0, float("nan"), 3.0], backend))
     Tensor(2., dtype=float32)
     """
     check_real("nanmean", x)
-    if is_half(x.dtype):
-        return nanmean(x.astype("float32"), axis, keepdims).astype(x.dtype)
-    return _over(nansum(x, axis, keepdims), _counts(x, axis, keepdims))
+    return mean(x, axis, keepdims, where=_known("nanmean", x, where))
 
 
-def _over(total: Tensor[B], counts: Tensor[B]) -> Tensor[B]:
-    """A total over counts, NaN where none is above zero."""
-    divisor = where(counts > 0, counts.astype("float64"), math.nan)
-    return total / divisor.astype(total.dtype)
-
-
-def nanvar(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+def nanvar(
+    x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False, *, where: Mask = None
+) -> Tensor[B]:
     """The variance of the elements that are numbers.
 
     >>> ops.nanvar(born.tensor([1.0, float("nan"), 3.0], backend))
     Tensor(1., dtype=float32)
     """
     check_real("nanvar", x)
-    if is_half(x.dtype):
-        return nanvar(x.astype("float32"), axis, ddof, keepdims).astype(x.dtype)
-    centred = _centred(x, axis)
-    return _over(sum_of(centred * centred, axis, keepdims), _counts(x, axis, keepdims) - ddof)
+    return var(x, axis, ddof, keepdims, where=_known("nanvar", x, where))
 
 
-def nanstd(x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor[B]:
+def nanstd(
+    x: Tensor[B], axis: Axis = None, ddof: int = 0, keepdims: bool = False, *, where: Mask = None
+) -> Tensor[B]:
     """The standard deviation of the elements that are numbers; its gradient is that of `std`.
 
     >>> ops.nanstd(born.tensor([1.0, float("nan"), 3.0], backend))
     Tensor(1., dtype=float32)
     """
     check_real("nanstd", x)
-    if is_half(x.dtype):
-        return nanstd(x.astype("float32"), axis, ddof, keepdims).astype(x.dtype)
-    freedom = (_counts(x, axis, keepdims) - ddof).astype("float64")
-    root = where(freedom > 0, freedom, math.nan) ** 0.5
-    return norm(_centred(x, axis), axis, keepdims) / root.astype(x.dtype)
+    return std(x, axis, ddof, keepdims, where=_known("nanstd", x, where))
 
 
-def _centred(x: Tensor[B], axis: Axis) -> Tensor[B]:
-    """The distances from the mean of the numbers, zero of NaN."""
-    return where(isnan(x), 0.0, _numbers(x, 0.0) - nanmean(x, axis, keepdims=True))
-
-
-def nanmax(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def nanmax(
+    x: Tensor[B],
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    initial: Scalar | None = None,
+    where: Mask = None,
+) -> Tensor[B]:
     """The largest of the elements that are numbers; NaN of none.
 
     >>> ops.nanmax(born.tensor([1.0, float("nan")], backend))
     Tensor(1., dtype=float32)
     """
-    return _nan_extreme(max_of, -math.inf, x, axis, keepdims)
+    return _nan_extreme("nanmax", -math.inf, x, axis, keepdims, initial, where)
 
 
-def nanmin(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:
+def nanmin(
+    x: Tensor[B],
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    initial: Scalar | None = None,
+    where: Mask = None,
+) -> Tensor[B]:
     """The smallest of the elements that are numbers; NaN of none.
 
     >>> ops.nanmin(born.tensor([1.0, float("nan")], backend))
     Tensor(1., dtype=float32)
     """
-    return _nan_extreme(min_of, math.inf, x, axis, keepdims)
+    return _nan_extreme("nanmin", math.inf, x, axis, keepdims, initial, where)
 
 
 def _nan_extreme(
-    extreme: Callable[[Tensor[B], Axis, bool], Tensor[B]],
+    name: str,
     least: float,
     x: Tensor[B],
     axis: Axis,
     keepdims: bool,
+    initial: Scalar | None,
+    counted: Mask,
 ) -> Tensor[B]:
-    if not is_floating(x.dtype):
-        return extreme(x, axis, keepdims)
-    return where(
-        _counts(x, axis, keepdims) == 0, math.nan, extreme(_numbers(x, least), axis, keepdims)
-    )
+    numbers = _numbers(name, x, least)
+    found = extreme(name, numbers, axis, keepdims, initial, counted)
+    if initial is not None or not is_floating(x.dtype):
+        return found
+    return where(_counts(x, axis, keepdims) == 0, math.nan, found)
+
+
+def _counts(x: Tensor[B], axis: Axis, keepdims: bool = False) -> Tensor[B]:
+    """How many numbers there are."""
+    return sum_of(x == x, axis, keepdims)
 
 
 def nanargmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
@@ -312,7 +403,7 @@ def nanargmax(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> 
     Tensor(1, dtype=int64)
     """
     _check_numbers("nanargmax", x, axis)
-    return argmax(_numbers(x, -math.inf), axis, keepdims)
+    return argmax(_numbers("nanargmax", x, -math.inf), axis, keepdims)
 
 
 def nanargmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> Tensor[B]:
@@ -322,7 +413,7 @@ def nanargmin(x: Tensor[B], axis: int | None = None, keepdims: bool = False) -> 
     Tensor(1, dtype=int64)
     """
     _check_numbers("nanargmin", x, axis)
-    return argmin(_numbers(x, math.inf), axis, keepdims)
+    return argmin(_numbers("nanargmin", x, math.inf), axis, keepdims)
 
 
 def _check_numbers(name: str, x: Tensor[B], axis: int | None) -> None:
@@ -355,6 +446,11 @@ def bincount(x: Tensor[B], weights: Tensor[B] | None = None, minlength: int = 0)
         raise DomainError(
             f"expected a vector of integers from 0 on in bincount, got shape {x.shape} of "
             f"{x.dtype}; histogram counts other numbers"
+        )
+    if weights is not None and raw_operand("bincount", backend, weights).shape != x.shape:
+        raise ShapeError(
+            f"expected a weight for each of the {x.size} integers in bincount, got shape "
+            f"{weights.shape}; pass one of shape {x.shape}"
         )
     length = int(max_of(x)) + 1 if x.size else 0
     added = Tensor(backend.ones(x.shape, "int64"), backend) if weights is None else weights

@@ -14,7 +14,7 @@ from born.optim.averaging import Every
 from born.optim.checks import StepChecks
 from born.optim.config import Config, cached
 from born.optim.plans import Plans
-from born.optim.rule import Rule, RuleFunction, free_name, wrapping
+from born.optim.rule import Rule, RuleFunction, free_name, from_rule, wrapping
 from born.optim.scalars import Scalar
 from born.optim.slot import Slot
 from born.optim.treatment import Treatment
@@ -22,6 +22,7 @@ from born.raw import RawTensor
 from born.validation import integer
 
 
+@from_rule
 def accumulated(rule: Rule, k: int) -> Rule:
     """`rule` in every k-th update, by the mean of the last k gradients; the others only add.
 

@@ -6,6 +6,7 @@ listed in `wrapped`; what is around the whole of a step, in `Optimizer.step`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, cast
@@ -24,7 +25,7 @@ from born.optim.projections import Projection
 from born.optim.rule import Rule
 from born.optim.treatment import Treatment
 from born.raw import RawTensor
-from born.validation import integer
+from born.validation import integer, takes
 
 Wrapper: TypeAlias = Callable[[Rule], Rule]
 """From rule to rule, as `optim.centralized` and its kin."""
@@ -65,6 +66,15 @@ class Around:
                 "expected a list of functions from rule to rule as wrappers, got "
                 f"{self.wrappers!r}; write wrappers=[optim.centralized]"
             )
+        for wrapper in self.wrappers:
+            if not takes(wrapper, 1):
+                name = getattr(wrapper, "__name__", "wrapper")
+                arguments = ", ".join(inspect.signature(wrapper).parameters)
+                raise ConfigError(
+                    f"expected wrappers that take a rule alone, got {name}"
+                    f"({arguments}); give it the rest, as lambda rule: "
+                    f"optim.{name}(rule, ...)"
+                )
         if self.average is not None:
             checked_average(self.average)
         check_policy(self.nonfinite)

@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 from born.errors import ConfigError
 from born.fusion import where
-from born.optim.fields import DecayRate, UnitInterval, checker
+from born.optim.fields import DecayRate, UnitInterval, checked_scalar
 from born.optim.following import followed
-from born.optim.rule import Rule, free_name
+from born.optim.rule import Rule, free_name, from_rule
 from born.optim.scalars import Scalar
 from born.validation import integer
 
@@ -17,6 +17,7 @@ Average: TypeAlias = Scalar | Literal["uniform"]
 """How much of a running average is kept in an update, or `"uniform"`: all values count alike."""
 
 
+@from_rule
 def averaged(rule: Rule, decay: Average = 0.999) -> Rule:
     """`rule`, and an average of the parameter over its updates, in the slot `average`.
 
@@ -40,6 +41,7 @@ def averaged(rule: Rule, decay: Average = 0.999) -> Rule:
     return followed(rule, _with_average, slot, {free_name(rule, "average_decay"): checked})
 
 
+@from_rule
 def lookahead(rule: Rule, k: int = 5, alpha: Scalar = 0.5) -> Rule:
     """`rule`, whose parameter is taken back every k updates, part of the way to where it was.
 
@@ -62,7 +64,7 @@ def lookahead(rule: Rule, k: int = 5, alpha: Scalar = 0.5) -> Rule:
         free_name(rule, name) for name in ("slow", "lookahead_alpha", "lookahead_now")
     )
     every = Every(integer("k", k, 1, ConfigError))
-    alpha = checker("lookahead.alpha", UnitInterval)(alpha)
+    alpha = checked_scalar("lookahead.alpha", UnitInterval, alpha)
     return followed(rule, _with_lookahead, slot, {share: alpha, now: every})
 
 
@@ -90,11 +92,7 @@ def checked_average(decay: Any) -> Average:
                 "is usual"
             )
         return "uniform"
-    checked: Scalar = _check_decay(decay)
-    return checked
-
-
-_check_decay = checker("average", DecayRate)
+    return checked_scalar("average", DecayRate, decay)
 
 
 def _with_average(p: Any, stepped: Any, average: Any, t: Any, decay: Any) -> tuple[Any, Any]:

@@ -20,21 +20,7 @@ def checked_parameters(
     parameters: Module[B] | Iterable[Parameter[B]],
 ) -> tuple[Parameter[B], ...]:
     """The parameters as a tuple: each once, of a floating dtype, all on one backend."""
-    if isinstance(parameters, Module):
-        parameters = parameters.parameters()
-    if isinstance(cast("object", parameters), Tensor) or not isinstance(
-        cast("object", parameters), Iterable
-    ):
-        raise ParameterError(
-            f"expected several parameters, got one {type(parameters).__name__}; "
-            "pass a model, or a list of parameters"
-        )
-    if isinstance(parameters, set | frozenset | WeakSet):
-        raise ParameterError(
-            f"expected parameters in an order, which the state is saved by, got a "
-            f"{type(parameters).__name__}, whose order changes from run to run; pass a list"
-        )
-    several = tuple(parameters)
+    several = several_parameters(parameters)
     if not several:
         raise ParameterError(
             "expected at least one parameter, got none; pass a model that has some"
@@ -51,12 +37,38 @@ def checked_parameters(
     return several
 
 
-def _check_parameter(index: int, parameter: Parameter[B], first: Parameter[B]) -> None:
-    if not isinstance(cast("object", parameter), Parameter):
+def several_parameters(
+    parameters: Module[B] | Iterable[Parameter[B]],
+) -> tuple[Parameter[B], ...]:
+    """The parameters of a model, or of a list, as a tuple; anything else is refused."""
+    if isinstance(parameters, Module):
+        return tuple(parameters.parameters())
+    if isinstance(cast("object", parameters), Tensor | str) or not isinstance(
+        cast("object", parameters), Iterable
+    ):
         raise ParameterError(
-            f"parameter {index}: expected a Parameter, got {type(parameter).__name__}; wrap a "
-            "tensor as nn.Parameter(tensor), and pass model.parameters() without names"
+            f"expected several parameters, got one {type(parameters).__name__}; "
+            "pass a model, or a list of parameters"
         )
+    if isinstance(parameters, set | frozenset | WeakSet):
+        raise ParameterError(
+            f"expected parameters in an order, which the state is saved by, got a "
+            f"{type(parameters).__name__}, whose order changes from run to run; pass a list"
+        )
+    several = tuple(parameters)
+    for index, parameter in enumerate(several):
+        if not isinstance(cast("object", parameter), Parameter):
+            remedy = "wrap a tensor as nn.Parameter(tensor), and pass model.parameters() "
+            remedy += "without names"
+            if isinstance(cast("object", parameter), dict):
+                remedy = "pass all parameters, and groups=[optim.Group(some of them, lr=...)]"
+            raise ParameterError(
+                f"parameter {index}: expected a Parameter, got {type(parameter).__name__}; {remedy}"
+            )
+    return several
+
+
+def _check_parameter(index: int, parameter: Parameter[B], first: Parameter[B]) -> None:
     if not is_floating(parameter.dtype):
         raise DTypeError(
             f"{label(index, parameter)}: expected a floating dtype, got {parameter.dtype}; "

@@ -10,10 +10,12 @@ from typing import Any
 from born.errors import ConfigError
 from born.fusion import V, maximum, minimum, norm, sqrt, total
 from born.optim.config import cached
-from born.optim.rule import Rule, RuleFunction, free_name
+from born.optim.fields import Positive, checked_scalar
+from born.optim.rule import Rule, RuleFunction, free_name, from_rule
 from born.optim.scalars import Scalar
 
 
+@from_rule
 def clipped(
     rule: Rule,
     *,
@@ -24,6 +26,8 @@ def clipped(
 ) -> Rule:
     """`rule` with gradients that are clipped first, in one way of four.
 
+    All limits are above 0: numbers, or schedules.
+
     Args:
         rule: what to clip the gradients of.
         max_norm: of all gradients together: g ← g · max_norm / max(|g|, max_norm).
@@ -33,7 +37,7 @@ def clipped(
             adaptive · max(|p|, 1e-3), p being the weights of the unit. Some 0.01.
 
     Raises:
-        ConfigError: none of them, or two.
+        ConfigError: none of them, or two; a limit that is not above 0.
 
     Source: Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent neural
     networks", algorithm 1; Brock, De, Smith and Simonyan (2021), "High-performance large-scale
@@ -50,9 +54,10 @@ def clipped(
         "value": value,
         "adaptive": adaptive,
     }
-    return _limited(rule, _with_clipped_gradient, given)
+    return _limited("clipped", rule, _with_clipped_gradient, given)
 
 
+@from_rule
 def clip_step(
     rule: Rule,
     *,
@@ -62,6 +67,8 @@ def clip_step(
 ) -> Rule:
     """`rule` with steps that are clipped, in one way of three: p moves that far at most.
 
+    All limits are above 0: numbers, or schedules.
+
     Args:
         rule: what to clip the steps of, with its learning rate and decay.
         max_norm: the norm of the steps of all parameters together.
@@ -69,7 +76,7 @@ def clip_step(
         value: of each element: to between -value and value.
 
     Raises:
-        ConfigError: none of them, or two.
+        ConfigError: none of them, or two; a limit that is not above 0.
 
     >>> plain = Rule(lambda p, g: (p - 3.0 * g,), slots=(), scalars={})
     >>> limited = clip_step(plain, value=0.5)
@@ -77,10 +84,11 @@ def clip_step(
     (3.5,)
     """
     given = {"max_norm": max_norm, "tensor_norm": tensor_norm, "value": value}
-    return _limited(rule, _with_clipped_step, given)
+    return _limited("clip_step", rule, _with_clipped_step, given)
 
 
 def _limited(
+    owner: str,
     rule: Rule,
     wrapped: Callable[[RuleFunction, str, str], RuleFunction],
     given: dict[str, Scalar | None],
@@ -92,6 +100,7 @@ def _limited(
             "clip twice for two"
         )
     ((by, limit),) = chosen.items()
+    limit = checked_scalar(f"{owner}.{by}", Positive, limit)
     scalar = free_name(rule, "limit")
     function = wrapped(rule.function, scalar, by)
     scalars = {**rule.scalars, scalar: limit}

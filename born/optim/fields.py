@@ -18,7 +18,7 @@ from typing_extensions import override
 from born.dtypes import FLOATING_NAMES, as_dtype, is_floating
 from born.errors import ConfigError, ConfigTypeError, DTypeError
 from born.optim.scalars import Scalar
-from born.validation import flag, integer, number, type_error
+from born.validation import flag, integer, number, takes, type_error
 
 AUTO: Final = "auto"
 """The dtype of a slot that follows its parameter's."""
@@ -28,7 +28,7 @@ AUTO: Final = "auto"
 class Interval:
     """The range of a number, written beside its type: `Annotated[float, Interval(0)]`.
 
-    It contains `low`, and `high` unless `open_at_high`.
+    It contains `low` unless `open_at_low`, and `high` unless `open_at_high`.
 
     >>> Interval(0.0, 1.0, open_at_high=True)
     at least 0 and below 1
@@ -37,14 +37,18 @@ class Interval:
     low: float = -math.inf
     high: float = math.inf
     open_at_high: bool = False
+    open_at_low: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high and not (self.open_at_high and value == self.high)
+        is_left_out = (self.open_at_high and value == self.high) or (
+            self.open_at_low and value == self.low
+        )
+        return self.low <= value <= self.high and not is_left_out
 
     def __repr__(self) -> str:
         parts: list[str] = []
         if self.low > -math.inf:
-            parts.append(f"at least {self.low:g}")
+            parts.append(f"{'above' if self.open_at_low else 'at least'} {self.low:g}")
         if self.high < math.inf:
             parts.append(f"{'below' if self.open_at_high else 'at most'} {self.high:g}")
         return " and ".join(parts) or "of any size"
@@ -97,6 +101,9 @@ class _FloatingDType:
 
 NonNegative: TypeAlias = Annotated[Scalar, Interval(0.0)]
 """A float of at least 0, or a schedule of such."""
+
+Positive: TypeAlias = Annotated[Scalar, Interval(0.0, open_at_low=True)]
+"""A float above 0, or a schedule of such."""
 
 UnitInterval: TypeAlias = Annotated[Scalar, Interval(0.0, 1.0)]
 """A float in [0, 1], or a schedule of such."""
@@ -184,6 +191,11 @@ def _checked_function(where: str, function: Any, check: Callable[[Any], Any]) ->
             f"{where}: expected a number or a function of t, got the class {function.__name__}; "
             "make an object of it"
         )
+    if not takes(function, 1):
+        raise ConfigTypeError(
+            f"{where}: expected a number or a function of t, got {function!r}, which cannot be "
+            "called with one argument; write lambda t: ..."
+        )
     for t in getattr(function, "landmarks", (1,)):
         checked_at(check, function, t)
     return function
@@ -199,6 +211,28 @@ def checked_at(check: Callable[[Any], Any], value: Any, t: int) -> Any:
     except Exception as error:
         error.add_note(f"from {value!r} in update t = {t}")
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedFunction:
+    """A function of t whose every value is checked."""
+
+    where: str
+    hint: Any
+    function: Callable[[int], float]
+
+    def __call__(self, t: int) -> float:
+        value: float = checked_at(checker(self.where, self.hint), self.function, t)
+        return value
+
+
+def checked_scalar(where: str, hint: Any, value: Any) -> Scalar:
+    """A number of this type, or a schedule, which is checked in every update.
+
+    The schedules of a config are checked by the config.
+    """
+    checked: Scalar = checker(where, hint)(value)
+    return _CheckedFunction(where, hint, checked) if callable(checked) else checked
 
 
 def _checked_items(where: str, hint: Any, scheduled: bool, values: Any) -> tuple[Any, ...]:
@@ -220,9 +254,10 @@ def _checked_tuple(where: str, items: list[Callable[[Any], Any]], values: Any) -
 
 
 def _checked_choice(where: str, choices: tuple[object, ...], value: object) -> object:
-    if value not in choices:
+    is_named = isinstance(value, str)
+    if not is_named or value not in choices:
         listed = ", ".join(map(repr, choices))
-        if not isinstance(value, str):
+        if not is_named:
             raise type_error(where, f"one of {listed}", value, "choose one", ConfigError)
         raise ConfigError(f"{where}: expected one of {listed}, got {value!r}; choose one of them")
     return value

@@ -17,7 +17,7 @@ from born.optim.config import Config, observe, value_as_json, value_from_json
 from born.optim.fields import NonNegative, checker
 from born.optim.scalars import Scalar
 from born.optim.schedules import Product
-from born.validation import flag, type_error
+from born.validation import flag, takes, type_error
 
 Select: TypeAlias = (
     str | Callable[[str, Parameter[Any]], bool] | Parameter[Any] | Sequence[Parameter[Any]]
@@ -312,9 +312,15 @@ def _selection(select: object) -> Any:
     items = cast("Sequence[object]", select) if several else [select]
     if items and all(isinstance(each, Parameter) for each in items):
         return tuple(cast("Sequence[Parameter[Any]]", items))
-    if callable(select) and not isinstance(select, type):
-        return select
     kind = "a pattern, a function of (name, parameter), or a list of parameters"
+    if isinstance(select, Module):
+        remedy, module = "write Group(model.head.parameters())", cast("object", select)
+        raise type_error("Group.select", kind, module, remedy, ConfigError)
+    if callable(select) and not isinstance(select, type):
+        if not takes(select, 2):
+            remedy = "write lambda name, parameter: parameter.ndim < 2"
+            raise type_error("Group.select", kind, select, remedy, ConfigError)
+        return select
     raise type_error("Group.select", kind, select, "'*.bias' is a pattern", ConfigError)
 
 
@@ -350,6 +356,10 @@ def layerwise(model: Module[Any], decay: float = 0.8, groups: Sequence[Group] = 
     decay = validation.number("decay", decay, low=0.0, high=1.0)
     if decay == 0.0:
         raise ConfigError("expected a decay above 0, got 0; freeze=True leaves layers as they are")
+    if not isinstance(cast("object", model), Module):
+        raise type_error(
+            "model", "a module", model, "its paths tell layers apart; pass the model", ConfigError
+        )
     named = model.named_parameters()
     parameters = [parameter for _, parameter in named]
     checked = checked_groups(groups)

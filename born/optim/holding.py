@@ -12,7 +12,7 @@ from born.errors import ConfigError, ParameterError
 from born.nn import Module, Parameter
 from born.optim.accumulation import Accumulation
 from born.optim.around import Around
-from born.optim.checks import StepChecks, check_memory, checked_parameters
+from born.optim.checks import StepChecks, check_memory, checked_parameters, several_parameters
 from born.optim.config import Config
 from born.optim.groups import Group, checked_groups, group_numbers
 from born.optim.incoming import Incoming
@@ -27,6 +27,7 @@ from born.optim.slots import described, own_slots, shared_slots
 from born.optim.treatment import Treatment, treatments
 from born.optim.weights import Weights
 from born.raw import RawTensor
+from born.validation import type_error
 
 C_co = TypeVar("C_co", bound=Config, default=Config, covariant=True)
 
@@ -141,7 +142,11 @@ class Holding(Ruled, Generic[B, C_co]):
         return self._config
 
     @config.setter
-    def config(self, config: Config) -> None:
+    def config(self, config: Config | None) -> None:
+        if config is None:  # which `configure` takes for the present one
+            raise type_error(
+                "config", "a config", config, "config.replace(...) makes one", ConfigError
+            )
         self.configure(config=config)
 
     @property
@@ -159,7 +164,7 @@ class Holding(Ruled, Generic[B, C_co]):
 
     @groups.setter
     def groups(self, groups: Sequence[Group]) -> None:
-        self.configure(groups=groups)
+        self.configure(groups=checked_groups(groups))
 
     @property
     def group_members(self) -> list[list[int]]:
@@ -205,9 +210,9 @@ class Holding(Ruled, Generic[B, C_co]):
         >>> optimizer
         Adam(4 parameters, AdamConfig(lr=0.1))
         """
-        given: Iterable[Parameter[B]]
-        given = parameters.parameters() if isinstance(parameters, Module) else parameters
+        (group,) = checked_groups([group])
         self._check_own_values("to add parameters", "they would be lost")
+        given = several_parameters(parameters)
         held = {p.raw for p in self._parameters}
         new = {p.raw: p for p in (*given, *group.listed) if p.raw not in held}
         joined = checked_parameters([*self._parameters, *new.values()])
@@ -223,8 +228,9 @@ class Holding(Ruled, Generic[B, C_co]):
         >>> optim.SGD([p], lr=0.1, groups=[optim.Group("p", momentum=0.9)]).config_of(p)
         SGDConfig(lr=0.1, momentum=0.9)
         """
+        wanted = getattr(parameter, "raw", None)
         for raw, each in zip(self._raws, self._treatments, strict=True):
-            if raw is parameter.raw:
+            if raw is wanted:
                 return each.config
         raise ParameterError(
             f"expected a parameter of this {type(self).__name__}, got {parameter!r}, which it does "

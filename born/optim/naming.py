@@ -32,6 +32,7 @@ from born.optim import (
 )
 from born.optim.config import Config, check_names, field_types, required_fields
 from born.optim.optimizer import Optimizer
+from born.validation import type_error
 
 _FAMILIES = (
     *(adafactor, adagrad, adam, adamax, adan, ademamix, adopt, asgd, belief),
@@ -92,6 +93,10 @@ def create(
         own, others = _parted(type(optimizer), fields)
         made = _of_config(type(optimizer).__name__)
         return made(parameters, optimizer.replace(**own), **others)
+    if not isinstance(cast("object", optimizer), str):
+        raise type_error(
+            "optimizer", "a name or a config", optimizer, '"adamw" is one', ConfigError
+        )
     named = OPTIMIZERS.get(_plain(optimizer))
     if named is None:
         close = difflib.get_close_matches(_plain(optimizer), OPTIMIZERS)

@@ -9,12 +9,13 @@ from typing import Any, Final, cast
 from born.errors import ConfigError
 from born.fusion import where
 from born.optim.config import cached
-from born.optim.fields import NonNegative, checker
-from born.optim.rule import Rule, RuleFunction, free_name
+from born.optim.fields import NonNegative, checked_scalar
+from born.optim.rule import Rule, RuleFunction, free_name, from_rule
 from born.optim.scalars import Scalar
 from born.validation import integer
 
 
+@from_rule
 def noisy(rule: Rule, std: Scalar, seed: int = 0) -> Rule:
     """`rule` with noise added to gradients first: g ← g + std · n.
 
@@ -41,7 +42,7 @@ def noisy(rule: Rule, std: Scalar, seed: int = 0) -> Rule:
     >>> bool(np.abs(p.numpy()).max() < 0.47), bool(0.08 < p.numpy().std() < 0.12)
     (True, True)
     """
-    checked = checker("noisy.std", NonNegative)(std)
+    checked = checked_scalar("noisy.std", NonNegative, std)
     name = free_name(rule, "noise_std")
     first = integer("seed", seed, 0, ConfigError)
     if first >= _SEEDS:

@@ -15,7 +15,7 @@ from born.fusion import all_finite, isfinite, norm, sum, where
 from born.fusion.program import ELEMENT, TENSOR
 from born.optim.config import cached
 from born.optim.rule import Rule, RuleFunction
-from born.optim.slot import Slot
+from born.optim.slot import PARAMETER, Slot
 
 POLICIES: Final = ("raise", "skip", "zero", "keep", "ignore")
 SKIPPING: Final = ("raise", "skip")
@@ -29,7 +29,7 @@ NONFINITE: Final = "step_nonfinite"
 
 def check_policy(policy: object) -> None:
     """Refuse a policy that there is not."""
-    if policy not in POLICIES:
+    if not isinstance(policy, str) or policy not in POLICIES:
         raise ConfigError(
             f"expected nonfinite to be one of {', '.join(map(repr, POLICIES))}, got {policy!r}; "
             '"skip" leaves out steps whose gradients are not finite'
@@ -38,8 +38,8 @@ def check_policy(policy: object) -> None:
 
 def check_watch(watch: object) -> None:
     """Refuse what cannot be watched."""
-    names = cast("tuple[object, ...]", watch) if isinstance(watch, tuple | list) else (watch,)
-    if any(name not in WATCHED for name in names) or isinstance(watch, str):
+    names = cast("tuple[object, ...]", watch) if isinstance(watch, tuple | list) else (None,)
+    if not all(isinstance(name, str) and name in WATCHED for name in names):
         raise ConfigError(
             f"expected watch to be a tuple of {', '.join(map(repr, WATCHED))}, got {watch!r}; "
             'write watch=("grad_norm",)'
@@ -80,9 +80,10 @@ def observed(
         return rule
     kept = tuple(slot not in always for slot in rule.slots)
     elements = tuple(rule.kind(slot).rank == ELEMENT for slot in rule.slots)
+    copies = (False, *(rule.kind(slot).start == PARAMETER for slot in rule.slots))
     return replace(
         rule,
-        function=_observed(rule.function, policy, added, kept, elements, rule.carried),
+        function=_observed(rule.function, policy, added, kept, elements, copies, rule.carried),
         slots=(*rule.slots, *added),
         slot_kinds={**rule.slot_kinds, **dict.fromkeys(added, Slot(TENSOR))},
     )
@@ -95,10 +96,11 @@ def _observed(
     added: tuple[str, ...],
     kept: tuple[bool, ...],
     elements: tuple[bool, ...],
+    copies: tuple[bool, ...],
     carried: Callable[[Any, Sequence[Any]], Any] | None,
 ) -> RuleFunction:
     @functools.wraps(function)
-    def stepped(p: Any, g: Any, *slots: Any, **scalars: Any) -> tuple[Any, ...]:
+    def stepped(p: Any, g: Any, *slots: Any, t: Any, **scalars: Any) -> tuple[Any, ...]:
         old = (p, *slots[: len(kept)])
         values: dict[str, Any] = {}
         finite: Any = None
@@ -108,7 +110,7 @@ def _observed(
         fine: Any = all_finite(g) if policy in ("raise", "skip") else None
         if policy in ("zero", "keep"):
             g = where(finite, g, 0.0)
-        new: tuple[Any, ...] = function(p, g, *old[1:], **scalars)
+        new: tuple[Any, ...] = function(p, g, *old[1:], t=t, **scalars)
         if fine is not None:
             chosen = [True, *kept]
             new = tuple(
@@ -117,9 +119,11 @@ def _observed(
             )
         elif policy == "keep":
             chosen = [True, *elements]
+            # A copy of p is one of its value now, which may have been loaded since it was made.
+            held = [where(t == 1, p, x) if each else x for x, each in zip(old, copies, strict=True)]
             new = tuple(
                 where(finite, after, before) if undone else after
-                for undone, before, after in zip(chosen, old, new, strict=True)
+                for undone, before, after in zip(chosen, held, new, strict=True)
             )
         if "step_grad_norm" in added:
             values["step_grad_norm"] = norm(g)

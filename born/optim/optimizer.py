@@ -17,7 +17,7 @@ from born.errors import ConfigError, ParameterError
 from born.nn import Module, Parameter
 from born.optim.around import Around, Wrapper
 from born.optim.averaging import Average
-from born.optim.checks import checked_parameters, mismatches
+from born.optim.checks import checked_parameters, mismatches, several_parameters
 from born.optim.config import Config
 from born.optim.explain import Explanation, explanation
 from born.optim.groups import Group, checked_groups
@@ -57,7 +57,8 @@ class Optimizer(Stepping[B, C_co], Saving[B, C_co]):
             kept in.
         nonfinite: what to do about gradients with NaN or infinities. `"raise"` an error, or
             `"skip"` the step: neither changes a byte, nor the count of updates. `"zero"` counts
-            such elements as 0; `"keep"` leaves them and their state alone. `"ignore"` by default.
+            such elements as 0; `"keep"` leaves them and their state alone, but for the count of
+            updates, which is their parameter's. `"ignore"` by default.
         watch: which of `"grad_norm"`, `"param_norm"`, `"update_norm"` and `"update_ratio"` the
             `StepReport` tells of each parameter.
         loss_scale: for float16: what `scale_loss` multiplies a loss by, and steps divide gradients
@@ -205,7 +206,7 @@ class Optimizer(Stepping[B, C_co], Saving[B, C_co]):
         >>> other, other.timestep
         (Adam(1 parameter, AdamConfig(lr=0.5)), 1)
         """
-        moved = parameters.parameters() if isinstance(parameters, Module) else list(parameters)
+        moved = several_parameters(parameters)
         groups = [group.moved(self._parameters, moved) for group in self._groups]
         options = self._around.keywords()
         twin = type(self)(moved, self._config, groups=groups, **options)

@@ -53,8 +53,8 @@ class Projecting:
         }
         self._places = [i for i in projected if treatments[i].after is not None and buffers[i]]
         self._plans: Plans | None = None
+        self._targets = targets = list[tuple[RawTensor, ...]]()
         if self._places:
-            targets: list[tuple[RawTensor, ...]] = []
             for i in self._places:
                 own, after = treatments[i].rule.own_slots, treatments[i].after
                 slots = () if after is None else after.own_slots
@@ -65,6 +65,9 @@ class Projecting:
             rules = self._rules(treatments)
             self._plans = Plans(backend, targets, StepChecks(subset), rules, None, dtypes)
         self._old: dict[int, RawTensor] = {}
+        # With nonfinite="keep": which elements go on, in the step under way.
+        self._finite: dict[int, RawTensor] = {}
+        self._keeps = around.nonfinite == "keep"
 
     def _rules(self, treatments: Sequence[Treatment]) -> list[Treatment]:
         own = [treatments[i] for i in self._places]
@@ -86,6 +89,9 @@ class Projecting:
             for i in self._places
             if gradients[i] is not None
         }
+        if self._keeps:
+            given = {i: gradients[i] for i in self._old}
+            self._finite = {i: self._backend.isfinite(g) for i, g in given.items() if g is not None}
 
     def run(self, indices: Sequence[int], counts: Sequence[int]) -> None:
         """Project those of these that have a projection, and run what follows.
@@ -103,8 +109,28 @@ class Projecting:
         given = [self._old.pop(i) if i in following else None for i in places]
         before = [counts[i] - 1 for i in places]
         slots = {APPLIED: self._reporter.applied()} if self._reporter.skips else {}
+        kept = self._copies(given, before) if self._keeps else []
         self._plans.plain.run(given, before, _nothing, slots, {})
+        for raw, copy, finite in kept:
+            self._backend.assign(raw, self._backend.where(finite, raw, copy))
         self._project([index for index in now if index in following])  # a step back moves p
+
+    def _copies(
+        self, old: Sequence[RawTensor | None], before: Sequence[int]
+    ) -> list[tuple[RawTensor, RawTensor, RawTensor]]:
+        """What may change in what follows, what it is now, and which elements of it go on.
+
+        Before the first update the slots are to be copies of the parameter.
+        """
+        copies: list[tuple[RawTensor, RawTensor, RawTensor]] = []
+        for i, value, count, target in zip(self._places, old, before, self._targets, strict=True):
+            if value is not None:
+                p, *slots = target
+                copy, astype = self._backend.copy, self._backend.astype
+                own = [copy(x) if count else astype(value, x.dtype) for x in slots]
+                pairs = zip(target, (copy(p), *own), strict=True)
+                copies += [(raw, kept, self._finite[i]) for raw, kept in pairs]
+        return copies
 
     def _project(self, indices: Sequence[int]) -> None:
         backend, unless_skipped = self._backend, self._reporter.unless_skipped

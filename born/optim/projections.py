@@ -22,13 +22,13 @@ from typing_extensions import override
 import born.ops as ops
 from born.backend import B
 from born.creation import arange, full, tensor
-from born.errors import BornError, ConfigError, ParameterError, ShapeError
+from born.errors import BornError, ConfigError, OperandError, ParameterError, ShapeError
 from born.nn import Parameter
 from born.optim.checks import pattern_remedy
 from born.optim.config import Settings
 from born.optim.fields import Interval
 from born.tensor import Tensor
-from born.validation import number
+from born.validation import flag, integer, number, type_error
 
 _WIDEST: Final = 2048
 """The longest sequence that `monotonic` makes a matrix of: of n² elements, 32 MB in double."""
@@ -40,7 +40,7 @@ def non_negative(x: Tensor[B]) -> Tensor[B]:
     >>> projections.non_negative(born.tensor([-1.0, 2.0], backend))
     Tensor([0., 2.], dtype=float32)
     """
-    return x.maximum(0.0)
+    return _checked(x).maximum(0.0)
 
 
 def box(x: Tensor[B], low: float, high: float) -> Tensor[B]:
@@ -50,7 +50,7 @@ def box(x: Tensor[B], low: float, high: float) -> Tensor[B]:
     Tensor([0. , 0.5, 1. ], dtype=float32)
     """
     _check_order(low, high)
-    return x.maximum(low).minimum(high)
+    return _checked(x).maximum(low).minimum(high)
 
 
 def unit_norm(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
@@ -62,7 +62,7 @@ def unit_norm(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
     Tensor([[0.6, 0.8],
             [0. , 1. ]], dtype=float32)
     """
-    wide = x.astype("float64")
+    wide = _checked(x).astype("float64")
     size = wide.abs().max(axis=axis, keepdims=True)
     # By its largest element first: squares neither overflow nor vanish.
     scaled = (size > 0.0).where(wide / (size > 0.0).where(size, 1.0), 1.0)
@@ -84,7 +84,7 @@ def simplex(x: Tensor[B], axis: int = -1, total: float = 1.0) -> Tensor[B]:
     Tensor([0.3, 0.7, 0. ], dtype=float32)
     """
     number("total", total, low=0.0)
-    wide = x.astype("float64")
+    wide = _checked(x).astype("float64")
     kept = wide * 0.0 + 1.0
     while True:
         count = kept.sum(axis=axis, keepdims=True)
@@ -113,9 +113,10 @@ def monotonic(
     Tensor([0.  , 0.95, 1.05, 2.  ], dtype=float32)
     """
     number("margin", margin, low=0.0)
-    if decreasing:
-        return -monotonic(-x, axis, margin)
-    if x.ndim == 0:
+    axis = integer("axis", axis, None)
+    if flag("decreasing", decreasing):
+        return -monotonic(-_checked(x), axis, margin)
+    if _checked(x).ndim == 0:
         raise ShapeError("expected a tensor with an axis to be monotonic along, got shape ()")
     moved = x.astype("float64").transpose(*_axis_last(x.ndim, axis))
     n = moved.shape[-1]
@@ -130,7 +131,7 @@ def _axis_last(ndim: int, axis: int) -> list[int]:
     axes = list(range(ndim))
     try:
         axes.append(axes.pop(axis))
-    except IndexError:
+    except (IndexError, OverflowError):
         raise ShapeError(f"expected an axis of {ndim}, got {axis}; the last one is -1") from None
     return axes
 
@@ -175,7 +176,15 @@ def _pooled(row: Any) -> Any:
     return np.repeat(np.array(sums) / np.array(counts), counts)
 
 
+def _checked(x: Tensor[B]) -> Tensor[B]:
+    if not isinstance(cast("object", x), Tensor):
+        remedy = "make one of it by born.tensor(x, backend)"
+        raise type_error("x", "a tensor", x, remedy, OperandError)
+    return x
+
+
 def _check_order(low: float, high: float) -> None:
+    low, high = number("low", low), number("high", high)
     if not low <= high:
         raise ConfigError(f"expected low of at most high, got {low} and {high}; swap them")
 
@@ -298,7 +307,9 @@ def selected(
 ) -> dict[int, list[Projection]]:
     """The projections of each parameter by its index; a pattern that matches none is refused."""
     found: dict[int, list[Projection]] = {}
-    if isinstance(cast("object", projections), Projection | str):
+    if isinstance(cast("object", projections), Projection | str) or not isinstance(
+        cast("object", projections), Iterable
+    ):
         raise ConfigError(f"expected a list of projections, got {projections!r}; write [...]")
     for projection in projections:
         if not isinstance(cast("object", projection), Projection):

@@ -358,7 +358,7 @@ class Outcome:
         if self._array is None:
             self._array = self.arrival.array()
         own: list[float] = self._array[self._rows[name]].tolist()
-        return {index: own[index] for index in self.indices}
+        return {index: own[index] for index in sorted(self.indices)}
 
     @property
     def bad(self) -> dict[int, int]:

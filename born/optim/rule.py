@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
-from typing import Any, Final, NamedTuple, Self, TypeAlias, cast, overload
+from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
@@ -256,6 +256,29 @@ class Rule:
         return float32 if parameter.itemsize < float32.itemsize else parameter
 
 
+_Wrapper = TypeVar("_Wrapper", bound=Callable[..., Rule])
+
+
+def from_rule(wrapper: _Wrapper) -> _Wrapper:
+    """`wrapper`, a function from rule to rule, which refuses all but a rule."""
+
+    @wraps(wrapper)
+    def checked(rule: Rule, *args: Any, **options: Any) -> Rule:
+        if not isinstance(cast("object", rule), Rule):
+            name = getattr(wrapper, "__name__", "wrapper")
+            raise type_error(
+                "rule",
+                "the rule of an optimizer",
+                rule,
+                f"give {name} to the optimizer: Adam(model, wrappers=[lambda rule: optim.{name}"
+                "(rule, ...)])",
+                RuleError,
+            )
+        return wrapper(rule, *args, **options)
+
+    return cast("_Wrapper", checked)
+
+
 def free_name(rule: Rule, name: str) -> str:
     """A name that neither a scalar nor a slot of a rule has: this one, or a longer one."""
     while name in (*rule.scalars, *rule.slots):
@@ -265,7 +288,8 @@ def free_name(rule: Rule, name: str) -> str:
 
 def wrapping(function: RuleFunction, inner: RuleFunction) -> RuleFunction:
     """`function`, with other slots than the formula that it goes around, under its name."""
-    vars(function).update(__name__=getattr(inner, "__name__", "rule"), __wrapped__=inner)
+    named: Any = function
+    named.__name__, named.__wrapped__ = getattr(inner, "__name__", "rule"), inner
     return function
 
 

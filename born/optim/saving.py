@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from born.backend import B
 from born.errors import StateDictError
 from born.optim import state as states
@@ -12,7 +14,7 @@ from born.optim.slot import PARAMETER
 from born.optim.slots import Coded, by_name, coded_slots
 from born.optim.weights import Weights
 from born.raw import RawTensor
-from born.validation import mismatch_text
+from born.validation import mismatch_text, type_error
 
 
 class Saving(Holding[B, C_co]):
@@ -41,6 +43,14 @@ class Saving(Holding[B, C_co]):
         >>> optimizer.weights("average").state_dict()["p"].numpy().round(2)
         array([0.5, 0.5], dtype=float32)
         """
+        if not isinstance(cast("object", name), str):
+            raise type_error(
+                "name",
+                "the name of weights",
+                name,
+                'write optimizer.weights("average")',
+                StateDictError,
+            )
         return Weights(self, name)
 
     def weights_of(self, name: str, index: int) -> RawTensor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from born.backend import B
+from born.errors import OperandError
 from born.optim.accumulation import Accumulation
 from born.optim.clipping import (
     MAX_NORM,
@@ -21,6 +23,7 @@ from born.optim.plan import Plan
 from born.optim.report import Fault, StepReport
 from born.raw import RawTensor
 from born.tensor import Tensor
+from born.validation import type_error
 
 
 class Stepping(Holding[B, C_co]):
@@ -198,6 +201,10 @@ class Stepping(Holding[B, C_co]):
 
     def scale_loss(self, loss: Tensor[B]) -> Tensor[B]:
         """A loss times the present `loss_scale`, for the backward pass; without one, as it is."""
+        if not isinstance(cast("object", loss), Tensor):
+            raise type_error(
+                "loss", "a tensor", loss, "pass it as it is, not loss.item()", OperandError
+            )
         scale = self._shared.get(LOSS_SCALE)
         if scale is None:
             return loss

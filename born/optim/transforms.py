@@ -12,8 +12,10 @@ from born.errors import ConfigError
 from born.fusion import V, all_finite, isfinite, maximum, mean, minimum, norm, where
 from born.fusion.program import ELEMENT
 from born.optim.config import Config, UpdateConfig, cached
+from born.optim.fields import NonNegative as NonNegativeNumber
+from born.optim.fields import checked_scalar
 from born.optim.projections import Box, NonNegative, Projection, UnitNorm
-from born.optim.rule import Rule, RuleFunction, free_name
+from born.optim.rule import Rule, RuleFunction, free_name, from_rule
 from born.optim.scalars import Scalar
 from born.validation import integer
 
@@ -29,10 +31,12 @@ def decayed(rule: Rule, config: Config) -> Rule:
     """
     if not isinstance(config, UpdateConfig):
         return rule
-    rule = _DECAYS[config.decay](rule, config.weight_decay)
+    wrapped = _DECAYS[config.decay]
+    rule = _with_scalar(rule, wrapped, "weight_decay", config.weight_decay)
     return maximized(rule) if config.maximize else rule
 
 
+@from_rule
 def l2(rule: Rule, weight_decay: Scalar) -> Rule:
     """`rule` with an L2 penalty: g ← g + weight_decay · p, before all else.
 
@@ -46,9 +50,11 @@ def l2(rule: Rule, weight_decay: Scalar) -> Rule:
     >>> decayed.function(4.0, 1.0, **decayed.scalars, t=1)
     (1.0,)
     """
+    weight_decay = checked_scalar("l2.weight_decay", NonNegativeNumber, weight_decay)
     return _with_scalar(rule, _with_l2, "weight_decay", weight_decay)
 
 
+@from_rule
 def decoupled(rule: Rule, weight_decay: Scalar) -> Rule:
     """`rule`, and lr · weight_decay · p taken from p beside its update, as in AdamW.
 
@@ -62,9 +68,11 @@ def decoupled(rule: Rule, weight_decay: Scalar) -> Rule:
     >>> decayed.function(4.0, 1.0, **decayed.scalars, t=1)
     (2.5,)
     """
+    weight_decay = checked_scalar("decoupled.weight_decay", NonNegativeNumber, weight_decay)
     return _with_scalar(rule, _with_decoupled, "weight_decay", weight_decay)
 
 
+@from_rule
 def independent(rule: Rule, weight_decay: Scalar) -> Rule:
     """`rule`, and weight_decay · p taken from p beside its update, whatever the learning rate.
 
@@ -78,9 +86,11 @@ def independent(rule: Rule, weight_decay: Scalar) -> Rule:
     >>> decayed.function(4.0, 1.0, **decayed.scalars, t=1)
     (2.5,)
     """
+    weight_decay = checked_scalar("independent.weight_decay", NonNegativeNumber, weight_decay)
     return _with_scalar(rule, _with_independent, "weight_decay", weight_decay)
 
 
+@from_rule
 def maximized(rule: Rule) -> Rule:
     """`rule` going up: g ← -g, before all else.
 
@@ -91,6 +101,7 @@ def maximized(rule: Rule) -> Rule:
     return replace(rule, function=_with_negated_gradient(rule.function))
 
 
+@from_rule
 def centralized(rule: Rule) -> Rule:
     """`rule` with gradients whose mean over the inputs of each unit is taken off first.
 
@@ -106,6 +117,7 @@ def centralized(rule: Rule) -> Rule:
     return replace(rule, function=_with_centred_gradient(rule.function), by_unit=True)
 
 
+@from_rule
 def warm_state(rule: Rule, steps: int) -> Rule:
     """`rule` that leaves p as it is in its first updates, in which only the state moves.
 
@@ -125,6 +137,7 @@ def warm_state(rule: Rule, steps: int) -> Rule:
     return replace(rule, function=function, scalars={**rule.scalars, name: count})
 
 
+@from_rule
 def projected(rule: Rule, projection: Projection) -> Rule:
     """`rule`, and p then moved to the nearest point that is allowed, in the same pass.
 
@@ -155,6 +168,7 @@ def projected(rule: Rule, projection: Projection) -> Rule:
     return replace(rule, function=_with_projection(rule.function, projection))
 
 
+@from_rule
 def cautious(rule: Rule) -> Rule:
     """`rule`, moving only elements whose update has the sign of a step against the gradient.
 
@@ -171,10 +185,12 @@ def cautious(rule: Rule) -> Rule:
     return replace(rule, function=_with_caution(rule.function))
 
 
+@from_rule
 def finite_only(rule: Rule) -> Rule:
     """`rule`, changing nothing at all if any element of any parameter became NaN or infinite by it.
 
-    The count of updates goes on.
+    The count of updates goes on, so that a rule whose first update is another, such as SGD with
+    dampening, has had it then. With `nonfinite="skip"`, an optimizer does not count such steps.
 
     >>> safe = finite_only(Rule(lambda p, g: (p - g,), slots=(), scalars={}))
     >>> safe.function(4.0, float("nan"), t=1)
@@ -182,9 +198,6 @@ def finite_only(rule: Rule) -> Rule:
     """
     elements = (0, *(i for i, slot in enumerate(rule.slots, 1) if rule.kind(slot).rank == ELEMENT))
     return replace(rule, function=_if_finite(rule.function, elements))
-
-
-_DECAYS = {"l2": l2, "decoupled": decoupled, "independent": independent}
 
 
 _LEAST_SHARE = 1e-3
@@ -233,6 +246,9 @@ def _with_independent(function: RuleFunction, name: str) -> RuleFunction:
         return stepped - weight_decay * p, *state
 
     return decayed
+
+
+_DECAYS = {"l2": _with_l2, "decoupled": _with_decoupled, "independent": _with_independent}
 
 
 @cached

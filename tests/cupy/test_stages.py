@@ -146,6 +146,32 @@ def test_some_tensors_join_late(device: Backend) -> None:
         assert_same_bits(got, expected, "late")
 
 
+def test_matrices_of_one_shape_are_multiplied_together(
+    device: Backend, launches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from born_cupy import staged
+
+    monkeypatch.setattr(staged, "_STACK", 3 * 40 * 24 * 4)
+    shapes = [(40, 24), (5, 7), (40, 24), (2, 5, 7), (40, 24), (5, 7), (40, 24), (0, 4)]
+    results: list[list[Any]] = []
+    for backend in (NumpyBackend(), device):
+        rng = np.random.default_rng(0)
+        ps = [parameter(rng.normal(size=shape), backend) for shape in shapes]
+        other = optim.Group(ps[:1], lr=0.01, eps=3.0, coefficients=(1.5, -0.5, 0.1))
+        optimizer = optim.Muon(ps, lr=0.1, kernels="flat", groups=[other])
+        for step in range(2):
+            chosen = ps if step else ps[1:]
+            grads = {p.raw: raw(rng.normal(size=p.shape), backend) for p in chosen}
+            launches.clear()
+            optimizer.step(grads, max_norm=2.0)
+        results.append([p.numpy() for p in ps])
+    # Two stacks of (40, 24), and one each of (5, 7) and (2, 35).
+    assert sum(name.startswith("squares") for name in launches) == 4
+    assert sum(name.startswith("advanced") for name in launches) == 4 * 5
+    for got, expected in zip(results[1], results[0], strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 # -- for the device ----------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from born.dtypes import as_dtype
 from born.fusion import Program
 from born.raw import HostArray
 from born_cupy.kernels import Source
+from born_cupy.kernels.source import WORDS
 from born_cupy.kernels.table import count_chunks
 from born_cupy.kernels.update import CHUNK, update
 from tests.fusion.kernels import Dtypes, traced
@@ -71,7 +72,11 @@ def run_on_host(
         rows[columns + 1, column] = column if len(scalars) > 1 else 0
     count_chunks(rows[columns], CHUNK, words[(columns + 2) * count :])
     sets = [program.host(**each) for each in scalars]
-    values = np.array([*sets, (0.0,) * len(sets[0])], np.float64).reshape(-1)
-    arguments: list[Any] = [words, np.int64(count), values]
+    scalars_of = np.array([*sets, (0.0,) * len(sets[0])], np.float64).reshape(-1)
+    whole = np.concatenate((words, scalars_of.view(np.uint64), np.zeros(WORDS, np.uint64)))
+    near = whole[:WORDS].view([("at", np.uint64, (WORDS,))])
+    is_near = words.size + scalars_of.size <= WORDS
+    far = np.uint64(0 if is_near else whole.ctypes.data)
+    arguments: list[Any] = [far, near, np.int64(count)]
     # Not between fences: the table's addresses are those of the arrays themselves.
     host.kernel_of(source_of(program, dtypes))(blocks, THREADS, arguments, order=1)

@@ -169,6 +169,19 @@ def test_a_gradient_reaches_a_learned_scalar(autodiff: Autodiff[Backend]) -> Non
     np.testing.assert_allclose(found, differences(of_beta, beta), atol=CLOSE)
 
 
+@born.fused
+def chosen(x: Any, *, bound: float) -> Any:
+    return where((bound > 1.0) | (bound < -1.0), 3.0 * x, x * x)
+
+
+@pytest.mark.parametrize(("bound", "slope"), [(0.5, 4.0), (-2.0, 3.0)])
+def test_a_comparison_of_numbers_may_choose(
+    bound: float, slope: float, autodiff: Autodiff[Backend]
+) -> None:
+    x = born.tensor([2.0], autodiff)
+    assert gradient(lambda x: chosen(x, bound=bound), x).tolist() == [slope]
+
+
 def test_equal_functions_share_what_is_compiled() -> None:
     def line(x: Any) -> Any:
         return x * 2.0 + 1.0

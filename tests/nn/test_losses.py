@@ -12,7 +12,7 @@ import pytest
 
 import born
 from born import nn, ops
-from born.autodiff import Autodiff, backward
+from born.autodiff import Autodiff, backward, check_gradients
 from born.backend import Backend
 from born.errors import ConfigError, ConfigTypeError, DomainError, DTypeError, ShapeError
 
@@ -35,6 +35,13 @@ FORMULAS: dict[str, tuple[Loss, dict[str, Any], Callable[[Any, Any], Any]]] = {
     "l1_loss": (nn.l1_loss, {}, lambda p, t: abs(p - t)),
     "huber_loss": (nn.huber_loss, {}, lambda p, t: huber(p - t, 1.0)),
     "huber_loss, delta=0.3": (nn.huber_loss, {"delta": 0.3}, lambda p, t: huber(p - t, 0.3)),
+    "smooth_l1_loss": (nn.smooth_l1_loss, {}, lambda p, t: huber(p - t, 1.0)),
+    "smooth_l1_loss, beta=2.5": (
+        nn.smooth_l1_loss,
+        {"beta": 2.5},
+        lambda p, t: huber(p - t, 2.5) / 2.5,
+    ),
+    "smooth_l1_loss, beta=0": (nn.smooth_l1_loss, {"beta": 0.0}, lambda p, t: abs(p - t)),
     "binary_cross_entropy_with_logits": (
         nn.binary_cross_entropy_with_logits,
         {},
@@ -128,7 +135,7 @@ def test_huber_joins_its_branches(edge: tuple[float, float, float], autodiff: AD
 def test_shapes_dtypes_and_reductions_are_checked(backend: Backend, name: str) -> None:
     loss = FORMULAS[name][0]
     column, x = born.zeros((3, 1), backend), born.zeros((3,), backend)
-    with pytest.raises(ShapeError, match=r"predictions, \(3, 1\), got \(3,\); reshape one"):
+    with pytest.raises(ShapeError, match=rf"{loss.__name__}, \(3, 1\), got \(3,\); reshape one"):
         loss(column, x)
     with pytest.raises(DTypeError, match=r"float32.*float64"):
         loss(x, born.zeros((3,), backend, dtype="float64"))
@@ -265,15 +272,106 @@ def test_cosine_similarity_is_that_of_pytorch(autodiff: AD, axis: int) -> None:
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_triplet_margin_loss_is_that_of_pytorch(autodiff: AD, reduction: Any) -> None:
+@pytest.mark.parametrize("options", [{}, {"p": 1.0}, {"p": 3.5, "swap": True}, {"swap": True}])
+def test_triplet_margin_loss_is_that_of_pytorch(
+    autodiff: AD, reduction: Any, options: dict[str, Any]
+) -> None:
     compared(
-        lambda a, p, n: nn.triplet_margin_loss(a, p, n, 0.7, reduction),
+        lambda a, p, n: loose.triplet_margin_loss(a, p, n, 0.7, reduction, **options),
         lambda torch, a, p, n: torch.nn.functional.triplet_margin_loss(
-            a, p, n, margin=0.7, reduction=reduction
+            a, p, n, margin=0.7, reduction=reduction, **options
         ),
         autodiff,
         *VECTORS,
     )
+
+
+def test_distances_of_any_norm_stay_in_range(autodiff: AD) -> None:
+    zero = np.zeros((1, 3))
+    for p, expected in ((3.0, 2e200), (math.inf, 2e200 / 3 ** (1 / 3)), (1.5, 0.0)):
+        width = 2e200 / 3 ** (1 / 3) if expected else 0.0
+        options = {"margin": 0.0, "p": p, "eps": 0.0}
+        loss: Loss = nn.triplet_margin_loss
+        far, x = np.full((1, 3), width), nn.Parameter(born.tensor(zero, autodiff))
+        with autodiff.tape:
+            found = loss(x, born.tensor(far, autodiff), born.tensor(zero, autodiff), **options)
+        assert found.item() == pytest.approx(expected, rel=1e-14)
+        assert np.isfinite(autodiff.to_numpy(backward(found)[x])).all()
+
+
+WEIGHT = np.random.default_rng(5).uniform(0.5, 2.0, (4, 5))
+WEIGHTED: dict[str, dict[str, Any]] = {
+    "mse_loss": {"weight": WEIGHT},
+    "l1_loss": {"weight": WEIGHT},
+    "binary_cross_entropy_with_logits": {"weight": WEIGHT},
+    "binary_cross_entropy_with_logits: positive": {"pos_weight": WEIGHT[0]},
+    "binary_cross_entropy_with_logits: both": {"pos_weight": WEIGHT[0], "weight": WEIGHT[:, :1]},
+}
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_weights_are_those_of_pytorch(autodiff: AD, name: str, reduction: Any) -> None:
+    given, function = WEIGHTED[name], name.partition(":")[0]
+    ours = {key: born.tensor(value, autodiff) for key, value in given.items()}
+    compared(
+        lambda x, t: getattr(nn, function)(x, t, reduction, **ours),
+        lambda torch, x, t: getattr(torch.nn.functional, function)(
+            x, t, reduction=reduction, **{key: torch.tensor(each) for key, each in given.items()}
+        ),
+        autodiff,
+        *pair_of_arrays(),
+    )
+
+
+@pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, nn.huber_loss, nn.smooth_l1_loss])
+def test_a_mean_is_over_the_sum_of_weights(backend: Backend, loss: Loss) -> None:
+    arrays = pair_of_arrays()
+    x, t = (born.tensor(each, backend) for each in arrays)
+    found = loss(x, t, weight=born.tensor(WEIGHT[0], backend)).item()
+    weight = np.broadcast_to(WEIGHT[0], (4, 5))
+    expected = np.average(loss(x, t, reduction="none").numpy(), weights=weight)
+    assert found == pytest.approx(expected, rel=1e-14)
+
+
+def test_what_weighs_nothing_may_be_infinite(autodiff: AD) -> None:
+    x, t, weight = np.array([math.inf, 1.0]), np.zeros(2), np.array([0.0, 2.0])
+    w = born.tensor(weight, autodiff)
+    losses: list[Loss] = [nn.mse_loss, nn.l1_loss, nn.huber_loss, nn.smooth_l1_loss]
+    for loss in losses:
+        bare, _ = gradient(autodiff, loss, x[1:], t[1:], reduction="sum")
+        found, _ = gradient(autodiff, loss, x, t, weight=w)
+        assert found == bare
+    for x_there, t_there in ((math.inf, 1.0), (-math.inf, 0.0)):  # sure, and right
+        loss = nn.binary_cross_entropy_with_logits
+        assert gradient(autodiff, loss, np.array([x_there]), np.array([t_there])) == (0.0, 0.0)
+        value, slope = gradient(autodiff, loss, np.array([-x_there]), np.array([t_there]))
+        assert (value, abs(slope)) == (math.inf, 1.0)
+        found, slope = gradient(
+            autodiff, loss, np.array([-x_there]), np.array([t_there]), weight=w[:1]
+        )
+        assert (found, abs(slope)) == (0.0, 0.0)
+    value, slope = gradient(
+        autodiff, nn.kl_div, np.zeros(1), np.array([-math.inf]), log_target=True
+    )
+    assert (value, slope) == (0.0, 0.0)
+
+
+def test_second_derivatives(autodiff: AD) -> None:
+    x, t, w = (born.tensor(each, autodiff) for each in (*pair_of_arrays(), WEIGHT))
+    a, p, n = (born.tensor(each, autodiff) for each in VECTORS)
+    losses: list[tuple[Of2 | Of3 | Of4, tuple[Any, ...]]] = [
+        (lambda x, t, w: nn.mse_loss(x, t, weight=w), (x, t, w)),
+        (lambda x, t: nn.smooth_l1_loss(x, t, 2.5), (x, t)),
+        (
+            lambda x, t, w, p: nn.binary_cross_entropy_with_logits(x, t, weight=w, pos_weight=p),
+            (x, t, w, born.tensor(WEIGHT[0], autodiff)),
+        ),
+        (lambda a, p, n: nn.triplet_margin_loss(a, p, n, 9.0, p=3.0, swap=True), (a, p, n)),
+        (lambda x, t: nn.kl_div(x, t, log_target=True), (x, t)),
+    ]
+    for loss, inputs in losses:
+        check_gradients(loss, *inputs, order=2)
 
 
 def test_kl_div_over_the_batch(backend: Backend) -> None:
@@ -328,6 +426,24 @@ REFUSED: list[tuple[Of2, type[Exception], str]] = [
     (lambda x, i: loose.kl_div(x, x, "most"), DomainError, 'reduction="mean", "sum", "none" or'),
     (lambda x, i: nn.triplet_margin_loss(x, x, x[:1]), ShapeError, "of the predictions"),
     (lambda x, i: nn.triplet_margin_loss(x, x, x, -1.0), ConfigError, "margin as a finite"),
+    (lambda x, i: nn.triplet_margin_loss(x, x, x, p=0.5), ConfigError, "p as a finite number from"),
+    (lambda x, i: nn.smooth_l1_loss(x, x, -1.0), ConfigError, "beta as a finite number from 0"),
+    (lambda x, i: nn.mse_loss(x, x, weight=i), ShapeError, r"in mse_loss, got \(4, 5\) and \(4,\)"),
+    (
+        lambda x, i: nn.mse_loss(x[0], x[0], weight=x),
+        ShapeError,
+        r"weight in mse_loss to broadcast to the shape \(5,\) of the predictions, got \(4, 5\)",
+    ),
+    (
+        lambda x, i: nn.l1_loss(x, x, weight=x.astype("float32")),
+        DTypeError,
+        "weights of one dtype with the predictions in l1_loss, float64, got float32",
+    ),
+    (
+        lambda x, i: nn.binary_cross_entropy_with_logits(x, x, pos_weight=x[:, :2]),
+        ShapeError,
+        r"in binary_cross_entropy_with_logits, got \(4, 5\) and \(4, 2\)",
+    ),
     (lambda x, i: nn.cosine_similarity(i, i), DTypeError, "in cosine_similarity, got int64"),
     (lambda x, i: nn.cosine_similarity(x, x[:2]), ShapeError, "that broadcast in cosine"),
 ]

@@ -806,6 +806,28 @@ for _name in ("sum", "prod", "mean", "var", "std", "max", "min"):
 for _name in ("sum", "prod", "max", "min"):
     same(f"{_name}: initial", _MANY / 3.0, axis=(0, 2), keepdims=True, initial=2, _integers=False)
     same(f"{_name}: initial of none", np.zeros((0, 3)), axis=0, initial=2, _integers=True)
+for _name in ("sum", "prod", "mean", "var", "std", "max", "min"):
+    _beside = {"initial": 0.5} if _name in ("sum", "prod", "max", "min") else {}
+    same(
+        f"nan{_name}: where",
+        _SPARSE,
+        axis=1,
+        where=_COUNTED,
+        _orders=2 if _beside else VALUES,  # some are of no number
+        **_beside,
+        _integers=False,
+    )
+    if _beside:
+        _nothing = _SPARSE * np.nan
+        same(f"nan{_name}: initial", _nothing, axis=2, initial=2, _orders=0, _integers=False)
+enter(
+    "average: returned",
+    _MANY,
+    _WEIGHTS,
+    ours=lambda x, w: ops.average(x, 1, w, returned=True)[1],
+    reference=lambda x, w: np.average(x, 1, w, returned=True)[1],
+    orders=VALUES,
+)
 for _name in ("any", "all"):
     same(f"{_name}: where", _MANY, axis=0, where=_COUNTED, _orders=0, _integers=True)
 _ENDS: Final = np.array([[0.3, 1.9, -2.2, 4.7], [1.1, -0.6, 3.4, 0.2], [2.6, 5.3, -1.4, 0.9]])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import warnings
+from typing import Any, Final
 
 import numpy as np
 import pytest
 
 import born
 from born import ops
-from born.autodiff import Autodiff, backward
+from born.autodiff import Autodiff, backward, check_gradients
 from born.backend import Backend, Reduction
 from born.errors import DTypeError, IndexOutOfRangeError, ShapeError
 
@@ -62,9 +64,11 @@ def test_what_does_not_fit_is_refused(backend: Backend) -> None:
     if backend.name == "cupy":
         pytest.skip("a device tells of a label out of range when somebody waits")
     logits, labels = born.zeros((2, 3), backend), born.tensor([0, 2], backend)
-    with pytest.raises(ShapeError, match=r"a weight for each of the 3 classes, got shape \(2,\)"):
+    with pytest.raises(
+        ShapeError, match=r"each of the 3 classes in cross_entropy, got shape \(2,\)"
+    ):
         ops.cross_entropy(logits, labels, weight=born.ones(2, backend))
-    with pytest.raises(ShapeError, match=r"of the logits' shape .2, 3..*got .2, 4."):
+    with pytest.raises(ShapeError, match=r"logits' shape in cross_entropy, .2, 3..*got .2, 4."):
         ops.cross_entropy(logits, born.ones((2, 4), backend))
     with pytest.raises(DTypeError, match="expected integer class labels"):
         ops.cross_entropy(logits, born.ones(2, backend), ignore_index=0)
@@ -72,20 +76,71 @@ def test_what_does_not_fit_is_refused(backend: Backend) -> None:
         ops.cross_entropy(logits, logits, ignore_index=0)
     with pytest.raises(IndexOutOfRangeError, match="labels from 0 to 2"):
         ops.cross_entropy(logits, born.tensor([0, 3], backend), ignore_index=-1)
-    with pytest.raises(DTypeError, match=r"one dtype in .*float64"):
+    with pytest.raises(DTypeError, match=r"one dtype with the logits in cross_en.*float64"):
         ops.cross_entropy(logits, logits.astype("float64"))
+    with pytest.raises(DTypeError, match=r"weights of one dtype with the predictions in cross_en"):
+        ops.cross_entropy(logits, labels, weight=born.ones(3, backend, "float64"))
 
 
-def test_ignored_rows_get_no_gradient_even_where_they_are_infinite(
-    autodiff: Autodiff[Backend],
-) -> None:
-    x = born.tensor([[0.0, 1.0], [-np.inf, 0.0]], autodiff, "float32")
+INF: Final = math.inf
+WEIGHTS: Final = [0.0, 1.0, 2.0]
+EDGES: dict[str, tuple[list[list[float]], list[Any], list[float] | None, float, list[float]]] = {
+    "a label of weight 0": ([[1, 2, 3]], [0], WEIGHTS, 0.0, [0.0]),
+    "its logit infinite": ([[-INF, 0, 0]], [0], WEIGHTS, 0.0, [0.0]),
+    "another class of weight 0": ([[-INF, 0, 0]], [1], WEIGHTS, 0.3, [math.log(2)]),
+    "a probability of 0": ([[-INF, 0, 0]], [[0.0, 0.5, 0.5]], None, 0.0, [math.log(2)]),
+    "what is impossible": ([[-INF, 0, 0]], [0], [1.0, 1.0, 1.0], 0.0, [INF]),
+    "ignored NaN": ([[math.nan] * 3, [0, 0, 0]], [-1, 0], None, 0.0, [0.0, math.log(3)]),
+    "ignored infinity": ([[INF] * 3, [0, 0, 0]], [-1, 1], WEIGHTS, 0.5, [0.0, math.log(3)]),
+}
+"""Logits, labels, weights and smoothing, and the losses."""
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_what_weighs_nothing_adds_nothing(name: str, autodiff: Autodiff[Backend]) -> None:
+    logits, labels, weight, smoothing, losses = EDGES[name]
+    x = born.tensor(np.array(logits, np.float64), autodiff)
     x.requires_grad = True
+    ignored = None if isinstance(labels[0], list) else -1
+    w = None if weight is None else born.tensor(np.array(weight), autodiff)
     with autodiff.tape:
-        loss = ops.cross_entropy(x, born.tensor([0, -1], autodiff), ignore_index=-1)
-    gradient = autodiff.to_numpy(backward(loss)[x])
-    assert gradient[1].tolist() == [0.0, 0.0]
-    assert np.isfinite(gradient).all()
+        found = ops.cross_entropy(
+            x,
+            born.tensor(np.array(labels), autodiff),
+            smoothing,
+            "none",
+            ignore_index=ignored,
+            weight=w,
+        )
+    np.testing.assert_allclose(found.numpy(), losses, rtol=1e-14)
+    with autodiff.tape:
+        total = found.sum()
+    assert np.isfinite(autodiff.to_numpy(backward(total)[x])).all() or INF in losses
+
+
+def test_the_mean_of_no_label_is_nan(backend: Backend) -> None:
+    logits, labels = born.zeros((2, 3), backend), born.tensor([0, 0], backend)
+    with np.errstate(invalid="ignore"), warnings.catch_warnings(action="ignore"):
+        assert math.isnan(ops.cross_entropy(logits, labels, ignore_index=0).item())
+        nothing = born.tensor([0.0, 1.0, 1.0], backend)
+        assert math.isnan(ops.cross_entropy(logits, labels, weight=nothing).item())
+    assert ops.cross_entropy(logits, labels, reduction="sum", ignore_index=0).item() == 0.0
+
+
+@pytest.mark.parametrize("kind", ["labels", "probabilities"])
+def test_second_derivatives_by_logits_and_weights(kind: str, autodiff: Autodiff[Backend]) -> None:
+    draw = np.random.default_rng(4)
+    x = born.tensor(draw.normal(size=(3, 4)), autodiff)
+    w = born.tensor(draw.uniform(0.5, 2.0, 4), autodiff)
+    drawn: Any = draw.dirichlet(np.ones(4), 3) if kind == "probabilities" else np.array([3, 0, -9])
+    target = born.tensor(drawn, autodiff)
+    ignored = -9 if kind == "labels" else None
+    for smoothing in (0.0, 0.2):
+
+        def loss(x: Any, w: Any, smoothing: float = smoothing) -> Any:
+            return ops.cross_entropy(x, target, smoothing, ignore_index=ignored, weight=w)
+
+        check_gradients(loss, x, w, order=2)
 
 
 def test_halves_are_computed_in_float32(backend: Backend) -> None:

@@ -380,6 +380,62 @@ REFUSED: Final[dict[str, tuple[Callable[[Any], object], type[Exception], str]]] 
         DomainError,
         r"weights from 0 on in quantile",
     ),
+    "quantile: infinite weights": (
+        lambda x: ops.quantile(x, 0.5, method="inverted_cdf", weights=x * math.inf),
+        DomainError,
+        r"finite weights from 0 on in quantile",
+    ),
+    "average: weights of zero": (
+        lambda x: ops.average(x, 0, x[:, 0] * 0.0),
+        DomainError,
+        r"weights in average whose sum is not 0, got a sum of 0",
+    ),
+    "average: weights that cancel": (
+        lambda x: ops.average(x, 1, ops.sign(x - x.mean(1, keepdims=True))),
+        DomainError,
+        r"weights in average whose sum is not 0",
+    ),
+    "cov: weights of zero": (
+        lambda x: ops.cov(x, aweights=x[0] * 0.0),
+        DomainError,
+        r"weights in cov whose sum is not 0",
+    ),
+    "cov: negative weights": (
+        lambda x: ops.cov(x, aweights=-x[0]),
+        DomainError,
+        r"aweights from 0 on in cov, got one below or NaN",
+    ),
+    "cov: negative counts": (
+        lambda x: ops.cov(x, fweights=-x[0].astype("int64")),
+        DomainError,
+        r"fweights from 0 on in cov",
+    ),
+    "bincount: one weight": (
+        lambda x: ops.bincount(x.astype("int64")[0], x[0, :1]),
+        ShapeError,
+        r"a weight for each of the 3 integers in bincount, got shape \(1,\)",
+    ),
+    "unique: no axis": (lambda x: ops.unique(x[0, 0], axis=0), ShapeError, r"no axis of a tensor"),
+    "pad: ends of other axes": (
+        lambda x: ops.pad(x[0], 1, mode="linear_ramp", end_values=[(0, 1), (2, 3)]),
+        ShapeError,
+        r"end_values of pad as a pair for each of 1 axes",
+    ),
+    "multigammaln": (
+        lambda x: ops.special.multigammaln(x, 0),
+        DomainError,
+        r"d of at least 1",
+    ),
+    "where of nansum": (
+        lambda x: ops.nansum(x, where=x),
+        DTypeError,
+        r"bools as where= of nansum, got float32",
+    ),
+    "nanmax: where without initial": (
+        lambda x: ops.nanmax(x, where=x > 0.0),
+        DomainError,
+        r"initial= beside where= in nanmax",
+    ),
     "where": (lambda x: ops.sum(x, where=x), DTypeError, r"bools as where= of sum, got float32"),
     "where without initial": (
         lambda x: ops.max(x, where=x > 0.0),

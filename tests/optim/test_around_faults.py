@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import born
 from born import checkpoint, nn, optim
 from born.backend import Backend
-from born.errors import BornError, ConfigError, ParameterError, StateDictError
+from born.errors import BornError, ConfigError, ParameterError, RuleError, StateDictError
 from born.optim import schedules
 from born.raw import RawTensor
 from born.tensor import Tensor
@@ -309,3 +310,193 @@ def test_batches_for_another_update_are_refused(
     assert other.timestep == 1
     other.step(_ones(q))
     assert (other.timestep, _list(q)) == (2, [1.0 - 1.5])
+
+
+@pytest.mark.parametrize("projected", [True, False])
+def test_keep_leaves_averages_of_what_is_kept_alone(backend: Backend, projected: bool) -> None:
+    p = _parameter(backend, 9.0, 9.0, name="p")
+    held = [optim.Box(low=-0.5, high=0.5)] if projected else []
+    looking = [functools.partial(optim.lookahead, k=2)]
+    optimizer = optim.SGD(
+        [p], lr=0.125, average=0.5, wrappers=looking, projections=held, nonfinite="keep"
+    )
+    p.assign(born.tensor([0.5, 0.5], backend, dtype="float64"))  # loaded since: 9 is forgotten
+    whole = {0: [0.5, 0.375], 1: [0.4375, 0.375], 2: [0.4375, 0.25], 3: [0.4375, 0.25]}
+    averages = {0: [0.5, 0.4375], 1: [0.46875, 0.40625], 2: [0.46875, 0.328125]}
+    averages[3] = [0.46875, 0.2890625]
+    for t in range(4):
+        first = 1.0 if t == 1 else np.nan
+        gradient = born.tensor([first, 1.0], backend, dtype="float64").raw
+        optimizer.step({p.raw: gradient})
+        assert _list(p) == whole[t]
+        assert _list(optimizer.weights("average").state_dict()["p"]) == averages[t]
+
+
+def test_faults_of_one_step_are_in_the_order_of_the_parameters(backend: Backend) -> None:
+    def make() -> optim.Optimizer[Any, Any]:
+        rules = [optim.Group("b", config=optim.SGDConfig(lr=1.0))]  # another kernel
+        abc = [_parameter(backend, 1.0, name=name) for name in "abc"]
+        return optim.Adam(abc, lr=0.1, nonfinite="skip", groups=rules)
+
+    optimizer, other = make(), make()
+    report = optimizer.step(_ones(*optimizer.parameters, value=np.inf))
+    other.load_state_dict(optimizer.state_dict())
+    assert list(report.nonfinite) == ["a", "b", "c"]
+    assert [each.parameter for each in optimizer.faults] == ["a", "b", "c"]
+    assert other.faults == optimizer.faults
+
+
+def test_a_wrapped_rule_goes_by_the_name_of_its_formula(backend: Backend) -> None:
+    optimizer = optim.Adam(
+        [_parameter(backend, 1.0)],
+        lr=0.1,
+        average=0.5,
+        max_norm=1.0,
+        wrappers=[optim.lookahead, functools.partial(optim.accumulated, k=2)],
+        precision=optim.Precision(parameters="master"),
+        loss_scale=optim.LossScale(),
+    )
+    assert [kernel.name for kernel in optimizer.explain().kernels] == ["adam"]
+
+
+LIMITS: list[tuple[Any, str]] = [
+    *((optim.clipped, by) for by in ("max_norm", "tensor_norm", "value", "adaptive")),
+    *((optim.clip_step, by) for by in ("max_norm", "tensor_norm", "value")),
+]
+DECAYS: list[tuple[Any, str]] = [
+    (optim.l2, "weight_decay"),
+    (optim.decoupled, "weight_decay"),
+    (optim.independent, "weight_decay"),
+    (optim.noisy, "std"),
+]
+
+
+@pytest.mark.parametrize(("wrapper", "keyword"), [*LIMITS, *DECAYS])
+def test_numbers_of_wrappers_are_checked(wrapper: Any, keyword: str) -> None:
+    def wrapped(value: Any) -> optim.Rule:
+        rule: optim.Rule = wrapper(optim.SGD.rule(optim.SGDConfig(lr=0.1)), **{keyword: value})
+        return rule
+
+    name = f"{wrapper.__name__}.{keyword}"
+    bounds = "above 0" if (wrapper, keyword) in LIMITS else "at least 0"
+    for value, text in (
+        (-1.0, f"{name}: expected a float that is {bounds}, got -1.0"),
+        (np.nan, f"{name}: expected a finite number, got nan"),
+        (np.inf, f"{name}: expected a finite number, got inf"),
+        (True, f"{name}: expected a number, got True of type bool"),
+        (float, f"{name}: expected a number or a function of t, got the class float"),
+        (schedules.Linear(1.0, -1.0, steps=3), f"{name}: expected a float that is {bounds}"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            wrapped(value)
+    rule = wrapped(_falling)
+    assert 0.5 in rule.scalars_at(2).values()
+    with pytest.raises(ConfigError, match=rf"{name}: expected a float .*, got -0\.5"):
+        rule.scalars_at(3)
+
+
+def test_a_number_of_a_wrapper_out_of_range_changes_nothing(backend: Backend) -> None:
+    p = _parameter(backend, 1.0, 2.0)
+    optimizer = optim.SGD([p], lr=0.1, average=lambda t: t / 3)
+    for _ in range(2):
+        optimizer.step(_ones(p))
+    before = _list(p)
+    with pytest.raises(ConfigError, match=r"average: expected .* below 1, got 1\.0"):
+        optimizer.step(_ones(p))
+    assert (_list(p), optimizer.timestep) == (before, 2)
+
+
+WRAPPERS: tuple[Any, ...] = (
+    optim.accumulated,
+    optim.averaged,
+    optim.cautious,
+    optim.centralized,
+    optim.clip_step,
+    optim.clipped,
+    optim.decoupled,
+    optim.finite_only,
+    optim.independent,
+    optim.l2,
+    optim.lookahead,
+    optim.maximized,
+    optim.noisy,
+    optim.projected,
+    optim.warm_state,
+)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_wrappers_are_of_rules(wrapper: Any, backend: Backend) -> None:
+    optimizer = optim.SGD([_parameter(backend, 1.0)], lr=0.1)
+    text = rf"expected rule as the rule of an optimizer, got SGD\(.*wrappers=.*{wrapper.__name__}"
+    with pytest.raises(RuleError, match=text):
+        wrapper(optimizer)
+
+
+def _falling(t: int) -> float:
+    return 2.5 - t
+
+
+def _of_one(parameter: nn.Parameter[Any]) -> bool:
+    return parameter.ndim < 2
+
+
+def _refusals(model: nn.Module[Any]) -> list[tuple[Any, str]]:
+    whole: Any = born
+    plot: Any = importlib.import_module("born.plot")
+    any_of: Any = optim
+    optimizer: Any = optim.SGD(model, lr=0.1)
+    p: Any = model.parameters()[0]
+
+    def assign(name: str, value: object) -> None:
+        setattr(optimizer, name, value)
+
+    return [
+        (lambda: assign("groups", None), "expected a list of groups, got None"),
+        (lambda: assign("config", None), "expected config as a config, got None"),
+        (lambda: optimizer.weights(["average"]), r"expected name as the name of weights, got \["),
+        (lambda: optimizer.config_of("0.weight"), r"expected a parameter of this SGD, got '0\.w"),
+        (lambda: optimizer.add_group("*.bias"), r"expected groups such as .*, got '\*\.bias'"),
+        (lambda: optimizer.add_group(any_of.Group("*"), 3), "several parameters, got one int"),
+        (lambda: optimizer.add_group(any_of.Group("*"), ["w"]), "0: expected a Parameter, got str"),
+        (lambda: optimizer.to(None), "expected several parameters, got one NoneType"),
+        (lambda: optimizer.scale_loss(1.0), "expected loss as a tensor, got 1.0 of type float"),
+        (lambda: any_of.layerwise([p]), r"expected model as a module, got \["),
+        (lambda: any_of.create(None, [p]), "expected optimizer as a name or a config, got None"),
+        (
+            lambda: any_of.SGD(model, lr=0.1, projections=any_of.Box),
+            "expected a list of projections",
+        ),
+        (lambda: any_of.SGD(model, lr=0.1, nonfinite=p), "expected nonfinite to be one of 'raise'"),
+        (lambda: any_of.SGD(model, lr=0.1, watch=np.ones(2)), "expected watch to be a tuple of"),
+        (lambda: any_of.Precision(slots=np.ones(2)), "Precision.slots: expected one of 'int8'"),
+        (
+            lambda: any_of.SGD(model, lr=0.1, wrappers=[optim.accumulated]),
+            r"wrappers that take a rule alone, got accumulated\(rule.*k.*\); give it the rest",
+        ),
+        (
+            lambda: any_of.SGD([{"params": [p], "lr": 0.5}], lr=0.1),
+            r"0: expected a Parameter, got dict; .*groups=\[optim\.Group\(",
+        ),
+        (lambda: any_of.Group(model), r"Group\.select: expected .*write Group\(model\.head\.param"),
+        (
+            lambda: any_of.Group(_of_one),
+            r"Group\.select: expected .*write lambda name, parameter: parameter\.ndim < 2",
+        ),
+        (lambda: any_of.SGD(model, lr=lambda: 0.1), "a function of t, got .*write lambda t"),
+        (lambda: any_of.schedules.Constant(0.1)(1.5), "expected t as an integer, got 1.5"),
+        (lambda: any_of.schedules.text("cosine"), "expected schedule as a number, got 'cosine'"),
+        (lambda: any_of.schedules.Plateau(0.1).observed(10**400), "expected a metric"),
+        (lambda: any_of.projections.simplex(np.ones(2)), "expected x as a tensor, got array"),
+        (lambda: any_of.projections.monotonic(p.tensor, axis=0.5), "expected axis as an integer"),
+        (lambda: any_of.projections.box(p.tensor, "0", 1.0), "expected low as a number, got '0'"),
+        (lambda: plot.history({"loss": 1.0}), "expected records as a list of records, got {"),
+        (lambda: whole.progress(100), "expected items as something to go through, got 100"),
+    ]
+
+
+def test_wrong_arguments_are_named(backend: Backend) -> None:
+    model = nn.Linear(2, 2, backend)
+    for refused, text in _refusals(model):
+        with pytest.raises(BornError, match=text):
+            refused()

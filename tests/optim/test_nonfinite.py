@@ -18,6 +18,7 @@ from born.optim.state import RECORDS
 from born.raw import HostArray, RawTensor
 from tests.optim.making import (
     ADAM,
+    CONFIGS,
     Parameter,
     assert_unchanged,
     contents,
@@ -99,6 +100,46 @@ def test_run_goes_on_as_if_skipped_steps_had_not_been(backend: Backend) -> None:
         assert (report.lr, report.step) == (lr, t + 1)
     assert_unchanged(skipping, contents(plain))
     assert skipping.timestep == 5
+
+
+DAMPENED = optim.SGDConfig(lr=0.1, momentum=0.9, dampening=0.5)
+
+FIRST_UPDATE = (
+    *CONFIGS,
+    DAMPENED,
+    optim.AdafactorConfig.like("optax"),
+    optim.MuonConfig.like("optax"),
+)
+"""Also rules whose first update is another: undampened, or all of an average."""
+
+
+@pytest.mark.parametrize("config", FIRST_UPDATE, ids=repr)
+def test_first_good_gradient_is_the_first(config: optim.Config, backend: Backend) -> None:
+    if backend.name != "numpy" and config is not DAMPENED:
+        pytest.skip("kernels of every optimizer to compile; what is left out is in their programs")
+    plain, skipping, zeroed, zeros = (
+        with_policy(config, backend, policy) for policy in ("ignore", "skip", "zero", "ignore")
+    )
+    for t in range(3):
+        if t != 1:
+            assert not go(skipping, t, {1: np.nan}).applied
+        go(plain, t)
+        go(skipping, t)
+        bad = {0: np.inf, 2: np.nan} if t == 0 else {1: np.nan}
+        go(zeroed, t, bad)
+        go(zeros, t, dict.fromkeys(bad, 0.0))
+    assert_unchanged(skipping, contents(plain))
+    assert_unchanged(zeroed, contents(zeros))
+
+
+def test_elements_that_begin_late_begin_from_no_state(backend: Backend) -> None:
+    # The first update of their parameter is over, so theirs is dampened.
+    p = parameter([1.0, 1.0], backend)
+    optimizer = optim.SGD([p], DAMPENED, nonfinite="keep")
+    optimizer.step({p.raw: raw([2.0, np.nan], backend)})
+    np.testing.assert_allclose(p.numpy(), [0.8, 1.0], rtol=1e-6)
+    optimizer.step({p.raw: raw([2.0, 2.0], backend)})
+    np.testing.assert_allclose(p.numpy(), [0.8 - 0.1 * 2.8, 1.0 - 0.1 * 1.0], rtol=1e-6)
 
 
 def refuse(optimizer: optim.Optimizer[Any], match: str, bad: dict[int, float]) -> None:

@@ -9,6 +9,7 @@
 #define __global__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 // Each kernel's shared memory lies in a section of its own, so that it can be found.
 #define __shared__ static __attribute__((section(SHARED_SECTION)))

@@ -26,7 +26,7 @@ from typing_extensions import TypeIs
 from born.dtypes import is_numpy_scalar
 from born.raw import HostArray
 from born_cupy.kernels import Source
-from born_cupy.kernels.source import PRELUDE
+from born_cupy.kernels.source import PRELUDE, WORDS
 
 NEEDS_COMPILER: Final = "no C++ compiler to run kernels on the host with: install g++"
 
@@ -233,6 +233,7 @@ def _unit(sources: Sequence[Source]) -> str:
     """One text of all kernels, each in a namespace of its own."""
     parts = [f'#include "{_HEADER.name}"\n{PRELUDE}']
     parts.append('NAMED(half_bits, "float16")\nNAMED(bfloat_bits, "bfloat16")\n')
+    parts.append(f'NAMED(near_words, "{_NEAR}")\n')
     for number, source in enumerate(sources):
         # Its own name would clash with its namesakes, and hide a function of C in its text.
         head = rf'extern "C" (__global__ void .*?)\b{source.name}\('
@@ -248,7 +249,12 @@ def _unit(sources: Sequence[Source]) -> str:
     return "".join(parts)
 
 
+_NEAR: Final = "near_words"
+
+
 def _fits(kind: str, argument: Any) -> bool:
+    if kind == _NEAR:
+        return _is_by_value(argument) and argument.nbytes == 8 * WORDS
     if not kind.endswith("*"):
         return is_numpy_scalar(argument) and argument.dtype.name == kind
     if not is_host_array(argument) or kind == "void*":
@@ -258,6 +264,11 @@ def _fits(kind: str, argument: Any) -> bool:
     return argument.dtype.name == element or same_size
 
 
+def _is_by_value(argument: object) -> TypeIs[HostArray]:
+    """Whether an argument is a structure, which CuPy takes from an array of one element."""
+    return is_host_array(argument) and argument.dtype.kind == "V" and argument.size == 1
+
+
 def is_host_array(value: object) -> TypeIs[HostArray]:
     """Whether a value is NumPy's array."""
     return isinstance(value, np.ndarray)
@@ -265,6 +276,8 @@ def is_host_array(value: object) -> TypeIs[HostArray]:
 
 def _value(argument: Any) -> HostArray:
     """The memory that a kernel's argument is read from."""
+    if _is_by_value(argument):
+        return argument
     if is_host_array(argument):
         return np.array([argument.ctypes.data], np.uint64)
     return np.array([argument])

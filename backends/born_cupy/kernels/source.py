@@ -77,6 +77,10 @@ def head(name: str, parameters: str, threads: int = THREADS) -> str:
     return f'extern "C" __global__ void __launch_bounds__({threads}) {name}({parameters})'
 
 
+WORDS: Final = 480
+"""Words that a launch can take along: of the 4 KiB of its parameters, some are for others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The text of one kernel.
@@ -98,7 +102,8 @@ class Source:
         return PRELUDE + self.text
 
 
-PRELUDE: Final = """\
+PRELUDE: Final = (
+    """\
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -164,3 +169,8 @@ template <class R> __device__ inline void put(i64 &to, R x) { to = (i64)x; }
 template <class R> __device__ inline void put(u8 &to, R x) { to = (u8)x; }
 template <class R> __device__ inline void put(bool &to, R x) { to = (bool)x; }
 """
+    + f"""
+// A short table, which a launch takes along.
+struct near_words {{ u64 at[{WORDS}]; }};
+"""
+)

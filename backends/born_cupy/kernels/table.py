@@ -2,6 +2,8 @@
 
 A table has a column for each tensor. Work is dealt out in chunks of a fixed number of elements;
 from the last row, chunks before each tensor and in all, a block finds the tensor of its chunk.
+
+A short table comes with the launch, among its parameters, and needs no copy: then `far` is 0.
 """
 
 from __future__ import annotations
@@ -22,6 +24,15 @@ __device__ inline i64 locate(const u64 *first, i64 tensors, i64 c) {
     }
     return low;
 }"""
+
+TABLE: Final = "u64 far, const __grid_constant__ near_words near, i64 tensors"
+"""The parameters of a kernel that begin with its table."""
+
+PARAMETERS: Final = f"{TABLE}, const double *values"
+"""What kernels of stages are given: the table, and the values of a group."""
+
+FIND: Final = "const u64 *table = far ? (const u64 *)far : near.at;"
+"""Where the table is."""
 
 MAX_BLOCKS: Final = 2**31 - 1
 """The largest grid of one axis."""

@@ -16,7 +16,7 @@ from born.fusion.codec import BLOCK, SCALE
 from born.fusion.program import stochastic
 from born_cupy.kernels.coded import NAMES, ROUNDING, helpers, rounding
 from born_cupy.kernels.source import Source, ctype, head
-from born_cupy.kernels.table import LOCATE
+from born_cupy.kernels.table import FIND, LOCATE, TABLE
 
 CHUNK: Final = 8_192
 """Elements that a block updates before it takes its next chunk.
@@ -61,7 +61,8 @@ def update(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> Source:
     """The kernel of a program.
 
     Its table has a column a tensor and these rows: the addresses of the program's arrays, the
-    number of elements, which set of scalars; then the chunks before each tensor and in all.
+    number of elements, which set of scalars; then the chunks before each tensor and in all, and the
+    sets of scalars.
     """
     writer = CodedWriter(program, dtypes) if program.codecs else UpdateWriter(program, dtypes)
     return Source("update", writer.text(), exact=True)
@@ -98,7 +99,8 @@ class UpdateWriter:
 
 {LOCATE}
 
-{head("update", "const u64 *table, i64 tensors, const double *scalars")} {{
+{head("update", TABLE)} {{
+    {FIND}
     const u64 *first = table + {columns + 2} * tensors;
     const i64 chunks = (i64)first[tensors];
     for (i64 c = blockIdx.x; c < chunks; c += gridDim.x) {{
@@ -106,7 +108,8 @@ class UpdateWriter:
         const i64 start = (c - (i64)first[i]) * {CHUNK};
         const i64 rest = (i64)table[{columns} * tensors + i] - start;
         const i64 n = rest < {CHUNK} ? rest : {CHUNK};
-        const double *s = scalars + {scalars} * (i64)table[{columns + 1} * tensors + i];
+        const double *s =
+            (const double *)(first + tensors + 1) + {scalars} * table[{columns + 1} * tensors + i];
 {indented(8, self.setup())}
 {self.loops()}
     }}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from born.errors import OperandError
 from born.optim.scalars import Scalar, value_at
 from born.plot import pyplot
-from born.validation import integer
+from born.validation import integer, number
 
 _STEPS: Final = 100
 """How many updates are drawn of a function that does not say where it ends."""
@@ -59,7 +60,7 @@ def text(schedule: Scalar, steps: int | None = None, *, width: int = 60, height:
              └1                          100
     """
     width, height = integer("width", width, 20), integer("height", height)
-    last = _last(schedule) if steps is None else integer("steps", steps)
+    last = _last(schedule, steps)
     marks = [t for t in getattr(schedule, "landmarks", (1,)) if t <= last]
     extremes = [value_at(schedule, t) for t in marks]
     extremes += _sampled(schedule, last, 10 * width)[1]
@@ -94,12 +95,17 @@ def _eighths(value: float, low: float, high: float, most: int) -> int:
 
 def _sampled(schedule: Scalar, steps: int | None, most: int) -> tuple[list[int], list[float]]:
     """At most so many updates, evenly spread, and the values there."""
-    last = _last(schedule) if steps is None else integer("steps", steps)
+    last = _last(schedule, steps)
     count = min(last, most)
     times = [1 + round(i * (last - 1) / max(1, count - 1)) for i in range(count)]
     return times, [value_at(schedule, t) for t in times]
 
 
-def _last(schedule: Scalar) -> int:
+def _last(schedule: Scalar, steps: int | None) -> int:
+    """The last update to draw."""
+    if not callable(schedule):
+        number("schedule", schedule, error=OperandError)
+    if steps is not None:
+        return integer("steps", steps)
     last: int = getattr(schedule, "steps", max(getattr(schedule, "landmarks", (1,))))
     return last if last > 1 else _STEPS

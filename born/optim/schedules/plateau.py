@@ -76,7 +76,7 @@ class Plateau(Schedule):
     def _as_number(metric: Any) -> float:
         try:
             return float(metric)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(
                 f"expected a metric that is a number, got {metric!r} of type "
                 f"{type(metric).__name__}; pass for example loss.item()"

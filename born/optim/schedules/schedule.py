@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
-from born.errors import ConfigError, DomainError
+from born.errors import ConfigError, DomainError, OperandError
 from born.optim.config import KINDS, Settings, field_types, observe
 from born.optim.schedules import drawing
+from born.validation import integer
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Schedule(Settings, metaclass=ABCMeta):
 
     def __call__(self, t: int) -> float:
         """The value for update t, which counts from 1."""
+        if type(t) is not int:
+            t = integer("t", t, None, OperandError)
         if t < 1:
             raise DomainError(
                 f"expected t as the number of an update, from 1, got {t}; a count from 0, as of "
