@@ -33,6 +33,7 @@ from born_numba.update import (
     names_of,
     scalar_text,
     store_text,
+    values_read,
 )
 from born_numpy.passes import Elementwise, PassKernel, Tiles
 from born_numpy.staged import BoundStages, StagedUpdate
@@ -217,14 +218,14 @@ def _source(
     program: Program, dtypes: tuple[np.dtype[Any], ...], own: int, reductions: _Reduced
 ) -> str:
     """The text of a pass whose first `own` arrays are the tensor's, its gradient the second."""
-    used = program.last_use()
     operands = list(dict.fromkeys(ref for _, _, refs in reductions for ref in refs))
-    read = {ref.index for ref in (*used, *operands) if ref.kind == ARRAY}
     stored = {
         index: ref
         for index, ref in zip(program.targets, program.outputs, strict=True)
         if ref != Ref(ARRAY, index)
     }
+    used = values_read(program, stored)
+    read = {ref.index for ref in (*used, *operands) if ref.kind == ARRAY}
     lower = [i for i in range(len(dtypes)) if program.rank(i) in (ROWS, COLUMNS)]
     elements = [i for i in range(len(dtypes)) if i not in lower]
     arrays = names_of(program)

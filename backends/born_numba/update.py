@@ -156,12 +156,12 @@ def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, _Lo
 
 
 def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
-    used = program.last_use()
     stored = {
         index: ref
         for index, ref in zip(program.targets, program.outputs, strict=True)
         if ref != Ref(ARRAY, index)
     }
+    used = values_read(program, stored)
     lines = [
         f"# computes in {element_dtype(program, dtypes).name}",
         "def update(arguments):",
@@ -204,6 +204,11 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def values_read(program: Program, stored: Mapping[int, Ref]) -> set[Ref]:
+    """What the instructions of a loop read, and what it stores."""
+    return {ref for _, args in program.instructions for ref in args}.union(stored.values())
+
+
 def names_of(program: Program) -> list[str]:
     """What the arrays of a program are called in the texts of loops."""
     return [f"{letter}_{index}" for index, letter in enumerate(program.arrays)]
@@ -239,12 +244,12 @@ def store_text(dtype: np.dtype[Any], address: str, value: str, place: str = "j")
 def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     """The text of a loop over blocks, of which what is coded is kept until its scale is known."""
     plain = tuple(np.dtype(np.float32) if program.codec(i) else x for i, x in enumerate(dtypes))
-    used = program.last_use()
     stored = {
         index: ref
         for index, ref in zip(program.targets, program.outputs, strict=True)
         if ref != Ref(ARRAY, index)
     }
+    used = values_read(program, stored)
     lines = [f"# keeps {', '.join(codec or '-' for codec in program.codecs)}"]
     lines += _source(replace(program, codecs=()), plain).splitlines()
     # All that is set up for a chunk stays, but for the arrays of the chunk, which become a block's.
