@@ -176,9 +176,8 @@ def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         "        if c >= np.int64(word(table, _PIECES)):",
         "            return 0",
         "        i = int64_at(chunks, 4 * c)",
-        "        first = int64_at(chunks, 4 * c + 1)",
+        "        start = np.uint64(int64_at(chunks, 4 * c + 1))",
         "        n = int64_at(chunks, 4 * c + 2)",
-        "        start = np.uint64(first)",
         "        k = int64_at(sets, i)",
     ]
     # Rounded here, without the warning that NumPy would give where one is out of range.
@@ -277,8 +276,9 @@ def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
             loads.append(f"                a{index} = real({load})")
     lines = [*head[:entry], *kept, *head[entry:], *blocks]
     lines += [
-        "        end = first + n",
-        f"        for first in range(first, end, {BLOCK}):",
+        "        begin = np.int64(start)",
+        "        end = begin + n",
+        f"        for first in range(begin, end, {BLOCK}):",
         f"            count = min({BLOCK}, end - first)",
         "            start = np.uint64(first)",
         *(f"            {view}" for view in views),
