@@ -82,38 +82,6 @@ read32: Final = _reader(32, types.uint32)
 """The 32 bits at an address."""
 
 
-def _access(kind: Any, element: Any) -> tuple[Any, Any]:
-    """What reads and what writes the element of a number, counted from an address."""
-
-    def place(builder: Any, address: Any, number: Any) -> Any:
-        start = builder.inttoptr(address, element.as_pointer())
-        return builder.gep(start, [number], inbounds=True)
-
-    def read(typing_context: Any, address: Any, number: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.load(place(builder, *args))
-
-        return kind(types.uint64, types.int64), generate
-
-    def write(typing_context: Any, address: Any, number: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            builder.store(args[2], place(builder, *args[:2]))
-            return context.get_dummy_value()
-
-        return types.void(types.uint64, types.int64, kind), generate
-
-    return intrinsic(read), intrinsic(write)
-
-
-# Where a loop could index an array, these say the same and compile in less time: for Numba, an
-# array is a structure of seven fields, which every view of it fills and every index reads.
-float32_at, put_float32 = _access(types.float32, ir.FloatType())
-float64_at, put_float64 = _access(types.float64, ir.DoubleType())
-uint16_at, put_uint16 = _access(types.uint16, ir.IntType(16))
-uint64_at, _ = _access(types.uint64, ir.IntType(64))
-int64_at, _ = _access(types.int64, ir.IntType(64))
-
-
 def _conversion(argument: Any, result: Any, convert: Callable[[Any, Any], Any]) -> Any:
     """`convert(builder, value)` of a value of one type, giving one of another."""
 

@@ -1,48 +1,31 @@
-"""Passes of rules of several stages as compiled loops over rows.
-
-A loop computes a part of a row and keeps what is to be reduced of it, then adds that up: so the
-compiler finds two simple loops.
-"""
+"""Passes of rules of several stages as compiled loops over rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, Final
 
 import numpy as np
 from typing_extensions import override
 
-from born.backend import lanes
+from born.backend import Backend
 from born.backend.threads import POOL
 from born.backend.update import BoundUpdate, Check, Scalars, accept, element_dtype
-from born.fusion import ARRAY, Program, Ref
-from born.fusion.program import COLUMNS, ELEMENT, REDUCTIONS, ROWS
+from born.fusion import Program
+from born.fusion.program import ELEMENT, ROWS
 from born.fusion.stages import Pass
 from born.raw import HostArray, RawTensor
 from born_numba import update
-from born_numba.compiler import inlined
-from born_numba.intrinsics import float64_at, put_float64
-from born_numba.update import (
-    SIGNATURE,
-    Addresses,
-    NumbaUpdate,
-    compile_text,
-    instruction_text,
-    load_text,
-    names_of,
-    scalar_text,
-    store_text,
-    values_read,
-)
+from born_numba.rounds import PARALLEL, Round
+from born_numba.rows import NAMES, Reduced, RowText, reduced, room_text
+from born_numba.update import SIGNATURE, Addresses, NumbaUpdate, compile_text
 from born_numpy.passes import Elementwise, PassKernel, Tiles
 from born_numpy.staged import BoundStages, StagedUpdate
 from born_numpy.waves import Plan, Wave
 
-LANES: Final = lanes.LANES
-_PART: Final = 4 * LANES  # elements of a row at a time: those kept stay in the first cache
 _CHUNK: Final = 32_768  # elements that a thread takes at a time, at least
-_PARALLEL: Final = 524_288  # elements from which a second thread pays; as for other updates
+_PER_THREAD: Final = 4  # tensors at least, if each is taken by one thread
 
 # What the table of a call holds: the addresses of array objects, then numbers.
 # Behind the last come the addresses of what is reduced, then of the inputs below rank element.
@@ -52,6 +35,36 @@ _HEIGHT, _COLUMNS, _BLOCK, _BLOCKS, _PIECES, _NEXT, _OTHERS = range(8, 15)
 
 class StagedLoops(StagedUpdate):
     """A program of several stages whose passes are compiled loops."""
+
+    def __init__(
+        self, backend: Backend, program: Program, dtypes: tuple[np.dtype[Any], ...]
+    ) -> None:
+        super().__init__(backend, program, dtypes)
+        self._rounds = [
+            Round(self.staged, finished) if Round.is_possible(self.staged, finished) else None
+            for finished in range(len(self.totals))
+        ]
+        self.source += "".join(f"# whole tensors\n{x.source}\n" for x in self._rounds if x)
+
+    @override
+    def together(self, sizes: Sequence[int], gathered: Any) -> list[Sequence[int]]:
+        if gathered is None or not any(self._rounds):
+            return super().together(sizes, gathered)
+        # Enough tensors for each thread, so that all threads end at about the same time.
+        total, most = sum(sizes), PARALLEL
+        if total >= PARALLEL:
+            most = min(total // (_PER_THREAD * POOL.workers), PARALLEL)
+        small = [place for place, size in enumerate(sizes) if size <= most]
+        large = [place for place, size in enumerate(sizes) if size > most]
+        return [*([small] if small else []), *self.in_waves(sizes, large)]
+
+    @override
+    def go(self, wave: Wave, finished: int) -> None:
+        whole = self._rounds[finished]
+        if whole is None or wave.gathered is None or max(wave.plan.sizes) > PARALLEL:
+            super().go(wave, finished)
+        else:
+            whole.run(wave)
 
     @override
     def compile_pass(self, work: Pass) -> PassKernel:
@@ -100,7 +113,7 @@ class Simple(Elementwise):
             return
         addresses, gathered = wave.gathered
         plan = wave.plan.made(self, lambda plan: addresses.planned(plan.numbers))
-        own = gathered.addresses[wave.plan.places]
+        own = wave.plan.own_of_array(gathered.addresses)
         update.run_loop(self._loop, plan, update.table_for(plan, own), scalars, sets)
 
 
@@ -110,15 +123,17 @@ class Loops(PassKernel):
     def __init__(self, kernel: StagedUpdate, work: Pass) -> None:
         self._by_rows = kernel.staged.by_rows
         self._work = work
-        ops = tuple(
-            (*REDUCTIONS[kernel.program.instructions[number].op], refs)
-            for number, refs in work.reductions
-        )
-        self.source, self._loop = _loop(work.program, work.dtypes, len(kernel.staged.own), ops)
+        own, ops = len(kernel.staged.own), reduced(kernel.program, work)
+        self.source = _source(work.program, work.dtypes, own, ops)
+        self._compute = element_dtype(work.program, work.dtypes)
         pairs = list(zip(work.inputs, work.ranks, strict=True))
         self._inputs = [(ref, rank) for ref, rank in pairs if rank != ELEMENT]
         self._extra = [*(ref for ref, rank in pairs if rank == ELEMENT), *work.scratch]
         self._tiles: Tiles | None = None
+
+    @cached_property
+    def _loop(self) -> Callable[[int], int]:
+        return _compiled(self.source, self._compute)
 
     @override
     def run(self, wave: Wave, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
@@ -135,7 +150,7 @@ class Loops(PassKernel):
         own, *_ = plan.made(self, self._planned)
         table = own.copy()
         # The names keep alive what the table knows by its address only.
-        gradients = gathered.addresses[plan.places]
+        gradients = plan.own_of_array(gathered.addresses)
         table[_OBJECTS], table[_GRADIENTS] = id(addresses.objects), id(gradients)
         if self._work.scalars:
             values = np.array(scalars, np.float64, ndmin=2)
@@ -154,7 +169,7 @@ class Loops(PassKernel):
             table[_EXTRA] = id(objects)
         others = [*wave.rows.values(), *wave.blocks.values(), *inputs]
         table[_OTHERS:] = [id(array) for array in others]
-        if plan.size < _PARALLEL:
+        if plan.size < PARALLEL:
             self._loop(id(table))
         else:
             POOL.share(partial(self._loop, id(table)))
@@ -202,267 +217,89 @@ class Loops(PassKernel):
         return table, *arrays.values()
 
 
-_Reduced = tuple[tuple[str, int | None, tuple[Ref, ...]], ...]
-
-
 @cache
-def _loop(
-    program: Program, dtypes: tuple[np.dtype[Any], ...], own: int, reductions: _Reduced
-) -> tuple[str, Callable[[int], int]]:
-    source = _source(program, dtypes, own, reductions)
-    names = {**globals(), "real": element_dtype(program, dtypes).type}
-    return source, compile_text(source, "update", SIGNATURE, names)
+def _compiled(source: str, compute: np.dtype[Any]) -> Callable[[int], int]:
+    names = {**globals(), **NAMES, "real": compute.type}
+    loop: Callable[[int], int] = compile_text(source, "update", SIGNATURE, names)
+    return loop
 
 
 def _source(
-    program: Program, dtypes: tuple[np.dtype[Any], ...], own: int, reductions: _Reduced
+    program: Program, dtypes: tuple[np.dtype[Any], ...], own: int, reductions: Reduced
 ) -> str:
     """The text of a pass whose first `own` arrays are the tensor's, its gradient the second."""
-    operands = list(dict.fromkeys(ref for _, _, refs in reductions for ref in refs))
-    stored = {
-        index: ref
-        for index, ref in zip(program.targets, program.outputs, strict=True)
-        if ref != Ref(ARRAY, index)
-    }
-    used = values_read(program, stored)
-    read = {ref.index for ref in (*used, *operands) if ref.kind == ARRAY}
-    lower = [i for i in range(len(dtypes)) if program.rank(i) in (ROWS, COLUMNS)]
-    elements = [i for i in range(len(dtypes)) if i not in lower]
-    arrays = names_of(program)
-    rows = [k for k, (_, axis, _) in enumerate(reductions) if axis != -2]
-    cells = [k for k, (_, axis, _) in enumerate(reductions) if axis == -2]
+    row = RowText(program, dtypes, reductions)
+    inputs = [i for i in range(len(dtypes)) if i in row.lower]
+    extra = len(dtypes) - len(inputs) - own
+    others = len(row.rows), len(reductions)
     lines = [
-        f"# {program.name}, computes in {element_dtype(program, dtypes).name}",
+        row.source,
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
-        "    objects = memory(table, _OBJECTS)",
-        "    gradients = memory(table, _GRADIENTS)",
-        "    extra = memory(table, _EXTRA)",
-        "    chunks = memory(table, _CHUNKS)",
-        "    scalars = memory(table, _SCALARS)",
-        "    sets = memory(table, _SETS)",
-        "    sizes = memory(table, _SIZES)",
-        "    firsts = memory(table, _FIRST)",
+        f"    objects = carray(data(table, _OBJECTS), (1, {own}), np.uint64)",
+        "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
+        f"    extra = carray(data(table, _EXTRA), (1, {extra}), np.uint64)",
+        "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
+        f"    scalars = carray(data(table, _SCALARS), (1, {program.scalars}), np.float64)",
+        "    sets = carray(data(table, _SETS), (1,), np.int64)",
+        "    sizes = carray(data(table, _SIZES), (1,), np.int64)",
+        "    firsts = carray(data(table, _FIRST), (1,), np.int64)",
         "    height = np.int64(word(table, _HEIGHT))",
         "    columns = np.int64(word(table, _COLUMNS))",
         "    block = np.int64(word(table, _BLOCK))",
         "    blocks = np.int64(word(table, _BLOCKS))",
     ]
-    others = [
-        *(f"result{k}" for k in rows),
-        *(f"sums{k}" for k in cells),
-        *(arrays[i] if program.rank(i) == ROWS else f"at{i}" for i in lower),
+    lines += [
+        f"    result{n} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
+        for n in range(others[0])
     ]
-    lines += [f"    {name} = memory(table, _OTHERS + {n})" for n, name in enumerate(others)]
-    lines += [f"    kept{n} = np.empty(_PART, real)" for n in range(len(operands))]
-    lines += [f"    lanes{k} = np.empty(LANES, np.float64)" for k in rows]
+    lines += [
+        f"    at_sum{k} = read64(word(table, _OTHERS + {n}) + DATA)"
+        for n, k in enumerate(row.cells, others[0])
+    ]
+    lines += [
+        f"    {_of_rows(i)} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
+        if program.rank(i) == ROWS
+        else f"    at{i} = read64(word(table, _OTHERS + {n}) + DATA)"
+        for n, i in enumerate(inputs, others[1])
+    ]
+    lines += [f"    {line}" for line in room_text([row])]
     lines += [
         "    while True:",
         f"        c = take(table + np.uint64({8 * _NEXT}))",
         "        if c >= np.int64(word(table, _PIECES)):",
         "            return 0",
-        "        i = int64_at(chunks, 4 * c)",
-        "        first_row = int64_at(chunks, 4 * c + 1)",
-        "        end_row = first_row + int64_at(chunks, 4 * c + 2)",
-        "        place = int64_at(chunks, 4 * c + 3)",
-        "        size = int64_at(sizes, place)",
-        "        k = int64_at(sets, place)",
+        "        i = chunks[c, 0]",
+        "        place = chunks[c, 3]",
+        "        size = sizes[place]",
+        "        k = sets[place]",
     ]
     lines += [
-        f"        s{number} = {scalar_text(program, number)}" for number in range(program.scalars)
+        f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
     ]
-    views: list[str] = []
+    elements = [i for i in range(len(dtypes)) if i not in inputs]
     for place, index in enumerate(elements):
-        if index not in stored and index not in read:
-            continue
-        dtype = dtypes[index]
-        object_ = f"objects, {own} * i + {place}"
-        if place >= own:
-            object_ = f"extra, {len(elements) - own} * place + {place - own}"
+        object_ = f"objects[i, {place}]" if place < own else f"extra[place, {place - own}]"
         if place == 1:
-            object_ = "gradients, place"
-        lines.append(f"        at{index} = read64(uint64_at({object_}) + DATA)")
-        views.append(f"{arrays[index]} = at{index} + start * np.uint64({dtype.itemsize})")
-    for index in lower:
-        if program.rank(index) == COLUMNS:
-            address = f"at{index} + np.uint64(8) * np.uint64(across + first)"
-            views.append(f"{arrays[index]} = {address}")
+            object_ = "gradients[place]"
+        if index in row.elements:
+            lines.append(f"        at{index} = read64({object_} + DATA)")
     lines += [
-        "        for row in range(first_row, end_row):",
+        "        for row in range(chunks[c, 1], chunks[c, 1] + chunks[c, 2]):",
         "            base = row * columns",
         "            length = min(columns, size - base)",
         "            across = row // height * columns",
         "            cell = (row // height * blocks + row % height // block) * columns",
     ]
     lines += [
-        f"            a{i} = real(float64_at({arrays[i]}, row))"
-        for i in lower
-        if program.rank(i) == ROWS
+        f"            a{i} = real({_of_rows(i)}[row])" for i in inputs if program.rank(i) == ROWS
     ]
-    for k in rows:
-        start = "0.0" if reductions[k][0] == "sum" else "-np.inf"
-        lines.append(f"            lanes{k}[:] = {start}")
-    part = "_PART" if operands else "length"
+    lines.append(f"            results = {row.name}({', '.join(row.arguments)})")
     lines += [
-        f"            for first in range(0, length, {part}):",
-        f"                count = min({part}, length - first)",
-        "                start = np.uint64(base + first)",
-        *(f"                {view}" for view in views),
-        "                for j in range(count):",
-        *update.numbering(program, 20),
+        f"            result{n}[firsts[place] + row] = results[{n}]" for n in range(others[0])
     ]
-    for index in elements:
-        if index in read:
-            load = load_text(dtypes[index], arrays[index])
-            lines.append(f"                    a{index} = real({load})")
-    lines += [
-        f"                    a{i} = real(float64_at({arrays[i]}, j))"
-        for i in lower
-        if program.rank(i) == COLUMNS
-    ]
-    for number, (op, args) in enumerate(program.instructions):
-        lines.append(f"                    r{number} = {instruction_text(op, args)}")
-    lines += [f"                    kept{n}[j] = {ref}" for n, ref in enumerate(operands)]
-    for index, ref in stored.items():
-        line = store_text(dtypes[index], arrays[index], str(ref))
-        lines.append(f"                    {line}")
-    lines += _reducing(reductions, operands)
     return "\n".join(lines) + "\n"
 
 
-def _reducing(reductions: _Reduced, operands: Sequence[Ref]) -> list[str]:
-    """The lines that add up what a part of a row has left, and behind the row, its lanes."""
-    parts: list[str] = []
-    rows: list[str] = []
-    for k, (name, axis, refs) in enumerate(reductions):
-        known = list(dict.fromkeys(refs))
-        how = name if len(refs) == 1 else "squares" if len(known) == 1 else "products"
-        kept = ", ".join(f"kept{operands.index(ref)}" for ref in known)
-        if axis == -2:
-            parts.append(
-                f"{how}_below(sums{k} + np.uint64(8) * np.uint64(cell + first), {kept}, count)"
-            )
-            continue
-        parts.append(f"{how}_of_part(lanes{k}, {kept}, count)")
-        joined = f"joined_{name}(lanes{k})"
-        rows.append(f"put_float64(result{k}, int64_at(firsts, place) + row, {joined})")
-    return [
-        *(f"                {line}" for line in parts),
-        *(f"            {line}" for line in rows),
-    ]
-
-
-# -- what loops call, compiled once for all of them --
-
-# A place that is unsigned is not negative, which the compiler would otherwise ask of each element.
-
-
-@inlined
-def sum_of_part(lanes: Any, x: Any, count: Any) -> None:
-    """Add the elements of a part to the lanes."""
-    if count == _PART:
-        for lane in range(LANES):
-            total = lanes[lane] + np.float64(x[lane])
-            for turn in range(LANES, _PART, LANES):
-                total += np.float64(x[lane + turn])
-            lanes[lane] = total
-        return
-    for turn in range(0, count, LANES):
-        for lane in range(min(LANES, count - turn)):
-            lanes[lane] += np.float64(x[np.uint64(turn + lane)])
-
-
-@inlined
-def squares_of_part(lanes: Any, x: Any, count: Any) -> None:
-    """Add the squares of the elements of a part to the lanes."""
-    if count == _PART:
-        for lane in range(LANES):
-            total = lanes[lane] + np.float64(x[lane]) * np.float64(x[lane])
-            for turn in range(LANES, _PART, LANES):
-                total += np.float64(x[lane + turn]) * np.float64(x[lane + turn])
-            lanes[lane] = total
-        return
-    for turn in range(0, count, LANES):
-        for lane in range(min(LANES, count - turn)):
-            value = np.float64(x[np.uint64(turn + lane)])
-            lanes[lane] += value * value
-
-
-@inlined
-def products_of_part(lanes: Any, x: Any, y: Any, count: Any) -> None:
-    """Add the products of the elements of two parts to the lanes."""
-    if count == _PART:
-        for lane in range(LANES):
-            total = lanes[lane] + np.float64(x[lane]) * np.float64(y[lane])
-            for turn in range(LANES, _PART, LANES):
-                total += np.float64(x[lane + turn]) * np.float64(y[lane + turn])
-            lanes[lane] = total
-        return
-    for turn in range(0, count, LANES):
-        for lane in range(min(LANES, count - turn)):
-            place = np.uint64(turn + lane)
-            lanes[lane] += np.float64(x[place]) * np.float64(y[place])
-
-
-@inlined
-def larger(x: Any, y: Any) -> Any:
-    """The larger of two numbers, and NaN if either is."""
-    return x if x > y or x != x else y
-
-
-@inlined
-def max_of_part(lanes: Any, x: Any, count: Any) -> None:
-    """Raise the lanes to the elements of a part."""
-    for turn in range(0, count, LANES):
-        for lane in range(min(LANES, count - turn)):
-            lanes[lane] = larger(np.float64(x[np.uint64(turn + lane)]), lanes[lane])
-
-
-@inlined
-def joined_sum(lanes: Any) -> Any:
-    """The sum of the lanes, of the upper half and the lower one again and again."""
-    half = LANES // 2
-    while half:
-        for lane in range(half):
-            lanes[lane] += lanes[half + lane]
-        half //= 2
-    return lanes[0]
-
-
-@inlined
-def joined_max(lanes: Any) -> Any:
-    """The largest of the lanes."""
-    half = LANES // 2
-    while half:
-        for lane in range(half):
-            lanes[lane] = larger(lanes[lane], lanes[half + lane])
-        half //= 2
-    return lanes[0]
-
-
-@inlined
-def sum_below(sums: Any, x: Any, count: Any) -> None:
-    """Add the elements of a part to the sums of their columns, at an address."""
-    for j in range(count):
-        put_float64(sums, j, float64_at(sums, j) + np.float64(x[j]))
-
-
-@inlined
-def squares_below(sums: Any, x: Any, count: Any) -> None:
-    """Add the squares of the elements of a part to the sums of their columns."""
-    for j in range(count):
-        put_float64(sums, j, float64_at(sums, j) + np.float64(x[j]) * np.float64(x[j]))
-
-
-@inlined
-def products_below(sums: Any, x: Any, y: Any, count: Any) -> None:
-    """Add the products of the elements of two parts to the sums of their columns."""
-    for j in range(count):
-        put_float64(sums, j, float64_at(sums, j) + np.float64(x[j]) * np.float64(y[j]))
-
-
-@inlined
-def max_below(sums: Any, x: Any, count: Any) -> None:
-    """Raise the largest elements of columns to those of a part."""
-    for j in range(count):
-        put_float64(sums, j, larger(np.float64(x[j]), float64_at(sums, j)))
+def _of_rows(index: int) -> str:
+    return f"rows{index}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -66,15 +66,11 @@ _TEXTS: Final = {
 }
 """The operations that a loop does not call by name."""
 
-_LOADS: Final = {
-    "float16": "float32_of_half({})",
-    "bfloat16": "float32_of_bits(np.uint32({}) << np.uint32(16))",
+LOADS: Final = {
+    "float16": "float32_of_half({}[j])",
+    "bfloat16": "float32_of_bits(np.uint32({}[j]) << np.uint32(16))",
 }
-_STORES: Final = {
-    "float16": "half_of_float32({})",
-    "bfloat16": "bfloat16_of_float32({})",
-    "float32": "np.float32({})",
-}
+STORES: Final = {"float16": "half_of_float32({})", "bfloat16": "bfloat16_of_float32({})"}
 
 
 carray: Final[Any] = numba.carray  # for the texts
@@ -105,9 +101,9 @@ def word(table: Any, number: Any) -> Any:
 
 
 @inlined
-def memory(table: Any, number: Any) -> Any:
-    """The address of the memory of an array whose address a table holds."""
-    return intrinsics.read64(word(table, number) + intrinsics.DATA)
+def data(table: Any, number: Any) -> Any:
+    """Where the memory of an array is whose address a table holds."""
+    return intrinsics.pointer(intrinsics.read64(word(table, number) + intrinsics.DATA))
 
 
 def is_compilable(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> bool:
@@ -156,106 +152,71 @@ def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, _Lo
 
 
 def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
+    used = program.last_use()
     stored = {
         index: ref
         for index, ref in zip(program.targets, program.outputs, strict=True)
         if ref != Ref(ARRAY, index)
     }
-    used = values_read(program, stored)
     lines = [
         f"# computes in {element_dtype(program, dtypes).name}",
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
-        "    objects = memory(table, _OBJECTS)",
-        "    gradients = memory(table, _GRADIENTS)",
-        "    chunks = memory(table, _CHUNKS)",
-        "    scalars = memory(table, _SCALARS)",
-        "    sets = memory(table, _SETS)",
+        f"    objects = carray(data(table, _OBJECTS), (1, {len(dtypes)}), np.uint64)",
+        "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
+        "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
+        f"    scalars = carray(data(table, _SCALARS), (1, {program.scalars}), np.float64)",
+        "    sets = carray(data(table, _SETS), (1,), np.int64)",
         "    while True:",
         f"        c = take(table + np.uint64({8 * _NEXT}))",
         "        if c >= np.int64(word(table, _PIECES)):",
         "            return 0",
-        "        i = int64_at(chunks, 4 * c)",
-        "        start = np.uint64(int64_at(chunks, 4 * c + 1))",
-        "        n = int64_at(chunks, 4 * c + 2)",
-        "        k = int64_at(sets, i)",
+        "        i = chunks[c, 0]",
+        "        start = np.uint64(chunks[c, 1])",
+        "        n = chunks[c, 2]",
+        "        k = sets[i]",
     ]
     # Rounded here, without the warning that NumPy would give where one is out of range.
     lines += [
-        f"        s{number} = {scalar_text(program, number)}" for number in range(program.scalars)
+        f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
     ]
     loads: list[str] = []
-    arrays = names_of(program)
+    arrays = [f"{letter}_{index}" for index, letter in enumerate(program.arrays)]
     for index, dtype in enumerate(dtypes):
         if index not in stored and Ref(ARRAY, index) not in used:
             continue
-        address = f"{_object_text(index, len(dtypes))} + start * np.uint64({dtype.itemsize})"
-        lines.append(f"        {arrays[index]} = {address}")
+        element = "uint16" if dtype.itemsize == 2 else dtype.name
+        object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
+        address = f"read64({object_} + DATA) + start * np.uint64({dtype.itemsize})"
+        lines.append(f"        {arrays[index]} = carray(pointer({address}), (n,), np.{element})")
+        load = LOADS.get(dtype.name, "{}[j]").format(arrays[index])
         if Ref(ARRAY, index) in used:
-            loads.append(f"            a{index} = real({load_text(dtype, arrays[index])})")
+            loads.append(f"            a{index} = real({load})")
     lines += ["        for j in range(n):", *numbering(program), *loads]
     for number, (op, args) in enumerate(program.instructions):
         lines.append(f"            r{number} = {instruction_text(op, args)}")
     for index, ref in stored.items():
-        lines.append(f"            {store_text(dtypes[index], arrays[index], str(ref))}")
+        value = STORES.get(dtypes[index].name, "{}").format(ref)
+        lines.append(f"            {arrays[index]}[j] = {value}")
     if not stored:
         lines.append("            pass")
     return "\n".join(lines) + "\n"
 
 
-def values_read(program: Program, stored: Mapping[int, Ref]) -> set[Ref]:
-    """What the instructions of a loop read, and what it stores."""
-    return {ref for _, args in program.instructions for ref in args}.union(stored.values())
-
-
-def names_of(program: Program) -> list[str]:
-    """What the arrays of a program are called in the texts of loops."""
-    return [f"{letter}_{index}" for index, letter in enumerate(program.arrays)]
-
-
-def scalar_text(program: Program, number: int) -> str:
-    """The text of a scalar from row `k` of those given."""
-    return f"real(float64_at(scalars, {program.scalars} * k + {number}))"
-
-
-def _object_text(index: int, width: int) -> str:
-    """The text that finds the memory of array `index` of tensor `i`, of `width` arrays."""
-    place = (
-        f"objects, {width} * i + {index}"
-        if index != 1
-        else "gradients, int64_at(chunks, 4 * c + 3)"
-    )
-    return f"read64(uint64_at({place}) + DATA)"
-
-
-def load_text(dtype: np.dtype[Any], address: str, place: str = "j") -> str:
-    """The text that reads a number of an array."""
-    element = "uint16" if dtype.itemsize == 2 else dtype.name
-    return _LOADS.get(dtype.name, "{}").format(f"{element}_at({address}, {place})")
-
-
-def store_text(dtype: np.dtype[Any], address: str, value: str, place: str = "j") -> str:
-    """The line that writes one."""
-    element = "uint16" if dtype.itemsize == 2 else dtype.name
-    return f"put_{element}({address}, {place}, {_STORES.get(dtype.name, '{}').format(value)})"
-
-
 def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     """The text of a loop over blocks, of which what is coded is kept until its scale is known."""
     plain = tuple(np.dtype(np.float32) if program.codec(i) else x for i, x in enumerate(dtypes))
+    used = program.last_use()
     stored = {
         index: ref
         for index, ref in zip(program.targets, program.outputs, strict=True)
         if ref != Ref(ARRAY, index)
     }
-    used = values_read(program, stored)
     lines = [f"# keeps {', '.join(codec or '-' for codec in program.codecs)}"]
     lines += _source(replace(program, codecs=()), plain).splitlines()
     # All that is set up for a chunk stays, but for the arrays of the chunk, which become a block's.
     body = next(n for n, line in enumerate(lines) if line.startswith("        for j in range(n):"))
-    arrays = names_of(program)
-    chunk = tuple(f"        {name} = " for name in arrays)
-    head = [line for line in lines[:body] if not line.startswith(chunk)]
+    head = [line for line in lines[:body] if " = carray(pointer(" not in line]
     entry = head.index("    while True:")
     kept = [f"    kept{i} = np.empty({BLOCK}, np.float32)" for i in stored if program.codec(i)]
     blocks: list[str] = []
@@ -264,22 +225,24 @@ def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
     for index, dtype in enumerate(dtypes):
         if index not in stored and Ref(ARRAY, index) not in used:
             continue
-        blocks.append(f"        at{index} = {_object_text(index, len(dtypes))}")
+        object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
+        blocks.append(f"        at{index} = read64({object_} + DATA)")
         codec = program.codec(index)
         if codec:
             views += codecs.block_text(codec, index)
             load = codecs.load_text(codec, index)
         else:
-            views.append(f"{arrays[index]} = at{index} + start * np.uint64({dtype.itemsize})")
-            load = load_text(dtype, arrays[index])
+            name = f"{program.arrays[index]}_{index}"
+            element = "uint16" if dtype.itemsize == 2 else dtype.name
+            address = f"at{index} + start * np.uint64({dtype.itemsize})"
+            views.append(f"{name} = carray(pointer({address}), (count,), np.{element})")
+            load = LOADS.get(dtype.name, "{}[j]").format(name)
         if Ref(ARRAY, index) in used:
             loads.append(f"                a{index} = real({load})")
     lines = [*head[:entry], *kept, *head[entry:], *blocks]
     lines += [
-        "        begin = np.int64(start)",
-        "        end = begin + n",
-        f"        for first in range(begin, end, {BLOCK}):",
-        f"            count = min({BLOCK}, end - first)",
+        f"        for first in range(chunks[c, 1], chunks[c, 1] + n, {BLOCK}):",
+        f"            count = min({BLOCK}, chunks[c, 1] + n - first)",
         "            start = np.uint64(first)",
         *(f"            {view}" for view in views),
         "            for j in range(count):",
@@ -292,7 +255,8 @@ def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
         if program.codec(index):
             lines.append(f"                kept{index}[j] = np.float32({ref})")
         else:
-            lines.append(f"                {store_text(dtypes[index], arrays[index], str(ref))}")
+            value = STORES.get(dtypes[index].name, "{}").format(ref)
+            lines.append(f"                {program.arrays[index]}_{index}[j] = {value}")
     lines += [
         f"            {codecs.store_text(program.codec(index), index)}"
         for index in stored
@@ -314,6 +278,11 @@ def instruction_text(op: str, args: tuple[Ref, ...]) -> str:
         return codecs.rounding_text(dtype, values)
     if op == "where" and args[0].kind == SCALAR:
         values[0] = f"{values[0]} != 0"
+    return operation_text(op, values)
+
+
+def operation_text(op: str, values: Sequence[str]) -> str:
+    """The text of an operation on these."""
     pattern = _TEXTS.get(op)
     text = f"{op}({', '.join(values)})" if pattern is None else pattern.format(*values)
     return f"bool({text})" if op in BOOLEAN and op.startswith("logical") else text
@@ -323,16 +292,16 @@ _MISMATCH: Final = '''\
 def first_mismatch(arguments):
     """The place in numbers of the first gradient that is not like its parameter, or -1."""
     table = read64(arguments + DATA)
-    objects = memory(table, _OBJECTS)
-    gradients = memory(table, _GRADIENTS)
-    numbers = memory(table, _NUMBERS)
-    sizes = memory(table, _SIZES)
+    objects = read64(word(table, _OBJECTS) + DATA)
+    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)
+    numbers = carray(data(table, _NUMBERS), (1,), np.uint64)
+    sizes = carray(data(table, _SIZES), (1,), np.uint64)
     row = np.uint64(8) * word(table, _ARRAYS)
     descr, width = word(table, _DTYPE), word(table, _WIDTH)
     for place in range(word(table, _TENSORS)):
-        number = uint64_at(numbers, place)
+        number = numbers[place]
         p = read64(objects + row * number)
-        g = uint64_at(gradients, place)
+        g = gradients[place]
         if read64(p + DESCR) != descr or read32(p + FLAGS) & _WRITEABLE != _WRITEABLE:
             return place
         if read64(g + DESCR) != descr or read32(g + FLAGS) & _USABLE != _USABLE:
@@ -348,7 +317,7 @@ def first_mismatch(arguments):
             if read64(theirs + np.uint64(8) * np.uint64(axis)) != length:
                 return place
             size *= length
-        if size != uint64_at(sizes, number):
+        if size != sizes[number]:
             return place
         mine = read64(p + DATA)
         other = read64(g + DATA)
@@ -370,7 +339,7 @@ def squares(objects, sizes, lanes):
     """Add the squares of the elements of arrays to the lanes, element i to lane i mod LANES."""
     for k in range(len(objects)):
         n = sizes[k]
-        x = read64(objects[k] + DATA)
+        x = carray(pointer(read64(objects[k] + DATA)), (n,), element)
         whole = n // LANES * LANES
         for start in range(0, whole, LANES):
             for lane in range(LANES):
@@ -385,9 +354,10 @@ def squares(objects, sizes, lanes):
 
 @cache
 def _squares_loop(dtype: np.dtype[Any]) -> Callable[..., None]:
-    load = load_text(dtype, "x", "start + lane")
+    load = LOADS.get(dtype.name, "{}[j]").format("x").replace("[j]", "[start + lane]")
+    element = np.uint16 if dtype.itemsize == 2 else dtype.type
     signature = types.void(types.uint64[::1], types.int64[::1], types.float64[::1])
-    names = {"LANES": global_norm.LANES}
+    names = {"LANES": global_norm.LANES, "element": element}
     # The key of the cache is the text, which must differ where the names do.
     text = f"# {dtype.name}, {global_norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
     loop: Callable[..., None] = compile_text(text, "squares", signature, names)
@@ -418,6 +388,7 @@ class Plan(NamedTuple):
         sets: which set of scalars each tensor takes, int64: the first.
         table: what the loop is given, but for what differs from call to call.
         size: how many elements the pieces have in all.
+        chosen: the latest choice of sets that does not change, and its array.
     """
 
     numbers: HostArray
@@ -425,6 +396,17 @@ class Plan(NamedTuple):
     sets: HostArray
     table: HostArray
     size: int
+    chosen: list[tuple[tuple[int, ...], HostArray]]
+
+    def choice(self, sets: Sequence[int]) -> HostArray:
+        """Which set of scalars each bound tensor takes, given those of the plan's."""
+        if self.chosen and self.chosen[0][0] is sets:
+            return self.chosen[0][1]
+        choice = np.zeros(len(self.sets), np.int64)
+        choice[self.numbers] = sets
+        if isinstance(sets, tuple):
+            self.chosen[:] = [(sets, choice)]
+        return choice
 
 
 class Addresses:
@@ -477,7 +459,7 @@ class Addresses:
             len(places),
             len(chunks),
         )
-        return Plan(places, chunks, sets, table, int(chunks[:, 2].sum()))
+        return Plan(places, chunks, sets, table, int(chunks[:, 2].sum()), [])
 
     def gathered(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> Gathered | None:
         """The gradients of some tensors, if loops can go through all of the arrays."""
@@ -558,11 +540,11 @@ def run_loop(
     sets: Sequence[int] | None,
 ) -> None:
     """Call a loop; its table knows by their addresses only what the caller keeps alive."""
-    numbers = np.array(scalars, np.float64, ndmin=2)
+    width = len(scalars[0])  # of all: np.array would look at each of them first
+    numbers = np.fromiter(chain.from_iterable(scalars), np.float64, len(scalars) * width)
     table[_SCALARS] = id(numbers)
     if sets is not None:
-        chosen = np.zeros(len(plan.sets), np.int64)
-        chosen[plan.numbers] = sets
+        chosen = plan.choice(sets)
         table[_SETS] = id(chosen)
     if plan.size < _PARALLEL:
         loop(id(table))

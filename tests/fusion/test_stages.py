@@ -205,6 +205,17 @@ def test_compiled_loops_give_the_same_bits(name: str, dtype: str) -> None:
         assert_same_bits(got[key], array, f"{name} {key}")
 
 
+@pytest.mark.parametrize("options", [{}, {"max_norm": 0.7}], ids=["", "clipped"])
+def test_threads_that_take_whole_tensors_give_the_same_bits(options: dict[str, Any]) -> None:
+    # Those that several threads share lie between those that one thread takes.
+    shapes = [(17_000,), (600_000,), (0,), (), *8 * [(70_000,)], (530_000,), (5, 7)]
+    numba = numba_backend()
+    expected = trained(lamb, shapes, "float32", NumpyBackend(), special=True, **options)
+    got = trained(lamb, shapes, "float32", numba, special=True, **options)
+    for key, array in expected.items():
+        assert_same_bits(got[key], array, key)
+
+
 # -- against the formulas, in double -----------------------------------------------------------
 
 

@@ -142,7 +142,7 @@ def test_programs_are_equal_by_what_they_compute() -> None:
 def test_program_shows_itself_and_its_host() -> None:
     program = of(lambda p, g, *, lr, t: (p - lr / t * g,))
     assert str(program).startswith("<lambda>(p, g)\n  r0 = mul(s0, g)")
-    assert "lr / t" in program.host_source
+    assert "lr / t" in program.host.source
 
 
 def _branches(p: Any, g: Any, *, t: Any) -> Any:

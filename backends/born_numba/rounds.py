@@ -1,0 +1,258 @@
+"""Rounds of rules of several stages as one compiled loop over whole tensors.
+
+A thread takes a tensor through all stages of a round, one after the other: no thread waits for
+another between them, and later stages find the tensor in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property, partial
+from typing import Any, Final
+
+import numpy as np
+
+from born.backend.lanes import STRETCH
+from born.backend.threads import POOL
+from born.fusion import RESULT, Ref
+from born.fusion.program import REDUCTIONS
+from born.raw import HostArray
+from born_numba import update
+from born_numba.compiler import inlined
+from born_numba.rows import NAMES, RowText, reduced, room_text
+from born_numba.update import SIGNATURE, compile_text, operation_text
+from born_numpy.waves import Plan, StagedProgram, Wave, taking
+
+PARALLEL: Final = 524_288
+"""Elements from which a second thread pays, as for other updates; no thread takes a larger tensor
+by itself."""
+
+_MOST_ROWS: Final = PARALLEL // STRETCH
+
+_SMALL: Final = {
+    *("add", "sub", "mul", "div", "neg", "abs", "lt", "le", "gt", "ge", "eq", "ne", "where"),
+    *("logical_and", "logical_or", "logical_not", "maximum", "minimum", "sqrt", "isfinite"),
+}
+"""The operations on numbers whose bits compiled code has."""
+
+# What the table of a call holds: the addresses of array objects, then numbers.
+_OBJECTS, _GRADIENTS, _TENSORS, _SCALARS, _SETS, _RESULTS, _PIECES, _NEXT = range(8)
+
+
+@cache
+def _compiled(source: str, compute: np.dtype[Any]) -> Callable[[int], int]:
+    names = {**globals(), **NAMES, "real": compute.type}
+    loop: Callable[[int], int] = compile_text(source, "update", SIGNATURE, names)
+    return loop
+
+
+@inlined
+def sum_of_few(x: Any, count: Any) -> Any:
+    """The sum of the first numbers, no more than lanes, in the order of `born.backend.lanes`."""
+    left = count
+    while left > 1:
+        half = 1
+        while 2 * half < left:
+            half *= 2
+        for number in range(half, left):
+            x[number - half] += x[number]
+        left = half
+    return x[0] if count else 0.0
+
+
+@inlined
+def largest_of_few(x: Any, count: Any) -> Any:
+    """The largest of the first numbers; -inf of none."""
+    largest = -np.inf
+    for number in range(count):
+        a = x[number]
+        largest = a if a > largest or a != a else largest
+    return largest
+
+
+class Round:
+    """The stages of a round, compiled; `is_possible` says of which.
+
+    Args:
+        staged: the program.
+        finished: how many rounds come before it.
+    """
+
+    def __init__(self, staged: StagedProgram, finished: int) -> None:
+        self._staged = staged
+        self._numbers = range(*staged.stages.starts[finished : finished + 2])
+        produced = self._produced()
+        read = {ref for number in self._numbers for ref in self._read(number)}
+        self._inputs = sorted(staged.places[ref] for ref in read - produced)
+        wanted = {place for _, place in staged.stored}
+        wanted |= {staged.places[ref] for ref in staged.program.totals}
+        for number in range(self._numbers.stop, len(staged.stages.stages)):
+            wanted |= {staged.places[ref] for ref in self._read(number)}
+        self._results = sorted(wanted & {staged.places[ref] for ref in produced})
+        self._take = taking(self._inputs)
+        self.source = self._source()
+
+    @staticmethod
+    def is_possible(staged: StagedProgram, finished: int) -> bool:
+        """Whether a round goes through its elements twice, and all it does can be compiled."""
+        program, stages = staged.program, staged.stages
+        own = stages.stages[slice(*stages.starts[finished : finished + 2])]
+        works = [stage.work for stage in own if stage.work is not None]
+        small = [program.instructions[place].op for stage in own for place in stage.small]
+        return (
+            len(works) > 1
+            and not staged.by_rows
+            and not any(stage.matrices for stage in own)
+            and not any(work.inputs or work.scratch or work.program.codecs for work in works)
+            and all(update.is_compilable(work.program, work.dtypes) for work in works)
+            and _SMALL.issuperset(small)
+        )
+
+    @cached_property
+    def _loop(self) -> Callable[[int], int]:
+        return _compiled(self.source, self._staged.compute)
+
+    def _produced(self) -> set[Ref]:
+        """The values of lower rank that it computes."""
+        stages = [self._staged.stages.stages[number] for number in self._numbers]
+        places = [place for stage in stages for place in stage.small]
+        places += [place for each in stages if each.work for place, _ in each.work.reductions]
+        return {Ref(RESULT, place) for place in places}
+
+    def _read(self, number: int) -> set[Ref]:
+        """The values of lower rank that a stage reads."""
+        stage = self._staged.stages.stages[number]
+        read = {
+            arg for place in stage.small for arg in self._staged.program.instructions[place].args
+        }
+        if stage.work is not None:
+            read.update((*stage.work.scalars, *stage.work.inputs))
+        return read
+
+    def run(self, wave: Wave) -> None:
+        """Take the tensors of a wave through the round."""
+        plan = wave.plan
+        addresses, gathered = wave.gathered
+        table, *_ = plan.made(self, self._planned)
+        table = table.copy()
+        # The names keep alive what the table knows by its address only.
+        gradients = plan.own_of_array(gathered.addresses)
+        scalars, sets = wave.sets_of(self._take, True)
+        values = np.array(scalars, np.float64, ndmin=2)
+        results = np.empty((len(plan.sizes), len(self._results)))
+        table[_OBJECTS], table[_GRADIENTS] = id(addresses.objects), id(gradients)
+        table[_SCALARS], table[_RESULTS] = id(values), id(results)
+        if sets is not None:
+            chosen = np.array(sets, np.int64)
+            table[_SETS] = id(chosen)
+        if plan.size < PARALLEL:
+            self._loop(id(table))
+        else:
+            POOL.share(partial(self._loop, id(table)))
+        for place, column in zip(self._results, results.T, strict=True):
+            wave.put(place, column)
+
+    def _planned(self, plan: Plan) -> tuple[HostArray, ...]:
+        """The table as far as it stays the same, and the arrays that it knows."""
+        largest_first = sorted(range(len(plan.sizes)), key=lambda place: -plan.sizes[place])
+        rows = [(plan.numbers[place], plan.sizes[place], place) for place in largest_first]
+        tensors = np.array(rows, np.int64).reshape(-1, 3)
+        sets = np.zeros(len(rows), np.int64)
+        table = np.zeros(_NEXT + 1, np.uint64)
+        table[_TENSORS], table[_SETS] = id(tensors), id(sets)
+        table[_PIECES] = len(rows)
+        return table, tensors, sets
+
+    # -- text --------------------------------------------------------------------------------
+
+    def _source(self) -> str:
+        staged = self._staged
+        texts = self._row_texts()
+        own = len(staged.own)
+        lines = [
+            *(text.source for text in texts.values()),
+            "def update(arguments):",
+            "    table = read64(arguments + DATA)",
+            f"    objects = carray(data(table, _OBJECTS), (1, {own}), np.uint64)",
+            "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
+            "    tensors = carray(data(table, _TENSORS), (1, 3), np.int64)",
+            f"    scalars = carray(data(table, _SCALARS), (1, {len(self._inputs)}), np.float64)",
+            "    sets = carray(data(table, _SETS), (1,), np.int64)",
+            f"    results = carray(data(table, _RESULTS), (1, {len(self._results)}), np.float64)",
+            *(f"    {line}" for line in room_text(list(texts.values()))),
+        ]
+        most = max(len(text.rows) for text in texts.values())
+        lines += [f"    of_rows{n} = np.empty(_MOST_ROWS, np.float64)" for n in range(most)]
+        lines += [
+            "    while True:",
+            f"        c = take(table + np.uint64({8 * _NEXT}))",
+            "        if c >= np.int64(word(table, _PIECES)):",
+            "            return 0",
+            "        i = tensors[c, 0]",
+            "        size = tensors[c, 1]",
+            "        place = tensors[c, 2]",
+            "        rows = -(-size // STRETCH)",
+            "        k = sets[place]",
+        ]
+        lines += [f"        x{place} = scalars[k, {n}]" for n, place in enumerate(self._inputs)]
+        used = sorted({index for text in texts.values() for index in text.elements})
+        for index in used:
+            object_ = "gradients[place]" if index == 1 else f"objects[i, {index}]"
+            lines.append(f"        at{index} = read64({object_} + DATA)")
+        for number in self._numbers:
+            lines += [f"        {line}" for line in self._stage(number, texts)]
+        lines += [
+            f"        results[place, {n}] = np.float64(x{place})"
+            for n, place in enumerate(self._results)
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _row_texts(self) -> dict[int, RowText]:
+        """For each stage with a pass the function that takes a row through it."""
+        texts: dict[int, RowText] = {}
+        for number in self._numbers:
+            work = self._staged.stages.stages[number].work
+            if work is not None:
+                texts[number] = RowText(
+                    work.program,
+                    work.dtypes,
+                    reduced(self._staged.program, work),
+                    f"of_row{number + 1}",
+                )
+        return texts
+
+    def _stage(self, number: int, texts: Mapping[int, RowText]) -> list[str]:
+        """The lines of a stage, for a tensor."""
+        staged = self._staged
+        stage, lines = staged.stages.stages[number], list[str]()
+        for place in stage.small:
+            op, args = staged.program.instructions[place]
+            value = operation_text(op, [self._name(arg) for arg in args])
+            lines.append(f"x{staged.places[Ref(RESULT, place)]} = {value}")
+        if stage.work is None:
+            return lines
+        text = texts[number]
+        given = {f"s{n}": f"real({self._x(ref)})" for n, ref in enumerate(stage.work.scalars)}
+        given |= {"across": "0", "cell": "0", "length": "min(STRETCH, size - base)"}
+        # Each pass begins where the one before has ended, with what is still in the cache.
+        backwards = number % 2 == (self._numbers.stop - 1) % 2
+        lines += [
+            f"for row in range({'rows - 1, -1, -1' if backwards else 'rows'}):",
+            "    base = row * STRETCH",
+            f"    sums = {text.name}({', '.join(given.get(x, x) for x in text.arguments)})",
+            *(f"    of_rows{n}[row] = sums[{n}]" for n in range(len(text.rows))),
+        ]
+        for n, (place, _) in enumerate(stage.work.reductions):
+            name, _ = REDUCTIONS[staged.program.instructions[place].op]
+            close = "sum_of_few" if name == "sum" else "largest_of_few"
+            lines.append(f"x{staged.places[Ref(RESULT, place)]} = {close}(of_rows{n}, rows)")
+        return lines
+
+    def _x(self, ref: Ref) -> str:
+        return f"x{self._staged.places[ref]}"
+
+    def _name(self, ref: Ref) -> str:
+        """A value as an operand: truth values from elsewhere are given as numbers."""
+        is_given = self._staged.places[ref] in self._inputs
+        boolean = is_given and self._staged.program.is_boolean(ref)
+        return f"({self._x(ref)} != 0)" if boolean else self._x(ref)
