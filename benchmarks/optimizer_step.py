@@ -72,7 +72,7 @@ def born_part(job: Job, here: Place, parameters: Arrays, gradients: Arrays) -> l
     """born on each backend."""
     return born_entries(
         here,
-        lambda backend: _in_turn(job, here, lambda: born_step(job, parameters, gradients, backend)),
+        lambda backend: in_turn(job, here, lambda: born_step(job, parameters, gradients, backend)),
     )
 
 
@@ -80,7 +80,7 @@ def pytorch_part(job: Job, here: Place, parameters: Arrays, gradients: Arrays) -
     """PyTorch with each way it has to step."""
     return pytorch_entries(
         here,
-        lambda torch, options: _in_turn(
+        lambda torch, options: in_turn(
             job,
             here,
             lambda: pytorch_step(job, parameters, gradients, here.device, torch, options),
@@ -128,7 +128,7 @@ def entries(job: Job, here: Place, parts: Sequence[Part] = PARTS) -> list[Entry]
     return [each for part in parts for each in part.make(job, here, parameters, gradients)]
 
 
-def _in_turn(job: Job, here: Place, make: Callable[[], Step]) -> Step:
+def in_turn(job: Job, here: Place, make: Callable[[], Step]) -> Step:
     """Step over several sets of buffers in turn, so that none is in a cache when it is due."""
     copies = math.ceil(limit.TIMES_CACHE * here.cache / job.held) or 1
     if copies == 1:

@@ -12,11 +12,12 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from benchmarks import limit
+from benchmarks.clocks import Step
 from benchmarks.footprint import Footprint
 from benchmarks.harness import Entry, Result, Settings, Skipped, Work
 from benchmarks.jobs import EXACT, Job, Options, Shape
 from benchmarks.libraries import Place, pytorch_fastest
-from benchmarks.optimizer_step import born_part, pytorch_step
+from benchmarks.optimizer_step import born_part, in_turn, pytorch_step
 from born import optim
 
 _FLOAT: Final = 4
@@ -145,7 +146,11 @@ def works(here: Place, jobs: Sequence[Job] = JOBS) -> list[Work]:
 def entries(job: Job, here: Place) -> list[Entry]:
     """born, PyTorch where it has the optimizer, and the limit."""
     parameters, gradients = job.arrays(seed=0), job.arrays(seed=1)
-    step = functools.partial(pytorch_step, job, parameters, gradients, here.device)
+    make = functools.partial(pytorch_step, job, parameters, gradients, here.device)
+
+    def step(torch: Any, options: Options) -> Step:
+        return in_turn(job, here, functools.partial(make, torch, options))
+
     beside = pytorch_fastest(here, step) if job.pytorch[0] else []
     ours = born_part(job, here, parameters, gradients)
     return [*ours, *beside, *limit.part(job, here, parameters, gradients)]

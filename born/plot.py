@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -101,7 +102,7 @@ def _numbers(record: object) -> dict[str, float]:
     for name, value in found.items():
         if isinstance(value, int | float):
             numbers[name] = float(value)
-        elif hasattr(value, "item"):
+        elif hasattr(value, "item") and getattr(value, "size", 1) == 1:
             numbers[name] = float(value.item())
         else:
             raise type_error(f"{name!r} in a record", "a number", value, "leave it", OperandError)
@@ -144,11 +145,24 @@ def _draw(
 def _smoothed(values: Sequence[float]) -> list[float]:
     """The mean of each value and those before it, as far as they are finite."""
     width = max(round(_WINDOW * len(values)), 1)
-    means: list[float] = []
-    for end in range(1, len(values) + 1):
-        own = [value for value in values[max(end - width, 0) : end] if math.isfinite(value)]
-        means.append(sum(own) / len(own) if own else math.nan)
-    return means
+    sums = _window_sums([x if math.isfinite(x) else 0.0 for x in values], width)
+    counts = _window_sums([1.0 if math.isfinite(x) else 0.0 for x in values], width)
+    return [x / count if count else math.nan for x, count in zip(sums, counts, strict=True)]
+
+
+def _window_sums(values: Sequence[float], width: int) -> list[float]:
+    """The sum of each value and up to width - 1 before it, without a difference of large sums.
+
+    A window is the end of one block of so many values, and the beginning of the next.
+    """
+    blocks = [values[start : start + width] for start in range(0, len(values), width)]
+    begun = [x for block in blocks for x in itertools.accumulate(block)]
+    left = [x for block in blocks for x in [*itertools.accumulate(reversed(block))][::-1]]
+    starts = [end - width + 1 for end in range(len(values))]
+    return [
+        begun[end] + (left[start] if start > 0 and start % width else 0.0)
+        for end, start in enumerate(starts)
+    ]
 
 
 def pyplot() -> Any:

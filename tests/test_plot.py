@@ -92,3 +92,13 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ConfigError, match=r"expected matplotlib to draw with.*pip install matpl"):
         born.plot.history(RECORDS)
+
+
+def test_a_smooth_line_is_of_means_whatever_came_before() -> None:
+    values = [1e30, *(float(t) for t in range(1, 400)), float("nan"), 7.0]
+    (axes,) = born.plot.history([{"loss": x} for x in values]).axes
+    smoothed = axes.lines[1].get_ydata()
+    width = round(0.02 * len(values))
+    for end in (1, 2, width, width + 1, 200, len(values) - 1, len(values)):
+        own = [x for x in values[max(end - width, 0) : end] if x == x]
+        assert smoothed[end - 1] == pytest.approx(sum(own) / len(own), rel=1e-12), end

@@ -17,6 +17,7 @@ from born.backend.update import GroupUpdate, Scalars, UpdateKernel
 from born.dtypes import INTEGRAL, DTypeLike, as_dtype
 from born.errors import BackendUnavailableError, DomainError
 from born.fusion import GroupProgram, Program
+from born.fusion.codec import BLOCK
 from born.raw import HostArray, RawTensor, Shape
 from born_cupy import entry
 from born_cupy.compiler import Compiler
@@ -26,7 +27,8 @@ from born_cupy.elementwise import CupyElementwise
 from born_cupy.fused import CupyFused
 from born_cupy.images import CupyImages
 from born_cupy.indexing import CupyIndexing
-from born_cupy.kernels import random
+from born_cupy.kernels import coded, random
+from born_cupy.kernels.source import THREADS
 from born_cupy.linear import CupyLinear
 from born_cupy.network import CupyNetwork
 from born_cupy.reduction import CupyReductions
@@ -46,6 +48,8 @@ _ALSO_ON_DEVICE: Final = (
     "check_rows",
     "global_norm",
     "linear_gradients",
+    "layer_norm_gradients",
+    "conv2d_gradients",
     "attention_gradients",
     "from_dlpack",
     "to_dlpack",
@@ -199,6 +203,24 @@ class CupyBackend(
     @override
     def prefetch(self, batches: Iterable[Sequence[HostArray]]) -> Generator[list[RawTensor]]:
         return prefetch(self.context, batches)
+
+    # -- state in one byte an element: CuPy's own kernels would take subnormal numbers for zero --
+
+    @override
+    def decode_slot(self, codes: RawTensor, codec: str, x: RawTensor) -> None:
+        self._launch(coded.decode(codec), x.size, codes.array, x.array, x.size)
+
+    @override
+    def encode_slot(self, x: RawTensor, codec: str, codes: RawTensor) -> None:
+        blocks = -(-x.size // BLOCK)
+        self._launch_blocks(coded.encode(codec), blocks, THREADS, (x, codes.array, x.size))
+
+    @override
+    def round_stochastically(self, x: RawTensor, /, dtype: str, key: int) -> RawTensor:
+        result = self.xp.empty(x.shape, x.dtype)
+        source = coded.round_stochastically(dtype)
+        self._launch(source, x.size, x, result, x.size, np.uint32(key))
+        return RawTensor(result)
 
     @override
     def compile_update(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> UpdateKernel:

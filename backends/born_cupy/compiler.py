@@ -20,6 +20,7 @@ from born_cupy.nvrtc import architecture_for, compile_source, options
 
 _nvrtc: Final[Any] = importlib.import_module("cupy_backends.cuda.libs.nvrtc")
 _function: Final[Any] = importlib.import_module("cupy.cuda.function")
+_FREE_SHARED: Final = 48 * 1024  # bytes of shared memory that a kernel need not ask for
 
 
 class Kernel:
@@ -33,7 +34,7 @@ class Kernel:
         """Launch on the current stream and return at once; arguments are of the very types that
         the text declares."""
         if blocks:
-            self._function((blocks,), (threads,), arguments)
+            self._function((blocks,), (threads,), arguments, self.source.shared)
 
 
 class Compiler:
@@ -59,7 +60,11 @@ class Compiler:
         module = _function.Module()
         with cupy.cuda.Device(self._device):
             module.load(self._code(source))
-            return Kernel(source, module.get_function(source.name))
+            function = module.get_function(source.name)
+            if source.shared > _FREE_SHARED:
+                attribute = cupy.cuda.driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+                cupy.cuda.driver.funcSetAttribute(function.ptr, attribute, source.shared)
+            return Kernel(source, function)
 
     def _code(self, source: Source) -> bytes:
         """What the compiler makes of a text, from disk if it is there."""

@@ -24,6 +24,7 @@ class DeviceContext:
     Attributes:
         device: the number of the device.
         processors: how many multiprocessors it has.
+        shared: bytes of shared memory that a block can have.
         switches: whether entering does anything.
     """
 
@@ -36,7 +37,9 @@ class DeviceContext:
         self.device: Final = device
         self.switches: Final[bool] = stream is not None or cupy.cuda.runtime.getDeviceCount() > 1
         self._device = cupy.cuda.Device(device)
-        self.processors: Final[int] = self._device.attributes["MultiProcessorCount"]
+        attributes = self._device.attributes
+        self.processors: Final[int] = attributes["MultiProcessorCount"]
+        self.shared: Final[int] = attributes["MaxSharedMemoryPerBlockOptin"]
         self._stream = stream
 
     @property

@@ -49,14 +49,16 @@ class CupyElementwise(ArrayElementwise, Launching):
 
     @override
     def pow(self, x: Operand, y: Operand, /) -> RawTensor:
-        # CUDA's pow is off by a unit in the last place even of (-3)^1. A quotient is rounded as
-        # IEEE 754 says. Powers of 1/2 stay: a square root differs from them at -0 and -infinity.
+        # CUDA's pow is off by a unit in the last place even of (-3)^1. Quotients and square roots
+        # are rounded as IEEE 754 says; NumPy takes the latter for powers of 1/2 since 2.1.
         if isinstance(x, RawTensor) and not isinstance(y, RawTensor) and is_floating(x.dtype):
             power = weak_scalar("power", y, x.dtype)
             if power == 1:
                 return self.copy(x)
             if power == -1:
                 return self.div(1.0, x)
+            if power == 0.5:
+                return self.sqrt(x)
         return super().pow(x, y)
 
     @override

@@ -10,15 +10,15 @@ import numpy as np
 from born.backend.arrays.dispatch import Dispatch, dtype_mismatch
 from born.dtypes import int64
 from born.errors import ShapeError
-from born.raw import RawTensor
+from born.raw import Array, RawTensor
 from born_cupy import philox
 from born_cupy.compiler import Kernel
 from born_cupy.device import DeviceContext
 from born_cupy.device_errors import DeviceErrors
-from born_cupy.kernels import Source
+from born_cupy.kernels import Source, linear
 from born_cupy.kernels.device_errors import check_range
 from born_cupy.kernels.network import MAX_TEAM, WARP
-from born_cupy.kernels.source import THREADS
+from born_cupy.kernels.source import THREADS, real
 
 _BLOCKS_PER_PROCESSOR: Final = 32  # as many as one can hold, so that each is busy to the end
 _ELEMENTS_PER_THREAD: Final = 4  # of a row, or adding up across threads is most of the work
@@ -67,6 +67,39 @@ class Launching(Dispatch):
                 for argument in arguments
             ]
             self.compile(source)(blocks, threads, given)
+
+    def _column_sums(self, g: RawTensor, *mask: Any) -> RawTensor:
+        """The sums of a matrix's columns.
+
+        `mask` is a tensor, where g counts only if it is positive, and an array for what counts.
+        """
+        (sums,) = self._chunk_sums(linear.MASKED if mask else linear.PLAIN, g.dtype, g, *mask)
+        return self._folded(sums, g.dtype)
+
+    def _column_products(self, g: RawTensor, y: RawTensor) -> tuple[RawTensor, RawTensor]:
+        """The sums of the columns of a matrix g, and of g y."""
+        sums, products = self._chunk_sums(linear.PRODUCTS, g.dtype, g, y)
+        return self._folded(sums, g.dtype), self._folded(products, g.dtype)
+
+    def _folded(self, sums: Array, dtype: np.dtype[Any]) -> RawTensor:
+        """Sums of chunks, added up chunk by chunk until one chunk is left."""
+        while len(sums) > 1:
+            (sums,) = self._chunk_sums(linear.PLAIN, dtype, RawTensor(sums))
+        return RawTensor(sums)
+
+    def _chunk_sums(self, kind: str, dtype: np.dtype[Any], g: RawTensor, *more: Any) -> list[Array]:
+        """What `kernels.linear.column_sums` adds up, a row for each chunk of rows.
+
+        The last chunk's sums are of the dtype, others as wide as they are computed.
+        """
+        rows, columns = g.shape
+        chunks = -(-rows // linear.CHUNK)
+        into = dtype if chunks == 1 else real(dtype)
+        sums = [self.xp.empty((chunks, columns), into) for _ in range(linear.SUMS[kind])]
+        source = linear.column_sums(g.dtype, into, kind)
+        blocks = chunks * -(-columns // linear.TILE)
+        self._launch_blocks(source, blocks, THREADS, (g, *more, *sums, rows, columns))
+        return sums
 
     def _draw(self, source: Source, count: int, double: bool, *arguments: Any) -> None:
         """Launch a kernel of `kernels.random.drawing`, and move on past what it draws."""

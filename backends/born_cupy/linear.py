@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from typing_extensions import override
 
 from born.backend.arrays.linear import ArrayLinear
 from born.dtypes import is_floating, is_half
 from born.raw import Array, RawTensor
 from born_cupy.kernels import linear
-from born_cupy.kernels.source import THREADS, real
 from born_cupy.launch import Launching
 
 
@@ -57,20 +55,5 @@ class CupyLinear(ArrayLinear, Launching):
             self._check_alike("relu_backward", g, y)
             g = RawTensor(self.xp.empty(g.shape, g.dtype))
             mask = [y, g.array]
-        sums = self._column_sums(rows, g.dtype, *mask)
+        sums = self._column_sums(rows, *mask)
         return (*super().linear_gradients(g, x, weight, False)[:2], self.reshape(sums, (-1,)))
-
-    def _column_sums(self, x: RawTensor, dtype: np.dtype[Any], *mask: Any) -> RawTensor:
-        """The sums of a matrix's columns, added up chunk by chunk until one chunk is left.
-
-        `mask` is a tensor, where x counts only if it is positive, and an array for what counts.
-        """
-        rows, columns = x.shape
-        chunks = -(-rows // linear.CHUNK)
-        into = dtype if chunks == 1 else real(dtype)
-        sums = self.xp.empty((chunks, columns), into)
-        source = linear.column_sums(x.dtype, into, masked=bool(mask))
-        blocks = chunks * -(-columns // linear.TILE)
-        self._launch_blocks(source, blocks, THREADS, (x, *mask, sums, rows, columns))
-        result = RawTensor(sums)
-        return result if chunks == 1 else self._column_sums(result, dtype)

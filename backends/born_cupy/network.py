@@ -13,12 +13,11 @@ from born.backend import Reduction
 from born.backend.arguments import check_losses, check_probability, normal_axis, trailing_axes
 from born.backend.arrays.dispatch import declared_as
 from born.backend.arrays.network import ArrayNetwork
-from born.backend.contract.network import turned
-from born.dtypes import is_half
 from born.raw import RawTensor
+from born_cupy.attention import Tiled
 from born_cupy.kernels import network
 from born_cupy.kernels.source import real
-from born_cupy.launch import Launching, int64_of
+from born_cupy.launch import int64_of
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -42,7 +41,7 @@ def _along_axis(declared: _Method) -> _Method:
     return declared_as(declared, operation)
 
 
-class CupyNetwork(ArrayNetwork, Launching):
+class CupyNetwork(ArrayNetwork, Tiled):
     """One kernel each way; halves are computed in float32 and rounded once."""
 
     @override
@@ -133,18 +132,10 @@ class CupyNetwork(ArrayNetwork, Launching):
         causal: bool = False,
         scale: float = 1.0,
     ) -> tuple[RawTensor, RawTensor]:
-        """The residual is the weights: a device has the memory, and is spared the work."""
         self._check_dtypes("attention", q, k, v)
         self._require_floating("attention", q.array)
-        if is_half(q.dtype):
-            return super().attention(q, k, v, mask, causal, scale)
-        scores = self._scores(q, k, mask, causal, scale)
-        weights = self.softmax(scores)
-        sees_none = mask is not None or (causal and q.shape[-2] > k.shape[-2])
-        if sees_none and scores.size:
-            nothing = self.equal(self.max(scores, -1, keepdims=True), -math.inf)
-            weights = self.where(nothing, 0.0, weights)
-        return self.matmul(weights, v), weights
+        found = self._attended(q, k, v, mask, causal, scale)
+        return found or super().attention(q, k, v, mask, causal, scale)
 
     @override
     def attention_gradients(
@@ -160,20 +151,12 @@ class CupyNetwork(ArrayNetwork, Launching):
         scale: float,
         for_mask: bool,
     ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
-        if is_half(q.dtype):
+        found = None
+        if not for_mask:
+            found = self._attention_slopes(g, q, k, v, mask, y, total, causal, scale)
+        if found is None:
             return super().attention_gradients(g, q, k, v, mask, y, total, causal, scale, for_mask)
-        of_weights = self.matmul(g, turned(self, v))
-        weights = total  # which v may have more leading axes than
-        if weights.shape != of_weights.shape:
-            weights = self.copy(self.broadcast_to(weights, of_weights.shape))
-        slopes = self.softmax_backward(of_weights, weights)
-        scaled = self.mul(slopes, scale)
-        return (
-            self.matmul(scaled, k),
-            self.matmul(turned(self, scaled), q),
-            self.matmul(turned(self, weights), g),
-            slopes if for_mask else None,
-        )
+        return *found, None
 
     # -- normalisation --
 
@@ -198,6 +181,24 @@ class CupyNetwork(ArrayNetwork, Launching):
         self, g: RawTensor, normal: RawTensor, scale: RawTensor, /, axes: int = 1
     ) -> RawTensor:
         return self._norm_backward("layer_norm", g, normal, scale, axes)
+
+    @override
+    def layer_norm_gradients(
+        self,
+        g: RawTensor,
+        normal: RawTensor,
+        scale: RawTensor,
+        weight: RawTensor | None,
+        axes: int,
+    ) -> tuple[RawTensor, RawTensor, RawTensor]:
+        # The gradients of weight and bias in one pass over memory.
+        shape = g.shape[g.ndim - axes :]
+        if not g.size:
+            return super().layer_norm_gradients(g, normal, scale, weight, axes)
+        over = None if weight is None else self.broadcast_to(weight, shape)
+        matrices = (self.reshape(x, (scale.size, -1)) for x in (g, normal))
+        total, along = (self.reshape(x, shape) for x in self._column_products(*matrices))
+        return self._norm_backward("layer_norm", g, normal, scale, axes, over), along, total
 
     @override
     def rms_norm(
@@ -227,13 +228,21 @@ class CupyNetwork(ArrayNetwork, Launching):
         return RawTensor(y), RawTensor(normal), RawTensor(scale)
 
     def _norm_backward(
-        self, name: str, g: RawTensor, normal: RawTensor, scale: RawTensor, axes: int
+        self,
+        name: str,
+        g: RawTensor,
+        normal: RawTensor,
+        scale: RawTensor,
+        axes: int,
+        weight: RawTensor | None = None,
     ) -> RawTensor:
         trailing_axes(normal, axes)
         self._check_dtypes(f"{name}_backward", g, normal, scale)
         result = self.xp.empty(g.shape, g.dtype)
-        source = network.norm_backward(g.dtype, name == "layer_norm")
-        self._launch_rows(source, _rows(g, scale.size), g, normal, scale, result)
+        weights = () if weight is None else (weight,)
+        source = network.norm_backward(g.dtype, name == "layer_norm", bool(weights))
+        arguments = (g, *weights, normal, scale, result)
+        self._launch_rows(source, _rows(g, scale.size), *arguments)
         return RawTensor(result)
 
 

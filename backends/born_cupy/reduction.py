@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 from born.backend import Axis
+from born.backend.arguments import normal_axes
 from born.backend.arrays.dispatch import declared_as
 from born.backend.arrays.reduction import ArrayReductions
+from born.backend.arrays.sums import long_sum
 from born.dtypes import float32
-from born.raw import RawTensor
+from born.raw import Array, RawTensor
+from born_cupy.launch import Launching
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -25,8 +31,22 @@ def _with_bfloat16(method: _Method) -> _Method:
     return declared_as(method, operation)
 
 
-class CupyReductions(ArrayReductions):
-    """Reductions by CuPy."""
+class CupyReductions(ArrayReductions, Launching):
+    """Reductions by CuPy, but for sums over leading axes."""
+
+    @override
+    def _long_sum(self, a: Array, axis: Axis, keepdims: bool) -> Array:
+        axes = normal_axes(axis, a.ndim)
+        lead = next((i for i in range(a.ndim) if i not in axes), a.ndim)
+        inner = [i for i in axes if i >= lead]
+        trailing = inner == list(range(a.ndim - len(inner), a.ndim))
+        if not (0 < lead < a.ndim and trailing and a.size) or (inner and a.dtype.itemsize < 4):
+            return long_sum(a, axis, keepdims)
+        # What lies side by side first, then columns.
+        left = long_sum(a, tuple(inner), False) if inner else a
+        columns = left.reshape((math.prod(left.shape[:lead]), -1))
+        shape = [1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes]
+        return self._column_sums(RawTensor(columns)).array.reshape(shape)
 
     argmax = _with_bfloat16(ArrayReductions.argmax)
     argmin = _with_bfloat16(ArrayReductions.argmin)

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from born.backend import Backend
 from born.backend.lanes import Layout, layout
+from born.backend.orthogonal import largest_eigenvalues
 from born.backend.update import (
     BoundUpdate,
     Check,
@@ -387,11 +388,12 @@ class _Wave:
         size = rows * columns
         count = x.size // size  # of matrices
         counts = np.int64(count), np.int64(count // self.tensors)  # and of each tensor
-        stretches = -(-size // matrices.SUMS)
-        sums = cupy.empty(count * stretches, np.float64)
-        lengths = cupy.empty(count, np.float64)
-        self._launch(kernels.squares, count * stretches, values, x, counts[0], np.int64(size), sums)
-        self._launch(kernels.lengths, count, values, sums, *counts, np.int64(stretches), lengths)
+        x = x.reshape(count, rows, columns)
+        lengths = self._lengths(kernels, x, values)
+        if lengths.size > count:  # one for each row
+            shape = (count, 1, columns) if rows > columns else (count, rows, 1)
+            x = x / lengths.reshape(shape).astype(x.dtype)
+            lengths = cupy.ones(count, np.float64)
         straight = result.reshape(count, rows, columns)
         turned = cupy.empty((count, columns, rows), x.dtype)
         written = matrices.STRAIGHT | matrices.TURNED
@@ -403,7 +405,7 @@ class _Wave:
             self._launch(source, count * tiles, values, *arrays, np.int32(into), *counts, *shape)
 
         own = matrices.STRAIGHT if not kernels.steps else written
-        move(kernels.divided, own, x.reshape(count, rows, columns), lengths, straight, turned)
+        move(kernels.divided, own, x, lengths, straight, turned)
         # From here on with no more rows than columns.
         last = matrices.STRAIGHT
         if rows > columns:
@@ -423,6 +425,31 @@ class _Wave:
             own = last if step == kernels.steps else written
             move(kernels.advanced, own, straight, product, straight, turned)
             del product
+
+    def _lengths(self, kernels: matrices.OrthogonalKernels, x: Array, values: Array) -> Array:
+        """What each matrix, or each of the rows that are the fewer, is divided by at first."""
+        measured = x
+        if kernels.preconditioning != "frobenius":
+            turned = cupy.ascontiguousarray(x.swapaxes(-1, -2))
+            measured = turned @ x if x.shape[-2] > x.shape[-1] else x @ turned
+        count, *shape = measured.shape
+        stretches = 1
+        if kernels.preconditioning == "aol":
+            sums = cupy.abs(measured).sum(axis=-1, dtype=np.float64).reshape(-1)
+            count *= shape[0]
+        elif kernels.preconditioning == "spectral":
+            largest = largest_eigenvalues(self._kernel.backend, RawTensor(measured))
+            sums = cupy.ascontiguousarray(largest.array).reshape(-1)
+        else:
+            size = shape[0] * shape[1]
+            stretches = -(-size // matrices.SUMS)
+            sums = cupy.empty(count * stretches, np.float64)
+            given = np.int64(count), np.int64(size), sums
+            self._launch(kernels.squares, count * stretches, values, measured, *given)
+        lengths = cupy.empty(count, np.float64)
+        counts = np.int64(count), np.int64(count // self.tensors), np.int64(stretches)
+        self._launch(kernels.lengths, count, values, sums, *counts, lengths)
+        return lengths
 
 
 class CupyGroup(GroupUpdate):

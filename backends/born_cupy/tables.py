@@ -32,18 +32,18 @@ class Table:
         self.words: HostArray = self._whole[: words.size]
         self.words[:] = words
         self._whole[words.size : self._length] = given.reshape(-1).view(np.uint64)
+        self._near = self._whole[:WORDS].view(_NEAR)
         self._sent: Array | None = None
 
     def arguments(self) -> list[Any]:
         """What kernels are given first, `kernels.table.TABLE`; a long table is copied once."""
-        near = self._whole[:WORDS].view(_NEAR)
         if self._length <= WORDS:
-            return [_NOWHERE, near, self._tensors]
+            return [_NOWHERE, self._near, self._tensors]
         sent = self._sent
         if sent is None:
             # New memory for each step: the device may have yet to read what the last one sent.
             sent = self._sent = cupy.asarray(self._whole)
-        return [np.uint64(sent.data.ptr), near, self._tensors]
+        return [np.uint64(sent.data.ptr), self._near, self._tensors]
 
     def changed(self) -> None:
         """Send the words again before the next launch."""

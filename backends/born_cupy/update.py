@@ -49,11 +49,12 @@ class CupyUpdate(UpdateKernel):
 
 
 class Memory:
-    """Where some parameters are, to compare it with where their gradients are."""
+    """Where some parameters without gaps are, to compare it with where their gradients are."""
 
     def __init__(self, parameters: Sequence[Array]) -> None:
         self._starts = np.array([array.data.ptr for array in parameters], np.uint64)
         self._ends = self._starts + np.array([array.nbytes for array in parameters], np.uint64)
+        self._strides = [array.strides for array in parameters]
 
     def readable(self, gradients: Sequence[Array]) -> tuple[Sequence[Array], HostArray]:
         """Gradients as a kernel can read them while it writes the parameters, and where they are.
@@ -62,11 +63,14 @@ class Memory:
         """
         starts = np.array([array.data.ptr for array in gradients], np.uint64)
         apart = (starts < self._ends) & (starts != self._starts)
-        if apart.any():
+        if np.count_nonzero(apart):
             ends = starts + (self._ends - self._starts)
             apart &= self._starts < ends
-        whole = [array.flags.c_contiguous for array in gradients]
-        if False not in whole and not apart.any():
+        whole = [
+            array.strides == strides or array.flags.c_contiguous
+            for array, strides in zip(gradients, self._strides, strict=True)
+        ]
+        if False not in whole and not np.count_nonzero(apart):
             return gradients, starts
         copies = [
             array if each and not other else array.copy(order="C")

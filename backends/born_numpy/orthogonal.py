@@ -30,17 +30,21 @@ _CHUNK: Final = 16_384  # elements that are scaled and added at a time, in the f
 def orthogonalize_all(
     backend: Primitives,
     xs: Sequence[HostArray],
-    scalars: Sequence[tuple[float, float, float, float]],
+    scalars: Sequence[tuple[float, float, float, float, float]],
     steps: int,
+    preconditioning: str,
 ) -> list[HostArray]:
-    """What `born.backend.orthogonal` computes of each, with its own a, b, c and eps.
+    """What `born.backend.orthogonal` computes of each, with its own a, b, c, eps and `added`.
 
     Each is overwritten. Besides x there is memory for two more matrices: one for x x^T and then
     for the next x, and one for the polynomial of x x^T. It cannot be less, unless x x^T were
     multiplied with x twice in place of with itself once, which takes a fifth longer, and longer
     still where x is not square.
     """
-    pairs = [_prepared(backend, x, each[3]) for x, each in zip(xs, scalars, strict=True)]
+    pairs = [
+        _prepared(backend, x, *each[3:], preconditioning)
+        for x, each in zip(xs, scalars, strict=True)
+    ]
     jobs = [
         _Job(x, other, each[:3], steps)
         for pair, each in zip(pairs, scalars, strict=True)
@@ -57,14 +61,16 @@ def orthogonalize_all(
     return [_finished(x, *pair, steps) for x, pair in zip(xs, pairs, strict=True)]
 
 
-def _prepared(backend: Primitives, x: HostArray, eps: float) -> tuple[HostArray, HostArray]:
-    """Matrices that are not tall, with norms of 1, and memory for as many."""
-    other = empty(x.shape, x.dtype)
+def _prepared(
+    backend: Primitives, x: HostArray, eps: float, added: float, preconditioning: str
+) -> tuple[HostArray, HostArray]:
+    """Matrices that are not tall, divided, and memory for as many."""
+    other: HostArray | None = None
     if x.shape[-2] > x.shape[-1]:
-        x, other = _turned(x, other), x
+        x, other = _turned(x, empty(x.shape, x.dtype)), x.reshape(x.swapaxes(-1, -2).shape)
     with np.errstate(all="ignore"):
-        x /= divisor(backend, RawTensor(x), eps).array
-    return x, other.reshape(x.shape)
+        x /= divisor(backend, RawTensor(x), eps, added, preconditioning).array
+    return x, empty(x.shape, x.dtype) if other is None else other
 
 
 def _finished(given: HostArray, x: HostArray, other: HostArray, steps: int) -> HostArray:

@@ -105,6 +105,33 @@ class StagedUpdate(UpdateKernel):
         """Whether a pass is an update of one stage."""
         return not work.reductions and not self.staged.by_rows
 
+    def together(self, sizes: Sequence[int], gathered: Any) -> list[Sequence[int]]:
+        """The places of tensors that go through the stages of a round together, by their sizes."""
+        return self.in_waves(sizes, range(len(sizes)))
+
+    def in_waves(self, sizes: Sequence[int], places: Sequence[int]) -> list[Sequence[int]]:
+        """Some places parted where later stages would find the cache filled with others."""
+        most = _WAVE if self.returns else math.inf
+        if self.matrices:  # small ones together take no more memory than a large one
+            most = max(_MATRICES, *sizes)
+        starts: list[int] = []
+        size = 0
+        for number, place in enumerate(places):
+            if not starts or self.alone or size + sizes[place] > most:
+                starts.append(number)
+                size = 0
+            size += sizes[place]
+        return [places[start:stop] for start, stop in pairwise([*starts, len(places)])]
+
+    def go(self, wave: Wave, finished: int) -> None:
+        """Take a wave through the stages of a round."""
+        for number in range(*self.staged.stages.starts[finished : finished + 2]):
+            own, chosen = wave.begin(number)
+            work = self.passes[number]
+            if work is not None:
+                work.run(wave, own, chosen)
+            wave.end(number)
+
     @override
     def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
         return BoundStages(self, targets, check)
@@ -120,7 +147,7 @@ class BoundStages(BoundUpdate):
         self.targets = targets
         self._check = check
         self._shapes = [target[0].shape for target in targets]
-        self._latest: tuple[Sequence[int], list[Plan]] = (), []
+        self._latest: tuple[tuple[Sequence[int], bool], list[Plan]] = ((), False), []
 
     def gathered(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> Any:
         """What passes want to know of all gradients, which are checked: here nothing."""
@@ -140,30 +167,21 @@ class BoundStages(BoundUpdate):
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
         gathered = self.gathered(numbers, gradients)
         latest, plans = self._latest
-        if latest != numbers:
-            plans = self._planned(numbers)
-            self._latest = numbers, plans
-        return _Step(self.kernel, [Wave(plan, gradients[plan.places], gathered) for plan in plans])
+        present = numbers, gathered is None
+        if latest != present:
+            plans = self._planned(numbers, gathered)
+            self._latest = present, plans
+        return _Step(self.kernel, [Wave(plan, plan.own(gradients), gathered) for plan in plans])
 
-    def _planned(self, numbers: Sequence[int]) -> list[Plan]:
+    def _planned(self, numbers: Sequence[int], gathered: Any) -> list[Plan]:
         """Tensors that go through the stages of a round together."""
-        kernel = self.kernel
-        sizes = [self.targets[number][0].size for number in numbers]
-        most = _WAVE if kernel.returns else math.inf
-        if kernel.matrices:  # small ones together take no more memory than a large one
-            most = max(_MATRICES, *sizes)
-        starts: list[int] = []
-        size = 0
-        for place, own in enumerate(sizes):
-            if not starts or kernel.alone or size + own > most:
-                starts.append(place)
-                size = 0
-            size += own
         plans: list[Plan] = []
-        for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True):
-            places = slice(start, stop)
-            targets = [self.targets[number] for number in numbers[places]]
-            plans.append(Plan(kernel.staged, targets, numbers[places], places))
+        sizes = [self.targets[number][0].size for number in numbers]
+        for places in self.kernel.together(sizes, gathered):
+            own = [numbers[place] for place in places]
+            targets = [self.targets[number] for number in own]
+            is_all = list(places) == list(range(len(numbers)))
+            plans.append(Plan(self.kernel.staged, targets, own, places, is_all))
         return plans
 
 
@@ -183,23 +201,25 @@ class _Step(PreparedStep):
         finished: int = 0,
     ) -> RawTensor | None:
         kernel = self._kernel
-        starts = kernel.staged.stages.starts
-        is_last = finished == len(starts) - 2
+        is_last = finished == len(kernel.totals) - 1
         known = None if values is None else values.array.tolist()
         for wave in self._waves:
             wave.take(scalars, sets, known)
-            for number in range(starts[finished], starts[finished + 1]):
-                own, chosen = wave.begin(number)
-                work = kernel.passes[number]
-                if work is not None:
-                    work.run(wave, own, chosen)
-                wave.end(number)
+            kernel.go(wave, finished)
             if is_last:
                 wave.store()
         return None if is_last else RawTensor(np.array(self._totals(finished)))
 
     def _totals(self, finished: int) -> list[float]:
-        return [
-            sums.sum_of_list([x for wave in self._waves for x in wave.of_tensors(ref)])
-            for ref in self._kernel.totals[finished]
+        return [sums.sum_of_list(self._of_tensors(ref)) for ref in self._kernel.totals[finished]]
+
+    def _of_tensors(self, ref: Ref) -> list[float]:
+        """A value of each tensor, in the order of the tensors."""
+        if len(self._waves) == 1:
+            return self._waves[0].of_tensors(ref)
+        pairs = [
+            pair
+            for wave in self._waves
+            for pair in zip(wave.plan.places, wave.of_tensors(ref), strict=True)
         ]
+        return [value for _, value in sorted(pairs)]

@@ -18,7 +18,16 @@ from born.backend.lanes import goes_by_rows, layout
 from born.backend.plain_update import apply_matrix_function
 from born.backend.update import Scalars, element_dtype
 from born.fusion import ARRAY, RESULT, SCALAR, VALUE, Program, Ref
-from born.fusion.program import COLUMNS, ELEMENT, MATRIX, REDUCTIONS, ROWS, TENSOR, matrix_function
+from born.fusion.program import (
+    COLUMNS,
+    ELEMENT,
+    MATRIX,
+    REDUCTIONS,
+    ROWS,
+    TENSOR,
+    matrix_function,
+    orthogonalization,
+)
 from born.fusion.stages import ZERO, Pass, Stages
 from born.raw import HostArray, RawTensor, Shape
 from born_numpy import sums
@@ -85,7 +94,7 @@ class StagedProgram:
         self.truths = [i for i in range(values) if program.is_boolean(Ref(VALUE, i))]
         self.small = [self._small(stage.small) for stage in self.stages.stages]
         self.scalars: list[Take] = [
-            _taking([self.places[ref] for ref in stage.work.scalars] if stage.work else [])
+            taking([self.places[ref] for ref in stage.work.scalars] if stage.work else [])
             for stage in self.stages.stages
         ]
         self.stored = [
@@ -109,7 +118,8 @@ class StagedProgram:
         return [*found, compiled(lines)] if lines else found
 
 
-def _taking(places: Sequence[int]) -> Take:
+def taking(places: Sequence[int]) -> Take:
+    """What takes the values at some places."""
     if len(places) > 1:
         return itemgetter(*places)
     return lambda known: tuple([known[place] for place in places])
@@ -123,6 +133,7 @@ class Plan:
         targets: of each the parameter and its slots.
         numbers: which of the bound tensors they are.
         places: where their gradients are among those of a step.
+        is_all: whether they are all tensors of a step, in order.
         sizes: how many elements each has.
         size: how many there are.
         layouts: how each is cut into rows.
@@ -135,12 +146,14 @@ class Plan:
         staged: StagedProgram,
         targets: Sequence[Sequence[RawTensor]],
         numbers: Sequence[int],
-        places: slice,
+        places: Sequence[int],
+        is_all: bool,
     ) -> None:
         self.staged = staged
         self.targets = targets
         self.numbers = numbers
         self.places = places
+        self.is_all = is_all
         shapes = [target[0].shape for target in targets]
         self.sizes = [math.prod(shape) for shape in shapes]
         self.size = sum(self.sizes)
@@ -159,6 +172,14 @@ class Plan:
         if found is None:
             found = self._made[owner] = make(self)
         return found
+
+    def own(self, xs: Sequence[T]) -> Sequence[T]:
+        """What is theirs, of something for each tensor of a step."""
+        return xs if self.is_all else [xs[place] for place in self.places]
+
+    def own_of_array(self, xs: HostArray) -> HostArray:
+        """The same of an array."""
+        return xs if self.is_all else xs[self.places]
 
     def shape(self, rank: str) -> tuple[int, ...]:
         """The shape of the tensor's values of a rank."""
@@ -213,7 +234,7 @@ class Wave:
         """Take what the host and the group give."""
         staged, known = self.staged, self._known
         if sets is not None:
-            sets = sets[self.plan.places]
+            sets = self.plan.own(sets)
             if sets.count(sets[0]) == len(sets):
                 scalars, sets = [scalars[sets[0]]], None
         self._sets = sets
@@ -239,6 +260,24 @@ class Wave:
             return numbers
         return [float(value)] * len(self.plan.targets)
 
+    def put(self, place: int, value: Value) -> None:
+        """Keep a value of lower rank."""
+        self._known[place] = value
+
+    def sets_of(
+        self, take: Take, by_tensor: bool
+    ) -> tuple[Sequence[Scalars], Sequence[int] | None]:
+        """Some values as sets of scalars, and which of them each tensor takes: the first by
+        default. `by_tensor` says whether they may differ though tensors have the same scalars."""
+        columns = take(self._known)
+        if self._sets is None and not by_tensor:
+            return [columns], None
+        if not any(isinstance(column, np.ndarray) and column.ndim for column in columns):
+            return [tuple(map(float, columns))], None
+        count = len(self.plan.targets)
+        table = [np.broadcast_to(column, (count,)).tolist() for column in columns]
+        return list(zip(*table, strict=True)), range(count)
+
     def op(self, number: int) -> str:
         """The operation of an instruction."""
         return self.staged.program.instructions[number].op
@@ -250,18 +289,10 @@ class Wave:
 
         Behind `make_room` and the pass comes `end`.
         """
-        known = self._known
         if self.staged.small[number]:
             self._compute(number)
         work = self.staged.stages.stages[number].work
-        columns = self.staged.scalars[number](known)
-        if work is None or (self._sets is None and not work.by_tensor):
-            return [columns], None
-        if not any(isinstance(column, np.ndarray) and column.ndim for column in columns):
-            return [tuple(map(float, columns))], None
-        count = len(self.plan.targets)
-        table = [np.broadcast_to(column, (count,)).tolist() for column in columns]
-        return list(zip(*table, strict=True)), range(count)
+        return self.sets_of(self.staged.scalars[number], work is not None and work.by_tensor)
 
     @_quietly
     def _compute(self, number: int) -> None:
@@ -358,9 +389,10 @@ class Wave:
         given = list(zip(*columns, strict=True))
         if matrix_function(op) == "orthogonalize":
             arrays = [x.array if args[0] in operands else x.array.copy() for x, *_ in given]
-            steps = int(op.removeprefix("orthogonalize_"))
             scalars = [each[1:] for each in given]
-            results = orthogonalize_all(self.staged.backend, arrays, scalars, steps)
+            results = orthogonalize_all(
+                self.staged.backend, arrays, scalars, *orthogonalization(op)
+            )
         else:
             products = [apply_matrix_function(self.staged.backend, op, *each) for each in given]
             results = [np.ascontiguousarray(product.array) for product in products]

@@ -173,7 +173,7 @@ def _targets(work: str) -> list[_Target]:
         return [_Target(FUSED, 1.2)]
     if "GPT-2" in work:
         return [_Target(FUSED, 1.0)]
-    return [_Target(FUSED, None), _Target("PyTorch foreach", None)]
+    return [_Target(f"PyTorch {way}", None) for way in ("fused", "foreach", "default")]
 
 
 # -- the pieces ------------------------------------------------------------------------------

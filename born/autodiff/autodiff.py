@@ -7,7 +7,6 @@ derivatives are worked out.
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Generic, cast
@@ -19,6 +18,7 @@ from born.autodiff.derivatives import CONSTANT, DERIVATIVES, Derivative
 from born.autodiff.derivatives.registrars import Required
 from born.autodiff.fused import record_fused
 from born.autodiff.tape import Collector, Home, Node, OneTape, Origin, Tape, ThreadTape
+from born.autodiff.wrapping import Operation, define
 from born.backend import OPERATIONS, B, Backend, Operand, RandomState
 from born.errors import OperandError, ShapeError
 from born.fusion import Formula
@@ -150,15 +150,13 @@ class Autodiff(Backend, Generic[B]):
         return f"Autodiff({self.inner!r})"
 
 
-_Operation = Callable[..., Any]
-
 _VIEWS: Final = frozenset(
     ("reshape", "transpose", "broadcast_to", "flip", "squeeze", "expand_dims", "getitem")
 )
 """Operations whose result may lie in the memory of their argument."""
 
 
-def recorded(name: str, derivative: Derivative) -> _Operation:
+def recorded(name: str, derivative: Derivative) -> Operation:
     """An operation with a derivative: computed by the inner backend, and recorded."""
     if not (derivative.residuals or derivative.several or name in _VIEWS):
         if derivative.tensors == slice(0, 1):
@@ -168,8 +166,8 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
     rule, tensors, residuals = derivative.rule, derivative.tensors, derivative.residuals
     keeps_result, several = derivative.keeps_result, derivative.several
     views = name in _VIEWS
-    reads: dict[Required, list[int]] = {}
-    composition: _Operation = getattr(Backend, name)
+    versions_of = _versions_of(derivative)
+    composition: Operation = getattr(Backend, name)
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
         tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
@@ -191,18 +189,7 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
                 seen = tuple(map(_twin, out)) if several else _twin(out)
             pullback = rule(inner, seen, required, *args, **options)
             if pullback is not None:
-                read = reads.get(required)
-                if read is None:
-                    read = reads[required] = derivative.read(required)
-                versions = [
-                    (x, x.changes[0] if x.changes else 0)
-                    for i in read
-                    if isinstance(x := operands[i], RawTensor)
-                ]
-                if keeps_result and not several:
-                    versions.append((seen, 0))
-                elif keeps_result:
-                    versions += [(y, 0) for y in seen]
+                versions = versions_of(required, operands, seen)
                 if several:
                     tape.record_several(out, origins, pullback, versions, inner)
                 else:
@@ -214,7 +201,30 @@ def recorded(name: str, derivative: Derivative) -> _Operation:
     return operation
 
 
-def _recorded_unary(name: str, derivative: Derivative) -> _Operation:
+def _versions_of(derivative: Derivative) -> Callable[..., list[tuple[RawTensor, int]]]:
+    """A function that says what a pullback reads, and how often each has changed."""
+    keeps_result, several = derivative.keeps_result, derivative.several
+    reads: dict[Required, list[int]] = {}
+
+    def versions(
+        required: Required, operands: Sequence[Any], seen: Any
+    ) -> list[tuple[RawTensor, int]]:
+        read = reads.get(required)
+        if read is None:
+            read = reads[required] = derivative.read(required)
+        found = [
+            (x, x.changes[0] if x.changes else 0)
+            for i in read
+            if isinstance(x := operands[i], RawTensor)
+        ]
+        if keeps_result:
+            found += [(y, 0) for y in seen] if several else [(seen, 0)]
+        return found
+
+    return versions
+
+
+def _recorded_unary(name: str, derivative: Derivative) -> Operation:
     """The same of one tensor: no step of it but those that such a record needs."""
     rule, keeps_result = derivative.rule, derivative.keeps_result
     reads = bool(derivative.read((True,)))
@@ -236,7 +246,7 @@ def _recorded_unary(name: str, derivative: Derivative) -> _Operation:
     return operation
 
 
-def _recorded_binary(name: str, derivative: Derivative) -> _Operation:
+def _recorded_binary(name: str, derivative: Derivative) -> Operation:
     """The same of two operands, of which one may be a number."""
     rule, keeps_result = derivative.rule, derivative.keeps_result
     reads = {
@@ -280,9 +290,9 @@ def _twin(x: RawTensor) -> RawTensor:
     return twin
 
 
-def _composed(name: str) -> _Operation:
+def _composed(name: str) -> Operation:
     """An operation without a derivative: recorded through those it is composed of."""
-    composition: _Operation = getattr(Backend, name)
+    composition: Operation = getattr(Backend, name)
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
         tape = self._local.tape  # pyright: ignore[reportPrivateUsage]  # a method of the class
@@ -293,7 +303,7 @@ def _composed(name: str) -> _Operation:
     return operation
 
 
-def _passed_on(name: str) -> _Operation:
+def _passed_on(name: str) -> Operation:
     """What the inner backend does, and nothing records."""
 
     def operation(self: Autodiff[Any], /, *args: Any, **options: Any) -> Any:
@@ -303,16 +313,11 @@ def _passed_on(name: str) -> _Operation:
     return operation
 
 
-def _method(name: str) -> _Operation:
+def _method(name: str) -> Operation:
     if name in DERIVATIVES:
-        made = recorded(name, DERIVATIVES[name])
-    elif name in CONSTANT or name not in OPERATIONS:
-        made = _passed_on(name)
-    else:
-        made = _composed(name)
-    made.__name__, made.__qualname__ = name, f"Autodiff.{name}"
-    made.__doc__ = getattr(Backend, name).__doc__
-    return made
+        return recorded(name, DERIVATIVES[name])
+    constant = name in CONSTANT or name not in OPERATIONS
+    return _passed_on(name) if constant else _composed(name)
 
 
 _PASSED_ON: Final = """
@@ -321,9 +326,7 @@ seed seeded drawn
 """
 """Methods that are not operations on tensors: the inner backend's."""
 
-for _name in (*OPERATIONS, *_PASSED_ON.split()):
-    setattr(Autodiff, _name, _method(_name))
-abc.update_abstractmethods(Autodiff)
+define(Autodiff, (*OPERATIONS, *_PASSED_ON.split()), _method)
 
 
 def recording(backend: Autodiff[Any], result: RawTensor) -> Tape:

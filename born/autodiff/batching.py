@@ -8,15 +8,15 @@ optional one is composed of those; of the rest one example is computed after the
 
 from __future__ import annotations
 
-import abc
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from typing_extensions import TypeIs, override
 
-from born.backend import OPERATIONS, Backend, RandomState
+from born.autodiff.wrapping import Operation, Wrapping, define, passed_on
+from born.backend import OPERATIONS, Backend
 from born.backend.arguments import Axis, Index, is_tuple, normal_axes, normal_axis
 from born.errors import TapeError
 from born.fusion import Formula
@@ -69,9 +69,6 @@ class Batched(RawTensor):
         raise _varies("a Python number")
 
 
-_Operation: TypeAlias = Callable[..., Any]
-
-
 def is_batched(x: object) -> TypeIs[Batched]:
     """Whether a value differs between examples."""
     return isinstance(x, Batched)
@@ -85,38 +82,8 @@ def _varies(use: str) -> TapeError:
     )
 
 
-class Batching(Backend):
-    """A backend that computes many examples at once, by another that knows nothing of them.
-
-    Args:
-        inner: what computes.
-    """
-
-    def __init__(self, inner: Backend) -> None:
-        self.inner = inner
-        self.name = inner.name
-
-    @property
-    @override
-    def innermost(self) -> Backend:
-        return self.inner.innermost
-
-    @property
-    @override
-    def random_state(self) -> RandomState:
-        return self.inner.random_state
-
-    @override
-    def seed(self, seed: int) -> None:
-        self.inner.seed(seed)
-
-    @override
-    def set_random_state(self, state: RandomState) -> None:
-        self.inner.set_random_state(state)
-
-    @override
-    def check_random_state(self, state: RandomState) -> None:
-        self.inner.check_random_state(state)
+class Batching(Wrapping):
+    """A backend that computes many examples at once, by another that knows nothing of them."""
 
     @override
     def fused(
@@ -194,7 +161,7 @@ def _count(args: Sequence[object]) -> int:
     return next(x.whole.shape[0] for x in args if is_batched(x))
 
 
-def _elementwise(name: str) -> _Operation:
+def _elementwise(name: str) -> Operation:
     """Of tensors and numbers that are broadcast."""
 
     def operation(self: Batching, /, *args: Any, **options: Any) -> Any:
@@ -207,7 +174,7 @@ def _elementwise(name: str) -> _Operation:
     return operation
 
 
-def _of_matrices(name: str) -> _Operation:
+def _of_matrices(name: str) -> Operation:
     """Of matrices, in the last two axes, whose other axes are broadcast."""
 
     def operation(self: Batching, /, *args: Any, **options: Any) -> Any:
@@ -220,7 +187,7 @@ def _of_matrices(name: str) -> _Operation:
     return operation
 
 
-def _along_axes(name: str) -> _Operation:
+def _along_axes(name: str) -> Operation:
     """Of one tensor and `axis`, one or several, of which None means all."""
 
     def operation(
@@ -235,7 +202,7 @@ def _along_axes(name: str) -> _Operation:
     return operation
 
 
-def _along_axis(name: str, tensors: int, default: int | None = None) -> _Operation:
+def _along_axis(name: str, tensors: int, default: int | None = None) -> Operation:
     """Of tensors of one shape, and one axis."""
 
     def operation(self: Batching, /, *args: Any, **options: Any) -> Any:
@@ -251,7 +218,7 @@ def _along_axis(name: str, tensors: int, default: int | None = None) -> _Operati
     return operation
 
 
-def _position(name: str) -> _Operation:
+def _position(name: str) -> Operation:
     """Of the largest or smallest element, along one axis or in all."""
 
     def operation(
@@ -270,7 +237,7 @@ def _position(name: str) -> _Operation:
     return operation
 
 
-def _of_images(name: str, tensors: int = 1) -> _Operation:
+def _of_images(name: str, tensors: int = 1) -> Operation:
     """Of images, whose own batch that of the examples joins."""
 
     def operation(self: Batching, /, *args: Any, **options: Any) -> Any:
@@ -289,7 +256,7 @@ def _of_images(name: str, tensors: int = 1) -> _Operation:
     return operation
 
 
-def _one_by_one(name: str) -> _Operation:
+def _one_by_one(name: str) -> Operation:
     """One example after the other."""
 
     def operation(self: Batching, /, *args: Any, **options: Any) -> Any:
@@ -324,20 +291,13 @@ def _example(inner: Backend, x: Any, number: int) -> Any:
     return inner.getitem(x.whole, number) if is_batched(x) else x
 
 
-def _composed(name: str) -> _Operation:
-    composition: _Operation = getattr(Backend, name)
+def _composed(name: str) -> Operation:
+    composition: Operation = getattr(Backend, name)
 
     def operation(self: Batching, /, *args: Any, **options: Any) -> Any:
         # Lists hold tensors to be joined, which are rarely worth a faster way.
         if any(is_batched(x) or isinstance(x, list) for x in args):
             return composition(self, *args, **options)
-        return getattr(self.inner, name)(*args, **options)
-
-    return operation
-
-
-def _passed_on(name: str) -> _Operation:
-    def operation(self: Batching, /, *args: Any, **options: Any) -> Any:
         return getattr(self.inner, name)(*args, **options)
 
     return operation
@@ -382,7 +342,7 @@ def _expand_dims(self: Batching, x: RawTensor, /, axis: Axis = 0) -> RawTensor:
     return Batched(self.inner.expand_dims(x.whole, tuple(i + 1 for i in axes)))
 
 
-def _joined(name: str) -> _Operation:
+def _joined(name: str) -> Operation:
     def operation(self: Batching, xs: Sequence[RawTensor], /, axis: int = 0) -> RawTensor:
         join = getattr(self.inner, name)
         if not any(map(is_batched, xs)):
@@ -484,7 +444,7 @@ def _assign(self: Batching, target: RawTensor, value: RawTensor, /) -> None:
     self.inner.assign(target, value)
 
 
-_RULES: Final[dict[str, _Operation]] = {
+_RULES: Final[dict[str, Operation]] = {
     **{name: _along_axes(name) for name in ("sum", "prod", "max", "min", "any", "all")},
     **{name: _along_axes(name) for name in ("mean", "var", "std", "logsumexp", "norm")},
     **{name: _position(name) for name in ("argmax", "argmin")},
@@ -517,27 +477,19 @@ _RULES: Final[dict[str, _Operation]] = {
 }
 """Operations with a rule of their own; the elementwise ones share another."""
 
-_PASSED_ON: Final = ["synchronize", "prefetch", "from_dlpack", "to_dlpack", "seeded", "drawn"]
 _FROM_NOTHING: Final = ["full", "zeros", "ones", "arange", "eye", "normal", "uniform", "from_numpy"]
 
 
-def _method(name: str) -> _Operation:
+def _method(name: str) -> Operation:
     topic = getattr(Backend, name).__module__.rpartition(".")[2]
     if name in _RULES:
-        made = _RULES[name]
-    elif name in _PASSED_ON or name in _FROM_NOTHING:
-        made = _passed_on(name)
-    elif topic == "elementwise":
-        made = _elementwise(name)
-    else:
-        made = _one_by_one(name) if OPERATIONS[name] else _composed(name)
-    made.__name__, made.__qualname__ = name, f"Batching.{name}"
-    made.__doc__ = getattr(Backend, name).__doc__
-    return made
+        return _RULES[name]
+    if name in _FROM_NOTHING:
+        return passed_on(name)
+    if topic == "elementwise":
+        return _elementwise(name)
+    return _one_by_one(name) if OPERATIONS[name] else _composed(name)
 
 
-for _name in (*OPERATIONS, *_PASSED_ON):
-    setattr(Batching, _name, _method(_name))
-for _name in ("linear_gradients", "attention_gradients"):
-    setattr(Batching, _name, _composed(_name))
-abc.update_abstractmethods(Batching)
+define(Batching, OPERATIONS, _method)
+define(Batching, ("linear_gradients", "attention_gradients"), _composed)

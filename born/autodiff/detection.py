@@ -6,12 +6,11 @@ and is of a class that remembers what called each operation. Elsewhere nothing o
 
 from __future__ import annotations
 
-import abc
 import inspect
 import math
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
@@ -23,7 +22,8 @@ from typing_extensions import override
 from born.autodiff.autodiff import Autodiff, is_autodiff
 from born.autodiff.batching import is_batched
 from born.autodiff.tape import Origin, Parts, Pullback, Tape
-from born.backend import Backend, RandomState
+from born.autodiff.wrapping import Operation, Wrapping, define
+from born.backend import Backend
 from born.dtypes import is_floating
 from born.errors import NonFiniteError, OperandError
 from born.fusion import Formula
@@ -133,30 +133,16 @@ class _Naming(Tape):
 _Naming.kind = _Naming
 
 
-class _Checking(Backend):
+class _Checking(Wrapping):
     """A backend that looks at each result of another.
-
-    Args:
-        inner: what computes.
 
     Attributes:
         active: whether it looks.
     """
 
     def __init__(self, inner: Backend) -> None:
-        self.inner = inner
-        self.name = inner.name
+        super().__init__(inner)
         self.active = True
-
-    @property
-    @override
-    def innermost(self) -> Backend:
-        return self.inner.innermost
-
-    @property
-    @override
-    def random_state(self) -> RandomState:
-        return self.inner.random_state
 
     @override
     def fused(
@@ -253,7 +239,7 @@ def _caller() -> tuple[str, int]:
     return ("?", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
-def _method(name: str) -> Callable[..., Any]:
+def _method(name: str) -> Operation:
     def method(self: _Checking, /, *args: Any, **options: Any) -> Any:
         compute = getattr(self.inner, name)
         if not self.active:
@@ -263,14 +249,16 @@ def _method(name: str) -> Callable[..., Any]:
             self.check(name, results, (args, *options.values()))
             return results
 
-    method.__name__, method.__qualname__ = name, f"_Checking.{name}"
-    method.__doc__ = getattr(Backend, name).__doc__
     return method
 
 
-for _name in dir(Backend):
-    if not (_name.startswith("_") or _name in vars(_Checking)) and isinstance(
-        inspect.getattr_static(Backend, _name), FunctionType
-    ):
-        setattr(_Checking, _name, _method(_name))
-abc.update_abstractmethods(_Checking)
+define(
+    _Checking,
+    [
+        name
+        for name in dir(Backend)
+        if not (name.startswith("_") or name in vars(_Checking))
+        and isinstance(inspect.getattr_static(Backend, name), FunctionType)
+    ],
+    _method,
+)

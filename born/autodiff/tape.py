@@ -75,6 +75,23 @@ def _sum(backend: Backend, a: RawTensor | Parts, b: RawTensor | Parts) -> RawTen
     return backend.add(_whole(backend, a), _whole(backend, b))
 
 
+def _latest(
+    later: list[tuple[int, Node]],
+    pending: dict[Node, RawTensor | Parts],
+    following: Node | None,
+    g: RawTensor | Parts,
+) -> tuple[Node, RawTensor | Parts]:
+    """The latest of the records that wait and the one just reached, with its gradient."""
+    if following is None:
+        node = heappop(later)[1]
+    elif -later[0][0] > following.index:
+        pending[following] = g
+        node = heapreplace(later, (-following.index, following))[1]
+    else:
+        return following, g
+    return node, pending.pop(node)
+
+
 class Node:
     """The mark of one tape on one tensor: a record."""
 
@@ -574,17 +591,12 @@ class Tape:
                 else:
                     pending[parent] = part
                     heappush(later, (-parent.index, parent))
-            if following is None:
-                if not later:
-                    break
-                node = heappop(later)[1]
-                g = pending.pop(node)
-            elif later and -later[0][0] > following.index:
-                pending[following] = g
-                node = heapreplace(later, (-following.index, following))[1]
-                g = pending.pop(node)
-            else:
+            if later:
+                node, g = _latest(later, pending, following, g)
+            elif following is not None:
                 node = following
+            else:
+                break
         self._forget_latest()
         leaves = {
             leaf: gradient.whole(backend) if isinstance(gradient, Parts) else gradient

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from born.backend.contract.primitives import Primitives
 from born.raw import RawTensor
+
+_SQUARINGS: Final = {4: 24, 8: 53}
+"""Bytes of an element -> its bits of precision: as many squarings make the largest eigenvalue."""
+_LEAST: Final = 1e-30  # a norm of zeros, in float32 too
 
 
 def orthogonalize(
@@ -12,29 +18,68 @@ def orthogonalize(
     steps: int,
     coefficients: tuple[float, float, float],
     eps: float,
+    added: float,
+    preconditioning: str,
 ) -> RawTensor:
     """What `born.fusion.orthogonalize` says, of the matrices of the last two axes."""
     a, b, c = coefficients
-    turned = [*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2]
+    axes = turned(x)
     tall = x.shape[-2] > x.shape[-1]
-    x = backend.transpose(x, turned) if tall else x
-    x = backend.div(x, divisor(backend, x, eps))
+    x = backend.transpose(x, axes) if tall else x
+    x = backend.div(x, divisor(backend, x, eps, added, preconditioning))
     for _ in range(steps):
-        square = backend.matmul(x, backend.transpose(x, turned))
+        square = backend.matmul(x, backend.transpose(x, axes))
         # It is its own transpose, and a matrix times its transpose is what BLAS has a routine for
         # that takes two thirds of the time.
-        fourth = backend.matmul(square, backend.transpose(square, turned))
+        fourth = backend.matmul(square, backend.transpose(square, axes))
         inner = backend.add(backend.mul(square, b), backend.mul(fourth, c))
         x = backend.add(backend.mul(x, a), backend.matmul(inner, x))
-    return backend.transpose(x, turned) if tall else x
+    return backend.transpose(x, axes) if tall else x
 
 
-def divisor(backend: Primitives, x: RawTensor, eps: float) -> RawTensor:
-    """What the matrices of the last two axes are divided by at first: their norms, or eps."""
-    if len(x.shape) == 2:
-        length = backend.global_norm([x])
+def divisor(
+    backend: Primitives, x: RawTensor, eps: float, added: float, preconditioning: str
+) -> RawTensor:
+    """What the matrices of the last two axes are divided by at first."""
+    if preconditioning == "frobenius":
+        length = backend.add(backend.maximum(_norms(backend, x), eps), added)
+        return backend.astype(length, x.dtype)
+    square = backend.matmul(x, backend.transpose(x, turned(x)))
+    if preconditioning == "spectral":
+        largest = backend.sqrt(largest_eigenvalues(backend, square))
+        length = backend.add(backend.maximum(largest, eps), added)
+    elif preconditioning == "schatten":
+        length = backend.sqrt(backend.maximum(_norms(backend, square), eps))
     else:
-        wide = backend.astype(x, "float64")
-        squares = backend.sum(backend.mul(wide, wide), (-2, -1), keepdims=True)
-        length = backend.sqrt(squares)
-    return backend.astype(backend.maximum(length, eps), x.dtype)
+        sums = backend.sum(backend.astype(backend.abs(square), "float64"), -1, keepdims=True)
+        length = backend.sqrt(backend.maximum(sums, eps))
+    return backend.astype(length, x.dtype)
+
+
+def turned(x: RawTensor) -> list[int]:
+    """The axes of x, the last two exchanged."""
+    last = len(x.shape) - 1
+    return [*range(last - 1), last, last - 1]
+
+
+def _norms(backend: Primitives, x: RawTensor) -> RawTensor:
+    if len(x.shape) == 2:
+        return backend.global_norm([x])
+    wide = backend.astype(x, "float64")
+    return backend.sqrt(backend.sum(backend.mul(wide, wide), (-2, -1), keepdims=True))
+
+
+def largest_eigenvalues(backend: Primitives, square: RawTensor) -> RawTensor:
+    """Those of x x^T: of the norms of its powers, the root that is as high as the power.
+
+    With each squaring the power is twice as high, and what other eigenvalues add half as much.
+    """
+    logarithm: RawTensor | None = None
+    for k in range(_SQUARINGS[square.dtype.itemsize]):
+        length = backend.maximum(_norms(backend, square), _LEAST)
+        term = backend.mul(backend.log(length), 0.5**k)
+        logarithm = term if logarithm is None else backend.add(logarithm, term)
+        square = backend.div(square, backend.astype(length, square.dtype))
+        square = backend.matmul(square, backend.transpose(square, turned(square)))
+    assert logarithm is not None
+    return backend.exp(logarithm)

@@ -33,6 +33,7 @@ from born.fusion.program import (
     ROWS,
     TOTAL,
     matrix_function,
+    orthogonalization,
     stochastic,
 )
 from born.raw import RawTensor, Shape
@@ -281,9 +282,9 @@ def apply_matrix_function(backend: Primitives, op: str, *args: Any) -> RawTensor
     """A function of matrices, by a backend's products."""
     if op == "matmul":
         return backend.matmul(*args)
-    x, a, b, c, eps = args
-    steps = int(op.removeprefix("orthogonalize_"))
-    return orthogonalize(backend, x, steps, (a, b, c), eps)
+    x, a, b, c, eps, added = args
+    steps, preconditioning = orthogonalization(op)
+    return orthogonalize(backend, x, steps, (a, b, c), eps, added, preconditioning)
 
 
 class PlainGroup(GroupUpdate):

@@ -12,11 +12,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from born.fusion import GroupProgram, Program
+from born.fusion.host import Scalars as Scalars
 from born.fusion.program import ELEMENT
 from born.raw import RawTensor
-
-Scalars: TypeAlias = tuple[float, ...]
-"""What `Program.host` gives: the scalars of one tensor's update."""
 
 Check: TypeAlias = Callable[[int, RawTensor], None]
 """Of a tensor's number and its gradient: raises an error if they do not match.

@@ -7,10 +7,12 @@ What is of rank group, one number for all parameters, is a `GroupProgram` beside
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
+
+from born.fusion.host import Host
 
 ARRAY: Final = "a"
 SCALAR: Final = "s"
@@ -75,17 +77,27 @@ REDUCTIONS: Final = {
 double; a sum of two arguments is one of their products."""
 
 MATRIX_FUNCTIONS: Final = ("matmul", "orthogonalize")
-"""The operations that need whole matrices. The steps of an orthogonalization are in its name."""
+"""The operations that need whole matrices; see also `orthogonalization`."""
 
 
 def matrix_function(op: str) -> str | None:
     """Which of the `MATRIX_FUNCTIONS` an operation is.
 
-    >>> matrix_function("orthogonalize_5"), matrix_function("mul")
+    >>> matrix_function("orthogonalize_5_aol"), matrix_function("mul")
     ('orthogonalize', None)
     """
     name = op.partition("_")[0]
     return name if name in MATRIX_FUNCTIONS else None
+
+
+def orthogonalization(op: str) -> tuple[int, str]:
+    """The steps and the preconditioning that the name of an operation tells.
+
+    >>> orthogonalization("orthogonalize_5_aol")
+    (5, 'aol')
+    """
+    _, steps, preconditioning = op.split("_")
+    return int(steps), preconditioning
 
 
 _STOCHASTIC: Final = "stochastic_"
@@ -137,7 +149,6 @@ class GroupProgram:
         value_rounds: the round before which each value is known, from 0.
         scalars: how many host scalars there are.
         reads: the names of the rule's own scalars that the host scalars depend on.
-        host_source: the Python text of `host`.
         host: from the rule's own scalars (and `t`) to the host scalars, in double.
         compiled: what backends make of it, under keys of their own.
     """
@@ -151,8 +162,7 @@ class GroupProgram:
     value_rounds: tuple[int, ...]
     scalars: int
     reads: frozenset[str] = field(compare=False)
-    host_source: str = field(compare=False)
-    host: Callable[..., tuple[float, ...]] = field(compare=False, repr=False)
+    host: Host = field(compare=False, repr=False)
     compiled: dict[object, Any] = field(
         default_factory=dict[object, Any], compare=False, repr=False
     )
@@ -214,7 +224,6 @@ class Program:
         instructions: what to compute, in order.
         outputs: for the parameter and for each slot, the value it takes.
         scalars: how many host scalars there are.
-        host_source: the Python text of `host`.
         host: from the rule's own scalars (and `t`) to the host scalars, in double.
         name: of the rule.
         ranks: of each array; empty where all are of rank element.
@@ -233,8 +242,7 @@ class Program:
     instructions: tuple[Instruction, ...]
     outputs: tuple[Ref, ...]
     scalars: int
-    host_source: str = field(compare=False)
-    host: Callable[..., tuple[float, ...]] = field(compare=False, repr=False)
+    host: Host = field(compare=False, repr=False)
     name: str = field(compare=False)
     ranks: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from born.fusion.host import NO_HOST
 from born.fusion.program import (
     ARRAY,
     COLUMNS,
@@ -271,8 +272,7 @@ class Stages:
                 instructions=tuple(written),
                 outputs=tuple(outputs),
                 scalars=len(scalars),
-                host_source="",
-                host=_no_host,
+                host=NO_HOST,
                 name=f"{program.name}, stage {number + 1}",
                 ranks=(*[ELEMENT] * first, *ranks, *[ELEMENT] * len(scratch)),
                 codecs=self._codecs(len(ranks) + len(scratch)),
@@ -319,7 +319,3 @@ class Stages:
 
 ZERO: Final = Ref(SCALAR, -1)
 """The number 0 among the scalars of a pass."""
-
-
-def _no_host(**scalars: float) -> tuple[float, ...]:
-    raise NotImplementedError

@@ -10,13 +10,12 @@ import keyword
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from typing_extensions import TypeIs
 
 from born.errors import RuleError
-from born.fusion import expression
+from born.fusion.host import Host
 from born.fusion.origin import definition_of, line_of, name_of
 from born.fusion.program import (
     ARRAY,
@@ -37,11 +36,6 @@ from born.fusion.program import (
 )
 from born.fusion.splitting import Split
 from born.fusion.symbol import Symbol, Writer, number_text
-
-_HOST_FUNCTIONS: Final[dict[str, Any]] = {
-    f"__{name}": getattr(expression, name)
-    for name in ("abs", "exp", "isfinite", "log", "maximum", "minimum", "sign", "sqrt", "where")
-} | {f"__cast_{dtype}": partial(expression.cast, dtype=dtype) for dtype in expression.CASTS}
 
 
 def trace(
@@ -98,14 +92,12 @@ def trace(
     if record.is_staged:
         return _staged(function, arrays, kinds, names, record)
     instructions, outputs = _needed(list(record.instructions), list(record.outputs))
-    source = _host_source(names, record, tuple(record.handed))
     return Program(
         arrays=arrays,
         instructions=tuple(instructions),
         outputs=tuple(outputs),
         scalars=len(record.handed),
-        host_source=source,
-        host=_compiled(function, source),
+        host=_host(function, names, record, tuple(record.handed)),
         name=name_of(function),
         sizes=record.sizes,
         by_ndim=record.by_ndim,
@@ -137,13 +129,6 @@ class _Record:
         )
 
 
-def _compiled(function: Callable[..., Any], source: str) -> Callable[..., tuple[float, ...]]:
-    namespace: dict[str, Any] = {**_HOST_FUNCTIONS, "__float": float, "__bool": bool}
-    exec(compile(source, f"<host scalars of {name_of(function)}>", "exec"), namespace)
-    host: Callable[..., tuple[float, ...]] = namespace["host"]
-    return host
-
-
 def _staged(
     function: Callable[..., Any],
     arrays: tuple[str, ...],
@@ -171,7 +156,6 @@ def _staged(
                 "over all parameters with total"
             )
         reads = frozenset(name for name in names if _reaches(record, name, handed))
-        source = _host_source(names, record, handed, sizes=False)
         group = GroupProgram(
             slots=tuple(name for name, kind in zip(arrays, kinds, strict=True) if kind == GROUP),
             instructions=split.group_instructions,
@@ -182,19 +166,16 @@ def _staged(
             value_rounds=split.value_rounds,
             scalars=len(handed),
             reads=reads,
-            host_source=source,
-            host=_compiled(function, source),
+            host=_host(function, names, record, handed, sizes=False),
         )
     handed = tuple(texts[i] for i in split.scalars)
-    source = _host_source(names, record, handed)
     own = [(name, kind) for name, kind in zip(arrays, kinds, strict=True) if kind != GROUP]
     return Program(
         arrays=tuple(name for name, _ in own),
         instructions=split.instructions,
         outputs=split.outputs,
         scalars=len(handed),
-        host_source=source,
-        host=_compiled(function, source),
+        host=_host(function, names, record, handed),
         name=name_of(function),
         ranks=tuple(kind for _, kind in own),
         totals=split.totals,
@@ -366,10 +347,15 @@ def _needed(
     return remaining, [renamed.get(ref, ref) for ref in outputs]
 
 
-def _host_source(
-    names: Sequence[str], record: _Record, handed: Sequence[str], *, sizes: bool = True
-) -> str:
-    """The text of the function from the rule's scalars to the kernel's; `__` marks its names."""
+def _host(
+    function: Callable[..., Any],
+    names: Sequence[str],
+    record: _Record,
+    handed: Sequence[str],
+    *,
+    sizes: bool = True,
+) -> Host:
+    """What is computed of the rule's scalars."""
     given = [*names, *(f"__{name}" for name in (record.sizes if sizes else ()))]
     needed = record.host
     if record.is_staged:
@@ -379,11 +365,7 @@ def _host_source(
                 wanted.update(re.findall(r"\w+", text))
                 kept.append((text, name))
         needed = tuple(reversed(kept))
-    lines = [f"def host({', '.join(given)}):"]
-    lines += [f"    {name} = {text}" for text, name in needed]
-    values = "".join(f"__float({text}), " for text in handed)
-    lines.append(f"    return ({values})")
-    return "\n".join(lines) + "\n"
+    return Host(given, [(name, text) for text, name in needed], handed, name_of(function))
 
 
 def _is_tuple(value: object) -> TypeIs[tuple[Any, ...]]:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from born import ops
 from born.backend import B
-from born.dtypes import DTypeLike, as_dtype
+from born.dtypes import DTypeLike, as_dtype, bool_
 from born.errors import ConfigError, DTypeError, ShapeError
 from born.nn.dropout import Dropout
 from born.nn.linear import Linear
@@ -30,8 +30,12 @@ class KeyValueCache:
     It is for use, not for training: no gradient passes to what it holds from before.
 
     Args:
-        limit: how many tokens it may hold, for which it takes memory at once; no limit by default,
-            and memory that doubles when it is full.
+        limit: how many tokens it may be given, for which it takes memory at once; no limit by
+            default, and memory that doubles when it is full.
+        window: how many tokens each token sees, itself and those before it; all by default. Of
+            earlier ones the memory is let go, so that a text may go on for ever.
+
+    Source of the window: Beltagy, Peters and Cohan (2020), arXiv:2004.05150, section 3.1.
 
     >>> layer, cache = MultiHeadAttention(4, 2, backend), KeyValueCache(limit=8)
     >>> for token in range(3):
@@ -40,46 +44,50 @@ class KeyValueCache:
     3
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, window: int | None = None) -> None:
         self.limit = None if limit is None else integer("limit", limit)
+        self.window = None if window is None else integer("window", window)
         self._length = 0
+        self._end = 0  # of the tokens in its memory, which has gone on where there is a window
         self._rooms: tuple[Tensor[Any], Tensor[Any]] | None = None
 
     def __copy__(self) -> Self:
         """One that goes on by itself, as branches of a text do."""
-        made = type(self)(self.limit)
+        made = type(self)(self.limit, self.window)
         if self._rooms is not None:
-            made._length = self._length
+            made._length, made._end = self._length, self._end
             key, value = (Tensor(x.backend.copy(x.raw), x.backend) for x in self._rooms)
             made._rooms = key, value
         return made
 
     @property
     def length(self) -> int:
-        """How many tokens it holds."""
+        """How many tokens it was given: the position of the next."""
         return self._length
 
     def reset(self) -> None:
         """Forget all tokens, for another text."""
-        self._length, self._rooms = 0, None  # what it gave may still be held
+        self._length, self._end, self._rooms = 0, 0, None  # what it gave may still be held
 
     def extended(self, k: Tensor[B], v: Tensor[B]) -> tuple[Tensor[B], Tensor[B]]:
-        """All keys and values, those given last, each (..., tokens, width of a head).
+        """All keys and values that these see, their own last, each (..., tokens, width of a head).
 
-        The results lie in the memory of the cache, where nothing writes to them later.
+        With a window these are one less before the first of them, and all from there on. The
+        results lie in the memory of the cache, where nothing writes to them later.
 
         Raises:
             ShapeError: more tokens than its limit, or another shape than that of what it holds.
             BackendMismatchError: tensors of another backend than that of what it holds.
             DTypeError: another dtype.
         """
-        start, stop = self._length, self._length + k.raw.shape[-2]
-        if self.limit is not None and stop > self.limit:
+        count = k.raw.shape[-2]
+        if self.limit is not None and self._length + count > self.limit:
             raise ShapeError(
-                f"expected at most {self.limit} tokens in a cache, got {start} and "
-                f"{stop - start} more; reset it, or make it with a larger limit"
+                f"expected at most {self.limit} tokens in a cache, got {self._length} and "
+                f"{count} more; reset it, or make it with a larger limit"
             )
-        rooms = self._with_room(k, v, stop)
+        rooms = self._with_room(k, v, count)
+        first, start, stop = self._first, self._end, self._end + count
         try:
             for room, new in zip(rooms, (k, v), strict=True):
                 room.backend.assign(_tokens(room, start, stop).raw, new.raw)
@@ -92,30 +100,50 @@ class KeyValueCache:
                 f"expected keys and values like those in the cache, {held}, got {got}; reset it "
                 "before another batch"
             ) from error
-        self._length = stop
+        self._length, self._end = self._length + count, stop
         if k.raw.node is None and v.raw.node is None:
-            return _tokens(rooms[0], 0, stop), _tokens(rooms[1], 0, stop)
+            return _tokens(rooms[0], first, stop), _tokens(rooms[1], first, stop)
         k, v = (
-            ops.concatenate([_tokens(room, 0, start), new], axis=-2)
+            ops.concatenate([_tokens(room, first, start), new], axis=-2)
             for room, new in zip(rooms, (k, v), strict=True)
         )
         return k, v
 
-    def _with_room(self, k: Tensor[B], v: Tensor[B], stop: int) -> tuple[Tensor[B], Tensor[B]]:
-        """Memory of keys and of values for this many tokens, with those that it holds."""
+    def mask(self, tokens: int, keys: int, backend: B) -> Tensor[B] | None:
+        """Which of the keys that `extended` gave each of the tokens sees; None for all.
+
+        Bools of shape (tokens, keys); that none sees a later one is for `causal` to say.
+        """
+        if self.window is None or tokens == 1 or keys <= self.window:
+            return None
+        places = np.arange(keys - tokens, keys)[:, None] - np.arange(keys)
+        return Tensor(backend.from_numpy(places < self.window), backend)
+
+    @property
+    def _first(self) -> int:
+        """Where the tokens in its memory begin that the next one sees."""
+        return 0 if self.window is None else max(0, self._end - self.window + 1)
+
+    def _with_room(self, k: Tensor[B], v: Tensor[B], more: int) -> tuple[Tensor[B], Tensor[B]]:
+        """Memory of keys and of values for more tokens, with those that are still seen."""
         rooms: tuple[Tensor[B], Tensor[B]] | None = self._rooms if self._length else None
         if rooms is not None:
             for x in (k, v):
                 if x.backend is not rooms[0].backend:
                     raise backend_mismatch(rooms[0].backend, x.backend)
-            if rooms[0].raw.shape[-2] >= stop:
+            if rooms[0].raw.shape[-2] >= self._end + more:
                 return rooms
-        count = self.limit or max(_LEAST_ROOM, 1 << (stop - 1).bit_length())
+        first, held = self._first, self._end - self._first
+        # As many again as are copied, so that a copy is seldom.
+        needed = held + max(more, self.window or 0)
+        count = max(_LEAST_ROOM, 1 << (needed - 1).bit_length())
+        if self.limit is not None:
+            count = self.limit if self.window is None else min(self.limit, count)
         made = [_room(x, count) for x in rooms or (k, v)]
         for room, old in zip(made, rooms or (), strict=False):
-            held = _tokens(old, 0, self._length).raw
-            room.backend.assign(_tokens(room, 0, self._length).raw, held)
-        self._rooms = made[0], made[1]
+            seen = _tokens(old, first, self._end).raw
+            room.backend.assign(_tokens(room, 0, held).raw, seen)
+        self._end, self._rooms = held, (made[0], made[1])
         return self._rooms
 
 
@@ -227,6 +255,7 @@ class MultiHeadAttention(Module[B]):
             q, k = rotary(q, start), rotary(k, start)
         if cache is not None:
             k, v = cache.extended(k, v)
+            mask = _both(mask, cache.mask(tokens, k.shape[-2], x.backend))
         y = ops.attention(q, k, v, mask, causal=causal)
         joined = ops.transpose(y, (0, 2, 1, 3))
         return self.out(ops.reshape(joined, (batch, tokens, self.width)))
@@ -246,6 +275,13 @@ class MultiHeadAttention(Module[B]):
             for part in ops.split(joined, [end * depth for end in ends], axis=-1)
         )
         return q, k, v
+
+
+def _both(mask: Tensor[B] | None, band: Tensor[B] | None) -> Tensor[B] | None:
+    """A mask, of bools or to be added, and one of bools."""
+    if mask is None or band is None:
+        return band if mask is None else mask
+    return mask & band if mask.dtype == bool_ else ops.where(band, mask, -math.inf)
 
 
 class TransformerBlock(Module[B]):

@@ -24,22 +24,21 @@ from born.validation import choice, flag, integer, number
 class _Recurrent(Module[B]):
     """What layers of recurrent cells share: parameters, directions, and the way through."""
 
+    _cell: CellName
     _states: ClassVar[int] = 1
 
     def __init__(
         self,
-        cell: CellName,
         input_size: int,
         hidden_size: int,
         backend: B,
-        num_layers: int,
-        bias: bool,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-        dtype: DTypeLike,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: DTypeLike = "float32",
     ) -> None:
-        self._cell: CellName = cell
         self.input_size = integer("input_size", input_size)
         self.hidden_size = integer("hidden_size", hidden_size)
         self.num_layers = integer("num_layers", num_layers)
@@ -47,7 +46,7 @@ class _Recurrent(Module[B]):
         self.dropout = number("dropout", dropout, 0.0, 1.0)
         self.bidirectional = flag("bidirectional", bidirectional)
         self._bias = flag("bias", bias)
-        width, gates = self.hidden_size, GATES[cell] * self.hidden_size
+        width, gates = self.hidden_size, GATES[self._cell] * self.hidden_size
         bound = 1 / math.sqrt(width)
         for layer in range(self.num_layers):
             inputs = width * self._directions if layer else self.input_size
@@ -202,8 +201,8 @@ class RNN(_Recurrent[B]):
         dtype: DTypeLike = "float32",
     ) -> None:
         self.nonlinearity = choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+        self._cell = nonlinearity
         super().__init__(
-            nonlinearity,
             input_size,
             hidden_size,
             backend,
@@ -257,30 +256,7 @@ class GRU(_Recurrent[B]):
     ((2, 5, 8), (4, 2, 4), (12, 4))
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        backend: B,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        dtype: DTypeLike = "float32",
-    ) -> None:
-        super().__init__(
-            "gru",
-            input_size,
-            hidden_size,
-            backend,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            dtype,
-        )
+    _cell = "gru"
 
     if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
@@ -319,32 +295,8 @@ class LSTM(_Recurrent[B]):
     ((5, 2, 4), (1, 2, 4), (1, 2, 4))
     """
 
+    _cell = "lstm"
     _states = 2
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        backend: B,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        dtype: DTypeLike = "float32",
-    ) -> None:
-        super().__init__(
-            "lstm",
-            input_size,
-            hidden_size,
-            backend,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            dtype,
-        )
 
     if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 

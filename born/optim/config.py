@@ -6,7 +6,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import (
     Any,
     ClassVar,
@@ -28,7 +27,6 @@ from born.optim.fields import (
     FieldDocs,
     NonNegative,
     SlotDType,
-    checked_at,
     checker,
 )
 from born.optim.scalars import Scalar, scalars_in
@@ -192,10 +190,10 @@ class Config(Settings):
         """
         return tuple(n for n in field_types(type(self)) if scalars_in(getattr(self, n)))
 
-    def schedule_checks(self) -> list[Callable[[int], object]]:
-        """For each of `scheduled`, what refuses a value of update t that the field cannot hold."""
+    def schedule_checks(self) -> list[tuple[Callable[[Any], object], Any]]:
+        """For each of `scheduled`, what refuses a value that it cannot hold, and the field."""
         checkers = _checkers(type(self))
-        return [partial(checked_at, checkers[n], getattr(self, n)) for n in self.scheduled]
+        return [(checkers[name], getattr(self, name)) for name in self.scheduled]
 
     def observed(self, metric: float, *, required: bool = True) -> Self:
         """The config after its schedules have seen a metric, such as a validation loss.

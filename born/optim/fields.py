@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from born.dtypes import FLOATING_NAMES, as_dtype, is_floating
 from born.errors import ConfigError, ConfigTypeError, DTypeError
-from born.optim.scalars import Scalar
+from born.optim.scalars import Scalar, value_at
 from born.validation import flag, integer, number, takes, type_error
 
 AUTO: Final = "auto"
@@ -201,13 +201,17 @@ def _checked_function(where: str, function: Any, check: Callable[[Any], Any]) ->
     return function
 
 
-def checked_at(check: Callable[[Any], Any], value: Any, t: int) -> Any:
-    """The value of a field in update number t, checked; items of a tuple each for itself."""
+def checked_at(
+    check: Callable[[Any], Any], value: Any, t: int, at: Callable[[Any, int], Any] = value_at
+) -> Any:
+    """The value of a field in update number t, checked; items of a tuple each for itself.
+
+    What a scalar is in that update, `at` knows.
+    """
     try:
         if isinstance(value, tuple):
-            items = cast("tuple[object, ...]", value)
-            return check(tuple(item(t) if callable(item) else item for item in items))
-        return check(value(t))
+            return check(tuple(at(item, t) for item in cast("tuple[object, ...]", value)))
+        return check(at(value, t))
     except Exception as error:
         error.add_note(f"from {value!r} in update t = {t}")
         raise

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from typing_extensions import override
 
 from born.backend import B
-from born.fusion import V, maximum, norm, orthogonalize, sqrt
+from born.fusion import V, maximum, orthogonalize, sqrt
 from born.nn import Parameter
 from born.optim.adam import AdamWConfig
 from born.optim.config import Config, Presets, UpdateConfig
@@ -83,9 +83,13 @@ class MuonConfig(UpdateConfig):
     coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315)
     """The polynomial of an iteration; the default's slope at 0 is as steep as can be."""
     eps: NonNegative = 1e-7
-    """The least norm that a matrix is divided by at first."""
+    """The least norm that a matrix is divided by at first, or square of one with `"schatten"` and
+    `"aol"`."""
     eps_added: bool = False
-    """Add eps to the norm instead of bounding it."""
+    """Add eps to the norm instead of bounding it; not with `"schatten"` and `"aol"`."""
+    preconditioning: Literal["frobenius", "spectral", "schatten", "aol"] = "frobenius"
+    """What a matrix is divided by at first; see `born.fusion.orthogonalize`. With `"schatten"` and
+    `"aol"` about one of the `steps` can be saved, `"spectral"` takes longer than it saves."""
     scale: Literal["original", "match_rms_adamw", "rms_to_rms", "none"] = "original"
     """What a step is multiplied by for its shape: √max(1, outputs / inputs); 0.2 · √max(outputs,
     inputs), with which learning rates of AdamW serve; √(outputs / inputs); or 1."""
@@ -149,6 +153,7 @@ def muon(
     bias_correction: bool = False,
     iterations: str = "5",
     eps_added: bool = False,
+    preconditioning: str = "frobenius",
     scale: str = "original",
     outputs: str = "rows",
     factor: float = 1.0,
@@ -161,10 +166,10 @@ def muon(
     (0.5, 1.0)
     """
     m, step = _averaged(g, m, momentum, t, nesterov, dampening, bias_correction)
-    if eps_added:
-        step, eps = step / (norm(step) + eps), 1.0
     coefficients = (coefficient1, coefficient2, coefficient3)
-    step = orthogonalize(step, int(iterations), coefficients, eps)
+    of_norm = eps_added and preconditioning in ("frobenius", "spectral")
+    least, added = (0.0, eps) if of_norm else (eps, 0.0)
+    step = orthogonalize(step, int(iterations), coefficients, least, added, preconditioning)
     if scale == "none":
         return p - lr * step, m
     if scale == "given":
@@ -209,7 +214,11 @@ class Muon(Optimizer[B, MuonConfig]):
 
     Vectors, biases, and matrices whose names match `exclude`, such as embeddings and the last
     layer, are updated as by `AdamW`, with the config `others`: one optimizer, with one state. In a
-    model whose layers have numbers for names, say which those are: `exclude=("0.*", "4.*")`.
+    model whose layers have numbers for names, say which those are, in one line, of
+    which the second gives them settings of their own::
+
+        optim.Muon(model, exclude=("0.*", "4.*"), others=optim.AdamWConfig(lr=3e-4))
+        optim.Muon(model, groups=[optim.Group("[04].*", config=optim.AdamWConfig(lr=3e-4))])
 
     >>> matrix = nn.Parameter(born.tensor([[3.0, 4.0], [1.0, 2.0]], backend), "weight")
     >>> bias = nn.Parameter(born.zeros(2, backend), "bias")
@@ -222,8 +231,8 @@ class Muon(Optimizer[B, MuonConfig]):
     columns. Keras and Burn sum instead of averaging (`dampening=False`); Keras scales steps to the
     size of AdamW's. MLX decays by the gradient (`decay="l2"`), moves vectors by their momentum
     (`vectors`), and flattens what has more axes (`kernels="flat_last"`). All but PyTorch and Burn
-    add eps to the norm. None excludes anything by its name, but Keras what is called an embedding:
-    elsewhere users say what Muon is given.
+    add eps to the norm, and only Optax has another `preconditioning`. None excludes anything by its
+    name, but Keras what is called an embedding: elsewhere users say what Muon is given.
 
     Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks"; Liu et
     al. (2025), "Muon is scalable for LLM training", for `"match_rms_adamw"`.

@@ -15,6 +15,7 @@ from born.backend import Backend
 from born.backend.update import Check, PreparedStep, Scalars, run_together
 from born.errors import RuleError
 from born.fusion import Program
+from born.optim.rows import Rows
 from born.optim.rule import Rule
 from born.optim.treatment import Treatment
 from born.raw import RawTensor, Shape
@@ -24,7 +25,7 @@ class Bundle:
     """Parameters, by their `indices` in the optimizer, that one kernel updates.
 
     In an update of the same number they take one of `rows` of scalars each, the one that `row_of`
-    says: what computes it, and what it is given beside `t`.
+    says.
     """
 
     def __init__(
@@ -73,12 +74,18 @@ class Bundle:
         own = [treatments[index] for index in self.indices]
         distinct = {id(each.rule): each for each in own}
         places = {rule: place for place, rule in enumerate(distinct)}
-        hosts = [each.rule.host(self.program.host, each.config) for each in distinct.values()]
+        rules = list(distinct.values())
         wanted = [(places[id(each.rule)], x) for each, x in zip(own, self._sizes, strict=True)]
         rows = {each: row for row, each in enumerate(dict.fromkeys(wanted))}
-        sizes = [f"__{name}" for name in self.program.sizes]
-        self.rows = [(hosts[host], dict(zip(sizes, own, strict=True))) for host, own in rows]
-        self.row_of = [rows[each] for each in wanted]
+        names = [f"__{name}" for name in self.program.sizes]
+        self.rows = Rows(
+            self.program.host,
+            [
+                (rules[place].rule, rules[place].config, dict(zip(names, sizes, strict=True)))
+                for place, sizes in rows
+            ],
+        )
+        self.row_of = tuple(rows[each] for each in wanted)
 
     def prepare(self, gradients: Sequence[RawTensor | None]) -> BundleStep | None:
         """The step of those with a gradient among the optimizer's; None if there are none."""
@@ -99,10 +106,16 @@ class Bundle:
         present = cast("list[RawTensor]", own)
         return BundleStep(self, numbers, indices, self._bound.prepare(numbers, present))
 
-    def computed(self, host: Callable[..., Scalars], t: int, given: Mapping[str, Any]) -> Scalars:
-        """The scalars of an update."""
+    def scalars(
+        self,
+        rows: Rows,
+        t: int,
+        given: Mapping[str, Any],
+        chosen: Sequence[int] | None = None,
+    ) -> list[Scalars]:
+        """The scalars of an update, of some rows."""
         try:
-            return host(t=t, **given)
+            return rows.at(t, given, chosen)
         except Exception as error:
             error.add_note(
                 f"while computing the scalars of the rule {self.program.name} for update t = {t}"
@@ -120,7 +133,7 @@ class BundleStep(NamedTuple):
 
     def scalars(
         self, counts: Sequence[int], given: Mapping[str, Any]
-    ) -> tuple[list[Scalars], list[int] | None]:
+    ) -> tuple[list[Scalars], Sequence[int] | None]:
         """The sets of scalars for these counts of updates, and which of them each parameter takes.
 
         If all take the same, there is one set, and None in place of a choice.
@@ -129,23 +142,22 @@ class BundleStep(NamedTuple):
         own = [counts[index] for index in self.indices]
         first = own[0]
         if own.count(first) == len(own):
-            if len(bundle.rows) == 1:
-                host, sizes = bundle.rows[0]
-                return [
-                    bundle.computed(host, first + 1, {**given, **sizes} if sizes else given)
-                ], None
-            sets = [bundle.computed(host, first + 1, {**given, **x}) for host, x in bundle.rows]
+            sets = bundle.scalars(bundle.rows, first + 1, given)
+            if len(sets) == 1:
+                return sets, None
             if len(self.numbers) == len(bundle.row_of):
                 return sets, bundle.row_of
             return sets, [bundle.row_of[number] for number in self.numbers]
         # Parameters that joined late are at another count, and so at other scalars.
-        wanted = [(bundle.row_of[n], count) for n, count in zip(self.numbers, own, strict=True)]
-        distinct = {each: place for place, each in enumerate(dict.fromkeys(wanted))}
-        sets = list[Scalars]()
-        for row, count in distinct:
-            host, sizes = bundle.rows[row]
-            sets.append(bundle.computed(host, count + 1, {**given, **sizes}))
-        return sets, [distinct[each] for each in wanted]
+        wanted = [(count, bundle.row_of[n]) for n, count in zip(self.numbers, own, strict=True)]
+        needed: dict[int, dict[int, None]] = {}
+        for count, row in wanted:
+            needed.setdefault(count, {})[row] = None
+        sets, places = list[Scalars](), dict[tuple[int, int], int]()
+        for count, rows in needed.items():
+            places |= {(count, row): place for place, row in enumerate(rows, len(sets))}
+            sets += bundle.scalars(bundle.rows, count + 1, given, list(rows))
+        return sets, [places[each] for each in wanted]
 
 
 class Plan:
@@ -199,10 +211,10 @@ class Plan:
         """Take the scalars of rules, one for each parameter."""
         for bundle in self.bundles:
             bundle.take_scalars(treatments)
-        self._common_host: Callable[..., Scalars] | None = None
+        self._common: Rows | None = None
         for each, program in zip(treatments, self.programs, strict=True):
             if program.group is not None:  # of all alike
-                self._common_host = each.rule.host(program.group.host, each.config)
+                self._common = Rows(program.group.host, [(each.rule, each.config, {})])
                 break
 
     def run(
@@ -222,7 +234,7 @@ class Plan:
             slots: those of rank group, by name.
             given: scalars of this step alone.
         """
-        ready: list[tuple[BundleStep, list[Scalars], list[int] | None]] = []
+        ready: list[tuple[BundleStep, list[Scalars], Sequence[int] | None]] = []
         for bundle in self.bundles:
             step = bundle.prepare(gradients)
             if step is not None:
@@ -232,7 +244,7 @@ class Plan:
                 step.prepared.run(scalars, sets)
                 updated(step.indices)
             return
-        joined: list[tuple[PreparedStep, tuple[list[Scalars], list[int] | None]]] = []
+        joined: list[tuple[PreparedStep, tuple[list[Scalars], Sequence[int] | None]]] = []
         shared = self._common_scalars(max(counts) + 1, given)
         for step, scalars, sets in ready:
             if step.bundle.program.group is None:
@@ -248,8 +260,9 @@ class Plan:
             updated(step.indices)
 
     def _common_scalars(self, t: int, given: Mapping[str, Any]) -> Scalars:
-        assert self._common_host is not None, "a plan without values of rank group has none"
-        return self.bundles[0].computed(self._common_host, t, given)
+        assert self._common is not None, "a plan without values of rank group has none"
+        (scalars,) = self.bundles[0].scalars(self._common, t, given)
+        return scalars
 
 
 def _sizes(program: Program, shape: Shape, number: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
@@ -217,28 +217,11 @@ class Rule:
         """The slots that all parameters share."""
         return tuple(slot for slot in self.slots if self.kind(slot).rank == GROUP)
 
-    def host(self, computed: Callable[..., Any], config: Config) -> Callable[..., Any]:
-        """From `t`, and what one step alone gives, to what a program's host has `computed` of them.
-
-        Functions of t are called in each update, and their values used as Python's numbers, in
-        double; the config's schedules are checked.
-        """
-        checks = config.schedule_checks()
-        if not checks and not any(map(callable, self.scalars.values())):
-            return partial(computed, **self.scalars)
-
-        def host(*, t: int, **given: float) -> Any:
-            for check in checks:
-                check(t)
-            return computed(**{**self.scalars_at(t), **given})
-
-        return host
-
     def scalars_at(self, t: int) -> dict[str, float]:
         """The values of the scalars in update t, and `t` itself."""
         values: dict[str, float] = {"t": t}
         for name, value in self.scalars.items():
-            values[name] = cast("float", _number(name, value(t) if callable(value) else value))
+            values[name] = number_of(name, value(t) if callable(value) else value)
         return values
 
     def slot_dtype(self, slot: str, parameter: np.dtype[Any]) -> np.dtype[Any]:
@@ -395,6 +378,11 @@ def _number(name: str, value: object) -> Scalar:
     if isinstance(value, numbers.Real):
         return float(value)
     raise type_error(f"the scalar {name!r}", "a number", value, "arrays are slots", RuleError)
+
+
+def number_of(name: str, value: object) -> float:
+    """The value of a scalar in one update, as Python's number."""
+    return cast("float", _number(name, value))
 
 
 def _signature(function: RuleFunction, *, follow_wrapped: bool = True) -> inspect.Signature:

@@ -254,6 +254,17 @@ CASES: Final = (
         Case(ADAM, training, dtype, {"precision": optim.Precision(**fields)})
         for training, dtype, fields in PRECISE
     ),
+    Case(
+        ADAM,
+        "broken",
+        options={
+            "projections": (optim.Box("*.weight", low=-0.5, high=0.5), optim.NonNegative("late")),
+            "average": schedules.Linear(0.1, 0.9, steps=5),
+            "wrappers": (optim.lookahead,),
+            "nonfinite": "keep",
+            "watch": ("update_ratio",),
+        },
+    ),
     Case(ADAM, "broken", "float16", SCALED),
     Case(ADAM, "plain", "float16", {**SCALED, **OPTIONS[2]}),
 )

@@ -88,6 +88,22 @@ def test_stages_have_the_bits_of_numpy(
         assert_same_bits(got[key], array, f"{name} {key}")
 
 
+@pytest.mark.parametrize("name", ["spectral", "schatten", "aol"])
+def test_preconditionings_are_numpys(name: str, device: Backend) -> None:
+    results: list[list[Any]] = []
+    for backend in (NumpyBackend(), device):
+        ps = [parameter(np.ones(shape), backend, dtype="float64") for shape in ((3, 5), (6, 4))]
+        config = optim.MuonConfig(lr=0.1, preconditioning=name, eps=1e-3, eps_added=True)  # type: ignore[arg-type]  # of a list
+        optimizer = optim.Muon(ps, config)
+        for t in range(2):
+            gs = [np.sin(np.arange(p.size) * 1.7 + t + 1).reshape(p.shape) for p in ps]
+            grads = [raw(g, backend, "float64") for g in gs]
+            optimizer.step({p.raw: g for p, g in zip(ps, grads, strict=True)})
+        results.append([p.numpy() for p in ps])
+    for expected, got in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-11)  # sums are added up in another order
+
+
 def test_a_clipped_step_takes_few_launches_for_all_tensors(
     device: Backend, launches: list[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tracemalloc
 from collections.abc import Callable
 from typing import Any, Final
@@ -117,6 +118,58 @@ def test_a_cache_grows_and_is_used_again(limit: int | None, backend: Backend) ->
         assert cache.length == 40
 
 
+@pytest.mark.parametrize("window", [1, 3, 20, 100])
+@pytest.mark.parametrize("limit", [None, 50])
+def test_a_window_is_a_banded_mask(limit: int | None, window: int, backend: Backend) -> None:
+    block = nn.TransformerBlock(12, 3, backend, key_value_heads=1, rotary=True, dtype="float64")
+    x = born.tensor(drawn(2, 50, 12), backend)
+    places = np.arange(50)[:, None] - np.arange(50)
+    band = born.tensor((places >= 0) & (places < window), backend)
+    whole = block(x, band).numpy()
+    cache = branch = nn.KeyValueCache(limit, window=window)
+    for begin, end in [(0, 7), (7, 9), *((i, i + 1) for i in range(9, 45)), (45, 50)]:
+        part = block(x[:, begin:end], causal=True, cache=cache).numpy()
+        np.testing.assert_allclose(part, whole[:, begin:end], rtol=1e-12, atol=1e-14)
+        if end == 20:
+            branch = copy.copy(cache)
+    assert cache.length == 50
+    part = block(x[:, 20:25], causal=True, cache=branch).numpy()
+    np.testing.assert_allclose(part, whole[:, 20:25], rtol=1e-12, atol=1e-14)
+
+
+def test_a_window_joins_a_mask(backend: Backend) -> None:
+    layer = nn.MultiHeadAttention(8, 2, backend, dtype="float64")
+    x, places = born.tensor(drawn(1, 6, 8), backend), np.arange(6)[:, None] - np.arange(6)
+    chosen = np.random.default_rng(1).random((6, 6)) < 0.7
+    for given in (chosen, np.where(chosen, 0.5, -1.0)):
+        banded = np.where(places < 3, given, False if given is chosen else -np.inf)
+        cache = nn.KeyValueCache(window=3)
+        found = layer(x, born.tensor(given, backend), causal=True, cache=cache)
+        expected = layer(x, born.tensor(banded, backend), causal=True)
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_a_window_bounds_memory_and_leaves_what_it_gave(backend: Backend) -> None:
+    cache, x = nn.KeyValueCache(window=5), born.tensor(drawn(1, 1, 1, 2), backend)
+    given: list[Any] = []
+    for i in range(100):
+        k, v = cache.extended(x + i, x - i)
+        assert k.shape == v.shape == (1, 1, min(i + 1, 5), 2)
+        given.append((k, k.numpy().copy()))
+    assert all((k.numpy() == before).all() for k, before in given)
+    last = x.numpy()[0, 0, 0, 0] + np.arange(95, 100)
+    np.testing.assert_array_equal(given[-1][0].numpy()[0, 0, :, 0], last)
+    cache.reset()
+    x = born.tensor(drawn(1, 1, 1, 1000), backend)
+    tracemalloc.start()
+    for _ in range(200):
+        cache.extended(x, x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert cache.length == 200
+    assert peak < 1_000_000  # all tokens' keys and values would be 3.2 MB
+
+
 def test_what_a_cache_gave_stays_while_it_grows(backend: Backend) -> None:
     cache, x = nn.KeyValueCache(), born.tensor(drawn(1, 2, 5, 4), backend)
     first, _ = cache.extended(x, x)
@@ -191,6 +244,7 @@ REFUSALS: Final[list[tuple[Callable[[Any], object], type[Exception], str]]] = [
     (lambda b: nn.MultiHeadAttention(6, 2, b)(born.zeros((3, 6), b)), ShapeError, "tokens, 6"),
     (lambda b: nn.rotary(born.zeros((2, 3), b)), ShapeError, "an even last axis"),
     (lambda b: nn.KeyValueCache(0), ConfigError, "limit"),
+    (lambda b: nn.KeyValueCache(window=0), ConfigError, "window"),
     (lambda b: nn.sinusoidal(2, 3, b), ConfigError, "an even width"),
     (lambda b: attended(b, (2, 3), (2, 4), (2, 3)), ShapeError, "queries"),
     (lambda b: attended(b, (3,), (2, 3), (2, 3)), ShapeError, "queries"),

@@ -481,6 +481,7 @@ class Difference:
         orders: of derivative.
         at: whether the difference is allowed at a point.
         why: the reason.
+        device: whether only a device's functions differ.
     """
 
     calls: tuple[str, ...]
@@ -488,6 +489,7 @@ class Difference:
     orders: tuple[int, ...]
     at: Callable[[Point], bool]
     why: str
+    device: bool = False
 
 
 def _nan(x: Point) -> bool:
@@ -537,6 +539,10 @@ def _differences(
 
 DIFFERENCES: Final[list[Difference]] = [
     *_differences("", "jax", "012", _subnormal, "JAX takes subnormal numbers for zero on CPUs"),
+    *(
+        Difference((name,), "torch", (0,), _subnormal, "so do CUDA's logarithms", device=True)
+        for name in ("log", "ufunc:log2", "ufunc:log10")
+    ),
     *_differences("log; log1p; pow:x**-1", "jax", "01", _large, "and 1 / x, too"),
     *_differences("ufunc:log2; ufunc:arccosh", "jax", "1", _large, "and 1 / x, too"),
     *_differences("ufunc:arccosh", "torch", "1", _large, _SHORT),

@@ -584,7 +584,8 @@ def test_subgradients_are_those_promised(name: str, backend_name: str) -> None:
     def total(x: born.Tensor[Any]) -> born.Tensor[Any]:
         return called_with(function, x).sum()
 
-    np.testing.assert_array_equal(grad(total)(x).numpy(), expected)
+    # CUDA's j1 is two units in the last place off.
+    np.testing.assert_allclose(grad(total)(x).numpy(), expected, rtol=5e-16)
 
 
 def called_with(function: Callable[[Any], Any], x: born.Tensor[Any]) -> born.Tensor[Any]:

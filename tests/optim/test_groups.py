@@ -107,6 +107,20 @@ def test_groups_of_numbers_are_rows_of_one_kernel(backend: Backend) -> None:
     assert len(optim.SGD(model, lr=0.1, momentum=0.9, groups=other).kernels) == 2
 
 
+def test_a_schedule_of_several_groups_is_asked_once_an_update(backend: Backend) -> None:
+    model, asked = make_model(backend), list[int]()
+
+    def rate(t: int) -> float:
+        asked.append(t)
+        return 0.1 / t
+
+    groups = [optim.Group(p.name, lr_scale=0.5 + n) for n, p in enumerate(model.parameters())]
+    optimizer = optim.SGD(model, optim.SGDConfig(lr=rate), groups=groups)
+    asked.clear()
+    train(optimizer, model, 3)
+    assert asked == [1, 2, 3]
+
+
 def test_every_way_to_select(backend: Backend) -> None:
     model = make_model(backend)
     weight = dict(model.named_parameters())["1.weight"]

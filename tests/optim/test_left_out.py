@@ -27,6 +27,42 @@ def test_muon_excludes_by_pattern_whatever_the_case(backend: Backend) -> None:
     assert sorted(k for k in optimizer.state_dict() if k.startswith("v")) == ["v.0", "v.1"]
 
 
+def test_a_line_says_which_layers_are_the_ends(backend: Backend) -> None:
+    """Embedding and last layer of numbered layers: by a pattern, by a group, and done by hand."""
+    adamw = optim.AdamWConfig(lr=3e-4)
+    models = [
+        nn.Sequential(
+            nn.Embedding(5, 4, backend), nn.Linear(4, 4, backend), nn.Linear(4, 3, backend)
+        )
+        for _ in range(3)
+    ]
+    named = [dict(model.named_parameters()) for model in models]
+    for i, (name, p) in enumerate(named[0].items()):
+        for each in named:
+            shape = each[name].shape
+            backend.assign(
+                each[name].raw, raw(np.cos(np.arange(p.size) + i).reshape(shape), backend)
+            )
+    by_hand = named[2]
+    optimizers: list[list[optim.Optimizer[Backend, Any]]] = [
+        [optim.Muon(models[0], exclude=("0.*", "2.*"), others=adamw)],
+        [optim.Muon(models[1], others=adamw, groups=[optim.Group("[02].*", config=adamw)])],
+        [
+            optim.Muon([by_hand["1.weight"]]),
+            optim.AdamW([p for name, p in by_hand.items() if name != "1.weight"], adamw),
+        ],
+    ]
+    for t in range(3):
+        for each, several in zip(named, optimizers, strict=True):
+            slopes = {p.raw: np.sin(np.arange(p.size) + t).reshape(p.shape) for p in each.values()}
+            for optimizer in several:
+                held = [p.raw for p in optimizer.parameters]
+                optimizer.step({x: raw(slopes[x], backend) for x in held})
+    for name, p in by_hand.items():
+        for each in named[:2]:
+            np.testing.assert_array_equal(each[name].numpy(), p.numpy(), name)
+
+
 def test_all_that_muon_holds_goes_up(backend: Backend) -> None:
     model = [parameter(np.zeros(shape), backend) for shape in ((2, 2), (2,), (), (2, 2, 2))]
     optimizer = optim.Muon(model, lr=0.1, maximize=True)

@@ -488,3 +488,15 @@ def test_plotting_without_matplotlib_says_what_to_do(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
     with pytest.raises(ConfigError, match=r"expected matplotlib to draw with.*pip install matpl"):
         schedules.plot(0.1)
+
+
+def test_text_of_what_is_not_finite_has_room_for_the_rest() -> None:
+    def broken(t: int) -> float:
+        return {3: math.inf, 9: math.nan, 10: -math.inf}.get(t, float(t))
+
+    *lines, _ = schedules.text(broken, 20, width=24, height=2).splitlines()
+    assert lines[0].startswith("20 ┤")
+    assert lines[1].startswith(" 1 ┤")
+    columns = list(zip(*(line[4:].ljust(20) for line in lines), strict=True))
+    assert columns[2] == ("█", "█")
+    assert columns[8] == columns[9] == (" ", " ")

@@ -22,6 +22,7 @@ from born import nn, optim
 from born.autodiff import Autodiff, backward, grad
 from born.backend import Backend
 from born.errors import (
+    BornError,
     ConfigError,
     DTypeError,
     GradientError,
@@ -687,3 +688,45 @@ def test_trees_of_tensors_are_minimised_over(backend: Backend) -> None:
     mixed = {"a": x0["scale"], "b": born.ones(2, home)}
     with pytest.raises(DTypeError, match="tensors of one dtype, got float32, float64"):
         optim.minimize(loss, mixed)
+
+
+def _square(x: Any) -> float:
+    return float((x * x).sum())
+
+
+def test_options_are_settings_of_the_method() -> None:
+    result = optim.minimize(_square, [3.0, 4.0], method="BFGS", tol=1.0, options={"maxiter": 1})
+    assert (result.status, result.nit) == (1, 1)
+    with pytest.raises(ConfigError, match=r"BFGS: expected the fields .*'maxiters' is unknown"):
+        optim.minimize(_square, [3.0, 4.0], method="BFGS", options={"maxiters": 1})
+
+
+def test_what_is_not_used_or_no_number_is_refused() -> None:
+    minimize: Any = optim.minimize
+    squares: Any = optim.least_squares
+    x0 = [3.0, 4.0]
+    cases: list[tuple[Callable[[], Any], str]] = [
+        (lambda: minimize(_square, x0, hessp=_square), "expected no hessp for LBFGS, .*NewtonCG"),
+        (
+            lambda: minimize(_square, x0, hessp=3, method="Newton-CG"),
+            r"expected hessp as a function of \(x, v\), got 3",
+        ),
+        (lambda: minimize(_square, None), "expected x0 as an array .*: None is not a number"),
+        (lambda: minimize(_square, ["3", "4"]), "expected x0 as an array .*: '3' is not a number"),
+        (lambda: minimize(_square, x0, jac=np.ones(2)), "expected jac as None, True or a function"),
+        (
+            lambda: minimize(_square, x0, jac=lambda x: "x"),
+            "expected a gradient of real numbers, got str: 'x' is not a number",
+        ),
+        (
+            lambda: squares(lambda x: None, x0),
+            "expected residuals of real numbers, got NoneType: None is not a number; return",
+        ),
+        (
+            lambda: squares(lambda x: x, x0, jac=lambda x: {}),
+            "expected a Jacobian of real numbers, got dict",
+        ),
+    ]
+    for refused, text in cases:
+        with pytest.raises(BornError, match=text):
+            refused()

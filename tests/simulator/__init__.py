@@ -67,8 +67,16 @@ def modules() -> dict[str, ModuleType]:
         getDeviceProperties=machine.getDeviceProperties,
         memGetInfo=machine.memory_info,
     )
+    driver = _module(
+        "cupy_backends.cuda.api.driver",
+        CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=(
+            compiler.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        ),
+        funcSetAttribute=compiler.funcSetAttribute,
+    )
     cuda = _module(
         "cupy.cuda",
+        driver=driver,
         __getattr__=_library,
         function=function,
         memory=memory,
@@ -97,12 +105,13 @@ def modules() -> dict[str, ModuleType]:
         if not name.startswith("_"):
             setattr(nvrtc, name, getattr(binding, name))
     special = _module("cupyx.scipy.special", **functions.special())
-    every = (special, cupy, cuda, function, memory, runtime, nvrtc)
+    every = (special, cupy, cuda, driver, function, memory, runtime, nvrtc)
     parents = (
         "cupyx",
         "cupyx.scipy",
         "cupy_backends",
         "cupy_backends.cuda",
+        "cupy_backends.cuda.api",
         "cupy_backends.cuda.libs",
     )
     return {made.__name__: made for made in (*every, *map(_module, parents))}

@@ -11,6 +11,7 @@ from born import fusion as maths
 from born.dtypes import DTYPE_NAMES, FLOATING_NAMES, as_dtype
 from born.fusion import activations, derivative, trace_formula
 from born_cupy.kernels import (
+    attention,
     device_errors,
     elementwise,
     fused,
@@ -56,8 +57,11 @@ def every_source() -> Iterator[Source]:
     for name in DTYPE_NAMES:
         dtype = as_dtype(name)
         yield indexing.add_in_order(dtype)
-        yield images.unfold(dtype)
-        yield images.fold(dtype)
+        for narrow in _EITHER:
+            yield images.unfold(dtype, narrow)
+            yield images.columns(dtype, narrow)
+            yield images.fold(dtype, narrow)
+            yield images.fold_columns(dtype, narrow)
         if name in indexing.ATOMIC:
             yield indexing.add_atomically(dtype)
         if name in FLOATING_NAMES:
@@ -75,19 +79,28 @@ def _floating(name: str) -> Iterator[Source]:
     yield linear.bias_relu(dtype)
     wide = real(dtype)
     for into in dict.fromkeys((dtype, wide)):
-        yield linear.column_sums(dtype, into, masked=True)
+        yield linear.column_sums(dtype, into, linear.MASKED)
+        yield linear.column_sums(dtype, into, linear.PRODUCTS)
     for pair in dict.fromkeys(((dtype, dtype), (dtype, wide), (wide, dtype))):
-        yield linear.column_sums(*pair, masked=False)
+        yield linear.column_sums(*pair)
     for operation in network.ALONG_AXIS:
         yield network.along_axis(operation, dtype)
     for flag in _EITHER:
         yield network.cross_entropy(dtype, flag)
         yield network.cross_entropy_backward(dtype, flag)
-        yield network.norm_backward(dtype, flag)
+        yield network.norm_backward(dtype, flag, False)
     for options in product(_EITHER, repeat=3):
         yield network.norm(dtype, *options)
+    yield network.norm_backward(dtype, True, True)
     yield network.reduce_losses(dtype)
-    yield images.max_pool(dtype)
-    yield images.max_pool_backward(dtype)
+    for narrow in _EITHER:
+        yield images.max_pool(dtype, narrow)
+        yield images.max_pool_backward(dtype, narrow)
+        yield from (images.exchange(dtype, narrow, bias) for bias in _EITHER)
+    for depth, width, mask in ((16, 64, ""), (64, 32, "bool"), (128, 128, "number")):
+        shape = attention.Shape(dtype, depth, width, mask)
+        yield attention.forward(shape)
+        yield attention.of_queries(shape)
+        yield attention.of_keys(shape)
     yield random.uniform(dtype)
     yield network.dropout(dtype)

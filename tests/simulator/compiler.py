@@ -13,6 +13,7 @@ from born_cupy.kernels.source import PRELUDE
 from tests.simulator import host
 from tests.simulator.arrays import ndarray
 from tests.simulator.machine import (
+    SHARED_MEMORY,
     CUDARuntimeError,
     Stream,
     broken_fences,
@@ -73,6 +74,17 @@ class Module:
         return Function(Source(name, self._text.removeprefix(PRELUDE)))
 
 
+CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: Final = 8
+_FREE_SHARED: Final = 48 * 1024  # bytes that a launch may ask for without leave
+
+
+def funcSetAttribute(f: Function, attribute: int, value: int) -> None:
+    assert attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    if value > SHARED_MEMORY:
+        raise CUDARuntimeError(1, "CUDA_ERROR_INVALID_VALUE: invalid argument")
+    f.most_shared = value
+
+
 class Function:
     """A kernel."""
 
@@ -80,6 +92,9 @@ class Function:
         self._kernel = host.kernel_of(source)
         self._most_threads = host.most_threads(source)
         self._device = current_device()
+        self._shared = host.shared(source)
+        self.most_shared = _FREE_SHARED
+        self.ptr = self  # what a handle stands for
 
     def __call__(
         self,
@@ -90,7 +105,9 @@ class Function:
         stream: Stream | None = None,
         enable_cooperative_groups: bool = False,
     ) -> None:
-        assert not shared_mem
+        assert shared_mem == self._shared, f"{self._kernel.source.name}: another shared array"
+        if shared_mem > self.most_shared:
+            raise CUDARuntimeError(1, "CUDA_ERROR_INVALID_VALUE: invalid argument")
         values = [self._value(argument) for argument in args]
         self._kernel.check(values)
         # CuPy launches one block where none is asked for.

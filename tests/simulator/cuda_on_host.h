@@ -14,6 +14,8 @@
 // Each kernel's shared memory lies in a section of its own, so that it can be found.
 #define __shared__ static __attribute__((section(SHARED_SECTION)))
 
+#define DYNAMIC_SHARED(type, name, count) __shared__ type __attribute__((aligned(16))) name[count]
+
 // ---- the launch's names -------------------------------------------------------------------------
 
 struct Extent { unsigned x; };

@@ -157,6 +157,14 @@ def most_threads(source: Source) -> int:
     return int(bounds[0])
 
 
+def shared(source: Source) -> int:
+    """Bytes of the shared array of real numbers that the kernel's text asks the launch for."""
+    arrays = re.findall(r"DYNAMIC_SHARED\(R, \w+, (\d+)\)", source.text)
+    assert len(arrays) < 2, f"{source.name}: one array for the launch to make"
+    itemsize = 8 if "typedef double R" in source.text else 4
+    return sum(itemsize * int(count) for count in arrays)
+
+
 def kernel_of(source: Source) -> HostKernel:
     """A kernel, compiled."""
     build([source])
@@ -254,7 +262,7 @@ _NEAR: Final = "near_words"
 
 def _fits(kind: str, argument: Any) -> bool:
     if kind == _NEAR:
-        return _is_by_value(argument) and argument.nbytes == 8 * WORDS
+        return _is_by_value(argument)
     if not kind.endswith("*"):
         return is_numpy_scalar(argument) and argument.dtype.name == kind
     if not is_host_array(argument) or kind == "void*":
@@ -266,7 +274,7 @@ def _fits(kind: str, argument: Any) -> bool:
 
 def _is_by_value(argument: object) -> TypeIs[HostArray]:
     """Whether an argument is a structure, which CuPy takes from an array of one element."""
-    return is_host_array(argument) and argument.dtype.kind == "V" and argument.size == 1
+    return is_host_array(argument) and argument.size == 1 and argument.nbytes == 8 * WORDS
 
 
 def is_host_array(value: object) -> TypeIs[HostArray]:

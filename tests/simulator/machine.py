@@ -22,6 +22,9 @@ from born.raw import HostArray
 DEVICES: Final = 2
 """How many there are; a program for one device has to refuse the other's arrays."""
 
+SHARED_MEMORY: Final = 232_448
+"""Bytes of shared memory that a block can ask for."""
+
 TOTAL_BYTES: Final = 8 << 30
 """What a device has."""
 
@@ -86,7 +89,11 @@ class Device:
     @property
     def attributes(self) -> dict[str, int]:
         # One processor, so that large arrays take a thread more than one turn.
-        return {"MultiProcessorCount": 1, "L2CacheSize": 4096}
+        return {
+            "MultiProcessorCount": 1,
+            "L2CacheSize": 4096,
+            "MaxSharedMemoryPerBlockOptin": SHARED_MEMORY,
+        }
 
     def use(self) -> None:
         _check_device(self.id)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import numpy as np
 
 from born.backend import codecs
 from born.fusion.codec import BLOCK, SCALE
+from born_cupy.kernels.source import EACH, Source, head
 
 ROUNDING: Final = f"""\
 __device__ inline u32 mixed(u32 word) {{
@@ -149,3 +151,43 @@ NAMES: Final = {
     "float8_e5m2": "Float8<21>",
 }
 """Codec -> its type in the text."""
+
+
+@cache
+def decode(codec: str) -> Source:
+    """The numbers that bytes stand for: (codes, values, size)."""
+    text = f"""{helpers()}
+{head("born_decode", "const u8 *codes, float *values, i64 size")} {{
+    {EACH} {{
+        const u8 *block = codes + i / {BLOCK} * {codecs.FULL};
+        values[i] = {NAMES[codec]}::decode(block[{SCALE} + i % {BLOCK}], *(const float *)block);
+    }}
+}}
+"""
+    return Source("born_decode", text, exact=True)
+
+
+@cache
+def encode(codec: str) -> Source:
+    """Numbers as bytes, a block of threads for each block of them: (values, codes, size)."""
+    text = f"""{helpers()}
+{head("born_encode", "const float *values, u8 *codes, i64 size")} {{
+    const i64 first = (i64)blockIdx.x * {BLOCK};
+    const int count = (int)min(size - first, (i64){BLOCK});
+    encode<{NAMES[codec]}>(codes + (i64)blockIdx.x * {codecs.FULL}, values + first, count);
+}}
+"""
+    return Source("born_encode", text, exact=True)
+
+
+@cache
+def round_stochastically(dtype: str) -> Source:
+    """Each number as a neighbour in a dtype: (values, results, size, key)."""
+    dropped, down = codecs.DROPPED[dtype]
+    numbers = f"{dropped}u, {_float(down)}, {_float(1 / down)}"
+    text = f"""{ROUNDING}
+{head("born_round", "const float *values, float *results, i64 size, u32 key")} {{
+    {EACH} results[i] = rounded(values[i], (u32)i, key, {numbers});
+}}
+"""
+    return Source("born_round", text, exact=True)

@@ -36,13 +36,17 @@ class OrthogonalKernels:
     Args:
         place: the number of the instruction.
         steps: how many iterations there are.
+        preconditioning: by which norm matrices are divided at first.
         compute: the dtype of the matrices.
-        numbers: texts of the coefficients and eps of tensor i.
+        numbers: texts of the coefficients, eps and what is added to the norm, of tensor i.
         scalars: the text of where its scalars are.
 
     Attributes:
+        steps: as given.
+        preconditioning: as given.
         squares: of stretches of each matrix the sum of squares.
-        lengths: of each matrix what it is divided by.
+        lengths: of each matrix, or of each row, what it is divided by; from sums of squares, or for
+            "aol" of absolute values.
         divided: each matrix over its length.
         mixed: b A + c A A.
         advanced: a X and the product of what was mixed with X.
@@ -52,17 +56,19 @@ class OrthogonalKernels:
         self,
         place: int,
         steps: int,
+        preconditioning: str,
         compute: np.dtype[Any],
         numbers: Sequence[str],
         scalars: str,
     ) -> None:
         self.steps = steps
+        self.preconditioning = preconditioning
         self._real = ctype(compute)
         self._place = place
         self._scalars = scalars
-        a, b, c, eps = (f"({number})" for number in numbers)
+        a, b, c, eps, added = (f"({number})" for number in numbers)
         self.squares = self._squares()
-        self.lengths = self._lengths(eps)
+        self.lengths = self._lengths(eps, added)
         self.divided = self._moved("divided", "x[at] / (real)lengths[m]", "const double *lengths")
         self.mixed = self._mixed(b, c)
         self.advanced = self._moved("advanced", f"(real){a} * x[at] + y[at]", "const real *y")
@@ -104,13 +110,18 @@ typedef {self._real} real;
         given = "const real *x, i64 matrices, i64 size, double *sums"
         return self._source("squares", given, body, BLOCK_SUMS)
 
-    def _lengths(self, eps: str) -> Source:
+    def _lengths(self, eps: str, added: str) -> Source:
+        root = "" if self.preconditioning == "aol" else "sqrt"
+        bound = f"(norm > {eps} || norm != norm ? norm : {eps})"
+        length = f"{bound} + {added}"
+        if self.preconditioning in ("schatten", "aol"):
+            length = f"sqrt({bound})"
         body = f"""\
     for (i64 m = blockIdx.x; m < matrices; m += gridDim.x) {{
         const i64 i = m / each;
         const double *s = {self._scalars};
-        const double length = sqrt(sum_of(sums + m * stretches, stretches));
-        if (threadIdx.x == 0) lengths[m] = length > {eps} || length != length ? length : {eps};
+        const double norm = {root}(sum_of(sums + m * stretches, stretches));
+        if (threadIdx.x == 0) lengths[m] = {length};
     }}"""
         given = "const double *sums, i64 matrices, i64 each, i64 stretches, double *lengths"
         return self._source("lengths", given, body, BLOCK_SUMS)

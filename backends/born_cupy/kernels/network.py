@@ -230,20 +230,25 @@ def norm(dtype: np.dtype[Any], centred: bool, weight: bool, bias: bool) -> Sourc
 
 
 @cache
-def norm_backward(dtype: np.dtype[Any], centred: bool) -> Source:
-    """The gradient of `norm`: (g, normal, scale, results, rows, columns, inner, team)."""
+def norm_backward(dtype: np.dtype[Any], centred: bool, weight: bool) -> Source:
+    """The gradient of `norm`: (g, [weight], normal, scale, results, rows, columns, inner, team)."""
+    given = "as<R>(gs[AT]) * as<R>(weights[j])" if weight else "as<R>(gs[AT])"
     body = f"""\
         R mean = 0, along = 0;
         FOR_ROW {{
-            {"mean += as<R>(gs[AT]);" if centred else ""}
-            along += as<R>(gs[AT]) * as<R>(normals[AT]);
+            R g = {given};
+            {"mean += g;" if centred else ""}
+            along += g * as<R>(normals[AT]);
         }}
         {"mean = team_sum(mean, team) / (R)columns;" if centred else ""}
         along = team_sum(along, team) / (R)columns;
         R scale = as<R>(scales[row]);
-        FOR_ROW put(results[AT], scale * (as<R>(gs[AT]) - mean - as<R>(normals[AT]) * along));
+        FOR_ROW put(results[AT], scale * ({given} - mean - as<R>(normals[AT]) * along));
 """
-    parameters = "const T *gs, const T *normals, const T *scales, T *results"
+    parameters = (
+        f"const T *gs, {'const T *weights, ' if weight else ''}"
+        "const T *normals, const T *scales, T *results"
+    )
     return _source("norm_backward", dtype, parameters, body)
 
 

@@ -90,11 +90,13 @@ class Source:
         text: its definition, and the helpers it needs.
         exact: whether every operation is rounded as IEEE 754 says, none of them
             contracted with the next: for what has to have the CPU's bits.
+        shared: bytes of the array that it declares as `DYNAMIC_SHARED`.
     """
 
     name: str
     text: str
     exact: bool = False
+    shared: int = 0
 
     @property
     def whole(self) -> str:
@@ -116,6 +118,9 @@ __device__ inline float float_of(u32 b) { float x; memcpy(&x, &b, 4); return x; 
 __device__ inline double double_of(u64 b) { double x; memcpy(&x, &b, 8); return x; }
 
 #ifdef __CUDA_ARCH__
+// An array that a block's threads share, as large as the launch says: it may be beyond 48 kB.
+#define DYNAMIC_SHARED(type, name, count) extern __shared__ __align__(16) type name[]
+
 // The bits of a float16 as a float32, which holds every one of them.
 __device__ inline float float_of_half(u16 h) {
     float x;

@@ -36,6 +36,7 @@ from born.fusion.program import (
     TOTAL,
     join,
     matrix_function,
+    orthogonalization,
 )
 from born.fusion.stages import ZERO, Pass, Stages
 from born_cupy.kernels.matrices import OrthogonalKernels
@@ -199,7 +200,7 @@ class StageKernels:
         self.orthogonal = {
             place: OrthogonalKernels(
                 place,
-                int(op.removeprefix("orthogonalize_")),
+                *orthogonalization(op),
                 self.compute,
                 [self.places.value(arg) for arg in args[1:]],
                 self.places.scalars,

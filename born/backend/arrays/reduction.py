@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from born.backend.arguments import Axis, normal_axes, normal_axis
 from born.backend.arrays.dispatch import Dispatch, declared_as, halves_in_float32
-from born.backend.arrays.sums import SHORT, accumulator, long_sum
+from born.backend.arrays.sums import SHORT, accumulation, accumulator, long_sum
 from born.backend.contract.reduction import Reductions
 from born.dtypes import INTEGRAL, bool_, float32, is_half
 from born.errors import ShapeError
@@ -20,12 +20,9 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _accumulation(declared: _Method) -> _Method:
-    """A reduction that adds up or multiplies, by the array's method of the same name.
-
-    NumPy's method would warn of infinities in the name of NumPy, as its function does not.
-    """
+    """A reduction that adds up or multiplies, by the array's method of the same name."""
     name = declared.__name__
-    reduce: Any = {"sum": np.add, "prod": np.multiply}[name].reduce
+    compute = accumulation(name)
 
     def operation(
         self: Any, x: RawTensor, /, axis: Axis = None, keepdims: bool = False
@@ -39,10 +36,8 @@ def _accumulation(declared: _Method) -> _Method:
             short = a.size <= SHORT or (axis == 0 and len(a) <= SHORT)
             if not short and name == "sum" and a.dtype.kind in "fV":
                 out = self._long_sum(a, axis, keepdims)
-            elif a.__class__ is np.ndarray:
-                out = reduce(a, axis, wide, None, keepdims)
             else:
-                out = getattr(a, name)(axis=axis, keepdims=keepdims, dtype=wide)
+                out = compute(a, axis, keepdims, wide)
         except (ValueError, TypeError, OverflowError) as error:
             raise axis_error(name, axis, a, error) from error
         if out.dtype != a.dtype and a.dtype.kind not in INTEGRAL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -23,15 +24,25 @@ SHORT: Final = 256
 microsecond counts. Their error is below half as many units in the last place."""
 
 
-def summed(
-    a: Array, axis: Axis = None, keepdims: bool = False, dtype: np.dtype[Any] | None = None
-) -> Array:
-    """`a.sum`. NumPy's method warns of infinities in the name of NumPy, not of its caller, which is
-    born here."""
-    if isinstance(a, np.ndarray):
-        add: Any = np.add  # whose stubs know no keepdims that is a variable
-        return add.reduce(a, axis, dtype, None, keepdims)
-    return a.sum(axis=axis, dtype=dtype, keepdims=keepdims)
+def accumulation(name: str) -> Callable[..., Array]:
+    """The method `a.sum` or `a.prod` of arrays, as a function of array, axis, keepdims and dtype.
+
+    NumPy's method warns of infinities in the name of NumPy; its function does in that of its
+    caller, which is born here.
+    """
+    reduce: Any = {"sum": np.add, "prod": np.multiply}[name].reduce
+
+    def accumulated(
+        a: Array, axis: Axis = None, keepdims: bool = False, dtype: np.dtype[Any] | None = None
+    ) -> Array:
+        if isinstance(a, np.ndarray):
+            return reduce(a, axis, dtype, None, keepdims)
+        return getattr(a, name)(axis=axis, dtype=dtype, keepdims=keepdims)
+
+    return accumulated
+
+
+summed: Final = accumulation("sum")
 
 
 def long_sum(a: Array, axis: Axis, keepdims: bool) -> Array:

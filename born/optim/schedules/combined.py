@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -125,7 +126,11 @@ class Product(Schedule):
 
     @override
     def at(self, t: int) -> float:
-        return math.prod(value_at(factor, t) for factor in self.factors)
+        return self.of(value_at, t)
+
+    def of(self, at: Callable[[Scalar, int], float], t: int) -> float:
+        """The product in update t of what its factors are then, which `at` knows."""
+        return math.prod(at(factor, t) for factor in self.factors)
 
     @property
     @override

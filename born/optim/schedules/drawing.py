@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from born.errors import OperandError
@@ -64,6 +65,7 @@ def text(schedule: Scalar, steps: int | None = None, *, width: int = 60, height:
     marks = [t for t in getattr(schedule, "landmarks", (1,)) if t <= last]
     extremes = [value_at(schedule, t) for t in marks]
     extremes += _sampled(schedule, last, 10 * width)[1]
+    extremes = [value for value in extremes if math.isfinite(value)] or [math.nan]
     low, high = min(extremes), max(extremes)
     names = (f"{high:.3g}", f"{low:.3g}" if height > 1 and low < high else "")
     margin = max(map(len, names))
@@ -89,6 +91,8 @@ def _mean(schedule: Scalar, last: int, columns: int, column: int) -> float:
 
 def _eighths(value: float, low: float, high: float, most: int) -> int:
     """How high a bar is, in eighths of a line; what is least is still to be seen."""
+    if not math.isfinite(value):  # an infinity fills its column; NaN leaves it empty
+        return most if value > 0 else 0
     part = (value - low) / (high - low) if high > low else 1.0
     return 1 + round(part * (most - 1))
 

@@ -85,7 +85,7 @@ def box_of(bounds: Any, shape: tuple[int, ...], like: Vector) -> Box | None:
 def _end(values: Any, shape: tuple[int, ...]) -> Any:
     try:
         return np.broadcast_to(np.asarray(values, np.float64), shape).reshape(-1)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ShapeError(
             f"expected bounds that broadcast to the shape {shape} of x0, got {values!r}: {error}"
         ) from error

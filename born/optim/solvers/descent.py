@@ -13,7 +13,7 @@ import numpy as np
 from typing_extensions import override
 
 from born.creation import eye
-from born.errors import ConfigError
+from born.errors import ConfigError, OperandError
 from born.optim.config import Settings, check_names
 from born.optim.fields import Interval
 from born.optim.solvers.box import Box, box_of
@@ -80,6 +80,7 @@ class Method(Settings, metaclass=ABCMeta):
     __slots__: ClassVar[Iterable[str]] = ()
 
     takes_bounds: ClassVar[bool] = False
+    takes_hessp: ClassVar[bool] = False
     curvature: ClassVar[float] = 0.9
     decrease: ClassVar[float] = 1e-4
     narrowest: ClassVar[float] = 1e-14
@@ -115,6 +116,16 @@ class Method(Settings, metaclass=ABCMeta):
             raise ConfigError(
                 f"expected no bounds for {type(self).__name__}, got {bounds!r}; use LBFGS(), which "
                 "keeps to them"
+            )
+        if hessp is not None and not self.takes_hessp:
+            raise ConfigError(
+                f"expected no hessp for {type(self).__name__}, got {hessp!r}; use NewtonCG(), "
+                "which asks for such products"
+            )
+        if hessp is not None and not callable(hessp):
+            raise OperandError(
+                f"expected hessp as a function of (x, v), got {hessp!r}; it returns the product of "
+                "the Hessian at x with v"
             )
         objective = objective_of(fun, x0, args, jac, hessp)
         start = objective.start()
@@ -540,6 +551,8 @@ class NewtonCG(Method):
     >>> result.success, result.nhev > 0
     (True, True)
     """
+
+    takes_hessp: ClassVar[bool] = True
 
     @override
     def directions(self, objective: Objective, box: Box | None) -> Directions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from born.optim.solvers.descent import BFGS, LBFGS, Method, NewtonCG, NonlinearCG, method_of
@@ -27,6 +27,7 @@ def minimize(
     bounds: Any = None,
     tol: float | None = None,
     callback: Callable[..., object] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> OptimizeResult:
     """The least value of a function of many variables, near a starting point.
 
@@ -61,6 +62,7 @@ def minimize(
             method's `gtol`.
         callback: called after each step, with x, or with a result so far if its argument is
             named `intermediate_result`. It ends the run by raising StopIteration.
+        options: settings of the method, as `{"maxiter": 100}`; they go before `tol`.
 
     Returns:
         the best point evaluated. Its `status` says why the run ended:
@@ -97,4 +99,6 @@ def minimize(
     method = method_of(METHODS, method)
     if tol is not None:
         method = method.replace(gtol=tol)
+    if options is not None:
+        method = method.replace(**dict(options))
     return method.minimize(fun, x0, args, jac=jac, hessp=hessp, bounds=bounds, callback=callback)

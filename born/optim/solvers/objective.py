@@ -9,6 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
@@ -21,7 +22,7 @@ from born.autodiff.trees import Tree, aligned, joined, parted
 from born.backend import Backend, get_backend
 from born.creation import tensor
 from born.dtypes import is_floating
-from born.errors import DTypeError, GradientError, OperandError, ShapeError
+from born.errors import BornError, DTypeError, GradientError, OperandError, ShapeError
 from born.nn import Module, Parameter
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor, is_tensor
@@ -145,8 +146,8 @@ class OfArrays(Objective):
         try:
             if np.iscomplexobj(x0):
                 raise TypeError("it is complex; minimize over its real and imaginary parts")
-            self._x0 = np.array(x0, np.float64)
-        except (TypeError, ValueError) as error:
+            self._x0 = _real(x0).copy()
+        except (TypeError, ValueError, OverflowError) as error:
             raise OperandError(
                 f"expected x0 as an array of real numbers, a tensor, a model or parameters, got "
                 f"{type(x0).__name__}: {error}"
@@ -210,7 +211,7 @@ class OfArrays(Objective):
         return tensor(np.asarray(array, np.float64).reshape(-1), self._backend)
 
     def _checked(self, gradient: Any) -> Vector:
-        array = np.asarray(gradient, np.float64)
+        array = as_array("a gradient", gradient, GradientError)
         if array.shape != self._x0.shape and array.size != self._x0.size:
             raise GradientError(
                 f"expected a gradient of shape {self._x0.shape}, that of x0, got {array.shape}; "
@@ -370,7 +371,7 @@ class OfParameters(Objective):
                 f"expected a model on Autodiff, which records what is computed, got one on "
                 f"{self.backend!r}; make it there, or return (loss, gradients) with jac=True"
             )
-        if jac not in (None, False, True):
+        if callable(jac):
             raise OperandError(
                 f"expected jac=True or None for a model, got {jac!r}; a function that returns "
                 "(loss, gradients), as backward gives them, goes with jac=True"
@@ -450,7 +451,7 @@ def objective_of(
             f"expected a function to minimize, got {fun!r}; pass the function itself, which is "
             "called with points"
         )
-    if jac not in (None, False, True) and not callable(jac):
+    if not (jac is None or isinstance(jac, bool) or callable(jac)):
         raise OperandError(
             f"expected jac as None, True or a function, got {jac!r}; True says that fun returns "
             "(value, gradient)"
@@ -458,6 +459,11 @@ def objective_of(
     jac = None if jac is False else jac
     objective: Objective
     parameters = as_parameters(x0)
+    if parameters is not None and hessp is not None:
+        raise OperandError(
+            "expected no hessp for a model, whose curvature is taken from its gradients, got "
+            f"{hessp!r}; leave it out"
+        )
     if parameters is not None:
         objective = OfParameters(fun, parameters, args, jac)
     elif is_tensor(x0):
@@ -509,6 +515,27 @@ def check_result(value: object) -> None:
         )
 
 
+def _real(values: Any) -> HostArray:
+    """Numbers as an array in double; NumPy takes None for NaN, and '1' for 1."""
+    array = np.asarray(values)
+    if array.dtype.kind in "OSUMm":
+        wrong = [each for each in array.reshape(-1).tolist() if not isinstance(each, Real)]
+        if wrong or array.dtype.kind in "Mm":
+            raise TypeError(f"{(wrong[0] if wrong else array.dtype)!r} is not a number")
+    return array.astype(np.float64, copy=False)
+
+
+def as_array(name: str, value: Any, error: type[BornError] = OperandError) -> HostArray:
+    """What a user's function returns as an array in double."""
+    try:
+        return _real(value.numpy() if is_tensor(value) else value)
+    except (TypeError, ValueError, OverflowError) as reason:
+        raise error(
+            f"expected {name} of real numbers, got {type(value).__name__}: {reason}; return an "
+            "array"
+        ) from reason
+
+
 def as_number(value: Any) -> float:
     """The value of a function: a number, or a tensor or array of one element."""
     size = getattr(value, "size", 1)
@@ -519,7 +546,7 @@ def as_number(value: Any) -> float:
         )
     try:
         return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise OperandError(
             f"expected a function that returns a number, got {type(value).__name__}; return the "
             "value, or (value, gradient) with jac=True"

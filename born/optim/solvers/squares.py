@@ -18,9 +18,15 @@ from born.errors import GradientError, ShapeError
 from born.optim.config import Settings
 from born.optim.fields import Interval
 from born.optim.solvers.descent import Count, Tolerance, calling, method_of
-from born.optim.solvers.objective import DIFFERENCE, Objective, OfArrays, objective_of, pair
+from born.optim.solvers.objective import (
+    DIFFERENCE,
+    Objective,
+    OfArrays,
+    as_array,
+    objective_of,
+    pair,
+)
 from born.optim.solvers.result import OptimizeResult
-from born.tensor import Tensor
 
 Array: TypeAlias = npt.NDArray[np.float64]
 """On the host, in double: the systems solved here are of n variables."""
@@ -414,11 +420,11 @@ class _Run:
         self._exact = None
         if self.objective.jac is True:
             result, self._exact = pair(result)
-        host = result.numpy() if isinstance(result, Tensor) else result
-        residuals = np.asarray(host, np.float64).reshape(-1)
+        host = as_array("residuals", result)
+        residuals = host.reshape(-1)
         if residuals.size == 0 or (self.nit and residuals.size != self.residuals.size):
             raise ShapeError(
-                f"expected residuals, as many as at x0, got shape {np.shape(host)}; return an "
+                f"expected residuals, as many as at x0, got shape {host.shape}; return an "
                 "array of at least one"
             )
         return residuals
@@ -435,8 +441,7 @@ class _Run:
             return self._differences(x)
         else:
             return self._by_tape(point)
-        host = exact.numpy() if isinstance(exact, Tensor) else exact
-        jacobian = np.asarray(host, np.float64)
+        jacobian = as_array("a Jacobian", exact, GradientError)
         if jacobian.size != m * x.size or (jacobian.shape[0] != m and m > 1):
             raise GradientError(
                 f"expected a Jacobian of shape {(m, x.size)}, a row for each residual, got "

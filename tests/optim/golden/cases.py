@@ -617,6 +617,16 @@ MUON: Final = [
         {"scale": "match_rms_adamw", **L2},
         "optax",
     ),
+    *_like(
+        "optax",
+        "Muon",
+        "muon",
+        {"momentum": "beta", "steps": "ns_steps"},
+        *[
+            {"preconditioning": name, "momentum": 0.8, "steps": 4, "eps": 1e-8}
+            for name in ("spectral", "schatten", "aol")
+        ],
+    ),
     *_like("keras", "Muon", "Muon", {}, {}, {"nesterov": False, **L2}, relative=SINGLE),
     *_like("keras", "Muon", "keras_muon", {}, {}, {"nesterov": False, **L2}, library="formula"),
     *_like("mlx", "Muon", "Muon", {}, {}, {"nesterov": False, **L2}, relative=SINGLE),
