@@ -257,8 +257,6 @@ class ndarray:  # noqa: N801  # CuPy's name
     # -- into it --
 
     def fill(self, value: Any) -> None:
-        if isinstance(value, np.ndarray) and value.shape:
-            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         # As a ufunc would take it: a Python integer that does not fit is an error.
         self.reached()[...] = np.asarray(value, self.dtype) if isinstance(value, int) else value
 
