@@ -298,7 +298,7 @@ class _Step(PreparedStep):
 
 
 class _Wave:
-    """Some tensors in one step, until it is begun without a table."""
+    """Some tensors in one step; it has a table once it is begun."""
 
     def __init__(self, kernel: CupyStages, plan: _Plan, addresses: HostArray) -> None:
         self._kernel = kernel

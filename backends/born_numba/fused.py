@@ -45,8 +45,8 @@ _TEXTS: Final = {
     "ge": "{} >= {}",
     "eq": "{} == {}",
     "ne": "{} != {}",
-    "logical_and": "bool({} & {})",
-    "logical_or": "bool({} | {})",
+    "logical_and": "bool(bool({}) & bool({}))",  # a number of the host is a float
+    "logical_or": "bool(bool({}) | bool({}))",
     "logical_not": "not {}",
     "where": "{1} if {0} else {2}",
     "sign": "{0} if {0} != {0} else real({0} > 0) - real({0} < 0)",

@@ -70,21 +70,17 @@ class RowText:
         pairs = zip(program.targets, program.outputs, strict=True)
         self._stored = {index: ref for index, ref in pairs if ref != Ref(ARRAY, index)}
         operands = list(dict.fromkeys(ref for _, _, refs in reductions for ref in refs))
-        read = {ref.index for ref in (*program.last_use(), *operands) if ref.kind == ARRAY}
+        self._read = {ref.index for ref in (*program.last_use(), *operands) if ref.kind == ARRAY}
         self._arrays = {index: f"{letter}_{index}" for index, letter in enumerate(program.arrays)}
-        # What only lies in memory is added up from there.
-        lying = [ref for ref in operands if self._lies(ref)]
-        self._kept = [ref for ref in operands if ref not in lying]
-        self._names = {ref: self._arrays[ref.index] for ref in lying}
-        self._names |= {ref: f"kept{n}" for n, ref in enumerate(self._kept)}
-        self._parted = bool(operands)
-        computed = {arg for _, args in program.instructions for arg in args}
-        computed.update((*self._kept, *self._stored.values()))
-        self._loaded = {ref.index for ref in computed if ref.kind == ARRAY}
+        # What only lies in memory is kept, too: lanes go through it in an order in which memory
+        # gives it half as fast.
+        self._kept = {ref: f"kept{n}" for n, ref in enumerate(operands)}
         ranks = [program.rank(index) for index in range(len(dtypes))]
         self.lower = [i for i, rank in enumerate(ranks) if rank in (ROWS, COLUMNS)]
         self.elements = [
-            i for i in range(len(dtypes)) if i not in self.lower and i in {*read, *self._stored}
+            i
+            for i in range(len(dtypes))
+            if i not in self.lower and i in {*self._read, *self._stored}
         ]
         self.rows = [k for k, (_, axis, _) in enumerate(reductions) if axis != -2]
         self.cells = [k for k, (_, axis, _) in enumerate(reductions) if axis == -2]
@@ -99,19 +95,10 @@ class RowText:
             *(f"lanes{n}" for n in range(len(self.rows))),
         ]
 
-    def _lies(self, ref: Ref) -> bool:
-        """Whether a value is in memory, unchanged and as what is computed with."""
-        if ref.kind != ARRAY or ref.index in self._stored or 0 in self._stored:
-            return False  # gradients may be in the parameter's memory
-        return self._dtypes[ref.index].itemsize > 2 and self._program.rank(ref.index) not in (
-            ROWS,
-            COLUMNS,
-        )
-
     @property
     def source(self) -> str:
         """The text."""
-        part = "PART" if self._parted else "length"
+        part = "PART" if self._kept else "length"
         lines = [
             f"# {self._program.name}, computes in "
             f"{element_dtype(self._program, self._dtypes).name}",
@@ -155,7 +142,7 @@ class RowText:
         program, dtypes = self._program, self._dtypes
         lines = update.numbering(program, 0)
         for index in self.elements:
-            if index in self._loaded:
+            if index in self._read:
                 load = LOADS.get(dtypes[index].name, "{}[j]").format(self._arrays[index])
                 lines.append(f"a{index} = real({load})")
         lines += [
@@ -163,7 +150,7 @@ class RowText:
         ]
         for number, (op, args) in enumerate(program.instructions):
             lines.append(f"r{number} = {instruction_text(op, args)}")
-        lines += [f"kept{n}[j] = {ref}" for n, ref in enumerate(self._kept)]
+        lines += [f"{kept}[j] = {ref}" for ref, kept in self._kept.items()]
         for index, ref in self._stored.items():
             value = STORES.get(dtypes[index].name, "{}").format(ref)
             lines.append(f"{self._arrays[index]}[j] = {value}")
@@ -173,7 +160,7 @@ class RowText:
         """The loops that add up what a part has left."""
         lines: list[str] = []
         for lanes, k in enumerate(self.rows):
-            names = dict.fromkeys(self._names[ref] for ref in self._reductions[k][2])
+            names = dict.fromkeys(self._kept[ref] for ref in self._reductions[k][2])
             own = f"lanes{lanes}[lane]"
             lines += ["if count == PART:"]
             lines += [
@@ -218,7 +205,7 @@ class RowText:
     def _added(self, number: int, target: str, place: str) -> str:
         """The text that adds an element to a sum, or takes the larger."""
         name, _, refs = self._reductions[number]
-        factors = [f"np.float64({self._names[ref]}{place})" for ref in refs]
+        factors = [f"np.float64({self._kept[ref]}{place})" for ref in refs]
         if name == "sum":
             return f"{target} += {' * '.join(factors)}"
         (x,) = factors

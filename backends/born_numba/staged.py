@@ -61,10 +61,10 @@ class StagedLoops(StagedUpdate):
     @override
     def go(self, wave: Wave, finished: int) -> None:
         whole = self._rounds[finished]
-        if whole is None or wave.gathered is None or max(wave.plan.sizes) > PARALLEL:
-            super().go(wave, finished)
-        else:
+        if whole is not None and wave.gathered is not None and wave.plan.largest <= PARALLEL:
             whole.run(wave)
+        else:
+            super().go(wave, finished)
 
     @override
     def compile_pass(self, work: Pass) -> PassKernel:
@@ -168,7 +168,8 @@ class Loops(PassKernel):
             objects = np.fromiter(map(id, extra), np.uint64, len(extra))
             table[_EXTRA] = id(objects)
         others = [*wave.rows.values(), *wave.blocks.values(), *inputs]
-        table[_OTHERS:] = [id(array) for array in others]
+        for number, array in enumerate(others, _OTHERS):  # faster than all at once: they are few
+            table[number] = id(array)
         if plan.size < PARALLEL:
             self._loop(id(table))
         else:

@@ -38,7 +38,7 @@ def orthogonalize_all(
 
     Each is overwritten. Besides x there is memory for two more matrices: one for x x^T and then
     for the next x, and one for the polynomial of x x^T. It cannot be less, unless x x^T were
-    multiplied with x twice in place of with itself once, which takes a fifth longer, and longer
+    multiplied with x twice in place of with itself once, which takes an eighth longer, and longer
     still where x is not square.
     """
     pairs = [

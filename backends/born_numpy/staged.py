@@ -71,6 +71,7 @@ class StagedUpdate(UpdateKernel):
             [ref for ref, number in zip(program.totals, rounds, strict=True) if number == finished]
             for finished in range(len(stages.starts) - 1)
         ]
+        self.rounds = [range(start, stop) for start, stop in pairwise(stages.starts)]
         self.alone = self.staged.by_rows  # values of rows and columns are one tensor's
         self.matrices = any(stage.matrices for stage in stages.stages)
         self.returns = any(
@@ -125,7 +126,7 @@ class StagedUpdate(UpdateKernel):
 
     def go(self, wave: Wave, finished: int) -> None:
         """Take a wave through the stages of a round."""
-        for number in range(*self.staged.stages.starts[finished : finished + 2]):
+        for number in self.rounds[finished]:
             own, chosen = wave.begin(number)
             work = self.passes[number]
             if work is not None:

@@ -136,6 +136,7 @@ class Plan:
         is_all: whether they are all tensors of a step, in order.
         sizes: how many elements each has.
         size: how many there are.
+        largest: how many the largest has.
         layouts: how each is cut into rows.
         row_counts: how many each is cut into.
         first_rows: the number of each one's first row among all rows.
@@ -157,6 +158,7 @@ class Plan:
         shapes = [target[0].shape for target in targets]
         self.sizes = [math.prod(shape) for shape in shapes]
         self.size = sum(self.sizes)
+        self.largest = max(self.sizes, default=0)
         self.layouts = [layout(shape, staged.by_rows) for shape in shapes]
         self.row_counts = [each.matrices * each.rows for each in self.layouts]
         self.first_rows: list[int] = [0, *np.cumsum(self.row_counts).tolist()][:-1]

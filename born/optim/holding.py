@@ -77,7 +77,8 @@ class Holding(Ruled, Generic[B, C_co]):
         def looked_at(rule: Rule) -> Rule:
             return self._around.outermost(reporter.around(rule))
 
-        plans = Plans(inner, targets, checks, treatments, looked_at)
+        clips = self._around.max_norm is not None
+        plans = Plans(inner, targets, checks, treatments, looked_at, clips=clips)
         projecting = Projecting(
             inner, parameters, projected, treatments, buffers, self._around, reporter
         )

@@ -6,7 +6,7 @@ What all kernels have in common, such as a norm over all gradients, they wait fo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -15,6 +15,7 @@ from born.backend import Backend
 from born.backend.update import Check, PreparedStep, Scalars, run_together
 from born.errors import RuleError
 from born.fusion import Program
+from born.fusion.program import GroupProgram
 from born.optim.rows import Rows
 from born.optim.rule import Rule
 from born.optim.treatment import Treatment
@@ -190,21 +191,7 @@ class Plan:
             )
             for indices in members.values()
         ]
-        shared = {
-            id(bundle.program.group): bundle.program.group
-            for bundle in self.bundles
-            if bundle.program.group is not None
-        }
-        self._commons = list(shared.values())
-        if any(other != self._commons[0] for other in self._commons[1:]):
-            names = ", ".join(
-                dict.fromkeys(b.program.name for b in self.bundles if b.program.group is not None)
-            )
-            raise RuleError(
-                f"{names}: expected rules that compute the same values of rank group for all "
-                "parameters, got different ones; take totals and slots of rank group in the same "
-                "way whatever the parameter, before any branch on p.ndim"
-            )
+        self._commons = in_common([bundle.program for bundle in self.bundles])
         self.take_scalars(treatments)
 
     def take_scalars(self, treatments: Sequence[Treatment]) -> None:
@@ -263,6 +250,29 @@ class Plan:
         assert self._common is not None, "a plan without values of rank group has none"
         (scalars,) = self.bundles[0].scalars(self._common, t, given)
         return scalars
+
+
+def in_common(programs: Iterable[Program]) -> list[GroupProgram]:
+    """What programs compute for all parameters together: the same, or it is a `RuleError`."""
+    named = {id(each.group): (each.name, each.group) for each in programs if each.group is not None}
+    commons = [common for _, common in named.values()]
+    if all(other == commons[0] for other in commons[1:]):
+        return commons
+    names = list(dict.fromkeys(name for name, _ in named.values()))
+    remedy = (
+        "take totals and slots of rank group in the same way whatever the parameter, before any "
+        "branch on p.ndim"
+    )
+    if len(names) > 1:
+        remedy = (
+            "max_norm, a policy for what is not finite and a loss scale are of all gradients "
+            "together, beside which none of these rules may have values of its own for all "
+            "parameters: make an optimizer for each"
+        )
+    raise RuleError(
+        f"{', '.join(names)}: expected rules that compute the same values of rank group for all "
+        f"parameters, got different ones; {remedy}"
+    )
 
 
 def _sizes(program: Program, shape: Shape, number: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from born.errors import RuleError
 from born.fusion import Program
 from born.optim.checks import StepChecks
 from born.optim.clipping import scaled
-from born.optim.plan import Plan
+from born.optim.plan import Plan, in_common
 from born.optim.rule import Rule
 from born.optim.scalars import Scalar
 from born.optim.treatment import Treatment
@@ -29,6 +29,7 @@ class Plans:
         treatments: how each parameter is updated.
         looked_at: from rules to those that also tell of a step, the last thing around them.
         dtypes: of the gradients, if they are not the targets'.
+        clips: whether all steps will be clipped: what cannot be is refused now, not in the first.
 
     Attributes:
         plain: for steps by gradients as they are.
@@ -42,13 +43,15 @@ class Plans:
         treatments: Sequence[Treatment],
         looked_at: Callable[[Rule], Rule] | None = None,
         dtypes: Sequence[np.dtype[Any]] | None = None,
+        clips: bool = False,
     ) -> None:
         self._backend = backend
         self._looked_at = looked_at or _as_it_is
         self._dtypes = [each[0].dtype for each in targets] if dtypes is None else dtypes
         self._targets = targets
         self._checks = checks
-        self._treatments = treatments
+        self._treatments, self._clips = treatments, clips
+        self._check_clipped(treatments)
         self._variants: dict[tuple[str | None, bool], Plan] = {}
         plain = self._changed(treatments, self._looked_at)
         self.plain = self._planned(plain, self._programs(plain))
@@ -58,6 +61,7 @@ class Plans:
         plain = self._changed(treatments, self._looked_at)
         programs = self._programs(plain)
         if any(new is not old for new, old in zip(programs, self.plain.programs, strict=True)):
+            self._check_clipped(treatments)
             self.plain = self._planned(plain, programs)
             self._variants = {}
         else:
@@ -74,6 +78,10 @@ class Plans:
             plan = self._planned(treatments, self._programs(treatments))
             self._variants[scale, clips] = plan
         return plan
+
+    def _check_clipped(self, treatments: Sequence[Treatment]) -> None:
+        if self._clips:
+            self._programs(self._scaled(treatments, None, True))
 
     def _planned(self, treatments: Sequence[Treatment], programs: Sequence[Program]) -> Plan:
         check = self._checks.check_gradient
@@ -119,6 +127,7 @@ def programs(
             found.append(each.rule.program_for(ndim, varying, square=square))
         except RuleError as error:
             raise RuleError(f"{checks.label(index)}: {error}") from error
+    in_common(found)
     if varying:
         _check_common(treatments, found, checks)
     return found
@@ -153,5 +162,6 @@ def _check_common(
                 raise RuleError(
                     f"{program.name}: expected one {name} for all parameters, since what they have "
                     f"in common depends on it, got {value} for {checks.label(other)} and "
-                    f"{scalars[name]} for {checks.label(index)}; leave it out of the groups"
+                    f"{scalars[name]} for {checks.label(index)}; leave it, and "
+                    "what it follows from, out of the groups"
                 )

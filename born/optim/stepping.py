@@ -116,12 +116,14 @@ class Stepping(Holding[B, C_co]):
         check_options(scale, max_norm)
         given: dict[str, float] = {}
         kind, slots = None, dict[str, RawTensor]()
-        if isinstance(scale, RawTensor | Tensor):
+        if scale is None:
+            pass
+        elif isinstance(scale, RawTensor | Tensor):
             like = next((gradient for gradient in gradients if gradient is not None), None)
             if like is not None:
                 kind = "tensor"
                 slots[SCALE] = scale_tensor(self._inner, like, scale)
-        elif scale is not None:
+        else:
             kind, given[SCALE] = "number", double(scale)
         if max_norm is not None:
             given[MAX_NORM] = double(max_norm)

@@ -61,6 +61,37 @@ def test_one_step_is_one_launch(backend: CupyBackend, launches: list[str]) -> No
     assert launches == ["update"]
 
 
+@pytest.mark.parametrize(("tensors", "copies"), [(40, 0), (90, 1)])
+@pytest.mark.parametrize("options", [{}, {"max_norm": 1.0}], ids=str)
+def test_a_short_table_goes_with_the_launch(
+    tensors: int,
+    copies: int,
+    options: dict[str, float],
+    cupy: Any,
+    backend: CupyBackend,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results: list[list[HostArray]] = []
+    sent: list[Any] = []
+    asarray = cupy.asarray
+
+    def noted(x: Any) -> Any:
+        sent.append(x)
+        return asarray(x)
+
+    for own in (NumpyBackend(), backend):
+        ps = [parameter(np.full(3, 0.1 * n), own) for n in range(tensors)]
+        grads = {p.raw: own.from_numpy(p.numpy() - 0.7) for p in ps}
+        optimizer = optim.Adam(ps, lr=0.1)
+        if own is backend:
+            monkeypatch.setattr(cupy, "asarray", noted)
+        optimizer.step(grads, **options)
+        results.append([p.numpy() for p in ps])
+    if not options:
+        assert len(sent) == copies
+    np.testing.assert_array_equal(results[1], results[0])
+
+
 @pytest.mark.parametrize("strange", ["parameter", "gradient", "both", "the gradient is a view"])
 def test_arrays_that_are_not_contiguous_or_overlap(strange: str, backend: CupyBackend) -> None:
     values = _values(0)[0], _values(1)[0]

@@ -171,7 +171,8 @@ def test_a_gradient_reaches_a_learned_scalar(autodiff: Autodiff[Backend]) -> Non
 
 @born.fused
 def chosen(x: Any, *, bound: float) -> Any:
-    return where((bound > 1.0) | (bound < -1.0), 3.0 * x, x * x)
+    beyond = (bound > 1.0) | (bound < -1.0)
+    return where(beyond & (x > 0.0) & ~((x > 9.0) | (bound > 99.0)), 3.0 * x, x * x)
 
 
 @pytest.mark.parametrize(("bound", "slope"), [(0.5, 4.0), (-2.0, 3.0)])

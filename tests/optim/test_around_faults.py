@@ -500,3 +500,17 @@ def test_wrong_arguments_are_named(backend: Backend) -> None:
     for refused, text in _refusals(model):
         with pytest.raises(BornError, match=text):
             refused()
+
+
+def test_rules_that_cannot_be_in_one_optimizer_are_told_apart(backend: Backend) -> None:
+    pair = [_parameter(backend, 1.0, name=name) for name in "ab"]
+    groups = [optim.Group("b", config=optim.ProdigyConfig())]
+    optim.SGD(pair, lr=0.1, groups=groups)
+    text = r"sgd, prodigy: .*max_norm, a policy .* optimizer for each"
+    refused: list[dict[str, Any]] = [{"nonfinite": "skip"}, {"max_norm": 1.0}]
+    for options in refused:
+        with pytest.raises(RuleError, match=text):
+            optim.SGD(pair, lr=0.1, groups=groups, **options)
+    own = [optim.Group("b", betas=(0.9, 0.99))]
+    with pytest.raises(RuleError, match=r"one beta3 .*leave it, and what it follows from, out of"):
+        optim.Prodigy(pair, groups=own)
