@@ -258,6 +258,8 @@ class Stages:
             and self._stage[Ref(RESULT, place)] == number + 1
             and any(self._is_element(arg) for arg in args)
         )
+        codecs = self._codecs(len(inputs) + len(scratch))
+        chance = tuple(value(ref) for ref in program.chance) if codecs else ()
         ranks = tuple(ROWS if (r := self._ranks[ref]) == MATRIX else r for ref in inputs)
         names = [program.arrays[i] for i in self._own]
         names += [f"{'xy'[rank == COLUMNS]}{k}" for k, rank in enumerate(ranks)]
@@ -275,7 +277,8 @@ class Stages:
                 host=NO_HOST,
                 name=f"{program.name}, stage {number + 1}",
                 ranks=(*[ELEMENT] * first, *ranks, *[ELEMENT] * len(scratch)),
-                codecs=self._codecs(len(ranks) + len(scratch)),
+                codecs=codecs,
+                chance=chance,
             ),
             tuple(dtypes),
             tuple(scalars),
