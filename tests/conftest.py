@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 from importlib.util import find_spec
@@ -30,6 +31,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("born")
+
+# Numba leaves millions of objects alive, which Python's collector would go through again and again:
+# a sixth of the time that it compiles for. Tests that count on the collector call it.
+gc.set_threshold(50_000, 50, 50)
 
 
 SLOW = (

@@ -211,9 +211,12 @@ class CupyBackend(
         self._launch(coded.decode(codec), x.size, codes.array, x.array, x.size)
 
     @override
-    def encode_slot(self, x: RawTensor, codec: str, codes: RawTensor) -> None:
-        blocks = -(-x.size // BLOCK)
-        self._launch_blocks(coded.encode(codec), blocks, THREADS, (x, codes.array, x.size))
+    def encode_slot(
+        self, x: RawTensor, codec: str, codes: RawTensor, key: int | None = None
+    ) -> None:
+        blocks, chance = -(-x.size // BLOCK), (np.uint32(key or 0), np.int32(key is None))
+        arguments = (x, codes.array, x.size, *chance)
+        self._launch_blocks(coded.encode(codec), blocks, THREADS, arguments)
 
     @override
     def round_stochastically(self, x: RawTensor, /, dtype: str, key: int) -> RawTensor:

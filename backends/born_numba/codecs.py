@@ -7,16 +7,18 @@ from typing import Any, Final
 import numpy as np
 
 from born.backend import codecs
+from born.fusion import Program
 from born.fusion.codec import BLOCK, SCALE
 from born_numba.compiler import embedded
 from born_numba.intrinsics import bits_of_float32, float32_of_bits
 
-_ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _NAN: Final = np.float32(np.nan)
 _SIGN: Final = np.uint32(0x8000_0000)
 _MAGNITUDE: Final = np.uint32(0x7FFF_FFFF)
 _INFINITY: Final = np.uint32(0x7F80_0000)
 _255TH, _127TH = np.float32(1 / 255), np.float32(1 / 127)
+_SHARE: Final = np.float32(codecs.SHARE)
 _STRIDE: Final = np.uint32(codecs.STRIDE)
 
 
@@ -42,6 +44,29 @@ def lift(scale: Any) -> Any:
     return np.float32(codecs.LIFT) if scale < np.float32(codecs.TINY) else _ONE
 
 
+@embedded
+def mixed(word: Any) -> Any:
+    """`born.backend.codecs.mixed`."""
+    word = np.uint32(np.uint32(word ^ np.uint32(word >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    word = np.uint32(np.uint32(word ^ np.uint32(word >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(word ^ np.uint32(word >> np.uint32(16)))
+
+
+@embedded
+def key_of(t: Any, number: Any, seed: Any) -> Any:
+    """`born.backend.codecs.key_of`."""
+    key = mixed(np.uint32(np.int64(seed)))
+    key = mixed(np.uint32(key ^ np.uint32(np.int64(number))))
+    return mixed(np.uint32(key ^ np.uint32(np.int64(t))))
+
+
+@embedded
+def share(at: Any, j: Any, key: Any) -> Any:
+    """Of the distance of two codes, what element at + j has to be above the lower to go up."""
+    word = mixed(np.uint32(np.uint32(np.uint32(at + np.uint32(j)) * _STRIDE) ^ key))
+    return np.float32(np.int32(word >> np.uint32(8))) * _SHARE
+
+
 # -- int8 --
 
 
@@ -59,17 +84,23 @@ def inverse_of_int8(scale: Any) -> Any:
 
 
 @embedded
+def size_of_int8(code: Any, inverse: Any, scale: Any) -> Any:
+    """The number that a byte without a sign, as a float32, stands for."""
+    fraction = code * inverse
+    fraction *= fraction
+    fraction *= fraction
+    return fraction * scale
+
+
+@embedded
 def decode_int8(code: Any, mask: Any, inverse: Any, scale: Any) -> Any:
     """The number that a byte stands for; `scale` without its sign."""
-    fraction = np.float32(np.int32(code & mask)) * inverse
-    fraction *= fraction
-    fraction *= fraction
-    value = fraction * scale
+    value = size_of_int8(np.float32(np.int32(code & mask)), inverse, scale)
     return -value if code > mask else value
 
 
 @embedded
-def encode_int8(x: Any, codes: Any, count: Any) -> Any:
+def encode_int8(x: Any, codes: Any, count: Any, at: Any, key: Any) -> Any:
     """Write the bytes of a block, and return its scale."""
     bits, negative = extent(x, count)
     if bits == np.uint32(0) or bits >= _INFINITY:
@@ -80,10 +111,17 @@ def encode_int8(x: Any, codes: Any, count: Any) -> Any:
     up = lift(scale)
     inverse = _ONE / (scale * up)
     levels = np.float32(127.0) if negative else np.float32(255.0)
+    level = _127TH if negative else _255TH
+    top = np.float32(126.0) if negative else np.float32(254.0)
     for j in range(count):
         value = x[j]
         size = abs(value)
-        magnitude = np.int32(np.sqrt(np.sqrt(size * up * inverse)) * levels + _HALF)
+        below = np.float32(np.int32(np.sqrt(np.sqrt(size * up * inverse)) * levels))
+        below = min(below, top)
+        low = size_of_int8(below, level, scale)
+        high = size_of_int8(below + _ONE, level, scale)
+        goes_up = size - low > share(at, j, key) * (high - low)
+        magnitude = np.int32(below + (_ONE if goes_up else _ZERO))
         least = np.int32(1) if size > _ZERO else np.int32(0)
         sign = np.int32(128) if value < _ZERO else np.int32(0)
         codes[j] = np.uint8(max(magnitude, least) | sign)
@@ -94,15 +132,33 @@ def encode_int8(x: Any, codes: Any, count: Any) -> Any:
 
 
 @embedded
+def size_of_float8(code: Any, shift: Any, up: Any, inverse: Any, scale: Any) -> Any:
+    """The number that a byte without a sign stands for."""
+    bits = np.uint32(np.uint32(code) << shift)
+    return float32_of_bits(bits) * up * inverse * scale
+
+
+@embedded
 def decode_float8(code: Any, shift: Any, up: Any, inverse: Any, scale: Any) -> Any:
     """The number that a byte stands for."""
-    bits = np.uint32(np.uint32(code & np.uint8(127)) << shift)
-    value = float32_of_bits(bits) * up * inverse * scale
+    value = size_of_float8(code & np.uint8(127), shift, up, inverse, scale)
     return -value if code > np.uint8(127) else value
 
 
 @embedded
-def encode_float8(x: Any, codes: Any, count: Any, shift: Any, down: Any, top: Any) -> Any:
+def encode_float8(
+    x: Any,
+    codes: Any,
+    count: Any,
+    at: Any,
+    key: Any,
+    shift: Any,
+    wide: Any,
+    down: Any,
+    largest: Any,
+    part: Any,
+    top: Any,
+) -> Any:
     """Write the bytes of a block, and return its scale."""
     bits, _ = extent(x, count)
     if bits == np.uint32(0) or bits >= _INFINITY:
@@ -111,14 +167,16 @@ def encode_float8(x: Any, codes: Any, count: Any, shift: Any, down: Any, top: An
         return _ZERO if bits == np.uint32(0) else _NAN
     scale = float32_of_bits(bits)
     up = lift(scale)
-    factor = _ONE / (scale * up) * top
-    half = np.uint32((np.uint32(1) << (shift - np.uint32(1))) - np.uint32(1))
+    factor = _ONE / (scale * up) * largest
     for j in range(count):
         value = x[j]
         size = abs(value)
-        wide = bits_of_float32(size * up * factor * down)
-        even = np.uint32(np.uint32(wide >> shift) & np.uint32(1))
-        magnitude = np.int32(np.uint32(wide + half + even) >> shift)
+        bits = bits_of_float32(size * up * factor * down)
+        below = min(np.int32(np.uint32(bits >> shift)), top)
+        low = size_of_float8(below, shift, wide, part, scale)
+        high = size_of_float8(below + np.int32(1), shift, wide, part, scale)
+        goes_up = size - low > share(at, j, key) * (high - low)
+        magnitude = below + (np.int32(1) if goes_up else np.int32(0))
         least = np.int32(1) if size > _ZERO else np.int32(0)
         sign = np.int32(128) if value < _ZERO else np.int32(0)
         codes[j] = np.uint8(max(magnitude, least) | sign)
@@ -132,8 +190,8 @@ def load_text(codec: str, index: int) -> str:
     """The text that decodes element j of array `index`."""
     if codec == codecs.INT8:
         return f"decode_int8(c{index}[j], mask{index}, inverse{index}, unit{index})"
-    shift, up, top = codecs.FLOAT8[codec]
-    numbers = f"np.uint32({shift}), np.float32({up}), np.float32(1 / {top})"
+    shift, up, largest = codecs.FLOAT8[codec]
+    numbers = f"np.uint32({shift}), np.float32({up}), np.float32(1 / {largest})"
     return f"decode_float8(c{index}[j], {numbers}, unit{index})"
 
 
@@ -153,30 +211,23 @@ def block_text(codec: str, index: int) -> list[str]:
 
 def store_text(codec: str, index: int) -> str:
     """The line that encodes what was kept of a block."""
+    block = f"kept{index}, c{index}, count, np.uint32(start), key{index}"
     if codec == codecs.INT8:
-        return f"scale{index}[0] = encode_int8(kept{index}, c{index}, count)"
-    shift, up, top = codecs.FLOAT8[codec]
-    numbers = f"np.uint32({shift}), np.float32({1 / up}), np.float32({top})"
-    return f"scale{index}[0] = encode_float8(kept{index}, c{index}, count, {numbers})"
+        return f"scale{index}[0] = encode_int8({block})"
+    format = codecs.FLOAT8[codec]
+    shift, up, largest = format
+    numbers = f"np.uint32({shift}), np.float32({up}), np.float32({1 / up}), np.float32({largest})"
+    numbers += f", np.float32(1 / {largest}), np.int32({format.top - 1})"
+    return f"scale{index}[0] = encode_float8({block}, {numbers})"
+
+
+def key_text(program: Program, index: int) -> str:
+    """The line that finds the key of the chance with which array `index` is encoded."""
+    t, number = program.chance
+    return f"key{index} = key_of({t}, {number}, {codecs.SLOTS + program.coded_place(index)})"
 
 
 # -- stochastic rounding --
-
-
-@embedded
-def mixed(word: Any) -> Any:
-    """`born.backend.codecs.mixed`."""
-    word = np.uint32(np.uint32(word ^ np.uint32(word >> np.uint32(16))) * np.uint32(0x7FEB352D))
-    word = np.uint32(np.uint32(word ^ np.uint32(word >> np.uint32(15))) * np.uint32(0x846CA68B))
-    return np.uint32(word ^ np.uint32(word >> np.uint32(16)))
-
-
-@embedded
-def key_of(t: Any, number: Any, seed: Any) -> Any:
-    """`born.backend.codecs.key_of`."""
-    key = mixed(np.uint32(np.int64(seed)))
-    key = mixed(np.uint32(key ^ np.uint32(np.int64(number))))
-    return mixed(np.uint32(key ^ np.uint32(np.int64(t))))
 
 
 @embedded

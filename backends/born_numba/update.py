@@ -239,7 +239,8 @@ def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
             load = LOADS.get(dtype.name, "{}[j]").format(name)
         if Ref(ARRAY, index) in used:
             loads.append(f"                a{index} = real({load})")
-    lines = [*head[:entry], *kept, *head[entry:], *blocks]
+    keys = [f"        {codecs.key_text(program, i)}" for i in stored if program.codec(i)]
+    lines = [*head[:entry], *kept, *head[entry:], *blocks, *keys]
     lines += [
         f"        for first in range(chunks[c, 1], chunks[c, 1] + n, {BLOCK}):",
         f"            count = min({BLOCK}, chunks[c, 1] + n - first)",

@@ -90,8 +90,11 @@ class NumpyUpdate(UpdateKernel):
             codecs.decode(arrays[i][_coded(start, start + length)], codec, pieces[i], np)
         number = (start,) if self.indexed else ()
         self.tile(*pieces, *scalars, *buffers, *number)
-        for i, codec in self.coded:
-            codecs.encode(pieces[i], codec, arrays[i][_coded(start, start + length)], np)
+        chance = [scalars[ref.index] for ref in self.program.chance]
+        for place, (i, codec) in enumerate(self.coded):
+            key = codecs.slot_key(chance, place)
+            codes = arrays[i][_coded(start, start + length)]
+            codecs.encode(pieces[i], codec, codes, np, key, start)
 
     def buffers_of(self, length: int) -> list[Array]:
         """The thread's buffers of a tile."""

@@ -79,11 +79,14 @@ class Backend(
         codecs.decode(self.to_numpy(codes), codec, values, np)
         self.assign(x, self.from_numpy(values.reshape(x.shape)))
 
-    def encode_slot(self, x: RawTensor, codec: str, codes: RawTensor) -> None:
-        """Write to `codes`, flat and of uint8, what stands for float32 numbers."""
+    def encode_slot(
+        self, x: RawTensor, codec: str, codes: RawTensor, key: int | None = None
+    ) -> None:
+        """Write to `codes`, flat and of uint8, what stands for float32 numbers: the nearest, or
+        with a key, by chance."""
         stored = np.empty(codes.size, np.uint8)
         values = np.ascontiguousarray(self.to_numpy(x)).reshape(-1)
-        codecs.encode(values, codec, stored, np)
+        codecs.encode(values, codec, stored, np, key)
         self.assign(codes, self.from_numpy(stored))
 
     def round_stochastically(self, x: RawTensor, /, dtype: str, key: int) -> RawTensor:

@@ -10,6 +10,11 @@ In a block the largest magnitude is the scale s, and elements are fractions of i
   down to 2e-10 with relative steps like a float's, as those of Dettmers' dynamic map do.
 - `float8_e4m3fn`, `float8_e5m2`: the bytes of these formats, for s · x / largest.
 
+A number between two that bytes stand for becomes one of them: the nearer, or in updates by chance,
+so that the mean of many is the number: an average that moves by less than half of their distance
+would stay where it is otherwise. The chance is a function of the element, the slot, the parameter
+and its count of updates.
+
 A number that is not 0 never becomes 0, or a second moment might vanish below a first that does
 not. What was decoded encodes to the same bytes. A block with NaN or an infinity becomes NaN.
 
@@ -19,7 +24,7 @@ quantization", sections 2.1 and 2.2, for blocks; the map here needs no table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -45,6 +50,12 @@ class Float8(NamedTuple):
     up: float
     largest: float
 
+    @property
+    def top(self) -> int:
+        """The byte of its largest number."""
+        bits = np.float32(self.largest / self.up).view(np.uint32)
+        return int(bits >> np.uint32(self.shift))
+
 
 FLOAT8: Final = {
     "float8_e4m3fn": Float8(20, 2.0**120, 448.0),
@@ -69,11 +80,19 @@ def decode(codes: Any, codec: str, values: Any, xp: Any) -> None:
             out[...] = _decoded(rows, codec, xp)
 
 
-def encode(values: Any, codec: str, codes: Any, xp: Any) -> None:
-    """Write flat float32 numbers to `codes` as bytes."""
+def encode(
+    values: Any, codec: str, codes: Any, xp: Any, key: int | None = None, start: int = 0
+) -> None:
+    """Write flat float32 numbers to `codes` as bytes: the nearest, or with a key, of elements from
+    `start` on, by chance."""
     with np.errstate(all="ignore"):
         for rows, x in _blocks(codes, values, xp):
-            _encode(x, codec, xp, rows)
+            shares: Any = _SINGLE(0.5)
+            if key is not None:
+                words = random_words(start, x.size, key, xp) >> np.uint32(8)
+                shares = (words.astype(np.float32) * _SINGLE(SHARE)).reshape(x.shape)
+            _encode(x, codec, xp, rows, shares)
+            start += x.size
 
 
 def _blocks(codes: Any, values: Any, xp: Any) -> Iterator[tuple[Any, Any]]:
@@ -92,24 +111,27 @@ def _blocks(codes: Any, values: Any, xp: Any) -> Iterator[tuple[Any, Any]]:
 def _decoded(rows: Any, codec: str, xp: Any) -> Any:
     scale = xp.ascontiguousarray(rows[:, :SCALE]).view(np.float32)
     codes = rows[:, SCALE:]
+    unsigned = scale < 0
+    mask = xp.where(unsigned, 255, 127).astype(np.uint8) if codec == INT8 else np.uint8(127)
+    values = _sizes(codes & mask, codec, unsigned, xp.abs(scale), xp)
+    return xp.where(codes > mask, -values, values)
+
+
+def _sizes(codes: Any, codec: str, unsigned: Any, scale: Any, xp: Any) -> Any:
+    """What bytes without a sign stand for."""
     if codec == INT8:
-        unsigned = scale < 0
-        mask = xp.where(unsigned, 255, 127).astype(np.uint8)
         inverse = xp.where(unsigned, _SINGLE(1 / 255), _SINGLE(1 / 127)).astype(np.float32)
-        fraction = (codes & mask).astype(np.float32) * inverse
+        fraction = codes.astype(np.float32) * inverse
         fraction *= fraction
         fraction *= fraction
-        negative = codes > mask
     else:
         shift, up, largest = FLOAT8[codec]
-        bits = (codes & np.uint8(127)).astype(np.uint32) << np.uint32(shift)
+        bits = codes.astype(np.uint32) << np.uint32(shift)
         fraction = bits.view(np.float32) * _SINGLE(up) * _SINGLE(1 / _SINGLE(largest))
-        negative = codes > 127
-    values = fraction * xp.abs(scale)
-    return xp.where(negative, -values, values)
+    return fraction * scale
 
 
-def _encode(x: Any, codec: str, xp: Any, rows: Any) -> None:
+def _encode(x: Any, codec: str, xp: Any, rows: Any, shares: Any) -> None:
     size = xp.abs(x)
     scale = size.max(axis=1, keepdims=True)
     usable = (scale > 0) & (scale < np.inf)
@@ -117,20 +139,24 @@ def _encode(x: Any, codec: str, xp: Any, rows: Any) -> None:
     size = xp.where(usable, size, _SINGLE(0))
     up = xp.where(scale < TINY, _SINGLE(LIFT), _SINGLE(1))
     inverse = _SINGLE(1) / xp.where(usable, scale * up, _SINGLE(1))
+    unsigned = ~negative.any(axis=1, keepdims=True)
     if codec == INT8:
-        unsigned = ~negative.any(axis=1, keepdims=True)
         levels = xp.where(unsigned, _SINGLE(255), _SINGLE(127))
-        fraction = size * up * inverse
-        magnitude = (xp.sqrt(xp.sqrt(fraction)) * levels + _SINGLE(0.5)).astype(np.uint8)
+        fraction = xp.sqrt(xp.sqrt(size * up * inverse)) * levels
+        magnitude, top = fraction.astype(np.uint8), levels.astype(np.uint8)
         stored = xp.where(unsigned & usable, -scale, scale)
     else:
-        shift, wide, largest = FLOAT8[codec]
-        fraction = size * up * (inverse * _SINGLE(largest))
-        bits = (fraction * _SINGLE(1 / wide)).view(np.uint32)
-        even = (bits >> np.uint32(shift)) & np.uint32(1)
-        half = np.uint32((1 << (shift - 1)) - 1)
-        magnitude = ((bits + half + even) >> np.uint32(shift)).astype(np.uint8)
+        format = FLOAT8[codec]
+        fraction = size * up * (inverse * _SINGLE(format.largest))
+        bits = (fraction * _SINGLE(1 / format.up)).view(np.uint32)
+        shift = np.uint32(format.shift)
+        magnitude, top = (bits >> shift).astype(np.uint8), np.uint8(format.top)
         stored = scale
+    # Compared as they are decoded, so that what was decoded is never between two.
+    below = xp.minimum(magnitude, top - np.uint8(1))
+    low = _sizes(below, codec, unsigned, scale, xp)
+    high = _sizes(below + np.uint8(1), codec, unsigned, scale, xp)
+    magnitude = below + (size - low > shares * (high - low)).astype(np.uint8)
     magnitude = xp.maximum(magnitude, (size > 0).astype(np.uint8))
     stored = xp.where(scale < np.inf, stored, _SINGLE(np.nan)).astype(np.float32)
     rows[:, :SCALE] = stored.view(np.uint8)
@@ -162,6 +188,22 @@ def mixed(word: int) -> int:
 def key_of(t: float, number: float, seed: float) -> int:
     """The key of the random bits of a parameter in one update."""
     return mixed(mixed(mixed(int(seed)) ^ int(number)) ^ int(t))
+
+
+SLOTS: Final = 2**24
+"""The seed of the first coded slot of a rule; that of a rule's own chance is below."""
+
+SHARE: Final = 2.0**-24
+"""The upper 24 bits of a word times this are a share of 1."""
+
+
+def slot_key(chance: Sequence[float], place: int) -> int | None:
+    """The key of a coded slot, by its place among those of a rule, for t and a parameter's number;
+    of a program without them, None."""
+    if not chance:
+        return None
+    t, number = chance
+    return key_of(t, number, SLOTS + place)
 
 
 def random_words(start: int, count: int, key: int, xp: Any) -> Any:

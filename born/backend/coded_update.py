@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from typing_extensions import override
 
+from born.backend import codecs
 from born.backend.contract.primitives import Primitives
 from born.backend.update import (
     BoundUpdate,
@@ -77,12 +78,12 @@ class _Batch(NamedTuple):
 
     Attributes:
         numbers: which of the bound tensors.
-        pairs: each coded slot with its codec and the room for it.
+        coded: of each of them, its coded slots with their codecs and the room for them.
         bound: the kernel over parameters, rooms and what is not coded.
     """
 
     numbers: range
-    pairs: list[tuple[RawTensor, str, RawTensor]]
+    coded: list[list[tuple[RawTensor, str, RawTensor]]]
     bound: BoundUpdate
 
 
@@ -115,22 +116,23 @@ class _Bound(BoundUpdate):
         check: Check,
     ) -> _Batch:
         kernel = self._kernel
-        pairs: list[tuple[RawTensor, str, RawTensor]] = []
+        coded: list[list[tuple[RawTensor, str, RawTensor]]] = []
         decoded: list[list[RawTensor]] = []
         start = 0
         for number in numbers:
-            own = list(targets[number])
+            own, pairs = list(targets[number]), list[tuple[RawTensor, str, RawTensor]]()
             for (place, codec), room in zip(kernel.coded, self._room, strict=True):
                 view = self._view(room, start, sizes[number], own[0])
                 pairs.append((own[place], codec, view))
                 own[place] = view
             decoded.append(own)
+            coded.append(pairs)
             start += sizes[number]
 
         def check_number(number: int, gradient: RawTensor) -> None:
             check(numbers[number], gradient)
 
-        return _Batch(numbers, pairs, kernel.inner.bind(decoded, check_number))
+        return _Batch(numbers, coded, kernel.inner.bind(decoded, check_number))
 
     def _view(self, room: RawTensor, start: int, size: int, like: RawTensor) -> RawTensor:
         if not self._kernel.is_shared:
@@ -140,20 +142,27 @@ class _Bound(BoundUpdate):
 
     @override
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
-        steps: list[tuple[_Batch, list[int], PreparedStep]] = []
+        steps: list[_BatchStep] = []
         for batch in self._batches:
             places = [place for place, number in enumerate(numbers) if number in batch.numbers]
             if places:
                 own = [numbers[place] - batch.numbers.start for place in places]
                 given = [gradients[place] for place in places]
-                steps.append((batch, places, batch.bound.prepare(own, given)))
+                coded = [batch.coded[number] for number in own]
+                steps.append(_BatchStep(coded, places, batch.bound.prepare(own, given)))
         return _Step(self._kernel, steps)
 
 
+class _BatchStep(NamedTuple):
+    """A step of some of a batch's tensors, and their places among the gradients."""
+
+    coded: list[list[tuple[RawTensor, str, RawTensor]]]
+    places: list[int]
+    prepared: PreparedStep
+
+
 class _Step(PreparedStep):
-    def __init__(
-        self, kernel: CodedUpdate, steps: Sequence[tuple[_Batch, list[int], PreparedStep]]
-    ) -> None:
+    def __init__(self, kernel: CodedUpdate, steps: Sequence[_BatchStep]) -> None:
         self._kernel = kernel
         self._steps = steps
 
@@ -168,14 +177,19 @@ class _Step(PreparedStep):
         kernel, backend = self._kernel, self._kernel.backend
         is_last = finished == kernel.rounds
         totals: RawTensor | None = None
-        for batch, places, step in self._steps:
-            for codes, codec, room in batch.pairs:  # in each round: others were there in between
-                backend.decode_slot(codes, codec, room)
+        for coded, places, step in self._steps:
+            for pairs in coded:  # in each round: others were there in between
+                for codes, codec, room in pairs:
+                    backend.decode_slot(codes, codec, room)
             chosen = None if sets is None else [sets[place] for place in places]
             own = step.run(scalars, chosen, values, finished)
             if own is not None:
                 totals = own if totals is None else backend.add(totals, own)
             if is_last:
-                for codes, codec, room in batch.pairs:
-                    backend.encode_slot(room, codec, codes)
+                for place, pairs in zip(places, coded, strict=True):
+                    numbers = scalars[0 if sets is None else sets[place]]
+                    chance = [numbers[ref.index] for ref in kernel.program.chance]
+                    for which, (codes, codec, room) in enumerate(pairs):
+                        key = codecs.slot_key(chance, which)
+                        backend.encode_slot(room, codec, codes, key)
         return totals

@@ -8,7 +8,7 @@ What is of rank group, one number for all parameters, is a `GroupProgram` beside
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -229,6 +229,7 @@ class Program:
         ranks: of each array; empty where all are of rank element.
         codecs: of each array, what it is kept as (`born.fusion.codec`), or ""; empty where there
             are none. They are a load and a store around the instructions.
+        chance: the scalars, t and the parameter's number, that say how coded slots are rounded.
         totals: the sums, of rank tensor, that the group adds up over all tensors.
         group: what is computed once for all tensors, if there is anything.
         sizes: which of `size`, `rows`, `columns` and `matrices` the host needs, as `__size` and so
@@ -246,6 +247,7 @@ class Program:
     name: str = field(compare=False)
     ranks: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ()
+    chance: tuple[Ref, ...] = ()
     totals: tuple[Ref, ...] = ()
     group: GroupProgram | None = None
     sizes: tuple[str, ...] = field(default=(), compare=False)
@@ -275,6 +277,24 @@ class Program:
     def codec(self, index: int) -> str:
         """What an array input is kept as; "" for numbers of its dtype."""
         return self.codecs[index] if self.codecs else ""
+
+    def with_codecs(self, codecs: tuple[str, ...]) -> Program:
+        """The program with arrays that are kept as these codecs; the host hands `chance` over."""
+        host, texts = self.host, ("t", "__number")
+        arguments = tuple(dict.fromkeys((*host.arguments, *texts)))
+        handed = tuple(dict.fromkeys((*host.handed, *texts)))
+        return replace(
+            self,
+            host=Host(arguments, host.lines, handed, host.called),
+            scalars=len(handed),
+            sizes=tuple(dict.fromkeys((*self.sizes, "number"))),
+            codecs=codecs,
+            chance=tuple(Ref(SCALAR, handed.index(text)) for text in texts),
+        )
+
+    def coded_place(self, index: int) -> int:
+        """The place of an array among those that are coded."""
+        return sum(map(bool, self.codecs[:index]))
 
     @property
     def indexed(self) -> bool:

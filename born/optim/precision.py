@@ -53,10 +53,10 @@ class Precision(Settings):
     """What slots are kept as: one byte an element, and a scale for each block of 256. That is for
     arrays of the parameters' shape that hold averages, momentum and the like: copies of parameters,
     what a rule asks to be `exact`, and slots that the config gives a dtype, stay as they are.
-    Changes below half a step of the code are lost; of int8 that is 0.8% to 1.6% near a block's
-    largest, and more below; of the others more. So an average of decay 0.99 strays, and one of
-    0.999 or more hardly follows gradients that change. Keep such a one in full by its dtype in
-    the config: `v_dtype="float32"`, `slow_dtype="float32"`."""
+    A new value is rounded to one of its neighbours by chance, so that the mean of many is right and
+    averages with a long memory follow; what chance adds is about 10% of a second moment in int8,
+    and more in the others. Keep a slot in full by its dtype in the config: `v_dtype="float32"`,
+    `slow_dtype="float32"`."""
     seed: Annotated[int, Interval(0, 2**23 - 1)] = 0
     """Of the chance in `"stochastic"`: the same one, the same parameters, on every backend."""
 

@@ -6,7 +6,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
 
@@ -344,7 +344,7 @@ def _coded(
     ndim: int,
     codecs: tuple[str, ...],
 ) -> Program:
-    return replace(_traced(function, slots, scalars, ranks, varying, ndim), codecs=codecs)
+    return _traced(function, slots, scalars, ranks, varying, ndim).with_codecs(codecs)
 
 
 def _check_slots(what: str, named: Mapping[str, Any], slots: tuple[str, ...]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ KEPT: tuple[tuple[str, tuple[str, str]], ...] = (
 
 
 def program_of(kept: tuple[str, str]) -> Program:
-    return replace(trace(adam, ["m", "v"], ["lr", "t"]), codecs=("", "", *kept))
+    return trace(adam, ["m", "v"], ["lr", "t"]).with_codecs(("", "", *kept))
 
 
 def dtypes_of(dtype: str, kept: tuple[str, str]) -> Dtypes:
@@ -83,7 +82,8 @@ def test_coded_slots_have_the_bytes_of_numpy(dtype: str, kept: tuple[str, str]) 
     program, dtypes = program_of(kept), dtypes_of(dtype, kept)
     for t in (1, 2):
         tensors = [arrays_for(dtype, kept, size, seed) for seed, size in enumerate(SIZES)]
-        check(program, dtypes, tensors, [{"lr": 0.1, "t": t}] * len(SIZES))
+        scalars = [{"lr": 0.1, "t": t, "__number": i} for i in range(len(SIZES))]
+        check(program, dtypes, tensors, scalars)
 
 
 def test_chance_has_the_bits_of_numpy() -> None:

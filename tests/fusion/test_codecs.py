@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 import ml_dtypes
@@ -38,9 +37,9 @@ def numbers(kind: str, size: int, seed: int = 0) -> HostArray:
     return np.asarray(x, np.float32)
 
 
-def encoded(x: HostArray, codec: str) -> HostArray:
+def encoded(x: HostArray, codec: str, key: int | None = None, start: int = 0) -> HostArray:
     codes = np.empty(coded_size(x.size), np.uint8)
-    codecs.encode(x, codec, codes, np)
+    codecs.encode(x, codec, codes, np, key, start)
     return codes
 
 
@@ -65,6 +64,37 @@ def test_what_was_decoded_encodes_to_the_same_bytes(codec: str, size: int, kind:
     codes = encoded(numbers(kind, size), codec)
     assert codes.size == size + 4 * -(-size // BLOCK)
     assert_same_bits(encoded(decoded(codes, codec, size), codec), codes)
+    for key in range(20):  # chance has nothing to choose
+        assert_same_bits(encoded(decoded(codes, codec, size), codec, key), codes)
+
+
+@every_codec
+@pytest.mark.parametrize("kind", ["normal", "squares"])
+def test_chance_chooses_a_neighbour_and_its_mean_is_the_number(codec: str, kind: str) -> None:
+    x, draws = numbers(kind, BLOCK), 4000
+    nearest = decoded(encoded(x, codec), codec, BLOCK).astype(np.float64)
+    many = np.tile(x, draws)
+    y = decoded(encoded(many, codec, key=7), codec, many.size).reshape(draws, BLOCK)
+    low, high = y.min(axis=0), y.max(axis=0)
+    chosen = low < high  # the others are so near to a code that no draw left it
+    assert chosen.mean() > 0.9
+    assert ((nearest == low) | (nearest == high)).all()
+    assert ((low <= x) & (x <= high))[chosen].all()
+    assert ((y == low) | (y == high)).all()
+    apart = (high - low).astype(np.float64)
+    share = np.divide(x - low, apart, out=np.zeros(BLOCK), where=apart > 0)
+    error = y.mean(axis=0, dtype=np.float64) - x
+    bound = apart * (5 * np.sqrt(share * (1 - share) / draws) + 1e-4)
+    assert (np.abs(error) <= bound)[chosen].all()
+
+
+@every_codec
+def test_chance_is_a_function_of_number_and_key(codec: str) -> None:
+    x = numbers("normal", 5 * BLOCK)
+    whole = encoded(x, codec, key=3)
+    parts = encoded(x[2 * BLOCK :], codec, key=3, start=2 * BLOCK)
+    assert_same_bits(whole[2 * codecs.FULL :], parts)
+    assert (encoded(x, codec, key=4) != whole).mean() > 0.1
 
 
 NEAREST: Final = {
@@ -198,24 +228,24 @@ def assert_alike(program: Any, dtypes: tuple[str, ...]) -> None:
 @every_codec
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 def test_backends_agree_to_the_bit(codec: str, dtype: str) -> None:
-    program = replace(trace(adam, ["m", "v"], ["lr", "t"]), codecs=("", "", codec, codec))
+    program = trace(adam, ["m", "v"], ["lr", "t"]).with_codecs(("", "", codec, codec))
     assert_alike(program, (dtype, dtype, "uint8", "uint8"))
 
 
 def test_one_slot_may_be_coded_beside_another() -> None:
-    program = replace(trace(adam, ["m", "v"], ["lr", "t"]), codecs=("", "", "", "int8"))
+    program = trace(adam, ["m", "v"], ["lr", "t"]).with_codecs(("", "", "", "int8"))
     assert_alike(program, ("float16", "float16", "bfloat16", "uint8"))
 
 
 @pytest.mark.parametrize("rule", [layerwise, clipped, by_norm])
 def test_rules_of_several_stages_agree_to_the_bit(rule: Any) -> None:
     codec = "int8"
-    program = replace(trace(rule, ["m", "v"], ["lr", "t"]), codecs=("", "", codec, codec))
+    program = trace(rule, ["m", "v"], ["lr", "t"]).with_codecs(("", "", codec, codec))
     assert_alike(program, ("float32", "float32", "uint8", "uint8"))
 
 
 def test_a_clipped_update_decodes_in_its_one_pass() -> None:
-    program = replace(trace(by_norm, ["m", "v"], ["lr", "t"]), codecs=("", "", "int8", "int8"))
+    program = trace(by_norm, ["m", "v"], ["lr", "t"]).with_codecs(("", "", "int8", "int8"))
     dtypes = tuple(map(as_dtype, ("float32", "float32", "uint8", "uint8")))
     assert not isinstance(backend_of("numpy").compile_update(program, dtypes), CodedUpdate)
     source = backend_of("numba").compile_update(program, dtypes).source

@@ -24,6 +24,11 @@ __device__ inline u32 key_of(double t, double number, double seed) {{
     return mixed(key ^ (u32)(i64)t);
 }}
 
+// Of the distance of two codes, what an element has to be above the lower to go up.
+__device__ inline float share(u32 at, u32 key) {{
+    return (float)(mixed(at * {codecs.STRIDE}u ^ key) >> 8) * {codecs.SHARE!r}f;
+}}
+
 // One of the neighbours of x with fewer bits, the nearer more likely.
 __device__ inline float rounded(float x, u32 at, u32 key, u32 dropped, float down, float up) {{
     const u32 word = mixed(at * {codecs.STRIDE}u ^ key) >> (32 - dropped);
@@ -71,8 +76,10 @@ struct Int8 {{
         return code > mask ? -value : value;
     }}
     static __device__ inline float factor(float inverse) {{ return inverse; }}
-    static __device__ inline int magnitude(float size, bool negative) {{
-        return (int)(sqrtf(sqrtf(size)) * (negative ? 127.0f : 255.0f) + 0.5f);
+    static __device__ inline int below(float size, bool negative) {{
+        const int code = (int)(sqrtf(sqrtf(size)) * (negative ? 127.0f : 255.0f));
+        const int top = negative ? 126 : 254;
+        return code < top ? code : top;
     }}
     static __device__ inline float kept(float scale, bool negative) {{
         return negative ? scale : -scale;
@@ -89,15 +96,19 @@ template <int shift> struct Float8 {{
     static __device__ inline float factor(float inverse) {{
         return inverse * (shift == 20 ? 448.0f : 57344.0f);
     }}
-    static __device__ inline int magnitude(float size, bool negative) {{
-        const u32 bits = bits_of(size * (shift == 20 ? {{}} : {{}}));
-        return (bits + ((1u << (shift - 1)) - 1) + ((bits >> shift) & 1)) >> shift;
+    static __device__ inline int below(float size, bool negative) {{
+        const int code = bits_of(size * (shift == 20 ? {{}} : {{}})) >> shift;
+        const int top = shift == 20 ? {codecs.FLOAT8["float8_e4m3fn"].top - 1}
+                                    : {codecs.FLOAT8["float8_e5m2"].top - 1};
+        return code < top ? code : top;
     }}
     static __device__ inline float kept(float scale, bool negative) {{ return scale; }}
 }};
 
-// Write what the threads of a block have kept of `count` elements as bytes.
-template <class C> __device__ inline void encode(u8 *block, const float *kept, int count) {{
+// Write what the threads of a block have kept of `count` elements, from number `at` on, as bytes.
+template <class C>
+__device__ inline void encode(u8 *block, const float *kept, int count, u32 at, u32 key,
+                              bool nearest = false) {{
     u32 top = 0, negative = 0;
     for (int e = threadIdx.x; e < count; e += blockDim.x) {{
         const u32 bits = bits_of(kept[e]);
@@ -110,18 +121,21 @@ template <class C> __device__ inline void encode(u8 *block, const float *kept, i
     const float scale = float_of(top);
     const float up = scale < {{}} ? {{}} : 1.0f;
     const float factor = usable ? C::factor(1.0f / (scale * up)) : 0.0f;
+    const float stored = C::kept(scale, negative);
     for (int e = threadIdx.x; e < count; e += blockDim.x) {{
         const float x = kept[e], size = fabsf(x);
         int code = 0;
         if (usable) {{
-            code = C::magnitude(size * up * factor, negative);
+            code = C::below(size * up * factor, negative);
+            const float low = C::decode((u8)code, stored), high = C::decode((u8)(code + 1), stored);
+            code += size - low > (nearest ? 0.5f : share(at + e, key)) * (high - low);
             code = (code == 0 && size > 0.0f ? 1 : code) | (x < 0.0f ? 128 : 0);
         }}
         block[{SCALE} + e] = (u8)code;
     }}
     if (threadIdx.x == 0) {{
         const u32 nan = 0x7fc00000u;
-        *(float *)block = usable ? C::kept(scale, negative) : top ? float_of(nan) : 0.0f;
+        *(float *)block = usable ? stored : top ? float_of(nan) : 0.0f;
     }}
 }}
 """
@@ -156,7 +170,8 @@ NAMES: Final = {
 @cache
 def decode(codec: str) -> Source:
     """The numbers that bytes stand for: (codes, values, size)."""
-    text = f"""{helpers()}
+    text = f"""{ROUNDING}
+{helpers()}
 {head("born_decode", "const u8 *codes, float *values, i64 size")} {{
     {EACH} {{
         const u8 *block = codes + i / {BLOCK} * {codecs.FULL};
@@ -169,12 +184,16 @@ def decode(codec: str) -> Source:
 
 @cache
 def encode(codec: str) -> Source:
-    """Numbers as bytes, a block of threads for each block of them: (values, codes, size)."""
-    text = f"""{helpers()}
-{head("born_encode", "const float *values, u8 *codes, i64 size")} {{
+    """Numbers as bytes, a block of threads for each block of them: (values, codes, size, key, and
+    whether to take the nearest)."""
+    arguments = "const float *values, u8 *codes, i64 size, u32 key, int nearest"
+    text = f"""{ROUNDING}
+{helpers()}
+{head("born_encode", arguments)} {{
     const i64 first = (i64)blockIdx.x * {BLOCK};
     const int count = (int)min(size - first, (i64){BLOCK});
-    encode<{NAMES[codec]}>(codes + (i64)blockIdx.x * {codecs.FULL}, values + first, count);
+    u8 *block = codes + (i64)blockIdx.x * {codecs.FULL};
+    encode<{NAMES[codec]}>(block, values + first, count, (u32)first, key, nearest);
 }}
 """
     return Source("born_encode", text, exact=True)

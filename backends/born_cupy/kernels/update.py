@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from typing_extensions import override
 
-from born.backend.codecs import FULL
+from born.backend.codecs import FULL, SLOTS
 from born.backend.update import element_dtype
 from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
 from born.fusion.codec import BLOCK, SCALE
@@ -232,8 +232,7 @@ class CodedWriter(UpdateWriter):
 
     @override
     def preamble(self) -> str:
-        rounding = ROUNDING if self.number else ""
-        return f"typedef {ctype(self.real)} real;\n\n{helpers()}\n{rounding}\n{self._rule()}"
+        return f"typedef {ctype(self.real)} real;\n\n{ROUNDING}\n{helpers()}\n{self._rule()}"
 
     @override
     def _rule(self) -> str:
@@ -265,6 +264,10 @@ class CodedWriter(UpdateWriter):
             element = f"{'' if i in self.stored else 'const '}{kind}"
             place = f"start / {BLOCK} * {FULL}" if self.program.codec(i) else "start"
             lines.append(f"{element} *x{i} = ({element} *)table[{i} * tensors + i] + {place};")
+            if self.program.codec(i) and i in self.stored:
+                t, number = self.program.chance
+                seed = SLOTS + self.program.coded_place(i)
+                lines.append(f"const u32 key{i} = key_of({t}, {number}, {seed});")
         return lines
 
     @override
@@ -287,8 +290,9 @@ class CodedWriter(UpdateWriter):
             for i in coded
         ]
         views += [f"const float scale{i} = *(const float *)block{i};" for i in coded]
+        at = "(u32)(start + first)"
         names = {i: NAMES[self.program.codec(i)] for i in kept}
-        encoded = [f"encode<{names[i]}>(block{i}, kept{i}, count);" for i in kept]
+        encoded = [f"encode<{names[i]}>(block{i}, kept{i}, count, {at}, key{i});" for i in kept]
         return f"""\
 {indented(8, setup)}
         for (i64 first = 0; first < n; first += {BLOCK}) {{

@@ -62,8 +62,10 @@ class ArrayBackend(
         codecs.decode(codes.array, codec, x.array.reshape(-1), self.xp)
 
     @override
-    def encode_slot(self, x: RawTensor, codec: str, codes: RawTensor) -> None:
-        codecs.encode(x.array.reshape(-1), codec, codes.array, self.xp)
+    def encode_slot(
+        self, x: RawTensor, codec: str, codes: RawTensor, key: int | None = None
+    ) -> None:
+        codecs.encode(x.array.reshape(-1), codec, codes.array, self.xp, key)
 
     @override
     def round_stochastically(self, x: RawTensor, /, dtype: str, key: int) -> RawTensor:
