@@ -199,94 +199,76 @@ class Stages:
         return Stage(tuple(small), self._pass(number), tuple(matrices))
 
     def _pass(self, number: int) -> Pass | None:
-        program, instructions = self.program, self.program.instructions
         wanted = self._wanted(number)
         if not wanted:
             return None
         stored = self._stored_before(number)
         reached = self._reached(wanted, stored)
-        scratch = list(
-            dict.fromkeys(
-                arg
-                for place, (op, args) in enumerate(instructions)
-                if matrix_function(op) and self._stage[Ref(RESULT, place)] == number + 1
-                for arg in args
-                if self._is_element(arg) and (self._is_computed(arg) or arg.kind == ARRAY)
-            )
-        )
-        moved: dict[Ref, Ref] = {Ref(ARRAY, i): Ref(ARRAY, k) for k, i in enumerate(self._own)}
-        moved |= {ref: moved[Ref(ARRAY, i)] for ref, i in stored.items()}
+        scratch = self._operands(number)
         inputs = sorted(
             (ref for ref in reached if self._is_input(ref)), key=lambda ref: (ref.kind, ref.index)
         )
         first = len(self._own)
-        moved |= {ref: Ref(ARRAY, first + k) for k, ref in enumerate(inputs)}
-        scalars: dict[Ref, Ref] = {}
-        written: list[Instruction] = []
-        zero: Ref | None = None
-
-        def value(ref: Ref) -> Ref:
-            if ref in moved:
-                return moved[ref]
-            return scalars.setdefault(ref, Ref(SCALAR, len(scalars)))
-
+        places = {Ref(ARRAY, i): Ref(ARRAY, k) for k, i in enumerate(self._own)}
+        places |= {ref: places[Ref(ARRAY, i)] for ref, i in stored.items()}
+        places |= {ref: Ref(ARRAY, first + k) for k, ref in enumerate(inputs)}
+        written = _Written(places)
         for place in sorted(ref.index for ref in reached if self._is_computed(ref)):
-            op, args = instructions[place]
-            given = [value(arg) for arg in args]
-            if op.startswith("logical"):
-                # Truth values of lower rank arrive as numbers.
-                for k, ref in enumerate(given):
-                    if ref.kind == SCALAR:
-                        zero = zero or scalars.setdefault(ZERO, Ref(SCALAR, len(scalars)))
-                        given[k] = Ref(RESULT, len(written))
-                        written.append(Instruction("ne", (ref, zero)))
-            moved[Ref(RESULT, place)] = Ref(RESULT, len(written))
-            written.append(Instruction(op, tuple(given)))
+            written.add(place, *self.program.instructions[place])
         outputs = [
-            value(self._outputs[i])
+            written.value(self._outputs[i])
             if i in self._outputs and self._store_stage(i) == number
-            else moved[Ref(ARRAY, i)]
+            else places[Ref(ARRAY, i)]
             for i in self._own
             if i != 1
         ]
-        outputs += [moved[ref] for ref in inputs]
-        outputs += [value(ref) for ref in scratch]
+        outputs += [places[ref] for ref in inputs]
+        outputs += [written.value(ref) for ref in scratch]
         reductions = tuple(
-            (place, tuple(value(arg) for arg in args))
-            for place, (op, args) in enumerate(instructions)
+            (place, tuple(written.value(arg) for arg in args))
+            for place, (op, args) in enumerate(self.program.instructions)
             if op in REDUCTIONS
             and self._stage[Ref(RESULT, place)] == number + 1
             and any(self._is_element(arg) for arg in args)
         )
         codecs = self._codecs(len(inputs) + len(scratch))
-        chance = tuple(value(ref) for ref in program.chance) if codecs else ()
+        chance = tuple(written.value(ref) for ref in self.program.chance) if codecs else ()
         ranks = tuple(ROWS if (r := self._ranks[ref]) == MATRIX else r for ref in inputs)
-        names = [program.arrays[i] for i in self._own]
+        names = [self.program.arrays[i] for i in self._own]
         names += [f"{'xy'[rank == COLUMNS]}{k}" for k, rank in enumerate(ranks)]
         names += [f"z{k}" for k in range(len(scratch))]
+        program = Program(
+            arrays=tuple(names),
+            instructions=tuple(written.instructions),
+            outputs=tuple(outputs),
+            scalars=len(written.scalars),
+            host=NO_HOST,
+            name=f"{self.program.name}, stage {number + 1}",
+            ranks=(*[ELEMENT] * first, *ranks, *[ELEMENT] * len(scratch)),
+            codecs=codecs,
+            chance=chance,
+        )
+        dtypes = self._dtypes_of(ranks, len(scratch))
+        given = tuple(written.scalars), tuple(inputs), ranks, tuple(scratch), reductions
+        return Pass(program, dtypes, *given)
+
+    def _operands(self, number: int) -> list[Ref]:
+        """The elements that the matrix functions behind a pass take, and no array holds."""
+        args = [
+            arg
+            for place, (op, args) in enumerate(self.program.instructions)
+            if matrix_function(op) and self._stage[Ref(RESULT, place)] == number + 1
+            for arg in args
+        ]
+        own = [x for x in args if self._is_element(x) and (self._is_computed(x) or x.kind == ARRAY)]
+        return list(dict.fromkeys(own))
+
+    def _dtypes_of(self, ranks: Sequence[str], scratch: int) -> tuple[np.dtype[Any], ...]:
+        """The dtypes of the arrays of a pass, whose inputs are of these ranks."""
         double = np.dtype(np.float64)
         dtypes = [self._dtypes[i] for i in self._own]
         dtypes += [self._compute if rank == ELEMENT else double for rank in ranks]
-        dtypes += [self._compute] * len(scratch)
-        return Pass(
-            Program(
-                arrays=tuple(names),
-                instructions=tuple(written),
-                outputs=tuple(outputs),
-                scalars=len(scalars),
-                host=NO_HOST,
-                name=f"{program.name}, stage {number + 1}",
-                ranks=(*[ELEMENT] * first, *ranks, *[ELEMENT] * len(scratch)),
-                codecs=codecs,
-                chance=chance,
-            ),
-            tuple(dtypes),
-            tuple(scalars),
-            tuple(inputs),
-            ranks,
-            tuple(scratch),
-            reductions,
-        )
+        return (*dtypes, *[self._compute] * scratch)
 
     def _codecs(self, others: int) -> tuple[str, ...]:
         """What the arrays of a pass are kept as, if some are given as bytes."""
@@ -318,6 +300,40 @@ class Stages:
                     op = program.instructions[place].op
                     lines.append(f"    {op} -> r{place}: {', '.join(map(str, refs))}")
         return "\n".join(lines)
+
+
+class _Written:
+    """The instructions of a pass, and the scalars that they take, as they are written.
+
+    Args:
+        places: which array of the pass holds a value.
+    """
+
+    def __init__(self, places: dict[Ref, Ref]) -> None:
+        self.instructions: list[Instruction] = []
+        self.scalars: dict[Ref, Ref] = {}
+        self._moved = dict(places)
+
+    def value(self, ref: Ref) -> Ref:
+        """What a value is in the pass; a scalar, if it is neither computed nor in an array."""
+        if ref in self._moved:
+            return self._moved[ref]
+        return self.scalars.setdefault(ref, Ref(SCALAR, len(self.scalars)))
+
+    def add(self, place: int, op: str, args: Sequence[Ref]) -> None:
+        """Write an instruction, the one of this number."""
+        given = [self.value(arg) for arg in args]
+        if op.startswith("logical"):
+            # Truth values of lower rank arrive as numbers.
+            given = [self._truth(ref) if ref.kind == SCALAR else ref for ref in given]
+        self._moved[Ref(RESULT, place)] = self._write(op, given)
+
+    def _truth(self, ref: Ref) -> Ref:
+        return self._write("ne", (ref, self.value(ZERO)))
+
+    def _write(self, op: str, args: Sequence[Ref]) -> Ref:
+        self.instructions.append(Instruction(op, tuple(args)))
+        return Ref(RESULT, len(self.instructions) - 1)
 
 
 ZERO: Final = Ref(SCALAR, -1)
