@@ -152,8 +152,8 @@ def test_methods_that_take_tensors_run_on_the_device(cupy: Any, backend: CupyBac
     host = RawTensor(np.ones(3, np.float32))
     found = 0
     for name, method in inspect.getmembers(backend, inspect.ismethod):
-        given = inspect.signature(method).parameters.values()
-        given = [each for each in given if each.default is each.empty]
+        every = inspect.signature(method).parameters.values()
+        given = [each for each in every if each.default is each.empty]
         if name.startswith("_") or name in ELSEWHERE:
             continue
         arguments = [host if "RawTensor" in str(each.annotation) else None for each in given]
@@ -165,12 +165,12 @@ def test_methods_that_take_tensors_run_on_the_device(cupy: Any, backend: CupyBac
     assert found > 100
 
 
+BYTES: Final = optim.Precision(slots="int8")
 MADE: Final[dict[str, Callable[[Any], Any]]] = {
     "stacks": lambda parameters: optim.Muon(parameters, lr=0.1),
     "bytes": lambda parameters: optim.Adam(parameters, lr=0.1, precision=BYTES),
     "bytes in stages": lambda parameters: optim.LAMB(parameters, lr=0.1, precision=BYTES),
 }
-BYTES: Final = optim.Precision(slots="int8")
 
 
 @pytest.mark.parametrize("made", MADE)
