@@ -61,7 +61,7 @@ class BornError(Exception):
     def __init__(self, *args: Any) -> None:
         if args and isinstance(args[0], str):
             name = _called(inspect.currentframe())
-            if name and not re.search(rf"\b{name}\b", args[0]):
+            if name and not re.search(rf"\b{re.escape(name)}(?!\w)", args[0]):
                 args = (f"{args[0]} (in {name})", *args[1:])
         super().__init__(*args)
 
@@ -80,7 +80,7 @@ def _called(frame: FrameType | None) -> str:
 
 
 def _is_own(frame: FrameType) -> bool:
-    name: str = frame.f_globals.get("__name__", "")
+    name = str(frame.f_globals.get("__name__"))  # code that is run from a string may have none
     return name.startswith(("born.", "born_")) and frame.f_code.co_name != "<module>"
 
 

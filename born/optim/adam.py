@@ -130,15 +130,15 @@ def adam(
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     correction1, correction2 = (1 - beta1**t, 1 - beta2**t) if bias_correction else (1.0, 1.0)
-    second = v
+    second, missing = v, correction2  # what second is still to be divided by
     if v_max is not None:  # amsgrad
         second = maximum(v_max, v / correction2 if max_of == "v_hat" else v)
-        correction2 = 1.0 if max_of == "v_hat" else correction2
+        missing = 1.0 if max_of == "v_hat" else correction2
     # step · m is lr · m̂, and scale · √second is √v̂
-    step, scale = lr / correction1, 1 / sqrt(correction2)
+    step, scale = lr / correction1, 1 / sqrt(missing)
+    root = sqrt(second + eps_root / (scale * scale)) if rooted else sqrt(second)
     if eps_uncorrected:  # the same fraction without scale in its denominator, where eps comes
         step, scale = step / scale, 1.0
-    root = sqrt(second + eps_root / (scale * scale)) if rooted else sqrt(second)
     denominator = (root if eps_uncorrected else scale * root) + eps
     if nesterov:  # m̂ one step ahead, with g in it once more
         ahead = (1 - beta1 ** (t + 1)) / (1 - beta1**t) if bias_correction else 1.0

@@ -197,3 +197,16 @@ def test_a_name_is_added_once_and_for_what_was_called_from_outside(backend: Back
 
     with pytest.raises(BornError, match=r"\(in var\)$"):
         Model()(x)
+
+
+@pytest.mark.parametrize("name", ["Linear[int]", "Linear(2"])
+def test_layers_of_any_name_are_named(name: str, backend: Backend) -> None:
+    layer: Any = type(name, (nn.Linear,), {})(2, 3, backend)
+    with pytest.raises(BornError, match=rf"\(in {re.escape(name)}\)$"):
+        layer(born.ones((2, 3), backend))
+
+
+def test_code_without_a_module_gets_the_error_itself(backend: Backend) -> None:
+    x, y = born.ones((2, 3), backend), born.ones((2, 3), backend)
+    with pytest.raises(BornError, match="in matmul"):
+        exec("matmul(x, y)", {"__name__": None, "matmul": ops.matmul, "x": x, "y": y})

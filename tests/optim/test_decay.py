@@ -9,6 +9,7 @@ import pytest
 
 from born import optim
 from born.backend import Backend
+from born.optim.adam import adam
 from tests.optim.making import CONFIGS, class_for, make, parameter, raw
 
 FIRST = {type(config): config for config in reversed(CONFIGS)}
@@ -74,3 +75,23 @@ def test_state_is_kept_in_another_dtype(config: Any, backend: Backend) -> None:
     assert {x.dtype.name for x in state.values() if x.shape} <= {"float16"}
     assert {x.dtype.name for x in state.values() if not x.shape} <= {"float64"}
     assert class_for(config) is type(optimizer)
+
+
+@pytest.mark.parametrize("max_of", ["", "v", "v_hat"])
+def test_eps_uncorrected_is_the_same_fraction_without_eps(max_of: str) -> None:
+    """eps_root belongs to the corrected average, and where eps is added changes neither it."""
+    values = {"beta1": 0.5, "beta2": 0.75, "eps": 0.0, "eps_root": 0.5, "weight_decay": 0.0}
+    largest = (0.0,) if max_of else ()
+    results = [
+        adam(1.0, 2.0, 0.0, 0.0, *largest, lr=0.5, **values, t=1, rooted=True, **where)
+        for where in ({"max_of": max_of}, {"max_of": max_of, "eps_uncorrected": True})
+    ]
+    expected = 1 - 0.5 * 2 / np.sqrt(2.0**2 + 0.5)
+    assert [result[0] for result in results] == pytest.approx([expected] * 2, rel=1e-15)
+
+
+@pytest.mark.parametrize("max_of", ["v", "v_hat"])
+def test_decay_last_has_the_corrected_rate_whatever_amsgrad_keeps(max_of: str) -> None:
+    values = {"beta1": 0.5, "beta2": 0.75, "eps": 0.0, "eps_root": 0.0, "weight_decay": 0.5}
+    p, *_ = adam(1.0, 2.0, 0.0, 0.0, 0.0, lr=0.5, **values, t=1, max_of=max_of, decay_last=True)
+    assert p == pytest.approx(0.5 - 0.5 * np.sqrt(0.25) / 0.5 * 0.5 * 0.5, rel=1e-15)
