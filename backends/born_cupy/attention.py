@@ -19,8 +19,8 @@ _HEADS: Final = (0, 2, 1, 3)  # from (batch, tokens, heads, depth), or back
 class Tiled(Launching):
     """Attention by kernels that hold a tile of scores.
 
-    None where rows are too long for these, and where so few queries would leave them idle that
-    products are faster, as in generation.
+    None where rows are too long for these, where so few queries would leave them idle that
+    products are faster, as in generation, and where shapes do not fit, which products refuse.
     """
 
     def _attended(
@@ -33,8 +33,8 @@ class Tiled(Launching):
         scale: float,
     ) -> tuple[RawTensor, RawTensor] | None:
         """The result, and the logarithm of each row's sum of exponentials."""
-        shape, lead = self._shape(q, v, mask), _lead(q, k, v, mask)
-        if shape is None or 0 in (*lead, *k.shape, *v.shape):
+        shape, lead = self._shape(q, k, v, mask), _lead(q, k, v, mask)
+        if shape is None or lead is None or 0 in (*lead, *k.shape, *v.shape):
             return None
         heads = [self._heads(x.array, lead) for x in (q, k, v)]
         y = self._like(heads[0], v.shape[-1])
@@ -60,8 +60,11 @@ class Tiled(Launching):
         scale: float,
     ) -> tuple[RawTensor, RawTensor, RawTensor] | None:
         """The gradients of q, k and v, not summed to shapes."""
-        shape, lead = self._shape(q, v, mask), _lead(q, k, v, mask)
-        if shape is None or 0 in (*lead, *k.shape, *v.shape):
+        shape, lead = self._shape(q, k, v, mask), _lead(q, k, v, mask)
+        if shape is None or lead is None or 0 in (*lead, *k.shape, *v.shape):
+            return None
+        rows = (*lead, q.shape[-2])
+        if total.shape != (*rows, 1) or any(x.shape != (*rows, v.shape[-1]) for x in (g, y)):
             return None
         gradient, *heads, result = (self._heads(x.array, lead) for x in (g, q, k, v, y))
         dq, dk, dv = (self._like(x, x.shape[-1]) for x in heads)
@@ -80,8 +83,12 @@ class Tiled(Launching):
         dq, dk, dv = (RawTensor(x.reshape((*lead, *x.shape[2:]))) for x in (dq, dk, dv))
         return dq, dk, dv
 
-    def _shape(self, q: RawTensor, v: RawTensor, mask: RawTensor | None) -> Shape | None:
+    def _shape(
+        self, q: RawTensor, k: RawTensor, v: RawTensor, mask: RawTensor | None
+    ) -> Shape | None:
         """What kernels there are for; None where a block's memory is too small for them."""
+        if not _fit(q, k, v, mask):
+            return None
         depth, width = (-(-x.shape[-1] // SIDE) * SIDE for x in (q, v))
         kind = "" if mask is None else "bool" if mask.dtype.kind == "b" else "number"
         shape = Shape(q.dtype, depth, width, kind)
@@ -136,9 +143,21 @@ class Tiled(Launching):
         return [*sizes, np.int32(causal), real(q.dtype).type(scale)]
 
 
-def _lead(*tensors: RawTensor | None) -> tuple[int, ...]:
-    """The leading axes of tensors, broadcast."""
-    return np.broadcast_shapes(*(x.shape[:-2] for x in tensors if x is not None))
+def _fit(q: RawTensor, k: RawTensor, v: RawTensor, mask: RawTensor | None) -> bool:
+    """Whether matrices of queries, keys, values and a mask are as long as each other."""
+    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        return False
+    lengths = k.shape[-2], q.shape[-2]
+    over = () if mask is None else reversed(mask.shape[-2:])
+    return all(n in (1, length) for n, length in zip(over, lengths, strict=False))
+
+
+def _lead(*tensors: RawTensor | None) -> tuple[int, ...] | None:
+    """The leading axes of tensors, broadcast; None where they cannot be."""
+    try:
+        return np.broadcast_shapes(*(x.shape[:-2] for x in tensors if x is not None))
+    except ValueError:
+        return None
 
 
 def _places(four: Any) -> list[int]:

@@ -101,9 +101,10 @@ class CupyImages(ArrayImages, Launching):
     def _exchanged(self, x: RawTensor, shape: tuple[int, ...], *bias: RawTensor) -> RawTensor:
         """(b, a, ...) as (a, b, ...) of a shape, and a bias added along b."""
         result = self.xp.empty(shape, x.dtype)
-        narrow = result.size < images.NARROW
+        inner, places = shape[1], math.prod(shape[2:])
+        narrow = max(result.size, inner, places) < images.NARROW
         source = images.exchange(x.dtype, narrow, bool(bias))
-        sizes = _integers(narrow, result.size, shape[1], math.prod(shape[2:]))
+        sizes = _integers(narrow, result.size, inner, places)
         self._launch(source, result.size, x, result, *bias, *sizes)
         return RawTensor(result)
 
@@ -152,7 +153,9 @@ class CupyImages(ArrayImages, Launching):
         """Launch a kernel that makes a result, with the geometry that it takes."""
         most = max(argument.size for argument in arguments)
         geometry = (*size, *window.counts(size), *(n for pair in window for n in pair), *sizes)
-        narrow = max(most, *geometry) < images.NARROW
+        # Places in padded images and taps are counted as well.
+        padded = (length + 2 * pad for length, pad in zip(size, window.padding, strict=True))
+        narrow = max(most, math.prod(window.kernel), *padded, *geometry) < images.NARROW
         given = _integers(narrow, result.size, *geometry)
         self._launch(kernel(result.dtype, narrow), result.size, *arguments, *given)
 

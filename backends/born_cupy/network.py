@@ -132,7 +132,7 @@ class CupyNetwork(ArrayNetwork, Tiled):
         causal: bool = False,
         scale: float = 1.0,
     ) -> tuple[RawTensor, RawTensor]:
-        self._check_dtypes("attention", q, k, v)
+        self._check_dtypes("attention", q, k, v, _added(mask))
         self._require_floating("attention", q.array)
         found = self._attended(q, k, v, mask, causal, scale)
         return found or super().attention(q, k, v, mask, causal, scale)
@@ -151,6 +151,7 @@ class CupyNetwork(ArrayNetwork, Tiled):
         scale: float,
         for_mask: bool,
     ) -> tuple[RawTensor, RawTensor, RawTensor, RawTensor | None]:
+        self._check_dtypes("attention_gradients", g, q, k, v, y, _added(mask))
         found = None
         if not for_mask:
             found = self._attention_slopes(g, q, k, v, mask, y, total, causal, scale)
@@ -237,7 +238,7 @@ class CupyNetwork(ArrayNetwork, Tiled):
         weight: RawTensor | None = None,
     ) -> RawTensor:
         trailing_axes(normal, axes)
-        self._check_dtypes(f"{name}_backward", g, normal, scale)
+        self._check_dtypes(f"{name}_backward", g, normal, scale, weight)
         result = self.xp.empty(g.shape, g.dtype)
         weights = () if weight is None else (weight,)
         source = network.norm_backward(g.dtype, name == "layer_norm", bool(weights))
@@ -249,3 +250,8 @@ class CupyNetwork(ArrayNetwork, Tiled):
 def _rows(x: RawTensor, count: int) -> tuple[int, int, int]:
     """The shape of `count` contiguous rows that a tensor consists of, for `_launch_rows`."""
     return count, x.size // count if count else 0, 1
+
+
+def _added(mask: RawTensor | None) -> RawTensor | None:
+    """A mask whose numbers are added to scores, and have their dtype."""
+    return None if mask is None or mask.dtype.kind == "b" else mask

@@ -9,6 +9,7 @@ import pytest
 
 import born
 from born.backend import Backend
+from born.errors import DTypeError, ShapeError
 from born.raw import HostArray
 from tests.simulator import CupyBackend
 
@@ -113,3 +114,35 @@ def test_long_rows_and_few_queries_take_products(
     exact = [x.astype(np.float64) for x in arrays]
     expected = computed(born.get_backend("numpy"), exact, None, False)
     compare(computed(CupyBackend(), arrays, None, False), expected)
+
+
+OF: dict[str, tuple[Any, ...]] = {
+    "depths": ((2, 20, 8), (2, 5, 7), (2, 5, 8), None),
+    "keys": ((2, 20, 8), (2, 5, 8), (2, 4, 8), None),
+    "leading axes": ((2, 20, 8), (3, 5, 8), (3, 5, 8), None),
+    "mask": ((2, 20, 8), (2, 5, 8), (2, 5, 8), (20, 6)),
+}
+
+
+@pytest.mark.parametrize("what", OF)
+def test_shapes_that_do_not_fit_are_refused_before_memory_is_read(cupy: Any, what: str) -> None:
+    backend = CupyBackend()
+    q, k, v, mask = (shape and backend.ones(shape, "float32") for shape in OF[what])
+    with pytest.raises(ShapeError, match="expected shapes that fit in"):
+        backend.attention(q, k, v, mask)
+    total = backend.ones((2, 20, 1), "float32")
+    with pytest.raises(ShapeError, match="expected shapes that fit in"):
+        backend.attention_gradients(q, q, k, v, mask, q, total, False, 1.0, False)
+
+
+def test_gradients_of_other_shapes_and_masks_of_other_dtypes_are_refused(cupy: Any) -> None:
+    backend = CupyBackend()
+    q, k, g = (backend.ones((2, n, d), "float32") for n, d in ((20, 8), (5, 8), (20, 7)))
+    y, total = backend.attention(q, k, k)
+    with pytest.raises(ShapeError, match="expected shapes that fit in"):
+        backend.attention_gradients(g, q, k, k, None, y, total, False, 1.0, False)
+    mask = backend.ones((20, 5), "float64")
+    with pytest.raises(DTypeError, match="one dtype in attention, got float32 and float64"):
+        backend.attention(q, k, k, mask)
+    with pytest.raises(DTypeError, match="one dtype in attention_gradients, got float32 and float"):
+        backend.attention_gradients(y, q, k, k, mask, y, total, False, 1.0, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
 import weakref
 from collections.abc import Callable, Generator
@@ -141,6 +142,52 @@ def test_arrays_of_elsewhere_are_refused(cupy: Any, backend: CupyBackend) -> Non
     host = RawTensor(np.ones(3, np.float32))
     with pytest.raises(BackendMismatchError, match=r"in add, got a numpy\.ndarray; copy it"):
         backend.add(x, host)
+
+
+ELSEWHERE: Final = {"accumulate", "begin_group", "cholesky_inverse", "slot"}
+"""Methods that take tensors and leave what is done to operations, or to an object of theirs."""
+
+
+def test_methods_that_take_tensors_run_on_the_device(cupy: Any, backend: CupyBackend) -> None:
+    host = RawTensor(np.ones(3, np.float32))
+    found = 0
+    for name, method in inspect.getmembers(backend, inspect.ismethod):
+        every = inspect.signature(method).parameters.values()
+        given = [each for each in every if each.default is each.empty]
+        if name.startswith("_") or name in ELSEWHERE:
+            continue
+        arguments = [host if "RawTensor" in str(each.annotation) else None for each in given]
+        if not any(each is host for each in arguments):
+            continue
+        with pytest.raises(BackendMismatchError, match=f"on device 0 in {name}, got a numpy"):
+            method(*arguments)
+        found += 1
+    assert found > 100
+
+
+BYTES: Final = optim.Precision(slots="int8")
+MADE: Final[dict[str, Callable[[Any], Any]]] = {
+    "stacks": lambda parameters: optim.Muon(parameters, lr=0.1),
+    "bytes": lambda parameters: optim.Adam(parameters, lr=0.1, precision=BYTES),
+    "bytes in stages": lambda parameters: optim.LAMB(parameters, lr=0.1, precision=BYTES),
+}
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_a_device_that_is_not_current_computes_the_same(made: str, cupy: Any) -> None:
+    def trained(backend: CupyBackend) -> list[bytes]:
+        autodiff = Autodiff(backend)
+        model = nn.Sequential(nn.Linear(4, 300, autodiff), nn.LayerNorm(300, autodiff))
+        optimizer = MADE[made](model.parameters())
+        inputs = born.tensor(np.ones((5, 4), np.float32), autodiff)
+        for _ in range(2):
+            with autodiff.tape:
+                y = model(inputs)
+                loss = (y[:2] * y[1:3]).sum() + y[3:].mean()
+            optimizer.step(backward(loss))
+        return [x.tobytes() for x in contents(optimizer).values()]
+
+    assert trained(CupyBackend(device=1)) == trained(CupyBackend())
 
 
 def test_parameters_and_gradients_of_elsewhere_are_refused(cupy: Any, backend: CupyBackend) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import born
 from born import ops
 from born.autodiff import Autodiff, backward
-from born.backend import Backend
+from born.backend import Backend, Window
 from born.dtypes import as_dtype
 from born.raw import HostArray, RawTensor
 from born_numpy import NumpyBackend
@@ -111,6 +111,20 @@ def test_pool_of_ties_and_of_what_is_not_finite(cupy: Any) -> None:
     np.testing.assert_array_equal(y.numpy().ravel(), [1.0, -np.inf, np.nan, np.nan])
     winners = backend.to_numpy(backward(loss)[x]).ravel()
     assert winners.tolist() == [1, 0, 1, 0, 0, 1, 1, 0]
+
+
+def test_places_far_outside_of_an_image_and_batches_of_none(cupy: Any) -> None:
+    # Each length fits into 32 bits, and what is computed of them does not.
+    window = Window.of(1, stride=(2**29, 1), padding=(2**30 - 1, 0))
+    empty = np.ones((0, 1, 65536, 65536), np.float32)
+    for each in (CupyBackend(), NumpyBackend()):
+        x, weight = (each.ones((1, 1, n, 1), "float32") for n in (3, 1))
+        y = each.conv2d(x, weight, None, window)
+        assert each.to_numpy(y).ravel().tolist() == [0, 0, 1, 0, 0]
+        y = each.conv2d(
+            each.from_numpy(empty), each.ones((2, 1, 1, 1), "float32"), None, Window.of(1)
+        )
+        assert y.shape == (0, 2, 65536, 65536)
 
 
 def test_integers_that_overflow_wrap_around(backends: tuple[CupyBackend, NumpyBackend]) -> None:

@@ -266,7 +266,9 @@ class ndarray:  # noqa: N801  # CuPy's name
             host[wrapped_index(slices, self.shape)] = host_of(value)
 
     def __getitem__(self, slices: Any) -> ndarray:
-        return on_device(self.reached()[wrapped_index(slices, self.shape)])
+        index = wrapped_index(slices, self.shape)
+        view = np.asarray(self.host[index])  # which is not read yet, on whatever device it is
+        return on_device(view if memory_of(view) is self.memory else self.reached()[index])
 
     def __len__(self) -> int:
         return len(self.host)
@@ -295,6 +297,9 @@ class ndarray:  # noqa: N801  # CuPy's name
         return on_device(self.host.view() if dtype is None else self.host.view(supported(dtype)))
 
     def reshape(self, *shape: Any, order: str = "C") -> ndarray:
+        view = self.host.reshape(*shape, order=order)
+        if memory_of(view) is self.memory:
+            return _view(view, self.memory)
         return self.by_numpy("reshape", *shape, order=order)
 
     def ravel(self, order: str = "C") -> ndarray:

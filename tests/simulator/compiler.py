@@ -113,6 +113,8 @@ class Function:
         # CuPy launches one block where none is asked for.
         blocks, threads = max(1, *grid), max(1, *block)
         assert threads <= self._most_threads, f"{self._kernel.source.name}: beyond its bounds"
+        if current_device() != self._device:
+            raise CUDARuntimeError(400, "CUDA_ERROR_INVALID_HANDLE: invalid resource handle")
         asked = stream or get_current_stream()
         asked.run(lambda: self._run(blocks, threads, values))
 
