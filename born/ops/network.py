@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from born.backend import B, Backend, CellName, Reduction
 from born.backend.arguments import check_floating
@@ -12,7 +15,7 @@ from born.fusion import sqrt
 from born.operands import backend_of, optional_operand, raw_operand
 from born.ops.fused import fused
 from born.ops.losses import composed_cross_entropy
-from born.raw import RawTensor
+from born.raw import RawTensor, Shape
 from born.tensor import Tensor
 
 
@@ -110,6 +113,12 @@ def _check_attention(q: Tensor[B], k: Tensor[B], v: Tensor[B], mask: Tensor[B] |
             "expected as many heads of keys as of values in attention, and a multiple of them of "
             f"queries, got {a}, {b} and {c}; the heads are the third axis from the end"
         )
+    over = () if mask is None else mask.raw.shape
+    if not _broadcast((a[:-3], b[:-3], c[:-3], over[:-3]), (over[-3:], (heads, a[-2], b[-2]))):
+        raise ShapeError(
+            "expected leading axes and a mask that broadcast to (..., heads, T, S) in attention, "
+            f"got queries {a}, keys {b}, values {c} and a mask {over}; reshape or transpose them"
+        )
     dtype = q.raw.dtype
     if mask is None and dtype == k.raw.dtype == v.raw.dtype:
         return
@@ -119,6 +128,17 @@ def _check_attention(q: Tensor[B], k: Tensor[B], v: Tensor[B], mask: Tensor[B] |
                 f"expected one dtype in attention, got {dtype} and {other.dtype}; convert one "
                 f'with .astype("{dtype}")'
             )
+
+
+def _broadcast(leading: Sequence[Shape], scores: tuple[Shape, Shape]) -> bool:
+    """Whether leading axes broadcast, and a mask to the scores that follow; heads to any number."""
+    mask, sizes = scores
+    try:
+        np.broadcast_shapes(*leading)
+        whole = np.broadcast_shapes(mask, sizes)
+    except ValueError:
+        return False
+    return whole[1:] == sizes[1:] and sizes[0] in (1, whole[0])
 
 
 def recurrence(

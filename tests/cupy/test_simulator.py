@@ -326,6 +326,25 @@ def test_writing_outside_of_memory_is_an_error(place: int, cupy: Any) -> None:
     machine.forget(x.memory)  # so that only this test sees it broken
 
 
+@pytest.mark.parametrize("wait", ["", "__syncthreads();"])
+def test_reading_behind_memory_is_an_error(wait: str, cupy: Any) -> None:
+    kernel = loaded(cupy, f"{wait} x[0] = x[4];")
+    for _ in range(2):
+        with pytest.raises(host.LaunchError, match="an access outside of all memory"):
+            kernel((1,), (1,), (cupy.zeros(4),))
+    kernel((1,), (1,), (cupy.zeros(5),))
+
+
+def test_a_kernel_runs_on_its_device_alone(cupy: Any) -> None:
+    kernel = loaded(cupy, "x[0] = 1.0;")
+    x = cupy.zeros(1)
+    with (
+        cupy.cuda.Device(1),
+        pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="invalid resource handle"),
+    ):
+        kernel((1,), (1,), (x,))
+
+
 def test_it_leaves_as_it_came() -> None:
     names = ("cupy", "born_cupy.backend")
     before = [sys.modules.get(name) for name in names]

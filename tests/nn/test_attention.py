@@ -249,6 +249,12 @@ REFUSALS: Final[list[tuple[Callable[[Any], object], type[Exception], str]]] = [
     (lambda b: attended(b, (2, 3), (2, 4), (2, 3)), ShapeError, "queries"),
     (lambda b: attended(b, (3,), (2, 3), (2, 3)), ShapeError, "queries"),
     (lambda b: attended(b, (3, 2, 4), (2, 2, 4), (2, 2, 4)), ShapeError, "as many"),
+    (lambda b: attended(b, (3, 4), (2, 4), (2, 4)), ShapeError, "a mask that broadcast"),
+    (
+        lambda b: attended(b, (2, 1, 2, 4), (3, 1, 2, 4), (3, 1, 2, 4)),
+        ShapeError,
+        "leading axes and a mask",
+    ),
     (
         lambda b: attended(b, (2, 4), (2, 4), (2, 4), "float64"),
         DTypeError,

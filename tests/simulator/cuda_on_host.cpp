@@ -5,6 +5,7 @@
 #include "cuda_on_host.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -40,6 +41,9 @@ FAULT(sub_overflow, "a difference that overflows")
 FAULT(mul_overflow, "a product that overflows")
 FAULT(negate_overflow, "a negation that overflows")
 FAULT(divrem_overflow, "an integer division by zero")
+
+// Behind an array lies a page that is not to be touched: see Memory in machine.py.
+static void outside(int) { fault("an access outside of all memory"); }
 
 // ---- the threads of a block ---------------------------------------------------------------------
 
@@ -152,7 +156,14 @@ static void make_fibers() {
 const char *launched(void (*thread)(), const Order &order, void **values, char *shared,
                      char *shared_end) {
     if (order.threads > MOST_THREADS) return "a block of more than 1024 threads";
-    if (_setjmp(fault_exit)) return fault_text;
+    struct sigaction caught = {}, before;
+    caught.sa_handler = outside;
+    caught.sa_flags = SA_NODEFER;  // the handler never returns
+    sigaction(SIGSEGV, &caught, &before);
+    if (_setjmp(fault_exit)) {
+        sigaction(SIGSEGV, &before, nullptr);
+        return fault_text;
+    }
     arguments = values;
     body = thread;
     gridDim.x = order.blocks;
@@ -170,5 +181,6 @@ const char *launched(void (*thread)(), const Order &order, void **values, char *
             thread();
         }
     }
+    sigaction(SIGSEGV, &before, nullptr);
     return nullptr;
 }

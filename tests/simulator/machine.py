@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import mmap
 import threading
 import time
 import weakref
@@ -133,19 +134,30 @@ def current_device() -> int:
 
 # -- memory --
 
+_libc: Final = ctypes.CDLL(None)
+_APART: Final = 16  # what vectors are aligned to: the end of an array is as near to the page
+
 
 class Memory:
-    """Memory of a device, on the host and between fences."""
+    """Memory of a device, on the host; behind it lies a page that nobody may touch."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.device_id = _current.device
-        self.buffer: HostArray = np.full(size + 3 * _FENCE, _FENCE_BYTE, np.uint8)
-        offset = _FENCE + -self.buffer.ctypes.data % _FENCE
-        self.ptr: int = self.buffer.ctypes.data + offset
+        room = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        whole = mmap.mmap(-1, room + mmap.PAGESIZE, flags)
+        self.buffer: HostArray = np.frombuffer(whole, np.uint8, room)
+        start = self.buffer.ctypes.data
+        if _libc.mprotect(ctypes.c_void_p(start + room), mmap.PAGESIZE, 0):
+            raise OSError("a page cannot be kept from being read")
+        offset = room - -(-max(size, 1) // _APART) * _APART
+        self.ptr: int = start + offset
         self.bytes: HostArray = self.buffer[offset : offset + size]
+        self._around = (self.buffer[max(offset - _FENCE, 0) : offset], self.buffer[offset + size :])
+        for part in self._around:
+            part[:] = _FENCE_BYTE
         self.bytes[:] = _UNSET_BYTE
-        self._around = (self.buffer[:offset], self.buffer[offset + size :])
 
     @property
     def intact(self) -> bool:
