@@ -49,8 +49,22 @@ class _Limit:
 
 def _limited(library: Any) -> Callable[[], None]:
     before = library.get_num_threads()
-    library.set_num_threads(1)
-    return lambda: library.set_num_threads(before)
+    _set(library, 1)
+    return lambda: _set(library, before)
+
+
+def _set(library: Any, threads: int) -> None:
+    """Limit one library from any thread, and leave it to any thread to do so next.
+
+    From threadpoolctl 3.8 on the first thread to set a limit is the only one that can, until it
+    gives that up: others would change nothing, and a limit that one of them leaves last would stay.
+    """
+    clear = getattr(library, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
+    library.set_num_threads(threads)
+    if clear is not None:
+        clear()
 
 
 one_thread = _Limit()

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Generator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from born.backend.threads import Pool
 from born.raw import HostArray, RawTensor
 from born_numpy import NumpyBackend, orthogonal
 from born_numpy.arena import ARENA
+from born_numpy.blas import one_thread
 from tests.optim.making import parameter
 
 SHAPES = [(150, 150), (200, 140), (130, 260), (3, 70, 90), (40, 40), (50, 30), (2, 0, 5, 3), (4, 0)]
@@ -134,3 +137,26 @@ def test_a_step_takes_three_matrices(
     finally:
         tracemalloc.stop()
     assert 2 * grads[parameters[0].raw].array.nbytes < most - before < 4e6
+
+
+def test_blas_is_limited_by_any_thread_and_freed_by_whichever_leaves_last() -> None:
+    threadpoolctl: Any = pytest.importorskip("threadpoolctl")
+    libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+    if not libraries:
+        pytest.skip("threadpoolctl knows no BLAS here")
+
+    def counts() -> list[int]:
+        return [library.get_num_threads() for library in libraries]
+
+    def enter(limit: ExitStack) -> None:
+        limit.enter_context(one_thread())
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = counts()
+        for others in (False, True):  # one that began before this thread, and one while it is in
+            with ExitStack() as limit, ThreadPoolExecutor(1) as thread:
+                with one_thread() if others else nullcontext():
+                    thread.submit(enter, limit).result()
+                    assert counts() == [1] * len(libraries)
+                thread.submit(limit.close).result()
+            assert counts() == before
