@@ -215,7 +215,7 @@ class Muon(Optimizer[B, MuonConfig]):
     Vectors, biases, and matrices whose names match `exclude`, such as embeddings and the last
     layer, are updated as by `AdamW`, with the config `others`: one optimizer, with one state. In a
     model whose layers have numbers for names, say which those are by one of these lines; the
-    second leaves the settings of the biases elsewhere as they are::
+    second gives settings of their own to those layers alone::
 
         optim.Muon(model, exclude=("0.*", "4.*"), others=optim.AdamWConfig(lr=3e-4))
         optim.Muon(model, groups=[optim.Group("[04].*", config=optim.AdamWConfig(lr=3e-4))])
