@@ -11,7 +11,7 @@ import pytest
 
 from born import validation
 from born.errors import BornError, ConfigError, ConfigTypeError, ShapeError
-from born.validation import choice, flag, integer, number, pair, shape
+from born.validation import choice, flag, integer, number, pair, shape, takes
 
 TAKEN: list[tuple[object, object]] = [
     (integer("n", np.int64(2)), 2),
@@ -74,11 +74,18 @@ def test_the_rest_is_refused_with_the_error_asked_for(
     assert type(caught.value) is refined
 
 
+def test_a_function_says_how_many_arguments_it_takes() -> None:
+    assert takes(lambda x, y=0: x, 1)
+    assert takes(lambda x, y=0: x, 2)
+    assert not takes(lambda x, y=0: x, 3)
+    assert takes(getattr, 5)  # of C: nobody knows
+
+
 def test_every_check_is_tested() -> None:
     checks = {
         name
         for name, value in vars(validation).items()
         if callable(value) and value.__module__ == validation.__name__ and name[0] != "_"
     }
-    texts = {"mismatch_text", "type_error"}  # they write what errors say, and check nothing
-    assert checks - texts == {check.__name__ for check, *_ in REFUSED}
+    others = {"mismatch_text", "type_error", "takes"}  # which refuse nothing themselves
+    assert checks - others == {check.__name__ for check, *_ in REFUSED}

@@ -234,7 +234,7 @@ def test_equal_rules_stay_equal_under_a_transform() -> None:
 def test_penalty_of_nothing_leaves_the_rule_as_it_is() -> None:
     rule = optim.Rule(_decayed, slots=(), scalars={"lr": 1.0, "weight_decay": 1.0})
     assert optim.l2(rule, 0.0) is rule
-    with pytest.raises(RuleError, match="expected the scalar 'weight_decay_' as a number"):
+    with pytest.raises(ConfigError, match=r"l2\.weight_decay: expected a number, got 'x'"):
         optim.l2(rule, cast("Any", "x"))
 
 
