@@ -31,6 +31,7 @@ MOST_CLASSES: Final = 5
 """The depth of a backend: itself, what it stands on, and the contract."""
 
 MOST_FILES: Final = 12
+_OF_A_DEVICE: Final = 3  # its context, its compiler, and the table that goes there
 """The files of born and of a backend that a step passes on its way to memory."""
 
 
@@ -190,4 +191,4 @@ def test_step_passes_few_files(backend_name: str) -> None:
         Path(file).relative_to(ROOT).as_posix() for file in passed if file.startswith(f"{ROOT}/b")
     )
     print(f"\na step on {backend_name} passes {len(files)} files: {', '.join(files)}", end="")
-    assert 0 < len(files) <= MOST_FILES
+    assert 0 < len(files) <= MOST_FILES + _OF_A_DEVICE * (backend_name == "cupy")

@@ -15,6 +15,7 @@ from born.backend.arrays.reduction import ArrayReductions
 from born.backend.arrays.sums import long_sum
 from born.dtypes import float32
 from born.raw import Array, RawTensor
+from born_cupy.kernels.linear import TILE
 from born_cupy.launch import Launching
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -40,13 +41,16 @@ class CupyReductions(ArrayReductions, Launching):
         lead = next((i for i in range(a.ndim) if i not in axes), a.ndim)
         inner = [i for i in axes if i >= lead]
         trailing = inner == list(range(a.ndim - len(inner), a.ndim))
+        columns = math.prod(n for i, n in enumerate(a.shape) if i not in axes)
         if not (0 < lead < a.ndim and trailing and a.size) or (inner and a.dtype.itemsize < 4):
+            return long_sum(a, axis, keepdims)
+        if columns < TILE:  # few, which are added up in double precision
             return long_sum(a, axis, keepdims)
         # What lies side by side first, then columns.
         left = long_sum(a, tuple(inner), False) if inner else a
-        columns = left.reshape((math.prod(left.shape[:lead]), -1))
+        rows = left.reshape((-1, columns))
         shape = [1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes]
-        return self._column_sums(RawTensor(columns)).array.reshape(shape)
+        return self._column_sums(RawTensor(rows)).array.reshape(shape)
 
     argmax = _with_bfloat16(ArrayReductions.argmax)
     argmin = _with_bfloat16(ArrayReductions.argmin)
