@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from typing_extensions import override
 
@@ -15,10 +15,11 @@ from born.backend.arrays.reduction import ArrayReductions
 from born.backend.arrays.sums import long_sum
 from born.dtypes import float32
 from born.raw import Array, RawTensor
-from born_cupy.kernels.linear import TILE
 from born_cupy.launch import Launching
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
+
+_FEW: Final = 32  # columns, which would not fill a warp
 
 
 def _with_bfloat16(method: _Method) -> _Method:
@@ -44,7 +45,7 @@ class CupyReductions(ArrayReductions, Launching):
         columns = math.prod(n for i, n in enumerate(a.shape) if i not in axes)
         if not (0 < lead < a.ndim and trailing and a.size) or (inner and a.dtype.itemsize < 4):
             return long_sum(a, axis, keepdims)
-        if columns < TILE:  # few, which are added up in double precision
+        if columns < _FEW:  # added up in double precision
             return long_sum(a, axis, keepdims)
         # What lies side by side first, then columns.
         left = long_sum(a, tuple(inner), False) if inner else a
