@@ -97,15 +97,19 @@ class Tiled(Launching):
 
     def _heads(self, array: Array, lead: tuple[int, ...]) -> Any:
         """An array as (outer, inner, rows, columns), its columns side by side: a view if it can."""
-        *outer, inner = (1, *lead)
-        rows = array.shape[-2:]
-        along = array.shape[-3] if array.ndim > 2 else 1
-        wide = self.xp.broadcast_to(array, (*outer[1:], along, *rows))
-        four = wide.reshape((math.prod(outer), along, *rows))
-        four = self.xp.broadcast_to(four, (len(four), inner, *rows))
-        if rows[-1] > 1 and four.strides[-1] != four.itemsize:
+        four = self._four(array, lead)
+        if four.shape[-1] > 1 and four.strides[-1] != four.itemsize:
             return self.xp.ascontiguousarray(four)
         return four
+
+    def _four(self, array: Array, lead: tuple[int, ...]) -> Any:
+        """Matrices with leading axes that broadcast, as (outer, inner, rows, columns)."""
+        *outer, inner = (1, *lead)
+        along = array.shape[-3] if array.ndim > 2 else 1
+        matrix = array.shape[-2:]
+        wide = self.xp.broadcast_to(array, (*outer[1:], along, *matrix))
+        four = wide.reshape((math.prod(outer), along, *matrix))
+        return self.xp.broadcast_to(four, (len(four), inner, *matrix))
 
     def _like(self, heads: Any, length: int) -> Any:
         """An empty array for heads of such rows, whose axes lie in memory in the same order."""
@@ -122,11 +126,7 @@ class Tiled(Launching):
             return []
         array = mask.array if mask.ndim > 1 else mask.array.reshape((1, -1))
         wide = self.xp.broadcast_to(array, (*array.shape[:-2], q.shape[-2], k.shape[-2]))
-        *outer, inner = (1, *lead)
-        along = wide.shape[-3] if wide.ndim > 2 else 1
-        four = self.xp.broadcast_to(wide, (*outer[1:], along, *wide.shape[-2:]))
-        four = four.reshape((math.prod(outer), along, *wide.shape[-2:]))
-        four = self.xp.broadcast_to(four, (len(four), inner, *wide.shape[-2:]))
+        four = self._four(wide, lead)
         return [four, *(stride // four.itemsize for stride in four.strides)]
 
     def _rest(
