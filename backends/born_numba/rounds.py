@@ -17,17 +17,20 @@ from born.backend.threads import POOL
 from born.fusion import RESULT, Ref
 from born.fusion.program import REDUCTIONS
 from born.raw import HostArray
-from born_numba import update
-from born_numba.compiler import inlined
-from born_numba.rows import NAMES, RowText, reduced, room_text
-from born_numba.update import SIGNATURE, compile_text, operation_text
+from born_numba import intrinsics, rows, update
+from born_numba.elements import indented, operation_text
+from born_numba.intrinsics import load_float64, store_float64
+from born_numba.rows import RowText, reduced, room_text
+from born_numba.shared import ADDRESS, COUNT, DOUBLE, Shared, shared_in
+from born_numba.update import SIGNATURE, compile_text
 from born_numpy.waves import Plan, StagedProgram, Wave, taking
 
 PARALLEL: Final = 524_288
 """Elements from which a second thread pays, as for other updates; no thread takes a larger tensor
 by itself."""
 
-_MOST_ROWS: Final = PARALLEL // STRETCH
+room_of_rows: Final = intrinsics.room(8 * (PARALLEL // STRETCH))
+"""Room for a number of each row of a tensor."""
 
 _SMALL: Final = {
     *("add", "sub", "mul", "div", "neg", "abs", "lt", "le", "gt", "ge", "eq", "ne", "where"),
@@ -41,12 +44,11 @@ _OBJECTS, _GRADIENTS, _TENSORS, _SCALARS, _SETS, _RESULTS, _PIECES, _NEXT = rang
 
 @cache
 def _compiled(source: str, compute: np.dtype[Any]) -> Callable[[int], int]:
-    names = {**globals(), **NAMES, "real": compute.type}
+    names = {**globals(), **rows.names(compute), **shared_in(source, SHARED)}
     loop: Callable[[int], int] = compile_text(source, "update", SIGNATURE, names)
     return loop
 
 
-@inlined
 def sum_of_few(x: Any, count: Any) -> Any:
     """The sum of the first numbers, no more than lanes, in the order of `born.backend.lanes`."""
     left = count
@@ -55,19 +57,27 @@ def sum_of_few(x: Any, count: Any) -> Any:
         while 2 * half < left:
             half *= 2
         for number in range(half, left):
-            x[number - half] += x[number]
+            total = load_float64(x, number - half) + load_float64(x, number)
+            store_float64(x, number - half, total)
         left = half
-    return x[0] if count else 0.0
+    return load_float64(x, 0) if count else 0.0
 
 
-@inlined
 def largest_of_few(x: Any, count: Any) -> Any:
     """The largest of the first numbers; -inf of none."""
     largest = -np.inf
     for number in range(count):
-        a = x[number]
-        largest = a if a > largest or a != a else largest
+        largest = rows.larger(load_float64(x, number), largest)
     return largest
+
+
+SHARED: Final = {
+    **rows.SHARED,
+    **{
+        each.__name__: Shared(each, DOUBLE(ADDRESS, COUNT)) for each in (sum_of_few, largest_of_few)
+    },
+}
+"""What the texts call by name."""
 
 
 class Round:
@@ -170,54 +180,55 @@ class Round:
         texts = self._row_texts()
         own = len(staged.own)
         lines = [
-            *(text.source for text in texts.values()),
             "def update(arguments):",
             "    table = read64(arguments + DATA)",
-            f"    objects = carray(data(table, _OBJECTS), (1, {own}), np.uint64)",
-            "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
-            "    tensors = carray(data(table, _TENSORS), (1, 3), np.int64)",
-            f"    scalars = carray(data(table, _SCALARS), (1, {len(self._inputs)}), np.float64)",
-            "    sets = carray(data(table, _SETS), (1,), np.int64)",
-            f"    results = carray(data(table, _RESULTS), (1, {len(self._results)}), np.float64)",
-            *(f"    {line}" for line in room_text(list(texts.values()))),
+            "    objects = data(table, _OBJECTS)",
+            "    gradients = data(table, _GRADIENTS)",
+            "    tensors = data(table, _TENSORS)",
+            "    scalars = data(table, _SCALARS)",
+            "    sets = data(table, _SETS)",
+            "    results = data(table, _RESULTS)",
+            "    pieces = load_int64(table, _PIECES)",
+            *indented(4, room_text(list(texts.values()))),
         ]
         most = max(len(text.rows) for text in texts.values())
-        lines += [f"    of_rows{n} = np.empty(_MOST_ROWS, np.float64)" for n in range(most)]
+        lines += [f"    of_rows{n} = room_of_rows()" for n in range(most)]
         lines += [
             "    while True:",
-            f"        c = take(table + np.uint64({8 * _NEXT}))",
-            "        if c >= np.int64(word(table, _PIECES)):",
+            f"        c = take(address_of(table, {_NEXT}, 8))",
+            "        if c >= pieces:",
             "            return 0",
-            "        i = tensors[c, 0]",
-            "        size = tensors[c, 1]",
-            "        place = tensors[c, 2]",
+            "        tensor = address_of(tensors, c, 24)",
+            "        size = load_int64(tensor, 1)",
+            "        place = load_int64(tensor, 2)",
+            f"        arrays = address_of(objects, load_int64(tensor, 0), {8 * own})",
             "        rows = -(-size // STRETCH)",
-            "        k = sets[place]",
+            "        k = load_int64(sets, place)",
+            f"        numbers = address_of(scalars, k, {8 * len(self._inputs)})",
         ]
-        lines += [f"        x{place} = scalars[k, {n}]" for n, place in enumerate(self._inputs)]
+        lines += [
+            f"        v{place} = load_float64(numbers, {n})" for n, place in enumerate(self._inputs)
+        ]
         used = sorted({index for text in texts.values() for index in text.elements})
         for index in used:
-            object_ = "gradients[place]" if index == 1 else f"objects[i, {index}]"
-            lines.append(f"        at{index} = read64({object_} + DATA)")
+            array = "data(gradients, place)" if index == 1 else f"data(arrays, {index})"
+            lines.append(f"        at{index} = {array}")
         for number in self._numbers:
-            lines += [f"        {line}" for line in self._stage(number, texts)]
+            lines += indented(8, self._stage(number, texts))
+        lines.append(f"        found = address_of(results, place, {8 * len(self._results)})")
         lines += [
-            f"        results[place, {n}] = np.float64(x{place})"
-            for n, place in enumerate(self._results)
+            f"        store_float64(found, {n}, v{place})" for n, place in enumerate(self._results)
         ]
         return "\n".join(lines) + "\n"
 
     def _row_texts(self) -> dict[int, RowText]:
-        """For each stage with a pass the function that takes a row through it."""
+        """For each stage with a pass the lines that take a row through it."""
         texts: dict[int, RowText] = {}
         for number in self._numbers:
             work = self._staged.stages.stages[number].work
             if work is not None:
                 texts[number] = RowText(
-                    work.program,
-                    work.dtypes,
-                    reduced(self._staged.program, work),
-                    f"of_row{number + 1}",
+                    work.program, work.dtypes, reduced(self._staged.program, work)
                 )
         return texts
 
@@ -228,31 +239,34 @@ class Round:
         for place in stage.small:
             op, args = staged.program.instructions[place]
             value = operation_text(op, [self._name(arg) for arg in args])
-            lines.append(f"x{staged.places[Ref(RESULT, place)]} = {value}")
+            lines.append(f"v{staged.places[Ref(RESULT, place)]} = {value}")
         if stage.work is None:
             return lines
         text = texts[number]
-        given = {f"s{n}": f"real({self._x(ref)})" for n, ref in enumerate(stage.work.scalars)}
-        given |= {"across": "0", "cell": "0", "length": "min(STRETCH, size - base)"}
         # Each pass begins where the one before has ended, with what is still in the cache.
         backwards = number % 2 == (self._numbers.stop - 1) % 2
         lines += [
+            *(f"s{n} = real({self._value(ref)})" for n, ref in enumerate(stage.work.scalars)),
             f"for row in range({'rows - 1, -1, -1' if backwards else 'rows'}):",
             "    base = row * STRETCH",
-            f"    sums = {text.name}({', '.join(given.get(x, x) for x in text.arguments)})",
-            *(f"    of_rows{n}[row] = sums[{n}]" for n in range(len(text.rows))),
+            "    length = min(STRETCH, size - base)",
+            *indented(4, text.lines),
+            *(
+                f"    store_float64(of_rows{n}, row, {result})"
+                for n, result in enumerate(text.results)
+            ),
         ]
         for n, (place, _) in enumerate(stage.work.reductions):
             name, _ = REDUCTIONS[staged.program.instructions[place].op]
             close = "sum_of_few" if name == "sum" else "largest_of_few"
-            lines.append(f"x{staged.places[Ref(RESULT, place)]} = {close}(of_rows{n}, rows)")
+            lines.append(f"v{staged.places[Ref(RESULT, place)]} = {close}(of_rows{n}, rows)")
         return lines
 
-    def _x(self, ref: Ref) -> str:
-        return f"x{self._staged.places[ref]}"
+    def _value(self, ref: Ref) -> str:
+        return f"v{self._staged.places[ref]}"
 
     def _name(self, ref: Ref) -> str:
         """A value as an operand: truth values from elsewhere are given as numbers."""
         is_given = self._staged.places[ref] in self._inputs
         boolean = is_given and self._staged.program.is_boolean(ref)
-        return f"({self._x(ref)} != 0)" if boolean else self._x(ref)
+        return f"({self._value(ref)} != 0)" if boolean else self._value(ref)
