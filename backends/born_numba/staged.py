@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any, Final
 
@@ -11,7 +12,15 @@ from typing_extensions import override
 
 from born.backend import Backend
 from born.backend.threads import POOL
-from born.backend.update import BoundUpdate, Check, Scalars, accept, element_dtype
+from born.backend.update import (
+    BoundUpdate,
+    Check,
+    GroupUpdate,
+    PreparedStep,
+    Scalars,
+    accept,
+    element_dtype,
+)
 from born.fusion import Program
 from born.fusion.program import ELEMENT, ROWS
 from born.fusion.stages import Pass
@@ -21,7 +30,9 @@ from born_numba.elements import indented
 from born_numba.rounds import PARALLEL, Round
 from born_numba.rows import Reduced, RowText, reduced, room_text
 from born_numba.shared import shared_in
-from born_numba.update import SIGNATURE, Addresses, NumbaUpdate, compile_text
+from born_numba.update import SIGNATURE, Addresses, Gathered, NumbaUpdate, compile_text
+from born_numba.whole import Planned, Whole, slots_of
+from born_numpy.group import HostGroup
 from born_numpy.passes import Elementwise, PassKernel, Tiles
 from born_numpy.staged import BoundStages, StagedUpdate
 from born_numpy.waves import Plan, Wave
@@ -47,6 +58,10 @@ class StagedLoops(StagedUpdate):
             for finished in range(len(self.totals))
         ]
         self.source += "".join(f"# whole tensors\n{x.source}\n" for x in self._rounds if x)
+        self.whole = None
+        if Whole.is_possible(self.staged, dtypes):
+            self.whole = Whole(self.staged, dtypes)
+            self.source += self.whole.source
 
     @override
     def together(self, sizes: Sequence[int], gathered: Any) -> list[Sequence[int]]:
@@ -85,13 +100,17 @@ class _Bound(BoundStages):
     """A staged kernel with its tensors, whose gradients are checked by a compiled loop."""
 
     def __init__(
-        self, kernel: StagedUpdate, targets: Sequence[Sequence[RawTensor]], check: Check
+        self, kernel: StagedLoops, targets: Sequence[Sequence[RawTensor]], check: Check
     ) -> None:
         super().__init__(kernel, targets, check)
         own = kernel.staged.own
         slots = [i - 1 for i in own[2:]]
         elements = [[target[0], *[target[i] for i in slots]] for target in targets]
         self.addresses = Addresses(elements, [kernel.dtypes[i] for i in own])
+        self._whole, self._slots = kernel.whole, None
+        if kernel.whole is not None:
+            self._slots = slots_of(kernel.whole, targets)
+        self._latest_whole: Planned | None = None
 
     @override
     def gathered(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> Any:
@@ -99,6 +118,56 @@ class _Bound(BoundStages):
         if found is None:
             return super().gathered(numbers, gradients)
         return self.addresses, found
+
+    @override
+    def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
+        gathered = self.gathered(numbers, gradients)
+        in_waves = partial(self.in_waves, numbers, gradients, gathered)
+        if gathered is None or self._whole is None or self._slots is None:
+            return in_waves()
+        _, found = gathered
+        if found.plan.size >= PARALLEL:
+            return in_waves()
+        planned = self._latest_whole
+        if planned is None or planned.plan is not found.plan:
+            planned = self._whole.planned(self.addresses, self._slots, found)
+            self._latest_whole = planned
+        return _WholeStep(self._whole, planned, found, in_waves)
+
+
+@dataclass(slots=True)
+class _WholeStep(PreparedStep):
+    """A step that is one call of a loop; together with other kernels' it goes in waves."""
+
+    whole: Whole
+    planned: Planned
+    gathered: Gathered
+    in_waves: Callable[[], PreparedStep]
+    waves: PreparedStep | None = None
+
+    @override
+    def run(
+        self,
+        scalars: Sequence[Scalars],
+        sets: Sequence[int] | None = None,
+        values: RawTensor | None = None,
+        finished: int = 0,
+    ) -> RawTensor | None:
+        if self.whole.is_alone:
+            self.whole.run(self.planned, self.gathered, scalars, sets, None)
+            return None
+        if self.waves is None:
+            self.waves = self.in_waves()
+        return self.waves.run(scalars, sets, values, finished)
+
+    @override
+    def run_all(
+        self, scalars: Sequence[Scalars], sets: Sequence[int] | None, group: GroupUpdate
+    ) -> bool:
+        if not isinstance(group, HostGroup):
+            return False
+        self.whole.run(self.planned, self.gathered, scalars, sets, group)
+        return True
 
 
 class Simple(Elementwise):

@@ -311,7 +311,7 @@ class Addresses:
         self._dtypes = dtypes
         self._aligned = all(dtype.itemsize > 1 for dtype in dtypes)
         self._arrays: list[list[HostArray]] = [[raw.array for raw in target] for target in targets]
-        self._sizes = np.array([arrays[0].size for arrays in self._arrays], np.int64)
+        self.sizes = np.array([arrays[0].size for arrays in self._arrays], np.int64)
         self.objects = np.zeros((len(targets), len(dtypes)), np.uint64)
         for row, arrays in zip(self.objects, self._arrays, strict=True):
             row[0] = id(arrays[0])
@@ -334,7 +334,7 @@ class Addresses:
         for place, array in {
             _OBJECTS: self.objects,
             _NUMBERS: places,
-            _SIZES: self._sizes,
+            _SIZES: self.sizes,
             _CHUNKS: chunks,
             _SETS: sets,
         }.items():
