@@ -32,7 +32,7 @@ def adapted(state: OptimizerState, counts: Mapping[str, int], buffers: Buffers) 
     """
     if not isinstance(cast("object", state), Mapping):
         return state  # which is refused
-    ours = {**buffers, **counts}
+    ours: dict[str, StateValue | int] = {**buffers, **counts}
     kept = {name: x for name, x in state.items() if name in ours or not has_kind(name, OPTIONAL)}
     absent = RECORDS if BATCHES in state else OPTIONAL
     for name, value in ours.items():
