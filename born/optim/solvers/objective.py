@@ -16,7 +16,7 @@ import numpy as np
 from typing_extensions import override
 
 import born.ops as ops
-from born.autodiff import Autodiff, backward, hvp
+from born.autodiff import Autodiff, backward, hvp, jacobian
 from born.autodiff.transforms import value_and_grad
 from born.autodiff.trees import Tree, aligned, joined, parted
 from born.backend import Backend, get_backend
@@ -35,6 +35,10 @@ _EPS: Final = {8: 2.0**-52, 4: 2.0**-23, 2: 2.0**-8}
 
 DIFFERENCE: Final = _EPS[8] ** 0.5
 """The step of a difference in place of a derivative, relative to the size of what changes."""
+
+
+_TOGETHER: Final = 2**22
+"""The most numbers in the derivatives of any one value that are computed at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,8 +118,8 @@ class Objective(ABC):
         """What the user's function returns at a point."""
 
     @abstractmethod
-    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
-        """What it returns as a tensor on a tape, and the leaves that it was computed from."""
+    def jacobian(self, x: Vector, m: int) -> HostArray:
+        """The derivatives of the m numbers that it returns, of shape (m, n), by the tape."""
 
     def user_jac(self, x: Vector) -> Any:
         """What the user's function of derivatives returns at a point."""
@@ -185,7 +189,7 @@ class OfArrays(Objective):
             return self._fun(self.to_user(x), *self.args)
 
     @override
-    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+    def jacobian(self, x: Vector, m: int) -> HostArray:
         raise NotImplementedError  # arrays are differentiated by differences
 
     def _differences(self, x: Vector, value: float) -> Vector:
@@ -285,15 +289,19 @@ class OfTensors(Objective):
             return self._fun(self._tensor(x, self._home), *self.args)
 
     @override
-    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+    def jacobian(self, x: Vector, m: int) -> HostArray:
         self.nfev += 1
         point = self._tensor(x, self._recording)
-        point.requires_grad = True
-        with self._recording.tape, self.as_called():
+
+        def residuals(x: Tensor[Any]) -> Tensor[Any]:
             # A result of x, so that a function that returns what it is given has a record too.
-            result = self._fun(point * 1.0, *self.args)
-        check_result(result)
-        return result, [point.raw]
+            result = self._fun(x * 1.0, *self.args)
+            check_result(result)
+            return cast("Tensor[Any]", result)
+
+        with self.as_called():
+            found = jacobian(residuals, chunk_size=at_once(m, x.size))(point)
+        return found.numpy().reshape(m, x.size)
 
     def _tensor(self, x: Vector, backend: Any) -> Tensor[Any]:
         """A vector as a tensor like x0, in memory of its own."""
@@ -342,6 +350,14 @@ class OfTrees(OfTensors):
             return super()._checked(gradient)
         aligned(self._form, gradient, "a gradient")
         return super()._checked(joined(Tree(gradient)))
+
+
+class _Holder(Module[Any]):
+    """Parameters from anywhere as a module, by which functions can be differentiated."""
+
+    def __init__(self, parameters: Sequence[Parameter[Any]]) -> None:
+        super().__init__()
+        self.parameters_held = list(parameters)
 
 
 class OfParameters(Objective):
@@ -402,7 +418,7 @@ class OfParameters(Objective):
         if self.jac is True:
             value, grads = pair(self.call(x))
         else:
-            value, _ = self.recorded(x)
+            value = self._recorded(x)
             with self.as_called():
                 grads = backward(value)
         zeros = [grads.get(p.raw) for p in self.parameters]
@@ -420,12 +436,26 @@ class OfParameters(Objective):
         with self.as_called():
             return self._fun(*self.args)
 
-    @override
-    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+    def _recorded(self, x: Vector) -> Tensor[Any]:
         with cast("Autodiff[Any]", self.backend).tape:
             result = self.call(x)
         check_result(result)
-        return result, [p.raw for p in self.parameters]
+        return cast("Tensor[Any]", result)
+
+    @override
+    def jacobian(self, x: Vector, m: int) -> HostArray:
+        self.restore(x)
+        self.nfev += 1
+        holder = _Holder(self.parameters)
+
+        def residuals(held: _Holder) -> Tensor[Any]:
+            result = self._fun(*self.args)
+            check_result(result)
+            return cast("Tensor[Any]", result)
+
+        with self.as_called():
+            found = jacobian(residuals, chunk_size=at_once(m, x.size))(holder)
+        return np.concatenate([each.numpy().reshape(m, -1) for each in found.values()], axis=1)
 
     def flat(self, raws: Sequence[RawTensor]) -> Vector:
         """The tensors of all parameters as one vector, in new memory."""
@@ -440,6 +470,11 @@ class OfParameters(Objective):
             pieces.append(piece.reshape(p.shape).astype(p.dtype))
             start += p.size
         return pieces
+
+
+def at_once(m: int, n: int) -> int:
+    """How many gradients of m residuals by n variables are computed at once."""
+    return max(1, _TOGETHER // max(m, n))
 
 
 def objective_of(
