@@ -517,7 +517,7 @@ REFUSED: Final[list[tuple[type[Exception], Callable[[], object], str]]] = [
     (OperandError, lambda: optim.minimize(rosenbrock, "ab"), r"expected x0 as an array of real"),
     (OperandError, lambda: optim.minimize(lambda x: None, [1.0]), r"returns a number, got NoneTyp"),
     (OperandError, lambda: optim.minimize(lambda x: x, [1.0], jac=True), r"\(value, gradient\) f"),
-    (OperandError, lambda: optim.minimize(lambda x: 1, [1.0], jac="2-point"), r"expected jac as"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refused
+    (OperandError, lambda: optim.minimize(lambda x: 1, [1.0], jac="cs"), r"expected jac as"),
     (ShapeError, lambda: optim.minimize(lambda x: x, [1.0, 2.0]), r"returns one number, got shap"),
     (ShapeError, lambda: optim.minimize(lambda x: 1.0, []), r"x0 with at least one element"),
     (GradientError, lambda: optim.minimize(rosenbrock, [1, 2], jac=lambda x: [1]), r"shape \(2,\)"),

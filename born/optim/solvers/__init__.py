@@ -12,6 +12,8 @@ a sum of squares; both keep to SciPy's conventions.
 (True, array([1., 1.]))
 """
 
+from born.optim.solvers.curve import covariance as covariance
+from born.optim.solvers.curve import curve_fit as curve_fit
 from born.optim.solvers.descent import BFGS as BFGS
 from born.optim.solvers.descent import LBFGS as LBFGS
 from born.optim.solvers.descent import NewtonCG as NewtonCG

@@ -19,6 +19,11 @@ class Box:
     def __init__(self, low: Vector, high: Vector) -> None:
         self._low, self._high = low, high
 
+    @property
+    def limits(self) -> tuple[Array, Array]:
+        """The lower and the upper bounds, on the host."""
+        return self._low.numpy(), self._high.numpy()
+
     def clip(self, x: Vector) -> Vector:
         """The nearest point inside."""
         return x.maximum(self._low).minimum(self._high)
@@ -76,11 +81,11 @@ def box_of(bounds: Any, shape: tuple[int, ...], like: Vector) -> Box | None:
     return Box(low, high)
 
 
-def interval_of(bounds: Any, shape: tuple[int, ...], n: int) -> tuple[Array, Array] | None:
+def ends_of(bounds: Any, shape: tuple[int, ...], n: int) -> tuple[Array, Array]:
     """The ends of SciPy's bounds for least squares: (low, high), each of x's shape or a number."""
     if bounds is None:
-        return None
-    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        bounds = None, None
+    elif hasattr(bounds, "lb") and hasattr(bounds, "ub"):
         bounds = bounds.lb, bounds.ub
     try:
         low, high = bounds
@@ -90,8 +95,7 @@ def interval_of(bounds: Any, shape: tuple[int, ...], n: int) -> tuple[Array, Arr
             f"scipy.optimize.Bounds, got {bounds!r}; infinity or None stands for no bound, and a "
             "method goes as method="
         ) from error
-    ends = _ends(low, high, shape, n)
-    return ends if any(np.isfinite(end).any() for end in ends) else None
+    return _ends(low, high, shape, n)
 
 
 def _ends(low: Any, high: Any, shape: tuple[int, ...], n: int) -> tuple[Array, Array]:
@@ -116,10 +120,9 @@ def _ends(low: Any, high: Any, shape: tuple[int, ...], n: int) -> tuple[Array, A
 def _end(values: Any, none: float, shape: tuple[int, ...], n: int) -> Array:
     """One bound of each variable; None, also in a list, stands for `none`."""
     try:
-        array = np.asarray(values.numpy() if is_tensor(values) else values)
-        if array.dtype == object:
-            array = np.where(np.equal(array, None), none, array)
-        array = array.astype(np.float64)
+        given: Any = np.asarray(values.numpy() if is_tensor(values) else values)
+        flat = [none if each is None else each for each in given.reshape(-1).tolist()]
+        array = np.array(flat, np.float64).reshape(given.shape)
         if array.shape == (n,):
             return array
         return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)

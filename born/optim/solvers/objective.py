@@ -24,6 +24,7 @@ from born.creation import tensor
 from born.dtypes import is_floating
 from born.errors import BornError, DTypeError, GradientError, OperandError, ShapeError
 from born.nn import Module, Parameter
+from born.optim.solvers.differences import ONE_SIDED, Limits, differences
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor, is_tensor
 
@@ -32,9 +33,6 @@ Vector: TypeAlias = Tensor[Any]
 
 _EPS: Final = {8: 2.0**-52, 4: 2.0**-23, 2: 2.0**-8}
 """The rounding of a floating dtype by its bytes."""
-
-DIFFERENCE: Final = _EPS[8] ** 0.5
-"""The step of a difference in place of a derivative, relative to the size of what changes."""
 
 
 _TOGETHER: Final = 2**22
@@ -80,8 +78,9 @@ class Objective(ABC):
         self.args: tuple[Any, ...] = args if isinstance(args, tuple) else (args,)
         self.nfev = self.njev = self.nhev = 0
         self._errors = np.geterr()
-        self.difference = DIFFERENCE
+        self.difference = ONE_SIDED
         self.best: Point | None = None
+        self.limits: Limits | None = None
 
     def as_called(self) -> np.errstate:
         """The user's own choice of NumPy's warnings; a solver has none of its own to show."""
@@ -193,13 +192,13 @@ class OfArrays(Objective):
         raise NotImplementedError  # arrays are differentiated by differences
 
     def _differences(self, x: Vector, value: float) -> Vector:
-        point, gradient = x.numpy().copy(), np.empty(x.size)
-        for i, at in enumerate(point.tolist()):
-            there = at + math.copysign(DIFFERENCE, at) * max(1.0, abs(at))
-            point[i] = there
-            gradient[i] = (as_number(self.call(self.vector(point))) - value) / (there - at)
-            point[i] = at
-        return self._vector(gradient)
+        def called(there: HostArray) -> HostArray:
+            return np.array([as_number(self.call(self._vector(there)))])
+
+        base = np.array([value])
+        return self._vector(
+            differences(called, x.numpy(), base, self.limits, central=self.jac == "3-point")
+        )
 
     @override
     def curvature(self, point: Point, direction: Vector) -> Vector:
@@ -301,7 +300,7 @@ class OfTensors(Objective):
 
         with self.as_called():
             found = jacobian(residuals, chunk_size=at_once(m, x.size))(point)
-        return found.numpy().reshape(m, x.size)
+        return cast("HostArray", found.numpy().reshape(m, x.size))
 
     def _tensor(self, x: Vector, backend: Any) -> Tensor[Any]:
         """A vector as a tensor like x0, in memory of its own."""
@@ -486,14 +485,19 @@ def objective_of(
             f"expected a function to minimize, got {fun!r}; pass the function itself, which is "
             "called with points"
         )
-    if not (jac is None or isinstance(jac, bool) or callable(jac)):
+    if not (jac is None or isinstance(jac, bool) or callable(jac) or jac in ("2-point", "3-point")):
         raise OperandError(
-            f"expected jac as None, True or a function, got {jac!r}; True says that fun returns "
-            "(value, gradient)"
+            f"expected jac as None, True, '2-point', '3-point' or a function, got {jac!r}; True "
+            "says that fun returns (value, gradient)"
         )
-    jac = None if jac is False else jac
+    jac = None if jac is False or jac == "2-point" else jac
     objective: Objective
-    parameters = as_parameters(x0)
+    parameters, tree = as_parameters(x0), None if is_tensor(x0) else _tensors_in(x0)
+    if jac == "3-point" and not (parameters is None and tree is None and not is_tensor(x0)):
+        raise OperandError(
+            "expected jac='3-point' for a function of NumPy arrays, got tensors, whose derivatives "
+            "are exact; leave it out"
+        )
     if parameters is not None and hessp is not None:
         raise OperandError(
             "expected no hessp for a model, whose curvature is taken from its gradients, got "
@@ -503,7 +507,7 @@ def objective_of(
         objective = OfParameters(fun, parameters, args, jac)
     elif is_tensor(x0):
         objective = OfTensors(fun, x0, args, jac, hessp)
-    elif (tree := _tensors_in(x0)) is not None:
+    elif tree is not None:
         objective = OfTrees(fun, tree, args, jac, hessp)
     else:
         objective = OfArrays(fun, x0, args, jac, hessp)

@@ -26,9 +26,8 @@ class Interior:
     def inside(self, x: Array, part: float = 0.0) -> Array:
         """The nearest point inside, at a distance from the bounds of a part of their size."""
         low, high = np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf)
-        if part:
-            low = np.where(np.isfinite(self.low), self.low + part * _size(self.low), low)
-            high = np.where(np.isfinite(self.high), self.high - part * _size(self.high), high)
+        low = np.maximum(low, self.low + part * _size(self.low))
+        high = np.minimum(high, self.high - part * _size(self.high))
         narrow = low > high
         middle = np.where(narrow, self.low, 0.0) / 2 + np.where(narrow, self.high, 0.0) / 2
         return np.where(narrow, middle, np.minimum(np.maximum(x, low), high))
@@ -81,7 +80,7 @@ class Interior:
 
 
 def _size(end: Array) -> Array:
-    return np.maximum(1.0, np.abs(end))
+    return np.where(np.isfinite(end), np.maximum(1.0, np.abs(end)), 0.0)
 
 
 def _to_sphere(start: Array, direction: Array, radius: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ Array: TypeAlias = npt.NDArray[np.float64]
 """On the host, in double: the systems solved here are of n variables."""
 
 Rho: TypeAlias = Callable[[Array], Any]
-"""From z, the squares of residuals, to rho(z) and its derivative; what else is returned is not used."""
+"""From z, the squares of residuals, to rho(z) and its derivative; a third result is not used."""
 
 
 def _soft_l1(z: Array) -> Any:
@@ -56,13 +56,13 @@ class Loss:
     least-squares"; Agarwal et al., "Ceres Solver", which leaves it out too.
     """
 
-    def __init__(self, loss: Rho | str, scale: object) -> None:
+    def __init__(self, loss: object, scale: object) -> None:
         if not callable(loss) and (not isinstance(loss, str) or loss not in LOSSES):
             raise ConfigError(
                 f"expected loss as one of {', '.join(LOSSES)}, or a function of z that returns "
                 f"rho(z) and its derivative, got {loss!r}; correct the name"
             )
-        self._rho = loss if callable(loss) else LOSSES[loss]
+        self._rho = cast("Rho", loss) if callable(loss) else LOSSES[loss]
         self._scale = number("f_scale", scale, error=DomainError)
         if self._scale <= 0.0:
             raise DomainError(

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from born.errors import GradientError, ShapeError
-from born.optim.solvers.box import interval_of
+from born.optim.solvers.box import ends_of
 from born.optim.solvers.descent import calling, method_of
+from born.optim.solvers.differences import differences
 from born.optim.solvers.objective import (
-    DIFFERENCE,
     Objective,
     OfArrays,
     as_array,
@@ -61,7 +61,7 @@ _BACK: Final = 0.005
 def least_squares(
     fun: Callable[..., Any],
     x0: Any,
-    jac: Callable[..., Any] | bool | None = None,
+    jac: Callable[..., Any] | bool | str | None = None,
     bounds: Any = None,
     method: SquaresMethod | str | None = None,
     *,
@@ -84,21 +84,49 @@ def least_squares(
         fun: returns the residuals, such as predictions less data, of any shape: m of them.
         x0: where to start, n variables. A model is left at the best point.
         jac: a function that returns the Jacobian, of shape (m, n); or True, if `fun` returns
-            (residuals, Jacobian). Without it, the tape takes one backward pass for each residual;
-            for a function of NumPy arrays there are n differences.
+            (residuals, Jacobian). Without it, the tape gives the derivatives of all residuals by
+            all variables at once; for a function of NumPy arrays there are n differences, or with
+            "3-point" 2 n, which have ten digits and not eight.
+        bounds: (low, high), each a number or of the shape of x0, or scipy.optimize.Bounds; None or
+            infinity where there is no bound. Every point that is evaluated lies within; x0 is
+            moved there. A variable with two equal bounds is fixed.
         method: `LevenbergMarquardt()`, the default, `Dogleg()` or `GaussNewton()`, with its
-            settings; or "lm", as in SciPy.
+            settings; or SciPy's name of one, "lm", "trf" or "dogbox".
+        ftol, xtol, gtol: when to end, in place of the method's; 0 is never.
+        x_scale: by how much a variable changes where another changes by its own x_scale, n numbers
+            or one; "jac" takes the norms of the columns of the Jacobian, the largest so far.
+        loss: what a residual r counts, with z = (r / f_scale)²: "linear" z, "soft_l1"
+            2 (√(1 + z) - 1), "huber" z up to 1 and 2 √z - 1 from there, "cauchy" ln(1 + z),
+            "arctan" arctan(z); or a function from z to that and its derivative.
+        f_scale: the size of a residual from which on the loss has it count for less.
+        max_nfev: the most evaluations, those for differences and Jacobians among them; by default
+            100 (n + 1).
         args: further arguments of `fun` and `jac`.
         callback: as for `minimize`.
 
     Returns:
         beside what `minimize` gives: `fun` and `jac` are the residuals and the Jacobian at x as
-        NumPy arrays of shapes (m,) and (m, n), `cost` is half the sum of squares, `grad` its
-        gradient, `optimality` that gradient's largest absolute value. `status`, a success if above
-        0, is 1 for `gtol`, 2 for `ftol`, 3 for `xtol`, 4 for both of these, 0 for `maxfun`, -1
-        where something is not finite at x0, and -2 if the callback raised StopIteration.
+        NumPy arrays of shapes (m,) and (m, n), `cost` is half the sum of squares, or of what `loss`
+        makes of them, `grad` its gradient, `optimality` that gradient's largest absolute value,
+        each times the distance to the bound that descent leads to, and `active_mask` has -1 for
+        each variable at its lower bound, 1 at the upper one, else 0. With a loss, the rows of `jac`
+        have their weights. `covariance` says how well the variables are determined. `status`, a
+        success if above 0, is 1 for `gtol`, 2 for `ftol`, 3 for `xtol`, 4 for both of these, 0 for
+        `max_nfev`, -1 where something is not finite at x0, and -2 if the callback raised
+        StopIteration.
 
     The residuals are computed where x0 is; the systems of n equations are solved on the host.
+
+    Source: of bounds, Branch, Coleman and Li (1999), "A subspace, interior, and conjugate gradient
+    method for large-scale bound-constrained minimization problems", as in SciPy's trf; of losses,
+    Holland and Welsch (1977), "Robust regression using iteratively reweighted least-squares".
+
+    >>> y = np.array([1.0, 1.1, 0.9, 9.0])
+    >>> robust = optim.least_squares(lambda x: x - y, [0.0], loss="cauchy", f_scale=0.1)
+    >>> robust.x.round(2)
+    array([1.])
+    >>> optim.least_squares(lambda x: x - y, [0.0], bounds=(0.0, 2.0)).active_mask
+    array([1])
 
     >>> t = born.tensor([0.0, 1.0, 2.0, 3.0], backend, dtype="float64")
     >>> y = born.tensor([2.0, 1.213, 0.736, 0.446], backend, dtype="float64")
@@ -115,8 +143,10 @@ def least_squares(
     method = method.replace(**{name: each for name, each in given.items() if each is not None})
     objective = objective_of(fun, x0, args, jac)
     n = objective.start().size
-    ends = interval_of(bounds, tuple(getattr(x0, "shape", np.shape(objective.start()))), n)
-    interior = None if ends is None else Interior(*ends)
+    low, high = ends = ends_of(bounds, tuple(getattr(x0, "shape", np.shape(objective.start()))), n)
+    interior = None
+    if np.isfinite(low).any() or np.isfinite(high).any():
+        objective.limits, interior = ends, Interior(low, high)
     scaling = Scaling(x_scale, n)
     return _Run(method, objective, callback, interior, Loss(loss, f_scale), scaling).run()
 
@@ -276,7 +306,7 @@ class _Run:
             result, self._exact = pair(result)
         host = as_array("residuals", result)
         residuals = host.reshape(-1)
-        if residuals.size == 0 or (self.nit and residuals.size != self.residuals.size):
+        if residuals.size == 0 or self.residuals.size not in (0, residuals.size):
             raise ShapeError(
                 f"expected residuals, as many as at x0, got shape {host.shape}; return an "
                 "array of at least one"
@@ -304,14 +334,12 @@ class _Run:
         return jacobian.reshape(m, x.size)
 
     def _differences(self, x: Array) -> Array:
-        columns: list[Array] = []
-        base, exact = self.residuals, self._exact
-        for i, at in enumerate(x.tolist()):
-            there = x.copy()
-            there[i] = at + math.copysign(DIFFERENCE, at) * max(1.0, abs(at))
-            columns.append((self._residuals(there) - base) / (there[i] - at))
-        self._exact = exact
-        return np.stack(columns, axis=1)
+        base, exact, objective = self.residuals, self._exact, self.objective
+        central = objective.jac == "3-point"
+        try:
+            return differences(self._residuals, x, base, objective.limits, central=central)
+        finally:
+            self._exact = exact
 
     def result(self, status: int, message: str) -> OptimizeResult:
         objective = self.objective
