@@ -321,7 +321,8 @@ def upsample(
     Args:
         x: images, with at least one pixel.
         size: (height, width) of the result, or one integer for both; or a scale_factor.
-        scale_factor: by what to multiply both, or each; the result is rounded down.
+        scale_factor: by what to multiply both, or each; the result is rounded down, and then an
+            axis of its old length is left as it is, as in PyTorch.
         mode: `"nearest"` repeats pixels, that at floor(i H / H'); `"bilinear"` draws lines between
             them.
         align_corners: of `"bilinear"`, whether the centres of the corners stay where they are.
@@ -345,7 +346,8 @@ def upsample(
         factors = scale_factor if isinstance(scale_factor, tuple) else (scale_factor,) * 2
         scales = [number("scale_factor", each, 1e-6, error=DomainError) for each in factors]
         new = pair("size", (int(old[0] * scales[0]), int(old[1] * scales[1])), error=ShapeError)
-        steps = 1 / scales[0], 1 / scales[1]
+        same = old[0] == new[0], old[1] == new[1]
+        steps = 1.0 if same[0] else 1 / scales[0], 1.0 if same[1] else 1 / scales[1]
     if mode == "bilinear":
         each = [_lines(*lengths, align_corners) for lengths in zip(old, new, steps, strict=True)]
         return _along_both(x, *each)
