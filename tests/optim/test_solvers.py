@@ -722,7 +722,7 @@ def test_what_is_not_used_or_no_number_is_refused() -> None:
         ),
         (lambda: minimize(_square, None), "expected x0 as an array .*: None is not a number"),
         (lambda: minimize(_square, ["3", "4"]), "expected x0 as an array .*: '3' is not a number"),
-        (lambda: minimize(_square, x0, jac=np.ones(2)), "expected jac as None, True or a function"),
+        (lambda: minimize(_square, x0, jac=np.ones(2)), "expected jac as None, True, "),
         (
             lambda: minimize(_square, x0, jac=lambda x: "x"),
             "expected a gradient of real numbers, got str: 'x' is not a number",

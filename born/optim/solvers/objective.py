@@ -197,7 +197,7 @@ class OfArrays(Objective):
 
         base = np.array([value])
         return self._vector(
-            differences(called, x.numpy(), base, self.limits, central=self.jac == "3-point")
+            differences(called, x.numpy(), base, self.limits, central=isinstance(self.jac, str))
         )
 
     @override
@@ -485,15 +485,21 @@ def objective_of(
             f"expected a function to minimize, got {fun!r}; pass the function itself, which is "
             "called with points"
         )
-    if not (jac is None or isinstance(jac, bool) or callable(jac) or jac in ("2-point", "3-point")):
+    named = isinstance(jac, str) and jac in {"2-point", "3-point"}
+    if not (jac is None or isinstance(jac, bool) or callable(jac) or named):
         raise OperandError(
             f"expected jac as None, True, '2-point', '3-point' or a function, got {jac!r}; True "
             "says that fun returns (value, gradient)"
         )
-    jac = None if jac is False or jac == "2-point" else jac
+    if jac is False or (named and jac == "2-point"):
+        jac = None
     objective: Objective
     parameters, tree = as_parameters(x0), None if is_tensor(x0) else _tensors_in(x0)
-    if jac == "3-point" and not (parameters is None and tree is None and not is_tensor(x0)):
+    if (
+        named
+        and jac == "3-point"
+        and not (parameters is None and tree is None and not is_tensor(x0))
+    ):
         raise OperandError(
             "expected jac='3-point' for a function of NumPy arrays, got tensors, whose derivatives "
             "are exact; leave it out"

@@ -335,7 +335,7 @@ class _Run:
 
     def _differences(self, x: Array) -> Array:
         base, exact, objective = self.residuals, self._exact, self.objective
-        central = objective.jac == "3-point"
+        central = isinstance(objective.jac, str)
         try:
             return differences(self._residuals, x, base, objective.limits, central=central)
         finally:
