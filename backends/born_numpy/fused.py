@@ -22,6 +22,7 @@ from born.dtypes import as_dtype, bool_
 from born.fusion import ARRAY, BOOLEAN, CONSTANT, RESULT, SCALAR, Formula, Ref
 from born.raw import Array, RawTensor
 from born_numpy.arena import empty
+from born_numpy.writer import Writer
 
 _WHOLE: Final = (
     4_096  # elements up to which arrays go whole: buffers would cost more than they save
@@ -169,19 +170,15 @@ def _erf_into(x: Array, out: Array | None = None) -> Array:
     return out
 
 
-class _Writer:
+class _Writer(Writer):
     """Writes the text of a function of whole arrays, or of one of a tile and its buffers."""
 
     def __init__(self, formula: Formula, dtype: np.dtype[Any], tiled: bool) -> None:
+        super().__init__(formula.last_use())
         self.formula = formula
         self.dtype = dtype
         self.tiled = tiled
         self.compute = compute_dtype([dtype])
-        self.last = formula.last_use()
-        self.buffers: list[np.dtype[Any]] = []
-        self.free: list[int] = []
-        self.places: dict[Ref, str] = {}
-        self.lines: list[str] = []
 
     def source(self) -> str:
         """The text, whole."""
@@ -209,20 +206,12 @@ class _Writer:
             return repr(float(self.formula.constants[ref.index]))
         if ref.kind == ARRAY and ref not in self.places:
             if self.tiled:
-                self.places[ref] = self._buffer(self.compute)
+                self.places[ref] = self.take(self.compute)
                 self.lines.append(f"np.copyto({self.places[ref]}, a{ref.index})")
             else:
                 self.places[ref] = f"w{ref.index}"
                 self.lines.append(f"w{ref.index} = a{ref.index}.astype(np.{self.compute.name})")
         return self.places.get(ref, str(ref))
-
-    def _buffer(self, dtype: np.dtype[Any]) -> str:
-        for number in self.free:
-            if self.buffers[number] == dtype:
-                self.free.remove(number)
-                return f"b{number}"
-        self.buffers.append(dtype)
-        return f"b{len(self.buffers) - 1}"
 
     def _write(self, number: int, op: str, args: tuple[Ref, ...], values: list[str]) -> None:
         """One instruction."""
@@ -234,24 +223,18 @@ class _Writer:
         # What copies, or is made in several steps, must not lie where its arguments do.
         several = op in ("where", "softplus", "erf")
         if not several:
-            self._release(number, args)
-        place = self._target(result, op) or self._buffer(bool_ if op in BOOLEAN else self.compute)
+            self.release(number, args)
+        place = self._target(result, op) or self.take(bool_ if op in BOOLEAN else self.compute)
         self.places[result] = place
         self.lines += self._steps(op, args, values, place)
         if several:
-            self._release(number, args)
+            self.release(number, args)
 
     def _target(self, result: Ref, op: str) -> str | None:
         """The result's own array, if it can be written there at once."""
         if result in self.formula.outputs and self.dtype == self.compute and op not in BOOLEAN:
             return f"o{self.formula.outputs.index(result)}"
         return None
-
-    def _release(self, number: int, args: Sequence[Ref]) -> None:
-        for arg in dict.fromkeys(args):
-            place = self.places.get(arg, "")
-            if place.startswith("b") and self.last[arg] == number:
-                self.free.append(int(place[1:]))
 
     def _call(self, op: str, args: tuple[Ref, ...], values: list[str]) -> str:
         """An instruction as an expression that makes a new array."""
@@ -286,8 +269,8 @@ class _Writer:
                 f"np.copyto({place}, {values[1]}, where={x})",
             ]
         if op.startswith("cast_"):
-            narrow = self._buffer(as_dtype(op.removeprefix("cast_")))
-            self.free.append(int(narrow[1:]))
+            narrow = self.take(as_dtype(op.removeprefix("cast_")))
+            self.give_back(narrow)
             return [
                 f'np.copyto({narrow}, {x}, casting="unsafe")',
                 f"np.copyto({place}, {narrow})",
@@ -304,8 +287,8 @@ class _Writer:
                 f"np.divide(1.0, {place}, out={place})",
             ]
         if op == "softplus":
-            rest = self._buffer(self.compute)
-            self.free.append(int(rest[1:]))
+            rest = self.take(self.compute)
+            self.give_back(rest)
             return [
                 f"np.absolute({x}, out={rest})",
                 f"np.negative({rest}, out={rest})",
