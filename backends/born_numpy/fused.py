@@ -15,32 +15,19 @@ import numpy as np
 
 from born.backend.arrays.erf import erf, erf_float32
 from born.backend.plain_fused import check_operands
-from born.backend.plain_update import COMPARISONS
 from born.backend.threads import POOL, taken
 from born.backend.update import compute_dtype
 from born.dtypes import as_dtype, bool_
 from born.fusion import ARRAY, BOOLEAN, CONSTANT, RESULT, SCALAR, Formula, Ref
 from born.raw import Array, RawTensor
 from born_numpy.arena import empty
-from born_numpy.writer import Writer
+from born_numpy.writer import Writer, ufunc_name
 
 _WHOLE: Final = (
     4_096  # elements up to which arrays go whole: buffers would cost more than they save
 )
 _TILE: Final = 16_384  # elements; some ten buffers of a tile stay in a cache of 1 MB
 _PARALLEL: Final = 131_072  # elements from which a second thread pays
-
-_UFUNCS: Final = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "div": "divide",
-    "pow": "power",
-    "neg": "negative",
-    "abs": "absolute",
-    **COMPARISONS,
-}
-"""The ufuncs whose name is not that of the operation."""
 
 _SILENT: Final = BOOLEAN.union(["neg", "abs", "sign", "where", "maximum", "minimum", "relu"])
 """The operations of which NumPy never warns."""
@@ -256,7 +243,7 @@ class _Writer(Writer):
             "softplus": f"np.add(np.maximum({x}, 0.0), "
             f"np.log1p(np.exp(np.negative(np.absolute({x})))))",
         }
-        return composed.get(op) or f"np.{_UFUNCS.get(op, op)}({', '.join(values)})"
+        return composed.get(op) or f"np.{ufunc_name(op)}({', '.join(values)})"
 
     def _steps(self, op: str, args: tuple[Ref, ...], values: list[str], place: str) -> list[str]:
         """An instruction as steps that write to a place."""
@@ -297,7 +284,7 @@ class _Writer(Writer):
                 f"np.maximum({x}, 0.0, out={place})",
                 f"np.add({place}, {rest}, out={place})",
             ]
-        return [f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})"]
+        return [f"np.{ufunc_name(op)}({', '.join(values)}, out={place})"]
 
     def _result(self, number: int, ref: Ref) -> str:
         """Where a result is in the end: in its own array if there are tiles."""

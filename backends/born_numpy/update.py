@@ -17,7 +17,6 @@ import numpy as np
 from typing_extensions import override
 
 from born.backend import codecs
-from born.backend.plain_update import COMPARISONS
 from born.backend.threads import POOL, taken
 from born.backend.update import (
     BoundUpdate,
@@ -34,29 +33,12 @@ from born.fusion.codec import BLOCK, coded_size
 from born.fusion.program import stochastic
 from born.raw import Array, RawTensor
 from born_numpy.alignment import LINE, to_line
-from born_numpy.writer import Writer
+from born_numpy.writer import Writer, ufunc_name
 
 _SCRATCH: Final = 3_670_016  # bytes of buffers of all threads: 3.5 MiB, so that 4 MB is kept
 _LARGEST_TILE: Final = 262_144  # elements; both measured: docs/notes/performance.md
 _TILE_STEP: Final = 4_096  # elements: tiles begin where pages and cache lines do
 _PARALLEL: Final = 262_144  # elements from which a second thread pays; measured: as above
-
-_UFUNCS: Final = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "div": "divide",
-    "pow": "power",
-    "neg": "negative",
-    "abs": "absolute",
-    **COMPARISONS,
-}
-"""The ufuncs whose name is not that of the operation."""
-
-
-def ufunc_name(op: str) -> str:
-    """What NumPy calls an operation of programs."""
-    return _UFUNCS.get(op, op)
 
 
 class NumpyUpdate(UpdateKernel):
@@ -209,7 +191,7 @@ class _TileWriter(Writer):
                 self.lines.append(f'np.copyto({cast}, {values[0]}, casting="unsafe")')
                 self.lines.append(f"np.copyto({place}, {cast})")
             else:
-                self.lines.append(f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})")
+                self.lines.append(f"np.{ufunc_name(op)}({', '.join(values)}, out={place})")
         self.places[Ref(RESULT, number)] = place
 
     def _where(

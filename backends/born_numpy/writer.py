@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from born.backend.plain_update import COMPARISONS
 from born.fusion import Ref
+
+_UFUNCS: Final = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "div": "divide",
+    "pow": "power",
+    "neg": "negative",
+    "abs": "absolute",
+    **COMPARISONS,
+}
+"""The ufuncs whose name is not that of the operation."""
+
+
+def ufunc_name(op: str) -> str:
+    """What NumPy calls an operation of programs."""
+    return _UFUNCS.get(op, op)
 
 
 class Writer:
