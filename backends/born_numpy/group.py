@@ -75,6 +75,7 @@ _Schedule: TypeAlias = tuple[list[tuple[list[int], Compute]], list[int], list[in
 
 
 def _scheduled(program: GroupProgram) -> _Schedule:
+    """The instructions of each round over a list of values, compiled once a program."""
     found: _Schedule | None = program.compiled.get(HostGroup)
     if found is None:
         refs = [

@@ -156,6 +156,7 @@ def _parsed(subscripts: str, operands: Sequence[Tensor[Any]]) -> tuple[list[str]
 
 
 def _sizes(subscripts: str, terms: list[str], operands: Sequence[Tensor[Any]]) -> dict[str, int]:
+    """The length of each letter; axes of one element broadcast."""
     sizes: dict[str, int] = {}
     for term, x in zip(terms, operands, strict=True):
         if len(term) != x.ndim:
