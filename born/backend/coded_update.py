@@ -67,6 +67,10 @@ class CodedUpdate(UpdateKernel):
         # Among the targets, which lack the gradient.
         self.coded = [(i - 1, codec) for i, codec in enumerate(program.codecs) if codec]
         self.rounds = program.group.rounds if program.group else 0
+        # Slots whose new values no total is waited for may be written in an earlier round.
+        stage, boundaries = program.numbered()
+        new = [program.outputs[place] for place, _ in self.coded]
+        self.is_early = any(stage[ref] < boundaries[-1] for ref in new)
 
     @override
     def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
@@ -180,7 +184,7 @@ class _Step(PreparedStep):
         finished: int = 0,
     ) -> RawTensor | None:
         kernel, backend = self._kernel, self._kernel.backend
-        is_last = finished == kernel.rounds
+        writes = kernel.is_early or finished == kernel.rounds
         totals: RawTensor | None = None
         for coded, places, step in self._steps:
             for pairs in coded:  # in each round: others were there in between
@@ -190,7 +194,7 @@ class _Step(PreparedStep):
             own = step.run(scalars, chosen, values, finished)
             if own is not None:
                 totals = own if totals is None else backend.add(totals, own)
-            if is_last:
+            if writes:
                 for place, pairs in zip(places, coded, strict=True):
                     numbers = scalars[0 if sets is None else sets[place]]
                     chance = [numbers[ref.index] for ref in kernel.program.chance]

@@ -316,10 +316,14 @@ class Program:
         """What an array input is kept as; "" for numbers of its dtype."""
         return self.codecs[index] if self.codecs else ""
 
-    def with_codecs(self, codecs: tuple[str, ...]) -> Program:
-        """The program with arrays that are kept as these codecs; the host hands `chance` over."""
-        host, texts = self.host, ("t", "__number")
-        arguments = tuple(dict.fromkeys((*host.arguments, *texts)))
+    def with_codecs(self, codecs: tuple[str, ...], shift: int = 0) -> Program:
+        """The program with arrays that are kept as these codecs; the host hands `chance` over.
+
+        A `shift` is added to the parameter's number in it, for another chance.
+        """
+        host, number = self.host, "__number"
+        texts = ("t", f"{number} + {shift}" if shift else number)
+        arguments = tuple(dict.fromkeys((*host.arguments, "t", number)))
         handed = tuple(dict.fromkeys((*host.handed, *texts)))
         return replace(
             self,
