@@ -272,6 +272,7 @@ def _recorded(
     symbols: list[Symbol] = []
     for index, kind in enumerate(kinds):
         writer.ranks[Ref(ARRAY, index)] = kind
+        writer.names[Ref(ARRAY, index)] = arrays[index]
         symbols.append(Symbol(writer, Ref(ARRAY, index)))
     named = {name: Symbol(writer, text=name) for name in names}
     try:
@@ -332,10 +333,13 @@ def _outputs(
     values = returned if _is_tuple(returned) else (returned,)
     targets = (arrays[0], *arrays[2:])
     if len(values) != len(targets):
-        slots = len(targets) - 1
+        slots = f"its slots {', '.join(targets[1:])}" if targets[1:] else "nothing else"
+        expected = "1 value" if len(targets) == 1 else f"{len(targets)} values"
+        count = "nothing" if returned is None else str(len(values))
         raise RuleError(
-            f"{definition_of(function)}: expected the rule to return the parameter and its {slots} "
-            f"slots, {1 + slots} values, got {len(values)}; return them as one tuple, in order"
+            f"{definition_of(function)}: expected the rule to return the parameter and {slots}, "
+            f"{expected}, got {count}; return them as one tuple, in order, and take scalars by "
+            "keyword, after *"
         )
     outputs: list[Ref] = []
     for name, value in zip(targets, values, strict=True):

@@ -17,6 +17,7 @@ from born.backend.codecs import mixed
 from born.dtypes import DTypeLike, as_dtype, float32, is_floating
 from born.errors import RuleError
 from born.fusion import Program, trace
+from born.fusion.origin import definition_of
 from born.fusion.program import COLUMNS, GROUP, REDUCTIONS, ROWS, TENSOR, matrix_function
 from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
@@ -398,7 +399,11 @@ _NUMBERS: Final = 2**23
 
 
 def _check_slots(what: str, named: Mapping[str, Any], slots: tuple[str, ...]) -> None:
-    for name in named:
+    for name, kind in named.items():
+        if what == "kinds" and not isinstance(kind, Slot):
+            raise type_error(
+                f"the slot {name!r}", "a Slot", kind, f"write {name}=optim.Slot(...)", RuleError
+            )
         if name not in slots:
             raise RuleError(
                 f"expected {what} of the slots {', '.join(slots) or '(none)'}, got one "
@@ -465,9 +470,16 @@ def _arguments(function: RuleFunction) -> _Arguments:
     optional = [
         each.name for each in parameters if each.kind in positional and each.default is None
     ]
+    for each in parameters:
+        if each.kind in positional and each.default not in (each.empty, None):
+            raise RuleError(
+                f"{definition_of(function)}: expected a slot without a default, or with None, got "
+                f"{each.name}={each.default!r}; where a slot starts is said by "
+                f"@optim.rule({each.name}=optim.Slot(start=...)), and a scalar comes after *"
+            )
     if arrays[:2] != ["p", "g"] or "t" in arrays:
         raise RuleError(
-            f"{function!r}: expected a rule (p, g, *slots, *, scalars, t), got the "
+            f"{definition_of(function)}: expected a rule (p, g, *slots, *, scalars, t), got the "
             f"arguments {[each.name for each in parameters]}; name the parameter p, its gradient "
             "g, and take scalars by keyword, t, the number of the update, among them"
         )
