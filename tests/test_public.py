@@ -53,7 +53,8 @@ SURFACE = {
     " AdaptiveMaxPool2d PixelShuffle PixelUnshuffle InstanceNorm1d Dropout1d Dropout2d Identity"
     " Lambda Unflatten ELU GLU Hardsigmoid Hardswish Hardtanh LogSigmoid Mish PReLU SELU Softsign"
     " binary_cross_entropy gaussian_nll_loss poisson_nll_loss margin_ranking_loss"
-    " cosine_embedding_loss Upsample accuracy binary_cross_entropy_with_logits cosine_similarity cross_entropy ctc_loss"
+    " cosine_embedding_loss Upsample accuracy binary_cross_entropy_with_logits"
+    " cosine_similarity cross_entropy ctc_loss"
     " huber_loss kl_div l1_loss mse_loss nll_loss smooth_l1_loss triplet_margin_loss",
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
     " Group LossScale Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer"

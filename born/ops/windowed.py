@@ -120,7 +120,8 @@ def with_dropout(
         seen = before if seen is None else seen & before
     if seen is not None:
         some = reduction.any(seen, axis=-1, keepdims=True)
-        scores = elementwise.where(seen, scores, elementwise.where(some, -math.inf, 0.0 * scores))
+        zero = Tensor(q.backend.zeros((1,), q.dtype), q.backend)
+        scores = elementwise.where(seen, scores, elementwise.where(some, -math.inf, zero))
         weights = elementwise.where(some, _softmax(scores), 0.0)
     else:
         weights = _softmax(scores)

@@ -89,7 +89,7 @@ def test_truncated_normal(backend: Backend) -> None:
     assert abs(draws - 1.0).max() <= 1.0
     assert abs(draws - 1.0).max() > 0.999
     check_moments(draws, 0.5 * 0.8796, 1.0)  # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1))
-    with pytest.raises(ConfigError, match="bound as a finite number from 0.1"):
+    with pytest.raises(ConfigError, match=r"bound as a finite number from 0\.1"):
         init.truncated_normal((2, 2), backend, bound=0.0)
 
 

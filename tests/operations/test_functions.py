@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import born
-from born import ops
+from born import nn, ops
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.raw import HostArray
