@@ -319,7 +319,7 @@ def gaussian_nll_loss(
 
     >>> x, v = born.tensor([1.0, 3.0], backend), born.tensor([1.0, 4.0], backend)
     >>> gaussian_nll_loss(x, x + 2.0, v, "none").numpy().round(3).tolist()
-    [2.0, 1.193...]
+    [2.0, 1.19...]
     """
     number("eps", eps, low=math.ulp(0.0))
     _check_alike("gaussian_nll_loss", predictions, targets)
