@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pytest
@@ -421,7 +421,7 @@ def test_layer_is_its_operation_with_its_parameters(autodiff: Autodiff[Backend],
 def test_activations_are_those_of_pytorch(name: str, autodiff: Autodiff[Backend]) -> None:
     torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: the parity extra")
     layer = ACTIVATIONS[name][0]()
-    settings: Parameters = vars(layer)
+    settings = cast("Parameters", vars(layer))
     theirs = getattr(torch.nn, name.partition(" ")[0])(*settings.values())
     array = np.linspace(-8.0, 8.0, 54).reshape(6, 9)[:, :8].copy()
     leaf = torch.tensor(array, requires_grad=True)
