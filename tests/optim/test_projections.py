@@ -277,6 +277,10 @@ def test_without_a_pattern_a_projection_is_for_all(backend: Backend) -> None:
     np.testing.assert_allclose(rows.numpy(), 0.5, atol=1e-7)
 
 
+def _less(p: Any, g: Any) -> Any:
+    return (p - g,)
+
+
 def test_a_box_may_be_open(backend: Backend) -> None:
     moved = [0.1, 0.5, 0.5, 0.9]
     for low, high in ((None, 0.5), (0.5, None), (None, None)):
@@ -286,7 +290,7 @@ def test_a_box_may_be_open(backend: Backend) -> None:
         optim.SGD([p], lr=0.1, projections=[box]).step({p.raw: g})
         ends = (-np.inf if low is None else low), (np.inf if high is None else high)
         np.testing.assert_allclose(p.numpy(), np.clip(moved, *ends), rtol=1e-6)
-        rule = optim.projected(optim.Rule(lambda p, g: (p - g,), slots=(), scalars={}), box)
+        rule = optim.projected(optim.Rule(_less, slots=(), scalars={}), box)
         assert [rule.function(x, 0.0, t=1)[0] for x in moved] == np.clip(moved, *ends).tolist()
 
 
