@@ -103,7 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is fast: all that is not listed as slow. Refuse names that are not the same in each process."""
+    """Mark what is fast: all not listed as slow. Refuse names that differ between processes."""
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(
