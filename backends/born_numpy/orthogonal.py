@@ -93,6 +93,7 @@ def _alone(tasks: Iterable[Task]) -> None:
 
 
 def _shared(tasks: Iterable[Task]) -> None:
+    """Run tasks that threads take in turn."""
     waiting = deque(tasks)
     POOL.share(lambda: _alone(taken(waiting)))
 
@@ -105,6 +106,7 @@ def _divide(
     preconditioning: str,
     share: Share,
 ) -> None:
+    """Divide matrices by their lengths, in place."""
     wide = _wide(x)
     # The norm is the same of both, and of what lies in memory in order it takes no copy.
     measured = RawTensor(x if preconditioning == "frobenius" else wide)
@@ -188,6 +190,7 @@ def _tiles(rows: int) -> list[_Tile]:
 
 
 def _block(rows: int) -> int:
+    """How many rows a block has on the diagonal."""
     count = max(min(-(-rows // _ROWS), _BLOCKS), -(-rows // _MOST))
     return _whole_lines(-(-rows // count))
 

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from born.autodiff.autodiff import Autodiff, is_autodiff, recording_level
 from born.autodiff.batching import Batched, Batching
 from born.autodiff.tape import Origin, Tape
-from born.autodiff.trees import Tree, mapped
+from born.autodiff.trees import Leaf, Tree, mapped
 from born.backend import Backend
 from born.backend.arguments import is_tuple
 from born.dtypes import is_floating
@@ -67,36 +67,21 @@ class Call:
         level = level_to_record_on(self.backend)
         tape = level.tape_of_function(batching=batching or examples)
         self.tape: Final = tape
-        inner = tape.inner
         self.count = 0
-        made: list[RawTensor] = []
         try:
             with tape, holding([leaf.tensor.raw for leaf in leaves if leaf.held]):
-                for leaf in leaves:
-                    raw = leaf.tensor.raw
-                    if leaf.held:
-                        tape.hold(raw)
-                    else:
-                        # A new tensor, so that the same one captured elsewhere stays constant.
-                        raw = inner.reshape(raw, raw.shape)
-                        tape.watch(raw)
-                    made.append(raw)
+                self.leaves: Final = [self._watched(leaf) for leaf in leaves]
                 for raw in held:
                     tape.hold(raw)
-                    made.append(raw)
-                self.leaves: Final = made
+                    self.leaves.append(raw)
                 given = list(args)
                 if examples:
                     given = [
-                        each if place in numbers else self._in_examples(each, inner)
+                        each if place in numbers else self._in_examples(each, tape.inner)
                         for place, each in enumerate(args)
                     ]
-                position = 0
-                for number, tree in zip(numbers, self.trees, strict=True):
-                    count = len(tree.leaves)
-                    raws = made[position : position + count]
-                    given[number] = tree.filled([Tensor(raw, self.backend) for raw in raws])
-                    position += count
+                for number, tree in zip(numbers, self.in_trees(self.leaves), strict=True):
+                    given[number] = tree
                 result = function(*given, **options)
                 pair = _pair(result) if has_aux else (result, None)
                 self.value: Any = pair[0]
@@ -109,6 +94,17 @@ class Call:
             raise
         for x in results if self.aux is None else [*results, *tensors_of(self.aux)]:
             tape.forget(x.raw)
+
+    def _watched(self, leaf: Leaf) -> RawTensor:
+        """A tensor to differentiate by as the function sees it."""
+        raw = leaf.tensor.raw
+        if leaf.held:
+            self.tape.hold(raw)
+        else:
+            # A new tensor, so that the same one captured elsewhere stays constant.
+            raw = self.tape.inner.reshape(raw, raw.shape)
+            self.tape.watch(raw)
+        return raw
 
     def _in_examples(self, value: Any, inner: Backend) -> Any:
         """An argument with each tensor as a batch of one example, for all of them."""
@@ -150,7 +146,9 @@ class Call:
         """Free what was recorded."""
         self.tape.clear()
 
-    def in_trees(self, values: Sequence[RawTensor], held: Callable[[Any], Any] | None) -> list[Any]:
+    def in_trees(
+        self, values: Sequence[RawTensor], held: Callable[[Any], Any] | None = None
+    ) -> list[Any]:
         """Values for the leaves in the form of the arguments."""
         made: list[Any] = []
         position = 0
@@ -188,6 +186,7 @@ def holding(raws: Sequence[RawTensor]) -> AbstractContextManager[None]:
 
 @contextmanager
 def _holding(raws: Sequence[RawTensor]) -> Generator[None]:
+    """As `holding`, of at least one."""
     counts, mine = HELD.counts, list(raws)
     for raw in mine:
         counts[raw] = counts.get(raw, 0) + 1

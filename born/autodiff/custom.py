@@ -7,13 +7,16 @@ its derivative is asked for, instead of keeping what lies between.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 from born.autodiff.autodiff import Autodiff, level_of, recording_level
 from born.autodiff.calls import Call, tensors_of
-from born.autodiff.tape import JointPullback, Origin, Tape
+from born.autodiff.pullback import JointPullback
+from born.autodiff.tape import Origin, Tape
 from born.autodiff.trees import Tree, aligned
+from born.backend import Backend
 from born.backend.arguments import is_tuple
 from born.backend.recomputing import recomputing
 from born.errors import OperandError, TapeError
@@ -149,18 +152,9 @@ def checkpointed(function: Callable[P, Y]) -> Callable[P, Y]:
         user = _backend_of(args, options, value)
 
         def pull(gradient: Any) -> list[RawTensor | None]:
-            before = backend.random_state if drew else state
-            if drew:
-                backend.set_random_state(state)
             numbers = (0,) if tree.leaves else ()
-            try:
-                with recomputing():
-                    call = Call(
-                        called, ((args, options),), numbers, {}, held=captured, backend=user
-                    )
-            finally:
-                if drew:
-                    backend.set_random_state(before)
+            with recomputing(), _drawing_again(backend, state) if drew else nullcontext():
+                call = Call(called, ((args, options),), numbers, {}, held=captured, backend=user)
             try:
                 seeds = aligned(Tree(call.value), gradient, "a gradient")
                 known = call.gradients(seeds)
@@ -171,6 +165,17 @@ def checkpointed(function: Callable[P, Y]) -> Callable[P, Y]:
         return recorded_as_one(level, value, parents, pull, versions, user)
 
     return functools.wraps(function)(call) if hasattr(function, "__name__") else call
+
+
+@contextmanager
+def _drawing_again(backend: Backend, state: Mapping[str, Any]) -> Generator[None]:
+    """A context that draws what was drawn from a state, and changes nothing for what follows."""
+    present = backend.random_state
+    backend.set_random_state(state)
+    try:
+        yield
+    finally:
+        backend.set_random_state(present)
 
 
 def recorded_as_one(

@@ -21,7 +21,8 @@ from typing_extensions import override
 
 from born.autodiff.autodiff import Autodiff, is_autodiff
 from born.autodiff.batching import is_batched
-from born.autodiff.tape import Origin, Parts, Pullback, Tape
+from born.autodiff.pullback import Parts, Pullback
+from born.autodiff.tape import Origin, Tape
 from born.autodiff.wrapping import Operation, Wrapping, define
 from born.backend import Backend
 from born.dtypes import is_floating
@@ -240,6 +241,8 @@ def _caller() -> tuple[str, int]:
 
 
 def _method(name: str) -> Operation:
+    """An operation whose results are looked at as long as checks are on."""
+
     def method(self: _Checking, /, *args: Any, **options: Any) -> Any:
         compute = getattr(self.inner, name)
         if not self.active:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from born.autodiff.derivatives.registrars import sum_to_shape
-from born.autodiff.tape import Origin, Pullback, Tape
+from born.autodiff.pullback import Pullback
+from born.autodiff.tape import Origin, Tape
 from born.backend import Backend
 from born.fusion import Derivative, Formula, derivative
 from born.raw import RawTensor
@@ -96,6 +97,7 @@ def _pullback(
     shapes: Sequence[tuple[int, ...]],
     scalars: Sequence[float],
 ) -> Pullback:
+    """The pullback of a formula of `count` arrays."""
     formula = how.formula
 
     def numbers() -> Sequence[float]:

@@ -11,25 +11,20 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush, heapreplace
 from itertools import accumulate, pairwise
-from types import MethodType, TracebackType
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar, cast
+from types import TracebackType
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias
 
 from typing_extensions import override
 
-from born.backend import Backend, Index
+from born.autodiff.exits import certain_exit
+from born.autodiff.pullback import JointPullback, Parts, Pullback, added, separate
+from born.backend import Backend
 from born.errors import TapeError
-from born.raw import RawTensor, Shape, memory_of
-
-Pullback: TypeAlias = Callable[[RawTensor], "RawTensor | Sequence[RawTensor | Parts | None]"]
-"""From the gradient of a result to those of its tensor arguments: one gradient for an
-operation of one tensor; for others a sequence, with None for arguments that need none."""
-
-JointPullback: TypeAlias = Callable[..., "RawTensor | Sequence[RawTensor | Parts | None]"]
-"""The same from the gradients of several results, each an argument."""
+from born.raw import RawTensor
 
 End: TypeAlias = Literal["walked", "cleared"]
 
@@ -41,38 +36,6 @@ _ENDS: Final[dict[End, tuple[str, str]]] = {
 
 _FEWEST: Final = 1024
 """Nodes that a tape knows before it looks for those that are gone."""
-
-
-class Parts:
-    """A gradient of which some parts are known, all else being zero.
-
-    Those of all the slices of a tensor are put together once, when the last has come.
-
-    Args:
-        shape: of the gradient.
-        parts: each an index, and what is added there.
-    """
-
-    __slots__ = ("parts", "shape")
-
-    def __init__(self, shape: Shape, parts: list[tuple[Index, RawTensor]]) -> None:
-        self.shape = shape
-        self.parts = parts
-
-    def whole(self, backend: Backend) -> RawTensor:
-        """The gradient as one tensor."""
-        return backend.assembled(self.shape, self.parts[0][1].dtype, self.parts)
-
-
-def _whole(backend: Backend, g: RawTensor | Parts) -> RawTensor:
-    return g.whole(backend) if isinstance(g, Parts) else g
-
-
-def _sum(backend: Backend, a: RawTensor | Parts, b: RawTensor | Parts) -> RawTensor | Parts:
-    """Two gradients of one tensor, added up."""
-    if isinstance(a, Parts) and isinstance(b, Parts):
-        return Parts(a.shape, [*a.parts, *b.parts])
-    return backend.add(_whole(backend, a), _whole(backend, b))
 
 
 def _latest(
@@ -131,33 +94,6 @@ class Node:
 
 Origin: TypeAlias = Node | RawTensor
 """Where a gradient goes: a record, or a leaf."""
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-class _Certain:
-    """An `__exit__` that is made up for where an interrupt keeps it from being run.
-
-    Ctrl-C may come when `__enter__` has done its work but the block has not begun, and when the
-    block has ended but `__exit__` has not begun. A `with` statement looks up `__exit__` first, and
-    lets go of what it found when it is over, however it ends. So each statement finds a
-    function made for it; if that goes before it has done its work, `Tape.abandon` is called.
-    """
-
-    def __init__(self, method: Callable[..., None]) -> None:
-        self._method = method
-
-    def __get__(self, tape: Tape | None, owner: type[Tape]) -> Callable[..., None]:
-        if tape is None:
-            return self._method
-        made = MethodType(self._method, tape)
-        tape.opening = weakref.ref(made, tape.abandon)
-        return made
-
-
-def _certain(method: _Method) -> _Method:
-    """`_Certain`, typed as the method."""
-    return cast("_Method", _Certain(method))
 
 
 class Home(Protocol):
@@ -304,7 +240,7 @@ class Tape:
         self.depth += 1
         return self
 
-    @_certain
+    @certain_exit
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -581,11 +517,11 @@ class Tape:
                 if parent is None or part is None:
                     continue
                 if parent is following:
-                    g = _sum(backend, g, part)
+                    g = added(backend, g, part)
                 elif isinstance(parent, RawTensor):
-                    found[parent] = _sum(backend, found[parent], part) if parent in found else part
+                    found[parent] = added(backend, found[parent], part) if parent in found else part
                 elif parent in pending:
-                    pending[parent] = _sum(backend, pending[parent], part)
+                    pending[parent] = added(backend, pending[parent], part)
                 elif following is None:
                     following, g = parent, part
                 else:
@@ -653,22 +589,6 @@ class Collector(Tape):
     @override
     def origins_of(self, tensors: Iterable[object]) -> tuple[Origin | None, ...]:
         return tuple(map(self.origin_of, tensors))
-
-
-def separate(backend: Backend, *maps: dict[RawTensor, RawTensor]) -> None:
-    """Give each gradient memory that no other has, by copies of those that share it."""
-    # Most often none do, which one look tells.
-    arrays = [gradient.array for gradients in maps for gradient in gradients.values()]
-    if len({id(a if a.base is None else a.base) for a in arrays}) == len(arrays):
-        return
-    owners: set[int] = set()
-    for gradients in maps:
-        for tensor, gradient in gradients.items():
-            owner = id(memory_of(gradient.array))
-            if owner in owners:
-                gradients[tensor] = backend.copy(gradient)
-            else:
-                owners.add(owner)
 
 
 def _changed(tensor: RawTensor) -> TapeError:

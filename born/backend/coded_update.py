@@ -67,6 +67,10 @@ class CodedUpdate(UpdateKernel):
         # Among the targets, which lack the gradient.
         self.coded = [(i - 1, codec) for i, codec in enumerate(program.codecs) if codec]
         self.rounds = program.group.rounds if program.group else 0
+        # Slots whose new values no total is waited for may be written in an earlier round.
+        stage, boundaries = program.numbered()
+        new = [program.outputs[place] for place, _ in self.coded]
+        self.is_early = any(stage[ref] < boundaries[-1] for ref in new)
 
     @override
     def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
@@ -88,6 +92,8 @@ class _Batch(NamedTuple):
 
 
 class _Bound(BoundUpdate):
+    """Targets in batches whose coded slots fit into the room there is for their values."""
+
     def __init__(
         self, kernel: CodedUpdate, targets: Sequence[Sequence[RawTensor]], check: Check
     ) -> None:
@@ -115,6 +121,7 @@ class _Bound(BoundUpdate):
         sizes: Sequence[int],
         check: Check,
     ) -> _Batch:
+        """The kernel bound to parameters and the room for their slots."""
         kernel = self._kernel
         coded: list[list[tuple[RawTensor, str, RawTensor]]] = []
         decoded: list[list[RawTensor]] = []
@@ -162,6 +169,8 @@ class _BatchStep(NamedTuple):
 
 
 class _Step(PreparedStep):
+    """A step of each batch, between decoding its slots and encoding them again."""
+
     def __init__(self, kernel: CodedUpdate, steps: Sequence[_BatchStep]) -> None:
         self._kernel = kernel
         self._steps = steps
@@ -175,7 +184,7 @@ class _Step(PreparedStep):
         finished: int = 0,
     ) -> RawTensor | None:
         kernel, backend = self._kernel, self._kernel.backend
-        is_last = finished == kernel.rounds
+        writes = kernel.is_early or finished == kernel.rounds
         totals: RawTensor | None = None
         for coded, places, step in self._steps:
             for pairs in coded:  # in each round: others were there in between
@@ -185,7 +194,7 @@ class _Step(PreparedStep):
             own = step.run(scalars, chosen, values, finished)
             if own is not None:
                 totals = own if totals is None else backend.add(totals, own)
-            if is_last:
+            if writes:
                 for place, pairs in zip(places, coded, strict=True):
                     numbers = scalars[0 if sets is None else sets[place]]
                     chance = [numbers[ref.index] for ref in kernel.program.chance]

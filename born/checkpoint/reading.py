@@ -54,6 +54,10 @@ class File:
         self._descriptor = file.fileno()
         self._opened = self._facts()
 
+    def keys(self, before: str) -> set[str]:
+        """The names of tensors that begin with `before`, by what comes after."""
+        return {name.removeprefix(before) for name in self.entries if name.startswith(before)}
+
     def damaged(self, names: Iterable[str] | None = None) -> list[str]:
         """Those of the tensors, or of all, that do not match their checksums."""
         chosen = list(self.entries if names is None else names)

@@ -23,7 +23,7 @@ from born.fusion.formula import (
     replayed,
 )
 from born.fusion.functions import cos, sigmoid, sin
-from born.fusion.program import ARRAY, BOOLEAN, RESULT, Ref
+from born.fusion.program import ARRAY, BOOLEAN, RESULT, Ref, reached
 from born.fusion.symbol import Symbol, Writer
 
 TWO_OVER_ROOT_PI: Final = 2.0 / math.sqrt(math.pi)
@@ -180,13 +180,15 @@ def _cheapest(
     best: tuple[float, int] | None = None
     chosen: tuple[tuple[Ref, ...], tuple[Ref, ...]] = (), ()
     inputs_of = [Ref(ARRAY, i) for i in range(len(formula.arrays))]
+    every = list(writer.instructions)
+    wanted = [g.ref for g in gradients if isinstance(g, Symbol) and g.ref is not None]
     for kept in _subsets(tuple(results)):
-        leaves, instructions = _reached(writer, gradients, frozenset(kept))
-        read = tuple(ref for ref in inputs_of if ref in leaves)
-        used = tuple(ref for ref in kept if ref in leaves)
+        found = reached(every, wanted, kept.__contains__)
+        read = tuple(ref for ref in inputs_of if ref in found)
+        used = tuple(ref for ref in kept if ref in found)
         bytes_kept = sum(sizes[ref.index] for ref in read) + len(used)
-        if best is None or (bytes_kept, instructions) < best:
-            best, chosen = (bytes_kept, instructions), (read, used)
+        if best is None or (bytes_kept, len(found)) < best:
+            best, chosen = (bytes_kept, len(found)), (read, used)
     read, used = chosen
     kept_outputs = tuple(results[ref] for ref in used)
     names = {"g": False}
@@ -230,23 +232,3 @@ def _subsets(refs: tuple[Ref, ...]) -> Iterator[tuple[Ref, ...]]:
         return
     for count in range(len(refs) + 1):
         yield from combinations(refs, count)
-
-
-def _reached(
-    writer: Writer, gradients: Sequence[Term], kept: frozenset[Ref]
-) -> tuple[set[Ref], int]:
-    """The arrays and kept results that gradients are computed from, and by how many steps."""
-    every = list(writer.instructions)
-    leaves: set[Ref] = set()
-    seen: set[Ref] = set()
-    waiting = [g.ref for g in gradients if isinstance(g, Symbol) and g.ref is not None]
-    while waiting:
-        ref = waiting.pop()
-        if ref in seen:
-            continue
-        seen.add(ref)
-        if ref in kept or ref.kind == ARRAY:
-            leaves.add(ref)
-        elif ref.kind == RESULT:
-            waiting.extend(every[ref.index].args)
-    return leaves, len(seen)

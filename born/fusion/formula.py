@@ -23,7 +23,11 @@ from born.fusion.program import (
     SCALAR,
     Instruction,
     Ref,
+    last_uses,
     matrix_function,
+    reached,
+    renumbered,
+    rewritten,
 )
 from born.fusion.symbol import Symbol, Writer, number_text
 
@@ -65,11 +69,7 @@ class Formula:
 
     def last_use(self) -> dict[Ref, int]:
         """Value -> the number of the last instruction that reads it; outputs stay to the end."""
-        last: dict[Ref, int] = {}
-        for number, instruction in enumerate(self.instructions):
-            last.update(dict.fromkeys(instruction.args, number))
-        last.update(dict.fromkeys(self.outputs, len(self.instructions)))
-        return last
+        return last_uses(self.instructions, self.outputs)
 
     def is_truth(self, ref: Ref) -> bool:
         """Whether a value is a truth value."""
@@ -137,6 +137,7 @@ def _recorded(
     scalars: Sequence[str],
     keywords: frozenset[str],
 ) -> Formula:
+    """The formula of one call."""
     writer = Writer(kind="formula")
     named: dict[str, Symbol] = {
         name: array_symbol(writer, i, truth) for i, (name, truth) in enumerate(arrays.items())
@@ -278,47 +279,37 @@ def finished(
         for value in outputs
     ]
     every = list(writer.instructions)
-    needed: set[int] = set()
-    waiting = list(refs)
-    while waiting:
-        ref = waiting.pop()
-        if ref.kind == RESULT and ref not in leaves and ref.index not in needed:
-            needed.add(ref.index)
-            waiting.extend(every[ref.index].args)
-    order = sorted(needed)
-    renamed = {Ref(RESULT, old): Ref(RESULT, new) for new, old in enumerate(order)}
-    renamed |= leaves
-    used = {arg for number in order for arg in every[number].args} | set(refs)
-    constants: dict[float | str, float] = {}
-    texts: list[str] = []
+    used = reached(every, refs, leaves.__contains__)
+    order = sorted(ref.index for ref in used if ref.kind == RESULT and ref not in leaves)
+    texts: dict[Ref, str] = {}
+    constants: dict[Ref, float] = {}
     for text, ref in writer.handed.items():
-        if ref not in used:
-            continue
         number = _number(text)
-        if number is None:
-            renamed[ref] = Ref(SCALAR, len(texts))
-            texts.append(text)
-        else:
-            renamed[ref] = Ref(CONSTANT, len(constants))
-            constants[text] = number
-    instructions = [
-        Instruction(op, tuple(renamed.get(arg, arg) for arg in args))
-        for op, args in (every[number] for number in order)
-    ]
-    lines = [f"def host({', '.join(parameters)}):"]
-    if texts:
-        lines += [f"    {name} = {text}" for text, name in writer.host.items()]
-    handed = "".join(f"__float({text}), " for text in texts)
-    lines.append(f"    return ({handed})")
+        if ref in used and number is None:
+            texts[ref] = text
+        elif ref in used and number is not None:
+            constants[ref] = number
+    renamed = renumbered(order) | dict(leaves)
+    renamed |= {ref: Ref(SCALAR, i) for i, ref in enumerate(texts)}
+    renamed |= {ref: Ref(CONSTANT, i) for i, ref in enumerate(constants)}
     return _made(
         name,
         arrays,
-        tuple(instructions),
+        rewritten((every[number] for number in order), renamed),
         tuple(renamed.get(ref, ref) for ref in refs),
         tuple(constants.values()),
         len(texts),
-        "\n".join(lines) + "\n",
+        _host_source(writer, parameters, list(texts.values())),
     )
+
+
+def _host_source(writer: Writer, parameters: Sequence[str], handed: Sequence[str]) -> str:
+    """The text of the host function, which hands over these texts."""
+    lines = [f"def host({', '.join(parameters)}):"]
+    if handed:
+        lines += [f"    {name} = {text}" for text, name in writer.host.items()]
+    lines.append(f"    return ({''.join(f'__float({text}), ' for text in handed)})")
+    return "\n".join(lines) + "\n"
 
 
 def _number(text: str) -> float | None:
@@ -345,6 +336,7 @@ def _made(
     scalars: int,
     host_source: str,
 ) -> Formula:
+    """A formula, or the one of the same text that there is."""
     names, truths = tuple(arrays), tuple(arrays.values())
     key = (name, names, truths, instructions, outputs, repr(constants), host_source)
     known = _FORMULAS.get(key)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 
+from born.errors import DomainError
 from born.fusion import expression
 
 _FUNCTIONS: Final[dict[str, Any]] = {
@@ -58,7 +59,10 @@ class Host:
 
     def __call__(self, **scalars: Any) -> Scalars:
         """The scalars of a kernel, given those of a rule."""
-        return self._function(**scalars)
+        try:
+            return self._function(**scalars)
+        except (ArithmeticError, ValueError) as error:
+            raise _refused(self.called, error, scalars) from error
 
 
 class HostRows:
@@ -98,6 +102,7 @@ class HostRows:
         self, host: Host, fixed: Sequence[Mapping[str, float]], own: Sequence[str] = ()
     ) -> None:
         outputs = [f"__out{place}" for place in range(len(host.handed))]
+        self._called = host.called
         lines = [*host.lines]
         lines += [(out, f"__float({x})") for out, x in zip(outputs, host.handed, strict=True)]
         own = [name for name in host.arguments if name in own]
@@ -132,7 +137,10 @@ class HostRows:
         rows = self._rows if chosen is None else [self._rows[row] for row in chosen]
         if own:
             rows = [(*row, *values) for row, values in zip(rows, own, strict=True)]
-        return self._function(rows, **given)
+        try:
+            return self._function(rows, **given)
+        except (ArithmeticError, ValueError) as error:
+            raise _refused(self._called, error, given) from error
 
 
 _Lines: TypeAlias = Sequence[tuple[str, str]]
@@ -158,8 +166,20 @@ def _columns(
     names = [*arguments, *(name for name, _ in lines)]
     body = [*(f"{name} = {text}" for name, text in lines), f"return [{', '.join(names)}]"]
     constants = _compiled(_function("constants", arguments, body), host.called)["constants"]
-    rows = [constants(*[row[name] for name in arguments]) for row in fixed]
+    try:
+        rows = [constants(*[row[name] for name in arguments]) for row in fixed]
+    except (ArithmeticError, ValueError) as error:
+        raise _refused(host.called, error, {name: fixed[0][name] for name in arguments}) from error
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def _refused(called: str, error: Exception, given: Mapping[str, float]) -> DomainError:
+    """The error of a formula whose scalars have no value, as by a division by zero."""
+    values = ", ".join(f"{name}={value}" for name, value in given.items() if name[:2] != "__")
+    return DomainError(
+        f"{called}: expected scalars that its formula can compute with, got {values or 'some'} and "
+        f"{type(error).__name__}: {error}; change them, or guard the formula by maximum"
+    )
 
 
 def _is_one(column: Sequence[float]) -> bool:

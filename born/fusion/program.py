@@ -7,7 +7,7 @@ What is of rank group, one number for all parameters, is a `GroupProgram` beside
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -61,6 +61,44 @@ class Instruction(NamedTuple):
 
     op: str
     args: tuple[Ref, ...]
+
+
+def reached(
+    instructions: Sequence[Instruction], values: Iterable[Ref], is_end: Callable[[Ref], bool]
+) -> set[Ref]:
+    """What values are computed from, they included; of an end it does not matter from what."""
+    found: set[Ref] = set()
+    waiting = list(values)
+    while waiting:
+        ref = waiting.pop()
+        if ref not in found:
+            found.add(ref)
+            if ref.kind == RESULT and not is_end(ref):
+                waiting += instructions[ref.index].args
+    return found
+
+
+def renumbered(order: Sequence[int]) -> dict[Ref, Ref]:
+    """The results of the instructions that remain -> what they are called without the others."""
+    return {Ref(RESULT, old): Ref(RESULT, new) for new, old in enumerate(order)}
+
+
+def rewritten(
+    instructions: Iterable[Instruction], renamed: Mapping[Ref, Ref]
+) -> tuple[Instruction, ...]:
+    """Instructions with other names for some values."""
+    return tuple(
+        Instruction(op, tuple(renamed.get(x, x) for x in args)) for op, args in instructions
+    )
+
+
+def last_uses(instructions: Sequence[Instruction], outputs: Iterable[Ref]) -> dict[Ref, int]:
+    """Value -> the number of the last instruction that reads it; outputs stay to the end."""
+    last: dict[Ref, int] = {}
+    for number, instruction in enumerate(instructions):
+        last.update(dict.fromkeys(instruction.args, number))
+    last.update(dict.fromkeys(outputs, len(instructions)))
+    return last
 
 
 BOOLEAN: Final = frozenset(
@@ -278,10 +316,14 @@ class Program:
         """What an array input is kept as; "" for numbers of its dtype."""
         return self.codecs[index] if self.codecs else ""
 
-    def with_codecs(self, codecs: tuple[str, ...]) -> Program:
-        """The program with arrays that are kept as these codecs; the host hands `chance` over."""
-        host, texts = self.host, ("t", "__number")
-        arguments = tuple(dict.fromkeys((*host.arguments, *texts)))
+    def with_codecs(self, codecs: tuple[str, ...], shift: int = 0) -> Program:
+        """The program with arrays that are kept as these codecs; the host hands `chance` over.
+
+        A `shift` is added to the parameter's number in it, for another chance.
+        """
+        host, number = self.host, "__number"
+        texts = ("t", f"{number} + {shift}" if shift else number)
+        arguments = tuple(dict.fromkeys((*host.arguments, "t", number)))
         handed = tuple(dict.fromkeys((*host.handed, *texts)))
         return replace(
             self,
@@ -350,11 +392,7 @@ class Program:
 
     def last_use(self) -> dict[Ref, int]:
         """Value -> the number of the last instruction that reads it; outputs stay to the end."""
-        last: dict[Ref, int] = {}
-        for number, instruction in enumerate(self.instructions):
-            last.update(dict.fromkeys(instruction.args, number))
-        last.update(dict.fromkeys(self.outputs, len(self.instructions)))
-        return last
+        return last_uses(self.instructions, self.outputs)
 
     def __str__(self) -> str:
         names = {Ref(ARRAY, i): name for i, name in enumerate(self.arrays)}

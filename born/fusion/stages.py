@@ -7,7 +7,7 @@ computes again what earlier ones have computed, unless they have stored it exact
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -29,6 +29,7 @@ from born.fusion.program import (
     Program,
     Ref,
     matrix_function,
+    reached,
 )
 
 
@@ -174,17 +175,15 @@ class Stages:
 
     def _reached(self, wanted: Sequence[Ref], stored: dict[Ref, int]) -> set[Ref]:
         """What elements are computed from, as far as it is not in memory."""
-        reached: set[Ref] = set()
-        waiting = list(wanted)
-        while waiting:
-            ref = waiting.pop()
-            if ref not in reached and ref not in stored:
-                reached.add(ref)
-                if self._is_computed(ref):
-                    waiting += self.program.instructions[ref.index].args
-        return reached
+        found = reached(
+            self.program.instructions,
+            wanted,
+            lambda ref: ref in stored or not self._is_computed(ref),
+        )
+        return found - stored.keys()
 
     def _staged(self, number: int) -> Stage:
+        """What belongs to one stage."""
         small: list[int] = []
         matrices: list[int] = []
         for place, (op, args) in enumerate(self.program.instructions):
@@ -199,58 +198,66 @@ class Stages:
         return Stage(tuple(small), self._pass(number), tuple(matrices))
 
     def _pass(self, number: int) -> Pass | None:
+        """The pass of a stage, if it computes or stores elements."""
         wanted = self._wanted(number)
         if not wanted:
             return None
         stored = self._stored_before(number)
-        reached = self._reached(wanted, stored)
+        found = self._reached(wanted, stored)
         scratch = self._operands(number)
-        inputs = sorted(
-            (ref for ref in reached if self._is_input(ref)), key=lambda ref: (ref.kind, ref.index)
-        )
-        first = len(self._own)
-        places = {Ref(ARRAY, i): Ref(ARRAY, k) for k, i in enumerate(self._own)}
-        places |= {ref: places[Ref(ARRAY, i)] for ref, i in stored.items()}
-        places |= {ref: Ref(ARRAY, first + k) for k, ref in enumerate(inputs)}
-        written = _Written(places)
-        for place in sorted(ref.index for ref in reached if self._is_computed(ref)):
-            written.add(place, *self.program.instructions[place])
-        outputs = [
-            written.value(self._outputs[i])
-            if i in self._outputs and self._store_stage(i) == number
-            else places[Ref(ARRAY, i)]
-            for i in self._own
-            if i != 1
-        ]
-        outputs += [places[ref] for ref in inputs]
-        outputs += [written.value(ref) for ref in scratch]
-        reductions = tuple(
-            (place, tuple(written.value(arg) for arg in args))
-            for place, (op, args) in enumerate(self.program.instructions)
-            if op in REDUCTIONS
-            and self._stage[Ref(RESULT, place)] == number + 1
-            and any(self._is_element(arg) for arg in args)
-        )
-        codecs = self._codecs(len(inputs) + len(scratch))
-        chance = tuple(written.value(ref) for ref in self.program.chance) if codecs else ()
+        inputs = sorted(filter(self._is_input, found), key=lambda ref: (ref.kind, ref.index))
         ranks = tuple(ROWS if (r := self._ranks[ref]) == MATRIX else r for ref in inputs)
-        names = [self.program.arrays[i] for i in self._own]
-        names += [f"{'xy'[rank == COLUMNS]}{k}" for k, rank in enumerate(ranks)]
-        names += [f"z{k}" for k in range(len(scratch))]
+        written = _Written(self._places(stored, inputs))
+        for place in sorted(ref.index for ref in found if self._is_computed(ref)):
+            written.add(place, *self.program.instructions[place])
+        codecs = self._codecs(len(inputs) + len(scratch))
+        # Scalars are numbered in this order: those of outputs, of reductions, of chance.
+        outputs = written.values((*self._held_after(number), *inputs, *scratch))
+        reductions = tuple(
+            (place, written.values(args)) for place, args in self._reductions(number)
+        )
+        chance = written.values(self.program.chance) if codecs else ()
         program = Program(
-            arrays=tuple(names),
+            arrays=self._names(ranks, len(scratch)),
             instructions=tuple(written.instructions),
-            outputs=tuple(outputs),
+            outputs=outputs,
             scalars=len(written.scalars),
             host=NO_HOST,
             name=f"{self.program.name}, stage {number + 1}",
-            ranks=(*[ELEMENT] * first, *ranks, *[ELEMENT] * len(scratch)),
+            ranks=(*[ELEMENT] * len(self._own), *ranks, *[ELEMENT] * len(scratch)),
             codecs=codecs,
             chance=chance,
         )
         dtypes = self._dtypes_of(ranks, len(scratch))
         given = tuple(written.scalars), tuple(inputs), ranks, tuple(scratch), reductions
         return Pass(program, dtypes, *given)
+
+    def _places(self, stored: dict[Ref, int], inputs: Sequence[Ref]) -> dict[Ref, Ref]:
+        """Value -> the array of a pass that holds it before the pass."""
+        places = {Ref(ARRAY, i): Ref(ARRAY, k) for k, i in enumerate(self._own)}
+        places |= {ref: places[Ref(ARRAY, i)] for ref, i in stored.items()}
+        return places | {ref: Ref(ARRAY, k) for k, ref in enumerate(inputs, len(self._own))}
+
+    def _held_after(self, number: int) -> list[Ref]:
+        """What each array of elements but the gradient holds after a pass."""
+        stored = {i: ref for i, ref in self._outputs.items() if self._store_stage(i) == number}
+        return [stored.get(i, Ref(ARRAY, i)) for i in self._own if i != 1]
+
+    def _reductions(self, number: int) -> list[tuple[int, tuple[Ref, ...]]]:
+        """The reductions of elements that a pass makes, and their operands."""
+        return [
+            (place, args)
+            for place, (op, args) in enumerate(self.program.instructions)
+            if op in REDUCTIONS
+            and self._stage[Ref(RESULT, place)] == number + 1
+            and any(self._is_element(arg) for arg in args)
+        ]
+
+    def _names(self, ranks: Sequence[str], scratch: int) -> tuple[str, ...]:
+        """What a pass calls its arrays."""
+        inputs = (f"{'xy'[rank == COLUMNS]}{k}" for k, rank in enumerate(ranks))
+        own = (self.program.arrays[i] for i in self._own)
+        return (*own, *inputs, *(f"z{k}" for k in range(scratch)))
 
     def _operands(self, number: int) -> list[Ref]:
         """The elements that the matrix functions behind a pass take, and no array holds."""
@@ -320,19 +327,23 @@ class _Written:
             return self._moved[ref]
         return self.scalars.setdefault(ref, Ref(SCALAR, len(self.scalars)))
 
+    def values(self, refs: Iterable[Ref]) -> tuple[Ref, ...]:
+        """What values are in the pass."""
+        return tuple(self.value(ref) for ref in refs)
+
     def add(self, place: int, op: str, args: Sequence[Ref]) -> None:
         """Write an instruction, the one of this number."""
-        given = [self.value(arg) for arg in args]
+        given = self.values(args)
         if op.startswith("logical"):
             # Truth values of lower rank arrive as numbers.
-            given = [self._truth(ref) if ref.kind == SCALAR else ref for ref in given]
+            given = tuple(self._truth(ref) if ref.kind == SCALAR else ref for ref in given)
         self._moved[Ref(RESULT, place)] = self._write(op, given)
 
     def _truth(self, ref: Ref) -> Ref:
         return self._write("ne", (ref, self.value(ZERO)))
 
-    def _write(self, op: str, args: Sequence[Ref]) -> Ref:
-        self.instructions.append(Instruction(op, tuple(args)))
+    def _write(self, op: str, args: tuple[Ref, ...]) -> Ref:
+        self.instructions.append(Instruction(op, args))
         return Ref(RESULT, len(self.instructions) - 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from born.fusion import expression
 from born.fusion.expression import CASTS
@@ -58,6 +58,10 @@ _UFUNCS: Final = {
 """What NumPy calls the operators, where one of its numbers stands on the left."""
 
 
+_HIGHER: Final = ("clip", "matmul", "max", "mean", "norm", "sum")
+"""Functions of `born.fusion` that are made of symbols, so that this module cannot ask for them."""
+
+
 class _ComputeDType:
     """A dtype that is not known yet, and so cannot be compared with another."""
 
@@ -93,6 +97,7 @@ class Writer:
         varying: the host values, by text, that are not the same for all tensors: t, and what the
             caller names.
         sizes: the sizes of the parameter that the host needs.
+        names: what the arrays are called, for messages.
         kind: what is traced, for messages: a rule or a formula.
     """
 
@@ -117,16 +122,17 @@ class Writer:
         self.ranks: dict[Ref, str] = {}
         self.varying = {"t", *varying}
         self.sizes: dict[str, None] = {}
+        self.names: dict[Ref, str] = {}
 
     def need_axes(self, least: int, what: str) -> None:
         """Refuse a parameter with fewer axes than `what` needs."""
         self.least_ndim = max(self.least_ndim, least)
         if self.ndim < least:
-            kind = "a scalar" if self.ndim == 0 else "a vector"
+            kind = "a scalar, without axes" if self.ndim == 0 else "a vector, of 1 axis"
             needed = "rows and columns" if least == 1 else "a matrix"
             raise TypeError(
-                f"{what} needs {needed}, and the parameter is {kind}, of {self.ndim} axes; choose "
-                "another formula for it, by p.ndim"
+                f"{what} needs {needed}, and the parameter is {kind}; choose another formula for "
+                "it, by p.ndim"
             )
 
     def need_square(self, what: str) -> None:
@@ -336,17 +342,62 @@ class Symbol:
         name: str = ufunc.__name__
         if name in _UFUNCS and method == "__call__":
             return self.apply(_UFUNCS[name], *inputs)
-        known = name if hasattr(expression, name) else "the functions"
-        raise TypeError(
+        raise self._not_numpys(name)
+
+    def __array_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> NoReturn:
+        """NumPy's reductions and other functions are refused by name."""
+        raise self._not_numpys(function.__name__)
+
+    def _not_numpys(self, name: str) -> TypeError:
+        known = name if _is_known(name) else "the functions"
+        return TypeError(
             f"np.{name} does not take what a {self.writer.kind} computes with; use {known} of "
             "born.fusion"
         )
 
     def __float__(self) -> NoReturn:
         raise TypeError(
-            f"what a {self.writer.kind} computes with has no value yet, for float() or the "
-            "functions of math to take; use sqrt, exp and the like of born.fusion"
+            f"what a {self.writer.kind} computes with has no value yet, for float(), int() or "
+            "the functions of math to take; use sqrt, exp and the like of born.fusion"
         )
+
+    __int__ = __float__
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            f"what a {self.writer.kind} computes with has no elements to go through yet, for a "
+            "loop or Python's own sum and any to take; use the functions of born.fusion"
+        )
+
+    def __repr__(self) -> str:
+        """What `print` in a rule shows: there are no numbers yet."""
+        if self.ref is None:
+            return f"<scalar {self.text.lstrip('_')}>"
+        name = self.writer.names.get(self.ref, f"r{self.ref.index}")
+        return f"<{name}, of rank {self.rank}>"
+
+    def __format__(self, spec: str) -> str:
+        if spec:
+            raise TypeError(
+                f"what a {self.writer.kind} computes with has no value yet, to print by a format; "
+                f"call the {self.writer.kind} with numbers to see some"
+            )
+        return repr(self)
+
+    if not TYPE_CHECKING:  # where a name that is not there is an error anyway
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in Symbol.__slots__:  # of a symbol that is being copied
+                raise AttributeError(name)
+            found = _is_known(name)
+            remedy = f"write {name}(x) with" if found else "use operators and"
+            functions = name if found else "the functions"
+            raise AttributeError(
+                f"what a {self.writer.kind} computes with has no {name!r}; {remedy} {functions} "
+                "of born.fusion"
+            )
 
     def maximum(self, other: Any) -> Symbol:
         """The larger of the two."""
@@ -387,10 +438,15 @@ class Symbol:
     def __bool__(self) -> NoReturn:
         error = TypeError(
             f"a {self.writer.kind} cannot branch on a value, which is not known when the "
-            f"{self.writer.kind} is traced; use where(condition, x, y)"
+            f"{self.writer.kind} is traced; use where(condition, x, y), or maximum and minimum"
         )
         self.writer.branched = self.writer.branched or error
         raise error
+
+
+def _is_known(name: str) -> bool:
+    """Whether `born.fusion` has a function of a name that somebody looks for elsewhere."""
+    return name in _HIGHER or (not name.startswith("_") and hasattr(expression, name))
 
 
 def _check_kinds(op: str, args: tuple[Any, ...]) -> None:

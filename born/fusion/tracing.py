@@ -33,6 +33,9 @@ from born.fusion.program import (
     Program,
     Ref,
     matrix_function,
+    reached,
+    renumbered,
+    rewritten,
 )
 from born.fusion.splitting import Split
 from born.fusion.symbol import Symbol, Writer, number_text
@@ -82,7 +85,8 @@ def trace(
     kinds = tuple((ranks or {}).get(name, ELEMENT) for name in arrays)
     own = frozenset(varying)
     _check_names(function, arrays, names)
-    record, again = (_recorded(function, arrays, kinds, names, ndim, own, square) for _ in range(2))
+    writers = (Writer(ndim, varying=own, square=square) for _ in range(2))
+    record, again = (_recorded(writer, function, arrays, kinds, names) for writer in writers)
     if record != again:
         raise RuleError(
             f"{definition_of(function)}: expected a rule that computes the same whenever it is "
@@ -90,14 +94,16 @@ def trace(
             "or take t"
         )
     if record.is_staged:
-        return _staged(function, arrays, kinds, names, record)
-    instructions, outputs = _needed(list(record.instructions), list(record.outputs))
+        return _staged(record)
+    needed = reached(record.instructions, record.outputs, lambda ref: False)
+    order = sorted(ref.index for ref in needed if ref.kind == RESULT)
+    renamed = renumbered(order)
     return Program(
         arrays=arrays,
-        instructions=tuple(instructions),
-        outputs=tuple(outputs),
+        instructions=rewritten((record.instructions[number] for number in order), renamed),
+        outputs=tuple(renamed.get(ref, ref) for ref in record.outputs),
         scalars=len(record.handed),
-        host=_host(function, names, record, tuple(record.handed)),
+        host=_host(record, record.handed, record.host),
         name=name_of(function),
         sizes=record.sizes,
         by_ndim=record.by_ndim,
@@ -108,12 +114,32 @@ def trace(
 
 @dataclass(frozen=True)
 class _Record:
-    """What one call writes down."""
+    """What one call of a rule writes down.
 
+    Attributes:
+        function: the rule.
+        arrays: the names of its arrays.
+        kinds: the ranks of these.
+        names: of its scalars.
+        instructions: in order.
+        outputs: the parameter and its slots.
+        ranks: of the results.
+        host: the lines of the host function, name and text.
+        handed: the texts of what that hands over.
+        varying: those of the host's names that are not the same for all parameters.
+        sizes: of the parameter that are read, as `rows`.
+        by_ndim: whether the rule asks for the number of axes.
+        least_ndim: how many axes it needs.
+        by_square: whether it needs as many rows as columns.
+    """
+
+    function: Callable[..., Any]
+    arrays: tuple[str, ...]
+    kinds: tuple[str, ...]
+    names: tuple[str, ...]
     instructions: tuple[Instruction, ...]
     outputs: tuple[Ref, ...]
-    ranks: tuple[str, ...]  # of the results
-    kinds: tuple[str, ...]  # the ranks of the arrays
+    ranks: tuple[str, ...]
     host: tuple[tuple[str, str], ...]
     handed: tuple[str, ...]
     varying: frozenset[str]
@@ -129,57 +155,29 @@ class _Record:
         )
 
 
-def _staged(
-    function: Callable[..., Any],
-    arrays: tuple[str, ...],
-    kinds: tuple[str, ...],
-    names: tuple[str, ...],
-    record: _Record,
-) -> Program:
+def _staged(record: _Record) -> Program:
     """The program of tensors, and that of the group where there is one."""
-    texts = tuple(record.handed)
     split = Split(
         record.instructions,
         record.outputs,
-        kinds,
+        record.kinds,
         record.ranks,
-        frozenset(i for i, text in enumerate(texts) if text in record.varying),
+        frozenset(i for i, text in enumerate(record.handed) if text in record.varying),
     )
-    group = None
-    if split.has_group:
-        handed = tuple(texts[i] for i in split.group_scalars)
-        sizes = [name for name in record.sizes if _reaches(record, f"__{name}", handed)]
-        if sizes:
-            raise RuleError(
-                f"{definition_of(function)}: expected slots of rank group to take values that are "
-                f"the same for all parameters, got one that depends on p.{sizes[0]}; add it up "
-                "over all parameters with total"
-            )
-        reads = frozenset(name for name in names if _reaches(record, name, handed))
-        group = GroupProgram(
-            slots=tuple(name for name, kind in zip(arrays, kinds, strict=True) if kind == GROUP),
-            instructions=split.group_instructions,
-            outputs=split.group_outputs,
-            totals=len(split.totals),
-            values=split.values,
-            total_rounds=split.total_rounds,
-            value_rounds=split.value_rounds,
-            scalars=len(handed),
-            reads=reads,
-            host=_host(function, names, record, handed, sizes=False),
-        )
-    handed = tuple(texts[i] for i in split.scalars)
-    own = [(name, kind) for name, kind in zip(arrays, kinds, strict=True) if kind != GROUP]
+    handed = tuple(record.handed[i] for i in split.scalars)
+    arrays = zip(record.arrays, record.kinds, strict=True)
+    own = [(name, kind) for name, kind in arrays if kind != GROUP]
+    lines, _ = _needed_lines(record, handed)
     return Program(
         arrays=tuple(name for name, _ in own),
         instructions=split.instructions,
         outputs=split.outputs,
         scalars=len(handed),
-        host=_host(function, names, record, handed),
-        name=name_of(function),
+        host=_host(record, handed, lines),
+        name=name_of(record.function),
         ranks=tuple(kind for _, kind in own),
         totals=split.totals,
-        group=group,
+        group=_group(record, split) if split.has_group else None,
         sizes=record.sizes,
         by_ndim=record.by_ndim,
         least_ndim=record.least_ndim,
@@ -187,18 +185,52 @@ def _staged(
     )
 
 
-def _reaches(record: _Record, name: str, handed: Sequence[str]) -> bool:
-    """Whether scalars of the host depend on one of its arguments."""
-    needed = set(handed)
-    for text, result in reversed(record.host):
-        if result in needed:
-            needed.update(re.findall(r"\w+", text))
-    return name in needed
+def _group(record: _Record, split: Split) -> GroupProgram:
+    """What is computed once for all parameters."""
+    handed = tuple(record.handed[i] for i in split.group_scalars)
+    lines, read = _needed_lines(record, handed)
+    sizes = [name for name in record.sizes if f"__{name}" in read]
+    if sizes:
+        raise RuleError(
+            f"{definition_of(record.function)}: expected slots of rank group to take values that "
+            f"are the same for all parameters, got one that depends on p.{sizes[0]}; add it up "
+            "over all parameters with total"
+        )
+    arrays = zip(record.arrays, record.kinds, strict=True)
+    return GroupProgram(
+        slots=tuple(name for name, kind in arrays if kind == GROUP),
+        instructions=split.group_instructions,
+        outputs=split.group_outputs,
+        totals=len(split.totals),
+        values=split.values,
+        total_rounds=split.total_rounds,
+        value_rounds=split.value_rounds,
+        scalars=len(handed),
+        reads=frozenset(record.names) & read,
+        host=Host(record.names, lines, handed, name_of(record.function)),
+    )
+
+
+def _needed_lines(record: _Record, handed: Sequence[str]) -> tuple[list[tuple[str, str]], set[str]]:
+    """The lines of the host that some of its texts depend on, and every name that these read."""
+    read, lines = set(handed), list[tuple[str, str]]()
+    for name, text in reversed(record.host):
+        if name in read:
+            read.update(re.findall(r"\w+", text))
+            lines.append((name, text))
+    return lines[::-1], read
+
+
+def _host(record: _Record, handed: Sequence[str], lines: Sequence[tuple[str, str]]) -> Host:
+    """What is computed of the rule's scalars, and of the sizes of the parameter."""
+    given = [*record.names, *(f"__{name}" for name in record.sizes)]
+    return Host(given, lines, handed, name_of(record.function))
 
 
 def _check_names(
     function: Callable[..., Any], arrays: tuple[str, ...], scalars: tuple[str, ...]
 ) -> None:
+    """Refuse names that a traced function cannot have, or that clash."""
     every = (*arrays, *scalars)
     for name in every:
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
@@ -230,19 +262,17 @@ def _positional(function: Callable[..., Any]) -> list[str]:
 
 
 def _recorded(
+    writer: Writer,
     function: Callable[..., Any],
     arrays: tuple[str, ...],
     kinds: tuple[str, ...],
     names: tuple[str, ...],
-    ndim: int,
-    varying: frozenset[str],
-    square: bool,
 ) -> _Record:
     """What one call writes down."""
-    writer = Writer(ndim, varying=varying, square=square)
     symbols: list[Symbol] = []
     for index, kind in enumerate(kinds):
         writer.ranks[Ref(ARRAY, index)] = kind
+        writer.names[Ref(ARRAY, index)] = arrays[index]
         symbols.append(Symbol(writer, Ref(ARRAY, index)))
     named = {name: Symbol(writer, text=name) for name in names}
     try:
@@ -256,11 +286,11 @@ def _recorded(
     except RuleError:
         raise
     except UnboundLocalError as error:
-        axes = "axis" if ndim == 1 else "axes"
+        axes = "axis" if writer.ndim == 1 else "axes"
         raise RuleError(
             f"{line_of(function, error)}: expected a rule that computes a value before it reads "
-            f"it, got {error}, for a parameter of {ndim} {axes}; compute it in a line above, on "
-            "every way through the rule"
+            f"it, got {error}, for a parameter of {writer.ndim} {axes}; compute it in a line "
+            "above, on every way through the rule"
         ) from error
     except Exception as error:
         raise RuleError(
@@ -269,17 +299,20 @@ def _recorded(
         ) from error
     instructions = tuple(writer.instructions)
     return _Record(
-        instructions,
-        tuple(outputs),
-        tuple(writer.ranks[Ref(RESULT, number)] for number in range(len(instructions))),
-        kinds,
-        tuple(writer.host.items()),
-        tuple(writer.handed),
-        frozenset(writer.varying),
-        tuple(writer.sizes),
-        writer.by_ndim,
-        writer.least_ndim,
-        writer.by_square,
+        function=function,
+        arrays=arrays,
+        kinds=kinds,
+        names=names,
+        instructions=instructions,
+        outputs=tuple(outputs),
+        ranks=tuple(writer.ranks[Ref(RESULT, number)] for number in range(len(instructions))),
+        host=tuple((name, text) for text, name in writer.host.items()),
+        handed=tuple(writer.handed),
+        varying=frozenset(writer.varying),
+        sizes=tuple(writer.sizes),
+        by_ndim=writer.by_ndim,
+        least_ndim=writer.least_ndim,
+        by_square=writer.by_square,
     )
 
 
@@ -296,13 +329,17 @@ _NARROWER: Final = {
 def _outputs(
     writer: Writer, function: Callable[..., Any], returned: Any, arrays: tuple[str, ...]
 ) -> list[Ref]:
+    """What the rule returned, of ranks that fill the parameter and its slots."""
     values = returned if _is_tuple(returned) else (returned,)
     targets = (arrays[0], *arrays[2:])
     if len(values) != len(targets):
-        slots = len(targets) - 1
+        slots = f"its slots {', '.join(targets[1:])}" if targets[1:] else "nothing else"
+        expected = "1 value" if len(targets) == 1 else f"{len(targets)} values"
+        count = "nothing" if returned is None else str(len(values))
         raise RuleError(
-            f"{definition_of(function)}: expected the rule to return the parameter and its {slots} "
-            f"slots, {1 + slots} values, got {len(values)}; return them as one tuple, in order"
+            f"{definition_of(function)}: expected the rule to return the parameter and {slots}, "
+            f"{expected}, got {count}; return them as one tuple, in order, and take scalars by "
+            "keyword, after *"
         )
     outputs: list[Ref] = []
     for name, value in zip(targets, values, strict=True):
@@ -324,48 +361,6 @@ def _outputs(
                 "return what its operators gave, a truth value through where(condition, 1.0, 0.0)"
             )
     return outputs
-
-
-def _needed(
-    instructions: list[Instruction], outputs: list[Ref]
-) -> tuple[list[Instruction], list[Ref]]:
-    """The instructions that outputs depend on, renumbered."""
-    needed: set[int] = set()
-    waiting = [ref.index for ref in outputs if ref.kind == RESULT]
-    while waiting:
-        number = waiting.pop()
-        if number not in needed:
-            needed.add(number)
-            args = instructions[number].args
-            waiting.extend(arg.index for arg in args if arg.kind == RESULT)
-    order = sorted(needed)
-    renamed = {Ref(RESULT, old): Ref(RESULT, new) for new, old in enumerate(order)}
-    remaining = [
-        Instruction(op, tuple(renamed.get(arg, arg) for arg in args))
-        for op, args in (instructions[number] for number in order)
-    ]
-    return remaining, [renamed.get(ref, ref) for ref in outputs]
-
-
-def _host(
-    function: Callable[..., Any],
-    names: Sequence[str],
-    record: _Record,
-    handed: Sequence[str],
-    *,
-    sizes: bool = True,
-) -> Host:
-    """What is computed of the rule's scalars."""
-    given = [*names, *(f"__{name}" for name in (record.sizes if sizes else ()))]
-    needed = record.host
-    if record.is_staged:
-        wanted, kept = set(handed), list[tuple[str, str]]()
-        for text, name in reversed(record.host):
-            if name in wanted:
-                wanted.update(re.findall(r"\w+", text))
-                kept.append((text, name))
-        needed = tuple(reversed(kept))
-    return Host(given, [(name, text) for text, name in needed], handed, name_of(function))
 
 
 def _is_tuple(value: object) -> TypeIs[tuple[Any, ...]]:

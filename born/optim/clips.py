@@ -105,7 +105,7 @@ def _limited(
     function = wrapped(rule.function, scalar, by)
     scalars = {**rule.scalars, scalar: limit}
     return replace(
-        rule, function=function, scalars=scalars, by_unit=rule.by_unit or by == "adaptive"
+        rule.by_units() if by == "adaptive" else rule, function=function, scalars=scalars
     )
 
 

@@ -123,6 +123,7 @@ def programs(
     for index, (raw, each) in enumerate(zip(raws, treatments, strict=True)):
         ndim, seen = len(raw.shape), each.rule.seen(raw.shape)
         try:
+            each.rule.check_axes(raw.shape)
             square = ndim < 2 or seen[-1] == seen[-2]
             found.append(each.rule.program_for(ndim, varying, square=square))
         except RuleError as error:

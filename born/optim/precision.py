@@ -58,7 +58,8 @@ class Precision(Settings):
     and more in the others. Keep a slot in full by its dtype in the config: `v_dtype="float32"`,
     `slow_dtype="float32"`."""
     seed: Annotated[int, Interval(0, 2**23 - 1)] = 0
-    """Of the chance in `"stochastic"`: the same one, the same parameters, on every backend."""
+    """Of the chance in `"stochastic"` and in `slots`: with the same one the same bits, on every
+    backend and after a resume; another one is another draw, to see what chance does to a run."""
 
     def applied(self, rules: Sequence[Rule], dtypes: Sequence[np.dtype[Any]]) -> list[Rule]:
         """The rules of parameters as they are for these dtypes; those of equal ones are one object.
@@ -89,7 +90,9 @@ class Precision(Settings):
             and not rule.kind(slot).exact
             and rule.slot_dtypes.get(slot, AUTO) == AUTO
         ]
-        return replace(rule, slot_codecs=dict.fromkeys(coded, self.slots)) if coded else rule
+        if not coded:
+            return rule
+        return replace(rule, slot_codecs=dict.fromkeys(coded, self.slots), slot_seed=self.seed)
 
     def _with_parameters(self, rule: Rule, dtype: np.dtype[Any]) -> Rule:
         if not is_half(dtype):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from born.backend import Backend
 from born.dtypes import is_half
 from born.nn import Parameter
@@ -144,8 +146,9 @@ class Projecting:
     def nearest(self, index: int, raw: RawTensor) -> RawTensor:
         """The nearest value that a parameter may have."""
         value = Tensor(raw, self._backend)
-        for projection in self._projected.get(index, ()):
-            value = projection(value)
+        with np.errstate(all="ignore"):  # as updates have it: what is not finite is no news here
+            for projection in self._projected.get(index, ()):
+                value = projection(value)
         return value.raw
 
 

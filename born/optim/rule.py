@@ -6,17 +6,19 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
 from born.backend import Backend
+from born.backend.codecs import mixed
 from born.dtypes import DTypeLike, as_dtype, float32, is_floating
 from born.errors import RuleError
 from born.fusion import Program, trace
-from born.fusion.program import GROUP, TENSOR
+from born.fusion.origin import definition_of
+from born.fusion.program import COLUMNS, GROUP, REDUCTIONS, ROWS, TENSOR, matrix_function
 from born.optim.config import Config, cached, field_types
 from born.optim.fields import AUTO
 from born.optim.scalars import Scalar, value_at
@@ -48,12 +50,14 @@ class Rule:
             that start as zeros.
         scalars: keyword argument -> value, or a function of `t`, for all but `t`.
         slot_codecs: slot -> what it is kept as, of `born.fusion.codec.CODECS`, one byte an element.
+        slot_seed: of the chance by which those are rounded.
         carried: from a parameter and its slots to the number that it stands for, where that is not
             the parameter as it is computed: what it is rounded to, or kept exact in a slot.
         by_unit: whether it takes parameters of more than two axes, such as kernels of a
             convolution, as matrices with a row for each unit: their first axis.
-
         order: in which order the formula sees the axes of a parameter, if not in their own.
+        own_axes: whether a part of it asks for the parameter's own rows or columns, so that it
+            cannot take one that it would see otherwise.
 
     Raises:
         RuleError: a scalar that is not a number, a dtype that is not floating, or a dtype or
@@ -73,8 +77,10 @@ class Rule:
     slot_dtypes: Mapping[str, DTypeLike] = field(default_factory=dict[str, DTypeLike])
     slot_kinds: Mapping[str, Slot] = field(default_factory=dict[str, Slot])
     slot_codecs: Mapping[str, str] = field(default_factory=dict[str, str])
+    slot_seed: int = 0
     by_unit: bool = False
     order: tuple[int, ...] | None = None
+    own_axes: bool = False
     carried: Callable[[Any, Sequence[Any]], Any] | None = None
 
     def __post_init__(self) -> None:
@@ -179,12 +185,51 @@ class Rule:
             ndim = 2
         if program.by_square and not square:
             _traced(*arguments, ndim, square=False)  # raises, and names the line
-        return _coded(*arguments, ndim, self._codecs) if self.slot_codecs else program
+        if not self.slot_codecs:
+            return program
+        return _coded(*arguments, ndim, self._codecs, self.slot_seed)
 
     @property
     def _codecs(self) -> tuple[str, ...]:
         """The codec of each array of the program."""
         return ("", "", *(self.slot_codecs.get(slot, "") for slot in self.own_slots))
+
+    def by_units(self) -> Rule:
+        """The rule for what is to be around it and takes kernels as matrices."""
+        own = self.own_axes or (not self.by_unit and self._asks_for_axes())
+        return replace(self, by_unit=True, own_axes=own)
+
+    def _asks_for_axes(self) -> bool:
+        """Whether the formula reduces over rows or columns, or takes matrices."""
+        if self.order is not None or any(
+            x.rank in (ROWS, COLUMNS) for x in self.slot_kinds.values()
+        ):
+            return True
+        try:
+            operations = [op for op, _ in self.program.instructions]
+        except RuleError:
+            return False  # which is told of the parameter that it is for
+        over = [op for op in operations if op in REDUCTIONS and REDUCTIONS[op][1] is not None]
+        return bool(over) or any(matrix_function(op) for op in operations)
+
+    def check_axes(self, shape: Shape) -> None:
+        """Refuse a parameter of a shape that two parts of the rule would see in two ways.
+
+        >>> held = optim.projected(optim.SGD.rule(optim.SGDConfig()), optim.UnitNorm())
+        >>> optim.centralized(held).check_axes((8, 75))
+        >>> optim.centralized(held).check_axes((8, 3, 5, 5))
+        Traceback (most recent call last):
+            ...
+        born.errors.RuleError: expected a parameter of at most two axes, got the shape ...
+        """
+        if self.own_axes and len(shape) > 2 and (self.by_unit or self.order is not None):
+            raise RuleError(
+                "expected a parameter of at most two axes, got the shape "
+                f"{shape}: a part of its rule sees that as a matrix, as centralized and "
+                "clipped(adaptive=) do, or its axes in another order, and another part is about "
+                "its own rows or columns, as UnitNorm and Adafactor are; leave one of them out, "
+                "give UnitNorm as projections=[...], or make an optimizer for such parameters"
+            )
 
     def seen(self, shape: Shape) -> Shape:
         """The shape of a parameter as the formula sees it.
@@ -343,12 +388,22 @@ def _coded(
     varying: tuple[str, ...],
     ndim: int,
     codecs: tuple[str, ...],
+    seed: int,
 ) -> Program:
-    return _traced(function, slots, scalars, ranks, varying, ndim).with_codecs(codecs)
+    # Numbers of parameters and the shift, scalars of a kernel, stay exact in float32.
+    shift = mixed(seed) % _NUMBERS
+    return _traced(function, slots, scalars, ranks, varying, ndim).with_codecs(codecs, shift)
+
+
+_NUMBERS: Final = 2**23
 
 
 def _check_slots(what: str, named: Mapping[str, Any], slots: tuple[str, ...]) -> None:
-    for name in named:
+    for name, kind in named.items():
+        if what == "kinds" and not isinstance(kind, Slot):
+            raise type_error(
+                f"the slot {name!r}", "a Slot", kind, f"write {name}=optim.Slot(...)", RuleError
+            )
         if name not in slots:
             raise RuleError(
                 f"expected {what} of the slots {', '.join(slots) or '(none)'}, got one "
@@ -415,9 +470,16 @@ def _arguments(function: RuleFunction) -> _Arguments:
     optional = [
         each.name for each in parameters if each.kind in positional and each.default is None
     ]
+    for each in parameters:
+        if each.kind in positional and each.default not in (each.empty, None):
+            raise RuleError(
+                f"{definition_of(function)}: expected a slot without a default, or with None, got "
+                f"{each.name}={each.default!r}; where a slot starts is said by "
+                f"@optim.rule({each.name}=optim.Slot(start=...)), and a scalar comes after *"
+            )
     if arrays[:2] != ["p", "g"] or "t" in arrays:
         raise RuleError(
-            f"{function!r}: expected a rule (p, g, *slots, *, scalars, t), got the "
+            f"{definition_of(function)}: expected a rule (p, g, *slots, *, scalars, t), got the "
             f"arguments {[each.name for each in parameters]}; name the parameter p, its gradient "
             "g, and take scalars by keyword, t, the number of the update, among them"
         )

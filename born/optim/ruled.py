@@ -24,6 +24,7 @@ class Ruled:
         super().__init_subclass__(**keywords)
         kind: type[Config] | None = vars(cls).get("config_type")
         if kind is not None:
+            _check_config_type(cls.__name__, kind)
             _TAKING.setdefault(kind, cls)
             KINDS.setdefault(kind.__name__, kind)
 
@@ -121,6 +122,19 @@ class Ruled:
                 f"write {type(self).__name__}(parameters, {self.config_type.__name__}(lr=...))"
             )
         return config
+
+
+def _check_config_type(name: str, kind: object) -> None:
+    if not (isinstance(kind, type) and issubclass(kind, Config)):
+        raise RuleError(
+            f"{name}: expected config_type to be a class that derives from optim.Config, got "
+            f"{kind!r}; write config_type = the class of its config"
+        )
+    if not vars(kind).get("__dataclass_fields__"):
+        raise RuleError(
+            f"{name}: expected its config to be a dataclass, got {kind.__name__}, which is none; "
+            f"write @dataclass(frozen=True, slots=True, kw_only=True) above class {kind.__name__}"
+        )
 
 
 _TAKING: Final[dict[type[Config], type[Ruled]]] = {}

@@ -103,7 +103,9 @@ class Stepping(Holding[B, C_co]):
         if scale is None and max_norm is None:
             return self._run(self._plans.plain, gradients, {}, {})
         kind, slots, given = self._options(gradients, scale, max_norm)
-        plan = self._plans.scaled(kind, max_norm is not None)
+        plan = self._plans.plain
+        if kind is not None or max_norm is not None:  # not a tensor as the scale of no gradients
+            plan = self._plans.scaled(kind, max_norm is not None)
         return self._run(plan, gradients, slots, given)
 
     def _options(

@@ -114,7 +114,7 @@ def centralized(rule: Rule) -> Rule:
     >>> centred.function(np.zeros((1, 2)), np.array([[1.0, 3.0]]), t=1)
     (array([[ 1., -1.]]),)
     """
-    return replace(rule, function=_with_centred_gradient(rule.function), by_unit=True)
+    return replace(rule.by_units(), function=_with_centred_gradient(rule.function))
 
 
 @from_rule
@@ -165,7 +165,8 @@ def projected(rule: Rule, projection: Projection) -> Rule:
             "expected NonNegative, Box or UnitNorm, which are formulas, to be in a rule, got "
             f"{projection!r}; give it to the optimizer as projections=[...]"
         )
-    return replace(rule, function=_with_projection(rule.function, projection))
+    by_axis = rule.own_axes or isinstance(projection, UnitNorm)
+    return replace(rule, function=_with_projection(rule.function, projection), own_axes=by_axis)
 
 
 @from_rule

@@ -16,6 +16,7 @@ import pytest
 
 from born.autodiff import Autodiff, backward, grad
 from born.autodiff import autodiff as autodiff_module
+from born.autodiff import exits as exits_module
 from born.autodiff import tape as tape_module
 from born.autodiff import transforms as transforms_module
 from born.backend import Backend
@@ -23,12 +24,11 @@ from tests.autodiff.leaf import T, leaf
 
 AD = Autodiff[Backend]
 
-PASSED_BY: Final = ("abandon", "walk", "separate", "record", "_forget_gone")
+PASSED_BY: Final = ("abandon", "walk", "record", "_forget_gone")
 """What an interrupt in is no edge of anything; the first runs after an interrupt has come."""
 
-FILES: Final = {module.__file__ for module in (autodiff_module, tape_module, transforms_module)} | {
-    __file__
-}
+MODULES: Final = (autodiff_module, exits_module, tape_module, transforms_module)
+FILES: Final = {module.__file__ for module in MODULES} | {__file__}
 
 
 def interrupted(body: Callable[[], object], at: int) -> bool:

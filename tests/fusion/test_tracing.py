@@ -209,6 +209,17 @@ REFUSED: list[tuple[Callable[..., Any], str]] = [
         "cast rounds to float16, bfloat16, float32, not to 'int8'",
     ),
     (lambda p, g, *, t: (p - np.clip(g, -1, 1),), OPERATORS),
+    (lambda p, g, *, t: (p - np.mean(g),), "np.mean does not take .*; use mean of born.fusion"),
+    (
+        lambda p, g, *, t: (p - g.mean(),),
+        r"has no 'mean'; write mean\(x\) with mean of born.fusion",
+    ),
+    (lambda p, g, *, t: (p - g.foo,), "has no 'foo'; use operators and the functions of born"),
+    (lambda p, g, *, t: (p - sum(g),), "no elements to go through yet"),
+    (lambda p, g, *, t: (p - max(g, 0),), "or maximum and minimum"),
+    (lambda p, g, *, t: (p - int(t) * g,), r"has no value yet, for float\(\), int\(\)"),
+    (lambda p, g, *, t: (p - float(f"{t:.1f}"),), "no value yet, to print by a format"),
+    (lambda p, g, *, t: (p - [g],), r"not \[<g, of rank element>\]"),
     (lambda p, g, *, t: (p - statistics.fmean([p, g]),), OPERATORS),
     (_asks_for_the_dtype, "cannot branch on the dtype"),
     (lambda p, g, *, t: (p - 10**400 * g,), "is beyond the numbers"),
@@ -231,8 +242,8 @@ def test_refused_rule_names_its_line(function: Callable[..., Any], message: str)
 
 
 WRONG_OUTPUTS: list[tuple[Callable[..., Any], str]] = [
-    (lambda p, g, m, *, t: None, "the parameter and its 1 slots, 2 values, got 1"),
-    (lambda p, g, m, *, t: p - g, "1 slots, 2 values, got 1; return them as one tuple"),
+    (lambda p, g, m, *, t: None, "parameter and its slots m, 2 values, got nothing"),
+    (lambda p, g, m, *, t: p - g, "slots m, 2 values, got 1; return them as one tuple"),
     (lambda p, g, m, *, t: (p, g, m), "2 values, got 3"),
     (lambda p, g, m, *, t: [p, m], "expected the rule to return"),
     (lambda p, g, m, *, t: (p - g, "m"), "expected the rule to return arrays, got 'm'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -181,6 +182,16 @@ def test_windows_of_images(numba: Backend, batch: tuple[int, int], sizes: Any, d
     y, winner = call(NUMPY, "max_pool2d", draw(shape, dtype), window)
     g = draw(y.shape, dtype, 2)
     assert_alike(numba, "max_pool2d_backward", g, winner, (6, 7), window)
+
+
+def test_windows_that_see_less_than_nothing(numba: Backend) -> None:
+    # Those that keep the width are cut plane by plane: of rows that all lie beside the image, too.
+    for height, rate, far in itertools.product((1, 2, 4), (1, 2, 3), (1, 2, 3)):
+        for down in range(far * 2 + 1):
+            window = Window.of((3, 3), 1, (down, rate), (far, rate))
+            image = draw((2, 2, height, 5), "float32", 1)
+            if height + 2 * down > 2 * far:
+                assert_alike(numba, "unfold", image, window)
 
 
 @floating

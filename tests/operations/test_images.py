@@ -90,6 +90,16 @@ def test_convolution_and_its_transpose_are_adjoint(backend: Backend) -> None:
     np.testing.assert_allclose((y * g).sum().item(), (x * back).sum().item(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@pytest.mark.parametrize("factors", [(1.3, 0.7), (1.0, 2.5), (1.2, 1.1)])
+def test_upsample_by_a_factor_is_that_of_pytorch(mode: Any, factors: Any, backend: Backend) -> None:
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: the parity extra")
+    x = drawn((2, 2, 3, 5))
+    found = ops.upsample(born.tensor(x, backend), scale_factor=factors, mode=mode).numpy()
+    expected = torch.nn.functional.interpolate(torch.tensor(x), scale_factor=factors, mode=mode)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("options", [{}, {"size": 2, "scale_factor": 2}])
 def test_upsample_takes_a_size_or_a_factor(options: Any, backend: Backend) -> None:
     with pytest.raises(DomainError, match="a size or a scale_factor in upsample, got"):

@@ -304,12 +304,29 @@ def test_batches_for_another_update_are_refused(
         load(other, amid)
     for key, x in other.state_dict().items():
         assert (backend.to_numpy(x) == before[key]).all(), key
+    with pytest.raises(BornError, match=r"for accumulate=1, got 3 of 4 that were added up"):
+        load(make(1, 0)[1], amid)
     load(make(4, 0)[1], amid)
+    q, one = make(1, 0)
+    load(one, after)
+    one.step(_ones(q))
+    assert (one.timestep, _list(q)) == (2, [1.0 - 1.5])
+    for into in (make(4, 0), make(4, 2)):  # what was gathered before is forgotten
+        q, four = into
+        load(four, make(1, 1)[1])
+        for _ in range(4):
+            assert (four.timestep, _list(q)) == (1, [1.0])
+            four.step(_ones(q))
+        assert (four.timestep, _list(q)) == (2, [1.0 - 1.5])
+    q, other = make(2, 0)
     load(other, after)  # between updates it is exact
     other.step(_ones(q))
     assert other.timestep == 1
     other.step(_ones(q))
     assert (other.timestep, _list(q)) == (2, [1.0 - 1.5])
+    forged = {key: x for key, x in amid.state_dict().items() if key != "accumulate.0"}
+    with pytest.raises(StateDictError, match=r"for accumulate=2, got 3 of 2"):
+        other.load_state_dict(forged)
 
 
 @pytest.mark.parametrize("projected", [True, False])
@@ -514,3 +531,61 @@ def test_rules_that_cannot_be_in_one_optimizer_are_told_apart(backend: Backend) 
     own = [optim.Group("b", betas=(0.9, 0.99))]
     with pytest.raises(RuleError, match=r"one beta3 .*leave it, and what it follows from, out of"):
         optim.Prodigy(pair, groups=own)
+
+
+def test_a_tensor_scales_no_gradients(backend: Backend) -> None:
+    p = _parameter(backend, 1.0, name="p")
+    for options in ({}, {"nonfinite": "skip"}, {"accumulate": 2}, {"max_norm": 1.0}):
+        kept: dict[str, Any] = options
+        report = optim.SGD([p], lr=1.0, **kept).step({}, scale=born.tensor(0.5, backend))
+        assert not report.applied
+    assert _list(p) == [1.0]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("policy", ["ignore", "keep"])
+def test_what_is_not_finite_is_projected_without_a_warning(backend: Backend, policy: str) -> None:
+    p = _parameter(backend, 3.0, 4.0, name="p")
+    optimizer = optim.SGD([p], lr=1.0, projections=[optim.UnitNorm()], nonfinite=policy)
+    infinite = {p.raw: born.tensor([np.inf, 0.0], backend, dtype="float64").raw}
+    optimizer.step(infinite)
+    assert bool(np.isnan(p.numpy()).any()) == (policy == "ignore")
+
+
+def _unit(rule: optim.Rule) -> optim.Rule:
+    return optim.projected(rule, optim.UnitNorm())
+
+
+def _adaptive(rule: optim.Rule) -> optim.Rule:
+    return optim.clipped(rule, adaptive=0.1)
+
+
+_FLAT = optim.MuonConfig(kernels="flat")
+_LARGEST = optim.AdafactorConfig(factored_axes="largest")
+
+
+@pytest.mark.parametrize(
+    ("config", "wrappers"),
+    [
+        (optim.SGDConfig(), [optim.centralized, _unit]),
+        (optim.SGDConfig(), [_unit, _adaptive]),
+        (optim.AdafactorConfig(), [optim.centralized]),
+        (_LARGEST, [_adaptive]),
+        (_LARGEST, [_unit]),
+        (_FLAT, [_unit]),
+    ],
+    ids=repr,
+)
+def test_a_kernel_is_not_seen_in_two_ways(config: Any, wrappers: Any, backend: Backend) -> None:
+    kernel = nn.Parameter(born.ones((4, 2, 3, 2), backend), "kernel")
+    text = r"parameter 0 \('kernel'\): expected .* at most two axes, got the shape \(4, 2, 3, 2\)"
+    with pytest.raises(RuleError, match=text):
+        optim.create(config, [kernel], wrappers=wrappers)
+    matrix = nn.Parameter(born.ones((4, 3), backend), "matrix")
+    optim.create(config, [matrix], wrappers=wrappers)
+
+
+@pytest.mark.parametrize("config", [optim.LAMBConfig(), _FLAT, optim.MuonConfig()], ids=repr)
+def test_a_kernel_is_seen_as_a_matrix_throughout(config: Any, backend: Backend) -> None:
+    kernel = nn.Parameter(born.ones((4, 2, 3, 2), backend), "kernel")
+    optim.create(config, [kernel], wrappers=[_adaptive, optim.centralized])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 import born
 from born import nn, optim
+from born.errors import DomainError, RuleError
 from born.fusion import abs, maximum, mean, minimum, norm, sign, sqrt, where
 
 MOST_LINES = 25
@@ -83,3 +85,91 @@ def test_cpu_backends_give_it_the_same_bits(formula: Callable[..., Any], dtype: 
     ours, theirs = (run(formula, name, dtype) for name in ("numpy", "numba"))
     assert all(a.tobytes() == b.tobytes() for a, b in zip(ours, theirs, strict=True))
     assert all(np.isfinite(a).all() for a in ours)
+
+
+def test_print_in_a_rule_shows_names(capsys: pytest.CaptureFixture[str]) -> None:
+    @optim.rule
+    def talking(p: Any, g: Any, *, lr: float) -> Any:
+        print(g, f"{lr}", g * g, copy.copy(p))  # noqa: T201  # what authors do
+        return (p - lr * g,)
+
+    shown = "<g, of rank element> <scalar lr> <r0, of rank element> <p, of rank element>"
+    assert capsys.readouterr().out.splitlines()[0] == shown
+
+
+def test_a_slot_has_no_default_value() -> None:
+    def started(p: Any, g: Any, m: Any = 0.5, *, lr: float) -> Any:
+        return p - lr * g, m
+
+    with pytest.raises(
+        RuleError, match=r"test_authors\.py, line .*got m=0\.5; where a slot starts"
+    ):
+        optim.rule(started)
+
+
+def test_a_slot_is_declared_by_a_slot() -> None:
+    wrong: Any = "tensor"
+    with pytest.raises(
+        RuleError, match=r"the slot 'm' as a Slot, got 'tensor'.*write m=optim.Slot"
+    ):
+        optim.rule(m=wrong)(scaled_sign)
+
+
+def test_a_config_is_a_dataclass() -> None:
+    class Bare(optim.Config):
+        """Without its decorator."""
+
+    for wrong, message in (
+        (Bare, r"@dataclass\(frozen=True"),
+        (dict, r"derives from optim\.Config"),
+    ):
+        with pytest.raises(RuleError, match=rf"Own: expected .*{message}"):
+            type("Own", (optim.Optimizer,), {"config_type": wrong, "formula": scaled_sign})
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_scalars_without_a_value_change_nothing(name: str) -> None:
+    if name == "numba":
+        pytest.importorskip("numba", reason="compiled loops need Numba")
+
+    class Own(optim.Optimizer[Any, Any]):
+        """It divides by zero in its third step."""
+
+        config_type = optim.SGDConfig
+
+        @staticmethod
+        def formula(p: Any, g: Any, m: Any, *, lr: float, t: int) -> Any:
+            return p - lr / (3.0 - t) * g, m + g
+
+    backend = born.get_backend(name)
+    w = nn.Parameter(born.ones((3,), backend), "w")
+    optimizer = Own([w], optim.SGDConfig(lr=0.5))
+    grads = {w.raw: born.ones((3,), backend).raw}
+    for _ in range(2):
+        optimizer.step(grads)
+    before = w.numpy()
+    with pytest.raises(
+        DomainError, match=r"formula: expected scalars .* t=3 and ZeroDivisionError"
+    ):
+        optimizer.step(grads)
+    np.testing.assert_array_equal(w.numpy(), before)
+    assert optimizer.state_dict()["t.0"].item() == 2
+
+
+def test_scalars_that_no_step_changes_are_checked_first() -> None:
+    class Own(optim.Optimizer[Any, Any]):
+        """It takes the root of a negative number."""
+
+        config_type = optim.SGDConfig
+
+        @staticmethod
+        def formula(p: Any, g: Any, *, lr: float) -> Any:
+            return (p - sqrt(lr - 1.0) * g,)
+
+    backend = born.get_backend("numpy")
+    w = nn.Parameter(born.ones((3,), backend), "w")
+    optimizer = Own([w], optim.SGDConfig(lr=0.5))
+    with pytest.raises(
+        DomainError, match=r"expected scalars .* lr=0\.5 and ValueError: math domain"
+    ):
+        optimizer.step({w.raw: born.ones((3,), backend).raw})

@@ -156,6 +156,41 @@ def test_adam_keeps_a_quarter(backend: Backend) -> None:
     assert narrow <= 0.26 * wide
 
 
+@pytest.mark.parametrize("policy", ["zero", "keep"])
+@pytest.mark.parametrize("kind", ["adam", "adamax"])
+def test_slots_move_before_the_loss_scale_is_known(
+    backend: Backend, kind: str, policy: str
+) -> None:
+    found: list[dict[str, HostArray]] = []
+    for scale in (None, optim.LossScale(start=1.0)):
+        p = parameter(STARTS, backend, "w")
+        precision = optim.Precision(slots="float8_e5m2")
+        optimizer = optim.create(
+            kind, [p], lr=0.1, precision=precision, nonfinite=policy, loss_scale=scale
+        )
+        for _ in range(3):
+            optimizer.step({p.raw: raw(SLOPES, backend)})
+        found.append(contents(optimizer))
+    assert any(found[0]["m.float8_e5m2.0"])
+    assert_same(found[0], {key: found[1][key] for key in found[0]})
+
+
+@pytest.mark.parametrize("kind", ["adam", "lamb"])
+def test_seeds_round_slots_otherwise(backend: Backend, kind: str) -> None:
+    def codes(seed: int, resumed: bool = False) -> bytes:
+        p = parameter(STARTS, backend, "w")
+        precision = optim.Precision(slots="int8", seed=seed)
+        optimizer = optim.create(kind, [p], lr=0.1, precision=precision)
+        for _ in range(3):
+            optimizer.step({p.raw: raw(SLOPES, backend)})
+            optimizer = copy.copy(optimizer) if resumed else optimizer
+        return b"".join(x.tobytes() for x in contents(optimizer).values())
+
+    assert codes(0) == codes(0)
+    assert len({codes(seed) for seed in (0, 1, 2**23 - 1)}) == 3
+    assert codes(1, resumed=True) == codes(1)
+
+
 @pytest.mark.parametrize("slots", SLOTS)
 def test_a_state_goes_back_and_forth(backend: Backend, slots: str) -> None:
     optimizer, plain = coded(backend, slots), coded(backend, None)

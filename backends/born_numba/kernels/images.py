@@ -40,9 +40,10 @@ def unfold(x: Any, out: Any, kernel: Any, stride: Any, padding: Any, dilation: A
                         whole = x[n, c].reshape(height * width)
                         move = down * width + begin
                         least = max(top * columns, -move)
-                        most = min(bottom * columns, height * width - move)
+                        # Rows that all lie below the image leave less than nothing.
+                        most = max(min(bottom * columns, height * width - move), least)
                         plane[:least] = 0
-                        plane[max(most, least) :] = 0
+                        plane[most:] = 0
                         to, source = plane[least:most], whole[least + move :]
                         for q in range(len(to)):
                             to[q] = source[q]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from born.autodiff.derivatives.registrars import Required, constant, of_input, pullback_of
-from born.autodiff.tape import Pullback
+from born.autodiff.pullback import Pullback
 from born.backend import Backend
 from born.dtypes import DTypeLike, is_floating
 from born.raw import RawTensor

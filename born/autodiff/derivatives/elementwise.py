@@ -17,7 +17,7 @@ from born.autodiff.derivatives.registrars import (
     sum_to_shape,
 )
 from born.autodiff.derivatives.slopes import FLAT, slopes_of
-from born.autodiff.tape import Pullback
+from born.autodiff.pullback import Pullback
 from born.backend import Backend, Operand
 from born.raw import RawTensor
 

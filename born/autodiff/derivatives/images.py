@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from born.autodiff.derivatives.registrars import Required, of_input, of_result, pullback_of
-from born.autodiff.tape import Pullback
+from born.autodiff.pullback import Pullback
 from born.backend import Backend, Window
 from born.raw import RawTensor, Shape
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from born.autodiff.derivatives.registrars import Required, constant, of_input, pullback_of
-from born.autodiff.tape import Parts, Pullback
+from born.autodiff.pullback import Parts, Pullback
 from born.backend import Backend, Index
 from born.backend.arguments import normal_axis
 from born.raw import RawTensor, Shape

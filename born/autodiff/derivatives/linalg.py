@@ -23,7 +23,7 @@ from born.autodiff.derivatives.registrars import (
     pullback_of,
     sum_to_shape,
 )
-from born.autodiff.tape import JointPullback, Pullback
+from born.autodiff.pullback import JointPullback, Pullback
 from born.backend import Backend
 from born.backend.contract.linalg import transposed as t
 from born.backend.contract.linalg import triangle

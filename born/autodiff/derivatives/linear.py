@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from born.autodiff.derivatives.registrars import Required, pullback_of, sum_to_shape
-from born.autodiff.tape import Pullback
+from born.autodiff.pullback import Pullback
 from born.backend import Backend
 from born.backend.contract.linalg import transposed
 from born.raw import RawTensor, Shape

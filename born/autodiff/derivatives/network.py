@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from born.autodiff.derivatives.registrars import Required, of_result, pullback_of, sum_to_shape
-from born.autodiff.tape import Pullback
+from born.autodiff.pullback import Pullback
 from born.backend import Backend, CellName
 from born.raw import RawTensor
 

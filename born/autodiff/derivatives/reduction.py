@@ -11,7 +11,7 @@ from born.autodiff.derivatives.registrars import (
     of_result,
     pullback_of,
 )
-from born.autodiff.tape import Pullback
+from born.autodiff.pullback import Pullback
 from born.backend import Axis, Backend
 from born.backend.arguments import count, normal_axes, reduced_shape
 from born.dtypes import is_half
@@ -35,18 +35,18 @@ def _sum(
     return b.broadcast_to(_restore_axes(b, g, x_shape, axis, keepdims), x_shape)
 
 
-def _divided(b: Backend, g: RawTensor, elements: int) -> RawTensor:
-    """g over a count, which may be too large for g's own dtype."""
+def _over(b: Backend, g: RawTensor, counts: RawTensor | int) -> RawTensor:
+    """g over counts, which may be too large for g's own dtype."""
     if is_half(g.dtype):
-        return b.astype(b.div(b.astype(g, "float32"), elements), g.dtype)
-    return b.div(g, elements)
+        return b.astype(b.div(b.astype(g, "float32"), counts), g.dtype)
+    return b.div(g, counts)
 
 
 def _mean(
     b: Backend, g: RawTensor, x_shape: Shape, axis: Axis = None, keepdims: bool = False
 ) -> RawTensor:
     elements = max(count(x_shape, normal_axes(axis, len(x_shape))), 1)
-    return _sum(b, _divided(b, g, elements), x_shape, axis, keepdims)
+    return _sum(b, _over(b, g, elements), x_shape, axis, keepdims)
 
 
 def _var(
@@ -106,13 +106,6 @@ def _extremum(
     share = _over(b, _restore_axes(b, g, shape, axis, keepdims), b.where(none, 1, ties))
     rest = b.where(none, b.full((), math.nan, g.dtype), 0)
     return b.where(chosen, share, rest)
-
-
-def _over(b: Backend, g: RawTensor, counts: RawTensor) -> RawTensor:
-    """g over counts, of a dtype that holds them."""
-    if is_half(g.dtype):
-        return b.astype(b.div(b.astype(g, "float32"), counts), g.dtype)
-    return b.div(g, counts)
 
 
 def _prod(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
-from born.autodiff.tape import JointPullback, Pullback
+from born.autodiff.pullback import JointPullback, Pullback
 from born.backend import Backend, Operand
 from born.raw import RawTensor, Shape
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from born.autodiff.derivatives.registrars import Required, of_input, pullback_of, sum_to_shape
-from born.autodiff.tape import Pullback
+from born.autodiff.pullback import Pullback
 from born.backend import Backend
 from born.backend.arguments import normal_axis
 from born.raw import RawTensor, Shape
