@@ -248,7 +248,7 @@ def _finish(out: HostArray, shift: float, tile: _Tile) -> None:
     if not tile.is_diagonal:
         out[columns, rows] = out[tile].T
     elif shift:
-        diagonal = np.arange(rows.start, rows.stop)
+        diagonal: HostArray = np.arange(rows.start, rows.stop)
         out[diagonal, diagonal] += shift
 
 
