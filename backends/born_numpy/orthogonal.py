@@ -248,8 +248,9 @@ def _finish(out: HostArray, shift: float, tile: _Tile) -> None:
     if not tile.is_diagonal:
         out[columns, rows] = out[tile].T
     elif shift:
-        diagonal: HostArray = np.arange(rows.start, rows.stop)
-        out[diagonal, diagonal] += shift
+        part = out[tile]
+        diagonal = np.arange(len(part))
+        part[diagonal, diagonal] += shift
 
 
 def _next(
