@@ -574,7 +574,7 @@ _LARGEST = optim.AdafactorConfig(factored_axes="largest")
         (_LARGEST, [_unit]),
         (_FLAT, [_unit]),
     ],
-    ids=repr,
+    ids=["sgd centralized", "sgd", "adafactor", "largest clipped", "largest", "muon"],
 )
 def test_a_kernel_is_not_seen_in_two_ways(config: Any, wrappers: Any, backend: Backend) -> None:
     kernel = nn.Parameter(born.ones((4, 2, 3, 2), backend), "kernel")
