@@ -162,7 +162,7 @@ def test_weights_that_only_a_group_has(backend: Backend) -> None:
         assert (_list(free), _list(plain)) == (expected, own["plain"])
     assert (_list(free), _list(plain)) == (own["free"], own["plain"])
     assert _list(joint.weights("m").state_dict()["free"]) == own["free"]
-    with pytest.raises(StateDictError, match=r"one of z, v, m, got 'y'; correct the name"):
+    with pytest.raises(StateDictError, match=r"one of x, z, v, m, got 'y'; correct the name"):
         joint.weights("y")
 
 
