@@ -46,7 +46,7 @@ SLOW = (
     "tests/backend/test_threads.py",
     "tests/benchmarks",
     "tests/checkpoint/test_crashes.py",
-    "tests/checkpoint/test_resuming.py",
+    "tests/checkpoint/test_new_process.py",
     "tests/cupy",
     "tests/fusion/test_codecs.py",
     "tests/fusion/test_random_formulas.py",
@@ -103,8 +103,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is fast: all that is not listed as slow."""
+    """Mark what is fast: all not listed as slow. Refuse names that differ between processes."""
     for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(
+                f"Expected a name without an address, got {item.nodeid}. Give ids=."
+            )
         if not item.nodeid.startswith(SLOW):
             item.add_marker(pytest.mark.fast)
 
