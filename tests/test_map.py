@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -110,6 +111,28 @@ def test_kernels_of_a_topic_are_in_the_file_of_its_name(topic: str) -> None:
         if each.startswith("born_cupy.kernels.")
     }
     assert used - shared == ({topic} if (KERNELS / f"{topic}.py").exists() else set())
+
+
+# -- the place of a thing ------------------------------------------------------------------
+
+
+def defined(path: Path) -> Iterator[str]:
+    """The functions and classes of a file, and the methods by the name of their class."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.ClassDef):
+            yield from (
+                f"{node.name}.{x.name}" for x in node.body if isinstance(x, ast.FunctionDef)
+            )
+
+
+def test_what_the_page_says_is_in_a_file_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    places = re.findall(r"`([\w.]+)` in `(\w+/[\w/]+\.py)`", page)
+    assert ("Tape.walk", "born/autodiff/tape.py") in places, "the table is found"
+    missing = [(name, path) for name, path in places if name not in defined(ROOT / path)]
+    assert missing == []
 
 
 # -- few classes deep ----------------------------------------------------------------------

@@ -135,6 +135,7 @@ class Arena:
             self._free.setdefault(size, []).append(block)
 
     def _new(self, size: int) -> Block:
+        """A block that no free one serves; blocks that nobody asked for lately are dropped."""
         self.made += 1
         for other, asked in list(self._asked.items()):
             if self._loans - asked > _IDLE:
@@ -146,6 +147,7 @@ class Arena:
         return block
 
     def _drop(self, size: int) -> None:
+        """Give up the free blocks of one size."""
         self._asked.pop(size, None)
         free = self._free.get(size, [])
         while free:

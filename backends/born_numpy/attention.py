@@ -89,6 +89,7 @@ class Tile(NamedTuple):
 
 
 def _tiles(queries: int, keys: int, causal: bool) -> list[Tile]:
+    """Rows of queries that are taken at once, with the keys they may see."""
     step = max(_LEAST_ROWS, _SCORES // max(keys, 1))
     if causal:
         step = min(step, _CAUSAL_ROWS)

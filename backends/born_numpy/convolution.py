@@ -186,6 +186,7 @@ def _blocks(start: int, stop: int, step: int) -> list[slice]:
 
 
 def _cut(x: HostArray, out: HostArray, window: Window) -> None:
+    """Cut the windows of images into columns."""
     (kh, kw), (ph, pw) = window.kernel, window.padding
     n, c, h, w = x.shape
     padded = x
@@ -199,6 +200,7 @@ def _cut(x: HostArray, out: HostArray, window: Window) -> None:
 
 
 def _add(windows: HostArray, image: HostArray, window: Window) -> None:
+    """Add windows up into images."""
     (kh, kw), (ph, pw) = window.kernel, window.padding
     n, c, h, w = image.shape
     padded = np.zeros((n, c, h + 2 * ph, w + 2 * pw), image.dtype) if ph or pw else image

@@ -15,31 +15,19 @@ import numpy as np
 
 from born.backend.arrays.erf import erf, erf_float32
 from born.backend.plain_fused import check_operands
-from born.backend.plain_update import COMPARISONS
 from born.backend.threads import POOL, taken
 from born.backend.update import compute_dtype
 from born.dtypes import as_dtype, bool_
 from born.fusion import ARRAY, BOOLEAN, CONSTANT, RESULT, SCALAR, Formula, Ref
 from born.raw import Array, RawTensor
 from born_numpy.arena import empty
+from born_numpy.writer import Writer, ufunc_name
 
 _WHOLE: Final = (
     4_096  # elements up to which arrays go whole: buffers would cost more than they save
 )
 _TILE: Final = 16_384  # elements; some ten buffers of a tile stay in a cache of 1 MB
 _PARALLEL: Final = 131_072  # elements from which a second thread pays
-
-_UFUNCS: Final = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "div": "divide",
-    "pow": "power",
-    "neg": "negative",
-    "abs": "absolute",
-    **COMPARISONS,
-}
-"""The ufuncs whose name is not that of the operation."""
 
 _SILENT: Final = BOOLEAN.union(["neg", "abs", "sign", "where", "maximum", "minimum", "relu"])
 """The operations of which NumPy never warns."""
@@ -169,19 +157,15 @@ def _erf_into(x: Array, out: Array | None = None) -> Array:
     return out
 
 
-class _Writer:
+class _Writer(Writer):
     """Writes the text of a function of whole arrays, or of one of a tile and its buffers."""
 
     def __init__(self, formula: Formula, dtype: np.dtype[Any], tiled: bool) -> None:
+        super().__init__(formula.last_use())
         self.formula = formula
         self.dtype = dtype
         self.tiled = tiled
         self.compute = compute_dtype([dtype])
-        self.last = formula.last_use()
-        self.buffers: list[np.dtype[Any]] = []
-        self.free: list[int] = []
-        self.places: dict[Ref, str] = {}
-        self.lines: list[str] = []
 
     def source(self) -> str:
         """The text, whole."""
@@ -209,20 +193,12 @@ class _Writer:
             return repr(float(self.formula.constants[ref.index]))
         if ref.kind == ARRAY and ref not in self.places:
             if self.tiled:
-                self.places[ref] = self._buffer(self.compute)
+                self.places[ref] = self.take(self.compute)
                 self.lines.append(f"np.copyto({self.places[ref]}, a{ref.index})")
             else:
                 self.places[ref] = f"w{ref.index}"
                 self.lines.append(f"w{ref.index} = a{ref.index}.astype(np.{self.compute.name})")
         return self.places.get(ref, str(ref))
-
-    def _buffer(self, dtype: np.dtype[Any]) -> str:
-        for number in self.free:
-            if self.buffers[number] == dtype:
-                self.free.remove(number)
-                return f"b{number}"
-        self.buffers.append(dtype)
-        return f"b{len(self.buffers) - 1}"
 
     def _write(self, number: int, op: str, args: tuple[Ref, ...], values: list[str]) -> None:
         """One instruction."""
@@ -234,24 +210,18 @@ class _Writer:
         # What copies, or is made in several steps, must not lie where its arguments do.
         several = op in ("where", "softplus", "erf")
         if not several:
-            self._release(number, args)
-        place = self._target(result, op) or self._buffer(bool_ if op in BOOLEAN else self.compute)
+            self.release(number, args)
+        place = self._target(result, op) or self.take(bool_ if op in BOOLEAN else self.compute)
         self.places[result] = place
         self.lines += self._steps(op, args, values, place)
         if several:
-            self._release(number, args)
+            self.release(number, args)
 
     def _target(self, result: Ref, op: str) -> str | None:
         """The result's own array, if it can be written there at once."""
         if result in self.formula.outputs and self.dtype == self.compute and op not in BOOLEAN:
             return f"o{self.formula.outputs.index(result)}"
         return None
-
-    def _release(self, number: int, args: Sequence[Ref]) -> None:
-        for arg in dict.fromkeys(args):
-            place = self.places.get(arg, "")
-            if place.startswith("b") and self.last[arg] == number:
-                self.free.append(int(place[1:]))
 
     def _call(self, op: str, args: tuple[Ref, ...], values: list[str]) -> str:
         """An instruction as an expression that makes a new array."""
@@ -273,7 +243,7 @@ class _Writer:
             "softplus": f"np.add(np.maximum({x}, 0.0), "
             f"np.log1p(np.exp(np.negative(np.absolute({x})))))",
         }
-        return composed.get(op) or f"np.{_UFUNCS.get(op, op)}({', '.join(values)})"
+        return composed.get(op) or f"np.{ufunc_name(op)}({', '.join(values)})"
 
     def _steps(self, op: str, args: tuple[Ref, ...], values: list[str], place: str) -> list[str]:
         """An instruction as steps that write to a place."""
@@ -286,8 +256,8 @@ class _Writer:
                 f"np.copyto({place}, {values[1]}, where={x})",
             ]
         if op.startswith("cast_"):
-            narrow = self._buffer(as_dtype(op.removeprefix("cast_")))
-            self.free.append(int(narrow[1:]))
+            narrow = self.take(as_dtype(op.removeprefix("cast_")))
+            self.give_back(narrow)
             return [
                 f'np.copyto({narrow}, {x}, casting="unsafe")',
                 f"np.copyto({place}, {narrow})",
@@ -304,8 +274,8 @@ class _Writer:
                 f"np.divide(1.0, {place}, out={place})",
             ]
         if op == "softplus":
-            rest = self._buffer(self.compute)
-            self.free.append(int(rest[1:]))
+            rest = self.take(self.compute)
+            self.give_back(rest)
             return [
                 f"np.absolute({x}, out={rest})",
                 f"np.negative({rest}, out={rest})",
@@ -314,7 +284,7 @@ class _Writer:
                 f"np.maximum({x}, 0.0, out={place})",
                 f"np.add({place}, {rest}, out={place})",
             ]
-        return [f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})"]
+        return [f"np.{ufunc_name(op)}({', '.join(values)}, out={place})"]
 
     def _result(self, number: int, ref: Ref) -> str:
         """Where a result is in the end: in its own array if there are tiles."""

@@ -17,7 +17,7 @@ from born.dtypes import as_dtype
 from born.fusion import ARRAY, RESULT, SCALAR, GroupProgram, Ref
 from born.fusion.program import TOTAL
 from born.raw import RawTensor
-from born_numpy.update import ufunc_name
+from born_numpy.writer import ufunc_name
 
 Line: TypeAlias = tuple[int, Callable[..., Any], tuple[int, ...]]
 """An instruction: where its result goes, what computes it, and where its arguments are."""
@@ -75,6 +75,7 @@ _Schedule: TypeAlias = tuple[list[tuple[list[int], Compute]], list[int], list[in
 
 
 def _scheduled(program: GroupProgram) -> _Schedule:
+    """The instructions of each round over a list of values, compiled once a program."""
     found: _Schedule | None = program.compiled.get(HostGroup)
     if found is None:
         refs = [

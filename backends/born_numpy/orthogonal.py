@@ -132,6 +132,7 @@ def _run_all(jobs: Sequence[_Job]) -> None:
 
 
 def _share_all(jobs: Sequence[_Job]) -> None:
+    """Run large jobs one after another, each shared among threads, and small ones side by side."""
     small = deque[_Job]()
     for job in sorted(jobs, key=lambda job: -job.work):
         if job.work < _LARGE:
@@ -153,6 +154,7 @@ def _alone(work: Callable[[slice], None], rows: int) -> None:
 
 
 def _shared(work: Callable[[slice], None], rows: int) -> None:
+    """Run work on pieces of rows that threads take in turn."""
     # Twice as many pieces as threads: of a triangle, the first and the last make two in the middle.
     step = max(_ROWS, -(-rows // (2 * POOL.workers)))
     pieces = deque(slice(start, min(start + step, rows)) for start in range(0, rows, step))

@@ -95,6 +95,10 @@ def _by_rows(a: HostArray, b: HostArray, out: HostArray, bias: HostArray | None)
 
 
 def _over_rows(a: HostArray, b: HostArray, out: HostArray) -> bool:
+    """A product as a sum of products over pieces of the shared axis, each made by a thread.
+
+    False, and nothing is done, where threads would not pay or BLAS takes its own.
+    """
     sums = {0: out}
 
     def of_piece(piece: slice) -> None:

@@ -17,7 +17,6 @@ import numpy as np
 from typing_extensions import override
 
 from born.backend import codecs
-from born.backend.plain_update import COMPARISONS
 from born.backend.threads import POOL, taken
 from born.backend.update import (
     BoundUpdate,
@@ -34,28 +33,12 @@ from born.fusion.codec import BLOCK, coded_size
 from born.fusion.program import stochastic
 from born.raw import Array, RawTensor
 from born_numpy.alignment import LINE, to_line
+from born_numpy.writer import Writer, ufunc_name
 
 _SCRATCH: Final = 3_670_016  # bytes of buffers of all threads: 3.5 MiB, so that 4 MB is kept
 _LARGEST_TILE: Final = 262_144  # elements; both measured: docs/notes/performance.md
 _TILE_STEP: Final = 4_096  # elements: tiles begin where pages and cache lines do
 _PARALLEL: Final = 262_144  # elements from which a second thread pays; measured: as above
-
-_UFUNCS: Final = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "div": "divide",
-    "pow": "power",
-    "neg": "negative",
-    "abs": "absolute",
-    **COMPARISONS,
-}
-"""The ufuncs whose name is not that of the operation."""
-
-
-def ufunc_name(op: str) -> str:
-    """What NumPy calls an operation of programs."""
-    return _UFUNCS.get(op, op)
 
 
 class NumpyUpdate(UpdateKernel):
@@ -118,7 +101,7 @@ def _tile(
     source = writer.source()
     namespace: dict[str, Any] = {"np": np, "round_stochastically": _round_stochastically}
     exec(compile(source, f"<update of {program.name}>", "exec"), namespace)
-    return source, writer.buffer_dtypes, namespace["tile"]
+    return source, writer.buffers, namespace["tile"]
 
 
 def _tile_size(buffers: Sequence[np.dtype[Any]]) -> int:
@@ -128,7 +111,7 @@ def _tile_size(buffers: Sequence[np.dtype[Any]]) -> int:
     return max(_TILE_STEP, min(affordable, _LARGEST_TILE))
 
 
-class _TileWriter:
+class _TileWriter(Writer):
     """Writes the text of a tile function, with as few buffers as can be."""
 
     def __init__(
@@ -137,18 +120,15 @@ class _TileWriter:
         self.program = program
         self.dtypes = dtypes
         self.compute = element_dtype(program, dtypes)
-        self.last: dict[Ref, float] = dict(program.last_use())
+        last: dict[Ref, float] = dict(program.last_use())
         self.reductions: dict[int, list[tuple[str, tuple[Ref, ...]]]] = {}
         for number, (_, refs) in enumerate(reductions):
             # Behind the instruction that gives the last of its values.
             after = max(ref.index if ref.kind == RESULT else -1 for ref in refs)
             self.reductions.setdefault(after, []).append((f"k{number}", refs))
             for ref in refs:
-                self.last[ref] = max(self.last.get(ref, -1), after + 0.5)
-        self.buffer_dtypes: list[np.dtype[Any]] = []
-        self.free: list[int] = []
-        self.places: dict[Ref, str] = {}
-        self.lines: list[str] = []
+                last[ref] = max(last.get(ref, -1), after + 0.5)
+        super().__init__(last)
 
     def source(self) -> str:
         """The text, whole."""
@@ -162,7 +142,7 @@ class _TileWriter:
         self._store()
         arguments = [f"a{i}" for i in range(len(self.dtypes))]
         arguments += [f"s{i}" for i in range(self.program.scalars)]
-        arguments += [f"b{i}" for i in range(len(self.buffer_dtypes))]
+        arguments += [f"b{i}" for i in range(len(self.buffers))]
         arguments += [f"k{i}" for i in range(sum(map(len, self.reductions.values())))]
         arguments += ["start"] if self.program.indexed else []
         body = "".join(f"    {line}\n" for line in self.lines or ["pass"])
@@ -176,24 +156,9 @@ class _TileWriter:
     def _place(self, ref: Ref) -> str:
         """Where a value is; an array of fewer digits is widened when it is first needed."""
         if ref.kind == ARRAY and ref not in self.places:
-            self.places[ref] = self._buffer(self.compute)
+            self.places[ref] = self.take(self.compute)
             self.lines.append(f"np.copyto({self.places[ref]}, a{ref.index})")
         return self.places.get(ref, str(ref))
-
-    def _buffer(self, dtype: np.dtype[Any]) -> str:
-        for number in self.free:
-            if self.buffer_dtypes[number] == dtype:
-                self.free.remove(number)
-                return f"b{number}"
-        self.buffer_dtypes.append(dtype)
-        return f"b{len(self.buffer_dtypes) - 1}"
-
-    def _release(self, number: int, args: Sequence[Ref]) -> None:
-        """Give back the buffers of values that instruction `number` was the last to read."""
-        for arg in dict.fromkeys(args):
-            place = self.places.get(arg, "")
-            if place.startswith("b") and self.last[arg] == number:
-                self.free.append(int(place[1:]))
 
     def _target(self, number: int) -> str | None:
         """The array that the result of instruction `number` may be written to at once."""
@@ -211,22 +176,22 @@ class _TileWriter:
         dtype = bool_ if op in BOOLEAN else self.compute
         # where copies before it selects, so its result must not lie where its arguments do.
         if op != "where":
-            self._release(number, args)
+            self.release(number, args)
         place = self._target(number) if dtype == self.compute else None
         if op == "where":
             place = self._where(number, place, args, values)
         else:
-            place = place or self._buffer(dtype)
+            place = place or self.take(dtype)
             if narrow := stochastic(op):
                 listed = f"{place}, {', '.join(values)}"
                 self.lines.append(f'round_stochastically("{narrow}", start, {listed})')
             elif op.startswith("cast_"):
-                cast = self._buffer(as_dtype(op.removeprefix("cast_")))
-                self.free.append(int(cast[1:]))
+                cast = self.take(as_dtype(op.removeprefix("cast_")))
+                self.give_back(cast)
                 self.lines.append(f'np.copyto({cast}, {values[0]}, casting="unsafe")')
                 self.lines.append(f"np.copyto({place}, {cast})")
             else:
-                self.lines.append(f"np.{_UFUNCS.get(op, op)}({', '.join(values)}, out={place})")
+                self.lines.append(f"np.{ufunc_name(op)}({', '.join(values)}, out={place})")
         self.places[Ref(RESULT, number)] = place
 
     def _where(
@@ -239,19 +204,19 @@ class _TileWriter:
             dead = self.last[args[2]] == number and y not in (condition, x)
             place = y if dead else None
         if place is None:
-            place = self._buffer(self.compute)
+            place = self.take(self.compute)
         if args[0].kind == SCALAR:
             self.lines.append(f"np.copyto({place}, {x} if {condition} else {y})")
         elif place == x:
-            opposite = self._buffer(bool_)
+            opposite = self.take(bool_)
             self.lines.append(f"np.logical_not({condition}, out={opposite})")
             self.lines.append(f"np.copyto({place}, {y}, where={opposite})")
-            self.free.append(int(opposite[1:]))
+            self.give_back(opposite)
         else:
             if place != y:
                 self.lines.append(f"np.copyto({place}, {y})")
             self.lines.append(f"np.copyto({place}, {x}, where={condition})")
-        self._release(number, [arg for arg in args if self.places.get(arg) != place])
+        self.release(number, [arg for arg in args if self.places.get(arg) != place])
         return place
 
     def _store(self) -> None:
@@ -264,7 +229,7 @@ class _TileWriter:
             if place == f"a{index}":
                 continue
             if ref.kind == ARRAY and place.startswith("a"):
-                saved = self._buffer(self.compute)
+                saved = self.take(self.compute)
                 self.lines.append(f"np.copyto({saved}, {place})")
                 place = saved
             pending.append((f"a{index}", place))

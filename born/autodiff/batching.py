@@ -292,6 +292,7 @@ def _example(inner: Backend, x: Any, number: int) -> Any:
 
 
 def _composed(name: str) -> Operation:
+    """An operation by others, as the contract composes it, where an argument is batched."""
     composition: Operation = getattr(Backend, name)
 
     def operation(self: Batching, /, *args: Any, **options: Any) -> Any:
@@ -343,6 +344,8 @@ def _expand_dims(self: Batching, x: RawTensor, /, axis: Axis = 0) -> RawTensor:
 
 
 def _joined(name: str) -> Operation:
+    """An operation on a list of tensors, which all become batches if one is."""
+
     def operation(self: Batching, xs: Sequence[RawTensor], /, axis: int = 0) -> RawTensor:
         join = getattr(self.inner, name)
         if not any(map(is_batched, xs)):
@@ -369,6 +372,7 @@ def _pad(
 
 
 def _getitem(self: Batching, x: RawTensor, /, index: Index) -> RawTensor:
+    """At once if the index says where each example reads; otherwise one by one."""
     parts = index if is_tuple(index) else (index,)
     differ = [part for part in parts if is_batched(part)]
     if not is_batched(x) and not differ:
@@ -386,6 +390,7 @@ def _getitem(self: Batching, x: RawTensor, /, index: Index) -> RawTensor:
 
 
 def _index_add(self: Batching, x: RawTensor, index: Index, y: RawTensor, /) -> RawTensor:
+    """At once if the index says where each example adds; otherwise one by one."""
     parts = index if is_tuple(index) else (index,)
     differ = [each for each in (x, y, *parts) if is_batched(each)]
     if not differ:
@@ -409,6 +414,7 @@ def _ndim_at(shape: Shape, parts: Sequence[Any]) -> int | None:
 
 
 def _matmul(self: Batching, x: RawTensor, y: RawTensor, /) -> RawTensor:
+    """One product of all examples where one side is not batched; otherwise a stack of them."""
     inner = self.inner
     if not is_batched(x):
         if not is_batched(y):
@@ -481,6 +487,7 @@ _FROM_NOTHING: Final = ["full", "zeros", "ones", "arange", "eye", "normal", "uni
 
 
 def _method(name: str) -> Operation:
+    """How an operation takes batches: by its rule, by its topic, composed, or one by one."""
     topic = getattr(Backend, name).__module__.rpartition(".")[2]
     if name in _RULES:
         return _RULES[name]

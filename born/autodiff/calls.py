@@ -186,6 +186,7 @@ def holding(raws: Sequence[RawTensor]) -> AbstractContextManager[None]:
 
 @contextmanager
 def _holding(raws: Sequence[RawTensor]) -> Generator[None]:
+    """As `holding`, of at least one."""
     counts, mine = HELD.counts, list(raws)
     for raw in mine:
         counts[raw] = counts.get(raw, 0) + 1

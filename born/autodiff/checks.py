@@ -111,6 +111,7 @@ def _compare(
     near: tuple[float, float],
     what: str,
 ) -> None:
+    """Compare each gradient with differences, element by element, and name those that differ."""
     compute = grad(total, tuple(range(len(inputs))))
     found = compute(*inputs)
     wrong: list[str] = []
@@ -147,6 +148,7 @@ def _difference(
     index: tuple[int, ...],
     distance: float,
 ) -> float:
+    """The central difference of a total by one element."""
     x = tree.tensors[leaf]
     at: HostArray = x.numpy()
     size = distance * max(1.0, abs(float(at[index])))

@@ -241,6 +241,8 @@ def _caller() -> tuple[str, int]:
 
 
 def _method(name: str) -> Operation:
+    """An operation whose results are looked at as long as checks are on."""
+
     def method(self: _Checking, /, *args: Any, **options: Any) -> Any:
         compute = getattr(self.inner, name)
         if not self.active:

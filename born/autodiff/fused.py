@@ -97,6 +97,7 @@ def _pullback(
     shapes: Sequence[tuple[int, ...]],
     scalars: Sequence[float],
 ) -> Pullback:
+    """The pullback of a formula of `count` arrays."""
     formula = how.formula
 
     def numbers() -> Sequence[float]:

@@ -252,6 +252,7 @@ def _checked_raw(tensor: object) -> RawTensor:
 
 
 def _checked_seed(loss: Tensor[Any], seed: object) -> RawTensor:
+    """The gradient to start from, refused if it is not like the loss."""
     if is_tensor(seed) and seed.backend.innermost is not loss.backend.innermost:
         raise BackendMismatchError(
             f"expected a seed on the loss's backend {loss.backend!r}, got one on "

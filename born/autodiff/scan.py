@@ -93,6 +93,7 @@ def scan(
 
 
 def _count(xs: Any, length: int | None) -> int:
+    """The number of steps, which all of xs and `length` agree on."""
     lengths = [x.shape[0] if x.ndim else None for x in tensors_of(xs)]
     if length is not None:
         lengths.append(integer("length", length, 0, DomainError))
@@ -132,6 +133,7 @@ def _replaced(tree: Any, tensors: list[Tensor[Any]]) -> Any:
 
 
 def _check_carry(before: Any, after: Any) -> None:
+    """Refuse a step that returns a carry of another form."""
     alike = is_tensor(before) and is_tensor(after)  # most often, and in every step
     if alike and before.shape == after.shape and before.dtype == after.dtype:
         return

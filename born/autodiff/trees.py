@@ -172,6 +172,7 @@ def _children(value: object) -> list[tuple[Any, str, Any]]:
 def _leaves(
     value: object, what: str | None, path: str, around: tuple[object, ...]
 ) -> Iterator[Leaf]:
+    """The floating tensors of a tree, in order; `around` is what it lies in."""
     if is_tensor(value):
         if not is_floating(value.dtype):
             if what is None:
@@ -196,6 +197,7 @@ def _leaves(
 
 
 def _filled(value: object, rest: Iterator[Any], held: Callable[[Held], Any] | None) -> Any:
+    """A tree with the next values in place of its floating tensors."""
     if is_tensor(value):
         return next(rest) if is_floating(value.dtype) else value
     if _is_parametric(value):
@@ -255,6 +257,7 @@ def aligned(tree: Tree, other: Any, what: str) -> list[RawTensor | None]:
 
 
 def _align(value: object, other: Any, what: str, path: str, made: list[RawTensor | None]) -> None:
+    """Append the gradients in `other`, of the form of a tree, in the order of its leaves."""
     place = f" at {path}" if path else ""
     if is_tensor(value):
         if not is_floating(value.dtype):

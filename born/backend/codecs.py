@@ -132,6 +132,7 @@ def _sizes(codes: Any, codec: str, unsigned: Any, scale: Any, xp: Any) -> Any:
 
 
 def _encode(x: Any, codec: str, xp: Any, rows: Any, shares: Any) -> None:
+    """Encode whole blocks, one a row."""
     size = xp.abs(x)
     scale = size.max(axis=1, keepdims=True)
     usable = (scale > 0) & (scale < np.inf)

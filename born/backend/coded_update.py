@@ -92,6 +92,8 @@ class _Batch(NamedTuple):
 
 
 class _Bound(BoundUpdate):
+    """Targets in batches whose coded slots fit into the room there is for their values."""
+
     def __init__(
         self, kernel: CodedUpdate, targets: Sequence[Sequence[RawTensor]], check: Check
     ) -> None:
@@ -119,6 +121,7 @@ class _Bound(BoundUpdate):
         sizes: Sequence[int],
         check: Check,
     ) -> _Batch:
+        """The kernel bound to parameters and the room for their slots."""
         kernel = self._kernel
         coded: list[list[tuple[RawTensor, str, RawTensor]]] = []
         decoded: list[list[RawTensor]] = []
@@ -166,6 +169,8 @@ class _BatchStep(NamedTuple):
 
 
 class _Step(PreparedStep):
+    """A step of each batch, between decoding its slots and encoding them again."""
+
     def __init__(self, kernel: CodedUpdate, steps: Sequence[_BatchStep]) -> None:
         self._kernel = kernel
         self._steps = steps

@@ -75,6 +75,8 @@ def rounds_of(program: Program) -> list[int]:
 
 @dataclass(slots=True)
 class _Bound(BoundUpdate):
+    """The targets, which nothing is prepared for."""
+
     kernel: PlainUpdate
     targets: Sequence[Sequence[RawTensor]]
     check: Check
@@ -92,6 +94,8 @@ class _Bound(BoundUpdate):
 
 @dataclass(slots=True)
 class _Step(PreparedStep):
+    """The instructions, tensor by tensor."""
+
     kernel: PlainUpdate
     tensors: Sequence[_Tensor]
 
@@ -113,6 +117,7 @@ class _Step(PreparedStep):
         values: RawTensor | None,
         finished: int,
     ) -> RawTensor | None:
+        """One round; behind the last one the tensors are written."""
         group, backend = self.kernel.program.group, self.kernel.backend
         if group is None or finished == group.rounds:
             for tensor, number in zip(self.tensors, chosen, strict=True):
@@ -185,6 +190,7 @@ class _Tensor:
         return x if x.dtype in (dtype, np.bool_) else backend.astype(x, dtype)
 
     def _input(self, index: int) -> RawTensor:
+        """An array in the dtype that its rank is computed in, of a shape that broadcasts."""
         if index not in self.inputs:
             backend, program = self.kernel.backend, self.kernel.program
             x = self.gradient if index == 1 else self.target[max(index - 1, 0)]
@@ -198,6 +204,7 @@ class _Tensor:
     def _computed(
         self, number: int, instruction: Instruction, scalars: Scalars, values: RawTensor | None
     ) -> RawTensor:
+        """The result of one instruction."""
         kernel, (op, args) = self.kernel, instruction
         backend = kernel.backend
         if op in REDUCTIONS:
@@ -213,6 +220,7 @@ class _Tensor:
         )
 
     def _reduced(self, op: str, rank: str, x: Any, y: Any = None) -> RawTensor:
+        """A reduction of x, or of x y, in the order that `lanes` fixes."""
         backend, (name, axis) = self.kernel.backend, REDUCTIONS[op]
         x = x if y is None else backend.mul(x, y)
         if name == "max":
@@ -239,6 +247,7 @@ class _Tensor:
         return backend.reshape(sums, self._shape(ROWS if rank == ELEMENT else MATRIX))
 
     def _matrices(self, op: str, *args: Any) -> RawTensor:
+        """A matrix function of arguments in their own shape."""
         backend, shape = self.kernel.backend, self._shape(ELEMENT)
         own = self.target[0].shape
         matrices = [
@@ -312,6 +321,7 @@ class PlainGroup(GroupUpdate):
             return self._values(totals)
 
     def _values(self, totals: Sequence[RawTensor]) -> RawTensor:
+        """The values that can be computed of what is known by now."""
         backend, program = self._backend, self.program
         added = [i for i, number in enumerate(program.total_rounds) if number == self._round]
         for place, i in enumerate(added):

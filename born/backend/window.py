@@ -67,6 +67,7 @@ class Window(NamedTuple):
 
 
 def _count(length: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """How many windows fit along one axis."""
     span = dilation * (kernel - 1) + 1
     padded = length + 2 * padding
     if padded < span:

@@ -117,7 +117,6 @@ def from_torch(
     7
     """
     groups, entries = _parts(state_dict)
-    parameters = list(named_parameters)
     called = _torch_names(groups, names)
     optimizer = kind if kind is not None else _kind(groups[0])
     if optimizer not in _SLOTS or not hasattr(optim, optimizer):
@@ -130,39 +129,58 @@ def from_torch(
     number_of = {key: number for number, group in enumerate(groups) for key in group["params"]}
     members: list[list[Tensor[Any]]] = [[] for _ in groups]
     state: dict[str, HostArray | int] = {}
-    for index, (name, parameter) in enumerate(parameters):
+    unexpected = dict.fromkeys(called)
+    for index, (name, parameter) in enumerate(named_parameters):
         if name not in called:
             lines.append(f"{name!r}: missing")
             continue
+        unexpected.pop(name, None)
         number = number_of[called[name]]
         members[number].append(parameter)
         slots = _slots(optimizer, groups[number])
-        entry = cast("Mapping[str, Any]", entries.get(called[name], {}))
-        present = [slot for slot in slots.values() if entry.get(slot) is not None]
-        if present and len(present) != len(slots):
-            lines.append(f"{name!r}: expected {', '.join(slots.values())}, got {present}")
-            continue
-        for slot, theirs in slots.items():
-            array = _array(entry[theirs]) if present else _zeros(parameter)
-            if array.shape != parameter.shape:
-                lines.append(f"{name!r}: expected shape {parameter.shape}, got {array.shape}")
-            state[f"{slot}.{index}"] = array
-        state[f"t.{index}"] = int(_array(entry.get("step", bool(present))))
-    ours = {name for name, _ in parameters}
-    lines += [f"{name!r}: unexpected" for name in called if name not in ours]
+        values, reasons = _born_entry(entries.get(called[name], {}), slots, parameter)
+        state |= {f"{slot}.{index}": value for slot, value in values.items()}
+        lines += [f"{name!r}: {reason}" for reason in reasons]
+    lines += [f"{name!r}: unexpected" for name in unexpected]
     if lines:
         remedy = "pass the parameters of the same model, and names= where names differ"
         raise CheckpointMismatchError(
             mismatch_text(f"PyTorch's state of {optimizer} for these parameters", lines, remedy)
         )
     config, *others = [each for each in configs if each is not None]  # else there is a line
+    return Imported(config, state, _born_groups(config, others, members[1:]))
+
+
+def _born_entry(
+    entry: Mapping[str, Any], slots: Mapping[str, str], parameter: Tensor[Any]
+) -> tuple[dict[str, HostArray | int], list[str]]:
+    """born's slot -> its value, of one parameter, and why PyTorch's entry does not fit."""
+    present = [theirs for theirs in slots.values() if entry.get(theirs) is not None]
+    if present and len(present) != len(slots):
+        return {}, [f"expected {', '.join(slots.values())}, got {present}"]
+    arrays = {
+        slot: _array(entry[theirs]) if present else np.zeros(parameter.shape, parameter.dtype)
+        for slot, theirs in slots.items()
+    }
+    lines = [
+        f"expected shape {parameter.shape}, got {array.shape}"
+        for array in arrays.values()
+        if array.shape != parameter.shape
+    ]
+    return {**arrays, "t": int(_array(entry.get("step", bool(present))))}, lines
+
+
+def _born_groups(
+    config: Config, others: Sequence[Config], members: Sequence[list[Tensor[Any]]]
+) -> list[Group]:
+    """A group for each config that differs from the first, if it has parameters."""
+    names = [each.name for each in dataclasses.fields(config)]
     made: list[Group] = []
-    for other, held in zip(others, members[1:], strict=True):
-        names_of = [each.name for each in dataclasses.fields(config)]
-        own = {x: getattr(other, x) for x in names_of if getattr(other, x) != getattr(config, x)}
+    for other, held in zip(others, members, strict=True):
+        own = {x: getattr(other, x) for x in names if getattr(other, x) != getattr(config, x)}
         if held and own:
             made.append(Group(cast("list[Parameter[Any]]", held), **own))
-    return Imported(config, state, made)
+    return made
 
 
 def to_torch(
@@ -366,7 +384,3 @@ def _array(value: object) -> HostArray:
             f"expected tensors on the CPU of dtypes that NumPy has, got {type(value).__name__}: "
             f"{error}; convert it with .float().cpu()"
         ) from error
-
-
-def _zeros(parameter: Tensor[Any]) -> HostArray:
-    return np.zeros(parameter.shape, parameter.dtype)

@@ -138,6 +138,7 @@ _FORGED: Final = (
 
 
 def _checked(path: Path, file: BinaryIO, foreign: bool) -> Header:
+    """The header of a file, if its digest and its layout are sound."""
     prefix, header = _bytes(path, file)
     size = os.fstat(file.fileno()).st_size - len(prefix) - len(header)
     match = _DIGEST.search(header)
@@ -209,6 +210,7 @@ def _json(path: Path, text: bytes | str) -> dict[str, Any]:
 
 
 def _entry(path: Path, name: str, field: dict[str, Any], start: int, checksum: object) -> Entry:
+    """What the header says of one tensor; `TypeError` if it is something else."""
     offsets, shape = field["data_offsets"], tuple(field["shape"])
     if len(offsets) != 2:
         raise TypeError

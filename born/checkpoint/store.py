@@ -217,6 +217,7 @@ class Store:
             _unreported.add(self)
 
     def _write(self, step: int, snapshot: Snapshot) -> None:
+        """Write a snapshot as the next one, and remove what is not to be kept."""
         try:
             make_folder(self.directory)
         except CheckpointWriteError:
@@ -369,6 +370,7 @@ class Store:
         return sorted(found, key=lambda entry: (self._sign * (entry.metric or 0), _age(entry)))
 
     def _paths(self) -> list[Path]:
+        """The files that are named as checkpoints of a store are."""
         try:
             names = os.listdir(self.directory)
         except FileNotFoundError:

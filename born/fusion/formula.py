@@ -137,6 +137,7 @@ def _recorded(
     scalars: Sequence[str],
     keywords: frozenset[str],
 ) -> Formula:
+    """The formula of one call."""
     writer = Writer(kind="formula")
     named: dict[str, Symbol] = {
         name: array_symbol(writer, i, truth) for i, (name, truth) in enumerate(arrays.items())
@@ -335,6 +336,7 @@ def _made(
     scalars: int,
     host_source: str,
 ) -> Formula:
+    """A formula, or the one of the same text that there is."""
     names, truths = tuple(arrays), tuple(arrays.values())
     key = (name, names, truths, instructions, outputs, repr(constants), host_source)
     known = _FORMULAS.get(key)

@@ -51,6 +51,7 @@ class Split:
         self._write_group(outputs, targets)
 
     def _find_varying(self, scalars: frozenset[int]) -> set[int]:
+        """The instructions of rank group that differ from tensor to tensor by their scalars."""
         found: set[int] = set()
         for number, (op, args) in enumerate(self._traced):
             varies = any(
@@ -73,6 +74,7 @@ class Split:
         )
 
     def _visit(self, ref: Ref) -> None:
+        """Mark what a tensor has to compute for a value."""
         if self._is_value(ref):
             if ref not in self._known:
                 self._known[ref] = None
@@ -83,6 +85,7 @@ class Split:
                 self._visit(arg)
 
     def _visit_group(self, ref: Ref) -> None:
+        """Mark what the group has to compute for a value."""
         if ref.kind != RESULT:
             return
         op, args = self._traced[ref.index]
@@ -97,6 +100,7 @@ class Split:
                 self._visit_group(arg)
 
     def _write_tensors(self, outputs: Sequence[Ref], targets: Sequence[int]) -> None:
+        """The instructions that are marked for tensors, renumbered; a total becomes a sum."""
         arrays = [index for index, kind in enumerate(self._kinds) if kind != GROUP]
         moved: dict[Ref, Ref] = {Ref(ARRAY, old): Ref(ARRAY, new) for new, old in enumerate(arrays)}
         order = sorted(self._own | self._summed)
@@ -131,6 +135,7 @@ class Split:
         self.scalars = tuple(scalars)
 
     def _write_group(self, outputs: Sequence[Ref], targets: Sequence[int]) -> None:
+        """The instructions that are marked for the group, renumbered."""
         slots = [index for index, kind in enumerate(self._kinds) if kind == GROUP]
         moved: dict[Ref, Ref] = {Ref(ARRAY, old): Ref(ARRAY, new) for new, old in enumerate(slots)}
         moved |= {Ref(RESULT, old): Ref(TOTAL, new) for old, new in self._total_of.items()}

@@ -183,6 +183,7 @@ class Stages:
         return found - stored.keys()
 
     def _staged(self, number: int) -> Stage:
+        """What belongs to one stage."""
         small: list[int] = []
         matrices: list[int] = []
         for place, (op, args) in enumerate(self.program.instructions):
@@ -197,6 +198,7 @@ class Stages:
         return Stage(tuple(small), self._pass(number), tuple(matrices))
 
     def _pass(self, number: int) -> Pass | None:
+        """The pass of a stage, if it computes or stores elements."""
         wanted = self._wanted(number)
         if not wanted:
             return None

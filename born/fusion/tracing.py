@@ -230,6 +230,7 @@ def _host(record: _Record, handed: Sequence[str], lines: Sequence[tuple[str, str
 def _check_names(
     function: Callable[..., Any], arrays: tuple[str, ...], scalars: tuple[str, ...]
 ) -> None:
+    """Refuse names that a traced function cannot have, or that clash."""
     every = (*arrays, *scalars)
     for name in every:
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
@@ -328,6 +329,7 @@ _NARROWER: Final = {
 def _outputs(
     writer: Writer, function: Callable[..., Any], returned: Any, arrays: tuple[str, ...]
 ) -> list[Ref]:
+    """What the rule returned, of ranks that fill the parameter and its slots."""
     values = returned if _is_tuple(returned) else (returned,)
     targets = (arrays[0], *arrays[2:])
     if len(values) != len(targets):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import string
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, overload
 
 import numpy as np
@@ -56,6 +56,25 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     """
     if is_tensor(subscripts):
         subscripts, operands = _from_sublists((subscripts, *operands))
+    _check_operands(subscripts, operands)
+    terms, result = _parsed(subscripts, operands)
+    sizes = _sizes(subscripts, terms, operands)
+    _check_result(subscripts, result, sizes)
+    factors = [
+        _without_repeats(*_without_ones(term, operand, sizes))
+        for term, operand in zip(terms, operands, strict=True)
+    ]
+    term, value = _summed(*_product(factors, result), set(result))
+    missing = [letter for letter in result if letter not in term]
+    value = reshape(value, (*value.shape, *(1 for _ in missing)))
+    value = _arranged(term + "".join(missing), value, result)
+    return value if value is not operands[0] else value * 1
+
+
+# -- reading -------------------------------------------------------------------------------
+
+
+def _check_operands(subscripts: object, operands: Sequence[Tensor[Any]]) -> None:
     if not isinstance(subscripts, str):
         raise OperandError(
             f"expected subscripts such as {_FORM} in einsum, got {subscripts!r}; write a string"
@@ -71,8 +90,9 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
                 f"expected one dtype in einsum, got {operands[0].dtype} and {other.dtype}; convert "
                 f'one with .astype("{other.dtype}")'
             )
-    terms, result = _parsed(subscripts, operands)
-    sizes = _sizes(subscripts, terms, operands)
+
+
+def _check_result(subscripts: str, result: str, sizes: Mapping[str, int]) -> None:
     if unknown := set(result) - set(sizes):
         raise DomainError(
             f"expected letters of operands in the result of {subscripts!r}, got "
@@ -83,26 +103,6 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
             f"expected each letter of the result of {subscripts!r} once, got {result!r}; drop the "
             "repeated one"
         )
-    waiting: list[tuple[str, Tensor[Any]]] = []
-    for term, operand in zip(terms, operands, strict=True):
-        waiting.append(_without_repeats(*_without_ones(term, operand, sizes)))
-    for places in _path(waiting, result):
-        taken = [waiting.pop(place) for place in sorted(places, reverse=True)]
-        needed = set(result).union(*(term for term, _ in waiting))
-        while len(taken) > 1:
-            right, left = taken.pop(), taken.pop()
-            rest = needed.union(*(term for term, _ in taken))
-            taken.append(_multiplied(left, right, rest))
-        waiting += taken
-    term, value = waiting[0]
-    term, value = _summed(term, value, set(result))
-    missing = [letter for letter in result if letter not in term]
-    value = reshape(value, (*value.shape, *(1 for _ in missing)))
-    value = _arranged(term + "".join(missing), value, result)
-    return value if value is not operands[0] else value * 1
-
-
-# -- reading -------------------------------------------------------------------------------
 
 
 def _from_sublists(operands: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
@@ -156,6 +156,7 @@ def _parsed(subscripts: str, operands: Sequence[Tensor[Any]]) -> tuple[list[str]
 
 
 def _sizes(subscripts: str, terms: list[str], operands: Sequence[Tensor[Any]]) -> dict[str, int]:
+    """The length of each letter; axes of one element broadcast."""
     sizes: dict[str, int] = {}
     for term, x in zip(terms, operands, strict=True):
         if len(term) != x.ndim:
@@ -199,6 +200,20 @@ def _without_repeats(term: str, x: Tensor[B]) -> tuple[str, Tensor[B]]:
         x = x[(..., *(along for _ in places))]
         term = "".join(term[i] for i in rest) + letter
     return term, x
+
+
+def _product(factors: list[tuple[str, Tensor[B]]], result: str) -> tuple[str, Tensor[B]]:
+    """The product of all operands, summed over most letters that the result does not have."""
+    waiting = list(factors)
+    for places in _path(waiting, result):
+        taken = [waiting.pop(place) for place in sorted(places, reverse=True)]
+        needed = set(result).union(*(term for term, _ in waiting))
+        while len(taken) > 1:
+            right, left = taken.pop(), taken.pop()
+            rest = needed.union(*(term for term, _ in taken))
+            taken.append(_multiplied(left, right, rest))
+        waiting += taken
+    return waiting[0]
 
 
 def _path(terms: Sequence[tuple[str, Tensor[Any]]], result: str) -> list[tuple[int, ...]]:

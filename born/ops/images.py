@@ -158,59 +158,23 @@ def conv_transpose2d(
     >>> ops.conv_transpose2d(x, w, stride=2).shape
     (1, 3, 4, 4)
     """
-    backend = backend_of("conv_transpose2d", x)
-    raw_operand("conv_transpose2d", backend, weight)
-    optional_operand("conv_transpose2d", backend, bias)
-    if x.ndim != 4 or weight.ndim != 4 or groups < 1 or x.shape[1] % groups:
-        raise ShapeError(
-            "expected images (batch, channels, height, width) and a weight (channels, out / "
-            f"groups, height, width) in conv_transpose2d, got {x.shape} and {weight.shape} with "
-            f"groups={groups}; transpose or reshape them"
-        )
+    _check_transposed(x, weight, bias, groups)
     n, channels, height, width = x.shape
-    if weight.shape[0] != channels:
-        raise ShapeError(
-            f"expected a weight for {channels} channels in conv_transpose2d, got shape "
-            f"{weight.shape}; its first axis is that of x's channels"
-        )
-    window = Window.of((weight.shape[2], weight.shape[3]), stride, padding, dilation)
-    more = pair("output_padding", output_padding, least=0, error=ShapeError)
-    if any(extra >= max(step, far) for extra, step, far in zip(more, *window[1::2], strict=True)):
-        raise ShapeError(
-            f"expected an output_padding less than the stride {window.stride} or the dilation, got "
-            f"{more}; with more, the size would be that of a larger image"
-        )
-    rows, columns = (
-        (length - 1) * step - 2 * side + far * (kernel - 1) + 1 + extra
-        for length, kernel, step, side, far, extra in zip(
-            (height, width), *window, more, strict=True
-        )
-    )
-    if min(rows, columns) < 1:
-        raise ShapeError(
-            f"expected a result with pixels in conv_transpose2d, got one of {rows} by {columns}; "
-            "use less padding"
-        )
     each, taps = weight.shape[1], weight.shape[2] * weight.shape[3]
+    window = Window.of((weight.shape[2], weight.shape[3]), stride, padding, dilation)
+    size = _transposed_size((height, width), window, output_padding)
     kernels = weight.reshape(groups, channels // groups, each * taps).transpose(0, 2, 1)
     pixels = x.reshape(n, groups, channels // groups, height * width)
     parts = matmul(kernels, pixels).reshape(n, groups * each, taps, height * width)
     # The windows over the larger image that `output_padding` makes may be more than the pixels.
-    whole = window.counts((rows, columns))
+    whole = window.counts(size)
     if whole != (height, width):
         parts = parts.reshape(n, groups * each, taps, height, width)
         beyond = ((0, whole[0] - height), (0, whole[1] - width))
         parts = pad(parts, [(0, 0), (0, 0), (0, 0), *beyond])
         parts = parts.reshape(n, groups * each, taps, whole[0] * whole[1])
-    y = fold(parts, (rows, columns), window.kernel, *window[1:])
-    if bias is None:
-        return y
-    if bias.shape != (groups * each,):
-        raise ShapeError(
-            f"expected a bias of shape {(groups * each,)} in conv_transpose2d, got {bias.shape}; "
-            "pass one element for each output channel"
-        )
-    return y + bias.reshape(groups * each, 1, 1)
+    y = fold(parts, size, *window)
+    return y if bias is None else y + bias.reshape(groups * each, 1, 1)
 
 
 def max_pool2d(
@@ -379,6 +343,50 @@ def _padded(
     if any(each % 2 for each in total):
         x = pad(x, [(0, 0), (0, 0), (0, total[0] % 2), (0, total[1] % 2)])
     return x, (total[0] // 2, total[1] // 2)
+
+
+def _check_transposed(x: Tensor[B], weight: Tensor[B], bias: Tensor[B] | None, groups: int) -> None:
+    """Refuse a weight, bias or groups that do not go with images in `conv_transpose2d`."""
+    backend = backend_of("conv_transpose2d", x)
+    raw_operand("conv_transpose2d", backend, weight)
+    optional_operand("conv_transpose2d", backend, bias)
+    if x.ndim != 4 or weight.ndim != 4 or groups < 1 or x.shape[1] % groups:
+        raise ShapeError(
+            "expected images (batch, channels, height, width) and a weight (channels, out / "
+            f"groups, height, width) in conv_transpose2d, got {x.shape} and {weight.shape} with "
+            f"groups={groups}; transpose or reshape them"
+        )
+    if weight.shape[0] != x.shape[1]:
+        raise ShapeError(
+            f"expected a weight for {x.shape[1]} channels in conv_transpose2d, got shape "
+            f"{weight.shape}; its first axis is that of x's channels"
+        )
+    out = groups * weight.shape[1]
+    if bias is not None and bias.shape != (out,):
+        raise ShapeError(
+            f"expected a bias of shape {(out,)} in conv_transpose2d, got {bias.shape}; "
+            "pass one element for each output channel"
+        )
+
+
+def _transposed_size(size: Size, window: Window, output_padding: Pair) -> Size:
+    """The size of what `conv_transpose2d` makes of images of a size."""
+    more = pair("output_padding", output_padding, least=0, error=ShapeError)
+    if any(extra >= max(step, far) for extra, step, far in zip(more, *window[1::2], strict=True)):
+        raise ShapeError(
+            f"expected an output_padding less than the stride {window.stride} or the dilation, got "
+            f"{more}; with more, the size would be that of a larger image"
+        )
+    rows, columns = (
+        (length - 1) * step - 2 * side + far * (kernel - 1) + 1 + extra
+        for length, kernel, step, side, far, extra in zip(size, *window, more, strict=True)
+    )
+    if min(rows, columns) < 1:
+        raise ShapeError(
+            f"expected a result with pixels in conv_transpose2d, got one of {rows} by {columns}; "
+            "use less padding"
+        )
+    return rows, columns
 
 
 def _along_both(x: Tensor[B], rows: HostArray, columns: HostArray) -> Tensor[B]:

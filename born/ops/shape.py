@@ -472,6 +472,7 @@ def block(tensors: Tensor[Any] | Sequence[Any]) -> Tensor[Any]:
 
 
 def _depth(part: object) -> int:
+    """How many lists a tensor lies in, the same for all."""
     if not _is_list(part):
         backend_of("block", cast("Tensor[Any]", part))
         return 0
@@ -737,6 +738,7 @@ def triu(x: Tensor[B], k: int = 0) -> Tensor[B]:
 
 
 def _triangle(name: str, x: Tensor[B], k: int, *, lower: bool) -> Tensor[B]:
+    """Matrices with zeros on one side of a diagonal."""
     backend, k = backend_of(name, x), integer("k", k, None, ShapeError)
     if x.ndim < 2:
         raise ShapeError(

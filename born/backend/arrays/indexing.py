@@ -108,6 +108,7 @@ class ArrayIndexing(Indexing, Dispatch):
         return self._wrap(self.xp.searchsorted(a, b, side="right" if right else "left"))
 
     def _check_scatter(self, x: RawTensor, index: RawTensor, y: RawTensor, axis: int) -> None:
+        """Refuse values that do not go with an index."""
         self._check_index("scatter_add", x, index, axis)
         if x.dtype != y.dtype:
             raise dtype_mismatch("scatter_add", x, y)
@@ -118,6 +119,7 @@ class ArrayIndexing(Indexing, Dispatch):
             )
 
     def _check_index(self, name: str, x: RawTensor, index: RawTensor, axis: int) -> None:
+        """Refuse an index that does not go along an axis of x."""
         if index.dtype.kind not in "iu":
             raise DTypeError(
                 f"expected an integer index in {name}, got {index.dtype}; "

@@ -108,6 +108,7 @@ class ArrayLinalg(Linalg, Dispatch):
         return RawTensor(r)
 
     def _pade(self, a: Array) -> Array:
+        """exp(a) of a small matrix, by the approximant of degree 13."""
         c, one = _PADE, self.xp.eye(a.shape[-1], dtype=a.dtype)
         a2 = a @ a
         a4 = a2 @ a2
@@ -172,6 +173,7 @@ class ArrayLinalg(Linalg, Dispatch):
         return a
 
     def _system(self, name: str, x: RawTensor, y: RawTensor) -> tuple[Array, Array]:
+        """A square matrix and a right side that fits it."""
         self._check_dtypes(name, x, y)
         a, b = self._square(name, x), self._matrices(name, y)
         try:

@@ -72,6 +72,7 @@ class ArrayLinear(Linear, Dispatch):
         return out
 
     def _check_bias(self, x: RawTensor, weight: RawTensor, bias: RawTensor) -> None:
+        """Refuse a bias that is not of one element for each output."""
         b, outputs = bias.array, weight.array.shape[:1]
         if b.dtype != x.array.dtype:
             raise dtype_mismatch("linear", x, bias)

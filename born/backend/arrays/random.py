@@ -52,6 +52,7 @@ class ArrayRandom(Base, Creation, Dispatch):
         self._restored_generator(state)
 
     def _restored_generator(self, state: RandomState) -> np.random.Generator:
+        """A generator that goes on from a state; what is not one is refused."""
         bits = np.random.Philox(0)
         try:
             words: Mapping[str, list[int]] = state["state"]
@@ -90,6 +91,7 @@ class ArrayRandom(Base, Creation, Dispatch):
     def _draw_on_host(
         self, draw: Callable[..., HostArray], shape: Shape, dtype: DTypeLike
     ) -> RawTensor:
+        """Numbers that the host draws, so that every backend draws the same."""
         wanted = as_dtype(dtype)
         if wanted.kind in INTEGRAL:
             raise DTypeError(
