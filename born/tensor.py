@@ -40,7 +40,7 @@ def _documented(method: _Method, name: str, doc: str | None) -> _Method:
 def _operator(declared: _Method, name: str, doc: str | None = None) -> _Method:
     """An operator typed as another one, by the backend's operation of this name."""
 
-    def method(self: Tensor[B], other: Tensor[B] | Scalar) -> Tensor[B]:
+    def method(self: Tensor[B], other: Tensor[B] | Scalar | HostArray) -> Tensor[B]:
         backend = self.backend
         return Tensor(getattr(backend, name)(self.raw, operand(backend, other)), backend)
 
@@ -310,7 +310,7 @@ class Tensor(TensorBase[B]):
     def _of(self, raw: RawTensor) -> Tensor[B]:
         return Tensor(raw, self.backend)
 
-    def __add__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+    def __add__(self, other: Tensor[B] | Scalar | HostArray) -> Tensor[B]:
         return Tensor(self.backend.add(self.raw, operand(self.backend, other)), self.backend)
 
     def __radd__(self, other: Scalar) -> Tensor[B]:
@@ -349,12 +349,12 @@ class Tensor(TensorBase[B]):
 
     # -- comparison and logic --
 
-    def __eq__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
+    def __eq__(self, other: Tensor[B] | Scalar | HostArray) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
         if not _is_comparable(other):
             return NotImplemented  # equal to nothing else, as Python has it
         return self._of(self.backend.equal(self.raw, operand(self.backend, other)))
 
-    def __ne__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
+    def __ne__(self, other: Tensor[B] | Scalar | HostArray) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
         if not _is_comparable(other):
             return NotImplemented
         return self._of(self.backend.not_equal(self.raw, operand(self.backend, other)))
