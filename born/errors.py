@@ -25,6 +25,7 @@ was called, its name in parentheses.
       ParameterError                 ValueError
       StateDictError                 ValueError
       DataError                      RuntimeError
+      ConvergenceError               RuntimeError
       CheckpointError                ValueError
         CheckpointNotFoundError      FileNotFoundError
         CheckpointCorruptError
@@ -189,6 +190,10 @@ class StateDictError(BornError, ValueError):
 
 class DataError(BornError, RuntimeError):
     """A loop over data that cannot go on from where it was."""
+
+
+class ConvergenceError(BornError, RuntimeError):
+    """A fit did not converge."""
 
 
 class CheckpointError(BornError, ValueError):

@@ -54,7 +54,7 @@ SURFACE = {
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
     " Group LossScale Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer"
     " Precision SGD SGDConfig Simplex UnitNorm accumulated averaged centralized clip_step clipped"
-    " layerwise lookahead projected warm_state"
+    " covariance curve_fit layerwise lookahead projected warm_state"
     " least_squares minimize projections schedules sharpness_aware",
     "born.optim.schedules": "Constant Cosine Exponential InverseSqrt Linear MultiStep OneCycle"
     " Piecewise Plateau Polynomial Product Schedule Sequence Step WarmupStableDecay plot text",

@@ -7,7 +7,7 @@ fit is noted, and `Plan.check` refuses all of it in one message.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,8 +23,8 @@ from born.errors import CheckpointMismatchError
 from born.nn import Module
 from born.nn.state import StateValue, value_mismatches
 from born.optim import Config, Group, Optimizer
-from born.optim.accumulation import ACCUMULATE
-from born.optim.state import RECORDS, amid
+from born.optim.accumulation import ACCUMULATE, BATCHES
+from born.optim.state import OPTIONAL, RECORDS, amid
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor
 from born.validation import mismatch_text
@@ -258,6 +258,7 @@ def _plan_optimizer(
     live = optimizer.live_state()
     state: dict[str, StateValue | int] = dict(live)
     ours, theirs = _by_owner(optimizer.state_owners()), _by_owner(saved.owners)
+    absent = RECORDS if BATCHES in saved.owners else OPTIONAL
     for index, called in enumerate(labels(here)):
         parameter, other = optimizer.parameters[index], pairs.get(index)
         if other is None:
@@ -266,12 +267,14 @@ def _plan_optimizer(
         lines = _parameter_mismatches(plan, parameter, saved.parameters[other])
         loaded: dict[str, StateValue | int] = {}
         if not lines:
-            loaded, lines = _slots(plan, name, ours.get(index, {}), theirs.get(other, {}), live)
+            loaded, lines = _slots(
+                plan, name, ours.get(index, {}), theirs.get(other, {}), live, absent
+            )
         if plan.fits("optimizer", name, called, lines):
             _take(plan, state, loaded)
             _plan_gradient(plan, name, parameter, other)
     if None in ours or None in theirs:
-        loaded, lines = _slots(plan, name, ours.get(None, {}), theirs.get(None, {}), live)
+        loaded, lines = _slots(plan, name, ours.get(None, {}), theirs.get(None, {}), live, absent)
         if plan.fits("optimizer", name, _COMMON, lines):
             _take(plan, state, loaded)
     taken = set(pairs.values())
@@ -279,7 +282,13 @@ def _plan_optimizer(
         if other not in taken:
             plan.leave("optimizer", name, called, called)
     counts = {key: value for key, value in live.items() if isinstance(value, int)}
-    plan.refuse("optimizer", name, amid(counts, state))
+    # What this optimizer does not gather, the file may have gathered.
+    given = {
+        key: plan.file.read(prefix("optimizer", name) + key)
+        for key in (ACCUMULATE, BATCHES)
+        if key in saved.owners
+    }
+    plan.refuse("optimizer", name, amid(counts, {**state, **given}))
     plan.optimizers[name] = state
 
 
@@ -340,6 +349,7 @@ def _slots(
     ours: Mapping[str, str],
     theirs: Mapping[str, str],
     live: Mapping[str, RawTensor | int],
+    absent: Collection[str],
 ) -> tuple[dict[str, StateValue | int], list[str]]:
     """Key -> what to load there, of one owner's slots, and why they do not fit."""
     loaded: dict[str, StateValue | int] = {}
@@ -349,11 +359,12 @@ def _slots(
             entry = prefix("optimizer", name) + theirs[slot]
             loaded[key], reasons = _value(plan, plan.parts.optimizers[name], entry, live[key])
             lines += [f"{slot}: {reason}" for reason in reasons]
-        elif slot in RECORDS:  # saved with other policies: nothing was recorded
-            loaded[key] = live[key] if key == ACCUMULATE else 0
+        elif slot in absent:  # saved with other policies: nothing was recorded or gathered
+            value = live[key]
+            loaded[key] = 0 if isinstance(value, int) and key != ACCUMULATE else value
         else:
             lines.append(f"{slot}: missing")
-    lines += [f"{slot}: unexpected" for slot in theirs if slot not in (*ours, *RECORDS)]
+    lines += [f"{slot}: unexpected" for slot in theirs if slot not in (*ours, *OPTIONAL)]
     return loaded, lines
 
 

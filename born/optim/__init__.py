@@ -94,6 +94,8 @@ from born.optim.solvers import LevenbergMarquardt as LevenbergMarquardt
 from born.optim.solvers import NewtonCG as NewtonCG
 from born.optim.solvers import NonlinearCG as NonlinearCG
 from born.optim.solvers import OptimizeResult as OptimizeResult
+from born.optim.solvers import covariance as covariance
+from born.optim.solvers import curve_fit as curve_fit
 from born.optim.solvers import least_squares as least_squares
 from born.optim.solvers import minimize as minimize
 from born.optim.transforms import cautious as cautious

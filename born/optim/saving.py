@@ -141,10 +141,10 @@ class Saving(Holding[B, C_co]):
 
     def check_state_dict(self, state: states.OptimizerState) -> list[str]:
         """Every reason why `state` could not be loaded, in words; changes nothing."""
-        counts = self._numbered
-        state = states.adapted(state, counts)
-        lines = states.mismatches(self._inner, self._live, counts, state)
-        return lines or states.amid(counts, state)
+        counts, live = self._numbered, self._live
+        fitting = states.adapted(state, counts, live)
+        lines = states.mismatches(self._inner, live, counts, fitting)
+        return [*lines, *states.amid(counts, state)]
 
     def load_state_dict(self, state: states.OptimizerState, *, encode: bool = False) -> None:
         """Write a state into the optimizer's buffers, all of it or nothing.
@@ -165,8 +165,8 @@ class Saving(Holding[B, C_co]):
             remedy = states.remedy(self._coded, state)
             expected = f"a state dict of this {type(self).__name__}"
             raise StateDictError(mismatch_text(expected, lines, remedy))
-        numbered = self._numbered
-        counts = states.write(self._inner, self._live, numbered, states.adapted(state, numbered))
+        numbered, live = self._numbered, self._live
+        counts = states.write(self._inner, live, numbered, states.adapted(state, numbered, live))
         self._updates = [counts[f"t.{index}"] for index in range(len(self._raws))]
         if self._accumulation is not None:
             self._accumulation.take_counts(counts)

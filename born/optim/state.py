@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
 import numpy as np
@@ -24,34 +24,39 @@ OptimizerState: TypeAlias = Mapping[str, StateValue | int]
 """What may be loaded: arrays of any kind, and plain integers for the counts."""
 
 
-def adapted(state: OptimizerState, counts: Mapping[str, int]) -> OptimizerState:
-    """A state with those of `RECORDS` that an optimizer with these counts keeps, and no others.
+def adapted(state: OptimizerState, counts: Mapping[str, int], buffers: Buffers) -> OptimizerState:
+    """A state with those of `RECORDS` and `GATHERED` that an optimizer with these counts and
+    buffers keeps, and no others.
 
-    Where it has none, as one that was saved with other policies, nothing was recorded.
+    Where it has none, as one that was saved with other policies, nothing was recorded or gathered.
     """
     if not isinstance(cast("object", state), Mapping):
         return state  # which is refused
-    kept = {name: value for name, value in state.items() if name in counts or not _records(name)}
-    for name in counts:
-        if name not in kept and _records(name):
-            kept[name] = counts[name] if name == ACCUMULATE else 0
+    ours: dict[str, StateValue | int] = {**buffers, **counts}
+    kept = {name: x for name, x in state.items() if name in ours or not has_kind(name, OPTIONAL)}
+    absent = RECORDS if BATCHES in state else OPTIONAL
+    for name, value in ours.items():
+        if name not in kept and has_kind(name, absent):
+            kept[name] = 0 if name in counts and name != ACCUMULATE else value
     return kept
 
 
-def _records(name: str) -> bool:
-    return name.rpartition(".")[0] in RECORDS
+def has_kind(name: str, kinds: Collection[str]) -> bool:
+    """Whether an entry is of one of these slots."""
+    return name.rpartition(".")[0] in kinds
 
 
 def amid(counts: Mapping[str, int], state: OptimizerState) -> list[str]:
     """Why a state, amid batches for an update of another number of them, cannot be loaded."""
-    if ACCUMULATE not in counts:
-        return []
-    values = [_as_array(state[name]) for name in (ACCUMULATE, BATCHES)]
+    if not isinstance(cast("object", state), Mapping):
+        return []  # which is refused
+    ours = counts.get(ACCUMULATE, 1)
+    values = [_as_array(state.get(*each)) for each in ((ACCUMULATE, ours), (BATCHES, 0))]
     theirs, batches = (int(value.item()) if _is_count(value) else 0 for value in values)
-    if theirs == counts[ACCUMULATE] or not batches:
+    if not batches or (theirs == ours and batches < ours):
         return []
     return [
-        f"{ACCUMULATE!r}: expected gradients for accumulate={counts[ACCUMULATE]}, got {batches} of "
+        f"{ACCUMULATE!r}: expected gradients for accumulate={ours}, got {batches} of "
         f"{theirs} that were added up for accumulate={theirs}; save after an update, or go on with "
         f"accumulate={theirs}"
     ]
@@ -59,6 +64,9 @@ def amid(counts: Mapping[str, int], state: OptimizerState) -> list[str]:
 
 RECORDS: Final = ("skipped", "fault_step", "fault_elements", "accumulate")
 """Entries that a state may lack, or have without need."""
+GATHERED: Final = ("gradient_sum", "gathered", "batches")
+"""Entries that, between two updates, a state may have without need, or lack all of."""
+OPTIONAL: Final = (*RECORDS, *GATHERED)
 
 
 def mismatches(

@@ -374,3 +374,50 @@ BOUNDED: dict[str, Bounded] = {
     "ill-conditioned 1": _ill(1),
     "ill-conditioned 2": _ill(2),
 }
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Residuals, where to start, and the least and largest value of each variable."""
+
+    problem: Residuals
+    x0: tuple[float, ...]
+    bounds: tuple[Array, Array]
+
+
+def _held(problem: Residuals) -> Fit:
+    """Every other variable stays near where it starts, which most of the solutions are not."""
+    x0 = np.array(problem.x0, np.float64)
+    width = np.where(np.arange(len(x0)) % 2 == 0, 0.3 * np.maximum(1, np.abs(x0)), np.inf)
+    return Fit(problem, problem.x0, (x0 - width, x0 + width))
+
+
+def _fit(name: str, of: str) -> Fit:
+    bounded = BOUNDED[name]
+    low, high = (
+        np.array([none if end is None else end for end in ends], np.float64)
+        for ends, none in zip(zip(*bounded.bounds, strict=True), (-np.inf, np.inf), strict=True)
+    )
+    x0 = np.clip(np.array(bounded.x0, np.float64), low, high)
+    return Fit(MGH[of], tuple(x0.tolist()), (low, high))
+
+
+FITS: dict[str, Fit] = {
+    **{name: _held(problem) for name, problem in MGH.items()},
+    "hs1": _fit("hs1", "1 Rosenbrock"),
+    "hs2": _fit("hs2", "1 Rosenbrock"),
+    "hs38": _fit("hs38", "14 Wood"),
+    "extended Rosenbrock": _fit("extended Rosenbrock", "21 extended Rosenbrock"),
+    "Wood above 1.1": _fit("Wood above 1.1", "14 Wood"),
+    "trigonometric": _fit("trigonometric", "26 trigonometric"),
+    "variably dimensioned": _fit("variably dimensioned", "25 variably dimensioned"),
+    "penalty I": _fit("penalty I", "23 penalty I"),
+    "Broyden banded": _fit("Broyden banded", "31 Broyden banded"),
+}
+"""Sums of squares with bounds."""
+
+FREE: dict[str, Fit] = {
+    name: Fit(each, each.x0, (np.full(len(each.x0), -np.inf), np.full(len(each.x0), np.inf)))
+    for name, each in MGH.items()
+}
+"""Sums of squares without."""

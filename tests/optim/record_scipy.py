@@ -12,6 +12,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any, Final
@@ -20,8 +21,9 @@ import numpy as np
 
 from born import optim
 from born.optim.solvers.descent import Method
-from born.optim.solvers.squares import SquaresMethod
-from tests.optim.problems import BOUNDED, MGH, Array, Bounded, Residuals
+from born.optim.solvers.robust import Loss
+from born.optim.solvers.steps import SquaresMethod
+from tests.optim.problems import BOUNDED, FITS, FREE, MGH, Array, Bounded, Fit, Residuals
 
 RECORDED: Final = Path(__file__).with_name("scipy_solvers.json")
 
@@ -34,12 +36,32 @@ UNBOUNDED: Final[dict[str, Method]] = {
     "CG": optim.NonlinearCG(),
     "Newton-CG": optim.NewtonCG(),
 }
-SQUARES: Final[dict[str, SquaresMethod]] = {
-    "lm": optim.LevenbergMarquardt(),
-    "dogbox": optim.Dogleg(),
-    "trf": optim.GaussNewton(),
+
+
+@dataclass(frozen=True)
+class Squares:
+    """A row of the table for sums of squares: a method, SciPy's, and what both are given."""
+
+    method: SquaresMethod
+    scipy: str
+    problems: Mapping[str, Fit]
+    loss: str = "linear"
+
+
+SQUARES: Final[dict[str, Squares]] = {
+    "lm": Squares(optim.LevenbergMarquardt(), "lm", FREE),
+    "trf": Squares(optim.LevenbergMarquardt(), "trf", FREE),
+    "trf with bounds": Squares(optim.LevenbergMarquardt(), "trf", FITS),
+    "trf with soft_l1": Squares(optim.LevenbergMarquardt(), "trf", FREE, "soft_l1"),
+    "trf with cauchy": Squares(optim.LevenbergMarquardt(), "trf", FREE, "cauchy"),
+    "dogbox": Squares(optim.Dogleg(), "dogbox", FREE),
+    "dogbox with bounds": Squares(optim.Dogleg(), "dogbox", FITS),
+    "trf for Gauss-Newton": Squares(optim.GaussNewton(), "trf", FREE),
 }
-"""SciPy's methods of the same name, or for want of one the nearest."""
+"""Rows by SciPy's method of the same name, or for want of one the nearest."""
+
+F_SCALE: Final = 0.1
+"""The size of a residual from which on it counts for less, where the loss is not linear."""
 
 Values = list[float]
 """The function in each evaluation of a run."""
@@ -56,13 +78,14 @@ def watched(fun: Callable[[Array], float], values: Values) -> Callable[[Array], 
     return call
 
 
-def watched_residuals(problem: Residuals, values: Values) -> Callable[[Array], Array]:
-    """Residuals that note the sum of their squares."""
+def watched_residuals(row: Squares, problem: Residuals, values: Values) -> Callable[[Array], Array]:
+    """Residuals that note twice the cost."""
+    loss = Loss(row.loss, F_SCALE)
 
     def call(x: Array) -> Array:
         with np.errstate(all="ignore"):
             r = problem.residuals(x)
-            total = float(r @ r)
+            total = 2 * loss.cost(r)
         values.append(total if math.isfinite(total) else math.inf)
         return r
 
@@ -96,11 +119,15 @@ def bounded(problem: Bounded) -> Values:
     return values
 
 
-def fitted(problem: Residuals, method: SquaresMethod) -> Values:
-    """The values of a run of born's `least_squares`."""
+def fitted(row: Squares, fit: Fit, solve: Callable[..., Any] = optim.least_squares) -> Values:
+    """The values of a run of born's `least_squares`, or of SciPy's."""
     values: Values = []
-    fun = watched_residuals(problem, values)
-    optim.least_squares(fun, problem.x0, jac=problem.jacobian, method=method)
+    fun = watched_residuals(row, fit.problem, values)
+    method = row.method if solve is optim.least_squares else row.scipy
+    common: dict[str, Any] = {"loss": row.loss, "f_scale": F_SCALE}
+    if row.scipy != "lm":  # SciPy's refuses both
+        common["bounds"] = fit.bounds
+    solve(fun, fit.x0, jac=fit.problem.jacobian, method=method, **common)
     return values
 
 
@@ -111,8 +138,8 @@ def ours() -> dict[str, dict[str, Values]]:
         for name, method in UNBOUNDED.items()
     }
     runs["L-BFGS-B with bounds"] = {each: bounded(problem) for each, problem in BOUNDED.items()}
-    for name, squares in SQUARES.items():
-        runs[name] = {each: fitted(problem, squares) for each, problem in MGH.items()}
+    for name, row in SQUARES.items():
+        runs[name] = {each: fitted(row, fit) for each, fit in row.problems.items()}
     return runs
 
 
@@ -143,24 +170,29 @@ def theirs() -> dict[str, dict[str, Values]]:
             jac=limited.gradient,
             bounds=limited.bounds,
         )
-    for name in SQUARES:
-        runs[name] = {}
-        for each, problem in MGH.items():
-            values = runs[name][each] = []
-            fun, x0 = watched_residuals(problem, values), np.array(problem.x0, np.float64)
-            scipy.least_squares(fun, x0, jac=problem.jacobian, method=name)
+    for name, row in SQUARES.items():
+        runs[name] = {
+            each: fitted(row, fit, scipy.least_squares) for each, fit in row.problems.items()
+        }
     return runs
 
 
 def best_of(*runs: Mapping[str, Mapping[str, Values]]) -> dict[str, float]:
-    """The least value known of each problem; with bounds it is another problem."""
+    """The least value known of each problem."""
     best: dict[str, float] = {}
     for each in runs:
         for name, problems in each.items():
             for problem, values in problems.items():
-                key = f"{problem} within bounds" if "bounds" in name else problem
+                key = key_of(name, problem)
                 best[key] = min(best.get(key, math.inf), *values)
     return best
+
+
+def key_of(name: str, problem: str) -> str:
+    """What a problem of a row is called: bounds, or a loss, make another of it."""
+    if name == "L-BFGS-B with bounds":
+        return f"{problem} within bounds"
+    return f"{problem} with {name.partition(' with ')[2]}" if " with " in name else problem
 
 
 def table(
@@ -172,7 +204,8 @@ def table(
         " (geometric mean) |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    methods = {**UNBOUNDED, "L-BFGS-B with bounds": optim.LBFGS(), **SQUARES}
+    squares = {name: row.method for name, row in SQUARES.items()}
+    methods = {**UNBOUNDED, "L-BFGS-B with bounds": optim.LBFGS(), **squares}
     for name, method in methods.items():
         pairs = [(a, theirs[name][each]) for each, a in ours[name].items()]
         both = [(a, b) for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
@@ -198,9 +231,8 @@ def main() -> None:
     for runs in (mine, other):
         counts.append({})
         for name, problems in runs.items():
-            suffix = " within bounds" if "bounds" in name else ""
             counts[-1][name] = {
-                problem: evaluations(values, best[problem + suffix])
+                problem: evaluations(values, best[key_of(name, problem)])
                 for problem, values in problems.items()
             }
     version = importlib.import_module("scipy").__version__

@@ -304,12 +304,29 @@ def test_batches_for_another_update_are_refused(
         load(other, amid)
     for key, x in other.state_dict().items():
         assert (backend.to_numpy(x) == before[key]).all(), key
+    with pytest.raises(BornError, match=r"for accumulate=1, got 3 of 4 that were added up"):
+        load(make(1, 0)[1], amid)
     load(make(4, 0)[1], amid)
+    q, one = make(1, 0)
+    load(one, after)
+    one.step(_ones(q))
+    assert (one.timestep, _list(q)) == (2, [1.0 - 1.5])
+    for into in (make(4, 0), make(4, 2)):  # what was gathered before is forgotten
+        q, four = into
+        load(four, make(1, 1)[1])
+        for _ in range(4):
+            assert (four.timestep, _list(q)) == (1, [1.0])
+            four.step(_ones(q))
+        assert (four.timestep, _list(q)) == (2, [1.0 - 1.5])
+    q, other = make(2, 0)
     load(other, after)  # between updates it is exact
     other.step(_ones(q))
     assert other.timestep == 1
     other.step(_ones(q))
     assert (other.timestep, _list(q)) == (2, [1.0 - 1.5])
+    forged = {key: x for key, x in amid.state_dict().items() if key != "accumulate.0"}
+    with pytest.raises(StateDictError, match=r"for accumulate=2, got 3 of 2"):
+        other.load_state_dict(forged)
 
 
 @pytest.mark.parametrize("projected", [True, False])

@@ -10,7 +10,7 @@ from born import optim
 from born.optim import schedules
 from born.optim.naming import OPTIMIZERS
 from born.optim.solvers.descent import Method
-from born.optim.solvers.squares import SquaresMethod
+from born.optim.solvers.steps import SquaresMethod
 from tests.optim.optimizers_page import PAGE, USES, text
 
 

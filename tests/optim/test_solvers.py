@@ -31,7 +31,7 @@ from born.errors import (
 )
 from born.optim.solvers.descent import Method
 from born.optim.solvers.search import search
-from born.optim.solvers.squares import SquaresMethod
+from born.optim.solvers.steps import SquaresMethod
 from born_numpy import NumpyBackend
 from tests.optim.problems import BOUNDED, MGH, Array
 from tests.optim.record_scipy import (
@@ -41,12 +41,17 @@ from tests.optim.record_scipy import (
     bounded,
     evaluations,
     fitted,
+    key_of,
     minimized,
 )
 
 RECORD: Final[dict[str, Any]] = json.loads(RECORDED.read_text(encoding="utf-8"))
 METHODS: Final[list[Method]] = list(UNBOUNDED.values())
-SQUARES_METHODS: Final[list[SquaresMethod]] = list(SQUARES.values())
+SQUARES_METHODS: Final[list[SquaresMethod]] = [
+    optim.LevenbergMarquardt(),
+    optim.Dogleg(),
+    optim.GaussNewton(),
+]
 
 
 def _name(method: Method | SquaresMethod) -> str:
@@ -77,15 +82,15 @@ def rosenbrock_residuals(x: Any) -> Any:
 # -- beside SciPy ----------------------------------------------------------------------
 
 
-def _compared(name: str, ours: dict[str, list[float]], suffix: str = "") -> None:
-    """At least as many problems solved as by SciPy's method, in no more evaluations."""
+def _compared(name: str, ours: dict[str, list[float]], most: float = 1.0) -> None:
+    """At least as many problems solved as by SciPy's method, in at most so many evaluations."""
     theirs = {k: math.inf if n is None else n for k, n in RECORD["evaluations"][name].items()}
     assert ours.keys() == theirs.keys()
-    counts = {k: evaluations(values, RECORD["best"][k + suffix]) for k, values in ours.items()}
+    counts = {k: evaluations(values, RECORD["best"][key_of(name, k)]) for k, values in ours.items()}
     solved = [k for k, n in counts.items() if math.isfinite(n)]
     assert len(solved) >= sum(map(math.isfinite, theirs.values()))
     ratios = [counts[k] / theirs[k] for k in solved if math.isfinite(theirs[k])]
-    assert np.median(ratios) <= 1.0
+    assert np.median(ratios) <= most
 
 
 @pytest.mark.parametrize("name", UNBOUNDED)
@@ -95,16 +100,20 @@ def test_standard_problems(name: str) -> None:
 
 def test_standard_problems_with_bounds() -> None:
     runs = {k: bounded(problem) for k, problem in BOUNDED.items()}
-    _compared("L-BFGS-B with bounds", runs, " within bounds")
+    _compared("L-BFGS-B with bounds", runs)
 
 
-@pytest.mark.parametrize("name", ["lm", "dogbox"])
+@pytest.mark.parametrize("name", [name for name in SQUARES if "Gauss" not in name])
 def test_standard_sums_of_squares(name: str) -> None:
-    _compared(name, {k: fitted(problem, SQUARES[name]) for k, problem in MGH.items()})
+    row = SQUARES[name]
+    # The dogleg keeps to bounds by another method than dogbox, which takes longer and solves more.
+    most = 1.2 if name == "dogbox with bounds" else 1.0
+    _compared(name, {k: fitted(row, fit) for k, fit in row.problems.items()}, most)
 
 
 def test_gauss_newton_solves_what_is_well_behaved() -> None:
-    runs = {k: fitted(problem, SQUARES["trf"]) for k, problem in MGH.items()}
+    row = SQUARES["trf for Gauss-Newton"]
+    runs = {k: fitted(row, fit) for k, fit in row.problems.items()}
     solved = [k for k, v in runs.items() if math.isfinite(evaluations(v, RECORD["best"][k]))]
     assert len(solved) >= 26
 
@@ -298,7 +307,7 @@ def test_least_squares_of_each_kind(method: SquaresMethod, backend: Backend) -> 
 
     expected = [2.0, 0.7]
     for kind in (None, jac, True):
-        result = optim.least_squares(both if kind is True else fun, [1.0, 1.0], kind, method)
+        result = optim.least_squares(both if kind is True else fun, [1.0, 1.0], kind, method=method)
         np.testing.assert_allclose(result.x, expected, atol=1e-6)
         assert result.success
         assert (result.fun.shape, result.jac.shape) == ((12,), (12, 2))
@@ -322,7 +331,7 @@ def test_linear_least_squares_takes_one_step(seed: int) -> None:
     a, b = draw.normal(size=(9, 4)), draw.normal(size=9)
     expected = np.linalg.lstsq(a, b, rcond=None)[0]
     for method in (optim.GaussNewton(), optim.LevenbergMarquardt(factor=1e6)):
-        result = optim.least_squares(lambda x: a @ x - b, np.ones(4), lambda x: a, method)
+        result = optim.least_squares(lambda x: a @ x - b, np.ones(4), lambda x: a, method=method)
         np.testing.assert_allclose(result.x, expected, atol=1e-10)
         assert result.nfev <= 3
 
@@ -510,7 +519,7 @@ REFUSED: Final[list[tuple[type[Exception], Callable[[], object], str]]] = [
     (OperandError, lambda: optim.minimize(rosenbrock, "ab"), r"expected x0 as an array of real"),
     (OperandError, lambda: optim.minimize(lambda x: None, [1.0]), r"returns a number, got NoneTyp"),
     (OperandError, lambda: optim.minimize(lambda x: x, [1.0], jac=True), r"\(value, gradient\) f"),
-    (OperandError, lambda: optim.minimize(lambda x: 1, [1.0], jac="2-point"), r"expected jac as"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refused
+    (OperandError, lambda: optim.minimize(lambda x: 1, [1.0], jac="cs"), r"expected jac as"),
     (ShapeError, lambda: optim.minimize(lambda x: x, [1.0, 2.0]), r"returns one number, got shap"),
     (ShapeError, lambda: optim.minimize(lambda x: 1.0, []), r"x0 with at least one element"),
     (GradientError, lambda: optim.minimize(rosenbrock, [1, 2], jac=lambda x: [1]), r"shape \(2,\)"),
@@ -560,7 +569,7 @@ REFUSED: Final[list[tuple[type[Exception], Callable[[], object], str]]] = [
     (
         ConfigError,
         lambda: optim.least_squares(rosenbrock_residuals, [1, 2], method=optim.BFGS()),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # refused
-        r"such as LevenbergMarquardt\(\), or one of lm, got BFGS",
+        r"such as LevenbergMarquardt\(\), or one of lm, trf, dogbox, .* got BFGS",
     ),
     (ConfigError, lambda: optim.LBFGS(history=0), r"LBFGS\.history: .* at least 1, got 0"),
     (ConfigError, lambda: optim.BFGS(gtol=-1.0), r"BFGS\.gtol: .* at least 0, got -1\.0"),
@@ -713,7 +722,7 @@ def test_what_is_not_used_or_no_number_is_refused() -> None:
         ),
         (lambda: minimize(_square, None), "expected x0 as an array .*: None is not a number"),
         (lambda: minimize(_square, ["3", "4"]), "expected x0 as an array .*: '3' is not a number"),
-        (lambda: minimize(_square, x0, jac=np.ones(2)), "expected jac as None, True or a function"),
+        (lambda: minimize(_square, x0, jac=np.ones(2)), "expected jac as None, True, "),
         (
             lambda: minimize(_square, x0, jac=lambda x: "x"),
             "expected a gradient of real numbers, got str: 'x' is not a number",

@@ -9,6 +9,8 @@ import numpy as np
 from born.creation import tensor
 from born.errors import ConfigError, ShapeError
 from born.optim.solvers.objective import Vector, dot, largest
+from born.optim.solvers.robust import Array
+from born.tensor import is_tensor
 
 
 class Box:
@@ -16,6 +18,11 @@ class Box:
 
     def __init__(self, low: Vector, high: Vector) -> None:
         self._low, self._high = low, high
+
+    @property
+    def limits(self) -> tuple[Array, Array]:
+        """The lower and the upper bounds, on the host."""
+        return self._low.numpy(), self._high.numpy()
 
     def clip(self, x: Vector) -> Vector:
         """The nearest point inside."""
@@ -52,15 +59,13 @@ def box_of(bounds: Any, shape: tuple[int, ...], like: Vector) -> Box | None:
     if bounds is None:
         return None
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        low, high = bounds.lb, bounds.ub
+        ends = _ends(bounds.lb, bounds.ub, shape, like.size)
     else:
         try:
             pairs = [tuple(pair) for pair in bounds]
-            low = [-np.inf if pair[0] is None else pair[0] for pair in pairs]
-            high = [np.inf if pair[1] is None else pair[1] for pair in pairs]
             if any(len(pair) != 2 for pair in pairs):
-                raise IndexError
-        except (TypeError, IndexError) as error:
+                raise TypeError
+        except TypeError as error:
             raise ConfigError(
                 f"expected bounds as pairs (low, high), one for each of x, or as scipy.optimize."
                 f"Bounds, got {bounds!r}; None stands for no bound"
@@ -70,21 +75,57 @@ def box_of(bounds: Any, shape: tuple[int, ...], like: Vector) -> Box | None:
                 f"expected a pair of bounds for each of the {like.size} variables, got "
                 f"{len(pairs)}; write (None, None) for one without"
             )
-        shape = (like.size,)
-    ends = [_end(each, shape) for each in (low, high)]
-    if not (ends[0] <= ends[1]).all():
-        wrong = np.flatnonzero(~(ends[0] <= ends[1]))
+        lows, highs = ([pair[i] for pair in pairs] for i in (0, 1))
+        ends = _ends(lows, highs, (like.size,), like.size)
+    low, high = (tensor(end, like.backend) for end in ends)
+    return Box(low, high)
+
+
+def ends_of(bounds: Any, shape: tuple[int, ...], n: int) -> tuple[Array, Array]:
+    """The ends of SciPy's bounds for least squares: (low, high), each of x's shape or a number."""
+    if bounds is None:
+        bounds = None, None
+    elif hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        bounds = bounds.lb, bounds.ub
+    try:
+        low, high = bounds
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"expected bounds as (low, high), each a number or of the shape of x0, or as "
+            f"scipy.optimize.Bounds, got {bounds!r}; infinity or None stands for no bound, and a "
+            "method goes as method="
+        ) from error
+    return _ends(low, high, shape, n)
+
+
+def _ends(low: Any, high: Any, shape: tuple[int, ...], n: int) -> tuple[Array, Array]:
+    """Lower and upper bounds of all variables, checked."""
+    ends = _end(low, -np.inf, shape, n), _end(high, np.inf, shape, n)
+    wrong = np.flatnonzero(~(ends[0] <= ends[1]))
+    if wrong.size:
         raise ConfigError(
             f"expected lower bounds that are at most the upper ones, got others for the variables "
-            f"{wrong[:5].tolist()}; swap them"
+            f"{wrong[:5].tolist()}, the first {ends[0][wrong[0]]} and {ends[1][wrong[0]]}; swap "
+            "them, or leave one out as None"
         )
-    low_end, high_end = (tensor(end, like.backend) for end in ends)
-    return Box(low_end, high_end)
+    empty = np.flatnonzero((ends[0] == np.inf) | (ends[1] == -np.inf))
+    if empty.size:
+        raise ConfigError(
+            f"expected bounds with finite numbers between them, got a lower bound of inf or an "
+            f"upper one of -inf for the variables {empty[:5].tolist()}; change their sign"
+        )
+    return ends
 
 
-def _end(values: Any, shape: tuple[int, ...]) -> Any:
+def _end(values: Any, none: float, shape: tuple[int, ...], n: int) -> Array:
+    """One bound of each variable; None, also in a list, stands for `none`."""
     try:
-        return np.broadcast_to(np.asarray(values, np.float64), shape).reshape(-1)
+        given: Any = np.asarray(values.numpy() if is_tensor(values) else values)
+        flat = [none if each is None else each for each in given.reshape(-1).tolist()]
+        array = np.array(flat, np.float64).reshape(given.shape)
+        if array.shape == (n,):
+            return array
+        return np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1)
     except (TypeError, ValueError, OverflowError) as error:
         raise ShapeError(
             f"expected bounds that broadcast to the shape {shape} of x0, got {values!r}: {error}"

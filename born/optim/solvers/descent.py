@@ -130,7 +130,8 @@ class Method(Settings, metaclass=ABCMeta):
         objective = objective_of(fun, x0, args, jac, hessp)
         start = objective.start()
         box = box_of(bounds, tuple(getattr(x0, "shape", start.shape)), start)
-        start = start if box is None else box.clip(start)
+        if box is not None:
+            start, objective.limits = box.clip(start), box.limits
         return _Run(self, objective, box, callback).run(start)
 
     def __call__(
@@ -161,7 +162,12 @@ class Method(Settings, metaclass=ABCMeta):
         def product(x: Any, v: Any, *args: Any) -> Any:
             return hess(x, *args) @ v
 
-        if hessp is None and callable(hess):
+        if hess is not None and not callable(hess):
+            raise OperandError(
+                f"expected hess as a function of x, got {hess!r}; it returns the Hessian there, or "
+                "is left out"
+            )
+        if hessp is None and hess is not None and self.takes_hessp:
             hessp = product
         return self.replace(**options).minimize(
             fun, x0, args, jac=jac, hessp=hessp, bounds=bounds, callback=callback

@@ -16,7 +16,7 @@ import numpy as np
 from typing_extensions import override
 
 import born.ops as ops
-from born.autodiff import Autodiff, backward, hvp
+from born.autodiff import Autodiff, backward, hvp, jacobian
 from born.autodiff.transforms import value_and_grad
 from born.autodiff.trees import Tree, aligned, joined, parted
 from born.backend import Backend, get_backend
@@ -24,6 +24,7 @@ from born.creation import tensor
 from born.dtypes import is_floating
 from born.errors import BornError, DTypeError, GradientError, OperandError, ShapeError
 from born.nn import Module, Parameter
+from born.optim.solvers.differences import ONE_SIDED, Limits, differences
 from born.raw import HostArray, RawTensor
 from born.tensor import Tensor, is_tensor
 
@@ -33,8 +34,9 @@ Vector: TypeAlias = Tensor[Any]
 _EPS: Final = {8: 2.0**-52, 4: 2.0**-23, 2: 2.0**-8}
 """The rounding of a floating dtype by its bytes."""
 
-DIFFERENCE: Final = _EPS[8] ** 0.5
-"""The step of a difference in place of a derivative, relative to the size of what changes."""
+
+_TOGETHER: Final = 2**22
+"""The most numbers in the derivatives of any one value that are computed at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +78,9 @@ class Objective(ABC):
         self.args: tuple[Any, ...] = args if isinstance(args, tuple) else (args,)
         self.nfev = self.njev = self.nhev = 0
         self._errors = np.geterr()
-        self.difference = DIFFERENCE
+        self.difference = ONE_SIDED
         self.best: Point | None = None
+        self.limits: Limits | None = None
 
     def as_called(self) -> np.errstate:
         """The user's own choice of NumPy's warnings; a solver has none of its own to show."""
@@ -114,8 +117,8 @@ class Objective(ABC):
         """What the user's function returns at a point."""
 
     @abstractmethod
-    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
-        """What it returns as a tensor on a tape, and the leaves that it was computed from."""
+    def jacobian(self, x: Vector, m: int) -> HostArray:
+        """The derivatives of the m numbers that it returns, of shape (m, n), by the tape."""
 
     def user_jac(self, x: Vector) -> Any:
         """What the user's function of derivatives returns at a point."""
@@ -185,17 +188,17 @@ class OfArrays(Objective):
             return self._fun(self.to_user(x), *self.args)
 
     @override
-    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+    def jacobian(self, x: Vector, m: int) -> HostArray:
         raise NotImplementedError  # arrays are differentiated by differences
 
     def _differences(self, x: Vector, value: float) -> Vector:
-        point, gradient = x.numpy().copy(), np.empty(x.size)
-        for i, at in enumerate(point.tolist()):
-            there = at + math.copysign(DIFFERENCE, at) * max(1.0, abs(at))
-            point[i] = there
-            gradient[i] = (as_number(self.call(self.vector(point))) - value) / (there - at)
-            point[i] = at
-        return self._vector(gradient)
+        def called(there: HostArray) -> HostArray:
+            return np.array([as_number(self.call(self._vector(there)))])
+
+        base = np.array([value])
+        return self._vector(
+            differences(called, x.numpy(), base, self.limits, central=isinstance(self.jac, str))
+        )
 
     @override
     def curvature(self, point: Point, direction: Vector) -> Vector:
@@ -285,15 +288,19 @@ class OfTensors(Objective):
             return self._fun(self._tensor(x, self._home), *self.args)
 
     @override
-    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+    def jacobian(self, x: Vector, m: int) -> HostArray:
         self.nfev += 1
         point = self._tensor(x, self._recording)
-        point.requires_grad = True
-        with self._recording.tape, self.as_called():
+
+        def residuals(x: Tensor[Any]) -> Tensor[Any]:
             # A result of x, so that a function that returns what it is given has a record too.
-            result = self._fun(point * 1.0, *self.args)
-        check_result(result)
-        return result, [point.raw]
+            result = self._fun(x * 1.0, *self.args)
+            check_result(result)
+            return cast("Tensor[Any]", result)
+
+        with self.as_called():
+            found = jacobian(residuals, chunk_size=at_once(m, x.size))(point)
+        return cast("HostArray", found.numpy().reshape(m, x.size))
 
     def _tensor(self, x: Vector, backend: Any) -> Tensor[Any]:
         """A vector as a tensor like x0, in memory of its own."""
@@ -342,6 +349,14 @@ class OfTrees(OfTensors):
             return super()._checked(gradient)
         aligned(self._form, gradient, "a gradient")
         return super()._checked(joined(Tree(gradient)))
+
+
+class _Holder(Module[Any]):
+    """Parameters from anywhere as a module, by which functions can be differentiated."""
+
+    def __init__(self, parameters: Sequence[Parameter[Any]]) -> None:
+        super().__init__()
+        self.parameters_held = list(parameters)
 
 
 class OfParameters(Objective):
@@ -402,7 +417,7 @@ class OfParameters(Objective):
         if self.jac is True:
             value, grads = pair(self.call(x))
         else:
-            value, _ = self.recorded(x)
+            value = self._recorded(x)
             with self.as_called():
                 grads = backward(value)
         zeros = [grads.get(p.raw) for p in self.parameters]
@@ -420,12 +435,26 @@ class OfParameters(Objective):
         with self.as_called():
             return self._fun(*self.args)
 
-    @override
-    def recorded(self, x: Vector) -> tuple[Tensor[Any], list[RawTensor]]:
+    def _recorded(self, x: Vector) -> Tensor[Any]:
         with cast("Autodiff[Any]", self.backend).tape:
             result = self.call(x)
         check_result(result)
-        return result, [p.raw for p in self.parameters]
+        return cast("Tensor[Any]", result)
+
+    @override
+    def jacobian(self, x: Vector, m: int) -> HostArray:
+        self.restore(x)
+        self.nfev += 1
+        holder = _Holder(self.parameters)
+
+        def residuals(held: _Holder) -> Tensor[Any]:
+            result = self._fun(*self.args)
+            check_result(result)
+            return cast("Tensor[Any]", result)
+
+        with self.as_called():
+            found = jacobian(residuals, chunk_size=at_once(m, x.size))(holder)
+        return np.concatenate([each.numpy().reshape(m, -1) for each in found.values()], axis=1)
 
     def flat(self, raws: Sequence[RawTensor]) -> Vector:
         """The tensors of all parameters as one vector, in new memory."""
@@ -442,6 +471,11 @@ class OfParameters(Objective):
         return pieces
 
 
+def at_once(m: int, n: int) -> int:
+    """How many gradients of m residuals by n variables are computed at once."""
+    return max(1, _TOGETHER // max(m, n))
+
+
 def objective_of(
     fun: Callable[..., Any], x0: Any, args: object = (), jac: Any = None, hessp: Any = None
 ) -> Objective:
@@ -451,14 +485,25 @@ def objective_of(
             f"expected a function to minimize, got {fun!r}; pass the function itself, which is "
             "called with points"
         )
-    if not (jac is None or isinstance(jac, bool) or callable(jac)):
+    named = isinstance(jac, str) and jac in {"2-point", "3-point"}
+    if not (jac is None or isinstance(jac, bool) or callable(jac) or named):
         raise OperandError(
-            f"expected jac as None, True or a function, got {jac!r}; True says that fun returns "
-            "(value, gradient)"
+            f"expected jac as None, True, '2-point', '3-point' or a function, got {jac!r}; True "
+            "says that fun returns (value, gradient)"
         )
-    jac = None if jac is False else jac
+    if jac is False or (named and jac == "2-point"):
+        jac = None
     objective: Objective
-    parameters = as_parameters(x0)
+    parameters, tree = as_parameters(x0), None if is_tensor(x0) else _tensors_in(x0)
+    if (
+        named
+        and jac == "3-point"
+        and not (parameters is None and tree is None and not is_tensor(x0))
+    ):
+        raise OperandError(
+            "expected jac='3-point' for a function of NumPy arrays, got tensors, whose derivatives "
+            "are exact; leave it out"
+        )
     if parameters is not None and hessp is not None:
         raise OperandError(
             "expected no hessp for a model, whose curvature is taken from its gradients, got "
@@ -468,7 +513,7 @@ def objective_of(
         objective = OfParameters(fun, parameters, args, jac)
     elif is_tensor(x0):
         objective = OfTensors(fun, x0, args, jac, hessp)
-    elif (tree := _tensors_in(x0)) is not None:
+    elif tree is not None:
         objective = OfTrees(fun, tree, args, jac, hessp)
     else:
         objective = OfArrays(fun, x0, args, jac, hessp)
