@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, Literal, cast, overload
 
 import numpy as np
@@ -131,10 +132,13 @@ def _numbers(data: Any, wanted: np.dtype[Any] | None) -> HostArray:
     return convert_exactly(numbers, wanted)
 
 
-def _is_of_arrays(data: Any) -> bool:
+def _is_of_arrays(data: object) -> bool:
     """Whether nested sequences begin with an array or a tensor, which have dtypes, or a number."""
-    while isinstance(data, list | tuple) and data:
-        data = cast("list[Any]", data)[0]
+    while isinstance(data, list | tuple):
+        items = cast("Sequence[object]", data)
+        if not items:
+            return False
+        data = items[0]
     return hasattr(data, "__array__") and not isinstance(data, np.generic)
 
 

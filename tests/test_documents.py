@@ -96,7 +96,14 @@ def test_diffs_are_of_the_files_as_they_are(path: Path) -> None:
     for block in _blocks(path.read_text(encoding="utf-8"), "diff"):
         for name, hunks in re.findall(r"^\+\+\+ b/(.+)\n((?:(?!---).*\n)+)", block, re.MULTILINE):
             text = (ROOT / name).read_text(encoding="utf-8")
-            for hunk in re.split(r"^@@ .*\n", hunks, flags=re.MULTILINE)[1:]:
+            counts = re.findall(r"^@@ -\d+,(\d+) \+\d+,(\d+) @@", hunks, re.MULTILINE)
+            hunked = re.split(r"^@@ .*\n", hunks, flags=re.MULTILINE)[1:]
+            for hunk, (old, new) in zip(hunked, counts, strict=True):
+                signs = [line[:1] for line in hunk.splitlines()]
+                assert (signs.count(" ") + signs.count("-"), len(signs) - signs.count("-")) == (
+                    int(old),
+                    int(new),
+                ), f"{path.name}: the counts above a diff of {name} are others"
                 lines = [line for line in hunk.splitlines() if not line.startswith("+")]
                 before = "\n".join(line[1:] for line in lines)
                 assert before in text, f"{name} has changed: {path.name} shows a diff of\n{before}"

@@ -90,6 +90,7 @@ def test_functions_of_arrays_alone_get_arrays(autodiff: Autodiff[Backend]) -> No
         assert np.polyval(y.detach(), 1.0) == 10.0
 
 
+LINALG: Final[Any] = np.linalg
 PRODUCTS: Final[list[Callable[[Any, Any], Any]]] = [
     np.dot,
     np.inner,
@@ -98,12 +99,12 @@ PRODUCTS: Final[list[Callable[[Any, Any], Any]]] = [
     np.vdot,
     lambda x, y: np.tensordot(x, y, 1),
     lambda x, y: np.einsum("ij,jk->ik", x, y),
-    lambda x, y: np.linalg.solve(x, y),
-    lambda x, y: np.linalg.norm(x, axis=0) + np.linalg.norm(y),
-    lambda x, y: np.linalg.det(x) * np.linalg.inv(y),
-    lambda x, y: np.linalg.cholesky(x @ x.T + y @ y.T),
-    lambda x, y: np.linalg.matrix_power(x, 2) @ np.linalg.pinv(y),
-    lambda x, y: np.linalg.slogdet(x)[1] * y,
+    lambda x, y: LINALG.solve(x, y),
+    lambda x, y: LINALG.norm(x, axis=0) + LINALG.norm(y),
+    lambda x, y: LINALG.det(x) * LINALG.inv(y),
+    lambda x, y: LINALG.cholesky(x @ x.T + y @ y.T),
+    lambda x, y: LINALG.matrix_power(x, 2) @ LINALG.pinv(y),
+    lambda x, y: LINALG.slogdet(x)[1] * y,
 ]
 
 
