@@ -46,7 +46,7 @@ SLOW = (
     "tests/backend/test_threads.py",
     "tests/benchmarks",
     "tests/checkpoint/test_crashes.py",
-    "tests/checkpoint/test_resuming.py",
+    "tests/checkpoint/test_new_process.py",
     "tests/cupy",
     "tests/fusion/test_codecs.py",
     "tests/fusion/test_random_formulas.py",

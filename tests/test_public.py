@@ -49,7 +49,12 @@ SURFACE = {
     "born.nn": "AdaptiveAvgPool1d AdaptiveAvgPool2d AvgPool1d AvgPool2d BatchNorm1d BatchNorm2d"
     " Buffer Conv1d Conv2d ConvTranspose2d Dropout Embedding Flatten GRU GroupNorm InstanceNorm2d"
     " LSTM LayerNorm Linear MaxPool1d MaxPool2d Module Parameter RMSNorm RNN ReLU Sequential"
-    " Upsample accuracy binary_cross_entropy_with_logits cosine_similarity cross_entropy ctc_loss"
+    " MultiHeadAttention GRUCell LSTMCell RNNCell ConvTranspose1d AdaptiveMaxPool1d"
+    " AdaptiveMaxPool2d PixelShuffle PixelUnshuffle InstanceNorm1d Dropout1d Dropout2d Identity"
+    " Lambda Unflatten ELU GLU Hardsigmoid Hardswish Hardtanh LogSigmoid Mish PReLU SELU Softsign"
+    " binary_cross_entropy gaussian_nll_loss poisson_nll_loss margin_ranking_loss"
+    " cosine_embedding_loss Upsample accuracy binary_cross_entropy_with_logits"
+    " cosine_similarity cross_entropy ctc_loss"
     " huber_loss kl_div l1_loss mse_loss nll_loss smooth_l1_loss triplet_margin_loss",
     "born.optim": "Adam AdamConfig BFGS Box Config Dogleg GaussNewton LBFGS LevenbergMarquardt"
     " Group LossScale Monotonic NewtonCG NonNegative NonlinearCG OptimizeResult Optimizer"

@@ -10,13 +10,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from born.backend.disk import cache_directory, write_whole
-from born_numba.compiler import compiled, numba
+from born_numba.compiler import callback, compiled, numba
 
 _NOTICE_AFTER: Final = 1.0  # seconds of compiling that a user will have noticed
 
@@ -35,36 +35,58 @@ def compile_loop(
     it may `reassociate`, sums may be added up in another order.
     """
 
-    def compile_as(file: str, *, cache: bool) -> Any:
+    def make(function: Any, cache: bool) -> tuple[Any, bool]:
+        loop = compiled(function, signature, cache, contract, reassociate)
+        return loop, bool(loop.stats.cache_hits)
+
+    return _from_disk(source, name, names, make, repr((str(signature), contract, reassociate)))
+
+
+def compile_callback(source: str, name: str, signature: Any, names: Mapping[str, Any]) -> Any:
+    """The same, as a function that compiled loops call at its `address`."""
+
+    def make(function: Any, cache: bool) -> tuple[Any, bool]:
+        loop = callback(function, signature, cache)
+        return loop, bool(loop.cache_hits)
+
+    return _from_disk(source, name, names, make, f"callback {signature}")
+
+
+_Make: TypeAlias = Callable[[Any, bool], tuple[Any, bool]]
+"""Compiles a function, which may be kept beside its file; says whether it was found there."""
+
+
+def _from_disk(source: str, name: str, names: Mapping[str, Any], make: _Make, key: str) -> Any:
+    def compile_as(file: str, *, cache: bool) -> tuple[Any, bool]:
         # Numba looks a cached function's module up by name; the loop needs nothing from it.
         namespace: dict[str, Any] = {**names, "__name__": __name__}
         exec(compile(source, file, "exec"), namespace)
-        return compiled(namespace[name], signature, cache, contract, reassociate)
+        return make(namespace[name], cache)
 
-    def compile_in(folder: Path) -> Any:
+    def compile_in(folder: Path) -> tuple[Any, bool]:
         return compile_as(str(_written(folder, source)), cache=True)
 
     started = time.perf_counter()
-    folder = _folder(source, signature, contract, reassociate)
+    folder = _folder(source, key)
     where = f"kept in {folder.parent} for the next run"
     try:
         try:
-            loop = compile_in(folder)
+            loop, was_found = compile_in(folder)
         except OSError:
             raise
         except Exception:  # Numba may raise anything on damaged files
             shutil.rmtree(folder)
-            loop = compile_in(folder)
+            loop, was_found = compile_in(folder)
     except OSError:
         where = "not kept: no folder for it"
-        loop = compile_as(f"<{name}>", cache=False)
-    if not loop.stats.cache_hits:
+        loop, was_found = compile_as(f"<{name}>", cache=False)
+    if not was_found:
         _notice(time.perf_counter() - started, where)
     return loop
 
 
-def _folder(source: str, signature: Any, *options: bool) -> Path:
-    key = repr((source, str(signature), options, numba.__version__, sys.version, _package()))
+def _folder(source: str, how: str) -> Path:
+    key = repr((source, how, numba.__version__, sys.version, _package()))
     return cache_directory() / "loops" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
 

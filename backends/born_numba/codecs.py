@@ -9,8 +9,9 @@ import numpy as np
 from born.backend import codecs
 from born.fusion import Program
 from born.fusion.codec import BLOCK, SCALE
-from born_numba.compiler import embedded
-from born_numba.intrinsics import bits_of_float32, float32_of_bits
+from born_numba.compiler import embedded, types
+from born_numba.intrinsics import bits_of_float32, float32_of_bits, load_float32, store_uint8
+from born_numba.shared import ADDRESS, COUNT, Shared
 
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _NAN: Final = np.float32(np.nan)
@@ -24,7 +25,7 @@ _STRIDE: Final = np.uint32(codecs.STRIDE)
 
 @embedded
 def extent(x: Any, count: Any) -> Any:
-    """The bits of the largest magnitude of a block, and whether an element is below 0.
+    """The bits of the largest magnitude of a block at an address, and whether one is below 0.
 
     A NaN has larger bits than infinity.
     """
@@ -32,7 +33,7 @@ def extent(x: Any, count: Any) -> Any:
     negative = np.uint32(0)
     for j in range(count):
         # As integers, whose largest is found many at a time.
-        bits = bits_of_float32(x[j])
+        bits = bits_of_float32(load_float32(x, j))
         most = max(most, np.uint32(bits & _MAGNITUDE))
         negative = max(negative, np.uint32(1) if bits > _SIGN else np.uint32(0))
     return most, negative != np.uint32(0)
@@ -99,13 +100,12 @@ def decode_int8(code: Any, mask: Any, inverse: Any, scale: Any) -> Any:
     return -value if code > mask else value
 
 
-@embedded
 def encode_int8(x: Any, codes: Any, count: Any, at: Any, key: Any) -> Any:
     """Write the bytes of a block, and return its scale."""
     bits, negative = extent(x, count)
     if bits == np.uint32(0) or bits >= _INFINITY:
         for j in range(count):
-            codes[j] = np.uint8(0)
+            store_uint8(codes, j, np.uint8(0))
         return _ZERO if bits == np.uint32(0) else _NAN
     scale = float32_of_bits(bits)
     up = lift(scale)
@@ -114,7 +114,7 @@ def encode_int8(x: Any, codes: Any, count: Any, at: Any, key: Any) -> Any:
     level = _127TH if negative else _255TH
     top = np.float32(126.0) if negative else np.float32(254.0)
     for j in range(count):
-        value = x[j]
+        value = load_float32(x, j)
         size = abs(value)
         below = np.float32(np.int32(np.sqrt(np.sqrt(size * up * inverse)) * levels))
         below = min(below, top)
@@ -124,7 +124,7 @@ def encode_int8(x: Any, codes: Any, count: Any, at: Any, key: Any) -> Any:
         magnitude = np.int32(below + (_ONE if goes_up else _ZERO))
         least = np.int32(1) if size > _ZERO else np.int32(0)
         sign = np.int32(128) if value < _ZERO else np.int32(0)
-        codes[j] = np.uint8(max(magnitude, least) | sign)
+        store_uint8(codes, j, np.uint8(max(magnitude, least) | sign))
     return scale if negative else -scale
 
 
@@ -145,31 +145,24 @@ def decode_float8(code: Any, shift: Any, up: Any, inverse: Any, scale: Any) -> A
     return -value if code > np.uint8(127) else value
 
 
-@embedded
-def encode_float8(
-    x: Any,
-    codes: Any,
-    count: Any,
-    at: Any,
-    key: Any,
-    shift: Any,
-    wide: Any,
-    down: Any,
-    largest: Any,
-    part: Any,
-    top: Any,
-) -> Any:
+# What encodes in one of the formats is given the numbers of that one.
+shift: Final = np.uint32(0)
+wide, down, largest, part = _ONE, _ONE, _ONE, _ONE
+top: Final = np.int32(0)
+
+
+def encode_float8(x: Any, codes: Any, count: Any, at: Any, key: Any) -> Any:
     """Write the bytes of a block, and return its scale."""
     bits, _ = extent(x, count)
     if bits == np.uint32(0) or bits >= _INFINITY:
         for j in range(count):
-            codes[j] = np.uint8(0)
+            store_uint8(codes, j, np.uint8(0))
         return _ZERO if bits == np.uint32(0) else _NAN
     scale = float32_of_bits(bits)
     up = lift(scale)
     factor = _ONE / (scale * up) * largest
     for j in range(count):
-        value = x[j]
+        value = load_float32(x, j)
         size = abs(value)
         bits = bits_of_float32(size * up * factor * down)
         below = min(np.int32(np.uint32(bits >> shift)), top)
@@ -179,46 +172,64 @@ def encode_float8(
         magnitude = below + (np.int32(1) if goes_up else np.int32(0))
         least = np.int32(1) if size > _ZERO else np.int32(0)
         sign = np.int32(128) if value < _ZERO else np.int32(0)
-        codes[j] = np.uint8(max(magnitude, least) | sign)
+        store_uint8(codes, j, np.uint8(max(magnitude, least) | sign))
     return scale
 
+
+_ENCODES: Final = types.float32(ADDRESS, ADDRESS, COUNT, types.uint32, types.uint32)
+
+
+def _encoder(codec: str) -> Shared:
+    """What encodes blocks in one of the formats of float8."""
+    format = codecs.FLOAT8[codec]
+    bits, up, most = format
+    names = {
+        "shift": np.uint32(bits),
+        "wide": np.float32(up),
+        "down": np.float32(1 / up),
+        "largest": np.float32(most),
+        "part": np.float32(1 / most),
+        "top": np.int32(format.top - 1),
+    }
+    return Shared(encode_float8, _ENCODES, names, codec.removeprefix("float8"))
+
+
+SHARED: Final = {
+    each.name: each for each in (Shared(encode_int8, _ENCODES), *map(_encoder, codecs.FLOAT8))
+}
+"""What the texts call by name."""
 
 # -- the text of loops --
 
 
 def load_text(codec: str, index: int) -> str:
     """The text that decodes element j of array `index`."""
+    code = f"load_uint8(x{index}, j)"
     if codec == codecs.INT8:
-        return f"decode_int8(c{index}[j], mask{index}, inverse{index}, unit{index})"
+        return f"decode_int8({code}, mask{index}, inverse{index}, unit{index})"
     shift, up, largest = codecs.FLOAT8[codec]
     numbers = f"np.uint32({shift}), np.float32({up}), np.float32(1 / {largest})"
-    return f"decode_float8(c{index}[j], {numbers}, unit{index})"
+    return f"decode_float8({code}, {numbers}, unit{index})"
 
 
-def block_text(codec: str, index: int) -> list[str]:
-    """The lines that find block `first // BLOCK` of array `index`, which lies at `at{index}`."""
+def block_text(codec: str, index: int, address: str) -> list[str]:
+    """The lines that find block `first // BLOCK` of the array `index` at an address."""
     lines = [
-        f"block{index} = at{index} + np.uint64(first // {BLOCK} * {codecs.FULL})",
-        f"scale{index} = carray(pointer(block{index}), (1,), np.float32)",
-        f"c{index} = carray(pointer(block{index} + np.uint64({SCALE})), (count,), np.uint8)",
-        f"unit{index} = abs(scale{index}[0])",
+        f"block{index} = address_of({address}, first // {BLOCK}, {codecs.FULL})",
+        f"x{index} = address_of(block{index}, {SCALE}, 1)",
+        f"scale{index} = load_float32(block{index}, 0)",
+        f"unit{index} = abs(scale{index})",
     ]
     if codec == codecs.INT8:
-        lines.append(f"mask{index} = mask_of_int8(scale{index}[0])")
-        lines.append(f"inverse{index} = inverse_of_int8(scale{index}[0])")
+        lines.append(f"mask{index} = mask_of_int8(scale{index})")
+        lines.append(f"inverse{index} = inverse_of_int8(scale{index})")
     return lines
 
 
 def store_text(codec: str, index: int) -> str:
     """The line that encodes what was kept of a block."""
-    block = f"kept{index}, c{index}, count, np.uint32(start), key{index}"
-    if codec == codecs.INT8:
-        return f"scale{index}[0] = encode_int8({block})"
-    format = codecs.FLOAT8[codec]
-    shift, up, largest = format
-    numbers = f"np.uint32({shift}), np.float32({up}), np.float32({1 / up}), np.float32({largest})"
-    numbers += f", np.float32(1 / {largest}), np.int32({format.top - 1})"
-    return f"scale{index}[0] = encode_float8({block}, {numbers})"
+    block = f"kept{index}, x{index}, count, np.uint32(start), key{index}"
+    return f"store_float32(block{index}, 0, encode_{codec}({block}))"
 
 
 def key_text(program: Program, index: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 numba: Final[Any] = importlib.import_module("numba")
 types: Final[Any] = importlib.import_module("numba.types")
 configuration: Final[Any] = importlib.import_module("numba.core.config")
+cgutils: Final[Any] = importlib.import_module("numba.core.cgutils")
 ir: Final[Any] = importlib.import_module("llvmlite.ir")
 binding: Final[Any] = importlib.import_module("llvmlite.binding")
 models: Final[Any] = importlib.import_module("numba.extending").models
@@ -65,3 +66,8 @@ def compiled(
     """
     fast = _REASSOCIATE if reassociate else _CONTRACT if contract else False
     return numba.njit([signature], nogil=True, cache=cache, fastmath=fast, **_OPTIONS)(function)
+
+
+def callback(function: Callable[..., Any], signature: Any, cache: bool) -> Any:
+    """A function compiled for one signature, which compiled loops call at its address."""
+    return numba.cfunc(signature, cache=cache, **_OPTIONS)(function)

@@ -51,6 +51,7 @@ def layout_holds() -> bool:
     return tuple(lengths) == array.shape
 
 
+_LINE: Final = 64  # bytes of a cache line
 _BYTE: Final = ir.IntType(8)
 _HALF: Final = ir.HalfType()
 
@@ -63,6 +64,85 @@ def pointer(typing_context: Any, address: Any) -> Any:
         return builder.inttoptr(args[0], _BYTE.as_pointer())
 
     return types.voidptr(types.uint64), generate
+
+
+def _loader(element: Any, result: Any) -> Any:
+    def load(typing_context: Any, address: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.load(_element(builder, element, *args))
+
+        return result(types.uint64, types.int64), generate
+
+    return intrinsic(load)
+
+
+def _storer(element: Any, argument: Any) -> Any:
+    def store(typing_context: Any, address: Any, number: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.store(args[2], _element(builder, element, *args[:2]))
+            return context.get_dummy_value()
+
+        return types.void(types.uint64, types.int64, argument), generate
+
+    return intrinsic(store)
+
+
+def _element(builder: Any, element: Any, address: Any, number: Any) -> Any:
+    place = builder.inttoptr(address, element.as_pointer())
+    return builder.gep(place, [number], inbounds=True)
+
+
+# An element of memory by the address of its first and its number. Arrays would do the same, but
+# take Numba twice as long to compile.
+_LONG: Final = ir.IntType(64)
+load_uint8: Final = _loader(_BYTE, types.uint8)
+load_uint16: Final = _loader(ir.IntType(16), types.uint16)
+load_uint32: Final = _loader(ir.IntType(32), types.uint32)
+load_uint64: Final = _loader(_LONG, types.uint64)
+load_int64: Final = _loader(_LONG, types.int64)
+load_float32: Final = _loader(ir.FloatType(), types.float32)
+load_float64: Final = _loader(ir.DoubleType(), types.float64)
+store_uint8: Final = _storer(_BYTE, types.uint8)
+store_uint16: Final = _storer(ir.IntType(16), types.uint16)
+store_float32: Final = _storer(ir.FloatType(), types.float32)
+store_float64: Final = _storer(ir.DoubleType(), types.float64)
+
+
+@intrinsic
+def address_of(typing_context: Any, address: Any, number: Any, size: Any) -> Any:
+    """Where an element is, given where the first is and how many bytes each takes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.add(args[0], builder.mul(args[1], args[2]))
+
+    return types.uint64(types.uint64, types.int64, types.int64), generate
+
+
+@intrinsic
+def data(typing_context: Any, table: Any, number: Any) -> Any:
+    """Where the memory of an array is whose object's address a table holds."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = builder.load(_element(builder, _LONG, *args))
+        field = builder.add(array, ir.Constant(_LONG, int(DATA)))
+        return builder.load(builder.inttoptr(field, _LONG.as_pointer()))
+
+    return types.uint64(types.uint64, types.int64), generate
+
+
+def room(size: int) -> Any:
+    """What finds room for some bytes in a loop, as long as it runs, and returns its address."""
+
+    def make(typing_context: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            with builder.goto_entry_block():
+                memory = builder.alloca(ir.ArrayType(_BYTE, size))
+                memory.align = _LINE
+            return builder.ptrtoint(memory, _LONG)
+
+        return types.uint64(), generate
+
+    return intrinsic(make)
 
 
 def _reader(bits: int, result: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The text of a function that takes a row of a tensor through a pass.
+"""The text that takes a row of a tensor through a pass.
 
 It computes a part of the row, keeps what is to be reduced of it, then adds that up: so the compiler
 finds two simple loops.
@@ -12,19 +12,16 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from born.backend.lanes import LANES
-from born.backend.update import element_dtype
-from born.fusion import ARRAY, Program, Ref
+from born.fusion import Program, Ref
 from born.fusion.program import COLUMNS, REDUCTIONS, ROWS
 from born.fusion.stages import Pass
-from born_numba import update
-from born_numba.compiler import embedded
-from born_numba.update import LOADS, STORES, instruction_text
+from born_numba import intrinsics
+from born_numba.compiler import inlined
+from born_numba.elements import Elements, indented
+from born_numba.intrinsics import load_float32, load_float64, store_float64
+from born_numba.shared import ADDRESS, COUNT, DOUBLE, NOTHING, Shared
 
-_TURNS: Final = 4  # through the lanes at once, so that each lane is read and written once for all
-PART: Final = _TURNS * LANES  # elements of a row at a time: those kept stay in the first cache
-
-NAMES: Final[dict[str, Any]] = {"LANES": LANES, "PART": PART, "embedded": embedded}
-"""What the texts call by name."""
+PART: Final = 4 * LANES  # elements of a row at a time: those kept stay in the first cache
 
 Reduced: TypeAlias = tuple[tuple[str, int | None, tuple[Ref, ...]], ...]
 """Of each reduction its operation, its axis and its operands."""
@@ -37,189 +34,250 @@ def reduced(program: Program, work: Pass) -> Reduced:
     )
 
 
+# -- what the texts call, compiled once for all --------------------------------------------------
+
+load: Final[Any] = load_float32
+"""For the functions below: what loads an element in the dtype that is computed in."""
+
+
+@inlined
+def larger(x: Any, y: Any) -> Any:
+    """The larger of two numbers, and NaN if either is."""
+    return x if x > y or x != x else y
+
+
+def fill_lanes(lanes: Any, value: Any) -> None:
+    """Begin the lanes of a row."""
+    for lane in range(LANES):
+        store_float64(lanes, lane, value)
+
+
+def joined_sum(lanes: Any) -> Any:
+    """Add the upper half of the lanes to the lower one until one number is left."""
+    half = LANES // 2
+    while half:
+        for lane in range(half):
+            store_float64(lanes, lane, load_float64(lanes, lane) + load_float64(lanes, half + lane))
+        half //= 2
+    return load_float64(lanes, 0)
+
+
+def joined_max(lanes: Any) -> Any:
+    """Raise the lower half of the lanes to the upper one until one number is left."""
+    half = LANES // 2
+    while half:
+        for lane in range(half):
+            most = larger(load_float64(lanes, lane), load_float64(lanes, half + lane))
+            store_float64(lanes, lane, most)
+        half //= 2
+    return load_float64(lanes, 0)
+
+
+def sum_of_part(lanes: Any, x: Any, count: Any) -> None:
+    """Add the elements of a part to the lanes."""
+    if count == PART:
+        for lane in range(LANES):
+            total = load_float64(lanes, lane)
+            for turn in range(0, PART, LANES):
+                total += np.float64(load(x, turn + lane))
+            store_float64(lanes, lane, total)
+        return
+    for turn in range(0, count, LANES):
+        for lane in range(min(LANES, count - turn)):
+            total = load_float64(lanes, lane) + np.float64(load(x, turn + lane))
+            store_float64(lanes, lane, total)
+
+
+def squares_of_part(lanes: Any, x: Any, count: Any) -> None:
+    """Add the squares of the elements of a part to the lanes."""
+    if count == PART:
+        for lane in range(LANES):
+            total = load_float64(lanes, lane)
+            for turn in range(0, PART, LANES):
+                value = np.float64(load(x, turn + lane))
+                total += value * value
+            store_float64(lanes, lane, total)
+        return
+    for turn in range(0, count, LANES):
+        for lane in range(min(LANES, count - turn)):
+            value = np.float64(load(x, turn + lane))
+            store_float64(lanes, lane, load_float64(lanes, lane) + value * value)
+
+
+def products_of_part(lanes: Any, x: Any, y: Any, count: Any) -> None:
+    """Add the products of the elements of two parts to the lanes."""
+    if count == PART:
+        for lane in range(LANES):
+            total = load_float64(lanes, lane)
+            for turn in range(0, PART, LANES):
+                total += np.float64(load(x, turn + lane)) * np.float64(load(y, turn + lane))
+            store_float64(lanes, lane, total)
+        return
+    for turn in range(0, count, LANES):
+        for lane in range(min(LANES, count - turn)):
+            product = np.float64(load(x, turn + lane)) * np.float64(load(y, turn + lane))
+            store_float64(lanes, lane, load_float64(lanes, lane) + product)
+
+
+def max_of_part(lanes: Any, x: Any, count: Any) -> None:
+    """Raise the lanes to the elements of a part."""
+    for turn in range(0, count, LANES):
+        for lane in range(min(LANES, count - turn)):
+            most = larger(np.float64(load(x, turn + lane)), load_float64(lanes, lane))
+            store_float64(lanes, lane, most)
+
+
+def sum_of_columns(sums: Any, x: Any, count: Any) -> None:
+    """Add the elements of a part, each to the sum of its column."""
+    for j in range(count):
+        store_float64(sums, j, load_float64(sums, j) + np.float64(load(x, j)))
+
+
+def products_of_columns(sums: Any, x: Any, y: Any, count: Any) -> None:
+    """Add the products of the elements of two parts, each to the sum of its column."""
+    for j in range(count):
+        product = np.float64(load(x, j)) * np.float64(load(y, j))
+        store_float64(sums, j, load_float64(sums, j) + product)
+
+
+def max_of_columns(sums: Any, x: Any, count: Any) -> None:
+    """Raise the largest of columns to the elements of a part."""
+    for j in range(count):
+        store_float64(sums, j, larger(np.float64(load(x, j)), load_float64(sums, j)))
+
+
+_OF_ONE: Final = NOTHING(ADDRESS, ADDRESS, COUNT)
+_OF_TWO: Final = NOTHING(ADDRESS, ADDRESS, ADDRESS, COUNT)
+
+
+def _of_dtype(name: str) -> list[Shared]:
+    """The functions of elements that are computed in a dtype."""
+    names = {"load": getattr(intrinsics, f"load_{name}")}
+    signatures = {
+        **dict.fromkeys((sum_of_part, squares_of_part, max_of_part), _OF_ONE),
+        **dict.fromkeys((sum_of_columns, max_of_columns), _OF_ONE),
+        **dict.fromkeys((products_of_part, products_of_columns), _OF_TWO),
+    }
+    return [Shared(each, signature, names, f"_{name}") for each, signature in signatures.items()]
+
+
+SHARED: Final = {
+    each.name: each
+    for each in (
+        Shared(fill_lanes, NOTHING(ADDRESS, DOUBLE)),
+        Shared(joined_sum, DOUBLE(ADDRESS)),
+        Shared(joined_max, DOUBLE(ADDRESS)),
+        *_of_dtype("float32"),
+        *_of_dtype("float64"),
+    )
+}
+"""What the texts call by name."""
+
+
+def names(compute: np.dtype[Any]) -> dict[str, Any]:
+    """What else the texts of rows that are computed in a dtype call by name."""
+    return {
+        "PART": PART,
+        "real": compute.type,
+        "room_of_part": intrinsics.room(PART * compute.itemsize),
+        "room_of_lanes": intrinsics.room(LANES * 8),
+    }
+
+
+# -- the texts -----------------------------------------------------------------------------------
+
+
 class RowText:
-    """A function of the addresses of a tensor's arrays, the scalars and where the row begins.
+    """The lines that take a row of a tensor through a pass.
+
+    They know by their names the address `at2` of array 2, the number `a3` that array 3 has for the
+    row, the address `at_sum0` of sums of columns, and the scalar `s1`; the row's first element
+    `base` and its `length`, and the same of arrays (`across`) and of sums (`cell`) of columns; room
+    for parts at `kept0`, and for the lanes of a sum at `lanes0`.
 
     Args:
         program: of the pass.
         dtypes: of its arrays.
         reductions: what is added up, or the largest of.
-        name: of the function.
 
     Attributes:
         elements: the arrays of elements that it reads or writes.
         lower: those of rows and columns.
-        rows: the numbers of the reductions of which it returns the result of the row, in order.
-        cells: of those that it adds to what there is of a column.
-        arguments: the names of what it is given. Besides `at2`, the address of array 2: `a3`, the
-            number that array 3 has for the row; `at_sum0`, where sums of columns are; `s1`, a
-            scalar; `base` and `length`, the row's first element and how many it has; `across` and
-            `cell`, the same for arrays and sums of columns; `kept0` and `lanes0`, room for a part
-            and for the lanes of a sum.
+        columns: those of columns.
+        rows: the numbers of the reductions of which there is a result of the row, in order.
+        cells: of those that are added to what there is of a column.
+        lines: the text.
+        results: what gives the results of the row.
     """
 
     def __init__(
-        self,
-        program: Program,
-        dtypes: tuple[np.dtype[Any], ...],
-        reductions: Reduced,
-        name: str = "of_row",
+        self, program: Program, dtypes: tuple[np.dtype[Any], ...], reductions: Reduced
     ) -> None:
-        self._program, self._dtypes, self._reductions = program, dtypes, reductions
-        self.name = name
-        pairs = zip(program.targets, program.outputs, strict=True)
-        self._stored = {index: ref for index, ref in pairs if ref != Ref(ARRAY, index)}
+        self._reductions = reductions
         operands = list(dict.fromkeys(ref for _, _, refs in reductions for ref in refs))
-        self._read = {ref.index for ref in (*program.last_use(), *operands) if ref.kind == ARRAY}
-        self._arrays = {index: f"{letter}_{index}" for index, letter in enumerate(program.arrays)}
         # What only lies in memory is kept, too: lanes go through it in an order in which memory
         # gives it half as fast.
         self._kept = {ref: f"kept{n}" for n, ref in enumerate(operands)}
+        self._work = Elements(program, dtypes, operands)
         ranks = [program.rank(index) for index in range(len(dtypes))]
         self.lower = [i for i, rank in enumerate(ranks) if rank in (ROWS, COLUMNS)]
-        self.elements = [
-            i
-            for i in range(len(dtypes))
-            if i not in self.lower and i in {*self._read, *self._stored}
-        ]
+        self.columns = [i for i in self.lower if ranks[i] == COLUMNS]
+        self.elements = [i for i in self._work.used if i not in self.lower]
         self.rows = [k for k, (_, axis, _) in enumerate(reductions) if axis != -2]
         self.cells = [k for k, (_, axis, _) in enumerate(reductions) if axis == -2]
         self.room = len(self._kept), len(self.rows)
-        self.arguments = [
-            *(f"at{i}" for i in self.elements),
-            *(f"a{i}" if ranks[i] == ROWS else f"at{i}" for i in self.lower),
-            *(f"at_sum{k}" for k in self.cells),
-            *(f"s{number}" for number in range(program.scalars)),
-            *("base", "length", "across", "cell"),
-            *(f"kept{n}" for n in range(len(self._kept))),
-            *(f"lanes{n}" for n in range(len(self.rows))),
+        whole = ["start = base", "count = length", "first = 0"]
+        self.lines = [
+            f"# {program.name}, computes in {self._work.compute.name}",
+            *(self._in_parts() if self._kept else [*whole, *self._computing()]),
         ]
+        self.results = [f"joined_{reductions[k][0]}(lanes{n})" for n, k in enumerate(self.rows)]
 
-    @property
-    def source(self) -> str:
-        """The text."""
-        part = "PART" if self._kept else "length"
-        lines = [
-            f"# {self._program.name}, computes in "
-            f"{element_dtype(self._program, self._dtypes).name}",
-            "@embedded",
-            f"def {self.name}({', '.join(self.arguments)}):",
+    def _in_parts(self) -> list[str]:
+        """The lines that go through a row part by part, and add up what each leaves."""
+        starts = {"sum": "0.0", "max": "-np.inf"}
+        return [
+            *(
+                f"fill_lanes(lanes{n}, {starts[self._reductions[k][0]]})"
+                for n, k in enumerate(self.rows)
+            ),
+            "for first in range(0, length, PART):",
+            "    count = min(PART, length - first)",
+            "    start = base + first",
+            *indented(4, self._computing()),
+            *(f"    {self._adding(k, f'lanes{n}', 'part')}" for n, k in enumerate(self.rows)),
+            *(f"    {self._adding(k, f'sum{k}', 'columns')}" for k in self.cells),
         ]
-        for n, k in enumerate(self.rows):
-            start = "0.0" if self._reductions[k][0] == "sum" else "-np.inf"
-            lines.append(f"    lanes{n}[:] = {start}")
-        lines += [
-            f"    for first in range(0, length, {part}):",
-            f"        count = min({part}, length - first)",
-            "        start = np.uint64(base + first)",
-            *(f"        {line}" for line in (*self._views(), *self._computing())),
-            *(f"        {line}" for line in self._adding()),
-            *(f"    {line}" for line in self._halving()),
-        ]
-        results = "".join(f"lanes{n}[0], " for n in range(len(self.rows)))
-        return "\n".join([*lines, f"    return ({results})" if results else "    return"]) + "\n"
-
-    def _views(self) -> list[str]:
-        """The arrays of a part, which begin where it does: a place counted from there is not
-        negative, which the compiler would otherwise ask of each element."""
-        lines: list[str] = []
-        for index in self.elements:
-            dtype = self._dtypes[index]
-            element = "uint16" if dtype.itemsize == 2 else dtype.name
-            address = f"at{index} + start * np.uint64({dtype.itemsize})"
-            lines.append(_view(self._arrays[index], address, element))
-        for index in self.lower:
-            if self._program.rank(index) == COLUMNS:
-                address = f"at{index} + np.uint64(8) * np.uint64(across + first)"
-                lines.append(_view(self._arrays[index], address, "float64"))
-        for k in self.cells:
-            address = f"at_sum{k} + np.uint64(8) * np.uint64(cell + first)"
-            lines.append(_view(f"sum{k}", address, "float64"))
-        return lines
 
     def _computing(self) -> list[str]:
-        """The loop that computes what is stored and what is kept."""
-        program, dtypes = self._program, self._dtypes
-        lines = update.numbering(program, 0)
-        for index in self.elements:
-            if index in self._read:
-                load = LOADS.get(dtypes[index].name, "{}[j]").format(self._arrays[index])
-                lines.append(f"a{index} = real({load})")
-        lines += [
-            f"a{i} = real({self._arrays[i]}[j])" for i in self.lower if program.rank(i) == COLUMNS
+        """The lines that compute what is stored and what is kept of a part."""
+        work = self._work
+        lines = [line for i in self.elements for line in work.found(i, f"at{i}", "start")]
+        lines += [f"x{i} = address_of(at{i}, across + first, 8)" for i in self.columns]
+        lines += [f"sum{k} = address_of(at_sum{k}, cell + first, 8)" for k in self.cells]
+        given = [i for i in self.lower if i not in self.columns]
+        own = [
+            *work.values(given),
+            *(f"store_{work.compute.name}({kept}, j, {ref})" for ref, kept in self._kept.items()),
+            *work.stores(),
         ]
-        for number, (op, args) in enumerate(program.instructions):
-            lines.append(f"r{number} = {instruction_text(op, args)}")
-        lines += [f"{kept}[j] = {ref}" for ref, kept in self._kept.items()]
-        for index, ref in self._stored.items():
-            value = STORES.get(dtypes[index].name, "{}").format(ref)
-            lines.append(f"{self._arrays[index]}[j] = {value}")
-        return ["for j in range(count):", *(f"    {line}" for line in lines)] if lines else []
+        return [*lines, "for j in range(count):", *indented(4, own)] if own else lines
 
-    def _adding(self) -> list[str]:
-        """The loops that add up what a part has left."""
-        lines: list[str] = []
-        for lanes, k in enumerate(self.rows):
-            names = dict.fromkeys(self._kept[ref] for ref in self._reductions[k][2])
-            own = f"lanes{lanes}[lane]"
-            lines += ["if count == PART:"]
-            lines += [
-                f"    {name}_{turn} = {name}[{turn} * LANES : {turn + 1} * LANES]"
-                for name in names
-                for turn in range(_TURNS)
-            ]
-            lines += ["    for lane in range(LANES):", f"        x = {own}"]
-            lines += [f"        {self._added(k, 'x', f'_{n}[lane]')}" for n in range(_TURNS)]
-            lines += [
-                f"        {own} = x",
-                "else:",
-                "    for turn in range(0, count, LANES):",
-                "        width = min(LANES, count - turn)",
-                *(f"        {name}_0 = {name}[turn : turn + width]" for name in names),
-                "        for lane in range(width):",
-                f"            {self._added(k, own, '_0[lane]')}",
-            ]
-        for k in self.cells:
-            added = self._added(k, f"sum{k}[j]", "[j]")
-            lines += ["for j in range(count):", f"    {added}"]
-        return lines
-
-    def _halving(self) -> list[str]:
-        """The lines that add up the lanes of a row."""
-        lines: list[str] = []
-        for n, k in enumerate(self.rows):
-            a, b = f"lanes{n}[lane]", "upper[lane]"
-            joined = f"{a} + {b}"
-            if self._reductions[k][0] == "max":
-                joined = f"{a} if {a} > {b} or {a} != {a} else {b}"
-            lines += [
-                "half = LANES // 2",
-                "while half:",
-                f"    upper = lanes{n}[half : 2 * half]",
-                "    for lane in range(half):",
-                f"        {a} = {joined}",
-                "    half //= 2",
-            ]
-        return lines
-
-    def _added(self, number: int, target: str, place: str) -> str:
-        """The text that adds an element to a sum, or takes the larger."""
+    def _adding(self, number: int, target: str, what: str) -> str:
+        """The line that adds a part up, or takes the largest of it."""
         name, _, refs = self._reductions[number]
-        factors = [f"np.float64({self._kept[ref]}{place})" for ref in refs]
-        if name == "sum":
-            return f"{target} += {' * '.join(factors)}"
-        (x,) = factors
-        return f"{target} = {x} if {x} > {target} or {x} != {x} else {target}"
+        if len(refs) > 1:
+            name = "products"
+            if what == "part" and refs[0] == refs[1]:
+                name, refs = "squares", refs[:1]
+        kept = ", ".join(self._kept[ref] for ref in refs)
+        return f"{name}_of_{what}_{self._work.compute.name}({target}, {kept}, count)"
 
 
 def room_text(texts: Sequence[RowText]) -> list[str]:
     """The lines that make what functions of rows call `kept` and `lanes`."""
     kept, lanes = (max(sizes) for sizes in zip(*(text.room for text in texts), strict=True))
     return [
-        *(f"kept{n} = np.empty(PART, real)" for n in range(kept)),
-        *(f"lanes{n} = np.empty(LANES, np.float64)" for n in range(lanes)),
+        *(f"kept{n} = room_of_part()" for n in range(kept)),
+        *(f"lanes{n} = room_of_lanes()" for n in range(lanes)),
     ]
-
-
-def _view(name: str, address: str, element: str) -> str:
-    return f"{name} = carray(pointer({address}), (count,), np.{element})"

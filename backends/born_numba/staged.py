@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any, Final
 
@@ -11,15 +12,27 @@ from typing_extensions import override
 
 from born.backend import Backend
 from born.backend.threads import POOL
-from born.backend.update import BoundUpdate, Check, Scalars, accept, element_dtype
+from born.backend.update import (
+    BoundUpdate,
+    Check,
+    GroupUpdate,
+    PreparedStep,
+    Scalars,
+    accept,
+    element_dtype,
+)
 from born.fusion import Program
 from born.fusion.program import ELEMENT, ROWS
 from born.fusion.stages import Pass
 from born.raw import HostArray, RawTensor
-from born_numba import update
+from born_numba import rows, update
+from born_numba.elements import indented
 from born_numba.rounds import PARALLEL, Round
-from born_numba.rows import NAMES, Reduced, RowText, reduced, room_text
-from born_numba.update import SIGNATURE, Addresses, NumbaUpdate, compile_text
+from born_numba.rows import Reduced, RowText, reduced, room_text
+from born_numba.shared import shared_in
+from born_numba.update import SIGNATURE, Addresses, Gathered, NumbaUpdate, compile_text
+from born_numba.whole import Planned, Whole, slots_of
+from born_numpy.group import HostGroup
 from born_numpy.passes import Elementwise, PassKernel, Tiles
 from born_numpy.staged import BoundStages, StagedUpdate
 from born_numpy.waves import Plan, Wave
@@ -45,6 +58,10 @@ class StagedLoops(StagedUpdate):
             for finished in range(len(self.totals))
         ]
         self.source += "".join(f"# whole tensors\n{x.source}\n" for x in self._rounds if x)
+        self.whole = None
+        if Whole.is_possible(self.staged, dtypes):
+            self.whole = Whole(self.staged, dtypes)
+            self.source += self.whole.source
 
     @override
     def together(self, sizes: Sequence[int], gathered: Any) -> list[Sequence[int]]:
@@ -83,13 +100,17 @@ class _Bound(BoundStages):
     """A staged kernel with its tensors, whose gradients are checked by a compiled loop."""
 
     def __init__(
-        self, kernel: StagedUpdate, targets: Sequence[Sequence[RawTensor]], check: Check
+        self, kernel: StagedLoops, targets: Sequence[Sequence[RawTensor]], check: Check
     ) -> None:
         super().__init__(kernel, targets, check)
         own = kernel.staged.own
         slots = [i - 1 for i in own[2:]]
         elements = [[target[0], *[target[i] for i in slots]] for target in targets]
         self.addresses = Addresses(elements, [kernel.dtypes[i] for i in own])
+        self._whole, self._slots = kernel.whole, None
+        if kernel.whole is not None:
+            self._slots = slots_of(kernel.whole, targets)
+        self._latest_whole: Planned | None = None
 
     @override
     def gathered(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> Any:
@@ -98,13 +119,63 @@ class _Bound(BoundStages):
             return super().gathered(numbers, gradients)
         return self.addresses, found
 
+    @override
+    def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
+        gathered = self.gathered(numbers, gradients)
+        in_waves = partial(self.in_waves, numbers, gradients, gathered)
+        if gathered is None or self._whole is None or self._slots is None:
+            return in_waves()
+        _, found = gathered
+        if found.plan.size >= PARALLEL:
+            return in_waves()
+        planned = self._latest_whole
+        if planned is None or planned.plan is not found.plan:
+            planned = self._whole.planned(self.addresses, self._slots, found)
+            self._latest_whole = planned
+        return _WholeStep(self._whole, planned, found, in_waves)
+
+
+@dataclass(slots=True)
+class _WholeStep(PreparedStep):
+    """A step that is one call of a loop; together with other kernels' it goes in waves."""
+
+    whole: Whole
+    planned: Planned
+    gathered: Gathered
+    in_waves: Callable[[], PreparedStep]
+    waves: PreparedStep | None = None
+
+    @override
+    def run(
+        self,
+        scalars: Sequence[Scalars],
+        sets: Sequence[int] | None = None,
+        values: RawTensor | None = None,
+        finished: int = 0,
+    ) -> RawTensor | None:
+        if self.whole.is_alone:
+            self.whole.run(self.planned, self.gathered, scalars, sets, None)
+            return None
+        if self.waves is None:
+            self.waves = self.in_waves()
+        return self.waves.run(scalars, sets, values, finished)
+
+    @override
+    def run_all(
+        self, scalars: Sequence[Scalars], sets: Sequence[int] | None, group: GroupUpdate
+    ) -> bool:
+        if not isinstance(group, HostGroup):
+            return False
+        self.whole.run(self.planned, self.gathered, scalars, sets, group)
+        return True
+
 
 class Simple(Elementwise):
     """A pass that is an update of one stage, as a compiled loop."""
 
     def __init__(self, work: Pass, kernel: NumbaUpdate) -> None:
         super().__init__(work, kernel)
-        self._loop = kernel.loop
+        self._update = kernel
 
     @override
     def run(self, wave: Wave, scalars: Sequence[Scalars], sets: Sequence[int] | None) -> None:
@@ -114,7 +185,7 @@ class Simple(Elementwise):
         addresses, gathered = wave.gathered
         plan = wave.plan.made(self, lambda plan: addresses.planned(plan.numbers))
         own = wave.plan.own_of_array(gathered.addresses)
-        update.run_loop(self._loop, plan, update.table_for(plan, own), scalars, sets)
+        update.run_loop(self._update.loop, plan, update.table_for(plan, own), scalars, sets)
 
 
 class Loops(PassKernel):
@@ -220,7 +291,7 @@ class Loops(PassKernel):
 
 @cache
 def _compiled(source: str, compute: np.dtype[Any]) -> Callable[[int], int]:
-    names = {**globals(), **NAMES, "real": compute.type}
+    names = {**globals(), **rows.names(compute), **shared_in(source, rows.SHARED)}
     loop: Callable[[int], int] = compile_text(source, "update", SIGNATURE, names)
     return loop
 
@@ -231,75 +302,98 @@ def _source(
     """The text of a pass whose first `own` arrays are the tensor's, its gradient the second."""
     row = RowText(program, dtypes, reductions)
     inputs = [i for i in range(len(dtypes)) if i in row.lower]
-    extra = len(dtypes) - len(inputs) - own
-    others = len(row.rows), len(reductions)
     lines = [
-        row.source,
         "def update(arguments):",
-        "    table = read64(arguments + DATA)",
-        f"    objects = carray(data(table, _OBJECTS), (1, {own}), np.uint64)",
-        "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
-        f"    extra = carray(data(table, _EXTRA), (1, {extra}), np.uint64)",
-        "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
-        f"    scalars = carray(data(table, _SCALARS), (1, {program.scalars}), np.float64)",
-        "    sets = carray(data(table, _SETS), (1,), np.int64)",
-        "    sizes = carray(data(table, _SIZES), (1,), np.int64)",
-        "    firsts = carray(data(table, _FIRST), (1,), np.int64)",
-        "    height = np.int64(word(table, _HEIGHT))",
-        "    columns = np.int64(word(table, _COLUMNS))",
-        "    block = np.int64(word(table, _BLOCK))",
-        "    blocks = np.int64(word(table, _BLOCKS))",
-    ]
-    lines += [
-        f"    result{n} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
-        for n in range(others[0])
-    ]
-    lines += [
-        f"    at_sum{k} = read64(word(table, _OTHERS + {n}) + DATA)"
-        for n, k in enumerate(row.cells, others[0])
-    ]
-    lines += [
-        f"    {_of_rows(i)} = carray(data(table, _OTHERS + {n}), (1,), np.float64)"
-        if program.rank(i) == ROWS
-        else f"    at{i} = read64(word(table, _OTHERS + {n}) + DATA)"
-        for n, i in enumerate(inputs, others[1])
-    ]
-    lines += [f"    {line}" for line in room_text([row])]
-    lines += [
+        *indented(4, _setting(row, program, inputs)),
         "    while True:",
-        f"        c = take(table + np.uint64({8 * _NEXT}))",
-        "        if c >= np.int64(word(table, _PIECES)):",
+        f"        c = take(address_of(table, {_NEXT}, 8))",
+        "        if c >= pieces:",
         "            return 0",
-        "        i = chunks[c, 0]",
-        "        place = chunks[c, 3]",
-        "        size = sizes[place]",
-        "        k = sets[place]",
+        "        chunk = address_of(chunks, c, 32)",
+        "        place = load_int64(chunk, 3)",
+        "        size = load_int64(sizes, place)",
     ]
+    if program.scalars:
+        lines.append(
+            f"        numbers = address_of(scalars, load_int64(sets, place), {8 * program.scalars})"
+        )
+        lines += [
+            f"        s{number} = real(load_float64(numbers, {number}))"
+            for number in range(program.scalars)
+        ]
+    lines += indented(8, _arrays(row, own, [i for i in range(len(dtypes)) if i not in inputs]))
     lines += [
-        f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
-    ]
-    elements = [i for i in range(len(dtypes)) if i not in inputs]
-    for place, index in enumerate(elements):
-        object_ = f"objects[i, {place}]" if place < own else f"extra[place, {place - own}]"
-        if place == 1:
-            object_ = "gradients[place]"
-        if index in row.elements:
-            lines.append(f"        at{index} = read64({object_} + DATA)")
-    lines += [
-        "        for row in range(chunks[c, 1], chunks[c, 1] + chunks[c, 2]):",
-        "            base = row * columns",
-        "            length = min(columns, size - base)",
-        "            across = row // height * columns",
-        "            cell = (row // height * blocks + row % height // block) * columns",
-    ]
-    lines += [
-        f"            a{i} = real({_of_rows(i)}[row])" for i in inputs if program.rank(i) == ROWS
-    ]
-    lines.append(f"            results = {row.name}({', '.join(row.arguments)})")
-    lines += [
-        f"            result{n}[firsts[place] + row] = results[{n}]" for n in range(others[0])
+        "        begin = load_int64(chunk, 1)",
+        "        for row in range(begin, begin + load_int64(chunk, 2)):",
+        *indented(12, _row(row, program, inputs)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _setting(row: RowText, program: Program, inputs: Sequence[int]) -> list[str]:
+    """The lines that read a table as far as it is the same for all chunks."""
+    results, others = len(row.rows), len(row.rows) + len(row.cells)
+    lines = [
+        "table = read64(arguments + DATA)",
+        "objects = data(table, _OBJECTS)",
+        "gradients = data(table, _GRADIENTS)",
+        "extra = data(table, _EXTRA)",
+        "chunks = data(table, _CHUNKS)",
+        "scalars = data(table, _SCALARS)",
+        "sets = data(table, _SETS)",
+        "sizes = data(table, _SIZES)",
+        "columns = load_int64(table, _COLUMNS)",
+        "pieces = load_int64(table, _PIECES)",
+    ]
+    if row.rows:
+        lines.append("firsts = data(table, _FIRST)")
+    if row.columns or row.cells:
+        lines.append("height = load_int64(table, _HEIGHT)")
+    if row.cells:
+        lines.append("block = load_int64(table, _BLOCK)")
+        lines.append("blocks = load_int64(table, _BLOCKS)")
+    lines += [f"result{n} = data(table, {_OTHERS + n})" for n in range(results)]
+    lines += [f"at_sum{k} = data(table, {_OTHERS + n})" for n, k in enumerate(row.cells, results)]
+    lines += [
+        f"{_of_rows(i) if program.rank(i) == ROWS else f'at{i}'} = data(table, {_OTHERS + n})"
+        for n, i in enumerate(inputs, others)
+    ]
+    return [*lines, *room_text([row])]
+
+
+def _arrays(row: RowText, own: int, elements: Sequence[int]) -> list[str]:
+    """The lines that find the arrays of a chunk's tensor."""
+    extra = len(elements) - own
+    lines = [
+        f"arrays = address_of(objects, load_int64(chunk, 0), {8 * own})",
+        f"others = address_of(extra, place, {8 * extra})",
+    ]
+    for place, index in enumerate(elements):
+        array = f"data(arrays, {place})" if place < own else f"data(others, {place - own})"
+        if place == 1:
+            array = "data(gradients, place)"
+        if index in row.elements:
+            lines.append(f"at{index} = {array}")
+    return lines
+
+
+def _row(row: RowText, program: Program, inputs: Sequence[int]) -> list[str]:
+    """The lines that take a row through the pass."""
+    lines = ["base = row * columns", "length = min(columns, size - base)"]
+    if row.columns:
+        lines.append("across = row // height * columns")
+    if row.cells:
+        lines.append("cell = (row // height * blocks + row % height // block) * columns")
+    lines += [
+        f"a{i} = real(load_float64({_of_rows(i)}, row))" for i in inputs if program.rank(i) == ROWS
+    ]
+    lines += row.lines
+    if row.rows:
+        lines.append("number = load_int64(firsts, place) + row")
+    return [
+        *lines,
+        *(f"store_float64(result{n}, number, {result})" for n, result in enumerate(row.results)),
+    ]
 
 
 def _of_rows(index: int) -> str:

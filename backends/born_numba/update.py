@@ -7,8 +7,8 @@ one element after another, eight or sixteen at a time in the processor's registe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -25,13 +25,14 @@ from born.backend.update import (
     accept,
     element_dtype,
 )
-from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
+from born.fusion import Program
 from born.fusion.codec import BLOCK
-from born.fusion.program import stochastic
 from born.raw import HostArray, RawTensor
 from born_numba import codecs, intrinsics
 from born_numba.cache import compile_loop
-from born_numba.compiler import inlined, numba, types
+from born_numba.compiler import inlined, types
+from born_numba.elements import Elements, indented, load_text
+from born_numba.shared import shared_in
 from born_numpy import alignment, global_norm
 from born_numpy.update import NumpyUpdate
 
@@ -39,41 +40,8 @@ _CHUNKS_OF: Final = 16_384, 65_536  # elements: of small tensors, and of large o
 _PER_TENSOR: Final = 32  # chunks of those between; for both see docs/notes/performance.md
 _PARALLEL: Final = 524_288  # elements from which a second thread pays; measured: as above
 
-_TEXTS: Final = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "div": "{} / {}",
-    "neg": "-{}",
-    "lt": "{} < {}",
-    "le": "{} <= {}",
-    "gt": "{} > {}",
-    "ge": "{} >= {}",
-    "eq": "{} == {}",
-    "ne": "{} != {}",
-    "logical_and": "{} and {}",
-    "logical_or": "{} or {}",
-    "logical_not": "not {}",
-    "where": "{1} if {0} else {2}",
-    "sign": "{0} if {0} != {0} else real({0} > 0) - real({0} < 0)",
-    "maximum": "{0} if {0} > {1} or {0} != {0} else {1}",
-    "minimum": "{0} if {0} < {1} or {0} != {0} else {1}",
-    "sqrt": "np.sqrt({})",
-    "isfinite": "np.isfinite({})",
-    "cast_float16": "real(float32_of_half(half_of_float32({0})))",
-    "cast_bfloat16": "real(float32_of_bits(np.uint32(bfloat16_of_float32({0})) << np.uint32(16)))",
-    "cast_float32": "real(np.float32({0}))",
-}
-"""The operations that a loop does not call by name."""
-
-LOADS: Final = {
-    "float16": "float32_of_half({}[j])",
-    "bfloat16": "float32_of_bits(np.uint32({}[j]) << np.uint32(16))",
-}
-STORES: Final = {"float16": "half_of_float32({})", "bfloat16": "bfloat16_of_float32({})"}
-
-
-carray: Final[Any] = numba.carray  # for the texts
+room_of_block: Final = intrinsics.room(4 * BLOCK)
+"""Room for a block of a codec, in float32."""
 
 
 @inlined
@@ -94,18 +62,6 @@ _USABLE: Final = intrinsics.C_CONTIGUOUS | intrinsics.ALIGNED
 _WRITEABLE: Final = _USABLE | intrinsics.WRITEABLE
 
 
-@inlined
-def word(table: Any, number: Any) -> Any:
-    """A number that a table holds."""
-    return intrinsics.read64(table + np.uint64(8 * number))
-
-
-@inlined
-def data(table: Any, number: Any) -> Any:
-    """Where the memory of an array is whose address a table holds."""
-    return intrinsics.pointer(intrinsics.read64(word(table, number) + intrinsics.DATA))
-
-
 def is_compilable(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> bool:
     """Whether a compiled loop gives NumPy's bits.
 
@@ -124,8 +80,12 @@ class NumbaUpdate(UpdateKernel):
     """A program as one compiled loop, with the bits of NumPy's: nothing fused or reordered."""
 
     def __init__(self, program: Program, dtypes: tuple[np.dtype[Any], ...]) -> None:
-        source, self.loop = _loop(program, dtypes)
-        super().__init__(program, dtypes, source)
+        super().__init__(program, dtypes, _source(program, dtypes))
+
+    @cached_property
+    def loop(self) -> _Loop:
+        """The loop, compiled when a step first asks for it."""
+        return _loop(self.program, self.dtypes)
 
     @override
     def bind(self, targets: Sequence[Sequence[RawTensor]], check: Check = accept) -> BoundUpdate:
@@ -145,164 +105,92 @@ def compile_text(source: str, name: str, signature: Any, names: Mapping[str, Any
 
 
 @cache
-def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> tuple[str, _Loop]:
-    source = _coded_source(program, dtypes) if program.codecs else _source(program, dtypes)
-    names = {"real": element_dtype(program, dtypes).type}
-    return source, compile_text(source, "update", SIGNATURE, names)
+def _loop(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> _Loop:
+    source = _source(program, dtypes)
+    names = {
+        "real": element_dtype(program, dtypes).type,
+        **shared_in(source, codecs.SHARED),
+    }
+    loop: _Loop = compile_text(source, "update", SIGNATURE, names)
+    return loop
 
 
 def _source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
-    used = program.last_use()
-    stored = {
-        index: ref
-        for index, ref in zip(program.targets, program.outputs, strict=True)
-        if ref != Ref(ARRAY, index)
-    }
+    elements = Elements(program, dtypes)
+    chunk = _blocks(elements) if program.codecs else _elements(elements)
     lines = [
-        f"# computes in {element_dtype(program, dtypes).name}",
+        f"# computes in {elements.compute.name}",
         "def update(arguments):",
         "    table = read64(arguments + DATA)",
-        f"    objects = carray(data(table, _OBJECTS), (1, {len(dtypes)}), np.uint64)",
-        "    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)",
-        "    chunks = carray(data(table, _CHUNKS), (1, 4), np.int64)",
-        f"    scalars = carray(data(table, _SCALARS), (1, {program.scalars}), np.float64)",
-        "    sets = carray(data(table, _SETS), (1,), np.int64)",
+        "    objects = data(table, _OBJECTS)",
+        "    gradients = data(table, _GRADIENTS)",
+        "    chunks = data(table, _CHUNKS)",
+        "    scalars = data(table, _SCALARS)",
+        "    sets = data(table, _SETS)",
+        "    pieces = load_int64(table, _PIECES)",
+        *(f"    kept{index} = room_of_block()" for index in elements.coded),
         "    while True:",
-        f"        c = take(table + np.uint64({8 * _NEXT}))",
-        "        if c >= np.int64(word(table, _PIECES)):",
+        f"        c = take(address_of(table, {_NEXT}, 8))",
+        "        if c >= pieces:",
         "            return 0",
-        "        i = chunks[c, 0]",
-        "        start = np.uint64(chunks[c, 1])",
-        "        n = chunks[c, 2]",
-        "        k = sets[i]",
-    ]
-    # Rounded here, without the warning that NumPy would give where one is out of range.
-    lines += [
-        f"        s{number} = real(scalars[k, {number}])" for number in range(program.scalars)
-    ]
-    loads: list[str] = []
-    arrays = [f"{letter}_{index}" for index, letter in enumerate(program.arrays)]
-    for index, dtype in enumerate(dtypes):
-        if index not in stored and Ref(ARRAY, index) not in used:
-            continue
-        element = "uint16" if dtype.itemsize == 2 else dtype.name
-        object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
-        address = f"read64({object_} + DATA) + start * np.uint64({dtype.itemsize})"
-        lines.append(f"        {arrays[index]} = carray(pointer({address}), (n,), np.{element})")
-        load = LOADS.get(dtype.name, "{}[j]").format(arrays[index])
-        if Ref(ARRAY, index) in used:
-            loads.append(f"            a{index} = real({load})")
-    lines += ["        for j in range(n):", *numbering(program), *loads]
-    for number, (op, args) in enumerate(program.instructions):
-        lines.append(f"            r{number} = {instruction_text(op, args)}")
-    for index, ref in stored.items():
-        value = STORES.get(dtypes[index].name, "{}").format(ref)
-        lines.append(f"            {arrays[index]}[j] = {value}")
-    if not stored:
-        lines.append("            pass")
-    return "\n".join(lines) + "\n"
-
-
-def _coded_source(program: Program, dtypes: tuple[np.dtype[Any], ...]) -> str:
-    """The text of a loop over blocks, of which what is coded is kept until its scale is known."""
-    plain = tuple(np.dtype(np.float32) if program.codec(i) else x for i, x in enumerate(dtypes))
-    used = program.last_use()
-    stored = {
-        index: ref
-        for index, ref in zip(program.targets, program.outputs, strict=True)
-        if ref != Ref(ARRAY, index)
-    }
-    lines = [f"# keeps {', '.join(codec or '-' for codec in program.codecs)}"]
-    lines += _source(replace(program, codecs=()), plain).splitlines()
-    # All that is set up for a chunk stays, but for the arrays of the chunk, which become a block's.
-    body = next(n for n, line in enumerate(lines) if line.startswith("        for j in range(n):"))
-    head = [line for line in lines[:body] if " = carray(pointer(" not in line]
-    entry = head.index("    while True:")
-    kept = [f"    kept{i} = np.empty({BLOCK}, np.float32)" for i in stored if program.codec(i)]
-    blocks: list[str] = []
-    views: list[str] = []
-    loads: list[str] = []
-    for index, dtype in enumerate(dtypes):
-        if index not in stored and Ref(ARRAY, index) not in used:
-            continue
-        object_ = "gradients[chunks[c, 3]]" if index == 1 else f"objects[i, {index}]"
-        blocks.append(f"        at{index} = read64({object_} + DATA)")
-        codec = program.codec(index)
-        if codec:
-            views += codecs.block_text(codec, index)
-            load = codecs.load_text(codec, index)
-        else:
-            name = f"{program.arrays[index]}_{index}"
-            element = "uint16" if dtype.itemsize == 2 else dtype.name
-            address = f"at{index} + start * np.uint64({dtype.itemsize})"
-            views.append(f"{name} = carray(pointer({address}), (count,), np.{element})")
-            load = LOADS.get(dtype.name, "{}[j]").format(name)
-        if Ref(ARRAY, index) in used:
-            loads.append(f"                a{index} = real({load})")
-    keys = [f"        {codecs.key_text(program, i)}" for i in stored if program.codec(i)]
-    lines = [*head[:entry], *kept, *head[entry:], *blocks, *keys]
-    lines += [
-        f"        for first in range(chunks[c, 1], chunks[c, 1] + n, {BLOCK}):",
-        f"            count = min({BLOCK}, chunks[c, 1] + n - first)",
-        "            start = np.uint64(first)",
-        *(f"            {view}" for view in views),
-        "            for j in range(count):",
-        *numbering(program, 16),
-        *loads,
-    ]
-    for number, (op, args) in enumerate(program.instructions):
-        lines.append(f"                r{number} = {instruction_text(op, args)}")
-    for index, ref in stored.items():
-        if program.codec(index):
-            lines.append(f"                kept{index}[j] = np.float32({ref})")
-        else:
-            value = STORES.get(dtypes[index].name, "{}").format(ref)
-            lines.append(f"                {program.arrays[index]}_{index}[j] = {value}")
-    lines += [
-        f"            {codecs.store_text(program.codec(index), index)}"
-        for index in stored
-        if program.codec(index)
+        "        chunk = address_of(chunks, c, 32)",
+        "        i = load_int64(chunk, 0)",
+        "        start = load_int64(chunk, 1)",
+        "        n = load_int64(chunk, 2)",
+        f"        arrays = address_of(objects, i, {8 * len(dtypes)})",
+        f"        numbers = address_of(scalars, load_int64(sets, i), {8 * program.scalars})",
+        *indented(8, elements.scalars("numbers")),
+        *(f"        at{index} = {_array(index)}" for index in elements.used),
+        *indented(8, chunk),
     ]
     return "\n".join(lines) + "\n"
 
 
-def numbering(program: Program, spaces: int = 12) -> list[str]:
-    """The line that finds the number of an element, if an instruction asks for it."""
-    line = f"{' ' * spaces}at = np.uint32(np.uint32(start) + np.uint32(j))"
-    return [line] if program.indexed else []
+def _array(index: int) -> str:
+    """The text of where the memory of an array is."""
+    return "data(gradients, load_int64(chunk, 3))" if index == 1 else f"data(arrays, {index})"
 
 
-def instruction_text(op: str, args: tuple[Ref, ...]) -> str:
-    """The text of an instruction."""
-    values = [str(arg) for arg in args]
-    if dtype := stochastic(op):
-        return codecs.rounding_text(dtype, values)
-    if op == "where" and args[0].kind == SCALAR:
-        values[0] = f"{values[0]} != 0"
-    return operation_text(op, values)
+def _elements(elements: Elements) -> list[str]:
+    """The lines that go through the elements of a chunk."""
+    places = [line for i in elements.used for line in elements.found(i, f"at{i}", "start")]
+    lines = [*elements.values(), *elements.stores()]
+    return [*places, "for j in range(n):", *indented(4, lines or ["pass"])]
 
 
-def operation_text(op: str, values: Sequence[str]) -> str:
-    """The text of an operation on these."""
-    pattern = _TEXTS.get(op)
-    text = f"{op}({', '.join(values)})" if pattern is None else pattern.format(*values)
-    return f"bool({text})" if op in BOOLEAN and op.startswith("logical") else text
+def _blocks(elements: Elements) -> list[str]:
+    """The lines that go through the blocks of a chunk, of which what is coded is kept until its
+    scale is known."""
+    program = elements.program
+    places = [line for i in elements.used for line in elements.found(i, f"at{i}", "first")]
+    kept = [codecs.store_text(program.codec(index), index) for index in elements.coded]
+    return [
+        *(codecs.key_text(program, index) for index in elements.coded),
+        "stop = start + n",
+        f"for first in range(start, stop, {BLOCK}):",
+        f"    count = min({BLOCK}, stop - first)",
+        "    start = first",
+        *indented(4, places),
+        "    for j in range(count):",
+        *indented(8, [*elements.values(), *elements.stores()] or ["pass"]),
+        *indented(4, kept),
+    ]
 
 
 _MISMATCH: Final = '''\
 def first_mismatch(arguments):
     """The place in numbers of the first gradient that is not like its parameter, or -1."""
     table = read64(arguments + DATA)
-    objects = read64(word(table, _OBJECTS) + DATA)
-    gradients = carray(data(table, _GRADIENTS), (1,), np.uint64)
-    numbers = carray(data(table, _NUMBERS), (1,), np.uint64)
-    sizes = carray(data(table, _SIZES), (1,), np.uint64)
-    row = np.uint64(8) * word(table, _ARRAYS)
-    descr, width = word(table, _DTYPE), word(table, _WIDTH)
-    for place in range(word(table, _TENSORS)):
-        number = numbers[place]
-        p = read64(objects + row * number)
-        g = gradients[place]
+    objects = data(table, _OBJECTS)
+    gradients = data(table, _GRADIENTS)
+    numbers = data(table, _NUMBERS)
+    sizes = data(table, _SIZES)
+    row = 8 * load_int64(table, _ARRAYS)
+    descr, width = load_uint64(table, _DTYPE), load_uint64(table, _WIDTH)
+    for place in range(load_int64(table, _TENSORS)):
+        number = load_int64(numbers, place)
+        p = read64(address_of(objects, number, row))
+        g = load_uint64(gradients, place)
         if read64(p + DESCR) != descr or read32(p + FLAGS) & _WRITEABLE != _WRITEABLE:
             return place
         if read64(g + DESCR) != descr or read32(g + FLAGS) & _USABLE != _USABLE:
@@ -314,11 +202,11 @@ def first_mismatch(arguments):
         theirs = read64(g + SHAPE)
         size = np.uint64(1)
         for axis in range(axes):
-            length = read64(ours + np.uint64(8) * np.uint64(axis))
-            if read64(theirs + np.uint64(8) * np.uint64(axis)) != length:
+            length = load_uint64(ours, axis)
+            if load_uint64(theirs, axis) != length:
                 return place
             size *= length
-        if size != sizes[number]:
+        if size != load_uint64(sizes, number):
             return place
         mine = read64(p + DATA)
         other = read64(g + DATA)
@@ -340,7 +228,7 @@ def squares(objects, sizes, lanes):
     """Add the squares of the elements of arrays to the lanes, element i to lane i mod LANES."""
     for k in range(len(objects)):
         n = sizes[k]
-        x = carray(pointer(read64(objects[k] + DATA)), (n,), element)
+        x = read64(objects[k] + DATA)
         whole = n // LANES * LANES
         for start in range(0, whole, LANES):
             for lane in range(LANES):
@@ -355,10 +243,9 @@ def squares(objects, sizes, lanes):
 
 @cache
 def _squares_loop(dtype: np.dtype[Any]) -> Callable[..., None]:
-    load = LOADS.get(dtype.name, "{}[j]").format("x").replace("[j]", "[start + lane]")
-    element = np.uint16 if dtype.itemsize == 2 else dtype.type
+    load = load_text(dtype, "x", "start + lane")
     signature = types.void(types.uint64[::1], types.int64[::1], types.float64[::1])
-    names = {"LANES": global_norm.LANES, "element": element}
+    names = {"LANES": global_norm.LANES}
     # The key of the cache is the text, which must differ where the names do.
     text = f"# {dtype.name}, {global_norm.LANES} lanes\n" + _SQUARES.replace("{load}", load)
     loop: Callable[..., None] = compile_text(text, "squares", signature, names)
@@ -424,7 +311,7 @@ class Addresses:
         self._dtypes = dtypes
         self._aligned = all(dtype.itemsize > 1 for dtype in dtypes)
         self._arrays: list[list[HostArray]] = [[raw.array for raw in target] for target in targets]
-        self._sizes = np.array([arrays[0].size for arrays in self._arrays], np.int64)
+        self.sizes = np.array([arrays[0].size for arrays in self._arrays], np.int64)
         self.objects = np.zeros((len(targets), len(dtypes)), np.uint64)
         for row, arrays in zip(self.objects, self._arrays, strict=True):
             row[0] = id(arrays[0])
@@ -447,7 +334,7 @@ class Addresses:
         for place, array in {
             _OBJECTS: self.objects,
             _NUMBERS: places,
-            _SIZES: self._sizes,
+            _SIZES: self.sizes,
             _CHUNKS: chunks,
             _SETS: sets,
         }.items():

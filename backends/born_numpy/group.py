@@ -63,6 +63,16 @@ class HostGroup(GroupUpdate):
         compute(known)
         return RawTensor(np.array([known[place] for place in values], np.float64))
 
+    @property
+    def given(self) -> list[float]:
+        """What slots and scalars are before the first round, for who computes all else himself."""
+        return self._known[: len(self._slots) + self.program.scalars]
+
+    def take(self, outputs: Sequence[float]) -> None:
+        """Write what the slots have become, computed elsewhere."""
+        for slot, value in zip(self._slots, outputs, strict=False):
+            slot.array[...] = value
+
     @override
     def finish(self) -> None:
         _, _, outputs = self._schedule

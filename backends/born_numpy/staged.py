@@ -166,7 +166,12 @@ class BoundStages(BoundUpdate):
 
     @override
     def prepare(self, numbers: Sequence[int], gradients: Sequence[RawTensor]) -> PreparedStep:
-        gathered = self.gathered(numbers, gradients)
+        return self.in_waves(numbers, gradients, self.gathered(numbers, gradients))
+
+    def in_waves(
+        self, numbers: Sequence[int], gradients: Sequence[RawTensor], gathered: Any
+    ) -> PreparedStep:
+        """A step by gradients that were checked, in waves."""
         latest, plans = self._latest
         present = numbers, gathered is None
         if latest != present:

@@ -65,6 +65,18 @@ class PreparedStep(ABC):
             None from the last run, which updates.
         """
 
+    def run_all(
+        self,
+        scalars: Sequence[Scalars],
+        sets: Sequence[int] | None,
+        group: GroupUpdate,
+    ) -> bool:
+        """Run all rounds, and what is common between them, if that can be done at once.
+
+        Whether it was done: otherwise nothing has changed, and `run` is called for each round.
+        """
+        return False
+
 
 class BoundUpdate(ABC):
     """A kernel with the tensors that it updates."""
@@ -137,6 +149,8 @@ def run_together(
         group: the values that they have in common.
     """
     values, rounds = None, 0
+    if group is not None and len(steps) == 1 and steps[0].run_all(*given[0], group):
+        return
     if group is not None:
         values, rounds = group.values([]), group.program.rounds
     for finished in range(rounds + 1):

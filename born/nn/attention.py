@@ -11,7 +11,7 @@ from typing_extensions import override
 from born import ops
 from born.backend import B
 from born.dtypes import DTypeLike, as_dtype, bool_
-from born.errors import ConfigError, DTypeError, ShapeError
+from born.errors import ConfigError, DTypeError, OperandError, ShapeError
 from born.nn.dropout import Dropout
 from born.nn.linear import Linear
 from born.nn.module import Module
@@ -20,7 +20,7 @@ from born.operands import backend_mismatch, backend_of
 from born.ops.linear import Activation
 from born.raw import HostArray
 from born.tensor import B2, Tensor
-from born.validation import flag, integer
+from born.validation import flag, integer, number
 
 
 class KeyValueCache:
@@ -169,7 +169,8 @@ class MultiHeadAttention(Module[B]):
 
         y = W_o [head_1, ..., head_h] + b_o,    head_i = attention(q_i, k_i, v_i)
 
-    with q, k and v from one affine map of x each (`ops.attention` says what attention is).
+    with q, k and v from one affine map of x each, or k and v from one of a memory, such as what an
+    encoder has made of another sequence (`ops.attention` says what attention is).
 
     Args:
         width: length of the last axis of x and y.
@@ -180,6 +181,9 @@ class MultiHeadAttention(Module[B]):
         rotary: whether to turn queries and keys by their positions (`rotary`).
         bias: whether the affine maps have one.
         dtype: of the parameters, a floating dtype.
+        window: how far each token sees, itself counted, as for `ops.attention`; all by default. A
+            `KeyValueCache` with the same window lets go of what is no longer seen.
+        dropout: the probability of zero, in training, for each weight of the attention.
 
     Attributes:
         project: the affine maps to queries, keys and values, one after the other.
@@ -204,8 +208,12 @@ class MultiHeadAttention(Module[B]):
         rotary: bool = False,
         bias: bool = True,
         dtype: DTypeLike = "float32",
+        window: int | None = None,
+        dropout: float = 0.0,
     ) -> None:
         self.heads = integer("heads", heads)
+        self.window = None if window is None else integer("window", window)
+        self.dropout = number("dropout", dropout, 0.0, 1.0)
         groups = self.heads if key_value_heads is None else key_value_heads
         self.key_value_heads = integer("key_value_heads", groups)
         self.width = integer("width", width)
@@ -237,28 +245,54 @@ class MultiHeadAttention(Module[B]):
         *,
         causal: bool = False,
         cache: KeyValueCache | None = None,
+        memory: Tensor[B] | None = None,
     ) -> Tensor[B]:
         """Attend from x, of shape `(batch, T, width)`, to itself and to what the cache holds.
 
         `mask` and `causal` are those of `ops.attention`; a mask is of shape `(batch, 1, T, S)` or
-        one that broadcasts to `(batch, heads, T, S)`.
+        one that broadcasts to `(batch, heads, T, S)`. With a `memory`, of shape
+        `(batch, S, width)`, x attends to that and not to itself.
         """
-        backend_of(type(self).__name__, x)
-        if x.ndim != 3 or x.shape[-1] != self.width:
-            raise ShapeError(
-                f"expected x of shape (batch, tokens, {self.width}), got {x.shape}; reshape it"
-            )
+        self._check("x", x)
         batch, tokens, _ = x.shape
-        q, k, v = self._parts(self.project(x), batch, tokens, cache is not None)
+        if memory is None:
+            q, k, v = self._parts(self.project(x), batch, tokens, cache is not None)
+        else:
+            if cache is not None:
+                raise OperandError(
+                    "expected a cache or a memory, got both; a memory is the same for every token, "
+                    "so leave out the cache"
+                )
+            q, k, v = self._crossed(x, memory)
         if self.rotary:
             start = 0 if cache is None else cache.length
             q, k = rotary(q, start), rotary(k, start)
         if cache is not None:
             k, v = cache.extended(k, v)
             mask = _both(mask, cache.mask(tokens, k.shape[-2], x.backend))
-        y = ops.attention(q, k, v, mask, causal=causal)
+        dropout = self.dropout if self.training else 0.0
+        y = ops.attention(q, k, v, mask, causal=causal, window=self.window, dropout=dropout)
         joined = ops.transpose(y, (0, 2, 1, 3))
         return self.out(ops.reshape(joined, (batch, tokens, self.width)))
+
+    def _check(self, name: str, x: Tensor[B]) -> None:
+        backend_of(type(self).__name__, x)
+        if x.ndim != 3 or x.shape[-1] != self.width:
+            raise ShapeError(
+                f"expected {name} of shape (batch, tokens, {self.width}), got {x.shape}; reshape it"
+            )
+
+    def _crossed(self, x: Tensor[B], memory: Tensor[B]) -> tuple[Tensor[B], Tensor[B], Tensor[B]]:
+        """Queries of x, keys and values of a memory, each (batch, heads, tokens, depth)."""
+        self._check("memory", memory)
+        weight, bias, end = self.project.weight, self.project.bias, self.width
+        first = ops.linear(x, weight[:end], None if bias is None else bias[:end])
+        second = ops.linear(memory, weight[end:], None if bias is None else bias[end:])
+        q, k, v = (
+            ops.transpose(ops.reshape(part, (*part.shape[:2], -1, end // self.heads)), (0, 2, 1, 3))
+            for part in (first, *ops.split(second, 2, axis=-1))
+        )
+        return q, k, v
 
     def _parts(
         self, joined: Tensor[B], batch: int, tokens: int, generating: bool
@@ -299,6 +333,7 @@ class TransformerBlock(Module[B]):
         key_value_heads: as for `MultiHeadAttention`.
         rotary: as for `MultiHeadAttention`.
         dtype: of the parameters.
+        window: as for `MultiHeadAttention`.
 
     Source: Radford et al. (2019), "Language Models are Unsupervised Multitask Learners", section
     2.3: normalisation before, not after.
@@ -319,11 +354,12 @@ class TransformerBlock(Module[B]):
         key_value_heads: int | None = None,
         rotary: bool = False,
         dtype: DTypeLike = "float32",
+        window: int | None = None,
     ) -> None:
         inner = 4 * width if hidden is None else hidden
         self.norm_1 = LayerNorm(width, backend, dtype=dtype)
         self.attention = MultiHeadAttention(
-            width, heads, backend, key_value_heads, rotary, dtype=dtype
+            width, heads, backend, key_value_heads, rotary, dtype=dtype, window=window
         )
         self.norm_2 = LayerNorm(width, backend, dtype=dtype)
         self.up = Linear(width, inner, backend, dtype=dtype, activation=activation)

@@ -16,8 +16,10 @@ import math
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
+
 from born.backend import B
-from born.dtypes import DTypeLike
+from born.dtypes import DTypeLike, as_dtype
 from born.errors import ConfigError, ShapeError
 from born.nn.parameter import Parameter
 from born.operands import check_backend
@@ -174,6 +176,64 @@ def kaiming_normal(
     (3, 5)
     """
     return normal(shape, backend, 0.0, _kaiming_std(shape, nonlinearity, slope, fan), dtype)
+
+
+def orthogonal(
+    shape: Shape, backend: B, gain: float = 1.0, dtype: DTypeLike = "float32"
+) -> Tensor[B]:
+    """A random matrix with orthonormal rows or columns, whichever are fewer, times the gain.
+
+    Of a kernel the axes after the first count as one. It is worked out on the host, in float64.
+
+    Args:
+        gain: at least 0; see the function `gain`.
+
+    Source: Saxe, McClelland and Ganguli (2014), "Exact solutions to the nonlinear dynamics of
+    learning in deep linear neural networks"; signs after Mezzadri (2007), arXiv:math-ph/0609050,
+    so that every orthogonal matrix is equally likely.
+
+    >>> w = orthogonal((2, 3), backend, dtype="float64")
+    >>> (w @ w.T).numpy().round(12) + 0.0
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    fans(shape)
+    number("gain", gain, low=0.0)
+    rows, columns = shape[0], math.prod(shape[1:])
+    inner = backend.innermost
+    draws = inner.to_numpy(inner.normal((max(rows, columns), min(rows, columns)), "float64"))
+    q, r = np.linalg.qr(draws)
+    q *= np.where(np.diagonal(r) < 0.0, -gain, gain)
+    values = np.ascontiguousarray(q if rows >= columns else q.T).reshape(shape)
+    return Tensor(backend.from_numpy(values.astype(as_dtype(dtype))), backend)
+
+
+def truncated_normal(
+    shape: Shape,
+    backend: B,
+    mean: float = 0.0,
+    std: float = 1.0,
+    bound: float = 2.0,
+    dtype: DTypeLike = "float32",
+) -> Tensor[B]:
+    """Draws from the normal distribution, again for those beyond `bound` standard deviations.
+
+    Args:
+        mean: of the distribution.
+        std: its standard deviation before it is cut; at 2 on both sides 0.88 of it is left.
+        bound: how many standard deviations from the mean a draw may lie, at least 0.1.
+
+    >>> bool((abs(truncated_normal((99,), backend, std=0.02).numpy()) <= 0.04).all())
+    True
+    """
+    number("bound", bound, low=0.1)
+    inner = backend.innermost
+    draws = inner.normal(shape, dtype)
+    beyond = inner.greater(inner.abs(draws), bound)
+    while bool(inner.to_numpy(inner.any(beyond))):
+        draws = inner.where(beyond, inner.normal(shape, dtype), draws)
+        beyond = inner.greater(inner.abs(draws), bound)
+    return _scaled(draws, backend, std, mean)
 
 
 def default_bound(fan_in: int) -> float:

@@ -20,7 +20,7 @@ from born import ops
 from born.backend import B, Reduction
 from born.backend.arguments import check_floating
 from born.errors import DomainError, DTypeError, ShapeError
-from born.fusion import abs, exp, log, minimum, softplus, sqrt, where
+from born.fusion import abs, exp, log, minimum, relu, softplus, sqrt, where
 from born.operands import backend_of, raw_operand
 from born.ops.fused import fused, fused_as
 from born.ops.losses import (
@@ -70,6 +70,52 @@ def _logistic(x: Any, target: Any, weight: Any, pos_weight: Any) -> Any:
     # What an infinite logit is sure of costs nothing: 0 inf is 0 here.
     ones, zeros = counted(target, softplus(-x)), counted(1.0 - target, softplus(x))
     return counted(weight, pos_weight * ones + zeros)
+
+
+def _logarithm(p: Any) -> Any:
+    least = math.exp(-100.0)
+    return where(p > least, log(where(p > least, p, 1.0)), -100.0 + 0.0 * p)
+
+
+@fused_as("binary_cross_entropy")
+def _entropy(p: Any, target: Any, weight: Any) -> Any:
+    # PyTorch holds logarithms at -100, and so do we: a sure mistake costs 100.
+    there, not_there = _logarithm(p), _logarithm(1.0 - p)
+    return weight * (-target * there - (1.0 - target) * not_there)
+
+
+@fused_as("gaussian_nll_loss")
+def _gaussian(x: Any, target: Any, variance: Any, *, eps: float, constant: float) -> Any:
+    held = where(variance > eps, variance, 0.0 * variance + eps)
+    return 0.5 * (log(held) + (x - target) * (x - target) / held) + constant
+
+
+@fused_as("poisson_nll_loss")
+def _poisson_of_log(x: Any, target: Any) -> Any:
+    return exp(x) - target * x
+
+
+@fused_as("poisson_nll_loss")
+def _poisson(x: Any, target: Any, *, eps: float) -> Any:
+    return x - target * log(x + eps)
+
+
+@fused_as("poisson_nll_loss")
+def _stirling(target: Any) -> Any:
+    many = where(target > 1.0, target, 1.0)
+    return where(
+        target > 1.0, many * log(many) - many + 0.5 * log(2.0 * math.pi * many), 0.0 * target
+    )
+
+
+@fused_as("margin_ranking_loss")
+def _ranking(x: Any, y: Any, target: Any, *, margin: float) -> Any:
+    return relu(-target * (x - y) + margin)
+
+
+@fused_as("cosine_embedding_loss")
+def _embedding(cosine: Any, target: Any, *, margin: float) -> Any:
+    return where(target > 0.0, 1.0 - cosine, relu(cosine - margin))
 
 
 @fused_as("kl_div")
@@ -216,6 +262,161 @@ def binary_cross_entropy_with_logits(
             _check_weight(name, argument, logits, given)
         weights.append(1.0 if given is None else given)
     return reduced(_logistic(logits, targets, *weights), reduction)
+
+
+def binary_cross_entropy(
+    probabilities: Tensor[B],
+    targets: Tensor[B],
+    reduction: Reduction = "mean",
+    *,
+    weight: Tensor[B] | None = None,
+) -> Tensor[B]:
+    """-w (t log p + (1 - t) log(1 - p)), of probabilities.
+
+    Train on logits with `binary_cross_entropy_with_logits` where you can: near 0 and 1 it tells
+    numbers apart that are one probability.
+
+    Args:
+        probabilities: p, of any shape, from 0 to 1, which is not checked. Logarithms below -100
+            count as that, and have no gradient there.
+        targets: t, of that shape, from 0 to 1.
+        reduction: as for every loss; the mean is over the number of elements, weighted or not.
+        weight: w, of a shape that broadcasts to that of p; 1 by default.
+
+    >>> p, t = born.tensor([0.5, 0.0], backend), born.tensor([1.0, 1.0], backend)
+    >>> binary_cross_entropy(p, t, "none").numpy().round(4).tolist()
+    [0.693..., 100.0]
+    """
+    name = "binary_cross_entropy"
+    _check_alike(name, probabilities, targets)
+    if weight is not None:
+        _check_weight(name, "weight", probabilities, weight)
+    return reduced(_entropy(probabilities, targets, 1.0 if weight is None else weight), reduction)
+
+
+def gaussian_nll_loss(
+    predictions: Tensor[B],
+    targets: Tensor[B],
+    variances: Tensor[B],
+    reduction: Reduction = "mean",
+    *,
+    full: bool = False,
+    eps: float = 1e-6,
+) -> Tensor[B]:
+    """(log v + (x - t)^2 / v) / 2: minus the log-density of targets that a network is unsure of.
+
+    Args:
+        predictions: x, the means, of any shape.
+        targets: t, of that shape.
+        variances: v, of a shape that broadcasts to that, and their dtype; below eps they count as
+            eps, and have no gradient.
+        reduction: as for every loss.
+        full: whether to add the constant log(2 pi) / 2.
+        eps: the least variance, above 0.
+
+    Source: Nix and Weigend (1994), "Estimating the mean and variance of the target probability
+    distribution", equation 6.
+
+    >>> x, v = born.tensor([1.0, 3.0], backend), born.tensor([1.0, 4.0], backend)
+    >>> gaussian_nll_loss(x, x + 2.0, v, "none").numpy().round(3).tolist()
+    [2.0, 1.19...]
+    """
+    number("eps", eps, low=math.ulp(0.0))
+    _check_alike("gaussian_nll_loss", predictions, targets)
+    _check_weight("gaussian_nll_loss", "variances", predictions, variances)
+    constant = 0.5 * math.log(2.0 * math.pi) if flag("full", full) else 0.0
+    losses = _gaussian(predictions, targets, variances, eps=float(eps), constant=constant)
+    return reduced(losses, reduction)
+
+
+def poisson_nll_loss(
+    predictions: Tensor[B],
+    targets: Tensor[B],
+    reduction: Reduction = "mean",
+    *,
+    log_input: bool = True,
+    full: bool = False,
+    eps: float = 1e-8,
+) -> Tensor[B]:
+    """e^x - t x: minus the log-probability of counts, less log t!, where x is the log of a rate.
+
+    Args:
+        predictions: x, of any shape.
+        targets: t, of that shape and dtype, counts from 0 on.
+        reduction: as for every loss.
+        log_input: whether x is the logarithm of the rate; else the loss is x - t log(x + eps).
+        full: whether to add Stirling's approximation of log t! where t is above 1.
+        eps: keeps the logarithm of a rate from 0; at least 0.
+
+    >>> x, t = born.tensor([0.0, 0.0], backend), born.tensor([0.0, 3.0], backend)
+    >>> poisson_nll_loss(x, t, "none").numpy().tolist()
+    [1.0, 1.0]
+    """
+    number("eps", eps, low=0.0)
+    _check_alike("poisson_nll_loss", predictions, targets)
+    if flag("log_input", log_input):
+        losses = _poisson_of_log(predictions, targets)
+    else:
+        losses = _poisson(predictions, targets, eps=float(eps))
+    if flag("full", full):
+        losses = losses + _stirling(targets)
+    return reduced(losses, reduction)
+
+
+def margin_ranking_loss(
+    x: Tensor[B],
+    y: Tensor[B],
+    targets: Tensor[B],
+    margin: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Tensor[B]:
+    """max(0, -t (x - y) + margin): x is to be above y where t is 1, below where it is -1.
+
+    Args:
+        x: scores, of any shape.
+        y: other scores, of that shape.
+        targets: t, of that shape and dtype, 1 or -1.
+        margin: by how much; 0 by default.
+        reduction: as for every loss.
+
+    Source: Herbrich, Graepel and Obermayer (2000), "Large Margin Rank Boundaries for Ordinal
+    Regression".
+
+    >>> x, y = born.tensor([2.0, 2.0], backend), born.tensor([1.0, 1.0], backend)
+    >>> margin_ranking_loss(x, y, born.tensor([1.0, -1.0], backend), 0.5, "none").numpy().tolist()
+    [0.0, 1.5]
+    """
+    number("margin", margin)
+    for other in (y, targets):
+        _check_alike("margin_ranking_loss", x, other)
+    return reduced(_ranking(x, y, targets, margin=float(margin)), reduction)
+
+
+def cosine_embedding_loss(
+    x: Tensor[B],
+    y: Tensor[B],
+    targets: Tensor[B],
+    margin: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Tensor[B]:
+    """1 - cos(x, y) where t is 1, max(0, cos(x, y) - margin) where it is -1.
+
+    Args:
+        x: vectors, shape (..., width).
+        y: others, of that shape.
+        targets: t, shape (...), of their dtype, 1 for what is alike and -1 for what is not.
+        margin: how alike those that are not may be, from -1 to 1.
+        reduction: as for every loss.
+
+    >>> x, y = born.tensor([[1.0, 0.0]], backend), born.tensor([[3.0, 4.0]], backend)
+    >>> round(cosine_embedding_loss(x, y, born.ones(1, backend)).item(), 4)
+    0.4
+    """
+    number("margin", margin, -1.0, 1.0)
+    _check_alike("cosine_embedding_loss", x, y)
+    cosine = cosine_similarity(x, y)
+    _check_alike("cosine_embedding_loss", cosine, targets)
+    return reduced(_embedding(cosine, targets, margin=float(margin)), reduction)
 
 
 def nll_loss(

@@ -330,7 +330,58 @@ class GroupNorm(Module[B]):
         return ops.group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
 
 
-class InstanceNorm2d(Module[B]):
+class _InstanceNorm(Module[B]):
+    """What instance normalisation of lines and images shares."""
+
+    weight: Parameter[B] | None
+    bias: Parameter[B] | None
+
+    _axes: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        num_features: int,
+        backend: B,
+        eps: float = 1e-5,
+        affine: bool = False,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        self.num_features = integer("num_features", num_features)
+        self.eps = number("eps", eps, low=0.0)
+        self.weight = self.bias = None
+        if flag("affine", affine):
+            length = (self.num_features,)
+            self.weight = Parameter(ones(length, backend, dtype))
+            self.bias = Parameter(zeros(length, backend, dtype))
+
+    def forward(self, x: Tensor[B], /) -> Tensor[B]:
+        """Normalise each channel of each element of the batch."""
+        backend_of(type(self).__name__, x)
+        if x.ndim != 2 + len(self._axes) or x.shape[1] != self.num_features:
+            raise ShapeError(
+                f"expected {'images' if len(self._axes) == 2 else 'lines'} of shape (batch, "
+                f"{self.num_features}, {', '.join(self._axes)}), got {x.shape}; make the layer "
+                "with their number of channels"
+            )
+        return ops.group_norm(x, self.num_features, self.weight, self.bias, eps=self.eps)
+
+
+class InstanceNorm1d(_InstanceNorm[B]):
+    """Instance normalisation of lines `(batch, channels, length)`; all else as `InstanceNorm2d`.
+
+    >>> InstanceNorm1d(3, backend)(born.zeros((2, 3, 4), backend)).shape
+    (2, 3, 4)
+    """
+
+    _axes = ("length",)
+
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> InstanceNorm1d[B2]: ...
+
+
+class InstanceNorm2d(_InstanceNorm[B]):
     """y = (x - mean) / sqrt(var + eps) * w + b, over each channel of each image.
 
     It computes the same in training and in use.
@@ -353,39 +404,12 @@ class InstanceNorm2d(Module[B]):
     (2, 3, 4, 4)
     """
 
-    weight: Parameter[B] | None
-    bias: Parameter[B] | None
-
-    def __init__(
-        self,
-        num_features: int,
-        backend: B,
-        eps: float = 1e-5,
-        affine: bool = False,
-        dtype: DTypeLike = "float32",
-    ) -> None:
-        self.num_features = integer("num_features", num_features)
-        self.eps = number("eps", eps, low=0.0)
-        self.weight = self.bias = None
-        if flag("affine", affine):
-            length = (self.num_features,)
-            self.weight = Parameter(ones(length, backend, dtype))
-            self.bias = Parameter(zeros(length, backend, dtype))
+    _axes = ("height", "width")
 
     if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
         @override
         def to(self, backend: B2) -> InstanceNorm2d[B2]: ...
-
-    def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        """Normalise `x`, of shape `(batch, num_features, height, width)`."""
-        backend_of(type(self).__name__, x)
-        if x.ndim != 4 or x.shape[1] != self.num_features:
-            raise ShapeError(
-                f"expected images of shape (batch, {self.num_features}, height, width), got "
-                f"{x.shape}; make the layer with their number of channels"
-            )
-        return ops.group_norm(x, self.num_features, self.weight, self.bias, eps=self.eps)
 
 
 def _check_trailing(got: Shape, trailing: Shape) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from typing_extensions import override
@@ -313,3 +314,153 @@ class LSTM(_Recurrent[B]):
         """All steps of x; `initial` is (h, c), other arguments are as for `RNN`."""
         y, (h, c) = self._run(x, None if initial is None else list(initial), mask)
         return y, (h, c)
+
+
+class _Cell(Module[B]):
+    """What single steps of recurrent networks share."""
+
+    weight_ih: Parameter[B]
+    weight_hh: Parameter[B]
+    bias_ih: Parameter[B] | None
+    bias_hh: Parameter[B] | None
+
+    _cell: CellName
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        backend: B,
+        bias: bool = True,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        self.input_size = integer("input_size", input_size)
+        self.hidden_size = integer("hidden_size", hidden_size)
+        gates = GATES[self._cell] * self.hidden_size
+        bound = 1 / math.sqrt(self.hidden_size)
+
+        def drawn(*shape: int) -> Parameter[B]:
+            return Parameter(init.uniform(shape, backend, -bound, bound, dtype))
+
+        self.weight_ih = drawn(gates, self.input_size)
+        self.weight_hh = drawn(gates, self.hidden_size)
+        learned = flag("bias", bias)
+        self.bias_ih = drawn(gates) if learned else None
+        self.bias_hh = drawn(gates) if learned else None
+
+    def _step(self, x: Tensor[B], states: Sequence[Tensor[B]] | None, count: int) -> Tensor[B]:
+        """All states after a step, of shape (states, batch, width)."""
+        backend_of(type(self).__name__, x)
+        if x.ndim != 2 or x.shape[1] != self.input_size:
+            raise ShapeError(
+                f"expected x of shape (batch, {self.input_size}), got {x.shape}; a cell takes one "
+                "step of a batch"
+            )
+        shape = (x.shape[0], self.hidden_size)
+        if states is None:
+            begin = Tensor(x.backend.zeros((count, *shape), x.dtype), x.backend)
+        else:
+            for each in states:
+                if each.shape != shape:
+                    raise ShapeError(
+                        f"expected states of shape {shape}, got {each.shape}; hand over what the "
+                        "step before returned"
+                    )
+            begin = ops.stack(list(states))
+        z = ops.linear(x, self.weight_ih, self.bias_ih)
+        z = ops.expand_dims(z, 0)
+        return ops.recurrence(z, begin, self.weight_hh, self.bias_hh, cell=self._cell)[:, 0]
+
+
+class RNNCell(_Cell[B]):
+    """One step of an `RNN`, for loops of your own: h' = f(W_ih x + b_ih + W_hh h + b_hh).
+
+    Args:
+        input_size: length of the last axis of x.
+        hidden_size: of the last axis of h.
+        backend: where the parameters live; its random state is used.
+        bias: whether there are b_ih and b_hh.
+        nonlinearity: f, `"tanh"` or `"relu"`.
+        dtype: of the parameters, a floating dtype.
+
+    Attributes:
+        weight_ih: W_ih, of shape `(hidden_size, input_size)`; parameters are called and start as
+            in PyTorch, uniform within 1 / sqrt(hidden_size).
+        weight_hh: W_hh, of shape `(hidden_size, hidden_size)`.
+        bias_ih: b_ih, of shape `(hidden_size,)`, or None.
+        bias_hh: b_hh, of that shape, or None.
+
+    >>> cell = RNNCell(3, 4, backend)
+    >>> h = cell(born.zeros((2, 3), backend))
+    >>> cell(born.zeros((2, 3), backend), h).shape
+    (2, 4)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        backend: B,
+        bias: bool = True,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        self.nonlinearity = choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+        self._cell = nonlinearity
+        super().__init__(input_size, hidden_size, backend, bias, dtype)
+
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> RNNCell[B2]: ...
+
+    def forward(self, x: Tensor[B], /, h: Tensor[B] | None = None) -> Tensor[B]:
+        """The h after x, of shape `(batch, input_size)`; the one before is zeros by default."""
+        return self._step(x, None if h is None else [h], 1)[0]
+
+
+class GRUCell(_Cell[B]):
+    """One step of a `GRU`, with its equations and source; all else as for `RNNCell`.
+
+    >>> cell = GRUCell(3, 4, backend)
+    >>> cell(born.zeros((2, 3), backend), born.zeros((2, 4), backend)).shape, cell.weight_hh.shape
+    ((2, 4), (12, 4))
+    """
+
+    _cell = "gru"
+
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> GRUCell[B2]: ...
+
+    def forward(self, x: Tensor[B], /, h: Tensor[B] | None = None) -> Tensor[B]:
+        """The h after x, of shape `(batch, input_size)`; the one before is zeros by default."""
+        return self._step(x, None if h is None else [h], 1)[0]
+
+
+class LSTMCell(_Cell[B]):
+    """One step of an `LSTM`, with its equations and source; all else as for `RNNCell`.
+
+    Calling it with x, and (h, c) after the first step, gives the new (h, c).
+
+    >>> cell = LSTMCell(3, 4, backend)
+    >>> h, c = cell(born.zeros((2, 3), backend))
+    >>> h, c = cell(born.zeros((2, 3), backend), (h, c))
+    >>> h.shape, c.shape
+    ((2, 4), (2, 4))
+    """
+
+    _cell = "lstm"
+
+    if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
+
+        @override
+        def to(self, backend: B2) -> LSTMCell[B2]: ...
+
+    def forward(
+        self, x: Tensor[B], /, states: tuple[Tensor[B], Tensor[B]] | None = None
+    ) -> tuple[Tensor[B], Tensor[B]]:
+        """The (h, c) after x, of shape `(batch, input_size)`; before are zeros by default."""
+        both = self._step(x, states, 2)
+        return both[0], both[1]

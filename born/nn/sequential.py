@@ -53,7 +53,7 @@ class Sequential(Module[B]):
             if not isinstance(cast("object", layer), Layer):
                 raise ParameterError(
                     f"expected layers, got {type(layer).__name__} at place {index}; pass an "
-                    "instance of a Module, such as nn.ReLU(), or wrap a function in one"
+                    "instance of a Module, such as nn.ReLU(), or a function as nn.Lambda(function)"
                 )
         self.layers = layers
 

@@ -177,6 +177,40 @@ def conv_transpose2d(
     return y if bias is None else y + bias.reshape(groups * each, 1, 1)
 
 
+def conv_transpose1d(
+    x: Tensor[B],
+    weight: Tensor[B],
+    bias: Tensor[B] | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
+    groups: int = 1,
+    dilation: int = 1,
+) -> Tensor[B]:
+    """The adjoint of `conv1d`: each element adds a kernel, times its value, to a longer line.
+
+        y[n, o, s i + d k - p] += w[c, o, k] x[n, c, i], on top of b[o]
+
+    Arguments as for `conv_transpose2d`, of one axis: `x` of shape (N, C, L), w of shape (C, out /
+    groups, kernel length).
+
+    >>> x, w = born.ones((1, 1, 4), backend), born.ones((1, 3, 2), backend)
+    >>> ops.conv_transpose1d(x, w, stride=2).shape
+    (1, 3, 8)
+    """
+    _check_lines("conv_transpose1d", x)
+    raw_operand("conv_transpose1d", backend_of("conv_transpose1d", x), weight)
+    if weight.ndim != 3:
+        raise ShapeError(
+            "expected a weight of shape (channels, out / groups, length) in conv_transpose1d, got "
+            f"{weight.shape}; add the missing axes with reshape"
+        )
+    more = integer("output_padding", output_padding, least=0, error=ShapeError)
+    tall = weight.reshape(*weight.shape[:2], 1, weight.shape[2])
+    along = (1, stride), (0, padding), (0, more)
+    return _flat(conv_transpose2d(_tall(x), tall, bias, *along, groups, (1, dilation)))
+
+
 def max_pool2d(
     x: Tensor[B],
     kernel_size: Pair,
@@ -201,15 +235,45 @@ def max_pool2d(
 
 
 def avg_pool2d(
-    x: Tensor[B], kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0
+    x: Tensor[B],
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    *,
+    count_include_pad: bool = True,
 ) -> Tensor[B]:
-    """The mean of each window of images, zeros of the padding counted; arguments as `max_pool2d`.
+    """The mean of each window of images; arguments as for `max_pool2d`.
+
+    Args:
+        x: images, padded with zeros.
+        kernel_size: as for `max_pool2d`.
+        stride: as for `max_pool2d`.
+        padding: as for `max_pool2d`.
+        count_include_pad: whether the zeros of the padding count; else the mean is over what lies
+            in the image.
 
     >>> ops.avg_pool2d(born.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], backend), 2)
     Tensor([[[[2.5]]]], dtype=float32)
     """
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding)
-    return Tensor(backend_of("avg_pool2d", x).avg_pool2d(x.raw, window), x.backend)
+    y = Tensor(backend_of("avg_pool2d", x).avg_pool2d(x.raw, window), x.backend)
+    if count_include_pad or window.padding == (0, 0):
+        return y
+    each = [
+        side / _inside(length, count, side, step, before)
+        for length, count, side, step, before in zip(
+            x.shape[2:], y.shape[2:], window.kernel, window.stride, window.padding, strict=True
+        )
+    ]
+    factors = (each[0][:, None] * each[1]).astype(y.dtype)
+    return y * Tensor(x.backend.from_numpy(factors), x.backend)
+
+
+def _inside(length: int, count: int, kernel: int, stride: int, padding: int) -> HostArray:
+    """How many elements of each window along an axis are not padding."""
+    first = np.arange(count) * stride - padding
+    inside: HostArray = np.minimum(first + kernel, length) - np.maximum(first, 0)
+    return inside
 
 
 def max_pool1d(
@@ -226,7 +290,12 @@ def max_pool1d(
 
 
 def avg_pool1d(
-    x: Tensor[B], kernel_size: int, stride: int | None = None, padding: int = 0
+    x: Tensor[B],
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    *,
+    count_include_pad: bool = True,
 ) -> Tensor[B]:
     """The mean of each window of lines (N, C, L); arguments as for `avg_pool2d`.
 
@@ -235,7 +304,8 @@ def avg_pool1d(
     """
     _check_lines("avg_pool1d", x)
     step = kernel_size if stride is None else stride
-    return _flat(avg_pool2d(_tall(x), (1, kernel_size), (1, step), (0, padding)))
+    along = (1, kernel_size), (1, step), (0, padding)
+    return _flat(avg_pool2d(_tall(x), *along, count_include_pad=count_include_pad))
 
 
 def adaptive_avg_pool2d(x: Tensor[B], output_size: Pair) -> Tensor[B]:
@@ -267,6 +337,79 @@ def adaptive_avg_pool1d(x: Tensor[B], output_size: int) -> Tensor[B]:
     _check_lines("adaptive_avg_pool1d", x)
     length = integer("output_size", output_size, error=ShapeError)
     return _flat(adaptive_avg_pool2d(_tall(x), (1, length)))
+
+
+def adaptive_max_pool2d(x: Tensor[B], output_size: Pair) -> Tensor[B]:
+    """The largest element of each of as many windows as wanted; windows of `adaptive_avg_pool2d`.
+
+    >>> ops.adaptive_max_pool2d(born.tensor([[[[1.0, 3.0, 2.0]]]], backend), (1, 2))
+    Tensor([[[[3., 3.]]]], dtype=float32)
+    """
+    size = pair("output_size", output_size, error=ShapeError)
+    _check_images("adaptive_max_pool2d", x)
+    steps: list[int] = []
+    for axis, count in ((2, size[0]), (3, size[1])):
+        length = x.shape[axis]
+        if length % count:
+            places = _spans(length, count)
+            index = Tensor(x.backend.from_numpy(places.reshape(-1)), x.backend)
+            x, step = take(x, index, axis=axis), places.shape[1]
+        else:
+            step = length // count
+        steps.append(step)
+    return max_pool2d(x, (steps[0], steps[1]))
+
+
+def adaptive_max_pool1d(x: Tensor[B], output_size: int) -> Tensor[B]:
+    """The largest element of each of as many windows as wanted, of any line (N, C, L).
+
+    >>> ops.adaptive_max_pool1d(born.tensor([[[1.0, 3.0, 2.0]]], backend), 1)
+    Tensor([[[3.]]], dtype=float32)
+    """
+    _check_lines("adaptive_max_pool1d", x)
+    length = integer("output_size", output_size, error=ShapeError)
+    return _flat(adaptive_max_pool2d(_tall(x), (1, length)))
+
+
+def pixel_shuffle(x: Tensor[B], factor: int) -> Tensor[B]:
+    """Images of more pixels from more channels: (N, C f^2, H, W) as (N, C, H f, W f).
+
+        y[n, c, f i + u, f j + v] = x[n, c f^2 + f u + v, i, j]
+
+    Source: Shi et al. (2016), "Real-Time Single Image and Video Super-Resolution Using an Efficient
+    Sub-Pixel Convolutional Neural Network", equation 4.
+
+    >>> ops.pixel_shuffle(born.ones((1, 8, 3, 4), backend), 2).shape
+    (1, 2, 6, 8)
+    """
+    f = integer("factor", factor, error=ShapeError)
+    backend_of("pixel_shuffle", x)
+    if x.ndim != 4 or x.shape[1] % (f * f):
+        raise ShapeError(
+            f"expected images (batch, channels, height, width) in pixel_shuffle with channels that "
+            f"{f * f}, the square of the factor, divides, got {x.shape}; change one"
+        )
+    n, channels, height, width = x.shape
+    parts = x.reshape(n, channels // (f * f), f, f, height, width).transpose(0, 1, 4, 2, 5, 3)
+    return parts.reshape(n, channels // (f * f), height * f, width * f)
+
+
+def pixel_unshuffle(x: Tensor[B], factor: int) -> Tensor[B]:
+    """Images of more channels from more pixels: what `pixel_shuffle` does, undone.
+
+    >>> ops.pixel_unshuffle(born.ones((1, 2, 6, 8), backend), 2).shape
+    (1, 8, 3, 4)
+    """
+    f = integer("factor", factor, error=ShapeError)
+    backend_of("pixel_unshuffle", x)
+    if x.ndim != 4 or x.shape[2] % f or x.shape[3] % f:
+        raise ShapeError(
+            f"expected images (batch, channels, height, width) in pixel_unshuffle whose sides "
+            f"{f} divides, got {x.shape}; pad or cut them"
+        )
+    n, channels, height, width = x.shape
+    parts = x.reshape(n, channels, height // f, f, width // f, f).transpose(0, 1, 3, 5, 2, 4)
+    return parts.reshape(n, channels * f * f, height // f, width // f)
 
 
 def upsample(
@@ -401,10 +544,22 @@ def _along_both(x: Tensor[B], rows: HostArray, columns: HostArray) -> Tensor[B]:
 def _means(length: int, count: int) -> HostArray:
     """A matrix of (count, length) that takes the means of `adaptive_avg_pool2d`."""
     matrix = np.zeros((count, length))
-    for i in range(count):
-        first, last = i * length // count, -(-(i + 1) * length // count)
+    for i, (first, last) in enumerate(_windows(length, count)):
         matrix[i, first:last] = 1 / (last - first)
     return matrix
+
+
+def _spans(length: int, count: int) -> HostArray:
+    """The elements of each window, as many for all of them: the last one of a short one again."""
+    windows = _windows(length, count)
+    longest = max(last - first for first, last in windows)
+    rows = [np.minimum(np.arange(first, first + longest), last - 1) for first, last in windows]
+    return np.stack(rows)
+
+
+def _windows(length: int, count: int) -> list[tuple[int, int]]:
+    """Where each of `count` windows over a line begins, and where it ends."""
+    return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
 
 
 def _lines(old: int, new: int, step: float, aligned: bool) -> HostArray:

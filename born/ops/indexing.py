@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from born.backend import B, Index, Scalar
-from born.errors import DomainError
+from born.dtypes import DTypeLike
+from born.errors import DomainError, DTypeError
 from born.operands import backend_of, operand, raw_index, raw_operand
+from born.ops.shape import expand_dims
 from born.raw import RawTensor
 from born.tensor import Tensor
+from born.validation import integer
 
 Side: TypeAlias = Literal["left", "right"]
 """On which side of equals to insert."""
@@ -44,6 +49,29 @@ def take(x: Tensor[B], index: Tensor[B], axis: int = 0) -> Tensor[B]:
     backend = backend_of("take", x)
     where = raw_operand("take", backend, index)
     return Tensor(backend.take(x.raw, where, axis), backend)
+
+
+def one_hot(x: Tensor[B], classes: int, dtype: DTypeLike = "float32") -> Tensor[B]:
+    """1 at the place that each integer names, along a new last axis, and 0 elsewhere.
+
+    Args:
+        x: integers from 0 to classes - 1, of any shape; of others all places are 0.
+        classes: the length of the last axis.
+        dtype: of the result.
+
+    >>> ops.one_hot(born.tensor([2, 0], backend), 3)
+    Tensor([[0., 0., 1.],
+            [1., 0., 0.]], dtype=float32)
+    """
+    backend = backend_of("one_hot", x)
+    count = integer("classes", classes, 0, DomainError)
+    if x.dtype.kind not in "iu":
+        raise DTypeError(
+            f"expected integers from 0 to {count - 1} in one_hot, got {x.dtype}; convert them with "
+            '.astype("int64")'
+        )
+    places = Tensor(backend.from_numpy(np.arange(count)), backend)
+    return (expand_dims(x.astype("int64"), -1) == places).astype(dtype)
 
 
 def gather(x: Tensor[B], index: Tensor[B], axis: int) -> Tensor[B]:

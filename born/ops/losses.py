@@ -31,13 +31,22 @@ def _expected(q: Any, weight: Any, log_p: Any, *, smoothing: float, classes: flo
     return counted((q * (1.0 - smoothing) + smoothing / classes) * weight, -log_p)
 
 
+@fused
+def _mean(losses: Any, total: Any) -> Any:
+    none = total == 0.0
+    return where(none, math.nan, losses / where(none, 1.0, total))
+
+
 def reduced(losses: Tensor[B], reduction: Reduction, total: Tensor[B] | None = None) -> Tensor[B]:
-    """Losses as `reduction` says; a mean is over `total`, by default how many there are."""
+    """Losses as `reduction` says; a mean is over `total`, by default how many there are.
+
+    A mean over a total of zero is NaN, whose gradient is zero, as where PyTorch ignores all labels.
+    """
     if choice("reduction", reduction, get_args(Reduction), DomainError) == "none":
         return losses
     if reduction == "sum":
         return losses.sum()
-    return losses.mean() if total is None else losses.sum() / total
+    return losses.mean() if total is None else _mean(losses.sum(), total)
 
 
 def composed_cross_entropy(

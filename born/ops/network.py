@@ -10,13 +10,15 @@ import numpy as np
 from born.backend import B, Backend, CellName, Reduction
 from born.backend.arguments import check_floating
 from born.dtypes import bool_, is_floating
-from born.errors import DTypeError, OperandError, ShapeError
+from born.errors import DomainError, DTypeError, OperandError, ShapeError
 from born.fusion import sqrt
 from born.operands import backend_of, optional_operand, raw_operand
 from born.ops.fused import fused
 from born.ops.losses import composed_cross_entropy
+from born.ops.windowed import windowed, with_dropout
 from born.raw import RawTensor, Shape
 from born.tensor import Tensor
+from born.validation import integer
 
 
 def softmax(x: Tensor[B], axis: int = -1) -> Tensor[B]:
@@ -49,12 +51,15 @@ def attention(
     *,
     causal: bool = False,
     scale: float | None = None,
+    window: int | None = None,
+    dropout: float = 0.0,
 ) -> Tensor[B]:
     """Scaled dot-product attention (Vaswani et al., 2017, arXiv:1706.03762, equation 1).
 
         y = softmax(scale q k^T + mask) v
 
-    It never holds the scores of all heads at once on a CPU, and keeps none for the backward pass.
+    It never holds the scores of all heads at once on a CPU, and keeps none for the backward pass,
+    unless there is dropout.
 
     Args:
         q: queries, shape (..., heads, T, D); leading axes broadcast.
@@ -66,6 +71,11 @@ def attention(
         causal: whether the last query sees all keys, the one before all but the last, and so on.
             PyTorch aligns the first query with the first key, the same where T = S.
         scale: 1 / sqrt(D) by default.
+        window: how far a query sees: its own key, at the place that `causal` gives it, and those
+            less than this away (Beltagy, Peters and Cohan, 2020, arXiv:2004.05150, section 3.1).
+            Time and memory of long sequences grow with T times this. All by default.
+        dropout: the probability of zero for each weight, as `ops.dropout`; the weights of all
+            heads are then held.
 
     Returns:
         shape (..., heads, T, E). A query that sees no key gets zeros.
@@ -80,6 +90,11 @@ def attention(
     over = optional_operand("attention", backend, mask)
     _check_attention(q, k, v, mask)
     factor: float = queries.shape[-1] ** -0.5 if scale is None else float(scale)
+    if window is not None:
+        reach = integer("window", window, error=DomainError)
+        return windowed(attention, q, k, v, mask, causal, reach, scale=factor, dropout=dropout)
+    if dropout:
+        return with_dropout(q, k, v, mask, causal, factor, dropout)
     heads, groups = [shape[-3] if len(shape) > 2 else 1 for shape in (queries.shape, keys.shape)]
     if groups in (1, heads):
         y, _ = backend.attention(queries, keys, values, over, causal, factor)

@@ -21,6 +21,7 @@ from born.ops.elementwise import floor, isnan, logaddexp, maximum, minimum, wher
 from born.ops.indexing import gather
 from born.ops.reduction import all as all_of
 from born.ops.reduction import along, argsort, cumsum
+from born.ops.reduction import any as any_of
 from born.ops.reduction import sum as sum_of
 from born.ops.shape import (
     broadcast_to,
@@ -215,10 +216,7 @@ def quantile(
     rows = _rows(x, axis)
     n = rows.shape[-1]
     if weights is not None:
-        if method != "inverted_cdf":
-            raise DomainError(
-                f"expected method='inverted_cdf' beside weights in quantile, got {method!r}; use it"
-            )
+        _check_method("quantile", method)
         weights = _rows(spread("quantile", x, weights, axis), axis)
     if method in _CONTINUOUS:
         alpha, beta = _CONTINUOUS[method]
@@ -235,6 +233,7 @@ def quantile(
         found = Tensor(nothing, x.backend)
     elif weights is not None:
         found = _weighted(rows, wanted, weights)
+        found = where(any_of(isnan(rows), -1, keepdims=True), math.nan, found)
     else:
         ordered = sort(rows)
         places = places.clip(0, n - 1)
@@ -251,14 +250,28 @@ def nanquantile(
     axis: Axis = None,
     keepdims: bool = False,
     method: Method = "linear",
+    *,
+    weights: Tensor[B] | None = None,
 ) -> Tensor[B]:
     """As `quantile`, of the elements that are numbers; of the methods those that interpolate.
+
+    With weights it is `method="inverted_cdf"`, as there.
 
     >>> ops.nanquantile(born.tensor([1.0, 2.0, float("nan")], backend), 0.5)
     Tensor(1.5, dtype=float32)
     """
     check_real("nanquantile", x)
     wanted = _probabilities(q)
+    if weights is not None:
+        _check_method("nanquantile", method)
+        rows, beside = _rows(x, axis), _rows(spread("nanquantile", x, weights, axis), axis)
+        if not rows.shape[-1]:
+            return quantile(x, q, axis, keepdims)
+        missing = isnan(rows)
+        # Of a row without numbers every element is NaN, and so is what is chosen.
+        none = all_of(missing, -1, keepdims=True)
+        beside = where(missing, none.astype(beside.dtype), beside)
+        return _restored(_weighted(rows, wanted, beside), x, np.shape(q), axis, keepdims)
     if method not in _CONTINUOUS:
         raise DomainError(
             f"expected a method of {', '.join(_CONTINUOUS)} in nanquantile, got {method!r}; use "
@@ -295,9 +308,14 @@ def _weighted(rows: Tensor[B], wanted: HostArray, weights: Tensor[B]) -> Tensor[
     at = Tensor(rows.backend.from_numpy(wanted[:, None]), rows.backend)
     # What weighs nothing is no quantile, not even the lowest.
     places = sum_of((shares < at) | (shares == 0.0), -1)
-    ordered = gather(rows, order, -1)
-    found = gather(ordered, minimum(places, rows.shape[-1] - 1), -1)
-    return where(isnan(ordered[..., -1:]), math.nan, found)
+    return gather(gather(rows, order, -1), minimum(places, rows.shape[-1] - 1), -1)
+
+
+def _check_method(name: str, method: str) -> None:
+    if method != "inverted_cdf":
+        raise DomainError(
+            f"expected method='inverted_cdf' beside weights in {name}, got {method!r}; use it"
+        )
 
 
 def spread(name: str, x: Tensor[B], weights: Tensor[B], axis: Axis) -> Tensor[B]:
@@ -374,13 +392,16 @@ def nanpercentile(
     axis: Axis = None,
     keepdims: bool = False,
     method: Method = "linear",
+    *,
+    weights: Tensor[B] | None = None,
 ) -> Tensor[B]:
     """As `nanquantile`, of q in percent.
 
     >>> ops.nanpercentile(born.tensor([1.0, 2.0, float("nan")], backend), 50)
     Tensor(1.5, dtype=float32)
     """
-    return nanquantile(x, np.asarray(q, np.float64) / 100.0, axis, keepdims, method)
+    share = np.asarray(q, np.float64) / 100.0
+    return nanquantile(x, share, axis, keepdims, method, weights=weights)
 
 
 def median(x: Tensor[B], axis: Axis = None, keepdims: bool = False) -> Tensor[B]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -10,11 +10,17 @@ import born
 from born.autodiff import Autodiff
 from born.backend import Backend
 
-T: TypeAlias = "born.Tensor[Autodiff[Backend]]"
+AD: TypeAlias = Autodiff[Backend]
+T: TypeAlias = "born.Tensor[AD]"
 
 
-def leaf(autodiff: Autodiff[Backend], *values: float) -> T:
+def leaf(autodiff: AD, *values: float) -> T:
     """A float64 tensor that requires a gradient."""
     x = born.tensor(np.array(values), autodiff)
     x.requires_grad = True
     return x
+
+
+def of(autodiff: AD, *values: Any) -> T:
+    """A float64 tensor that does not."""
+    return born.tensor(np.array(values, np.float64), autodiff)

@@ -39,13 +39,7 @@ from born.errors import (
     ShapeError,
     TapeError,
 )
-from tests.autodiff.leaf import T
-
-AD = Autodiff[Backend]
-
-
-def of(backend: AD, *values: Any) -> T:
-    return born.tensor(np.array(values, np.float64), backend)
+from tests.autodiff.leaf import AD, T, of
 
 
 def close(found: Any, expected: Any, rtol: float = 1e-12) -> None:

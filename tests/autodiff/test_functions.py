@@ -44,14 +44,9 @@ from born.errors import (
     ShapeError,
     TapeError,
 )
-from tests.autodiff.leaf import T
+from tests.autodiff.leaf import AD, T, of
 
-AD = Autodiff[Backend]
 RTOL: Final = 1e-12  # of float64, for functions that round some hundred times
-
-
-def of(backend: AD, *values: Any) -> T:
-    return born.tensor(np.array(values, np.float64), backend)
 
 
 def close(found: Any, expected: Any, rtol: float = RTOL) -> None:

@@ -13,9 +13,7 @@ from born import nn, ops
 from born.autodiff import Autodiff, Gradients, backward
 from born.backend import Backend
 from born.errors import BackendMismatchError, BornError, MissingGradientError
-from tests.autodiff.leaf import T, leaf
-
-AD = Autodiff[Backend]
+from tests.autodiff.leaf import AD, T, leaf
 
 
 def values(gradients: Gradients, key: born.RawTensor | T) -> list[float]:

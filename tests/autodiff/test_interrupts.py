@@ -14,15 +14,12 @@ from typing import Any, Final
 
 import pytest
 
-from born.autodiff import Autodiff, backward, grad
 from born.autodiff import autodiff as autodiff_module
+from born.autodiff import backward, grad
 from born.autodiff import exits as exits_module
 from born.autodiff import tape as tape_module
 from born.autodiff import transforms as transforms_module
-from born.backend import Backend
-from tests.autodiff.leaf import T, leaf
-
-AD = Autodiff[Backend]
+from tests.autodiff.leaf import AD, T, leaf
 
 PASSED_BY: Final = ("abandon", "walk", "record", "_forget_gone")
 """What an interrupt in is no edge of anything; the first runs after an interrupt has come."""

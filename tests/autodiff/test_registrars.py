@@ -11,14 +11,12 @@ import pytest
 
 import born
 from born import RawTensor
-from born.autodiff import Autodiff, backward
+from born.autodiff import backward
 from born.autodiff.autodiff import recorded
 from born.autodiff.derivatives import DERIVATIVES
 from born.autodiff.derivatives.registrars import of_input
 from born.backend import Backend
-from tests.autodiff.leaf import leaf
-
-AD = Autodiff[Backend]
+from tests.autodiff.leaf import AD, leaf
 
 
 def _scaled_product(b: Backend, x: Any, note: str, y: Any, scale: float = 1.0) -> RawTensor:

@@ -13,11 +13,8 @@ import pytest
 import born
 from born import ops
 from born.autodiff import Autodiff, Tape, backward
-from born.backend import Backend
 from born.errors import TapeError
-from tests.autodiff.leaf import T, leaf
-
-AD = Autodiff[Backend]
+from tests.autodiff.leaf import AD, T, leaf
 
 
 def fail_while_recording(x: T, results: list[weakref.ref[Any]] | None = None) -> None:

@@ -10,11 +10,9 @@ import numpy as np
 
 import born
 from born import ops
-from born.autodiff import Autodiff, backward
-from born.backend import Backend
+from born.autodiff import backward
 from born.raw import HostArray
-
-AD = Autodiff[Backend]
+from tests.autodiff.leaf import AD
 
 STEPS: Final = 30
 MODELS: Final = 4

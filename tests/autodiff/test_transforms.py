@@ -14,8 +14,7 @@ from born import ops
 from born.autodiff import Autodiff, backward, grad, hvp, jacobian, value_and_grad
 from born.backend import Backend
 from born.errors import BornError, OperandError, ShapeError, TapeError
-
-AD = Autodiff[Backend]
+from tests.autodiff.leaf import AD
 
 T: TypeAlias = "born.Tensor[Any]"
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests import simulator
 from tests.cupy import nvrtc
-from tests.simulator import host
+from tests.simulator import CupyBackend, host
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +28,12 @@ def cupy() -> Iterator[Any]:
         pytest.skip(host.NEEDS_COMPILER)
     with simulator.installed():
         yield sys.modules["cupy"]
+
+
+@pytest.fixture
+def backend(cupy: Any) -> CupyBackend:
+    """A backend over the simulator."""
+    return CupyBackend()
 
 
 @pytest.fixture

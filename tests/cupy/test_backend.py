@@ -37,12 +37,6 @@ from tests.simulator import CupyBackend
 LEARNING: Final = optim.SGDConfig(lr=0.5)
 
 
-@pytest.fixture
-def backend(cupy: Any) -> CupyBackend:
-    """A backend over the simulator."""
-    return CupyBackend()
-
-
 # -- waiting --
 
 

@@ -42,12 +42,6 @@ AT_ONCE: Final[dict[str, tuple[Any, str]]] = {
 }
 
 
-@pytest.fixture
-def backend(cupy: Any) -> CupyBackend:
-    """A backend over the simulator."""
-    return CupyBackend()
-
-
 def placing(backend: CupyBackend) -> Callable[[Any], RawTensor]:
     """How to make a tensor of numbers."""
     return lambda numbers: backend.from_numpy(np.array(numbers))

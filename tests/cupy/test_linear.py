@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -15,12 +13,6 @@ from tests.simulator import CupyBackend
 
 SHAPES = ((1, 1), (3, 7), (128, 32), (129, 33), (130, 2, 65), (17_000, 3))
 """Less than a warp and more, one chunk of rows and more, and chunks of chunks."""
-
-
-@pytest.fixture
-def backend(cupy: Any) -> CupyBackend:
-    """A backend over the simulator."""
-    return CupyBackend()
 
 
 def gradients(

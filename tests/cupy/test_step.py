@@ -19,12 +19,6 @@ every_config = pytest.mark.parametrize("config", CONFIGS, ids=repr)
 SHAPES = ((3, 5), (0, 2), (), (9000,), (1, 7))
 
 
-@pytest.fixture
-def backend(cupy: Any) -> CupyBackend:
-    """A backend over the simulator."""
-    return CupyBackend()
-
-
 def _values(seed: int) -> list[HostArray]:
     rng = np.random.default_rng(seed)
     return [np.asarray(rng.normal(size=shape)).astype(np.float32) for shape in SHAPES]

@@ -14,7 +14,14 @@ import born
 from born import nn, ops
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
-from born.errors import BackendMismatchError, ConfigError, DTypeError, ShapeError
+from born.errors import (
+    BackendMismatchError,
+    ConfigError,
+    DomainError,
+    DTypeError,
+    OperandError,
+    ShapeError,
+)
 from born.raw import HostArray
 from tests.operations import naive
 from tests.operations.computing import computing
@@ -237,11 +244,143 @@ def test_halves_keep_their_dtype(dtype: str, backend: Backend) -> None:
     np.testing.assert_allclose(y.numpy().astype(np.float64), expected, atol=2e-2)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("flags", [None, "bool", "float"])
+@pytest.mark.parametrize(
+    ("queries", "keys", "window"), [(1, 9, 3), (4, 9, 3), (17, 17, 2), (17, 17, 30), (12, 12, 3)]
+)
+def test_a_window_of_attention_is_a_band(
+    queries: int, keys: int, window: int, flags: str | None, causal: bool, backend: Backend
+) -> None:
+    autodiff = Autodiff(backend)
+    q, k, v = (
+        nn.Parameter(born.tensor(drawn(2, heads, length, 3), autodiff))
+        for heads, length in ((4, queries), (2, keys), (2, keys))
+    )
+    distance = np.arange(keys - queries, keys)[:, None] - np.arange(keys)
+    band = (abs(distance) < window) & (distance >= 0 if causal else True)
+    mask = {None: None, "bool": drawn(queries, keys) > -0.5, "float": drawn(2, 1, queries, keys)}[
+        flags
+    ]
+    both = band if mask is None else band & mask if flags == "bool" else np.where(band, mask, -1e99)
+    found: list[list[Any]] = []
+    for over, options in (
+        (mask, {"causal": causal, "window": window}),
+        (mask, {"causal": causal, "window": window, "dropout": 1e-300}),  # none, in other words
+        (both, {}),
+    ):
+        given = None if over is None else born.tensor(over, autodiff)
+        settings: dict[str, Any] = options
+        with autodiff.tape:
+            y = ops.attention(q, k, v, given, **settings)
+            loss = (y * y).sum()
+        gradients = backward(loss)
+        found.append([y.numpy(), *(autodiff.to_numpy(gradients[x]) for x in (q, k, v))])
+    for *ours, expected in zip(*found, strict=True):
+        for each in ours:
+            np.testing.assert_allclose(each, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_matrices_have_a_window_too(backend: Backend) -> None:
+    x = born.tensor(drawn(9, 4), backend)
+    whole = ops.attention(x[None], x[None], x[None], causal=True, window=2)[0]
+    found = ops.attention(x, x, x, causal=True, window=2)
+    np.testing.assert_allclose(found.numpy(), whole.numpy(), rtol=1e-13)
+    with pytest.raises(DomainError, match="window of at least 1, got 0"):
+        ops.attention(x, x, x, window=0)
+
+
+def test_a_window_takes_memory_in_proportion_to_it() -> None:
+    x = born.tensor(drawn(8192, 4).astype(np.float32), computing("numpy"))
+    tracemalloc.start()
+    ops.attention(x, x, x, causal=True, window=16)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8192 * 8192 / 8  # bits of a band would be as many
+
+
+def test_dropout_of_attention_is_in_training(backend: Backend) -> None:
+    layer = nn.MultiHeadAttention(8, 2, backend, dropout=0.5, dtype="float64")
+    bare = nn.MultiHeadAttention(8, 2, backend, dtype="float64")
+    bare.load_state_dict(layer.state_dict())
+    x = born.tensor(drawn(2, 5, 8), backend)
+    assert (layer(x).numpy() != layer(x).numpy()).any()
+    np.testing.assert_array_equal(layer.eval()(x).numpy(), bare(x).numpy())
+
+
+def test_dropped_weights_are_scaled(backend: Backend) -> None:
+    backend.seed(1)
+    keys = born.zeros((2, 1, 400, 1), backend)
+    y = ops.attention(keys[:, :, :1], keys, keys + 1.0, dropout=0.25).numpy()
+    # Of 400 weights a quarter is dropped, give or take 2%, and the others grow to make up for it.
+    np.testing.assert_allclose(y, 1.0, atol=0.15)
+    assert (y != 1.0).any()
+
+
+def test_a_memory_is_attended_to(backend: Backend) -> None:
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: the parity extra")
+    autodiff = Autodiff(backend)
+    layer = nn.MultiHeadAttention(8, 2, autodiff, dtype="float64")
+    theirs = torch.nn.MultiheadAttention(8, 2, batch_first=True).double()
+    state = {name: x.numpy() for name, x in theirs.state_dict().items()}
+    names = {"in_proj_": "project.", "out_proj.": "out."}
+    for old, new in names.items():
+        state = {name.replace(old, new): x for name, x in state.items()}
+    layer.load_state_dict(state)
+    x, memory, hidden = drawn(3, 4, 8), drawn(3, 6, 8), np.arange(6) > np.array([[5], [3], [1]])
+    leaves = [torch.tensor(each, requires_grad=True) for each in (x, memory)]
+    expected, _ = theirs(
+        leaves[0], leaves[1], leaves[1], key_padding_mask=torch.tensor(hidden), need_weights=False
+    )
+    (expected**2).sum().backward()
+    tensors = [nn.Parameter(born.tensor(each, autodiff)) for each in (x, memory)]
+    mask = born.tensor(~hidden[:, None, None], autodiff)
+    with autodiff.tape:
+        y = layer(tensors[0], mask, memory=tensors[1])
+        loss = (y * y).sum()
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-11, atol=1e-13)
+    gradients = backward(loss)
+    weights = [
+        (layer.project.weight, theirs.in_proj_weight),
+        (layer.out.bias, theirs.out_proj.bias),
+    ]
+    for ours, other in [*zip(tensors, leaves, strict=True), *weights]:
+        assert ours is not None
+        found = autodiff.to_numpy(gradients[ours])
+        np.testing.assert_allclose(found, other.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_a_layer_with_a_window_generates_what_it_gives_at_once(backend: Backend) -> None:
+    block = nn.TransformerBlock(12, 3, backend, rotary=True, dtype="float64", window=4)
+    x = born.tensor(drawn(2, 20, 12), backend)
+    whole = block(x, causal=True).numpy()
+    for cache in (nn.KeyValueCache(), nn.KeyValueCache(window=4)):
+        for i, j in ((0, 7), (7, 8), (8, 9), (9, 20)):
+            part = block(x[:, i:j], causal=True, cache=cache).numpy()
+            np.testing.assert_allclose(part, whole[:, i:j], rtol=1e-11, atol=1e-13)
+
+
 REFUSALS: Final[list[tuple[Callable[[Any], object], type[Exception], str]]] = [
     (lambda b: nn.MultiHeadAttention(6, 4, b), ConfigError, "divide the width 6"),
     (lambda b: nn.MultiHeadAttention(8, 4, b, key_value_heads=3), ConfigError, "a multiple of"),
     (lambda b: nn.MultiHeadAttention(6, 2, b, rotary=True), ConfigError, "even width of a head"),
     (lambda b: nn.MultiHeadAttention(6, 2, b)(born.zeros((3, 6), b)), ShapeError, "tokens, 6"),
+    (lambda b: nn.MultiHeadAttention(6, 2, b, window=0), ConfigError, "window of at least 1"),
+    (lambda b: nn.MultiHeadAttention(6, 2, b, dropout=2.0), ConfigError, "dropout as a finite"),
+    (
+        lambda b: nn.MultiHeadAttention(6, 2, b)(
+            born.zeros((1, 3, 6), b), memory=born.zeros((1, 3, 4), b)
+        ),
+        ShapeError,
+        r"memory of shape \(batch, tokens, 6\)",
+    ),
+    (
+        lambda b: nn.MultiHeadAttention(6, 2, b)(
+            born.zeros((1, 3, 6), b), cache=nn.KeyValueCache(), memory=born.zeros((1, 3, 6), b)
+        ),
+        OperandError,
+        "a cache or a memory",
+    ),
     (lambda b: nn.rotary(born.zeros((2, 3), b)), ShapeError, "an even last axis"),
     (lambda b: nn.KeyValueCache(0), ConfigError, "limit"),
     (lambda b: nn.KeyValueCache(window=0), ConfigError, "window"),

@@ -67,6 +67,32 @@ def test_kaiming(backend: Backend, nonlinearity: Any, fan: Any, size: int) -> No
     check_normal(init.kaiming_normal(SHAPE, backend, nonlinearity, slope, fan).numpy(), std)
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 2, 3), (2, 4, 3, 3)])
+def test_orthogonal(backend: Backend, shape: tuple[int, ...]) -> None:
+    matrix = init.orthogonal(shape, backend, 1.5, "float64").numpy().reshape(shape[0], -1)
+    values = np.linalg.svd(matrix, compute_uv=False)
+    np.testing.assert_allclose(values, np.full(min(matrix.shape), 1.5), rtol=1e-13)
+    assert init.orthogonal(shape, backend).dtype == np.float32
+
+
+def test_orthogonal_prefers_no_direction(backend: Backend) -> None:
+    draws = np.stack([init.orthogonal((2, 2), backend).numpy() for _ in range(400)])
+    # Means of 400 numbers between -1 and 1, of standard deviation 0.71: four of theirs.
+    assert abs(draws.mean(axis=0)).max() < 4 * 0.71 / 20
+    assert 150 < (np.linalg.det(draws) > 0).sum() < 250
+    with pytest.raises(ConfigError, match="gain as a finite number from 0"):
+        init.orthogonal((2, 2), backend, -1.0)
+
+
+def test_truncated_normal(backend: Backend) -> None:
+    draws = init.truncated_normal(SHAPE, backend, 1.0, 0.5).numpy()
+    assert abs(draws - 1.0).max() <= 1.0
+    assert abs(draws - 1.0).max() > 0.999
+    check_moments(draws, 0.5 * 0.8796, 1.0)  # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1))
+    with pytest.raises(ConfigError, match=r"bound as a finite number from 0\.1"):
+        init.truncated_normal((2, 2), backend, bound=0.0)
+
+
 def test_fans_count_the_kernel() -> None:
     assert init.fans((5, 3)) == (3, 5)
     assert init.fans((16, 3, 5, 2)) == (30, 160)

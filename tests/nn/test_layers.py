@@ -6,14 +6,14 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pytest
 
 import born
 from born import nn, ops
-from born.autodiff import Autodiff, backward
+from born.autodiff import Autodiff, backward, check_gradients
 from born.backend import Backend
 from born.errors import (
     ConfigError,
@@ -81,6 +81,29 @@ def block(x: Any, p: Parameters) -> Any:
     return x + ops.linear(up, p["down.weight"], p["down.bias"])
 
 
+def parity(name: str, *args: Any) -> tuple[Callable[[], AnyLayer], Callable[[Any], Any]]:
+    """A layer twice: its values are compared with PyTorch's below."""
+
+    def make() -> AnyLayer:
+        return getattr(nn, name)(*args)
+
+    return make, lambda x: make()(x)
+
+
+ACTIVATIONS = {
+    "ELU": parity("ELU", 0.7),
+    "SELU": parity("SELU"),
+    "Mish": parity("Mish"),
+    "GLU": parity("GLU"),
+    "GLU along axis 0": parity("GLU", 0),
+    "LogSigmoid": parity("LogSigmoid"),
+    "Softsign": parity("Softsign"),
+    "Hardtanh": parity("Hardtanh", -0.3, 0.8),
+    "Hardsigmoid": parity("Hardsigmoid"),
+    "Hardswish": parity("Hardswish"),
+}
+"""Activations that are formulas of their own, as PyTorch calls them."""
+
 ROWS = {
     "Linear": Row(
         lambda b: nn.Linear(3, 5, b, dtype=F64), (2, 4, 3), linear, {"weight": (5, 3), "bias": (5,)}
@@ -132,6 +155,31 @@ ROWS = {
         lambda x, p: ops.conv_transpose2d(x, p["weight"], dilation=3),
         {"weight": (4, 2, 2, 2)},
     ),
+    "Conv2d in a circle": Row(
+        lambda b: nn.Conv2d(
+            4, 6, (3, 2), b, padding="same", dilation=2, padding_mode="circular", dtype=F64
+        ),
+        IMAGE,
+        lambda x, p: ops.conv2d(
+            ops.pad(x, [(0, 0), (0, 0), (2, 2), (1, 1)], mode="wrap"),
+            p["weight"],
+            p["bias"],
+            dilation=2,
+        ),
+        {"weight": (6, 4, 3, 2), "bias": (6,)},
+    ),
+    "Conv1d of a mirrored line": Row(
+        lambda b: nn.Conv1d(4, 6, 3, b, padding=2, padding_mode="reflect", bias=False, dtype=F64),
+        (2, 4, 9),
+        lambda x, p: ops.conv1d(ops.pad(x, [(0, 0), (0, 0), (2, 2)], mode="reflect"), p["weight"]),
+        {"weight": (6, 4, 3)},
+    ),
+    "ConvTranspose1d": Row(
+        lambda b: nn.ConvTranspose1d(4, 6, 3, b, 2, 1, 1, 2, dtype=F64),
+        (2, 4, 7),
+        lambda x, p: ops.conv_transpose1d(x, p["weight"], p["bias"], 2, 1, 1, 2),
+        {"weight": (4, 3, 3), "bias": (6,)},
+    ),
     "MaxPool1d": activation(
         lambda: nn.MaxPool1d(3, 2, 1), lambda x: ops.max_pool1d(x, 3, 2, 1), (2, 3, 7)
     ),
@@ -141,6 +189,25 @@ ROWS = {
     ),
     "AdaptiveAvgPool2d": images(
         lambda: nn.AdaptiveAvgPool2d((3, 2)), lambda x: ops.adaptive_avg_pool2d(x, (3, 2))
+    ),
+    "AdaptiveMaxPool1d": activation(
+        lambda: nn.AdaptiveMaxPool1d(3), lambda x: ops.adaptive_max_pool1d(x, 3), (2, 3, 7)
+    ),
+    "AdaptiveMaxPool2d": images(
+        lambda: nn.AdaptiveMaxPool2d((3, 2)), lambda x: ops.adaptive_max_pool2d(x, (3, 2))
+    ),
+    "AvgPool1d of what is there": activation(
+        lambda: nn.AvgPool1d(3, 2, 1, count_include_pad=False),
+        lambda x: ops.avg_pool1d(x, 3, 2, 1, count_include_pad=False),
+        (2, 3, 7),
+    ),
+    "AvgPool2d of what is there": images(
+        lambda: nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+        lambda x: ops.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    ),
+    "PixelShuffle": images(lambda: nn.PixelShuffle(2), lambda x: ops.pixel_shuffle(x, 2)),
+    "PixelUnshuffle": activation(
+        lambda: nn.PixelUnshuffle(2), lambda x: ops.pixel_unshuffle(x, 2), (2, 3, 4, 6)
     ),
     "Upsample": images(
         lambda: nn.Upsample(scale_factor=2), lambda x: ops.upsample(x, scale_factor=2)
@@ -163,7 +230,14 @@ ROWS = {
     "Flatten from axis 0": flatten(0, (2, 3), (6,)),
     "Flatten no elements": flatten(1, (0, 3, 4), (0, 12)),
     "Flatten a vector": flatten(1, (3,), (3, 1)),
+    "Unflatten": activation(
+        lambda: nn.Unflatten(-2, (2, 3)), lambda x: x.reshape(2, 2, 3, 4), (2, 6, 4)
+    ),
+    "Identity": activation(nn.Identity, lambda x: x),
+    "Lambda": activation(lambda: nn.Lambda(ops.square), ops.square),
     "Dropout": activation(lambda: nn.Dropout(0.5).eval(), lambda x: x),
+    "Dropout1d": activation(lambda: nn.Dropout1d(0.5).eval(), lambda x: x, (2, 3, 4)),
+    "Dropout2d": images(lambda: nn.Dropout2d(0.0), lambda x: x),
     "LayerNorm": Row(
         lambda b: nn.LayerNorm(5, b, dtype=F64),
         (2, 3, 5),
@@ -218,6 +292,9 @@ ROWS = {
         (3, 4, 5),
         lambda x, p: ops.group_norm(x, 2),
     ),
+    "InstanceNorm1d": Row(
+        lambda b: nn.InstanceNorm1d(4, b, dtype=F64), (2, 4, 5), lambda x, p: ops.group_norm(x, 4)
+    ),
     "InstanceNorm2d": Row(
         lambda b: nn.InstanceNorm2d(4, b, dtype=F64), IMAGE, lambda x, p: ops.group_norm(x, 4)
     ),
@@ -244,6 +321,18 @@ ROWS = {
         lambda x, p: ops.relu(ops.linear(x, p["0.weight"])),
         {"0.weight": (2, 3)},
     ),
+    "PReLU": Row(
+        lambda b: nn.PReLU(b, dtype=F64),
+        (2, 3),
+        lambda x, p: ops.where(x > 0.0, x, x * p["weight"]),
+        {"weight": (1,)},
+    ),
+    "PReLU of channels": Row(
+        lambda b: nn.PReLU(b, 4, dtype=F64),
+        IMAGE,
+        lambda x, p: ops.where(x > 0.0, x, x * p["weight"].reshape(4, 1, 1)),
+        {"weight": (4,)},
+    ),
     "MultiHeadAttention": Row(
         lambda b: nn.MultiHeadAttention(4, 2, b, dtype=F64),
         (2, 3, 4),
@@ -266,6 +355,7 @@ ROWS = {
             "down.bias": (4,),
         },
     ),
+    **{name: activation(*each, (4, 6)) for name, each in ACTIVATIONS.items()},
     # Embedding takes integers and has tests of its own below; those of recurrent layers, which
     # return states beside their result, are in test_recurrent.py.
 }
@@ -285,7 +375,7 @@ def test_every_layer_has_a_row() -> None:
         for name, value in vars(nn).items()
         if inspect.isclass(value) and issubclass(value, nn.Layer)
     }
-    elsewhere = {"Embedding", "GRU", "LSTM", "RNN"}
+    elsewhere = {"Embedding", "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"}
     tested = {row.split(" ")[0] for row in ROWS} | elsewhere
     assert layers - {"Layer", "Module", "Stateless"} == tested
 
@@ -325,6 +415,50 @@ def test_layer_is_its_operation_with_its_parameters(autodiff: Autodiff[Backend],
         assert got.dtype == np.float64
         size = np.abs(expected).max(initial=0.0)
         assert np.abs(got - expected).max(initial=0.0) <= ulps * np.spacing(size)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_those_of_pytorch(name: str, autodiff: Autodiff[Backend]) -> None:
+    torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed: the parity extra")
+    layer = ACTIVATIONS[name][0]()
+    settings = cast("Parameters", vars(layer))
+    theirs = getattr(torch.nn, name.partition(" ")[0])(*settings.values())
+    array = np.linspace(-8.0, 8.0, 54).reshape(6, 9)[:, :8].copy()
+    leaf = torch.tensor(array, requires_grad=True)
+    expected = theirs(leaf)
+    expected.sum().backward()
+    x = nn.Parameter(born.tensor(array, autodiff))
+    with autodiff.tape:
+        y = layer(x)
+        loss = y.sum()
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-12, atol=1e-15)
+    # PyTorch's slope of Hardsigmoid is 1/6 in float32.
+    rtol = 1e-7 if name == "Hardsigmoid" else 1e-12
+    slopes = autodiff.to_numpy(backward(loss)[x])
+    np.testing.assert_allclose(slopes, leaf.grad.numpy(), rtol=rtol, atol=1e-15)
+    check_gradients(layer, born.tensor(array[:, ::2] + 0.1, autodiff), order=2)
+
+
+def test_channels_are_dropped_whole(autodiff: Autodiff[Backend]) -> None:
+    autodiff.seed(0)
+    for layer, shape in ((nn.Dropout1d(0.5), (8, 4, 5)), (nn.Dropout2d(0.5), (8, 4, 2, 3))):
+        y = layer(born.ones(shape, autodiff)).numpy().reshape(8, 4, -1)
+        assert set(np.unique(y)) == {0.0, 2.0}
+        assert (y == y[..., :1]).all()
+
+
+def test_padding_of_an_embedding_is_not_trained(autodiff: Autodiff[Backend]) -> None:
+    layer = nn.Embedding(4, 3, autodiff, padding_idx=-2)
+    assert layer.padding_idx == 2
+    assert not layer.weight.numpy()[2].any()
+    assert layer.weight.numpy()[[0, 1, 3]].all()
+    layer.weight.assign(layer.weight + 1.0)
+    with autodiff.tape:
+        y = layer(born.tensor(np.array([2, 0, 2]), autodiff))
+        loss = y.sum()
+    np.testing.assert_array_equal(y.numpy(), layer.weight.numpy()[[2, 0, 2]])
+    slopes = autodiff.to_numpy(backward(loss)[layer.weight])
+    np.testing.assert_array_equal(slopes, np.outer([1, 0, 0, 0], np.ones(3)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -432,6 +566,13 @@ BAD_SETTINGS: list[tuple[Callable[[Any], object], type[Exception], str]] = [
     (lambda b: nn.GroupNorm(2, 3, b), ConfigError, "num_groups=2, got 3; change"),
     (lambda b: nn.RMSNorm((3, 0), b), ConfigError, "normalized_shape of at least"),
     (lambda b: nn.Embedding(0, 3, b), ConfigError, "num_embeddings of at least"),
+    (lambda b: nn.Embedding(2, 3, b, padding_idx=2), ConfigError, "padding_idx from -2 to 1, got"),
+    (lambda b: loose.Conv2d(1, 1, 3, b, padding_mode="wrap"), ConfigError, '"circular", got'),
+    (lambda b: nn.ConvTranspose1d(1, 1, 2, b, 0), ConfigError, "stride of at least"),
+    (lambda b: nn.Hardtanh(1.0, 1.0), ConfigError, "low below high, got 1.0 and 1.0; swap"),
+    (lambda b: loose.Lambda(nn.ReLU()), ConfigTypeError, "a function of a tensor, got ReLU; pass"),
+    (lambda b: nn.Unflatten(1, ()), ConfigError, "lengths with at least one axis"),
+    (lambda b: nn.PixelShuffle(0), ConfigError, "factor of at least 1"),
     (lambda b: nn.LeakyReLU(math.inf), ConfigError, "slope as a finite number"),
     (lambda b: loose.GELU("fast"), DomainError, 'approximate="none" or "tanh", got \'fast\''),
     (lambda b: loose.Softmax((0, 1)), ConfigTypeError, r"axis as an integer, got \(0, 1\)"),
@@ -477,6 +618,21 @@ BAD_INPUT: dict[str, tuple[Callable[[Any], AnyLayer], tuple[int, ...], str]] = {
     "BatchNorm2d": (lambda b: nn.BatchNorm2d(3, b), (2, 3), "height, width.* with 3 channels"),
     "GroupNorm": (lambda b: nn.GroupNorm(2, 4, b), (2, 3), r"\(batch, 4, ...\), got \(2, 3\)"),
     "InstanceNorm2d": (lambda b: nn.InstanceNorm2d(4, b), (2, 4), "images of shape"),
+    "InstanceNorm1d": (lambda b: nn.InstanceNorm1d(4, b), (2, 3, 5), r"lines of shape \(batch, 4"),
+    "Dropout2d": (lambda b: nn.Dropout2d(), (2, 3, 4), "channels, height, width.*, got"),
+    "Dropout1d": (lambda b: nn.Dropout1d(), (2, 3), r"channels, length\), got \(2, 3\); reshape"),
+    "ConvTranspose1d": (lambda b: nn.ConvTranspose1d(3, 2, 1, b), (1, 3), "in conv_transpose1d"),
+    "Conv2d: circular": (
+        lambda b: nn.Conv2d(3, 2, 3, b, padding=1, padding_mode="circular"),
+        (3, 5, 5),
+        "batch, channels, height, width",
+    ),
+    "AdaptiveMaxPool2d": (lambda b: nn.AdaptiveMaxPool2d(1), (1, 3, 0, 2), "with pixels in"),
+    "PixelShuffle": (lambda b: nn.PixelShuffle(2), (1, 3, 4, 4), "4, the square of the factor"),
+    "PixelUnshuffle": (lambda b: nn.PixelUnshuffle(2), (1, 3, 5, 4), "whose sides 2 divides, got"),
+    "Unflatten": (lambda b: nn.Unflatten(1, (2, 2)), (3, 5), "4 elements along axis 1"),
+    "GLU": (lambda b: nn.GLU(), (2, 3), "an even length along axis -1"),
+    "PReLU": (lambda b: nn.PReLU(b, 3), (2, 4), r"\(batch, 3, ...\), got \(2, 4\)"),
     "Softmax": (lambda b: nn.Softmax(2), (2, 2), "axis"),
 }
 

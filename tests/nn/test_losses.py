@@ -271,6 +271,87 @@ def test_cosine_similarity_is_that_of_pytorch(autodiff: AD, axis: int) -> None:
     )
 
 
+SIGNS = np.where(np.random.default_rng(7).random((4, 5)) < 0.5, -1.0, 1.0)
+SHARES = np.random.default_rng(8).uniform(0.1, 0.9, (3, 4, 5))
+
+FURTHER: dict[str, tuple[str, dict[str, Any], list[Any], dict[str, Any]]] = {
+    "binary_cross_entropy": ("binary_cross_entropy", {}, [SHARES[0], SHARES[1]], {}),
+    "gaussian": ("gaussian_nll_loss", {}, [*SHARES], {}),
+    "full gaussian": ("gaussian_nll_loss", {"full": True}, [*SHARES[:2], SHARES[2, :, :1]], {}),
+    "poisson": ("poisson_nll_loss", {}, [VECTORS[0], 4 * SHARES[0]], {}),
+    "full poisson": ("poisson_nll_loss", {"full": True}, [VECTORS[0], 4 * SHARES[0]], {}),
+    "rates": ("poisson_nll_loss", {"log_input": False}, [SHARES[1], 4 * SHARES[0]], {}),
+    "ranking": ("margin_ranking_loss", {"margin": 0.3}, [*VECTORS[:2]], {"targets": SIGNS}),
+    "cosine": ("cosine_embedding_loss", {"margin": 0.1}, [*VECTORS[:2]], {"targets": SIGNS[:, 0]}),
+}
+"""A loss, its options, its arguments, and a constant one after them."""
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", FURTHER)
+def test_further_losses_are_those_of_pytorch(autodiff: AD, name: str, reduction: Any) -> None:
+    function, options, arrays, constants = FURTHER[name]
+    options = {**options, "reduction": reduction}
+    last = list(constants.values())
+    targets = [born.tensor(np.ascontiguousarray(each), autodiff) for each in last]
+
+    def ours(*x: Any) -> Any:
+        return getattr(nn, function)(*x, *targets, **options)
+
+    def theirs(torch: Any, *x: Any) -> Any:
+        constant = [torch.tensor(np.ascontiguousarray(each)) for each in last]
+        return getattr(torch.nn.functional, function)(*x, *constant, **options)
+
+    compared(ours, theirs, autodiff, *arrays)
+
+
+def test_weights_of_binary_cross_entropy_are_those_of_pytorch(autodiff: AD) -> None:
+    weight = np.array([0.5, 1.0, 2.0, 1.5, 0.1])
+    w = born.tensor(weight, autodiff)
+    compared(
+        lambda p, t: nn.binary_cross_entropy(p, t, weight=w),
+        lambda torch, p, t: torch.nn.functional.binary_cross_entropy(p, t, torch.tensor(weight)),
+        autodiff,
+        *SHARES[:2],
+    )
+
+
+def test_probabilities_that_are_sure_cost_a_hundred_at_most(autodiff: AD) -> None:
+    p, t = np.array([0.0, 1.0, 0.5, 1.0]), np.array([0.5, 1.0, 0.0, 0.0])
+    value, slope = gradient(autodiff, nn.binary_cross_entropy, p, t, reduction="sum")
+    assert value == pytest.approx(50.0 + math.log(2.0) + 100.0, rel=1e-15)
+    assert np.isfinite(slope).all()
+
+
+def test_second_derivatives_of_further_losses(autodiff: AD) -> None:
+    x, y, v = (born.tensor(each, autodiff) for each in 0.4 + SHARES / 4)
+    signs = born.tensor(SIGNS, autodiff)
+    losses: list[Of2] = [
+        nn.binary_cross_entropy,
+        lambda x, y: nn.poisson_nll_loss(x, 4.0 * y, full=True),
+        lambda x, y: nn.poisson_nll_loss(x, y, log_input=False),
+        lambda x, y: nn.cosine_embedding_loss(x, y, signs[:, 0]),
+    ]
+    for loss in losses:
+        check_gradients(loss, x, y, order=2)
+    check_gradients(nn.gaussian_nll_loss, x, y, v, order=2)
+
+
+def test_a_mean_over_nothing_is_nan_with_a_gradient_of_zero(autodiff: AD) -> None:
+    labels, none = np.array([-1, -1]), born.zeros((3,), autodiff, dtype="float64")
+    logits = np.array([[0.0, 1.0, 2.0]] * 2)
+    losses: list[tuple[Loss, Any, dict[str, Any]]] = [
+        (nn.cross_entropy, labels, {"ignore_index": -1}),
+        (nn.nll_loss, labels, {"ignore_index": -1}),
+        (nn.cross_entropy, labels + 1, {"weight": none}),
+        (nn.mse_loss, logits, {"weight": none}),
+    ]
+    for loss, targets, options in losses:  # a warning would be an error here
+        value, slope = gradient(autodiff, loss, logits, targets, **options)
+        assert math.isnan(value)
+        assert not slope.any()
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("options", [{}, {"p": 1.0}, {"p": 3.5, "swap": True}, {"swap": True}])
 def test_triplet_margin_loss_is_that_of_pytorch(
@@ -443,6 +524,18 @@ REFUSED: list[tuple[Of2, type[Exception], str]] = [
         lambda x, i: nn.binary_cross_entropy_with_logits(x, x, pos_weight=x[:, :2]),
         ShapeError,
         r"in binary_cross_entropy_with_logits, got \(4, 5\) and \(4, 2\)",
+    ),
+    (lambda x, i: nn.binary_cross_entropy(x, x[:1]), ShapeError, "in binary_cross_entropy, "),
+    (lambda x, i: nn.binary_cross_entropy(x, x, weight=i), ShapeError, "got .* and"),
+    (lambda x, i: nn.gaussian_nll_loss(x, x, x[:, :2]), ShapeError, "in gaussian_nll_loss, got"),
+    (lambda x, i: nn.gaussian_nll_loss(x, x, x, eps=0.0), ConfigError, "eps as a finite number"),
+    (lambda x, i: nn.poisson_nll_loss(x, i), ShapeError, "in poisson_nll_loss, "),
+    (lambda x, i: nn.margin_ranking_loss(x, x, x[:1]), ShapeError, "in margin_ranking_loss, "),
+    (lambda x, i: nn.cosine_embedding_loss(x, x, x), ShapeError, "in cosine_embedding_loss, "),
+    (
+        lambda x, i: nn.cosine_embedding_loss(x, x, x[:, 0], 2.0),
+        ConfigError,
+        "margin as a finite number from -1 to 1,",
     ),
     (lambda x, i: nn.cosine_similarity(i, i), DTypeError, "in cosine_similarity, got int64"),
     (lambda x, i: nn.cosine_similarity(x, x[:2]), ShapeError, "that broadcast in cosine"),

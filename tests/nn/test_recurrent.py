@@ -100,6 +100,34 @@ def test_values_and_gradients_are_those_of_pytorch(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_cells_are_steps_of_their_layers(
+    kind: str, bias: bool, autodiff: Autodiff[Backend]
+) -> None:
+    layer = made(kind, autodiff, bias=bias)
+    name, more = KINDS[kind]
+    cell = getattr(loose, f"{name}Cell")(INPUTS, WIDTH, autodiff, dtype=F64, bias=bias, **more)
+    cell.load_state_dict({k.removesuffix("_l0"): v for k, v in layer.state_dict().items()})
+    x = nn.Parameter(born.tensor(X, autodiff))
+    found: list[list[Any]] = []
+    for stepped in (False, True):
+        with autodiff.tape:
+            if stepped:
+                state: Any = cell(x[0])
+                for t in range(1, STEPS):
+                    state = cell(x[t], state)
+                last = list(state) if kind == "lstm" else [state]
+            else:
+                last = [each[0] for each in states(kind, layer(x))[1:]]
+            loss = ops.stack([(each * each).sum() for each in last]).sum()
+        gradients, module = backward(loss), cell if stepped else layer
+        slopes = [autodiff.to_numpy(gradients[p]) for p in (x, *module.parameters())]
+        found.append([each.numpy() for each in last] + slopes)
+    for whole, step in zip(*found, strict=True):
+        np.testing.assert_allclose(step, whole, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_float32_is_near_float64(
@@ -221,6 +249,16 @@ REFUSED: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
         lambda b: made("gru", b)(born.tensor(X, b), None, born.tensor(THERE * 1.0, b)),
         DTypeError,
         "a mask of bools in recurrence, got float",
+    ),
+    "x of a cell": (
+        lambda b: nn.GRUCell(4, 2, b)(born.zeros((5, 3, 4), b)),
+        ShapeError,
+        r"x of shape \(batch, 4\), got \(5, 3, 4\); a cell takes one step",
+    ),
+    "states of a cell": (
+        lambda b: loose.LSTMCell(4, 2, b)(born.zeros((3, 4), b), (born.zeros((2, 2), b),) * 2),
+        ShapeError,
+        r"states of shape \(3, 2\), got \(2, 2\); hand over",
     ),
     "sizes": (lambda b: nn.RNN(0, 2, b), ConfigError, "input_size of at least 1"),
     "nonlinearity": (

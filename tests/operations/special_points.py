@@ -526,7 +526,6 @@ _SHORT: Final = "PyTorch's divisor underflows or its square overflows; the resul
 _DIRECTED: Final = "zero is a subgradient where a length or deviation is zero, as in PyTorch"
 _FAR: Final = "far out the factor e^(-x^2) is zero, not zero times infinity"
 _POWER: Final = "PyTorch's masks at zero leave terms out of the second derivative, or make it NaN"
-_NONE: Final = "the derivative is the constant that the values on both sides have"
 
 
 def _differences(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -352,6 +353,17 @@ REFUSED: Final[dict[str, tuple[Callable[[Any], object], type[Exception], str]]] 
         DomainError,
         r"linear, .* in nanquantile, got 'lower'",
     ),
+    "nanquantile: weights": (
+        lambda x: ops.nanquantile(x, 0.5, weights=x),
+        DomainError,
+        r"method='inverted_cdf' beside weights in nanquantile, got 'linear'",
+    ),
+    "one_hot": (lambda x: ops.one_hot(x, 3), DTypeError, r"integers from 0 to 2 in one_hot, got f"),
+    "one_hot: classes": (
+        lambda x: ops.one_hot(x.astype("int64"), -1),
+        DomainError,
+        r"classes of at least 0, got -1",
+    ),
     "side": (
         lambda x: ops.searchsorted(x[0], x, _WRONG),
         DomainError,
@@ -676,3 +688,29 @@ def test_only_the_upper_triangle_is_read_if_asked_for(backend: Backend) -> None:
     )
     factor = ops.linalg.cholesky(x, upper=True).numpy()
     np.testing.assert_allclose(factor.T @ factor, whole, rtol=1e-14)
+
+
+@pytest.mark.parametrize("q", [0.5, [0.0, 0.25, 1.0]])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_nanquantile_with_weights_is_that_of_numpy(q: Any, axis: Any, backend: Backend) -> None:
+    draw = np.random.default_rng(3)
+    x, weights = draw.normal(size=(4, 9)), draw.uniform(0.0, 2.0, (4, 9))
+    x[draw.random((4, 9)) < 0.3] = np.nan
+    x[2], weights[0, :3] = np.nan, 0.0
+    options: dict[str, Any] = {"method": "inverted_cdf"}
+    found = ops.nanquantile(
+        born.tensor(x, backend), q, axis, weights=born.tensor(weights, backend), **options
+    )
+    with warnings.catch_warnings(action="ignore"):  # a row without numbers
+        reference: Any = np.nanquantile
+        expected = reference(x, q, axis=axis, weights=weights, **options)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-14)
+
+
+def test_one_hot(backend: Backend) -> None:
+    labels = np.array([[2, 0], [1, 5]])
+    for dtype in ("float32", "int64", "bool"):
+        found = ops.one_hot(born.tensor(labels, backend), 3, dtype)
+        assert str(found.dtype) == dtype
+        np.testing.assert_array_equal(found.numpy(), labels[..., None] == np.arange(3))
+    assert ops.one_hot(born.tensor(labels[:0], backend), 3).shape == (0, 2, 3)

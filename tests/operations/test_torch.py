@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import born
-from born import ops
+from born import nn, ops
 from born.autodiff import Autodiff, backward
 from born.backend import Backend
 from born.raw import HostArray
@@ -134,13 +134,64 @@ def test_conv_transpose2d(options: dict[str, Any], autodiff: Autodiff[Backend]) 
 
 
 @pytest.mark.parametrize("size", [1, (2, 3), (7, 8), (5, 4), 9])
-def test_adaptive_pools(size: Any, autodiff: Autodiff[Backend]) -> None:
+@pytest.mark.parametrize("kind", ["avg", "max"])
+def test_adaptive_pools(size: Any, kind: str, autodiff: Autodiff[Backend]) -> None:
+    name = f"adaptive_{kind}_pool2d"
     check(
-        lambda x: ops.adaptive_avg_pool2d(x, size),
-        lambda x: functional.adaptive_avg_pool2d(x, size),
+        lambda x: getattr(ops, name)(x, size),
+        lambda x: getattr(functional, name)(x, size),
         autodiff,
         normal(2, 3, 7, 8),
     )
+
+
+def test_the_first_of_those_that_tie_wins(autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x: ops.adaptive_max_pool2d(x, (3, 2)),
+        lambda x: functional.adaptive_max_pool2d(x, (3, 2)),
+        autodiff,
+        np.floor(normal(2, 3, 7, 5)),
+    )
+
+
+@pytest.mark.parametrize("sizes", [(3, 2, 1), ((2, 3), (1, 2), (1, 1)), (4, 3, 2)])
+def test_means_of_what_is_there(sizes: Any, autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x: ops.avg_pool2d(x, *sizes, count_include_pad=False),
+        lambda x: functional.avg_pool2d(x, *sizes, count_include_pad=False),
+        autodiff,
+        normal(2, 3, 7, 5),
+    )
+
+
+@pytest.mark.parametrize("function", ["pixel_shuffle", "pixel_unshuffle"])
+def test_pixels_and_channels(function: str, autodiff: Autodiff[Backend]) -> None:
+    check(
+        lambda x: getattr(ops, function)(x, 2),
+        lambda x: getattr(functional, function)(x, 2),
+        autodiff,
+        normal(2, 8, 4, 6),
+    )
+
+
+def test_conv_transpose1d(autodiff: Autodiff[Backend]) -> None:
+    options: Any = {"stride": 3, "padding": 1, "output_padding": 2, "groups": 2, "dilation": 2}
+    check(
+        lambda x, w, b: ops.conv_transpose1d(x, w, b, **options),
+        lambda x, w, b: functional.conv_transpose1d(x, w, b, **options),
+        autodiff,
+        *(normal(2, 4, 5), normal(4, 3, 3), normal(6)),
+    )
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("padding", [0, 2, "same"])
+def test_padding_modes(padding: Any, mode: Any, autodiff: Autodiff[Backend]) -> None:
+    options: Any = {"padding": padding, "padding_mode": mode, "dilation": (1, 2)}
+    theirs = torch.nn.Conv2d(3, 4, (4, 2), dtype=torch.float64, **options)
+    ours = nn.Conv2d(3, 4, (4, 2), autodiff, dtype="float64", **options)
+    ours.load_state_dict({name: x.numpy() for name, x in theirs.state_dict().items()})
+    check(ours, theirs, autodiff, normal(2, 3, 7, 5))
 
 
 @pytest.mark.parametrize(
