@@ -26,6 +26,8 @@ _WINDOW: Final = 0.02
 """The part of all steps whose mean a smooth line shows."""
 _MANY: Final = 200
 """Steps from which noise hides what a loss does."""
+_FEW: Final = 30
+"""Up to so many values each is a dot too: one alone makes no line."""
 
 
 def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None) -> Any:
@@ -33,7 +35,8 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
 
     There is a panel for each of these that any record has: every name with `loss` in it; `lr`; the
     norms of reports; `update_ratio`, in all and, thin, of each parameter that was watched. Steps
-    that were skipped are marked in red.
+    that were skipped are marked in red; how many values are not finite, which no line shows, is
+    said beside the name.
 
     Args:
         records: of each step a mapping from name to number, such as
@@ -82,6 +85,7 @@ def history(records: Iterable[Report | Mapping[str, float]], figure: Any = None)
         _draw(axes, label, own, times, rows)
         for t in skipped:
             axes.axvline(t, color=_RED, alpha=0.35, linewidth=1.0, zorder=0)
+    grid[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     grid[-1].set_xlabel("step" + (f" ({len(skipped)} skipped, in red)" if skipped else ""))
     return figure
 
@@ -121,13 +125,22 @@ def _draw(
     for name in names:
         points = [(t, row[name]) for t, row in zip(times, rows, strict=True) if name in row]
         x, y = zip(*points, strict=True)
-        shown += [value for value in y if math.isfinite(value)]
+        finite = [value for value in y if math.isfinite(value)]
+        shown += finite
         if name.startswith(f"{_RATIO}/"):
             axes.plot(x, y, color="#8a929a", linewidth=0.6, alpha=0.6, zorder=1)
             continue
-        colour = next(colours)
+        colour, bad = next(colours), len(y) - len(finite)
         smooth = label == "loss" and len(y) >= _MANY
-        axes.plot(x, y, color=colour, linewidth=1.4, label=name, alpha=0.25 if smooth else 1.0)
+        axes.plot(
+            x,
+            y,
+            color=colour,
+            linewidth=1.4,
+            marker="." if len(finite) <= _FEW else "",
+            label=f"{name} ({bad} not finite)" if bad else name,
+            alpha=0.25 if smooth else 1.0,
+        )
         if smooth:
             axes.plot(x, _smoothed(y), color=colour, linewidth=1.4, label=f"{name}, mean")
     # Over more than a factor of 10 the small ones would be a line along the bottom. A norm of 0 is
@@ -138,8 +151,9 @@ def _draw(
     axes.set_ylabel(label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, alpha=0.25)
-    if len(axes.get_legend_handles_labels()[1]) > 1:
-        axes.legend(frameon=False, fontsize="small")
+    labels = axes.get_legend_handles_labels()[1]
+    if len(labels) > 1 or any("not finite" in each for each in labels):
+        axes.legend(framealpha=0.8, edgecolor="none", fontsize="small")
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:

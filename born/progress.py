@@ -59,7 +59,8 @@ def progress(
 ) -> Progress[T]:
     """Go through items and show how far one is, how long each takes, and what is told to `show`.
 
-    On a terminal that is a bar (with the package rich); anywhere else a line now and then.
+    On a terminal that is a bar (with the package rich); anywhere else a line now and then. Where a
+    line has no room for all, the bar is the first to go, and the loss the last.
 
     Args:
         items: such as `range(1000)`, or a `DataLoader`.
@@ -224,15 +225,18 @@ class _Bar(_Lines):
     _display: ClassVar[Any] = None
     """What all bars are rows of, while there are any."""
     _rows: ClassVar[int] = 0
+    _bar: ClassVar[Any] = None
+    """The column of the bars, whose width is for the words to leave."""
 
     def __init__(self, console: Any, unit: str, total: int | None) -> None:
         if _Bar._display is None:
-            _Bar._display = _display(console)
+            rich: Any = importlib.import_module("rich.progress")
+            _Bar._bar = rich.BarColumn(bar_width=_BAR)
+            _Bar._display = _display(console, _Bar._bar)
             _Bar._display.start()
         _Bar._rows += 1
         self._console = console
-        taken = len(unit) + 2 * len(str(total or "??????")) + _BAR + _TIME + 5
-        self._taken = taken
+        self._taken = len(unit) + 2 * len(str(total or "??????")) + _TIME + 5
         self._row: Any = _Bar._display.add_task(unit, total=total, text="")
         self._drawn = 0.0
 
@@ -251,9 +255,16 @@ class _Bar(_Lines):
     @override
     def write(self, done: int, words: list[str]) -> None:
         room = self._console.width - self._taken
-        while words and len("  ".join(words)) > room:
-            words = words[:-1]
-        _Bar._display.update(self._row, completed=done, text="  ".join(words))
+        order = sorted(range(len(words)), key=lambda i: _rank(words[i], i == len(words) - 1))
+        while order and len("  ".join(words[i] for i in order)) > room:
+            order.pop()
+        text = "  ".join(words[i] for i in sorted(order))
+        # It never grows again, so that a row does not jump as its numbers change their lengths.
+        bar, display = _Bar._bar, _Bar._display
+        bar.bar_width = min(bar.bar_width, room - len(text) - 1)
+        if bar.bar_width < _LEAST_BAR:
+            display.columns = tuple(each for each in display.columns if each is not bar)
+        display.update(self._row, completed=done, text=text)
 
     @override
     def close(self) -> None:
@@ -266,16 +277,28 @@ class _Bar(_Lines):
 
 
 _BAR: Final = 12  # columns
-_TIME: Final = 7  # the same
+_LEAST_BAR: Final = 4  # the same; one that is shorter says nothing
+_TIME: Final = 5  # the same, of less than an hour
 
 
-def _display(console: Any) -> Any:
+def _rank(word: str, is_last: bool) -> int:
+    """What is worth its room comes first: a loss, then what else there is in every line."""
+    name = word.partition(" ")[0]
+    if is_last:
+        return len(_WORTH)
+    return _WORTH.index(name) if name in _WORTH else len(_WORTH) + 1
+
+
+_WORTH: Final = ("loss", "skipped", "lr", "grad_norm")
+
+
+def _display(console: Any, bar: Any) -> Any:
     rich: Any = importlib.import_module("rich.progress")
     column: Any = importlib.import_module("rich.table").Column
     return rich.Progress(
         rich.TextColumn("{task.description}", table_column=column(no_wrap=True)),
         rich.MofNCompleteColumn(table_column=column(no_wrap=True)),
-        rich.BarColumn(bar_width=_BAR),
+        bar,
         rich.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         rich.TextColumn("{task.fields[text]}", table_column=column(no_wrap=True), markup=False),
         console=console,

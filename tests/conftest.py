@@ -103,8 +103,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is fast: all that is not listed as slow."""
+    """Mark what is fast: all not listed as slow. Refuse names that differ between processes."""
     for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(
+                f"Expected a name without an address, got {item.nodeid}. Give ids=."
+            )
         if not item.nodeid.startswith(SLOW):
             item.add_marker(pytest.mark.fast)
 

@@ -66,6 +66,18 @@ def test_skipped_steps_are_marked(backend: Backend) -> None:
     matplotlib.pyplot.close("all")
 
 
+def test_a_single_value_is_a_dot_and_what_no_line_shows_is_said() -> None:
+    loss, lr = born.plot.history([{"loss": math.nan, "lr": 0.1}]).axes
+    assert list(lines(loss)) == ["loss (1 not finite)"]
+    assert loss.get_legend() is not None
+    assert lr.get_legend() is None
+    assert lr.get_lines()[0].get_marker() == "."
+    assert all(tick == int(tick) for tick in lr.get_xticks())
+    (long,) = born.plot.history([{"loss": 1.0}] * 50).axes
+    assert long.get_lines()[0].get_marker() == ""
+    matplotlib.pyplot.close("all")
+
+
 def test_figure_of_the_caller_is_used(backend: Backend) -> None:
     figure = matplotlib.pyplot.figure()
     records = [{"loss": born.tensor([2.0], backend)}, {"loss": np.float32(1.0)}]

@@ -126,6 +126,29 @@ def test_terminal_gets_a_bar_with_a_row_for_each_loop(monkeypatch: pytest.Monkey
     assert re.match(r"epoch 2/2 ━+ \d\d:\d\d loss 7  .*/epoch", last)
 
 
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        (100, r"step 3/3 ━{12} \d\d:\d\d loss 0.5  lr 0.25  grad_norm 12.5  more 1  .*/step"),
+        (80, r"step 3/3 ━+ \d\d:\d\d loss 0.5  lr 0.25  grad_norm 12.5  .*/step"),
+        (40, r"step 3/3 ━+ \d\d:\d\d loss 0.5  lr 0.25$"),
+        (24, r"step 3/3 \d\d:\d\d loss 0.5$"),
+    ],
+)
+def test_narrow_terminals_show_the_loss_to_the_last(
+    columns: int, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("rich", reason="rich is not installed")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    file = Terminal()
+    steps = born.progress(range(3), file=file)
+    for _ in steps:
+        steps.show({"lr": 0.25, "more": 1.0}, grad_norm=12.5, loss=0.5)
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", file.getvalue())
+    assert re.match(row, text.rstrip().splitlines()[-1].rstrip())
+
+
 def test_without_rich_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich.console", None)
     file = Terminal()

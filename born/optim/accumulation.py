@@ -28,7 +28,9 @@ def accumulated(rule: Rule, k: int) -> Rule:
 
     The sum is in the slot `sum`. Schedules, and the t of the rule, count its own updates. Every
     update passes over all the state: an optimizer with `accumulate=k` does not, and its
-    `timestep` counts as the schedules do.
+    `timestep` counts as the schedules do. What `rule` computes of all parameters together, such as
+    a global norm, is of those with a gradient in that step, and so only sound if all have one in
+    each.
 
     Args:
         rule: what to do with the mean.

@@ -11,6 +11,7 @@ least. An optimizer applies them after its update to the parameters that it has 
 from __future__ import annotations
 
 import fnmatch
+import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,15 @@ from typing_extensions import override
 import born.ops as ops
 from born.backend import B
 from born.creation import arange, full, tensor
-from born.errors import BornError, ConfigError, OperandError, ParameterError, ShapeError
+from born.dtypes import is_floating
+from born.errors import (
+    BornError,
+    ConfigError,
+    DTypeError,
+    OperandError,
+    ParameterError,
+    ShapeError,
+)
 from born.nn import Parameter
 from born.optim.checks import pattern_remedy
 from born.optim.config import Settings
@@ -30,8 +39,8 @@ from born.optim.fields import Interval
 from born.tensor import Tensor
 from born.validation import flag, integer, number, type_error
 
-_WIDEST: Final = 2048
-"""The longest sequence that `monotonic` makes a matrix of: of n² elements, 32 MB in double."""
+_MOST: Final = 2048**2
+"""The most elements in the matrices that `monotonic` makes of its sequences: 32 MB in double."""
 
 
 def non_negative(x: Tensor[B]) -> Tensor[B]:
@@ -43,14 +52,15 @@ def non_negative(x: Tensor[B]) -> Tensor[B]:
     return _checked(x).maximum(0.0)
 
 
-def box(x: Tensor[B], low: float, high: float) -> Tensor[B]:
-    """The nearest point whose elements are from low to high.
+def box(x: Tensor[B], low: float | None = None, high: float | None = None) -> Tensor[B]:
+    """The nearest point whose elements are from low to high; None stands for no bound.
 
     >>> projections.box(born.tensor([-1.0, 0.5, 2.0], backend), 0.0, 1.0)
     Tensor([0. , 0.5, 1. ], dtype=float32)
     """
     _check_order(low, high)
-    return _checked(x).maximum(low).minimum(high)
+    y = _checked(x) if low is None else _checked(x).maximum(low)
+    return y if high is None else y.minimum(high)
 
 
 def unit_norm(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
@@ -62,10 +72,11 @@ def unit_norm(x: Tensor[B], axis: int | None = None) -> Tensor[B]:
     Tensor([[0.6, 0.8],
             [0. , 1. ]], dtype=float32)
     """
-    wide = _checked(x).astype("float64")
+    wide = _with_elements(_checked(x), axis).astype("float64")
     size = wide.abs().max(axis=axis, keepdims=True)
     # By its largest element first: squares neither overflow nor vanish.
-    scaled = (size > 0.0).where(wide / (size > 0.0).where(size, 1.0), 1.0)
+    is_zero = size == 0.0
+    scaled = is_zero.where(1.0, wide / is_zero.where(1.0, size))
     norm = (scaled * scaled).sum(axis=axis, keepdims=True).sqrt()
     return (scaled / norm).astype(x.dtype)
 
@@ -84,7 +95,7 @@ def simplex(x: Tensor[B], axis: int = -1, total: float = 1.0) -> Tensor[B]:
     Tensor([0.3, 0.7, 0. ], dtype=float32)
     """
     number("total", total, low=0.0)
-    wide = _checked(x).astype("float64")
+    wide = _with_elements(_checked(x), axis).astype("float64")
     kept = wide * 0.0 + 1.0
     while True:
         count = kept.sum(axis=axis, keepdims=True)
@@ -120,9 +131,11 @@ def monotonic(
         raise ShapeError("expected a tensor with an axis to be monotonic along, got shape ()")
     moved = x.astype("float64").transpose(*_axis_last(x.ndim, axis))
     n = moved.shape[-1]
+    if x.size == 0:
+        return x * 1.0
     ramp = arange(n, backend=x.backend, dtype="float64") * margin
     flat = moved - ramp
-    fitted = _isotonic(flat) if n <= _WIDEST else _isotonic_on_host(flat)
+    fitted = _isotonic(flat) if x.size * n <= _MOST else _isotonic_on_host(flat)
     back = np.argsort(_axis_last(x.ndim, axis)).tolist()
     return (fitted + ramp).transpose(*back).astype(x.dtype)
 
@@ -164,6 +177,8 @@ def _isotonic_on_host(x: Tensor[B]) -> Tensor[B]:
 
 
 def _pooled(row: Any) -> Any:
+    if not np.isfinite(row).all():  # as where means are taken of all at once
+        return np.full_like(row, np.nan)
     sums: list[float] = []
     counts: list[int] = []
     for value in row.tolist():
@@ -180,11 +195,28 @@ def _checked(x: Tensor[B]) -> Tensor[B]:
     if not isinstance(cast("object", x), Tensor):
         remedy = "make one of it by born.tensor(x, backend)"
         raise type_error("x", "a tensor", x, remedy, OperandError)
+    if not is_floating(x.dtype):
+        raise DTypeError(
+            f"expected x of a floating dtype, got {x.dtype}, which has no room for the nearest "
+            'point; convert it with .astype("float64")'
+        )
     return x
 
 
-def _check_order(low: float, high: float) -> None:
-    low, high = number("low", low), number("high", high)
+def _with_elements(x: Tensor[B], axis: int | None) -> Tensor[B]:
+    """x, of which something has to add up to more than 0 along an axis."""
+    is_there = axis is None or (isinstance(cast("object", axis), int) and -x.ndim <= axis < x.ndim)
+    if is_there and (x.size if axis is None else x.shape[axis]) == 0:
+        raise ShapeError(
+            f"expected at least one element along axis {axis}, got shape {x.shape}; no point of "
+            "none is allowed"
+        )
+    return x
+
+
+def _check_order(low: float | None, high: float | None) -> None:
+    low = -math.inf if low is None else number("low", low)
+    high = math.inf if high is None else number("high", high)
     if not low <= high:
         raise ConfigError(f"expected low of at most high, got {low} and {high}; swap them")
 
@@ -228,15 +260,15 @@ class NonNegative(Projection):
 
 @dataclass(frozen=True, slots=True)
 class Box(Projection):
-    """Every element from low to high.
+    """Every element from low to high; None stands for no bound.
 
     >>> optim.Box(low=0.0, high=1.0)(born.tensor([-1.0, 2.0], backend))
     Tensor([0., 1.], dtype=float32)
     """
 
-    low: float = 0.0
+    low: float | None = 0.0
     """The least value of an element."""
-    high: float = 1.0
+    high: float | None = 1.0
     """The largest value of an element."""
 
     @override

@@ -19,6 +19,8 @@ class Ruled:
 
     config_type: ClassVar[type[Config]]
     formula: ClassVar[RuleFunction]
+    made_weights: ClassVar[tuple[str, ...]] = ()
+    """The names that `weights_from` makes weights for."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -73,7 +75,8 @@ class Ruled:
     ) -> RawTensor | None:
         """What `optimizer.weights(name)` gives one parameter, or None: a slot of that name.
 
-        Override it to make weights of the state, as the schedule-free optimizers do.
+        Override it to make weights of the state, as the schedule-free optimizers do, and list the
+        names in `made_weights`.
 
         Args:
             name: of the weights.

@@ -86,15 +86,17 @@ class Saving(Holding[B, C_co]):
 
     def _no_weights(self, name: str) -> str:
         """The text of an error about weights that there are not."""
+        made = [x for each in self._treatments for x in self._kind_of(each.config).made_weights]
         kept = [
             slot
             for rule, own, raw in zip(self._rules, self._buffers, self._raws, strict=True)
             for slot, buffer in zip(rule.own_slots, own, strict=False)
             if buffer.shape == raw.shape and slot not in rule.slot_codecs
         ]
+        known = ", ".join(dict.fromkeys([*made, *kept])) or "(none)"
         return (
-            f"expected a slot of the parameters' shape, one of "
-            f"{', '.join(dict.fromkeys(kept)) or '(none)'}, got {name!r}; correct the name"
+            f"expected a slot of the parameters' shape, one of {known}, got {name!r}; correct the "
+            "name"
         )
 
     def state_dict(self, *, decoded: bool = False) -> dict[str, RawTensor]:

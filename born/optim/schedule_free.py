@@ -151,6 +151,7 @@ class ScheduleFreeSGD(Optimizer[B, ScheduleFreeSGDConfig]):
     """
 
     config_type = ScheduleFreeSGDConfig
+    made_weights = ("x",)
 
     @classmethod
     @override
@@ -291,6 +292,7 @@ class ScheduleFreeAdamW(Optimizer[B, ScheduleFreeAdamWConfig]):
     """
 
     config_type = ScheduleFreeAdamWConfig
+    made_weights = ("x",)
 
     @classmethod
     @override

@@ -298,9 +298,11 @@ def _with_projection(function: RuleFunction, projection: Projection) -> RuleFunc
             none = where(size > 0, 0.0, 1.0)
             # Of all points, which are as near to 0 as each other, that of equal elements.
             return stepped / (size + none) + none * count**-0.5, *state
-        stepped = maximum(stepped, projection.low if isinstance(projection, Box) else 0.0)
-        if isinstance(projection, Box):
-            stepped = minimum(stepped, projection.high)
+        low, high = (
+            (projection.low, projection.high) if isinstance(projection, Box) else (0.0, None)
+        )
+        stepped = stepped if low is None else maximum(stepped, low)
+        stepped = stepped if high is None else minimum(stepped, high)
         return stepped, *state
 
     return held

@@ -162,7 +162,7 @@ def test_weights_that_only_a_group_has(backend: Backend) -> None:
         assert (_list(free), _list(plain)) == (expected, own["plain"])
     assert (_list(free), _list(plain)) == (own["free"], own["plain"])
     assert _list(joint.weights("m").state_dict()["free"]) == own["free"]
-    with pytest.raises(StateDictError, match=r"one of z, v, m, got 'y'; correct the name"):
+    with pytest.raises(StateDictError, match=r"one of x, z, v, m, got 'y'; correct the name"):
         joint.weights("y")
 
 
@@ -574,7 +574,7 @@ _LARGEST = optim.AdafactorConfig(factored_axes="largest")
         (_LARGEST, [_unit]),
         (_FLAT, [_unit]),
     ],
-    ids=repr,
+    ids=["sgd centralized", "sgd", "adafactor", "largest clipped", "largest", "muon"],
 )
 def test_a_kernel_is_not_seen_in_two_ways(config: Any, wrappers: Any, backend: Backend) -> None:
     kernel = nn.Parameter(born.ones((4, 2, 3, 2), backend), "kernel")

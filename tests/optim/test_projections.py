@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from hypothesis.extra.numpy import arrays
 import born
 from born import checkpoint, nn, optim
 from born.backend import Backend
-from born.errors import ConfigError, ParameterError, ShapeError
+from born.errors import ConfigError, DTypeError, ParameterError, ShapeError
 from born.optim import projections
 from born_numpy import NumpyBackend
 from tests.optim.making import gradients, parameter, raw
@@ -158,8 +159,55 @@ def test_dtypes_and_extremes(dtype: str, backend: Backend) -> None:
         assert np.isfinite(y.numpy().astype(np.float64)).all()
     rows = projections.unit_norm(x, axis=1).numpy().astype(np.float64)
     np.testing.assert_allclose((rows**2).sum(axis=1), 1, rtol=2e-2 if dtype == "bfloat16" else 1e-6)
-    nan = projections.simplex(born.tensor([float("nan"), 1.0], backend))
-    assert np.isnan(nan.numpy()).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_never_hidden(value: float, backend: Backend) -> None:
+    for n in (3, 3000):  # on the device, and on the host
+        x = born.tensor(np.array([1.0, value, *[2.0] * (n - 2)]), backend, dtype="float32")
+        for function in (projections.unit_norm, projections.simplex, projections.monotonic):
+            with np.errstate(invalid="ignore"):
+                assert not np.isfinite(function(x).numpy()).all()
+    for y in (projections.non_negative(x), projections.box(x, 0.0, 1.0)):
+        assert np.isnan(y.numpy()[1]) == np.isnan(value)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_ties_zeros_and_single_elements(n: int, backend: Backend) -> None:
+    for value in (0.0, 0.5, -3.0):
+        x = born.full((2, n), value, backend, dtype="float64")
+        unit = np.sign(value) or 1.0
+        np.testing.assert_allclose(projections.unit_norm(x, 1).numpy(), unit / np.sqrt(n))
+        np.testing.assert_allclose(projections.simplex(x).numpy(), 1 / n)
+        np.testing.assert_allclose(projections.simplex(x, total=0.0).numpy(), 0.0)
+        np.testing.assert_array_equal(projections.monotonic(x, axis=0).numpy(), x.numpy())
+        np.testing.assert_array_equal(projections.box(x, 0.25, 0.25).numpy(), 0.25)
+        np.testing.assert_array_equal(projections.box(x).numpy(), x.numpy())
+        np.testing.assert_array_equal(projections.box(x, low=-1.0).numpy(), max(value, -1.0))
+
+
+def test_nothing_to_project(backend: Backend) -> None:
+    empty = born.zeros((3, 0), backend)
+    for function in (projections.non_negative, projections.box, projections.monotonic):
+        assert function(empty).shape == (3, 0)
+    for function in (projections.unit_norm, projections.simplex):
+        with pytest.raises(ShapeError, match=r"at least one element along axis .*, got shape"):
+            function(empty)
+    assert projections.simplex(empty, axis=0).shape == (3, 0)
+    with pytest.raises(DTypeError, match="of a floating dtype, got int64, which has no room"):
+        projections.unit_norm(born.arange(3, backend=backend))
+
+
+def test_many_sequences_take_no_more_memory_than_one() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(300, 400))
+    tracemalloc.start()
+    y = projections.monotonic(born.tensor(x, NUMPY), axis=1).numpy()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * x.nbytes  # as matrices they would be 400 times as large, and several
+    one = projections.monotonic(born.tensor(x[7], NUMPY)).numpy()
+    np.testing.assert_allclose(y[7], one, atol=1e-12)
 
 
 # -- in an optimizer -------------------------------------------------------------------
@@ -227,6 +275,23 @@ def test_without_a_pattern_a_projection_is_for_all(backend: Backend) -> None:
     rows = parameter(np.ones((2, 4)), backend)
     optim.SGD([rows], lr=0.1, projections=[optim.UnitNorm()]).step(gradients([rows]))
     np.testing.assert_allclose(rows.numpy(), 0.5, atol=1e-7)
+
+
+def _less(p: Any, g: Any) -> Any:
+    return (p - g,)
+
+
+def test_a_box_may_be_open(backend: Backend) -> None:
+    moved = [0.1, 0.5, 0.5, 0.9]
+    for low, high in ((None, 0.5), (0.5, None), (None, None)):
+        box = optim.Box(low=low, high=high)
+        p = parameter([0.2, 0.4, 0.6, 0.8], backend)
+        g = raw([1.0, -1.0, 1.0, -1.0], backend)
+        optim.SGD([p], lr=0.1, projections=[box]).step({p.raw: g})
+        ends = (-np.inf if low is None else low), (np.inf if high is None else high)
+        np.testing.assert_allclose(p.numpy(), np.clip(moved, *ends), rtol=1e-6)
+        rule = optim.projected(optim.Rule(_less, slots=(), scalars={}), box)
+        assert [rule.function(x, 0.0, t=1)[0] for x in moved] == np.clip(moved, *ends).tolist()
 
 
 def test_projections_are_settings() -> None:
