@@ -179,6 +179,8 @@ def check_backend(backend: B) -> B:
 
 def as_shape(shape: ShapeLike) -> Shape:
     """A shape as a tuple."""
+    if type(shape) is int:
+        return (shape,)
     try:
         if isinstance(shape, tuple):  # which to ask whether it can be an index would cost more
             return tuple(map(operator.index, shape))

@@ -1,16 +1,16 @@
-"""Newton-Schulz iterations in three arrays, shared among the threads of the pool.
+"""Newton-Schulz iterations in the memory of three matrices, shared among the threads of the pool.
 
-A large matrix goes through on all threads, which take pieces of its rows; small ones, as many at
-once as there are threads. BLAS computes on the thread that calls it.
+A large matrix goes through on all threads, which take tiles of its products; small ones, as many at
+once as there are threads. Tiles depend on shapes alone, and BLAS computes each on the thread that
+takes it: the bits are the same however many threads there are.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,10 +21,23 @@ from born.raw import HostArray, RawTensor
 from born_numpy.arena import empty
 from born_numpy.blas import one_thread
 
-_LEAST: Final = 2**21  # multiplications of a product from which a second thread pays
-_LARGE: Final = 2**25  # those of a product that pays for threads which wait for each other
-_ROWS: Final = 64  # of a piece, at least: of fewer, products are slow
+_LARGE: Final = (
+    2**25
+)  # multiplications of a product that pays for threads which wait for each other
+_LEAST: Final = 2**21  # those of all small products from which a second thread pays
+_ROWS: Final = 256  # of a block: of fewer, products are slow,
+_BLOCKS: Final = 4  # but so many blocks are enough to share,
+_MOST: Final = 512  # and of more rows, products are no faster
+_STRIP: Final = 128  # columns of the next matrix that are computed at a time, at least
 _CHUNK: Final = 16_384  # elements that are scaled and added at a time, in the first caches
+_PAGE: Final = 512  # bytes: where rows are so far apart, a column's elements share few cache lines
+_LINE: Final = 64  # bytes of one
+_LARGER: Final = 2.0  # times
+_EVEN: Final = 16  # elements: of the registers of a product
+
+Task: TypeAlias = Callable[[], None]
+Share: TypeAlias = Callable[[Iterable[Task]], None]
+"""Runs tasks, in any order and on any thread, and returns when all are done."""
 
 
 def orthogonalize_all(
@@ -36,175 +49,225 @@ def orthogonalize_all(
 ) -> list[HostArray]:
     """What `born.backend.orthogonal` computes of each, with its own a, b, c, eps and `added`.
 
-    Each is overwritten. Besides x there is memory for two more matrices: one for x x^T and then
-    for the next x, and one for the polynomial of x x^T. It cannot be less, unless x x^T were
-    multiplied with x twice in place of with itself once, which takes an eighth longer, and longer
-    still where x is not square.
+    Each is overwritten. Besides x there is memory for two more matrices, x x^T and its polynomial.
+    It cannot be less, unless x x^T were multiplied with x twice in place of with itself once, which
+    takes an eighth longer, and longer still where x is not square.
     """
-    pairs = [
-        _prepared(backend, x, *each[3:], preconditioning)
-        for x, each in zip(xs, scalars, strict=True)
-    ]
-    jobs = [
-        _Job(x, other, each[:3], steps)
-        for pair, each in zip(pairs, scalars, strict=True)
-        for x, other in zip(*map(_matrices, pair), strict=True)
-    ]
-    if sum(job.work for job in jobs) < _LEAST or POOL.workers < 2:
-        _run_all(jobs)
-    else:
-        with one_thread() as limited:
-            if limited:
-                _share_all(jobs)
-            else:  # BLAS takes threads of its own
-                _run_all(jobs)
-    return [_finished(x, *pair, steps) for x, pair in zip(xs, pairs, strict=True)]
+    with one_thread() as limited:
+        shares = [_shared if limited and _work(x) >= _LARGE else _alone for x in xs]
+        small = list[Task]()
+        for x, (a, b, c, eps, added), share in zip(xs, scalars, shares, strict=True):
+            _divide(backend, x, eps, added, preconditioning, share)
+            for matrix in _matrices(x):
+                if share is _shared:
+                    _iterate(matrix, a, b, c, steps, share)
+                else:
+                    small.append(partial(_iterate, matrix, a, b, c, steps, share))
+        pays = limited and sum(map(_work, xs)) >= _LEAST
+        (_shared if pays else _alone)(small)
+    return list(xs)
 
 
-def _prepared(
-    backend: Primitives, x: HostArray, eps: float, added: float, preconditioning: str
-) -> tuple[HostArray, HostArray]:
-    """Matrices that are not tall, divided, and memory for as many."""
-    other: HostArray | None = None
-    if x.shape[-2] > x.shape[-1]:
-        x, other = _turned(x, empty(x.shape, x.dtype)), x.reshape(x.swapaxes(-1, -2).shape)
+def _wide(x: HostArray) -> HostArray:
+    """The same matrices, or those that are tall transposed."""
+    return x.swapaxes(-1, -2) if x.shape[-2] > x.shape[-1] else x
+
+
+def _matrices(x: HostArray) -> list[HostArray]:
+    """Each of them, wide."""
+    if not x.size:
+        return []
+    return [_wide(matrix) for matrix in x.reshape(-1, *x.shape[-2:])]
+
+
+def _work(x: HostArray) -> int:
+    """Multiplications of a product of all of them."""
+    rows: int = min(x.shape[-2:])
+    return rows * x.size
+
+
+def _alone(tasks: Iterable[Task]) -> None:
     with np.errstate(all="ignore"):
-        x /= divisor(backend, RawTensor(x), eps, added, preconditioning).array
-    return x, empty(x.shape, x.dtype) if other is None else other
+        for task in tasks:
+            task()
 
 
-def _finished(given: HostArray, x: HostArray, other: HostArray, steps: int) -> HostArray:
-    """The results, which are in the memory of one or the other, in the order that was given."""
-    if steps % 2:
-        x, other = other, x
-    return x if x.shape == given.shape else _turned(x, other)
+def _shared(tasks: Iterable[Task]) -> None:
+    """Run tasks that threads take in turn."""
+    waiting = deque(tasks)
+    POOL.share(lambda: _alone(taken(waiting)))
 
 
-def _turned(x: HostArray, out: HostArray) -> HostArray:
-    """Each matrix transposed, in other memory."""
-    turned = x.swapaxes(-1, -2)
-    out = out.reshape(turned.shape)
-    out[...] = turned
-    return out
-
-
-def _matrices(x: HostArray) -> HostArray:
-    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
-
-
-Run: TypeAlias = Callable[[Callable[[slice], None], int], None]
-"""Runs something for all of so many rows, in pieces."""
-
-
-class _Job:
-    """The iterations of one matrix; the result of each takes the memory of the other."""
-
-    def __init__(
-        self,
-        x: HostArray,
-        other: HostArray,
-        coefficients: tuple[float, float, float],
-        steps: int,
-    ) -> None:
-        self.work = len(x) * x.size
-        self._x, self._other = x, other
-        self._coefficients = coefficients
-        self._steps = steps
-
-    def run(self, run: Run) -> None:
-        """Compute all of them."""
-        x, other, (a, b, c) = self._x, self._other, self._coefficients
-        if not x.size:
-            return
-        rows = len(x)
-        inner = empty((rows, rows), x.dtype)
-        for _ in range(self._steps):
-            square = other.reshape(-1)[: inner.size].reshape(inner.shape)
-            run(partial(_square, x, square), rows)
-            run(partial(_polynomial, square, b, c, inner), rows)
-            run(partial(_next, x, a, inner, other), rows)
-            x, other = other, x
-
-
-def _run_all(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        job.run(_alone)
-
-
-def _share_all(jobs: Sequence[_Job]) -> None:
-    """Run large jobs one after another, each shared among threads, and small ones side by side."""
-    small = deque[_Job]()
-    for job in sorted(jobs, key=lambda job: -job.work):
-        if job.work < _LARGE:
-            small.append(job)
-        else:
-            job.run(_shared)
-
-    def some() -> None:
-        for job in taken(small):
-            job.run(_alone)
-
-    if small:
-        POOL.share(some)
-
-
-def _alone(work: Callable[[slice], None], rows: int) -> None:
+def _divide(
+    backend: Primitives,
+    x: HostArray,
+    eps: float,
+    added: float,
+    preconditioning: str,
+    share: Share,
+) -> None:
+    """Divide matrices by their lengths, in place."""
+    wide = _wide(x)
+    # The norm is the same of both, and of what lies in memory in order it takes no copy.
+    measured = RawTensor(x if preconditioning == "frobenius" else wide)
+    lengths = divisor(backend, measured, eps, added, preconditioning, partial(_grams, share))
     with np.errstate(all="ignore"):
-        work(slice(0, rows))
+        wide /= lengths.array
 
 
-def _shared(work: Callable[[slice], None], rows: int) -> None:
-    """Run work on pieces of rows that threads take in turn."""
-    # Twice as many pieces as threads: of a triangle, the first and the last make two in the middle.
-    step = max(_ROWS, -(-rows // (2 * POOL.workers)))
-    pieces = deque(slice(start, min(start + step, rows)) for start in range(0, rows, step))
-
-    def some() -> None:
-        with np.errstate(all="ignore"):
-            for piece in taken(pieces):
-                work(piece)
-
-    POOL.share(some)
+def _grams(share: Share, xs: RawTensor) -> RawTensor:
+    """x x^T of each."""
+    x = xs.array
+    out = empty((*x.shape[:-1], x.shape[-2]), x.dtype)
+    if out.size:
+        for each, square in zip(_stack(x), _stack(out), strict=True):
+            share(partial(_gram, each, 0.0, square, tile) for tile in _tiles(len(square)))
+    return RawTensor(out)
 
 
-def _square(x: HostArray, out: HostArray, piece: slice) -> None:
-    """Rows of x x^T, and the columns that are the same."""
-    _upper(x, out, piece)
-    _mirror(out, piece)
+def _stack(x: HostArray) -> HostArray:
+    return x.reshape(-1, *x.shape[-2:])
 
 
-def _polynomial(x: HostArray, a: float, b: float, out: HostArray, piece: slice) -> None:
-    """Rows of a x + b x x of a symmetric matrix, and the columns that are the same."""
-    _upper(x, out, piece)
-    columns = slice(piece.start, len(x))
-    for rows in _chunks(piece, x):
-        chunk = out[rows, columns]
-        chunk *= b
-        chunk += x[rows, columns] * a
-    _mirror(out, piece)
+def _iterate(x: HostArray, a: float, b: float, c: float, steps: int, share: Share) -> None:
+    """Overwrite a wide matrix with the last of its iterations."""
+    rows, columns = x.shape
+    pitch = _pitch(rows, x.itemsize)
+    memory, other = (empty((rows * pitch,), x.dtype) for _ in range(2))
+    square, inner = (each.reshape(rows, pitch)[:, :rows] for each in (memory, other))
+    polynomial = _polynomial_of(a, b, c)
+    tiles = _tiles(rows)
+    strips = _cuts(0, columns, max(_STRIP, min(columns // 4, _ROWS), min(columns // 8, _MOST)))
+    most = rows * (strips[0].stop - strips[0].start)
+    for _ in range(steps):
+        share(partial(_gram, x, polynomial.shift, square, tile) for tile in tiles)
+        share(partial(_evaluate, polynomial, square, inner, tile) for tile in tiles)
+        # Nobody needs the square any more: strips are copied there.
+        rooms = [memory[start : start + most] for start in range(0, memory.size - most + 1, most)]
+        share(partial(_next, x, inner, polynomial.factor, rooms, strip) for strip in strips)
 
 
-def _next(x: HostArray, a: float, inner: HostArray, out: HostArray, piece: slice) -> None:
-    """Rows of a x + inner x."""
-    np.matmul(inner[piece], x, out=out[piece])
-    for rows in _chunks(piece, x):
-        out[rows] += x[rows] * a
+class _Polynomial(NamedTuple):
+    """a + b A + c A A as factor (constant + linear S + quadratic S S), where S is A + shift."""
+
+    shift: float
+    constant: float
+    linear: float
+    quadratic: float
+    factor: float
 
 
-def _upper(x: HostArray, out: HostArray, piece: slice) -> None:
-    """Rows of x x^T from the diagonal on."""
+def _polynomial_of(a: float, b: float, c: float) -> _Polynomial:
+    """With the square completed, which leaves only the diagonal to be changed, unless a would be
+    the difference of much larger numbers."""
+    if b * b <= _LARGER * 4 * abs(a * c) and c:
+        shift = b / (2 * c)
+        return _Polynomial(shift, a / c - shift * shift, 0.0, 1.0, c)
+    return _Polynomial(0.0, a, b, c, 1.0)
+
+
+class _Tile(NamedTuple):
+    """Some rows of a symmetric matrix, and as many columns, or some beyond the diagonal."""
+
+    rows: slice
+    columns: slice
+
+    @property
+    def is_diagonal(self) -> bool:
+        return self.rows == self.columns
+
+
+def _tiles(rows: int) -> list[_Tile]:
+    """What a symmetric matrix of so many rows is computed in, the largest first."""
+    block = _block(rows)
+    blocks = _cuts(0, rows, block)
+    beyond = [
+        _Tile(piece, columns)
+        for piece in blocks
+        for columns in _cuts(piece.stop, rows, _half(block))
+    ]
+    return [*(_Tile(piece, piece) for piece in blocks), *beyond]
+
+
+def _block(rows: int) -> int:
+    """How many rows a block has on the diagonal."""
+    count = max(min(-(-rows // _ROWS), _BLOCKS), -(-rows // _MOST))
+    return _whole_lines(-(-rows // count))
+
+
+def _half(block: int) -> int:
+    return _whole_lines(-(-block // 2))
+
+
+def _whole_lines(length: int) -> int:
+    """The next length that is even in the registers of a product."""
+    return -(-length // _EVEN) * _EVEN
+
+
+def _cuts(start: int, stop: int, most: int) -> list[slice]:
+    """Pieces of a range, of equal length as far as possible."""
+    if start == stop:
+        return []
+    step = _whole_lines(-(-(stop - start) // -(-(stop - start) // most)))
+    return [slice(first, min(first + step, stop)) for first in range(start, stop, step)]
+
+
+def _pitch(rows: int, itemsize: int) -> int:
+    """How far apart the rows of a symmetric matrix lie, so that columns are not slow."""
+    return rows if rows * itemsize % _PAGE else rows + _LINE // itemsize
+
+
+def _gram(x: HostArray, shift: float, out: HostArray, tile: _Tile) -> None:
+    """A tile of x x^T + shift, and the one that is its transpose."""
+    rows, columns = tile
+    part = out[tile]
     # Of a matrix and its own transpose BLAS computes a half, in two thirds of the time.
-    np.matmul(x[piece], x[piece].T, out=out[piece, piece])
-    if piece.stop < len(x):
-        np.matmul(x[piece], x[piece.stop :].T, out=out[piece, piece.stop :])
+    np.matmul(x[rows], x[columns].T, out=part)
+    _finish(out, shift, tile)
 
 
-def _mirror(out: HostArray, piece: slice) -> None:
-    """Columns below the diagonal that are rows beyond it."""
-    out[piece.stop :, piece] = out[piece, piece.stop :].T
+def _evaluate(polynomial: _Polynomial, x: HostArray, out: HostArray, tile: _Tile) -> None:
+    """A tile of a polynomial of a symmetric matrix, and the one that is its transpose."""
+    _, constant, linear, quadratic, _ = polynomial
+    rows, columns = tile
+    part = out[tile]
+    # What is not transposed is faster.
+    np.matmul(x[rows], x[rows].T if tile.is_diagonal else x[:, columns], out=part)
+    if quadratic != 1.0:
+        part *= quadratic
+    if linear:
+        step = max(_CHUNK // part.shape[1], 1)
+        for start in range(0, len(part), step):
+            part[start : start + step] += x[tile][start : start + step] * linear
+    _finish(out, constant, tile)
 
 
-def _chunks(piece: slice, x: HostArray) -> Iterator[slice]:
-    step = max(_CHUNK // x.shape[1], 1)
-    for start in range(piece.start, piece.stop, step):
-        yield slice(start, min(start + step, piece.stop))
+def _finish(out: HostArray, shift: float, tile: _Tile) -> None:
+    """Change the diagonal, or the tile on its other side."""
+    rows, columns = tile
+    if not tile.is_diagonal:
+        out[columns, rows] = out[tile].T
+    elif shift:
+        part = out[tile]
+        diagonal = np.arange(len(part))
+        part[diagonal, diagonal] += shift
+
+
+def _next(
+    x: HostArray, inner: HostArray, factor: float, rooms: list[HostArray], piece: slice
+) -> None:
+    """Overwrite columns of x by those of inner x factor, with a copy in one of the rooms."""
+    strip = x[:, piece]
+    try:
+        room = rooms.pop()
+    except IndexError:  # more threads than rooms
+        room = empty((strip.size,), x.dtype)
+    copy = room[: strip.size]
+    copy = copy.reshape(strip.shape) if _is_in_rows(x) else copy.reshape(strip.T.shape).T
+    np.multiply(strip, factor, out=copy)
+    np.matmul(inner, copy, out=strip)
+    rooms.append(room)
+
+
+def _is_in_rows(x: HostArray) -> bool:
+    return x.strides[0] >= x.strides[1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeAlias
 
 from born.backend.contract.primitives import Primitives
 from born.raw import RawTensor
@@ -10,6 +12,9 @@ from born.raw import RawTensor
 _SQUARINGS: Final = {4: 24, 8: 53}
 """Bytes of an element -> its bits of precision: as many squarings make the largest eigenvalue."""
 _LEAST: Final = 1e-30  # a norm of zeros, in float32 too
+
+Gram: TypeAlias = Callable[[RawTensor], RawTensor]
+"""Computes x x^T."""
 
 
 def orthogonalize(
@@ -28,25 +33,31 @@ def orthogonalize(
     x = backend.transpose(x, axes) if tall else x
     x = backend.div(x, divisor(backend, x, eps, added, preconditioning))
     for _ in range(steps):
-        square = backend.matmul(x, backend.transpose(x, axes))
+        square = _gram(backend, x)
         # It is its own transpose, and a matrix times its transpose is what BLAS has a routine for
         # that takes two thirds of the time.
-        fourth = backend.matmul(square, backend.transpose(square, axes))
+        fourth = _gram(backend, square)
         inner = backend.add(backend.mul(square, b), backend.mul(fourth, c))
         x = backend.add(backend.mul(x, a), backend.matmul(inner, x))
     return backend.transpose(x, axes) if tall else x
 
 
 def divisor(
-    backend: Primitives, x: RawTensor, eps: float, added: float, preconditioning: str
+    backend: Primitives,
+    x: RawTensor,
+    eps: float,
+    added: float,
+    preconditioning: str,
+    gram: Gram | None = None,
 ) -> RawTensor:
     """What the matrices of the last two axes are divided by at first."""
+    gram = gram or partial(_gram, backend)
     if preconditioning == "frobenius":
         length = backend.add(backend.maximum(_norms(backend, x), eps), added)
         return backend.astype(length, x.dtype)
-    square = backend.matmul(x, backend.transpose(x, turned(x)))
+    square = gram(x)
     if preconditioning == "spectral":
-        largest = backend.sqrt(largest_eigenvalues(backend, square))
+        largest = backend.sqrt(largest_eigenvalues(backend, square, gram))
         length = backend.add(backend.maximum(largest, eps), added)
     elif preconditioning == "schatten":
         length = backend.sqrt(backend.maximum(_norms(backend, square), eps))
@@ -69,17 +80,24 @@ def _norms(backend: Primitives, x: RawTensor) -> RawTensor:
     return backend.sqrt(backend.sum(backend.mul(wide, wide), (-2, -1), keepdims=True))
 
 
-def largest_eigenvalues(backend: Primitives, square: RawTensor) -> RawTensor:
+def _gram(backend: Primitives, x: RawTensor) -> RawTensor:
+    return backend.matmul(x, backend.transpose(x, turned(x)))
+
+
+def largest_eigenvalues(
+    backend: Primitives, square: RawTensor, gram: Gram | None = None
+) -> RawTensor:
     """Those of x x^T: of the norms of its powers, the root that is as high as the power.
 
     With each squaring the power is twice as high, and what other eigenvalues add half as much.
     """
+    gram = gram or partial(_gram, backend)
     logarithm: RawTensor | None = None
     for k in range(_SQUARINGS[square.dtype.itemsize]):
         length = backend.maximum(_norms(backend, square), _LEAST)
         term = backend.mul(backend.log(length), 0.5**k)
         logarithm = term if logarithm is None else backend.add(logarithm, term)
         square = backend.div(square, backend.astype(length, square.dtype))
-        square = backend.matmul(square, backend.transpose(square, turned(square)))
+        square = gram(square)
     assert logarithm is not None
     return backend.exp(logarithm)

@@ -19,8 +19,8 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from born.backend import B
-from born.dtypes import DTypeLike, as_dtype
-from born.errors import ConfigError, ShapeError
+from born.dtypes import DTypeLike, as_dtype, is_floating
+from born.errors import ConfigError, DTypeError, ShapeError
 from born.nn.parameter import Parameter
 from born.operands import check_backend
 from born.raw import RawTensor, Shape
@@ -199,6 +199,11 @@ def orthogonal(
     """
     fans(shape)
     number("gain", gain, low=0.0)
+    if not is_floating(as_dtype(dtype)):
+        raise DTypeError(
+            f"expected a floating dtype in orthogonal, got {as_dtype(dtype)}; convert what it "
+            "makes with .astype"
+        )
     rows, columns = shape[0], math.prod(shape[1:])
     inner = backend.innermost
     draws = inner.to_numpy(inner.normal((max(rows, columns), min(rows, columns)), "float64"))

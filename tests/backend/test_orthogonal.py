@@ -3,6 +3,10 @@ memory."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 import tracemalloc
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +26,12 @@ from born_numpy.arena import ARENA
 from born_numpy.blas import one_thread
 from tests.optim.making import parameter
 
-SHAPES = [(150, 150), (200, 140), (130, 260), (3, 70, 90), (40, 40), (50, 30), (2, 0, 5, 3), (4, 0)]
-"""Square, tall and wide; several in one parameter; small ones that share the threads; none."""
+SHAPES = [
+    *((150, 150), (200, 140), (130, 260), (280, 300), (310, 270)),
+    *((3, 70, 90), (40, 40), (50, 30), (2, 0, 5, 3), (4, 0)),
+]
+"""Square, tall and wide, also of several blocks of rows; several in one parameter; small ones that
+share the threads; none."""
 
 SCALARS = (3.4445, -4.775, 2.0315, 1e-7, 0.25)
 
@@ -39,13 +47,17 @@ def _no_limit() -> Generator[bool]:
 
 
 @pytest.mark.parametrize(
-    ("workers", "steps", "dtype", "preconditioning"),
+    ("workers", "steps", "dtype", "preconditioning", "scalars"),
     [
-        (1, 4, "float64", "frobenius"),
-        (2, 3, "float64", "aol"),
-        (3, 2, "float64", "schatten"),
-        (2, 0, "float32", "spectral"),
-        (2, 5, "float32", "frobenius"),
+        (1, 4, "float64", "frobenius", SCALARS),
+        (2, 3, "float64", "aol", SCALARS),
+        (3, 2, "float64", "schatten", SCALARS),
+        (2, 3, "float32", "spectral", SCALARS),
+        (2, 0, "float32", "spectral", SCALARS),
+        (2, 5, "float32", "frobenius", SCALARS),
+        (2, 3, "float64", "frobenius", (1.5, -0.5, 0.0, 1e-7, 0.0)),
+        (1, 3, "float64", "frobenius", (1.5, -0.5, 1e-9, 1e-7, 0.0)),  # no square to complete
+        (2, 2, "float64", "frobenius", (1.5, 0.25, -0.75, 1e-7, 0.0)),
     ],
 )
 def test_shared_iterations_are_the_plain_ones(
@@ -53,13 +65,14 @@ def test_shared_iterations_are_the_plain_ones(
     steps: int,
     dtype: str,
     preconditioning: str,
+    scalars: tuple[float, float, float, float, float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(orthogonal, "POOL", Pool(workers))
     monkeypatch.setattr(orthogonal, "_LARGE", 2**20)  # 101 x 101, so that the test is short
     backend = NumpyBackend()
     xs = [_drawn(shape, dtype) for shape in SHAPES]
-    a, b, c, eps, added = SCALARS
+    a, b, c, eps, added = scalars
     expected = [
         orthogonalize(backend, RawTensor(x), steps, (a, b, c), eps, added, preconditioning).array
         for x in xs
@@ -70,12 +83,60 @@ def test_shared_iterations_are_the_plain_ones(
         if not limited:
             monkeypatch.setattr(orthogonal, "one_thread", _no_limit)
         found = orthogonal.orthogonalize_all(
-            backend, [x.copy() for x in xs], [SCALARS] * len(xs), steps, preconditioning
+            backend, [x.copy() for x in xs], [scalars] * len(xs), steps, preconditioning
         )
         for x, y in zip(found, expected, strict=True):
             assert x.dtype == y.dtype
             assert x.flags.c_contiguous
             np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
+
+
+CHILD = """
+    import hashlib, os, sys
+
+    threads = int(sys.argv[1])
+    os.sched_getaffinity = lambda _: set(range(threads))
+    os.cpu_count = lambda: threads
+    import numpy as np
+
+    import born
+    from born import nn, optim
+    from born.backend.threads import POOL
+
+    assert POOL.workers == threads
+    rng = np.random.default_rng(0)
+    shapes = [(330, 340), (100, 120), (3, 90, 70), (1_100_000,), (40,)]
+    backend = born.get_backend("numpy")
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    for name in ("muon", "lamb", "adamw"):
+        parameters = [nn.Parameter(born.tensor(array.copy(), backend)) for array in arrays]
+        options = {"preconditioning": "spectral"} if name == "muon" else {}
+        optimizer = optim.create(name, parameters, lr=0.1, max_norm=1.0, **options)
+        grads = {p.raw: born.tensor(x, backend).raw for p, x in zip(parameters, arrays)}
+        optimizer.step(grads)
+        for p in parameters:
+            print(name, p.shape, hashlib.sha256(p.raw.array.tobytes()).hexdigest())
+"""
+"""Prints what a step gives, in a process with so many threads, of born and of BLAS each."""
+
+
+def test_a_step_has_the_same_bits_however_many_threads_there_are() -> None:
+    threadpoolctl: Any = pytest.importorskip("threadpoolctl")
+    if not threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers:
+        pytest.skip("threadpoolctl knows no BLAS here, which then has threads of its own")
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(CHILD), str(threads)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": str(threads)},
+        )
+        for threads in (1, 2, 3, 4)
+    ]
+    printed = [child.communicate()[0] for child in children]
+    assert [child.returncode for child in children] == [0] * len(children)
+    assert printed[0].count("\n") == 15
+    assert printed[1:] == printed[:1] * (len(children) - 1)
 
 
 def test_preconditionings_divide_by_the_norms_of_their_names() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -124,6 +125,15 @@ def test_every_schedule_has_an_example() -> None:
         if isinstance(value, type) and issubclass(value, Schedule) and value is not Schedule
     }
     assert public == {type(schedule) for schedule in EXAMPLES}
+
+
+def test_every_schedule_is_on_its_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text(encoding="utf-8")
+    use, _, rest = page.partition("## Each of them")
+    for name in {type(schedule).__name__ for schedule in EXAMPLES}:
+        assert re.search(rf"^\| .*`{name}\(.* \|$", use, re.M), f"when to use {name}"
+        assert re.search(rf"^{name} +1 ┤.{{40}}", rest, re.M), f"a picture of {name}"
+        assert re.search(rf"^\| `{name}` \|.*\|.*\|$", rest, re.M), f"the formula of {name}"
 
 
 def test_phases_meet_where_they_should() -> None:
