@@ -54,6 +54,16 @@ def _job(
     )
 
 
+CLIPPED: Final = _job(
+    optim.AdamConfig(lr=_LR),
+    2,
+    "Adam",
+    shapes=_FIFTY,
+    title="Adam with max_norm, 50 tensors of 320k",
+    max_norm=1.0,
+)
+"""Beside PyTorch's clip_grad_norm_ and its fused step."""
+
 JOBS: Final = (
     _job(optim.SGDConfig(lr=_LR, momentum=0.9), 1, "SGD", {"momentum": 0.9}),
     _job(optim.AdamConfig(lr=_LR), 2, "Adam"),
@@ -79,14 +89,7 @@ JOBS: Final = (
     _job(optim.ScheduleFreeSGDConfig(lr=_LR), 1),
     _job(optim.ScheduleFreeAdamWConfig(lr=_LR), 2),
     _job(optim.AdamConfig(lr=_LR), 2, "Adam", shapes=_FIFTY, title="Adam, 50 tensors of 320k"),
-    _job(
-        optim.AdamConfig(lr=_LR),
-        2,
-        "Adam",
-        shapes=_FIFTY,
-        title="Adam with max_norm, 50 tensors of 320k",
-        max_norm=1.0,
-    ),
+    CLIPPED,
     _job(optim.LAMBConfig(lr=_LR), 2, shapes=_FIFTY, title="LAMB, 50 tensors of 320k"),
     _job(
         optim.AdafactorConfig(lr=_LR),

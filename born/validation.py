@@ -84,7 +84,7 @@ def pair(
     name: str, value: object, least: int = 1, error: type[BornError] = ConfigError
 ) -> tuple[int, int]:
     """A size for height and width, from one integer for both or from two."""
-    if not _is_sequence(value):
+    if type(value) is int or not _is_sequence(value):  # most are, and a look further takes time
         size = integer(name, value, least, error)
         return size, size
     sizes = tuple(integer(name, size, least, error) for size in value)
@@ -138,6 +138,8 @@ def mismatch_text(expected: str, mismatches: Sequence[str], remedy: str) -> str:
 
 
 def _is_sequence(value: object) -> TypeIs[Sequence[object]]:
+    if isinstance(value, tuple | list):  # which to ask whether it is another one would cost more
+        return True
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 

@@ -15,7 +15,7 @@ from born.fusion import abs, clip, expm1, sigmoid, softplus, tanh, where
 from born.nn.module import Module, Stateless
 from born.nn.parameter import Parameter
 from born.operands import backend_of
-from born.ops.fused import fused
+from born.ops.fused import fused_as
 from born.tensor import B2, Tensor
 from born.validation import choice, integer, number
 
@@ -24,53 +24,53 @@ _SELU_ALPHA: Final = 1.6732632423543772848170429916717
 _SELU_SCALE: Final = 1.0507009873554804934193349852946
 
 
-@fused
+@fused_as("LeakyReLU")
 def _leaky_relu(x: Any, *, slope: float) -> Any:
     return where(x > 0.0, x, slope * x)
 
 
-@fused
+@fused_as("ELU")
 def _elu(x: Any, *, alpha: float, scale: float) -> Any:
     there = x > 0.0
     return scale * where(there, x, alpha * expm1(where(there, 0.0, x)))
 
 
-@fused
+@fused_as("Mish")
 def _mish(x: Any) -> Any:
     return x * tanh(softplus(x))
 
 
-@fused
+@fused_as("LogSigmoid")
 def _log_sigmoid(x: Any) -> Any:
     return -softplus(-x)
 
 
-@fused
+@fused_as("PReLU")
 def _prelu(x: Any, slope: Any) -> Any:
     return where(x > 0.0, x, slope * x)
 
 
-@fused
+@fused_as("GLU")
 def _gated(x: Any, gate: Any) -> Any:
     return x * sigmoid(gate)
 
 
-@fused
+@fused_as("Hardtanh")
 def _clipped(x: Any, *, low: float, high: float) -> Any:
     return clip(x, low, high)
 
 
-@fused
+@fused_as("Hardsigmoid")
 def _hard_sigmoid(x: Any) -> Any:
     return clip(x / 6.0 + 0.5, 0.0, 1.0)
 
 
-@fused
+@fused_as("Hardswish")
 def _hard_swish(x: Any) -> Any:
     return x * clip(x / 6.0 + 0.5, 0.0, 1.0)
 
 
-@fused
+@fused_as("Softsign")
 def _softsign(x: Any) -> Any:
     return x / (1.0 + abs(x))
 

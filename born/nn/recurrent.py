@@ -11,7 +11,7 @@ from typing_extensions import override
 from born import ops
 from born.backend import B, CellName
 from born.dtypes import DTypeLike, bool_
-from born.errors import ShapeError
+from born.errors import OperandError, ShapeError
 from born.fusion.cells import GATES
 from born.nn import init
 from born.nn.module import Module
@@ -360,6 +360,11 @@ class _Cell(Module[B]):
         if states is None:
             begin = Tensor(x.backend.zeros((count, *shape), x.dtype), x.backend)
         else:
+            if not isinstance(states, tuple | list) or len(states) != count:
+                raise OperandError(
+                    f"expected {count} states in a tuple, got {type(states).__name__}; hand over "
+                    "what the step before returned"
+                )
             for each in states:
                 if each.shape != shape:
                     raise ShapeError(

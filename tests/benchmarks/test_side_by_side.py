@@ -1,83 +1,47 @@
-"""Libraries in turn: what a process answers, and the table made of it."""
+"""Each library in a process of its own: what is printed of its turns."""
 
 from __future__ import annotations
-
-import multiprocessing
-import threading
-from typing import Any
 
 import pytest
 
 from benchmarks import side_by_side
-from benchmarks.side_by_side import OURS, Row, Turns, check, lines
+from benchmarks.side_by_side import FUSED, OURS, Row, Turns
+
+ROW = Row("a step", {}, {FUSED: 1.5}, None)
 
 
-class _Number:
-    def __init__(self, value: float) -> None:
-        self._value = value
-
-    def item(self) -> float:
-        return self._value
+def _turns(*seconds: float) -> Turns:
+    return Turns(list(seconds), [2 * each for each in seconds], [0.0], 1e6 * max(seconds))
 
 
-def _row(tolerance: float | None = 1e-3) -> Row:
-    counted = iter(range(1000))
-    makers = {OURS: lambda: lambda: _Number(next(counted)), "lazy": _missing}
-    return Row("counting", makers, {"other": 2.0}, tolerance)
+def test_a_line_shows_the_least_times_and_the_spread_of_turns() -> None:
+    found = {OURS: _turns(1.0, 2.0, 4.0), FUSED: _turns(2.0, 3.0, 8.0)}
+    (line,) = side_by_side.lines(ROW, found)
+    assert "| 1e+03 / 2e+03 | 2.00 (2.00, 1.75 to 2.00) | 2.00 | 1.5 | 4 / 8 |" in line
 
 
-def _missing() -> Any:
-    raise ImportError("no such library")
+def test_rounds_are_shared_out_among_processes_started_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def of_processes(number: int, row: Row, rounds: int) -> dict[str, Turns | str]:
+        asked.append(rounds)
+        other: Turns | str = "its process ended" if len(asked) == 2 else _turns(float(len(asked)))
+        return {OURS: _turns(*[float(len(asked))] * rounds), FUSED: other}
+
+    monkeypatch.setattr(side_by_side, "_of_processes", of_processes)
+    for rounds in (1, 2, 4, 15):
+        asked.clear()
+        found = side_by_side.measured(0, ROW, rounds)
+        assert sum(asked) == rounds
+        assert len(asked) == min(3, rounds)
+        ours = found[OURS]
+        assert isinstance(ours, Turns)
+        assert len(ours.seconds) == rounds
+        assert found[FUSED] == "its process ended" or rounds == 1
 
 
-def _turns(*seconds: float, first: float = 1.0) -> Turns:
-    return Turns(list(seconds), [second * 2 for second in seconds], [first], 5e6)
-
-
-def test_a_process_answers_until_it_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side, "rows", lambda: [_row()])
-    ours, theirs = multiprocessing.Pipe()
-    served = threading.Thread(target=side_by_side.serve, args=(0, OURS, theirs))
-    served.start()
-    assert ours.recv() == [0.0, 1.0, 2.0]
-    ours.send(5)
-    seconds, busy, peak = ours.recv()
-    assert seconds > 0
-    assert busy >= 0
-    assert peak > 1e6
-    ours.send(None)
-    served.join(10)
-    assert not served.is_alive()
-
-
-def test_a_library_that_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side, "rows", lambda: [_row()])
-    ours, theirs = multiprocessing.Pipe()
-    side_by_side.serve(0, "lazy", theirs)
-    assert ours.recv() == "ImportError: no such library"
-
-
-def test_the_table_gives_the_ratio_of_the_fastest_turns() -> None:
-    found: dict[str, Turns | str] = {OURS: _turns(0.002, 0.003), "other": _turns(0.006, 0.005)}
-    (line,) = lines(_row(), found)
-    assert line == "| counting | other | 2 / 5 | 2.50 | 2.50 | 2.0 | 5 / 5 |"
-
-
-@pytest.mark.parametrize("absent", [OURS, "other"])
-def test_the_table_says_who_does_not_take_part(absent: str) -> None:
-    found: dict[str, Turns | str] = {OURS: _turns(0.002), "other": _turns(0.005)}
-    found[absent] = "ImportError: no such library"
-    (line,) = lines(_row(), found)
-    assert "no such library" in line
-    assert line.count("|") == side_by_side.HEAD[0].count("|")
-
-
-def test_what_computes_something_else_is_not_compared() -> None:
-    with pytest.raises(RuntimeError, match="expected the same results of counting"):
-        check(_row(), "other", _turns(1.0), _turns(1.0, first=1.1))
-    check(_row(None), "other", _turns(1.0), _turns(1.0, first=1.1))
-
-
-def test_every_row_has_its_competitors() -> None:
-    for row in side_by_side.rows():
-        assert set(row.makers) == {OURS, *row.asked}
+def test_clipping_is_among_the_rows() -> None:
+    titles = [row.title for row in side_by_side.rows()]
+    assert "Adam with max_norm, 50 tensors of 320k" in titles

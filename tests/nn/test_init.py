@@ -82,6 +82,8 @@ def test_orthogonal_prefers_no_direction(backend: Backend) -> None:
     assert 150 < (np.linalg.det(draws) > 0).sum() < 250
     with pytest.raises(ConfigError, match="gain as a finite number from 0"):
         init.orthogonal((2, 2), backend, -1.0)
+    with pytest.raises(DTypeError, match="a floating dtype in orthogonal, got int64; convert"):
+        init.orthogonal((2, 2), backend, dtype="int64")
 
 
 def test_truncated_normal(backend: Backend) -> None:

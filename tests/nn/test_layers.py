@@ -21,6 +21,7 @@ from born.errors import (
     DomainError,
     DTypeError,
     IndexOutOfRangeError,
+    OperandError,
     ShapeError,
 )
 from tests.operations.computing import awaited
@@ -437,6 +438,9 @@ def test_activations_are_those_of_pytorch(name: str, autodiff: Autodiff[Backend]
     slopes = autodiff.to_numpy(backward(loss)[x])
     np.testing.assert_allclose(slopes, leaf.grad.numpy(), rtol=rtol, atol=1e-15)
     check_gradients(layer, born.tensor(array[:, ::2] + 0.1, autodiff), order=2)
+    wrong: Any = np.ones(4)
+    with pytest.raises(OperandError, match=f"expected a tensor.* in .*{type(layer).__name__}"):
+        layer(wrong)
 
 
 def test_channels_are_dropped_whole(autodiff: Autodiff[Backend]) -> None:

@@ -12,7 +12,7 @@ import born
 from born import nn, ops
 from born.autodiff import Autodiff, backward, grad
 from born.backend import Backend
-from born.errors import ConfigError, DTypeError, ShapeError
+from born.errors import ConfigError, DTypeError, OperandError, ShapeError
 
 F64: Final = "float64"
 STEPS, BATCH, INPUTS, WIDTH = 5, 3, 4, 2
@@ -254,6 +254,11 @@ REFUSED: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
         lambda b: nn.GRUCell(4, 2, b)(born.zeros((5, 3, 4), b)),
         ShapeError,
         r"x of shape \(batch, 4\), got \(5, 3, 4\); a cell takes one step",
+    ),
+    "a state of a cell with two": (
+        lambda b: loose.LSTMCell(4, 2, b)(born.zeros((3, 4), b), born.zeros((3, 2), b)),
+        OperandError,
+        "2 states in a tuple, got Tensor; hand over",
     ),
     "states of a cell": (
         lambda b: loose.LSTMCell(4, 2, b)(born.zeros((3, 4), b), (born.zeros((2, 2), b),) * 2),
