@@ -178,15 +178,16 @@ class _Tile(NamedTuple):
 
 
 def _tiles(rows: int) -> list[_Tile]:
-    """What a symmetric matrix of so many rows is computed in, the largest first."""
+    """What a symmetric matrix of so many rows is computed in, what takes longest first."""
     block = _block(rows)
     blocks = _cuts(0, rows, block)
+    diagonal = [_Tile(piece, piece) for piece in blocks]
+    is_many = len(blocks) > _BLOCKS  # enough to share, and whole ones are faster than halves
+    width = block if is_many else _half(block)
     beyond = [
-        _Tile(piece, columns)
-        for piece in blocks
-        for columns in _cuts(piece.stop, rows, _half(block))
+        _Tile(piece, columns) for piece in blocks for columns in _cuts(piece.stop, rows, width)
     ]
-    return [*(_Tile(piece, piece) for piece in blocks), *beyond]
+    return beyond + diagonal if is_many else diagonal + beyond
 
 
 def _block(rows: int) -> int:
