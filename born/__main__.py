@@ -97,15 +97,22 @@ def inspect(path: Path, as_json: bool) -> int:
     try:
         facts = _facts(path)
     except CheckpointError as error:
+        text = f"{error}{_files_in(path)}"
         if as_json:
-            _print_json({"file": str(path), "sound": False, "error": str(error)})
-        sys.stderr.write(f"{_safe(str(error))}\n")
+            _print_json({"file": str(path), "sound": False, "error": text})
+        sys.stderr.write(f"{_safe(text)}\n")
         return DAMAGED if isinstance(error, CheckpointCorruptError) else NOT_THERE
     if as_json:
         _print_json(facts)
     else:
         _print_facts(facts)
     return SOUND if facts["sound"] else DAMAGED
+
+
+def _files_in(path: Path) -> str:
+    """The checkpoints that whoever named a folder may have meant."""
+    found = sorted(path.glob("*.safetensors")) if path.is_dir() else []
+    return f"; in this folder, the last by name is {found[-1]}" if found else ""
 
 
 def _facts(path: Path) -> dict[str, Any]:

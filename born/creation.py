@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, Literal, cast, overload
 
 import numpy as np
@@ -11,7 +12,13 @@ from born.backend import B, Backend, Scalar
 from born.backend.arguments import normal_axis
 from born.dtypes import DTypeLike, as_dtype, bool_, check_fits, convert_exactly, float32, int64
 from born.errors import DomainError, OperandError, ShapeError
-from born.operands import ShapeLike, as_shape, check_backend, check_unrecorded
+from born.operands import (
+    ShapeLike,
+    as_shape,
+    check_backend,
+    check_unmasked,
+    check_unrecorded,
+)
 from born.raw import HostArray, RawTensor, Shape
 from born.tensor import Tensor
 from born.validation import integer, number
@@ -74,6 +81,7 @@ def _copied(data: Any, backend: Backend, dtype: DTypeLike | None) -> RawTensor:
     wanted = None if dtype is None else as_dtype(dtype)
     if not hasattr(data, "__array__"):
         return backend.from_numpy(_numbers(data, wanted))
+    check_unmasked(data)
     try:
         # NumPy's arrays and scalars, tensors, and the host arrays of other libraries.
         array = np.asarray(data)
@@ -117,9 +125,21 @@ def _numbers(data: Any, wanted: np.dtype[Any] | None) -> HostArray:
     if numbers.dtype.kind not in "iufb":
         as_dtype(numbers.dtype)  # names the dtypes that there are
         return numbers
+    if wanted is None and _is_of_arrays(data):
+        wanted = as_dtype(numbers.dtype)
     if wanted is None:
         wanted = {"b": bool_, "i": int64, "u": int64}.get(numbers.dtype.kind, float32)
     return convert_exactly(numbers, wanted)
+
+
+def _is_of_arrays(data: object) -> bool:
+    """Whether nested sequences begin with an array or a tensor, which have dtypes, or a number."""
+    while isinstance(data, list | tuple):
+        items = cast("Sequence[object]", data)
+        if not items:
+            return False
+        data = items[0]
+    return hasattr(data, "__array__") and not isinstance(data, np.generic)
 
 
 def zeros(shape: ShapeLike, backend: B, dtype: DTypeLike = "float32") -> Tensor[B]:

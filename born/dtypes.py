@@ -62,7 +62,7 @@ def _resolve(dtype: DTypeLike | None) -> np.dtype[Any]:
     except (TypeError, ValueError, SyntaxError) as error:  # "1f,", ",": NumPy parses lists
         raise _unknown(dtype) from error
     if resolved.name not in DTYPE_NAMES:
-        raise _unknown(dtype)
+        raise _unknown(dtype, _REMEDIES.get(resolved.kind, _CONVERT))
     return resolved if resolved.isnative else resolved.newbyteorder("=")
 
 
@@ -76,10 +76,23 @@ def _import_bfloat16() -> None:
         ) from error
 
 
-def _unknown(dtype: object) -> DTypeError:
+_CONVERT: Final = "convert the array with .astype first"
+_TEXTS: Final = "number texts first, as np.unique(texts, return_inverse=True)[1] does"
+_REMEDIES: Final = {
+    "c": "there are no complex numbers: keep real and imaginary parts as two arrays",
+    "O": "it holds other things than numbers of one kind: choose the columns that are numbers, and "
+    'convert them with .astype("float64")',
+    "S": _TEXTS,
+    "U": _TEXTS,
+    "M": "subtract a first date, and divide by a unit, as np.timedelta64(1, 's')",
+    "m": "divide by a unit, as np.timedelta64(1, 's')",
+}
+"""Kind of a dtype that born does not have -> what to do."""
+
+
+def _unknown(dtype: object, remedy: str = _CONVERT) -> DTypeError:
     return DTypeError(
-        f"expected one of the dtypes {', '.join(DTYPE_NAMES)}, got {dtype!r}; "
-        "convert the array with .astype first"
+        f"expected one of the dtypes {', '.join(DTYPE_NAMES)}, got {dtype!r}; {remedy}"
     )
 
 

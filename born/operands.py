@@ -97,6 +97,7 @@ def operand(
             raise backend_mismatch(backend, value.backend)
         return value.raw
     if isinstance(value, np.ndarray):
+        check_unmasked(value)
         return backend.from_numpy(value)
     return as_number(name, value)
 
@@ -153,12 +154,25 @@ def backend_mismatch(first: object, second: object) -> BackendMismatchError:
     )
 
 
+def check_unmasked(data: object) -> None:
+    """Refuse a masked array some of whose elements are masked, as their values would count."""
+    if not isinstance(data, np.ma.MaskedArray):
+        return
+    masked = int(np.sum(np.ma.getmaskarray(cast("Any", data))))
+    if masked:
+        raise OperandError(
+            f"expected numbers, got a masked array with {masked} elements that have none; fill "
+            "them with .filled(value), and weigh them 0 where they should not count"
+        )
+
+
 def check_backend(backend: B) -> B:
     """The backend itself."""
     if not isinstance(cast("object", backend), Backend):
+        tuples = ", and write a shape as one tuple" if isinstance(backend, int) else ""
         raise OperandError(
             f"expected a backend to make a tensor on, got {backend!r}; "
-            'make one, as with born.get_backend("numpy")'
+            f'make one, as with born.get_backend("numpy"){tuples}'
         )
     return backend
 

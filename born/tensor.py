@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 from typing_extensions import TypeIs
@@ -40,7 +40,7 @@ def _documented(method: _Method, name: str, doc: str | None) -> _Method:
 def _operator(declared: _Method, name: str, doc: str | None = None) -> _Method:
     """An operator typed as another one, by the backend's operation of this name."""
 
-    def method(self: Tensor[B], other: Tensor[B] | Scalar) -> Tensor[B]:
+    def method(self: Tensor[B], other: Tensor[B] | Scalar | HostArray) -> Tensor[B]:
         backend = self.backend
         return Tensor(getattr(backend, name)(self.raw, operand(backend, other)), backend)
 
@@ -242,15 +242,16 @@ class Tensor(TensorBase[B]):
     def __array_function__(
         self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]
     ) -> Any:
-        """NumPy's other functions: `np.sum(x, axis=0)`."""
-        name = function.__name__
+        """NumPy's other functions: `np.sum(x, axis=0)`, `np.linalg.norm(x)`."""
+        name = f"{function.__module__}.{function.__name__}".removeprefix("numpy.")
         own, positional = NUMPY_FUNCTIONS.get(name, (None, 0))
-        if own is not None and function.__module__ == "numpy" and len(args) <= positional:
+        if own is not None and len(args) <= positional and not any(map(_is_foreign, args)):
             first, *others = args
             if isinstance(first, list | tuple):
                 first = [self._beside(value) for value in cast("Sequence[object]", first)]
+            given = (self._beside(value) for value in (first, *others))
             try:
-                return own(first, *(self._beside(value) for value in others), **options)
+                return own(*given, **options)
             except OperandError:
                 raise
             except TypeError as error:
@@ -310,7 +311,7 @@ class Tensor(TensorBase[B]):
     def _of(self, raw: RawTensor) -> Tensor[B]:
         return Tensor(raw, self.backend)
 
-    def __add__(self, other: Tensor[B] | Scalar) -> Tensor[B]:
+    def __add__(self, other: Tensor[B] | Scalar | HostArray) -> Tensor[B]:
         return Tensor(self.backend.add(self.raw, operand(self.backend, other)), self.backend)
 
     def __radd__(self, other: Scalar) -> Tensor[B]:
@@ -349,12 +350,12 @@ class Tensor(TensorBase[B]):
 
     # -- comparison and logic --
 
-    def __eq__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
+    def __eq__(self, other: Tensor[B] | Scalar | HostArray) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
         if not _is_comparable(other):
             return NotImplemented  # equal to nothing else, as Python has it
         return self._of(self.backend.equal(self.raw, operand(self.backend, other)))
 
-    def __ne__(self, other: Tensor[B] | Scalar) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
+    def __ne__(self, other: Tensor[B] | Scalar | HostArray) -> Tensor[B]:  # type: ignore[override]  # elementwise, as in NumPy
         if not _is_comparable(other):
             return NotImplemented
         return self._of(self.backend.not_equal(self.raw, operand(self.backend, other)))
@@ -445,13 +446,13 @@ class Tensor(TensorBase[B]):
         """The standard deviation along the axes, over n - ddof."""
         return self._of(self.backend.std(self.raw, axis, ddof, keepdims))
 
-    def cumsum(self, axis: int) -> Tensor[B]:
-        """The running sum along an axis."""
-        return self._of(self.backend.cumsum(self.raw, axis))
+    def cumsum(self, axis: int | None = None) -> Tensor[B]:
+        """The running sum along an axis, or of all elements in one row."""
+        return _function_of("cumsum")(self, axis)
 
-    def cumprod(self, axis: int) -> Tensor[B]:
-        """The running product along an axis."""
-        return self._of(self.backend.cumprod(self.raw, axis))
+    def cumprod(self, axis: int | None = None) -> Tensor[B]:
+        """The running product along an axis, or of all elements in one row."""
+        return _function_of("cumprod")(self, axis)
 
     # -- order --
 
@@ -524,6 +525,15 @@ class Tensor(TensorBase[B]):
     def __getitem__(self, index: Index) -> Tensor[B]:
         return self._of(self.backend.getitem(self.raw, raw_index(index, self.backend)))
 
+    if not TYPE_CHECKING:  # type checkers refuse it without a method
+
+        def __setitem__(self, index: object, value: object) -> NoReturn:
+            raise OperandError(
+                "expected to read a tensor, got an assignment to some of its elements; tensors do "
+                "not change in place: make another one with ops.where(mask, value, x), "
+                "ops.index_add or ops.concatenate, or change the array before born.tensor(array)"
+            )
+
 
 def _function_of(name: str) -> Callable[..., Tensor[Any]]:
     """The function of this name in `born.ops`, which is a floor above and entered it."""
@@ -533,6 +543,11 @@ def _function_of(name: str) -> Callable[..., Tensor[Any]]:
 def is_tensor(value: object) -> TypeIs[Tensor[Any]]:
     """Whether a value is a tensor, on any backend."""
     return isinstance(value, Tensor)
+
+
+def _is_foreign(value: object) -> bool:
+    """Whether an array is of a kind that no tensor has, such as texts beside heights."""
+    return isinstance(value, np.ndarray) and cast("HostArray", value).dtype.kind in "OSTUMmc"
 
 
 def _as_arrays(value: object) -> Any:

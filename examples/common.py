@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic
 
+from arguments import at_least, usable
+
 import born
 from born import nn, optim
 from born.backend import B, Backend
 from born.checkpoint import Store
 from born.data import DataLoader
-from born.errors import BackendUnavailableError, CheckpointError, CheckpointWriteError
+from born.errors import CheckpointError, CheckpointWriteError
 
 
 def extra(module: str) -> Any:
@@ -64,14 +66,18 @@ def parse(
     """The arguments of the example `name`; exit with a message if they are wrong."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        "--backend", default="auto", metavar="NAME", help="what computes, such as numpy (auto)"
+        "--backend",
+        type=usable,
+        default="auto",
+        metavar="NAME",
+        help="what computes, such as numpy (%(default)s)",
     )
     parser.add_argument(
-        "--epochs", type=_at_least(1), default=epochs, metavar="N", help="how many (%(default)s)"
+        "--epochs", type=at_least(1), default=epochs, metavar="N", help="how many (%(default)s)"
     )
     parser.add_argument(
         "--seed",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         metavar="N",
         help="seed of all random numbers (%(default)s)",
@@ -91,32 +97,24 @@ def parse(
     if given.resume and given.checkpoint_dir is None:
         parser.error("--resume needs --checkpoint-dir, the folder given when training began")
     try:
-        backend = born.get_backend(given.backend)
         given.output.parent.mkdir(parents=True, exist_ok=True)
+        if (
+            given.checkpoint_dir is not None and not given.resume
+        ):  # fails now rather than after an epoch
+            given.checkpoint_dir.mkdir(parents=True, exist_ok=True)
         store = given.checkpoint_dir and Store(given.checkpoint_dir / name)
         if store is not None and store.latest() is not None and not given.resume:
             parser.error(
                 f"expected --resume, or a --checkpoint-dir without checkpoints of {name}, got "
                 f"{given.checkpoint_dir}; a new training would delete what is there"
             )
-    except (BackendUnavailableError, CheckpointError, OSError) as error:
+    except (CheckpointError, OSError) as error:
         parser.error(str(error))
     # On a busy machine, two threads of BLAS wait for each other far longer than these small
     # matrices take to multiply.
     threads.threadpool_limits(limits=1, user_api="blas")
-    backend.seed(given.seed)
-    return Options(backend, given.epochs, given.seed, store, given.resume, given.output)
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f"expected an integer of at least {least}, got {text!r}"
-            )
-        return int(text)
-
-    return integer
+    given.backend.seed(given.seed)
+    return Options(given.backend, given.epochs, given.seed, store, given.resume, given.output)
 
 
 # -- training --------------------------------------------------------------------------------

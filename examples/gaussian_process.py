@@ -8,10 +8,10 @@ Williams, 2006, "Gaussian processes for machine learning").
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
+from arguments import parsed
 
 import born
 from born import ops, optim
@@ -64,11 +64,8 @@ def samples(points: int, seed: int = 0) -> tuple[Any, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Fit a Gaussian process to samples of a curve.")
-    parser.add_argument("--points", type=int, default=60, help="samples (default: 60)")
-    parser.add_argument("--backend", default="auto", help="numpy, numba, cupy or auto (default)")
-    options = parser.parse_args()
-    backend = Autodiff(born.get_backend(options.backend))
+    options = parsed("Fit a Gaussian process to samples of a curve.", points=(60, "samples"))
+    backend = Autodiff(options.backend)
     x, y = (born.tensor(each, backend) for each in samples(options.points))
     result = fit(x, y)
     _, length, n = np.exp(result.x.numpy())

@@ -10,11 +10,11 @@ forward-backward algorithms are just backprop").
 
 from __future__ import annotations
 
-import argparse
 import math
 from typing import Any
 
 import numpy as np
+from arguments import parsed
 
 import born
 from born import nn, ops, optim
@@ -59,12 +59,10 @@ def simulate(throws: int, seed: int = 0) -> tuple[Any, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Find out when a die is loaded.")
-    parser.add_argument("--throws", type=int, default=1000, help="how many (default: 1000)")
-    parser.add_argument("--steps", type=int, default=60, help="updates (default: 60)")
-    parser.add_argument("--backend", default="auto", help="numpy, numba, cupy or auto (default)")
-    options = parser.parse_args()
-    backend = Autodiff(born.get_backend(options.backend))
+    options = parsed(
+        "Find out when a die is loaded.", throws=(1000, "how many"), steps=(60, "updates")
+    )
+    backend = Autodiff(options.backend)
     loaded, faces = simulate(options.throws)
     model, seen = HiddenMarkov(2, 6, backend), born.tensor(faces, backend)
     optimizer = optim.Adam(model.parameters(), lr=0.1)

@@ -9,10 +9,10 @@ its path is taken or refused (Neal, 2011, "MCMC using Hamiltonian dynamics").
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
+from arguments import parsed
 
 import born
 import born.random
@@ -65,12 +65,12 @@ def sample(backend: Backend, draws: int, chains: int) -> tuple[Any, float]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Sample the posterior of a logistic regression.")
-    parser.add_argument("--draws", type=int, default=500, help="of each chain (default: 500)")
-    parser.add_argument("--chains", type=int, default=20, help="how many run at once (default: 20)")
-    parser.add_argument("--backend", default="auto", help="numpy, numba, cupy or auto (default)")
-    options = parser.parse_args()
-    weights, taken = sample(born.get_backend(options.backend), options.draws, options.chains)
+    options = parsed(
+        "Sample the posterior of a logistic regression.",
+        draws=(500, "of each chain"),
+        chains=(20, "how many run at once"),
+    )
+    weights, taken = sample(options.backend, options.draws, options.chains)
     print(f"{len(weights)} draws, of which {100 * taken:.0f}% of the paths were taken")
     for name, column, true in zip(("intercept", "slope"), weights.T, (0.5, 1.5), strict=True):
         low, high = np.quantile(column, [0.025, 0.975])

@@ -7,11 +7,11 @@ The samples are of x' = A x^3 (Chen and others, 2018, "Neural ordinary different
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from arguments import parsed
 
 import born
 from born import nn, ops, optim
@@ -71,9 +71,6 @@ def train(backend: Backend, updates: int) -> tuple[Field[Any], float]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Learn a differential equation.")
-    parser.add_argument("--steps", type=int, default=400, help="updates (default: 400)")
-    parser.add_argument("--backend", default="auto", help="numpy, numba, cupy or auto (default)")
-    options = parser.parse_args()
-    error = train(born.get_backend(options.backend), options.steps)[1]
+    options = parsed("Learn a differential equation.", steps=(400, "updates"))
+    error = train(options.backend, options.steps)[1]
     print(f"largest error along the spiral, of radius 2: {error:.3f}")

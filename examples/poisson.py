@@ -13,10 +13,10 @@ equations").
 
 from __future__ import annotations
 
-import argparse
 import math
 
 import numpy as np
+from arguments import parsed
 
 import born
 from born import nn, ops, optim
@@ -65,9 +65,6 @@ def solve(backend: Backend, steps: int) -> float:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Solve -u'' = pi^2 sin(pi x) by a network.")
-    parser.add_argument("--steps", type=int, default=1500, help="updates (default: 1500)")
-    parser.add_argument("--backend", default="auto", help="numpy, numba, cupy or auto (default)")
-    options = parser.parse_args()
-    error = solve(born.get_backend(options.backend), options.steps)
+    options = parsed("Solve -u'' = pi^2 sin(pi x) by a network.", steps=(1500, "updates"))
+    error = solve(options.backend, options.steps)
     print(f"largest error of u against sin(pi x): {error:.1e}")

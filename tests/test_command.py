@@ -130,6 +130,11 @@ def test_what_is_not_there_has_another_status(
     assert "expected a checkpoint file" in printed.err
 
 
+def test_a_folder_is_told_what_is_in_it(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(path.parent)]) == 2
+    assert f"the last by name is {path}\n" in capsys.readouterr().err
+
+
 def test_names_of_tensors_cannot_steer_a_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 import pytest
 
-from tests.tools import ROOT, output_of
+import born
+from tests.tools import ROOT, output_of, python
 
 README: Final = ROOT / "README.md"
 HOWTO: Final = sorted((ROOT / "docs" / "howto").glob("*.md"))
 PROGRAMS: Final = [
     README,
     *HOWTO,
+    ROOT / "docs" / "tutorial.md",
     ROOT / "docs" / "checkpoints.md",
     ROOT / "docs" / "schedules.md",
     ROOT / "docs" / "optimizers.md",
@@ -92,10 +96,55 @@ def test_diffs_are_of_the_files_as_they_are(path: Path) -> None:
     for block in _blocks(path.read_text(encoding="utf-8"), "diff"):
         for name, hunks in re.findall(r"^\+\+\+ b/(.+)\n((?:(?!---).*\n)+)", block, re.MULTILINE):
             text = (ROOT / name).read_text(encoding="utf-8")
-            for hunk in re.split(r"^@@ .*\n", hunks, flags=re.MULTILINE)[1:]:
+            counts = re.findall(r"^@@ -\d+,(\d+) \+\d+,(\d+) @@", hunks, re.MULTILINE)
+            hunked = re.split(r"^@@ .*\n", hunks, flags=re.MULTILINE)[1:]
+            for hunk, (old, new) in zip(hunked, counts, strict=True):
+                signs = [line[:1] for line in hunk.splitlines()]
+                assert (signs.count(" ") + signs.count("-"), len(signs) - signs.count("-")) == (
+                    int(old),
+                    int(new),
+                ), f"{path.name}: the counts above a diff of {name} are others"
                 lines = [line for line in hunk.splitlines() if not line.startswith("+")]
                 before = "\n".join(line[1:] for line in lines)
                 assert before in text, f"{name} has changed: {path.name} shows a diff of\n{before}"
+
+
+LOOK_UP: Final = """
+import importlib, warnings
+warnings.simplefilter("ignore")
+for name in NAMES:
+    first, *rest = name.split(".")
+    value = importlib.import_module(first)
+    for part in rest:
+        first += "." + part
+        value = getattr(value, part) if hasattr(value, part) else importlib.import_module(first)
+"""
+
+
+def _rows_of_names() -> list[tuple[str, str]]:
+    """What is called so elsewhere, and here."""
+    text = (ROOT / "docs" / "howto" / "from_pytorch.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) > 50
+    return rows
+
+
+def test_names_that_newcomers_look_for_are_borns() -> None:
+    packages = ["born", "nn", "optim", "ops", "autodiff", "data", "checkpoint", "schedules"]
+    for _, here in _rows_of_names():
+        for name in re.findall(rf"`((?:{'|'.join(packages)})\.[\w.]+)", here):
+            path = name.removeprefix("born.").replace("schedules.", "optim.schedules.")
+            attrgetter(path)(born)  # an AttributeError names what is missing
+
+
+@pytest.mark.parametrize("library", ["torch", "jax", "optax", "equinox", "keras"])
+def test_names_that_newcomers_know_are_their_librarys(library: str) -> None:
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    columns = " ".join(there for there, _ in _rows_of_names())
+    names = re.findall(rf"`({library}\.[\w.]+)`", columns)
+    assert names
+    python(LOOK_UP.replace("NAMES", repr(names)), KERAS_BACKEND="jax")
 
 
 @every_document

@@ -56,11 +56,34 @@ def common(load: Callable[[str], Any]) -> Any:
 
 def test_every_example_is_tested() -> None:
     programs = {path.stem for path in (ROOT / "examples").glob("*.py")}
-    assert programs - {"common", "digits", "poisson", "train_gpt", *SHORT} == set(EXAMPLES)
+    assert programs - {"arguments", "common", "digits", "poisson", "train_gpt", *SHORT} == set(
+        EXAMPLES
+    )
     for name in (*SHORT, "poisson"):
         text = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
         assert text.count("\n") < 80
     assert (ROOT / "examples" / "train_gpt.py").read_text(encoding="utf-8").count("\n") <= 150
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (
+            "gaussian_process",
+            ("--points", "0"),
+            "argument --points: expected an integer of at least 1",
+        ),
+        ("hidden_markov", ("--steps", "-2"), "argument --steps: expected an integer of at least 1"),
+        ("poisson", ("--backend", "cuppy"), "argument --backend: expected a usable backend, got"),
+    ],
+)
+def test_short_examples_refuse_wrong_arguments(
+    name: str, arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    done = run(command(name, *arguments), tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

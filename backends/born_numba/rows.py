@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from born.backend.lanes import LANES
-from born.fusion import Program, Ref
+from born.fusion import ARRAY, Program, Ref
 from born.fusion.program import COLUMNS, REDUCTIONS, ROWS
 from born.fusion.stages import Pass
 from born_numba import intrinsics
@@ -75,13 +75,6 @@ def joined_max(lanes: Any) -> Any:
 
 def sum_of_part(lanes: Any, x: Any, count: Any) -> None:
     """Add the elements of a part to the lanes."""
-    if count == PART:
-        for lane in range(LANES):
-            total = load_float64(lanes, lane)
-            for turn in range(0, PART, LANES):
-                total += np.float64(load(x, turn + lane))
-            store_float64(lanes, lane, total)
-        return
     for turn in range(0, count, LANES):
         for lane in range(min(LANES, count - turn)):
             total = load_float64(lanes, lane) + np.float64(load(x, turn + lane))
@@ -90,14 +83,6 @@ def sum_of_part(lanes: Any, x: Any, count: Any) -> None:
 
 def squares_of_part(lanes: Any, x: Any, count: Any) -> None:
     """Add the squares of the elements of a part to the lanes."""
-    if count == PART:
-        for lane in range(LANES):
-            total = load_float64(lanes, lane)
-            for turn in range(0, PART, LANES):
-                value = np.float64(load(x, turn + lane))
-                total += value * value
-            store_float64(lanes, lane, total)
-        return
     for turn in range(0, count, LANES):
         for lane in range(min(LANES, count - turn)):
             value = np.float64(load(x, turn + lane))
@@ -106,13 +91,6 @@ def squares_of_part(lanes: Any, x: Any, count: Any) -> None:
 
 def products_of_part(lanes: Any, x: Any, y: Any, count: Any) -> None:
     """Add the products of the elements of two parts to the lanes."""
-    if count == PART:
-        for lane in range(LANES):
-            total = load_float64(lanes, lane)
-            for turn in range(0, PART, LANES):
-                total += np.float64(load(x, turn + lane)) * np.float64(load(y, turn + lane))
-            store_float64(lanes, lane, total)
-        return
     for turn in range(0, count, LANES):
         for lane in range(min(LANES, count - turn)):
             product = np.float64(load(x, turn + lane)) * np.float64(load(y, turn + lane))
@@ -215,10 +193,11 @@ class RowText:
     ) -> None:
         self._reductions = reductions
         operands = list(dict.fromkeys(ref for _, _, refs in reductions for ref in refs))
-        # What only lies in memory is kept, too: lanes go through it in an order in which memory
-        # gives it half as fast.
-        self._kept = {ref: f"kept{n}" for n, ref in enumerate(operands)}
         self._work = Elements(program, dtypes, operands)
+        # What lies in memory is added up from there, unless the loop writes there meanwhile.
+        self._direct = {ref: f"x{ref.index}" for ref in operands if self._lies_in_memory(ref)}
+        kept = [ref for ref in operands if ref not in self._direct]
+        self._kept = {ref: f"kept{n}" for n, ref in enumerate(kept)}
         ranks = [program.rank(index) for index in range(len(dtypes))]
         self.lower = [i for i, rank in enumerate(ranks) if rank in (ROWS, COLUMNS)]
         self.columns = [i for i in self.lower if ranks[i] == COLUMNS]
@@ -229,9 +208,20 @@ class RowText:
         whole = ["start = base", "count = length", "first = 0"]
         self.lines = [
             f"# {program.name}, computes in {self._work.compute.name}",
-            *(self._in_parts() if self._kept else [*whole, *self._computing()]),
+            *(self._in_parts() if operands else [*whole, *self._computing()]),
         ]
         self.results = [f"joined_{reductions[k][0]}(lanes{n})" for n, k in enumerate(self.rows)]
+
+    def _lies_in_memory(self, ref: Ref) -> bool:
+        """Whether an operand is an array's element as it is computed with, and stays so."""
+        work = self._work
+        return (
+            ref.kind == ARRAY
+            and work.is_element(ref.index)
+            and work.dtypes[ref.index] == work.compute
+            and ref.index not in work.stored
+            and 0 not in work.stored  # a gradient may be its parameter
+        )
 
     def _in_parts(self) -> list[str]:
         """The lines that go through a row part by part, and add up what each leaves."""
@@ -256,6 +246,9 @@ class RowText:
         lines += [f"x{i} = address_of(at{i}, across + first, 8)" for i in self.columns]
         lines += [f"sum{k} = address_of(at_sum{k}, cell + first, 8)" for k in self.cells]
         given = [i for i in self.lower if i not in self.columns]
+        used = {arg for _, args in work.program.instructions for arg in args}
+        used.update(work.stored.values())
+        given += [ref.index for ref in self._direct if ref not in used]
         own = [
             *work.values(given),
             *(f"store_{work.compute.name}({kept}, j, {ref})" for ref, kept in self._kept.items()),
@@ -270,7 +263,7 @@ class RowText:
             name = "products"
             if what == "part" and refs[0] == refs[1]:
                 name, refs = "squares", refs[:1]
-        kept = ", ".join(self._kept[ref] for ref in refs)
+        kept = ", ".join({**self._kept, **self._direct}[ref] for ref in refs)
         return f"{name}_of_{what}_{self._work.compute.name}({target}, {kept}, count)"
 
 

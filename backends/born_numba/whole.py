@@ -30,7 +30,7 @@ from born_numpy.group import HostGroup
 from born_numpy.waves import StagedProgram
 
 # What the table of a call holds: the addresses of array objects, then a number.
-_OBJECTS, _GRADIENTS, _SLOTS, _TENSORS, _SCALARS, _SETS, _RESULTS, _GROUP, _PIECES = range(9)
+_OBJECTS, _GRADIENTS, _SLOTS, _TENSORS, _SETS, _RESULTS, _GIVEN, _PIECES = range(8)
 
 _few: Final[Any] = inlined(rounds.sum_of_few)
 room_of_lanes: Final = intrinsics.room(8 * LANES)
@@ -73,6 +73,7 @@ class Whole:
         group = staged.program.group
         self._group = group
         self.is_alone = group is None
+        self._common = 0 if group is None else len(group.slots) + group.scalars
         self.source = self._source()
 
     @staticmethod
@@ -106,10 +107,10 @@ class Whole:
             "gradients = data(table, _GRADIENTS)",
             "slots = data(table, _SLOTS)",
             "tensors = data(table, _TENSORS)",
-            "scalars = data(table, _SCALARS)",
             "sets = data(table, _SETS)",
             "results = data(table, _RESULTS)",
-            "group = data(table, _GROUP)",
+            "group = data(table, _GIVEN)",
+            f"scalars = address_of(group, {self._common}, 8)",
             "pieces = load_int64(table, _PIECES)",
             *round_room(self._texts),
             "lanes = room_of_lanes()",
@@ -215,21 +216,18 @@ class Whole:
         """A step; what is common goes into the slots of the group."""
         table = plan.table.copy()
         # The names keep alive what the table knows by its address only.
-        numbers = np.fromiter(chain.from_iterable(scalars), np.float64)
+        numbers = chain.from_iterable(scalars)
+        common = () if group is None else group.given
+        given = np.array((*common, *numbers), np.float64)
         results = np.empty((len(gathered.arrays), len(self._columns)))
-        table[_GRADIENTS] = id(gathered.addresses)
-        table[_SCALARS], table[_RESULTS] = id(numbers), id(results)
+        table[_GRADIENTS], table[_GIVEN] = id(gathered.addresses), id(given)
+        table[_RESULTS] = id(results)
         if sets is not None:
             chosen = np.array(sets, np.int64)
             table[_SETS] = id(chosen)
-        if group is None:
-            table[_GROUP] = id(results)  # of which nothing is read
-            self._loop(id(table))
-            return
-        common = np.array(group.given)
-        table[_GROUP] = id(common)
         self._loop(id(table))
-        group.take(common.tolist())
+        if group is not None:
+            group.take(given.tolist())
 
 
 class Planned(NamedTuple):

@@ -22,6 +22,7 @@ from born.backend import B
 from born.dtypes import DTypeLike, as_dtype, is_floating
 from born.errors import ConfigError, DTypeError, ShapeError
 from born.nn.parameter import Parameter
+from born.operands import check_backend
 from born.raw import RawTensor, Shape
 from born.tensor import Tensor
 from born.validation import choice, number
@@ -87,7 +88,7 @@ def uniform(
     >>> bool((abs(uniform((9,), backend, -0.1, 0.1).numpy()) <= 0.1).all())
     True
     """
-    return _scaled(backend.innermost.uniform(shape, dtype), backend, high - low, low)
+    return _scaled(check_backend(backend).innermost.uniform(shape, dtype), backend, high - low, low)
 
 
 def normal(
@@ -98,7 +99,7 @@ def normal(
     >>> normal((2, 3), backend, std=0.02).shape
     (2, 3)
     """
-    return _scaled(backend.innermost.normal(shape, dtype), backend, std, mean)
+    return _scaled(check_backend(backend).innermost.normal(shape, dtype), backend, std, mean)
 
 
 def xavier_uniform(

@@ -10,6 +10,7 @@ from typing_extensions import override
 from born import ops
 from born.backend import B
 from born.backend.recomputing import is_recomputing
+from born.creation import ones, zeros
 from born.dtypes import DTypeLike
 from born.errors import ConfigError, ShapeError, TapeError
 from born.nn.module import Module
@@ -53,10 +54,10 @@ class LayerNorm(Module[B]):
     ) -> None:
         lengths = shape("normalized_shape", normalized_shape)
         self.eps = number("eps", eps, low=0.0)
-        self.weight = Parameter(Tensor(backend.ones(lengths, dtype), backend))
+        self.weight = Parameter(ones(lengths, backend, dtype))
         self.bias = None
         if flag("bias", bias):
-            self.bias = Parameter(Tensor(backend.zeros(lengths, dtype), backend))
+            self.bias = Parameter(zeros(lengths, backend, dtype))
 
     if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
@@ -95,7 +96,7 @@ class RMSNorm(Module[B]):
     ) -> None:
         lengths = shape("normalized_shape", normalized_shape)
         self.eps = number("eps", eps, low=0.0)
-        self.weight = Parameter(Tensor(backend.ones(lengths, dtype), backend))
+        self.weight = Parameter(ones(lengths, backend, dtype))
 
     if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
@@ -135,21 +136,14 @@ class _BatchNorm(Module[B]):
         self.eps = number("eps", eps, low=0.0)
         self.momentum = None if momentum is None else number("momentum", momentum, 0.0, 1.0)
         length = (self.num_features,)
-
-        def ones() -> Tensor[B]:
-            return Tensor(backend.ones(length, dtype), backend)
-
-        def zeros() -> Tensor[B]:
-            return Tensor(backend.zeros(length, dtype), backend)
-
         learned, tracked = flag("affine", affine), flag("track_running_stats", track_running_stats)
-        self.weight = Parameter(ones()) if learned else None
-        self.bias = Parameter(zeros()) if learned else None
-        self.running_mean = Buffer(zeros()) if tracked else None
-        self.running_var = Buffer(ones()) if tracked else None
+        self.weight = Parameter(ones(length, backend, dtype)) if learned else None
+        self.bias = Parameter(zeros(length, backend, dtype)) if learned else None
+        self.running_mean = Buffer(zeros(length, backend, dtype)) if tracked else None
+        self.running_var = Buffer(ones(length, backend, dtype)) if tracked else None
         self.num_batches_tracked = None
         if tracked:
-            self.num_batches_tracked = Buffer(Tensor(backend.zeros((), "int64"), backend))
+            self.num_batches_tracked = Buffer(zeros((), backend, "int64"))
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise each channel of `x`."""
@@ -317,8 +311,8 @@ class GroupNorm(Module[B]):
         self.weight = self.bias = None
         if flag("affine", affine):
             length = (self.num_channels,)
-            self.weight = Parameter(Tensor(backend.ones(length, dtype), backend))
-            self.bias = Parameter(Tensor(backend.zeros(length, dtype), backend))
+            self.weight = Parameter(ones(length, backend, dtype))
+            self.bias = Parameter(zeros(length, backend, dtype))
 
     if TYPE_CHECKING:  # no type says for all classes at once that `to` keeps the class
 
@@ -357,8 +351,8 @@ class _InstanceNorm(Module[B]):
         self.weight = self.bias = None
         if flag("affine", affine):
             length = (self.num_features,)
-            self.weight = Parameter(Tensor(backend.ones(length, dtype), backend))
-            self.bias = Parameter(Tensor(backend.zeros(length, dtype), backend))
+            self.weight = Parameter(ones(length, backend, dtype))
+            self.bias = Parameter(zeros(length, backend, dtype))
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Normalise each channel of each element of the batch."""

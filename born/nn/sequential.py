@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 from typing_extensions import override
 
 from born.backend import B
-from born.errors import ParameterError
+from born.errors import BornError, ParameterError
 from born.nn.module import Module, Stateless
 from born.nn.traversal import Layer
 from born.tensor import B2, Tensor
@@ -64,8 +64,15 @@ class Sequential(Module[B]):
 
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         """Pass `x` through every layer."""
-        for layer in self.layers:
-            x = layer(x)
+        for index, layer in enumerate(self.layers):
+            try:
+                x = layer(x)
+            except BornError as error:
+                error.add_note(
+                    f"in layer {index} of a Sequential, {type(layer).__name__}, which was given "
+                    f"shape {x.shape}"
+                )
+                raise
         return x
 
     @override

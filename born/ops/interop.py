@@ -12,8 +12,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from born.ops import creation, elementwise, indexing, order, reduction, sampled, shape, statistics
-from born.ops.linear import matmul
+from born.ops import (
+    creation,
+    elementwise,
+    indexing,
+    linalg,
+    order,
+    reduction,
+    sampled,
+    shape,
+    statistics,
+)
+from born.ops.einsum import einsum
+from born.ops.linear import dot, inner, kron, matmul, outer, tensordot, vdot
 from born.tensor import NUMPY_FUNCTIONS, NUMPY_UFUNCS
 
 _REDUCTIONS: Final = "all any argmax argmin cumprod cumsum max mean min prod sum var"
@@ -45,6 +56,10 @@ diag diagflat diagonal dsplit dstack expand_dims flip fliplr flipud hsplit hstac
 repeat reshape roll rollaxis rot90 split squeeze stack swapaxes tile trace transpose tril triu
 unstack vsplit vstack
 """
+_LINALG: Final[dict[str, str]] = {
+    "1": "cholesky det inv pinv slogdet",
+    "2": "matrix_power norm solve",
+}
 _ANY: Final = 99  # arguments, each of them a tensor
 _OTHER_NAMES: Final[dict[str, Callable[..., Any]]] = {
     "absolute": elementwise.abs,
@@ -89,6 +104,15 @@ NUMPY_FUNCTIONS.update(
         "take_along_axis": (indexing.gather, 3),
         **{name: (getattr(shape, name), 4) for name in _SHAPES.split()},
         **{name: (getattr(shape, name), _ANY) for name in ("broadcast_arrays", "ix_", "meshgrid")},
+        **{each.__name__: (each, 2) for each in (dot, inner, kron, outer, vdot)},
+        "cross": (linalg.cross, 2),
+        "einsum": (einsum, _ANY),
+        "tensordot": (tensordot, 3),
+        **{
+            f"linalg.{name}": (getattr(linalg, name), int(count))
+            for count, names in _LINALG.items()
+            for name in names.split()
+        },
         "full_like": (creation.full_like, 3),
         "ones_like": (creation.ones_like, 2),
         "zeros_like": (creation.zeros_like, 2),

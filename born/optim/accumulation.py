@@ -11,7 +11,7 @@ from born.dtypes import float32
 from born.errors import ConfigError
 from born.fusion import where
 from born.optim.averaging import Every
-from born.optim.checks import StepChecks
+from born.optim.checks import StepChecks, quiet
 from born.optim.config import Config, cached
 from born.optim.plans import Plans
 from born.optim.rule import Rule, RuleFunction, free_name, from_rule, wrapping
@@ -172,12 +172,13 @@ class Accumulation:
         """The sums, or None where there were no gradients; and it begins anew."""
         gathered, self.batches = self.gathered, 0
         self.gathered = [0] * len(gathered)
-        return [
-            None
-            if count == 0
-            else (each if each.dtype == dtype else self._backend.astype(each, dtype))
-            for count, each, dtype in zip(gathered, self.sums, self._dtypes, strict=True)
-        ]
+        with quiet():
+            return [
+                None
+                if count == 0
+                else (each if each.dtype == dtype else self._backend.astype(each, dtype))
+                for count, each, dtype in zip(gathered, self.sums, self._dtypes, strict=True)
+            ]
 
     def live(self) -> dict[str, RawTensor]:
         """The sums by name."""

@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any, cast
 from weakref import WeakSet
 
+import numpy as np
+
 from born.backend import B, Backend
 from born.dtypes import is_floating
 from born.errors import BackendMismatchError, DTypeError, GradientError, ParameterError
@@ -153,6 +155,11 @@ def distinct_names(parameters: Sequence[Parameter[Any]]) -> list[str]:
     names = [p.name or str(index) for index, p in enumerate(parameters)]
     counts = Counter(names)
     return [f"{name} ({i})" if counts[name] > 1 else name for i, name in enumerate(names)]
+
+
+def quiet() -> np.errstate:
+    """A context without NumPy's warnings, as updates are: what is not finite has a policy."""
+    return np.errstate(all="ignore")
 
 
 class StepChecks:

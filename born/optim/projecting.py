@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from born.backend import Backend
 from born.dtypes import is_half
 from born.nn import Parameter
 from born.optim.around import Around
-from born.optim.checks import StepChecks
+from born.optim.checks import StepChecks, quiet
 from born.optim.following import APPLIED
 from born.optim.plans import Plans
 from born.optim.precision import MASTER
@@ -141,12 +139,14 @@ class Projecting:
             exact = self._exact.get(index, raw)
             backend.assign(exact, unless_skipped(self.nearest(index, exact), exact))
             if exact is not raw:
-                backend.assign(raw, unless_skipped(backend.astype(exact, raw.dtype), raw))
+                with quiet():
+                    rounded = backend.astype(exact, raw.dtype)
+                backend.assign(raw, unless_skipped(rounded, raw))
 
     def nearest(self, index: int, raw: RawTensor) -> RawTensor:
         """The nearest value that a parameter may have."""
         value = Tensor(raw, self._backend)
-        with np.errstate(all="ignore"):  # as updates have it: what is not finite is no news here
+        with quiet():
             for projection in self._projected.get(index, ()):
                 value = projection(value)
         return value.raw

@@ -11,7 +11,7 @@ import born
 from born import nn, ops
 from born.autodiff import Autodiff, backward
 from born.backend import B, Backend
-from born.errors import ConfigError, ParameterError
+from born.errors import ConfigError, ParameterError, ShapeError
 from born.ops.linear import Activation
 from born.tensor import Tensor
 
@@ -95,3 +95,12 @@ def test_unknown_activation_is_refused(backend: Backend) -> None:
     wrong: Any = "softmax"
     with pytest.raises(ConfigError, match=r'activation="relu", .* or "tanh", got \'softmax\';'):
         nn.Linear(5, 4, backend, activation=wrong)
+
+
+def test_an_error_in_a_layer_has_a_note_of_which(backend: Backend) -> None:
+    model = nn.Sequential(nn.Linear(3, 4, backend), nn.ReLU(), nn.Linear(5, 1, backend))
+    with pytest.raises(ShapeError, match=r"got \(2, 4\) and \(1, 5\)") as caught:
+        model(born.ones((2, 3), backend))
+    assert caught.value.__notes__ == [
+        "in layer 2 of a Sequential, Linear, which was given shape (2, 4)"
+    ]

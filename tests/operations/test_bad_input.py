@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import born
-from born import ops
+from born import nn, ops
 from born.autodiff import Autodiff
 from born.backend import Backend
 from born.dtypes import as_dtype
@@ -219,7 +219,7 @@ def test_dtypes_that_an_operation_does_not_take(made: Made) -> None:
 
 @pytest.mark.parametrize("dtype", ["int16", "complex64", "<U3", "object"])
 def test_unknown_dtypes(dtype: str, backend: Backend) -> None:
-    with pytest.raises(DTypeError, match=r"expected one of the dtypes float32, .*got .*; convert"):
+    with pytest.raises(DTypeError, match=r"expected one of the dtypes float32, .*got .*; \S"):
         born.tensor(np.zeros(2, dtype), backend)
     with pytest.raises(DTypeError, match="expected one of the dtypes"):
         born.zeros(2, backend, dtype)
@@ -384,3 +384,60 @@ def test_failed_operation_leaves_the_tape_alone(autodiff: Autodiff[Backend]) -> 
     loss.backward()
     assert x.raw.grad is not None
     assert autodiff.to_numpy(x.raw.grad).tolist() == [[2.0, 2.0, 2.0]] * 2
+
+
+FOREIGN: Final[dict[str, tuple[Any, type[BornError], str]]] = {
+    "complex": (np.ones(2, complex), DTypeError, "keep real and imaginary parts as two arrays"),
+    "texts": (np.array(["a", "b"]), DTypeError, r"number texts first, as np\.unique"),
+    "mixed": (np.array([1.0, "b"], object), DTypeError, "choose the columns that are numbers"),
+    "dates": (np.array(["2020-01-01"], "datetime64[s]"), DTypeError, "subtract a first date"),
+    "masked": (np.ma.masked_array([1.0, 2.0], [True, False]), OperandError, "with 1 elements that"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_data_that_is_not_numbers_is_told_what_to_become(name: str, backend: Backend) -> None:
+    data, kind, message = FOREIGN[name]
+    with pytest.raises(kind, match=message):
+        born.tensor(data, backend)
+
+
+def test_a_masked_array_without_masked_elements_is_an_array(backend: Backend) -> None:
+    masked: Any = np.ma.masked_array([1.0, 2.0])
+    x = born.tensor(masked, backend)
+    assert x.tolist() == [1.0, 2.0]
+    hidden: Any = np.ma.masked_greater(masked, 1.5)
+    with pytest.raises(OperandError, match="a masked array with 1 elements"):
+        ops.add(x, hidden)
+
+
+def test_lists_of_arrays_and_tensors_keep_their_dtype(backend: Backend) -> None:
+    if backend.name == "cupy":
+        pytest.skip("arrays of a device are joined by ops.stack")
+    third: Any = [np.full(2, 1 / 3), born.full((2,), 1 / 3, backend, "float64")]
+    assert born.tensor(third, backend).dtype == np.float64
+    assert born.tensor([third, third], backend).tolist() == [[[1 / 3] * 2] * 2] * 2
+    assert born.tensor([1 / 3, 2], backend).dtype == np.float32
+
+
+def test_elements_are_not_assigned(backend: Backend) -> None:
+    x: Any = born.ones((2,), backend)
+    with pytest.raises(OperandError, match=r"do not change in place: make another .*ops\.where"):
+        x[0] = 2.0
+
+
+def test_what_is_no_backend_is_refused_by_layers_and_creation(backend: Backend) -> None:
+    of: Any = nn
+    for layer, sizes in (("Linear", (3, 1)), ("LayerNorm", (3,)), ("LSTM", (3, 4))):
+        with pytest.raises(OperandError, match="got 'numpy'; make one"):
+            getattr(of, layer)(*sizes, "numpy")
+    zeros: Any = born.zeros
+    with pytest.raises(OperandError, match="write a shape as one tuple"):
+        zeros(2, 3, backend)
+
+
+def test_running_sums_take_all_elements_without_an_axis(backend: Backend) -> None:
+    x = born.tensor([[1.0, 2.0], [3.0, 4.0]], backend)
+    assert x.cumsum().tolist() == [1.0, 3.0, 6.0, 10.0]
+    assert x.cumprod().tolist() == [1.0, 2.0, 6.0, 24.0]
+    assert x.cumsum(1).tolist() == [[1.0, 3.0], [3.0, 7.0]]

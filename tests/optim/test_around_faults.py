@@ -552,6 +552,19 @@ def test_what_is_not_finite_is_projected_without_a_warning(backend: Backend, pol
     assert bool(np.isnan(p.numpy()).any()) == (policy == "ignore")
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_float16_does_not_hold_is_no_warning(backend: Backend) -> None:
+    half = nn.Parameter(born.tensor([6e4], backend, "float16"), "half")
+    steep = {half.raw: born.tensor([-6e4], backend, "float16").raw}
+    master = optim.Precision(parameters="master")
+    held: Any = {"projections": [optim.NonNegative()], "precision": master}
+    optim.SGD([half], lr=1.0, **held).step(steep)
+    assert np.isinf(half.numpy()).all()
+    gathered = optim.SGD([half], lr=0.0, accumulate=2, nonfinite="skip")
+    gathered.step(steep, scale=4.0)
+    assert not gathered.step(steep, scale=4.0).applied
+
+
 def _unit(rule: optim.Rule) -> optim.Rule:
     return optim.projected(rule, optim.UnitNorm())
 

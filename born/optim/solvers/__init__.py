@@ -12,13 +12,13 @@ a sum of squares; both keep to SciPy's conventions.
 (True, array([1., 1.]))
 """
 
+from born.optim.solvers.conjugate import NewtonCG as NewtonCG
+from born.optim.solvers.conjugate import NonlinearCG as NonlinearCG
 from born.optim.solvers.curve import covariance as covariance
 from born.optim.solvers.curve import curve_fit as curve_fit
-from born.optim.solvers.descent import BFGS as BFGS
-from born.optim.solvers.descent import LBFGS as LBFGS
-from born.optim.solvers.descent import NewtonCG as NewtonCG
-from born.optim.solvers.descent import NonlinearCG as NonlinearCG
 from born.optim.solvers.minimize import minimize as minimize
+from born.optim.solvers.quasi_newton import BFGS as BFGS
+from born.optim.solvers.quasi_newton import LBFGS as LBFGS
 from born.optim.solvers.result import OptimizeResult as OptimizeResult
 from born.optim.solvers.squares import least_squares as least_squares
 from born.optim.solvers.steps import Dogleg as Dogleg

@@ -1,4 +1,4 @@
-"""The methods of `minimize`: each finds directions, and one line search goes along them."""
+"""What all methods of `minimize` share: they go along directions, by one line search."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, TypeVar, cast
 
 import numpy as np
-from typing_extensions import override
 
-from born.creation import eye
 from born.errors import ConfigError, OperandError
 from born.optim.config import Settings, check_names
 from born.optim.fields import Interval
 from born.optim.solvers.box import Box, box_of
+from born.optim.solvers.kinds import objective_of
 from born.optim.solvers.objective import (
     Objective,
     Point,
     Vector,
     dot,
     largest,
-    length,
-    objective_of,
 )
 from born.optim.solvers.result import OptimizeResult
 from born.optim.solvers.search import search
@@ -33,6 +30,9 @@ Tolerance = Annotated[float, Interval(0.0)]
 Count = Annotated[int, Interval(0)]
 
 _M = TypeVar("_M", bound=Settings)
+
+SHALLOW: Final = 2.220446049250313e-16
+"""The least curvature of a step, yᵀs / yᵀy, that is more than rounding."""
 
 STOPPED: Final = 99
 
@@ -313,291 +313,3 @@ def calling(callback: Callable[..., object]) -> Callable[[OptimizeResult], objec
     if names == ["intermediate_result"]:
         return lambda result: callback(intermediate_result=result)
     return lambda result: callback(result.x)
-
-
-# -- L-BFGS ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LBFGS(Method):
-    """Quasi-Newton with a memory of the last steps: for few variables or millions of them.
-
-    With s and y, how the point and the gradient changed in each of the last `history` steps, the
-    direction is -H g, where H is what BFGS would make of them from a multiple of the identity. A
-    pair is kept only if it shows upward curvature. With bounds, variables that push against theirs
-    are left out of s, y and g, and the rest of the direction is bent into the box.
-
-    Source: Nocedal (1980), "Updating quasi-Newton matrices with limited storage"; Liu and Nocedal
-    (1989), "On the limited memory BFGS method for large scale optimization"; for bounds Bertsekas
-    (1982), "Projected Newton methods for optimization problems with simple constraints".
-
-    >>> result = optim.minimize(
-    ...     lambda x: ((x + 1.0) ** 2).sum(), born.zeros(3, backend), bounds=[(0, 1)] * 3
-    ... )
-    >>> result.x, result.status
-    (Tensor([0., 0., 0.], dtype=float32), 0)
-    """
-
-    takes_bounds: ClassVar[bool] = True
-    decrease: ClassVar[float] = 1e-3
-    narrowest: ClassVar[float] = 0.1
-    trials: ClassVar[int] = 20
-
-    ftol: Tolerance = 2.220446049250313e-09
-    """How little the function may fall in a step before it ends, as a part of its size."""
-    history: Annotated[int, Interval(1)] = 10
-    """How many steps to remember; each takes two vectors."""
-
-    @override
-    def directions(self, objective: Objective, box: Box | None) -> Directions:
-        return _Limited(self.history, box)
-
-
-class _Limited(Directions):
-    """The two loops of L-BFGS."""
-
-    def __init__(self, history: int, box: Box | None) -> None:
-        self._history, self._box = history, box
-        self._pairs: list[tuple[Vector, Vector, float]] = []
-
-    @override
-    def direction(self, point: Point) -> Vector:
-        if self._box is None:
-            return -_times_inverse(self._pairs, point.g)
-        scale = 1.0 / max(1.0, length(point.g))
-        if self._pairs:
-            _, y, sy = self._pairs[-1]
-            scale = sy / dot(y, y)
-        free = self._box.free(point.x, point.g, scale)
-        masked = ((s * free, y * free) for s, y, _ in self._pairs)
-        pairs = [(s, y, dot(s, y)) for s, y in masked]
-        pairs = [(s, y, sy) for s, y, sy in pairs if sy > _SHALLOW * dot(y, y)]
-        # What is about to meet its bound goes there, and the others need not reckon with it.
-        return -_times_inverse(pairs, point.g * free) - (point.g - point.g * free) * scale
-
-    @override
-    def update(self, old: Point, new: Point) -> None:
-        s, y = new.x - old.x, new.g - old.g
-        sy = dot(s, y)
-        if sy > _SHALLOW * dot(y, y):
-            self._pairs = [*self._pairs, (s, y, sy)][-self._history :]
-
-    @override
-    def forget(self) -> bool:
-        had = bool(self._pairs)
-        self._pairs = []
-        return had
-
-    @override
-    def first_step(self, point: Point, direction: Vector, fall: float | None) -> float:
-        if self._pairs:
-            return 1.0
-        return 1.0 if self._box is not None else min(1.0, 1.0 / length(direction))
-
-
-def _times_inverse(pairs: list[tuple[Vector, Vector, float]], g: Vector) -> Vector:
-    """H g by the two loops."""
-    if not pairs:
-        return g
-    q, factors = g, list[float]()
-    for s, y, sy in reversed(pairs):
-        factors.append(dot(s, q) / sy)
-        q = q - y * factors[-1]
-    _, y, sy = pairs[-1]
-    q = q * (sy / dot(y, y))
-    for (s, y, sy), factor in zip(pairs, reversed(factors), strict=True):
-        q = q + s * (factor - dot(y, q) / sy)
-    return q
-
-
-_SHALLOW: Final = 2.220446049250313e-16
-"""The least curvature of a step, yᵀs / yᵀy, that is more than rounding."""
-
-
-# -- BFGS ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BFGS(Method):
-    """Quasi-Newton with an estimate of the whole inverse Hessian, for up to a thousand variables.
-
-    With s and y as in `LBFGS` and ρ = 1 / yᵀs::
-
-        H ← (I - ρ s yᵀ) H (I - ρ y sᵀ) + ρ s sᵀ
-
-    Source: Nocedal and Wright (2006), "Numerical Optimization", algorithm 6.1, with equation 6.20
-    for the first H.
-
-    >>> optim.minimize(lambda x: float(x @ x), [3.0, 4.0], method=optim.BFGS()).success
-    True
-    """
-
-    @override
-    def directions(self, objective: Objective, box: Box | None) -> Directions:
-        return _Inverse()
-
-
-class _Inverse(Directions):
-    """The inverse Hessian of BFGS; None stands for the identity."""
-
-    def __init__(self) -> None:
-        self._inverse: Any = None
-
-    @override
-    def direction(self, point: Point) -> Vector:
-        return -point.g if self._inverse is None else -(self._inverse @ point.g)
-
-    @override
-    def update(self, old: Point, new: Point) -> None:
-        s, y = new.x - old.x, new.g - old.g
-        sy = dot(s, y)
-        if not sy > _SHALLOW * dot(y, y):
-            return
-        n = s.size
-        column, row = s.reshape(n, 1), s.reshape(1, n)
-        if self._inverse is None:
-            yy = dot(y, y)
-            scale = sy / yy
-            hy, yhy = y * scale, sy
-            inverse = eye(n, s.backend, dtype="float64") * scale
-        else:
-            inverse = self._inverse
-            hy = inverse @ y
-            yhy = dot(y, hy)
-        cross = column @ hy.reshape(1, n)
-        self._inverse = inverse + (column @ row) * ((1.0 + yhy / sy) / sy) - (cross + cross.T) / sy
-
-    @override
-    def forget(self) -> bool:
-        had = self._inverse is not None
-        self._inverse = None
-        return had
-
-    @override
-    def first_step(self, point: Point, direction: Vector, fall: float | None) -> float:
-        if self._inverse is not None:
-            return 1.0
-        return min(1.0, 1.0 / length(direction))
-
-
-# -- nonlinear conjugate gradients -------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class NonlinearCG(Method):
-    """Conjugate gradients: three vectors of memory, and more steps than `LBFGS` takes.
-
-    With y as in `LBFGS`, and the direction d before::
-
-        β = max(0, gᵀy / g_oldᵀg_old)        d ← -g + β d
-
-    Source: Polak and Ribière (1969); Nocedal and Wright (2006), "Numerical Optimization",
-    section 5.2.
-
-    >>> optim.minimize(lambda x: float(x @ x), [3.0, 4.0], method=optim.NonlinearCG()).success
-    True
-    """
-
-    curvature: ClassVar[float] = 0.3
-
-    @override
-    def directions(self, objective: Objective, box: Box | None) -> Directions:
-        return _Conjugate()
-
-
-class _Conjugate(Directions):
-    """The last direction, and how far it was followed."""
-
-    def __init__(self) -> None:
-        self._last: Vector | None = None
-        self._used: Vector | None = None
-
-    @override
-    def direction(self, point: Point) -> Vector:
-        self._used = -point.g if self._last is None else self._last
-        return self._used
-
-    @override
-    def update(self, old: Point, new: Point) -> None:
-        assert self._used is not None
-        y = new.g - old.g
-        beta = max(0.0, dot(new.g, y) / dot(old.g, old.g))
-        self._last = self._used * beta - new.g
-        if not dot(self._last, new.g) < 0.0:
-            self._last = None
-
-    @override
-    def forget(self) -> bool:
-        had = self._last is not None
-        self._last = None
-        return had
-
-    @override
-    def first_step(self, point: Point, direction: Vector, fall: float | None) -> float:
-        slope = -dot(direction, point.g)
-        if fall is None:
-            return min(1.0, 1.0 / length(direction))
-        return min(1.0, 2.02 * fall / slope)
-
-
-# -- Newton's method -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class NewtonCG(Method):
-    """Newton's method, its equation H d = -g solved by conjugate gradients, and only as well as is
-    needed yet: |H d + g| ≤ min(0.5, √|g|) |g|. It ends early where H curves downwards.
-
-    Source: Dembo and Steihaug (1983), "Truncated-Newton algorithms for large-scale unconstrained
-    optimization"; Nocedal and Wright (2006), "Numerical Optimization", algorithm 7.1.
-
-    >>> from born.autodiff import Autodiff
-    >>> x0 = born.tensor([3.0, 4.0], Autodiff(Autodiff(backend)), dtype="float64")
-    >>> result = optim.minimize(lambda x: (x**4).sum(), x0, method=optim.NewtonCG(gtol=1e-6))
-    >>> result.success, result.nhev > 0
-    (True, True)
-    """
-
-    takes_hessp: ClassVar[bool] = True
-
-    @override
-    def directions(self, objective: Objective, box: Box | None) -> Directions:
-        return _Newton(objective)
-
-
-class _Newton(Directions):
-    """Newton's directions; after one that was of no use, the gradient."""
-
-    def __init__(self, objective: Objective) -> None:
-        self._objective, self._plain = objective, False
-
-    @override
-    def direction(self, point: Point) -> Vector:
-        if self._plain:
-            return -point.g
-        size = length(point.g)
-        enough = min(0.5, math.sqrt(size)) * size
-        d, r = point.g * 0.0, point.g
-        p, rr = -r, dot(r, r)
-        for i in range(20 * point.x.size):
-            hp = self._objective.curvature(point, p)
-            php = dot(p, hp)
-            if not php > 3 * _SHALLOW * dot(p, p):
-                # Downhill as far as it is known; at first all that is known is the gradient.
-                return d if i else p
-            step = rr / php
-            d, r = d + p * step, r + hp * step
-            before, rr = rr, dot(r, r)
-            if math.sqrt(rr) <= enough:
-                break
-            p = p * (rr / before) - r
-        return d
-
-    @override
-    def update(self, old: Point, new: Point) -> None:
-        self._plain = False
-
-    @override
-    def forget(self) -> bool:
-        had, self._plain = not self._plain, True
-        return had

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from born.optim.solvers.descent import BFGS, LBFGS, Method, NewtonCG, NonlinearCG, method_of
+from born.optim.solvers.conjugate import NewtonCG, NonlinearCG
+from born.optim.solvers.descent import Method, method_of
+from born.optim.solvers.quasi_newton import BFGS, LBFGS
 from born.optim.solvers.result import OptimizeResult
 
 METHODS: Final[dict[str, Method]] = {

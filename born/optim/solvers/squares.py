@@ -12,13 +12,8 @@ from born.errors import GradientError, ShapeError
 from born.optim.solvers.box import ends_of
 from born.optim.solvers.descent import calling, method_of
 from born.optim.solvers.differences import differences
-from born.optim.solvers.objective import (
-    Objective,
-    OfArrays,
-    as_array,
-    objective_of,
-    pair,
-)
+from born.optim.solvers.kinds import OfArrays, objective_of
+from born.optim.solvers.objective import Objective, as_array, pair
 from born.optim.solvers.reflective import Interior
 from born.optim.solvers.result import OptimizeResult
 from born.optim.solvers.robust import Array, Loss, Rho
@@ -196,9 +191,9 @@ class _Run:
             return -1
         first = True
         while True:
-            system = self._system()
-            if self._is_stationary(system):
+            if self._is_stationary():
                 return 1
+            system = self._system()
             if first:
                 held = system.unit == 0.0
                 size = np.where(held, 0.0, self.x / np.where(held, 1.0, system.unit))
@@ -221,9 +216,8 @@ class _Run:
         rows = np.concatenate([jacobian * unit, np.diag(bend)])
         return System.of(rows, np.concatenate([residuals, np.zeros(self.x.size)]), unit)
 
-    def _is_stationary(self, system: System) -> bool:
+    def _is_stationary(self) -> bool:
         """Whether nothing that the variables can change is left of the residuals."""
-        del system
         residuals, jacobian = self.loss.weighted(self.residuals, self.jacobian)
         norms = np.linalg.norm(jacobian, axis=0)
         cosines = np.abs(jacobian.T @ residuals) / np.where(norms > 0, norms, 1.0)
