@@ -256,7 +256,7 @@ class MultiHeadAttention(Module[B]):
         self._check("x", x)
         batch, tokens, _ = x.shape
         if memory is None:
-            q, k, v = self._parts(self.project(x), batch, tokens, cache is not None)
+            q, k, v = self._parts(self.project(x), cache is not None)
         else:
             if cache is not None:
                 raise OperandError(
@@ -293,27 +293,25 @@ class MultiHeadAttention(Module[B]):
         weight, bias, end = self.project.weight, self.project.bias, self.width
         first = ops.linear(x, weight[:end], None if bias is None else bias[:end])
         second = ops.linear(memory, weight[end:], None if bias is None else bias[end:])
-        q, k, v = (
-            ops.transpose(ops.reshape(part, (*part.shape[:2], -1, end // self.heads)), (0, 2, 1, 3))
-            for part in (first, *ops.split(second, 2, axis=-1))
-        )
-        return q, k, v
+        depth = end // self.heads
+        k, v = ops.split(second, 2, axis=-1)
+        return _heads(first, depth), _heads(k, depth), _heads(v, depth)
 
-    def _parts(
-        self, joined: Tensor[B], batch: int, tokens: int, generating: bool
-    ) -> tuple[Tensor[B], Tensor[B], Tensor[B]]:
+    def _parts(self, joined: Tensor[B], generating: bool) -> tuple[Tensor[B], Tensor[B], Tensor[B]]:
         """Queries, keys and values of all heads, each (batch, heads, tokens, depth)."""
         depth, ends = self.width // self.heads, [self.heads, self.heads + self.key_value_heads]
         if generating:  # few tokens, where each operation counts
-            heads = ops.transpose(ops.reshape(joined, (batch, tokens, -1, depth)), (0, 2, 1, 3))
-            q, k, v = ops.split(heads, ends, axis=1)
+            q, k, v = ops.split(_heads(joined, depth), ends, axis=1)
             return q, k, v
         # Cut along the rows that the product has, into which their gradients go without a copy.
-        q, k, v = (
-            ops.transpose(ops.reshape(part, (batch, tokens, -1, depth)), (0, 2, 1, 3))
-            for part in ops.split(joined, [end * depth for end in ends], axis=-1)
-        )
-        return q, k, v
+        q, k, v = ops.split(joined, [end * depth for end in ends], axis=-1)
+        return _heads(q, depth), _heads(k, depth), _heads(v, depth)
+
+
+def _heads(x: Tensor[B], depth: int) -> Tensor[B]:
+    """(batch, tokens, width) as (batch, heads, tokens, depth)."""
+    batch, tokens, width = x.shape
+    return ops.transpose(ops.reshape(x, (batch, tokens, width // depth, depth)), (0, 2, 1, 3))
 
 
 def _both(mask: Tensor[B] | None, band: Tensor[B] | None) -> Tensor[B] | None:

@@ -231,6 +231,15 @@ def test_rotary_products_see_distances_only(backend: Backend) -> None:
     np.testing.assert_allclose(ops.norm(nn.rotary(q), -1).numpy(), ops.norm(q, -1).numpy())
 
 
+def test_batches_of_nothing_are_attended(backend: Backend) -> None:
+    layer = nn.MultiHeadAttention(4, 2, backend, window=2)
+    for shape in ((0, 3, 4), (2, 0, 4)):
+        x = born.zeros(shape, backend)
+        for options in ({}, {"memory": x}, {"cache": nn.KeyValueCache()}):
+            settings: dict[str, Any] = options
+            assert layer(x, causal=True, **settings).shape == shape
+
+
 def test_vectors_of_no_length_are_all_alike(backend: Backend) -> None:
     q, v = born.zeros((2, 0), backend), born.tensor([[1.0], [3.0]], backend)
     assert ops.attention(q, q, v).numpy().tolist() == [[2.0], [2.0]]
