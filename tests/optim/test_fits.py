@@ -122,6 +122,20 @@ def test_equal_bounds_fix_a_variable() -> None:
     assert (both.x.tolist(), both.status, both.nfev) == ([1.0, 2.0, 3.0], 1, 1)
 
 
+def test_the_mask_names_every_bound_that_holds() -> None:
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        a, b = draw.normal(size=(6, 4)), 3 * draw.normal(size=6)
+        low = draw.normal(size=4) - 0.5
+        high = low + draw.exponential(size=4)
+        found = optim.least_squares(
+            lambda x, a, b: a @ x - b, low, lambda x, a, b: a, (low, high), args=(a, b)
+        )
+        held = np.abs(found.grad) > 1e-3
+        assert (found.active_mask[held] == -np.sign(found.grad[held])).all()
+        assert not found.active_mask[np.abs(found.grad) < 1e-6].any()
+
+
 @given(st.integers(0, 2**31))
 def test_a_step_never_leaves_the_interior(seed: int) -> None:
     draw = np.random.default_rng(seed)
@@ -134,7 +148,7 @@ def test_a_step_never_leaves_the_interior(seed: int) -> None:
     times, hits = interior.longest(x, draw.normal(size=n))
     assert times >= 0
     assert hits.any() or math.isinf(times)
-    assert not interior.active(x, 1e-12).any()
+    assert not interior.active(x, 1e-12, np.zeros(n)).any()
 
 
 def test_differences_stay_within_limits() -> None:
