@@ -11,7 +11,7 @@ from typing import Any
 
 
 @cache
-def _libraries() -> list[Any]:
+def find_libraries() -> list[Any]:
     """The BLAS libraries that are loaded, as threadpoolctl controls them; none without it."""
     try:
         threadpoolctl = importlib.import_module("threadpoolctl")
@@ -32,7 +32,7 @@ class _Limit:
     @contextmanager
     def __call__(self) -> Generator[bool]:
         """Hold the limit inside the block; gives whether there was anything to limit."""
-        libraries = _libraries()
+        libraries = find_libraries()
         with self._lock:
             self._users += 1
             if self._users == 1:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 
 from born.backend.contract.primitives import Primitives
-from born.backend.orthogonal import divisor
+from born.backend.orthogonal import Polynomial, divisor, polynomial_of
 from born.backend.threads import POOL, taken
 from born.raw import HostArray, RawTensor
 from born_numpy.arena import empty
@@ -32,7 +32,6 @@ _STRIP: Final = 128  # columns of the next matrix that are computed at a time, a
 _CHUNK: Final = 16_384  # elements that are scaled and added at a time, in the first caches
 _PAGE: Final = 512  # bytes: where rows are so far apart, a column's elements share few cache lines
 _LINE: Final = 64  # bytes of one
-_LARGER: Final = 2.0  # times
 _EVEN: Final = 16  # elements: of the registers of a product
 
 Task: TypeAlias = Callable[[], None]
@@ -108,7 +107,6 @@ def _divide(
 ) -> None:
     """Divide matrices by their lengths, in place."""
     wide = _wide(x)
-    # The norm is the same of both, and of what lies in memory in order it takes no copy.
     measured = RawTensor(x if preconditioning == "frobenius" else wide)
     lengths = divisor(backend, measured, eps, added, preconditioning, partial(_grams, share))
     with np.errstate(all="ignore"):
@@ -135,9 +133,9 @@ def _iterate(x: HostArray, a: float, b: float, c: float, steps: int, share: Shar
     pitch = _pitch(rows, x.itemsize)
     memory, other = (empty((rows * pitch,), x.dtype) for _ in range(2))
     square, inner = (each.reshape(rows, pitch)[:, :rows] for each in (memory, other))
-    polynomial = _polynomial_of(a, b, c)
+    polynomial = polynomial_of(a, b, c)
     tiles = _tiles(rows)
-    strips = _cuts(0, columns, max(_STRIP, min(columns // 4, _ROWS), min(columns // 8, _MOST)))
+    strips = _strips(rows, columns)
     most = rows * (strips[0].stop - strips[0].start)
     for _ in range(steps):
         share(partial(_gram, x, polynomial.shift, square, tile) for tile in tiles)
@@ -145,25 +143,6 @@ def _iterate(x: HostArray, a: float, b: float, c: float, steps: int, share: Shar
         # Nobody needs the square any more: strips are copied there.
         rooms = [memory[start : start + most] for start in range(0, memory.size - most + 1, most)]
         share(partial(_next, x, inner, polynomial.factor, rooms, strip) for strip in strips)
-
-
-class _Polynomial(NamedTuple):
-    """a + b A + c A A as factor (constant + linear S + quadratic S S), where S is A + shift."""
-
-    shift: float
-    constant: float
-    linear: float
-    quadratic: float
-    factor: float
-
-
-def _polynomial_of(a: float, b: float, c: float) -> _Polynomial:
-    """With the square completed, which leaves only the diagonal to be changed, unless a would be
-    the difference of much larger numbers."""
-    if b * b <= _LARGER * 4 * abs(a * c) and c:
-        shift = b / (2 * c)
-        return _Polynomial(shift, a / c - shift * shift, 0.0, 1.0, c)
-    return _Polynomial(0.0, a, b, c, 1.0)
 
 
 class _Tile(NamedTuple):
@@ -178,15 +157,16 @@ class _Tile(NamedTuple):
 
 
 def _tiles(rows: int) -> list[_Tile]:
-    """What a symmetric matrix of so many rows is computed in, the largest first."""
+    """What a symmetric matrix of so many rows is computed in, what takes longest first."""
     block = _block(rows)
     blocks = _cuts(0, rows, block)
+    diagonal = [_Tile(piece, piece) for piece in blocks]
+    is_many = len(blocks) > _BLOCKS  # enough to share, and whole ones are faster than halves
+    width = block if is_many else _half(block)
     beyond = [
-        _Tile(piece, columns)
-        for piece in blocks
-        for columns in _cuts(piece.stop, rows, _half(block))
+        _Tile(piece, columns) for piece in blocks for columns in _cuts(piece.stop, rows, width)
     ]
-    return [*(_Tile(piece, piece) for piece in blocks), *beyond]
+    return beyond + diagonal if is_many else diagonal + beyond
 
 
 def _block(rows: int) -> int:
@@ -212,6 +192,14 @@ def _cuts(start: int, stop: int, most: int) -> list[slice]:
     return [slice(first, min(first + step, stop)) for first in range(start, stop, step)]
 
 
+def _strips(rows: int, columns: int) -> list[slice]:
+    """The columns of the next matrix that are computed at a time: all of a small one, whose product
+    is then the one that is written in `born.backend.orthogonal`."""
+    if rows * rows * columns < _LARGE:
+        return [slice(0, columns)]
+    return _cuts(0, columns, max(_STRIP, min(columns // 4, _ROWS), min(columns // 8, _MOST)))
+
+
 def _pitch(rows: int, itemsize: int) -> int:
     """How far apart the rows of a symmetric matrix lie, so that columns are not slow."""
     return rows if rows * itemsize % _PAGE else rows + _LINE // itemsize
@@ -226,7 +214,7 @@ def _gram(x: HostArray, shift: float, out: HostArray, tile: _Tile) -> None:
     _finish(out, shift, tile)
 
 
-def _evaluate(polynomial: _Polynomial, x: HostArray, out: HostArray, tile: _Tile) -> None:
+def _evaluate(polynomial: Polynomial, x: HostArray, out: HostArray, tile: _Tile) -> None:
     """A tile of a polynomial of a symmetric matrix, and the one that is its transpose."""
     _, constant, linear, quadratic, _ = polynomial
     rows, columns = tile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from born.backend.contract.primitives import Primitives
 from born.raw import RawTensor
@@ -12,9 +12,29 @@ from born.raw import RawTensor
 _SQUARINGS: Final = {4: 24, 8: 53}
 """Bytes of an element -> its bits of precision: as many squarings make the largest eigenvalue."""
 _LEAST: Final = 1e-30  # a norm of zeros, in float32 too
+_LARGER: Final = 2.0  # times
 
 Gram: TypeAlias = Callable[[RawTensor], RawTensor]
 """Computes x x^T."""
+
+
+class Polynomial(NamedTuple):
+    """a + b A + c A A as factor (constant + linear S + quadratic S S), where S is A + shift."""
+
+    shift: float
+    constant: float
+    linear: float
+    quadratic: float
+    factor: float
+
+
+def polynomial_of(a: float, b: float, c: float) -> Polynomial:
+    """With the square completed, which leaves only the diagonal to be changed, unless a would be
+    the difference of much larger numbers."""
+    if b * b <= _LARGER * 4 * abs(a * c) and c:
+        shift = b / (2 * c)
+        return Polynomial(shift, a / c - shift * shift, 0.0, 1.0, c)
+    return Polynomial(0.0, a, b, c, 1.0)
 
 
 def orthogonalize(
@@ -27,19 +47,34 @@ def orthogonalize(
     preconditioning: str,
 ) -> RawTensor:
     """What `born.fusion.orthogonalize` says, of the matrices of the last two axes."""
-    a, b, c = coefficients
+    polynomial = polynomial_of(*coefficients)
     axes = turned(x)
     tall = x.shape[-2] > x.shape[-1]
-    x = backend.transpose(x, axes) if tall else x
-    x = backend.div(x, divisor(backend, x, eps, added, preconditioning))
+    rows = min(x.shape[-2:])
+    diagonal = backend.eye(rows, rows, x.dtype)
+
+    def wide(x: RawTensor) -> RawTensor:
+        return backend.transpose(x, axes) if tall else x
+
+    def with_diagonal(square: RawTensor, value: float) -> RawTensor:
+        return backend.add(square, backend.mul(diagonal, value)) if value else square
+
+    # The norm is the same of both, and of what lies in memory in order it takes no copy.
+    measured = x if preconditioning == "frobenius" else wide(x)
+    x = wide(backend.div(wide(x), divisor(backend, measured, eps, added, preconditioning)))
     for _ in range(steps):
-        square = _gram(backend, x)
         # It is its own transpose, and a matrix times its transpose is what BLAS has a routine for
         # that takes two thirds of the time.
-        fourth = _gram(backend, square)
-        inner = backend.add(backend.mul(square, b), backend.mul(fourth, c))
-        x = backend.add(backend.mul(x, a), backend.matmul(inner, x))
-    return backend.transpose(x, axes) if tall else x
+        square = with_diagonal(_gram(backend, wide(x)), polynomial.shift)
+        inner = _gram(backend, square)
+        if polynomial.quadratic != 1.0:
+            inner = backend.mul(inner, polynomial.quadratic)
+        if polynomial.linear:
+            inner = backend.add(inner, backend.mul(square, polynomial.linear))
+        inner = with_diagonal(inner, polynomial.constant)
+        x = backend.mul(x, polynomial.factor)
+        x = backend.matmul(x, inner) if tall else backend.matmul(inner, x)
+    return x
 
 
 def divisor(

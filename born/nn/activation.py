@@ -29,10 +29,19 @@ def _leaky_relu(x: Any, *, slope: float) -> Any:
     return where(x > 0.0, x, slope * x)
 
 
-@fused_as("ELU")
-def _elu(x: Any, *, alpha: float, scale: float) -> Any:
+def _exponential(x: Any, alpha: float) -> Any:
     there = x > 0.0
-    return scale * where(there, x, alpha * expm1(where(there, 0.0, x)))
+    return where(there, x, alpha * expm1(where(there, 0.0, x)))
+
+
+@fused_as("ELU")
+def _elu(x: Any, *, alpha: float) -> Any:
+    return _exponential(x, alpha)
+
+
+@fused_as("SELU")
+def _selu(x: Any) -> Any:
+    return _SELU_SCALE * _exponential(x, _SELU_ALPHA)
 
 
 @fused_as("Mish")
@@ -176,7 +185,7 @@ class ELU(Stateless):
 
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        return _elu(x, alpha=self.alpha, scale=1.0)
+        return _elu(x, alpha=self.alpha)
 
 
 class SELU(Stateless):
@@ -192,7 +201,7 @@ class SELU(Stateless):
 
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
-        return _elu(x, alpha=_SELU_ALPHA, scale=_SELU_SCALE)
+        return _selu(x)
 
 
 class Mish(Stateless):

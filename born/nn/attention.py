@@ -285,6 +285,11 @@ class MultiHeadAttention(Module[B]):
     def _crossed(self, x: Tensor[B], memory: Tensor[B]) -> tuple[Tensor[B], Tensor[B], Tensor[B]]:
         """Queries of x, keys and values of a memory, each (batch, heads, tokens, depth)."""
         self._check("memory", memory)
+        if len(memory) not in (1, len(x)):
+            raise ShapeError(
+                f"expected a memory for all of x, or for each of its {len(x)}, got shape "
+                f"{memory.shape}; select those of x"
+            )
         weight, bias, end = self.project.weight, self.project.bias, self.width
         first = ops.linear(x, weight[:end], None if bias is None else bias[:end])
         second = ops.linear(memory, weight[end:], None if bias is None else bias[end:])

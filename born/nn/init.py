@@ -205,7 +205,7 @@ def orthogonal(
             "makes with .astype"
         )
     rows, columns = shape[0], math.prod(shape[1:])
-    inner = backend.innermost
+    inner = check_backend(backend).innermost
     draws = inner.to_numpy(inner.normal((max(rows, columns), min(rows, columns)), "float64"))
     q, r = np.linalg.qr(draws)
     q *= np.where(np.diagonal(r) < 0.0, -gain, gain)
@@ -232,7 +232,7 @@ def truncated_normal(
     True
     """
     number("bound", bound, low=0.1)
-    inner = backend.innermost
+    inner = check_backend(backend).innermost
     draws = inner.normal(shape, dtype)
     beyond = inner.greater(inner.abs(draws), bound)
     while bool(inner.to_numpy(inner.any(beyond))):

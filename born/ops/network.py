@@ -89,7 +89,7 @@ def attention(
     values = raw_operand("attention", backend, v)
     over = optional_operand("attention", backend, mask)
     _check_attention(q, k, v, mask)
-    factor: float = queries.shape[-1] ** -0.5 if scale is None else float(scale)
+    factor: float = max(queries.shape[-1], 1) ** -0.5 if scale is None else float(scale)
     if window is not None:
         reach = integer("window", window, error=DomainError)
         return windowed(attention, q, k, v, mask, causal, reach, scale=factor, dropout=dropout)

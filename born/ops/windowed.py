@@ -16,8 +16,10 @@ from born.ops.shape import concatenate, expand_dims, pad, reshape, swapaxes
 from born.raw import HostArray
 from born.tensor import Tensor
 
-_SHORT: Final = 4
-"""In sequences of less than so many windows, scores that are computed in vain cost little."""
+_BLOCK: Final = 32
+"""Queries of the smallest blocks; smaller ones would take more time, not less."""
+_FEW: Final = 4
+"""In sequences of less than so many blocks, and some, scores computed in vain cost little."""
 
 
 def windowed(
@@ -32,8 +34,9 @@ def windowed(
 ) -> Tensor[B]:
     """`ops.attention` to keys less than `window` away; arguments, but the first, are checked."""
     queries, keys = q.shape[-2], k.shape[-2]
-    if mask is None and queries == keys >= _SHORT * window:
-        return _in_blocks(attention, q, k, v, causal, window, **options)
+    block = max(window, _BLOCK)
+    if mask is None and queries == keys >= _FEW * (block + _BLOCK):
+        return _in_blocks(attention, q, k, v, causal, window, block, **options)
     # Of keys before the first query's window nothing is seen.
     hidden = max(keys - queries - window + 1, 0)
     if hidden:
@@ -56,39 +59,36 @@ def _in_blocks(
     v: Tensor[B],
     causal: bool,
     window: int,
+    block: int,
     **options: Any,
 ) -> Tensor[B]:
-    """Blocks of queries as long as the window, each beside its keys and those of its neighbours."""
-    alone = q.ndim == 2
-    if alone:
-        q, k, v = (expand_dims(x, 0) for x in (q, k, v))
-    length, count = q.shape[-2], -(-q.shape[-2] // window)
+    """Blocks of queries no shorter than the window, each beside its keys and its neighbours'."""
+    alone = q.ndim == k.ndim == v.ndim == 2
+    q, k, v = (expand_dims(x, 0) if x.ndim == 2 else x for x in (q, k, v))
+    length, count = q.shape[-2], -(-q.shape[-2] // block)
     sides = 2 if causal else 3
-    short = count * window - length
-    blocks = _cut(q, window, 0, short)
-    near: list[Tensor[B]] = []
+    short = count * block - length
+    blocks = _cut(q, block, 0, short)
+    beside: list[Tensor[B]] = []
     for x in (k, v):
-        parts = _cut(x, window, window, short + (sides - 2) * window)
+        parts = _cut(x, block, block, short + (sides - 2) * block)
         each = [parts[..., i : i + count, :, :, :] for i in range(sides)]
-        near.append(concatenate(each, axis=-2))
-    of_query = np.arange(count * window).reshape(count, 1, window, 1)
-    of_key = np.arange(-1, count - 1)[:, None] * window + np.arange(sides * window)
-    of_key = of_key.reshape(count, 1, 1, -1)
-    distance = of_query - of_key
-    seen = (abs(distance) < window) & (of_key >= 0) & (of_key < length)
-    if causal:
-        seen &= distance >= 0
-    y = swapaxes(attention(blocks, near[0], near[1], _tensor(seen, q), **options), -3, -4)
-    y = reshape(y, (*y.shape[:-3], count * window, y.shape[-1]))[..., :length, :]
+        beside.append(concatenate(each, axis=-2))
+    distance = np.arange(block, 2 * block)[:, None] - np.arange(sides * block)
+    near = (abs(distance) < window) & (distance >= 0 if causal else True)
+    of_key = np.arange(-1, count - 1)[:, None] * block + np.arange(sides * block)
+    seen = near & ((of_key >= 0) & (of_key < length))[:, None, None]
+    y = swapaxes(attention(blocks, *beside, _tensor(seen, q), **options), -3, -4)
+    y = reshape(y, (*y.shape[:-3], count * block, y.shape[-1]))[..., :length, :]
     return y[0] if alone else y
 
 
-def _cut(x: Tensor[B], window: int, before: int, after: int) -> Tensor[B]:
-    """(..., heads, tokens, width), with zeros added, as (..., blocks, heads, window, width)."""
+def _cut(x: Tensor[B], block: int, before: int, after: int) -> Tensor[B]:
+    """(..., heads, tokens, width), with zeros added, as (..., blocks, heads, block, width)."""
     if before or after:
         x = pad(x, [(0, 0)] * (x.ndim - 2) + [(before, after), (0, 0)])
     *lead, tokens, width = x.shape
-    return swapaxes(reshape(x, (*lead, tokens // window, window, width)), -3, -4)
+    return swapaxes(reshape(x, (*lead, tokens // block, block, width)), -3, -4)
 
 
 def with_dropout(

@@ -21,7 +21,7 @@ from born.backend import Backend
 from born.backend.orthogonal import divisor, orthogonalize
 from born.backend.threads import Pool
 from born.raw import HostArray, RawTensor
-from born_numpy import NumpyBackend, orthogonal
+from born_numpy import NumpyBackend, blas, orthogonal
 from born_numpy.arena import ARENA
 from born_numpy.blas import one_thread
 from tests.optim.making import parameter
@@ -202,6 +202,7 @@ def test_a_step_takes_three_matrices(
 
 def test_blas_is_limited_by_any_thread_and_freed_by_whichever_leaves_last() -> None:
     threadpoolctl: Any = pytest.importorskip("threadpoolctl")
+    blas.find_libraries.cache_clear()  # other tests may have loaded more since
     libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
     if not libraries:
         pytest.skip("threadpoolctl knows no BLAS here")

@@ -231,6 +231,11 @@ def test_rotary_products_see_distances_only(backend: Backend) -> None:
     np.testing.assert_allclose(ops.norm(nn.rotary(q), -1).numpy(), ops.norm(q, -1).numpy())
 
 
+def test_vectors_of_no_length_are_all_alike(backend: Backend) -> None:
+    q, v = born.zeros((2, 0), backend), born.tensor([[1.0], [3.0]], backend)
+    assert ops.attention(q, q, v).numpy().tolist() == [[2.0], [2.0]]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_halves_keep_their_dtype(dtype: str, backend: Backend) -> None:
     autodiff = Autodiff(backend)
@@ -247,11 +252,18 @@ def test_halves_keep_their_dtype(dtype: str, backend: Backend) -> None:
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("flags", [None, "bool", "float"])
 @pytest.mark.parametrize(
-    ("queries", "keys", "window"), [(1, 9, 3), (4, 9, 3), (17, 17, 2), (17, 17, 30), (12, 12, 3)]
+    ("queries", "keys", "window"), [(1, 9, 3), (4, 9, 3), (17, 17, 1), (17, 17, 30), (21, 21, 3)]
 )
 def test_a_window_of_attention_is_a_band(
-    queries: int, keys: int, window: int, flags: str | None, causal: bool, backend: Backend
+    queries: int,
+    keys: int,
+    window: int,
+    flags: str | None,
+    causal: bool,
+    backend: Backend,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("born.ops.windowed._BLOCK", 2)  # blocks are for long sequences
     autodiff = Autodiff(backend)
     q, k, v = (
         nn.Parameter(born.tensor(drawn(2, heads, length, 3), autodiff))
@@ -281,11 +293,14 @@ def test_a_window_of_attention_is_a_band(
             np.testing.assert_allclose(each, expected, rtol=1e-11, atol=1e-12)
 
 
-def test_matrices_have_a_window_too(backend: Backend) -> None:
-    x = born.tensor(drawn(9, 4), backend)
-    whole = ops.attention(x[None], x[None], x[None], causal=True, window=2)[0]
-    found = ops.attention(x, x, x, causal=True, window=2)
-    np.testing.assert_allclose(found.numpy(), whole.numpy(), rtol=1e-13)
+def test_matrices_have_a_window_too(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("born.ops.windowed._BLOCK", 2)
+    x = born.tensor(drawn(17, 4), backend)
+    one, two = x[None], ops.stack([x, x])[:, None]
+    whole = ops.attention(one, one, one, causal=True, window=2)[0]
+    for q, expected in ((x, whole), (two, ops.stack([whole, whole])[:, None])):
+        found = ops.attention(q, x, x, causal=True, window=2)
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-13)
     with pytest.raises(DomainError, match="window of at least 1, got 0"):
         ops.attention(x, x, x, window=0)
 
@@ -373,6 +388,13 @@ REFUSALS: Final[list[tuple[Callable[[Any], object], type[Exception], str]]] = [
         ),
         ShapeError,
         r"memory of shape \(batch, tokens, 6\)",
+    ),
+    (
+        lambda b: nn.MultiHeadAttention(6, 2, b)(
+            born.zeros((3, 2, 6), b), memory=born.zeros((2, 4, 6), b)
+        ),
+        ShapeError,
+        "a memory for all of x, or for each of its 3",
     ),
     (
         lambda b: nn.MultiHeadAttention(6, 2, b)(

@@ -11,7 +11,7 @@ import pytest
 from born import nn
 from born.autodiff import Autodiff
 from born.backend import Backend
-from born.errors import ConfigError, ConfigTypeError, DTypeError, ShapeError
+from born.errors import ConfigError, ConfigTypeError, DTypeError, OperandError, ShapeError
 from born.nn import init
 
 SHAPE = (400, 300)
@@ -93,6 +93,10 @@ def test_truncated_normal(backend: Backend) -> None:
     check_moments(draws, 0.5 * 0.8796, 1.0)  # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1))
     with pytest.raises(ConfigError, match=r"bound as a finite number from 0\.1"):
         init.truncated_normal((2, 2), backend, bound=0.0)
+    wrong: Any = "numpy"
+    for draw in (init.orthogonal, init.truncated_normal):
+        with pytest.raises(OperandError, match="expected a backend to make a tensor on, got"):
+            draw((2, 2), wrong)
 
 
 def test_fans_count_the_kernel() -> None:
