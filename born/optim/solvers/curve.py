@@ -142,10 +142,11 @@ def curve_fit(
     (array([2.5, 1.3, 0.5]), (3, 3))
     """
     like = next((each for each in (p0, ydata, xdata) if is_tensor(each)), None)
-    home = None if like is None else like.backend
+    home: Any = None if like is None else like.backend
     if like is not None:
-        like = like.to(home if isinstance(home, Autodiff) else Autodiff(like.backend))
-        there = like.backend
+        records = isinstance(like.backend, Autodiff)
+        there: Autodiff[Any] = home if records else Autodiff(home)
+        like = like.to(there)
         p0, ydata, xdata = (x.to(there) if is_tensor(x) else x for x in (p0, ydata, xdata))
     y, size = _data("ydata", ydata, like)
     xdata = _data("xdata", xdata, like)[0] if isinstance(xdata, list | tuple) else xdata
