@@ -122,6 +122,20 @@ def test_equal_bounds_fix_a_variable() -> None:
     assert (both.x.tolist(), both.status, both.nfev) == ([1.0, 2.0, 3.0], 1, 1)
 
 
+def test_the_mask_names_every_bound_that_holds() -> None:
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        a, b = draw.normal(size=(6, 4)), 3 * draw.normal(size=6)
+        low = draw.normal(size=4) - 0.5
+        high = low + draw.exponential(size=4)
+        found = optim.least_squares(
+            lambda x, a, b: a @ x - b, low, lambda x, a, b: a, (low, high), args=(a, b)
+        )
+        held = np.abs(found.grad) > 1e-3
+        assert (found.active_mask[held] == -np.sign(found.grad[held])).all()
+        assert not found.active_mask[np.abs(found.grad) < 1e-6].any()
+
+
 @given(st.integers(0, 2**31))
 def test_a_step_never_leaves_the_interior(seed: int) -> None:
     draw = np.random.default_rng(seed)
@@ -134,7 +148,7 @@ def test_a_step_never_leaves_the_interior(seed: int) -> None:
     times, hits = interior.longest(x, draw.normal(size=n))
     assert times >= 0
     assert hits.any() or math.isinf(times)
-    assert not interior.active(x, 1e-12).any()
+    assert not interior.active(x, 1e-12, np.zeros(n)).any()
 
 
 def test_differences_stay_within_limits() -> None:
@@ -310,6 +324,14 @@ def test_curve_fit_of_tensors(backend: Backend) -> None:
     np.testing.assert_allclose(pcov, expected[1], rtol=1e-4)
     again, _ = optim.curve_fit(model, t, y, sigma=np.diag(errors**2), p0=[1.0, 1.0, 1.0])
     np.testing.assert_allclose(again.numpy(), expected[0], atol=1e-6)
+    plain, _ = optim.curve_fit(model, born.tensor(T, backend), y, sigma=errors)
+    assert plain.backend is backend
+    np.testing.assert_allclose(plain.numpy(), expected[0], atol=1e-6)
+
+
+def test_a_start_of_any_shape() -> None:
+    np.testing.assert_allclose(curve_fit(lambda t, a: a * t, T, 3 * T, 2.0)[0], [3.0])
+    np.testing.assert_allclose(curve_fit(_line, T, 3 * T, [[1, 1]])[0], [0.0, 3.0], atol=1e-9)
 
 
 def test_fixed_parameters_of_curve_fit_have_no_variance() -> None:
@@ -376,6 +398,9 @@ REFUSED: Final[list[tuple[type[Exception], Callable[[], object], str]]] = [
     ),
     (OperandError, lambda: curve_fit(lambda x, *p: x, T, T), "expected p0, or a function that"),
     (OperandError, lambda: curve_fit(_line, T, "data"), "expected ydata as an array of numbers"),
+    (OperandError, lambda: curve_fit(_line, T, T + 1j), "ydata as an array .* is not a number"),
+    (OperandError, lambda: squares(lambda x: x + 1j, [1.0]), r"1j\) is not a number"),
+    (OperandError, lambda: curve_fit(_line, T, T, sigma="1"), "expected sigma of real numbers"),
     (DomainError, lambda: curve_fit(_line, T, T * np.nan), "finite ydata, got 40 of 40"),
     (ShapeError, lambda: curve_fit(_line, T, []), "ydata of at least one number"),
     (ShapeError, lambda: curve_fit(_line, T, T[:9]), r"to return the shape \(9,\) of ydata"),

@@ -729,7 +729,7 @@ def test_what_is_not_used_or_no_number_is_refused() -> None:
         ),
         (
             lambda: squares(lambda x: None, x0),
-            "expected residuals of real numbers, got NoneType: None is not a number; return",
+            "expected residuals of real numbers, got NoneType: None is not a number; make an array",
         ),
         (
             lambda: squares(lambda x: x, x0, jac=lambda x: {}),

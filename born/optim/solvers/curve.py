@@ -8,9 +8,11 @@ from typing import Any, Final, cast
 
 import numpy as np
 
+from born.autodiff import Autodiff
 from born.creation import tensor
 from born.errors import ConvergenceError, DomainError, OperandError, ShapeError
 from born.optim.solvers.box import ends_of
+from born.optim.solvers.objective import as_array, real
 from born.optim.solvers.result import OptimizeResult
 from born.optim.solvers.robust import Array
 from born.optim.solvers.squares import least_squares
@@ -107,7 +109,8 @@ def curve_fit(
     """The parameters with which a function fits data, and their covariance, as in SciPy.
 
     It is the least `Σ ((f(xdata, *p) - ydata) / sigma)²`. If any of `xdata`, `ydata` or `p0` is a
-    tensor, f is given tensors, and the tape differentiates it.
+    tensor, f is given tensors, and the tape differentiates it: on an Autodiff of its own, unless
+    they are on one.
 
     Args:
         f: f(xdata, \\*p), of the shape of ydata; each p is a number, or a tensor of no axes.
@@ -125,7 +128,8 @@ def curve_fit(
 
     Returns:
         p, an array or a tensor of n numbers, and its `covariance`, a NumPy array of shape (n, n),
-        in which a parameter that is fixed has zeros.
+        in which a parameter that is fixed has zeros. With another loss than "linear" SciPy's is
+        another, as its Jacobian has the second derivative of the loss in it.
 
     Raises:
         ConvergenceError: the fit did not converge; its message says why.
@@ -138,11 +142,18 @@ def curve_fit(
     (array([2.5, 1.3, 0.5]), (3, 3))
     """
     like = next((each for each in (p0, ydata, xdata) if is_tensor(each)), None)
+    home: Any = None if like is None else like.backend
+    if like is not None:
+        records = isinstance(like.backend, Autodiff)
+        there: Autodiff[Any] = home if records else Autodiff(home)
+        like = like.to(there)
+        p0, ydata, xdata = (x.to(there) if is_tensor(x) else x for x in (p0, ydata, xdata))
     y, size = _data("ydata", ydata, like)
     xdata = _data("xdata", xdata, like)[0] if isinstance(xdata, list | tuple) else xdata
-    count = _count(f) if p0 is None else int(np.size(p0.numpy() if is_tensor(p0) else p0))
+    p0 = p0 if p0 is None or is_tensor(p0) else as_array("p0", p0)
+    count = _count(f) if p0 is None else int(p0.size)
     low, high = ends_of(bounds, (count,), count)
-    start = _start(low, high) if p0 is None else p0
+    start = _start(low, high) if p0 is None else p0.reshape(-1)
     if like is not None and not is_tensor(start):
         start = tensor(np.asarray(start, np.float64), like.backend, dtype=like.dtype)
     weigh = _weights(sigma, y, size, like)
@@ -173,7 +184,8 @@ def curve_fit(
             f"expected a fit that converges, got none after {result.nfev} evaluations: "
             f"{result.message}; pass p0 nearer to the solution, or a larger max_nfev"
         )
-    return result.x, covariance(result, absolute_sigma=absolute_sigma, free=low < high)
+    p = result.x if home is None else result.x.to(home)
+    return p, covariance(result, absolute_sigma=absolute_sigma, free=low < high)
 
 
 def _data(name: str, values: Any, like: Tensor[Any] | None) -> tuple[Any, int]:
@@ -182,8 +194,8 @@ def _data(name: str, values: Any, like: Tensor[Any] | None) -> tuple[Any, int]:
         array = values.numpy()
     else:
         try:
-            array = np.asarray(values, np.float64)
-        except (TypeError, ValueError) as error:
+            array = real(values)
+        except (TypeError, ValueError, OverflowError) as error:
             raise OperandError(
                 f"expected {name} as an array of numbers, got {type(values).__name__}: {error}"
             ) from error
@@ -231,7 +243,7 @@ def _weights(sigma: Any, y: Any, size: int, like: Tensor[Any] | None) -> Callabl
     """What divides residuals, and the rows of a Jacobian, by their errors."""
     if sigma is None:
         return lambda rows: rows
-    errors = np.asarray(sigma.numpy() if is_tensor(sigma) else sigma, np.float64)
+    errors = as_array("sigma", sigma)
     if errors.shape == (size, size) and size > 1:
         try:
             whole: Any = np.linalg.inv(np.linalg.cholesky(errors))

@@ -135,7 +135,7 @@ def check_result(value: object) -> None:
 def real(values: Any) -> HostArray:
     """Numbers as an array in double; NumPy takes None for NaN, and '1' for 1."""
     array = np.asarray(values)
-    if array.dtype.kind in "OSUMm":
+    if array.dtype.kind in "OSUMmc":
         wrong = [each for each in array.reshape(-1).tolist() if not isinstance(each, Real)]
         if wrong or array.dtype.kind in "Mm":
             raise TypeError(f"{(wrong[0] if wrong else array.dtype)!r} is not a number")
@@ -148,8 +148,8 @@ def as_array(name: str, value: Any, error: type[BornError] = OperandError) -> Ho
         return real(value.numpy() if is_tensor(value) else value)
     except (TypeError, ValueError, OverflowError) as reason:
         raise error(
-            f"expected {name} of real numbers, got {type(value).__name__}: {reason}; return an "
-            "array"
+            f"expected {name} of real numbers, got {type(value).__name__}: {reason}; make an "
+            "array of them"
         ) from reason
 
 

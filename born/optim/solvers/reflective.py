@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from born.optim.solvers.robust import Array
 from born.optim.solvers.steps import System
+
+_NEAR: Final = 1e-4
+"""How near to a bound a variable is at most that is held by it, as a part of its size."""
 
 
 class Interior:
@@ -70,12 +75,18 @@ class Interior:
         candidates.append(system.least_along(np.zeros_like(q), downhill, 0.0, most))
         return max(candidates, key=system.promised)
 
-    def active(self, x: Array, tolerance: float) -> npt.NDArray[np.int64]:
-        """-1 for each variable at its lower bound, 1 at the upper one, and 0 between them."""
+    def active(self, x: Array, tolerance: float, push: Array) -> npt.NDArray[np.int64]:
+        """-1 for each variable at its lower bound, 1 at the upper one, and 0 between them.
+
+        At a bound is what lies within a tolerance of it, or near it if the step of -push, which
+        the variable would take alone, leads past it: runs may end before the last is gone.
+        """
         below, above = x - self.low, self.high - x
-        near = [tolerance * _size(end) for end in (self.low, self.high)]
-        at_low = np.isfinite(self.low) & (below <= np.minimum(above, near[0]))
-        at_high = np.isfinite(self.high) & (above <= np.minimum(below, near[1])) & ~at_low
+        low, high = _size(self.low), _size(self.high)
+        held_low = (below <= tolerance * low) | ((below <= _NEAR * low) & (below < push))
+        held_high = (above <= tolerance * high) | ((above <= _NEAR * high) & (above < -push))
+        at_low = np.isfinite(self.low) & (below <= above) & held_low
+        at_high = np.isfinite(self.high) & (above <= below) & held_high & ~at_low
         return at_high.astype(np.int64) - at_low
 
 

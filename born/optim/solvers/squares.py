@@ -340,11 +340,14 @@ class _Run:
         with np.errstate(all="ignore"):
             residuals, jacobian = self.loss.weighted(self.residuals, self.jacobian)
             gradient = jacobian.T @ residuals
+            norms = np.linalg.norm(jacobian, axis=0) ** 2
         room: Array | float = 1.0
         active = np.zeros(self.x.size, np.int64)
         if self.interior is not None:
             room, _ = self.interior.distance(self.x, gradient)
-            active = self.interior.active(self.x, self.method.xtol)
+            active = self.interior.active(
+                self.x, self.method.xtol, gradient / np.where(norms > 0, norms, 1.0)
+            )
         return OptimizeResult(
             x=objective.to_user(objective.vector(self.x)),
             cost=self.cost,
