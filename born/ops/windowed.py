@@ -19,7 +19,9 @@ from born.tensor import Tensor
 _BLOCK: Final = 32
 """Queries of the smallest blocks; smaller ones would take more time, not less."""
 _FEW: Final = 4
-"""In sequences of less than so many blocks, and some, scores computed in vain cost little."""
+"""In sequences of less than so many blocks, scores that are computed in vain cost little."""
+_SPARED: Final = 192
+"""Nor does it pay to spare each query fewer scores than these."""
 
 
 def windowed(
@@ -35,7 +37,7 @@ def windowed(
     """`ops.attention` to keys less than `window` away; arguments, but the first, are checked."""
     queries, keys = q.shape[-2], k.shape[-2]
     block = max(window, _BLOCK)
-    if mask is None and queries == keys >= _FEW * (block + _BLOCK):
+    if mask is None and queries == keys >= max(_FEW * block, 2 * block + _SPARED):
         return _in_blocks(attention, q, k, v, causal, window, block, **options)
     # Of keys before the first query's window nothing is seen.
     hidden = max(keys - queries - window + 1, 0)

@@ -272,7 +272,7 @@ def test_a_window_of_attention_is_a_band(
     backend: Backend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("born.ops.windowed._BLOCK", 2)  # blocks are for long sequences
+    in_blocks_when_short(monkeypatch)
     autodiff = Autodiff(backend)
     q, k, v = (
         nn.Parameter(born.tensor(drawn(2, heads, length, 3), autodiff))
@@ -302,8 +302,14 @@ def test_a_window_of_attention_is_a_band(
             np.testing.assert_allclose(each, expected, rtol=1e-11, atol=1e-12)
 
 
-def test_matrices_have_a_window_too(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_blocks_when_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut short sequences into blocks as long ones are."""
     monkeypatch.setattr("born.ops.windowed._BLOCK", 2)
+    monkeypatch.setattr("born.ops.windowed._SPARED", 1)
+
+
+def test_matrices_have_a_window_too(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_blocks_when_short(monkeypatch)
     x = born.tensor(drawn(17, 4), backend)
     one, two = x[None], ops.stack([x, x])[:, None]
     whole = ops.attention(one, one, one, causal=True, window=2)[0]
