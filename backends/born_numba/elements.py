@@ -121,7 +121,8 @@ class Elements:
         if codec:
             return codecs.block_text(codec, index, address)
         dtype = self.dtypes[index]
-        return [f"x{index} = address_of({address}, {first}, {dtype.itemsize})"]
+        name = self.program.arrays[index]
+        return [f"x{index} = address_of({address}, {first}, {dtype.itemsize})  # {name}"]
 
     def values(self, given: Iterable[int] = ()) -> list[str]:
         """The lines that load an element of each array, but for those whose value is `given`, and
