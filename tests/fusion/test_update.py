@@ -353,7 +353,7 @@ def test_numbers_that_are_not_finite_pass_without_a_word(name: str, stored: str,
 TEXTS = {
     "numpy": r"^def tile\((.|\n)*np\.subtract\(a1, a2, out=",
     "plain": "m <- ",
-    "numba": r"^# computes in float32\ndef update\((.|\n)*x2 = .*# m\n(.|\n)*store_float32\(x2, j, r",
+    "numba": r"^# computes in float32\ndef update\((.|\n)*x2 = .*# m\n(.|\n)*store_float32\(x2, j,",
 }
 
 
