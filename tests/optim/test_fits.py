@@ -38,6 +38,21 @@ METHODS: Final[list[SquaresMethod]] = [
 ]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda each: type(each).__name__)
 
+
+@every_method
+@pytest.mark.parametrize("start", [0.0, 1e-12, 2.0, -5.0, 7.0])
+@pytest.mark.parametrize(
+    "bounds", [(0.0, 2.0), (0.0, 10.0), (None, 2.0), (0.0, None), None], ids=str
+)
+def test_a_start_at_a_bound_or_close_to_zero_holds_nothing_back(
+    bounds: Any, start: float, method: SquaresMethod
+) -> None:
+    y = np.array([1.0, 1.1, 0.9, 9.0])
+    result = optim.least_squares(lambda x: x - y, [start], bounds=bounds, method=method)
+    high = math.inf if bounds is None or bounds[1] is None else bounds[1]
+    np.testing.assert_allclose(result.x, min(3.0, high), rtol=1e-6)
+
+
 T: Final = np.linspace(0.0, 4.0, 40)
 
 

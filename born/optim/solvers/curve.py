@@ -51,7 +51,7 @@ def covariance(result: OptimizeResult, *, absolute_sigma: bool = False, free: An
     >>> y = np.array([1.1, 2.9, 5.2, 6.8])
     >>> line = optim.least_squares(lambda x: x[0] + x[1] * t - y, [0.0, 0.0])
     >>> np.sqrt(np.diag(optim.covariance(line))).round(3)
-    array([0.178, 0.095])
+    array([0.169, 0.091])
     """
     jacobian: Any = result.get("jac")
     if "cost" not in result or np.ndim(jacobian) != 2:

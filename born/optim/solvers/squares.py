@@ -163,6 +163,7 @@ class _Run:
         self.interior, self.loss, self.scaling = interior, loss, scaling
         x = objective.start().numpy().copy()
         self.x: Array = x if interior is None else interior.inside(x, _INSIDE)
+        self._given = x if interior is None else np.clip(x, interior.low, interior.high)
         self.residuals = self.jacobian = np.zeros(0)
         self.cost = math.nan
         self._exact: Any = None
@@ -196,7 +197,7 @@ class _Run:
             system = self._system()
             if first:
                 held = system.unit == 0.0
-                size = np.where(held, 0.0, self.x / np.where(held, 1.0, system.unit))
+                size = np.where(held, 0.0, self._given / np.where(held, 1.0, system.unit))
                 steps.begin(float(np.linalg.norm(size)))
             status, ended = self._step(system, steps, first)
             first = False
@@ -255,6 +256,7 @@ class _Run:
         size = float(np.linalg.norm(q))
         if first:
             steps.narrow(size)
+        is_cut = steps.is_cut(size)
         if self.interior is not None:
             gap = float(np.max(np.abs(system.gradient * system.unit)))
             back = min(_BACK, gap)
@@ -282,14 +284,16 @@ class _Run:
         if taken:
             self.x, self.residuals, self.cost = there, residuals, cost
         method, scale = self.method, self.scaling.scale
-        flat = abs(actual) <= method.ftol and promised <= method.ftol and ratio <= 2.0
+        # That little is promised says nothing where a short radius is the reason, which now grows.
+        grows = is_cut and ratio >= 0.75
+        flat = not grows and abs(actual) <= method.ftol and promised <= method.ftol and ratio <= 2.0
         length = float(np.linalg.norm(scale * self.x))
         if self.interior is not None:
             size = float(np.linalg.norm(scale * (there - before)))
             short = size <= method.xtol * length
         else:
             short = steps.reach(size) <= method.xtol * length
-        stuck = size <= EPS * length or promised <= EPS
+        stuck = not grows and (size <= EPS * length or promised <= EPS)
         status = 4 if flat and short else 2 if flat else 3 if short or stuck else 0
         return status, taken
 

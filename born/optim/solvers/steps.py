@@ -97,6 +97,10 @@ class Steps(metaclass=ABCMeta):
         del size
         return self.radius
 
+    def is_cut(self, size: float) -> bool:
+        """Whether a step of this size is as long as the radius lets it be."""
+        return size >= 0.9 * self.radius
+
 
 @dataclass(frozen=True)
 class SquaresMethod(Settings, metaclass=ABCMeta):
@@ -264,6 +268,10 @@ class _Whole(Steps):
     @override
     def reach(self, size: float) -> float:
         return size
+
+    @override
+    def is_cut(self, size: float) -> bool:
+        return False
 
     @override
     def adapt(self, ratio: float, shrink: float, size: float) -> None:
