@@ -382,7 +382,7 @@ class _Wave:
             self._orthogonalize(place, x, result, values)
 
     def _orthogonalize(self, place: int, x: Array, result: Array, values: Array) -> None:
-        """As `born.backend.orthogonal` does it."""
+        """As `born.backend.orthogonal` does it, with a + b A + c A A as it stands."""
         kernels = self._kernel.stages.orthogonal[place]
         rows, columns = x.shape[-2:]
         size = rows * columns
