@@ -12,7 +12,7 @@ from born.fusion import ARRAY, BOOLEAN, SCALAR, Program, Ref
 from born.fusion.program import ELEMENT, stochastic
 from born_numba import codecs
 
-_TEXTS: Final = {
+TEXTS: Final = {
     "add": "{} + {}",
     "sub": "{} - {}",
     "mul": "{} * {}",
@@ -72,7 +72,7 @@ def instruction_text(op: str, args: tuple[Ref, ...]) -> str:
 
 def operation_text(op: str, values: Sequence[str]) -> str:
     """The text of an operation on these."""
-    pattern = _TEXTS.get(op)
+    pattern = TEXTS.get(op)
     text = f"{op}({', '.join(values)})" if pattern is None else pattern.format(*values)
     return f"bool({text})" if op in BOOLEAN and op.startswith("logical") else text
 

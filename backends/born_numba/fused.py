@@ -26,6 +26,7 @@ from born.raw import HostArray, RawTensor, Shape
 from born_numba import functions, intrinsics, update
 from born_numba.cache import compile_loop
 from born_numba.compiler import inlined, numba, types
+from born_numba.elements import TEXTS
 from born_numpy.arena import LARGE, empty
 
 _PARALLEL: Final = 131_072  # elements from which a second thread pays; docs/notes/performance.md
@@ -33,31 +34,13 @@ _FEW: Final = LARGE // 4  # elements below which no arena is asked
 _PIECE: Final = 32_768  # elements that a thread computes before it takes the next ones
 
 _TEXTS: Final = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "div": "{} / {}",
-    "neg": "-{}",
+    **TEXTS,
     "abs": "abs({})",
-    "lt": "{} < {}",
-    "le": "{} <= {}",
-    "gt": "{} > {}",
-    "ge": "{} >= {}",
-    "eq": "{} == {}",
-    "ne": "{} != {}",
     "logical_and": "bool(bool({}) & bool({}))",  # a number of the host is a float
     "logical_or": "bool(bool({}) | bool({}))",
-    "logical_not": "not {}",
-    "where": "{1} if {0} else {2}",
-    "sign": "{0} if {0} != {0} else real({0} > 0) - real({0} < 0)",
     "maximum": "{0} if ({0} > {1}) | ({0} != {0}) else {1}",
     "minimum": "{0} if ({0} < {1}) | ({0} != {0}) else {1}",
     "relu": "real(0) if {0} <= 0 else {0}",
-    "sqrt": "np.sqrt({})",
-    "isfinite": "np.isfinite({})",
-    "cast_float16": "real(float32_of_half(half_of_float32({0})))",
-    "cast_bfloat16": "real(float32_of_bits(np.uint32(bfloat16_of_float32({0})) << np.uint32(16)))",
-    "cast_float32": "real(np.float32({0}))",
 }
 """The operations that a loop does not call by name."""
 

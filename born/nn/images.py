@@ -418,7 +418,17 @@ class AvgPool1d(Stateless):
         )
 
 
-class AdaptiveAvgPool1d(Stateless):
+class _Adaptive1d(Stateless):
+    def __init__(self, output_size: int) -> None:
+        self.output_size = integer("output_size", output_size)
+
+
+class _Adaptive2d(Stateless):
+    def __init__(self, output_size: Pair) -> None:
+        self.output_size = pair("output_size", output_size)
+
+
+class AdaptiveAvgPool1d(_Adaptive1d):
     """Means over as many windows as wanted, of lines of any length.
 
     Window i of n over L elements holds those from floor(i L / n) to ceil((i + 1) L / n).
@@ -430,15 +440,12 @@ class AdaptiveAvgPool1d(Stateless):
     (1, 3, 2)
     """
 
-    def __init__(self, output_size: int) -> None:
-        self.output_size = integer("output_size", output_size)
-
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         return ops.adaptive_avg_pool1d(x, self.output_size)
 
 
-class AdaptiveAvgPool2d(Stateless):
+class AdaptiveAvgPool2d(_Adaptive2d):
     """Means over as many windows as wanted, of images of any size; as `AdaptiveAvgPool1d`.
 
     Args:
@@ -448,15 +455,12 @@ class AdaptiveAvgPool2d(Stateless):
     (1, 3, 1, 1)
     """
 
-    def __init__(self, output_size: Pair) -> None:
-        self.output_size = pair("output_size", output_size)
-
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         return ops.adaptive_avg_pool2d(x, self.output_size)
 
 
-class AdaptiveMaxPool1d(Stateless):
+class AdaptiveMaxPool1d(_Adaptive1d):
     """The largest elements of as many windows as wanted, those of `AdaptiveAvgPool1d`.
 
     Args:
@@ -466,15 +470,12 @@ class AdaptiveMaxPool1d(Stateless):
     (1, 3, 2)
     """
 
-    def __init__(self, output_size: int) -> None:
-        self.output_size = integer("output_size", output_size)
-
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
         return ops.adaptive_max_pool1d(x, self.output_size)
 
 
-class AdaptiveMaxPool2d(Stateless):
+class AdaptiveMaxPool2d(_Adaptive2d):
     """The largest elements of as many windows as wanted, those of `AdaptiveAvgPool2d`.
 
     Args:
@@ -483,9 +484,6 @@ class AdaptiveMaxPool2d(Stateless):
     >>> AdaptiveMaxPool2d(1)(born.zeros((1, 3, 5, 7), backend)).shape
     (1, 3, 1, 1)
     """
-
-    def __init__(self, output_size: Pair) -> None:
-        self.output_size = pair("output_size", output_size)
 
     @override
     def forward(self, x: Tensor[B], /) -> Tensor[B]:
